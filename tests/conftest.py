@@ -1,0 +1,47 @@
+"""What every test shares: one thread per process, no display, no settings of the machine it happens to run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported anywhere. Two pytest workers with two threads each on two cores are slower than one thread
+# each, and subprocesses inherit the same; results depend on the thread count, so it is the same in every test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+
+# A slow machine is not a bug: time is asserted where it matters, in tests of their own.
+settings.register_profile(
+    "ssr_hydra", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("ssr_hydra")
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the checkout."""
+    return REPO
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in an empty folder, so that what it writes stays out of the checkout."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def clean_hydra() -> Iterator[None]:
+    """Leave Hydra's global state as a new process has it, before and after."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""Docstrings are read in editors and terminals as well: their ``:class:`Name``` roles become plain code on the pages."""
+"""Docstrings are read in editors too: their ``:class:`Name``` roles become plain code on the pages."""
 
 from __future__ import annotations
 

@@ -1,0 +1,309 @@
+"""Batches: from memory where the data is in memory, by torch's DataLoader otherwise, a function of (seed, epoch) either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
+
+from ssr_hydra.data.augment import Augment
+from ssr_hydra.data.seeding import check_seed, fold, preserved_rng, seed_global_rng
+from ssr_hydra.errors import InputError
+
+__all__ = ["SeededDataLoader", "SeededDataset", "SeededSampler", "TensorLoader", "make_loaders"]
+
+# The streams that are drawn from one seed; the numbers only have to differ.
+_ORDER, _AUGMENT, _SAMPLE, _WORKERS = range(4)
+
+
+class TensorLoader:
+    """Batches of tensors that lie in memory: an index_select for each tensor, where a DataLoader collates samples.
+
+    The order of epoch ``e`` is a function of (seed, e), the augmentation of its batch ``k`` of (seed, e, k). Every batch
+    is a fresh copy, so a model may change it in place.
+
+    Args:
+        dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of equally long tensors.
+        batch_size: Samples per batch; the last batch of an epoch holds the rest.
+        shuffle: A new order in every epoch; else the order of the data set.
+        drop_last: Leave out a last batch that is not full.
+        seed: Of order and augmentation.
+        augment: A function of (inputs, generator), applied to the first tensor of each batch.
+        device: Where the data lies and the batches come from; moved there once.
+
+    Raises:
+        InputError: A data set that is empty or not made of equally long tensors; a batch size below 1; no batch at all.
+
+    Example:
+        >>> loader = TensorLoader([torch.arange(10.0), torch.arange(10)], batch_size=4, shuffle=False)
+        >>> len(loader), [len(inputs) for inputs, _ in loader]
+        (3, [4, 4, 2])
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        tensors = _tensors_of(dataset) or _equally_long(dataset)
+        if tensors is None:
+            raise InputError("dataset", type(dataset).__name__, "tensors of one length", "use a DataLoader for others")
+        self.dataset = dataset
+        self.batch_size = _count(batch_size, "batch_size")
+        self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
+        self.device = torch.device(device)
+        self.epoch = 0
+        self._tensors = tuple(tensor.to(self.device) for tensor in tensors)
+        self._length = len(tensors[0])
+        _check_length(self._length, self.batch_size, drop_last)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self._length, self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next iteration is; an iteration that runs to its end counts on by itself."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        epoch, augment = self.epoch, self.augment
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(fold(self.seed, _ORDER, epoch))
+            order = torch.randperm(self._length, generator=generator)
+        else:
+            order = torch.arange(self._length)
+        # The order is drawn on the CPU, so that it is the same on every device.
+        order = order[: len(self) * self.batch_size].to(self.device)
+        draws = torch.Generator(self.device) if augment is not None else None
+        for number, index in enumerate(order.split(self.batch_size)):
+            batch = tuple([tensor.index_select(0, index) for tensor in self._tensors])
+            if augment is not None and draws is not None:
+                draws.manual_seed(fold(self.seed, _AUGMENT, epoch, number))
+                batch = (augment(batch[0], draws), *batch[1:])
+            yield batch
+        self.epoch = epoch + 1
+
+
+class _Key(NamedTuple):
+    """What the sampler hands to the data set: which sample, and the seed for whatever is random about it."""
+
+    index: int
+    seed: int
+
+
+class SeededSampler(Sampler[_Key]):
+    """The order of epoch ``e`` as a function of (seed, e), with a seed for every sample.
+
+    Args:
+        length: Number of samples in the data set.
+        shuffle: A new order in every epoch; else 0, 1, 2 ...
+        seed: Of the order and of the samples.
+    """
+
+    def __init__(self, length: int, shuffle: bool = True, seed: int = 0) -> None:
+        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[_Key]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(fold(self.seed, _ORDER, self.epoch))
+            order: Sequence[int] = torch.randperm(self.length, generator=generator).tolist()
+        else:
+            order = range(self.length)
+        epoch_seed = fold(self.seed, _SAMPLE, self.epoch)
+        for index in order:
+            yield _Key(index, fold(epoch_seed, index))
+
+
+class SeededDataset(Dataset[Any]):
+    """A data set whose random numbers, augmentation included, are a function of (seed, epoch, sample).
+
+    Before a sample is read, Python's, NumPy's and torch's global generators are seeded for it; afterwards they are put
+    back, so that a loader without workers does not move the random numbers of training. The data are then the same for
+    any number of workers, and an epoch can be entered in its middle. It costs some 30 us a sample.
+
+    Args:
+        dataset: A map-style data set.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # map-style sets have a length; checked in make_loaders
+
+    def __getitem__(self, key: _Key) -> Any:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[_Key]) -> Any:
+        """The samples of one batch; DataLoader calls this where it exists."""
+        whole_batch = getattr(self.dataset, "__getitems__", None)
+        with preserved_rng():
+            if whole_batch is not None:
+                seed_global_rng(keys[0].seed)
+                return whole_batch([key.index for key in keys])
+            samples = []
+            for index, seed in keys:
+                seed_global_rng(seed)
+                samples.append(self.dataset[index])
+            return samples
+
+
+class SeededDataLoader(DataLoader[Any]):
+    """torch's DataLoader with :meth:`set_epoch`: order, samples and workers follow (seed, epoch)."""
+
+    def __init__(self, dataset: Dataset[Any], *, shuffle: bool, seed: int, **options: Any) -> None:
+        self.seed, self.epoch = seed, 0
+        if not isinstance(dataset, IterableDataset):
+            options["sampler"] = SeededSampler(len(dataset), shuffle, seed)  # type: ignore[arg-type]
+            dataset = SeededDataset(dataset)
+        super().__init__(dataset, generator=torch.Generator(), **options)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next iteration is."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Any:
+        # Workers take their base seed from this generator; an IterableDataset has no other source.
+        self.generator.manual_seed(fold(self.seed, _WORKERS, self.epoch))
+        for part in (self.sampler, self.dataset):
+            if isinstance(part, SeededSampler):
+                part.epoch = self.epoch
+            elif isinstance(part, IterableDataset) and hasattr(part, "set_epoch"):
+                part.set_epoch(self.epoch)
+        return super().__iter__()
+
+
+def make_loaders(
+    train: Any,
+    eval: Any = None,
+    batch_size: int = 16,
+    eval_batch_size: int = 256,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    num_workers: int = 0,
+    augment: Augment | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Any, Any]:
+    """The two loaders of a run, whose every batch is a function of (seed, epoch).
+
+    Data sets that are tensors in memory (a ``TensorDataset``, :class:`Digits`) come from a :class:`TensorLoader`, which
+    is several times faster; every other data set from torch's ``DataLoader``.
+
+    Args:
+        train: The data set to train on.
+        eval: The data set to evaluate on, in its own order and without augmentation; or None.
+        batch_size: Samples per training batch.
+        eval_batch_size: Samples per evaluation batch.
+        shuffle: Shuffle the training data anew in every epoch. An ``IterableDataset`` has to be given False.
+        drop_last: Leave out a last training batch that is not full. Evaluation sees every sample.
+        num_workers: Processes that read samples; for data sets in memory there is nothing to read and it has to be 0.
+        augment: Whole-batch augmentation of data in memory. Other data sets augment their samples themselves, with
+            Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
+        seed: The run's seed.
+        device: Where training happens; data in memory moves there once.
+
+    Returns:
+        The training loader, and the evaluation loader or None.
+
+    Raises:
+        InputError: An empty data set, a batch size below 1, an argument that would be ignored.
+
+    Example:
+        >>> from ssr_hydra.data import Digits
+        >>> train, evaluation = make_loaders(Digits("train"), Digits("eval"), augment=RandomShift(1))
+        >>> len(train), len(evaluation)
+        (75, 3)
+    """
+    check_seed(seed)
+    workers = _count(num_workers, "num_workers", least=0)
+    _count(batch_size, "batch_size")
+    _count(eval_batch_size, "eval_batch_size")
+
+    def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
+        try:
+            if _tensors_of(dataset) is not None:
+                return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device)
+            if isinstance(dataset, IterableDataset):
+                if shuffled:
+                    raise InputError(
+                        "shuffle", True, "an IterableDataset has an order of its own", "give shuffle=False"
+                    )
+            elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+                raise InputError(
+                    "dataset", type(dataset).__name__, "a data set has len() and [index]", "give a torch Dataset"
+                )
+            else:
+                _check_length(len(dataset), size, drop)
+            if augmented is not None:
+                raise InputError(
+                    "augment",
+                    augmented,
+                    "augments whole batches of tensors in memory, and this data set is read sample by sample",
+                    "augment in the data set itself, with augment=None",
+                )
+            return SeededDataLoader(
+                dataset,
+                shuffle=shuffled,
+                seed=seed,
+                batch_size=size,
+                drop_last=drop,
+                num_workers=workers,
+                pin_memory=torch.device(device).type == "cuda",
+                persistent_workers=workers > 0,
+            )
+        except InputError as error:
+            raise error.within(field) if error.field == "dataset" else error from None
+
+    if workers and all(_tensors_of(dataset) is not None for dataset in (train, eval) if dataset is not None):
+        raise InputError("num_workers", workers, "data in memory is not read by workers", "give num_workers=0")
+    train_loader = loader(train, "train", batch_size, shuffle, drop_last, augment)
+    eval_loader = None if eval is None else loader(eval, "eval", eval_batch_size, False, False, None)
+    return train_loader, eval_loader
+
+
+def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
+    """The tensors that a data set consists of, sample by sample as its ``__getitem__`` gives them; or None."""
+    if isinstance(dataset, Subset):
+        tensors = _tensors_of(dataset.dataset)
+        index = torch.as_tensor(dataset.indices, dtype=torch.int64)
+        return None if tensors is None else tuple(tensor[index] for tensor in tensors)
+    # A subclass with a __getitem__ of its own (a transform, say) is more than its tensors.
+    if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
+        return dataset.tensors
+    return None
+
+
+def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
+    """The tensors of a plain sequence of them."""
+    if not isinstance(dataset, (list, tuple)) or not dataset:
+        return None
+    if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):
+        return None
+    return tuple(dataset) if len({len(tensor) for tensor in dataset}) == 1 else None
+
+
+def _count(value: object, field: str, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(field, value, f"a whole number, {least} or more", f"try {max(least, 16 if least else 0)}")
+    return value
+
+
+def _check_length(length: int, batch_size: int, drop_last: bool) -> None:
+    if length == 0:
+        raise InputError("dataset", length, "the data set is empty", "give one with at least one sample")
+    if drop_last and length < batch_size:
+        raise InputError(
+            "batch_size", batch_size, f"drop_last leaves no batch of {length} samples", "give a smaller batch_size"
+        )

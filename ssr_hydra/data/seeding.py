@@ -1,0 +1,99 @@
+"""Seeds for parts of a run: one number from the run's seed and the counters that name the part."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
+
+_MASK = 2**64 - 1
+
+
+def fold(seed: int, *counters: int) -> int:
+    """Mix a seed with counters into a new seed that looks unrelated to its neighbours'.
+
+    Each number goes through the finaliser of splitmix64 (Steele, Lea, Flood 2014), so ``fold(0, 1)`` and
+    ``fold(1, 0)`` differ, and epochs or batches can be counted from zero without their streams overlapping. The order
+    of the samples in epoch ``e`` and the augmentation of its batch ``k`` are functions of such seeds alone: nothing has
+    to be remembered to resume, and no other reader of random numbers can move them.
+
+    Args:
+        seed: The run's seed.
+        counters: What names the part: an epoch, a batch, a sample.
+
+    Returns:
+        An int in [0, 2**63), which every random generator in use here accepts.
+
+    Example:
+        >>> fold(0, 3) == fold(0, 3), fold(0, 3) == fold(0, 4)
+        (True, False)
+    """
+    state = 0
+    for number in (seed, *counters):
+        # Mixed before the next is added: sums of seed and epoch would give neighbouring seeds the same streams.
+        state = (state + 0x9E3779B97F4A7C15 + (number & _MASK)) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def check_seed(seed: object, field: str = "seed") -> int:
+    """``seed`` as an int, or an InputError: a seed is a whole number from 0 to 2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(field, seed, "a seed is a whole number from 0 to 2**63 - 1", "try 0")
+    return seed
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators, on every device, for a run to start from.
+
+    Args:
+        seed: The run's seed, 0 to 2**63 - 1.
+
+    Raises:
+        InputError: Not such a number.
+
+    Example:
+        >>> seed_everything(0)
+    """
+    check_seed(seed)
+    seed_global_rng(seed)
+    torch.manual_seed(seed)
+
+
+def seed_global_rng(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's CPU generators: what data sets draw from."""
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:  # who has not imported it cannot draw from it
+        numpy.random.seed(seed & 0xFFFFFFFF)
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Put Python's, NumPy's and torch's global generators (the GPU's too, where one is in use) back on leaving."""
+    numpy = sys.modules.get("numpy")
+    python, cpu = random.getstate(), torch.get_rng_state()
+    legacy = None if numpy is None else numpy.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        torch.set_rng_state(cpu)
+        if numpy is not None and legacy is not None:
+            numpy.random.set_state(legacy)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)

@@ -1,0 +1,101 @@
+"""A small convolutional net and a multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["MLP", "ConvNet"]
+
+_GROUPS = 4
+
+
+class ConvNet(nn.Module):
+    """3x3 convolutions with GroupNorm, each but the first halving the image, then a 2x2 average and a linear layer.
+
+    GroupNorm, not BatchNorm: nothing is carried from batch to batch but the weights, so the last batch of an epoch may
+    have any size and evaluation computes what training computed.
+
+    Args:
+        in_channels: Channels of the images.
+        num_classes: Classes to tell apart.
+        widths: Channels of each convolution, multiples of 4.
+
+    Raises:
+        InputError: A count below 1, or a width that is not a multiple of 4.
+
+    Example:
+        >>> import torch
+        >>> ConvNet()(torch.zeros(16, 1, 8, 8)).shape
+        torch.Size([16, 10])
+    """
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 10, widths: Sequence[int] = (8, 16)) -> None:
+        super().__init__()
+        _check("in_channels", in_channels)
+        _check("num_classes", num_classes)
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
+            # GroupNorm subtracts the mean of a group, so a bias before it would do nothing but cost time.
+            layers.append(nn.Conv2d(channels, width, 3, stride=1 if number == 0 else 2, padding=1, bias=False))
+            layers += [nn.GroupNorm(_GROUPS, width), nn.ReLU()]
+            channels = width
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.classifier = nn.Linear(4 * channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, num_classes] of images [N, in_channels, H, W]."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them; inputs of any shape are flattened.
+
+    Args:
+        in_features: Numbers in one sample.
+        hidden: Width of each hidden layer; none makes it a linear model.
+        num_classes: Classes to tell apart.
+
+    Raises:
+        InputError: A count below 1.
+
+    Example:
+        >>> import torch
+        >>> MLP()(torch.zeros(16, 1, 8, 8)).shape
+        torch.Size([16, 10])
+    """
+
+    def __init__(self, in_features: int = 64, hidden: Sequence[int] = (128,), num_classes: int = 10) -> None:
+        super().__init__()
+        _check("in_features", in_features)
+        _check("num_classes", num_classes)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width in _check_widths("hidden", hidden, 1, allow_none=True):
+            layers += [nn.Linear(in_features, width), nn.ReLU()]
+            in_features = width
+        self.layers = nn.Sequential(*layers, nn.Linear(in_features, num_classes))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [N, num_classes] of inputs [N, ...] with in_features numbers each."""
+        logits: Tensor = self.layers(inputs)
+        return logits
+
+
+def _check(field: str, value: object, multiple: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % multiple:
+        what = "a whole number, 1 or more" if multiple == 1 else f"a positive multiple of {multiple}"
+        raise InputError(field, value, what, f"try {multiple * 2}")
+
+
+def _check_widths(field: str, widths: Sequence[int], multiple: int, allow_none: bool = False) -> Sequence[int]:
+    # OmegaConf's lists are sequences too, so the type is not asked for by name.
+    if isinstance(widths, str) or not hasattr(widths, "__iter__") or (len(widths) == 0 and not allow_none):
+        raise InputError(field, widths, "a list of layer widths", f"try [{multiple * 8}]")
+    for number, width in enumerate(widths):
+        _check(f"{field}[{number}]", width, multiple)
+    return widths

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders
+from ssr_hydra.errors import InputError
+
+
+def ten() -> TensorDataset:
+    return TensorDataset(torch.arange(10.0).reshape(10, 1), torch.arange(10))
+
+
+def labels(loader: Any) -> list[list[int]]:
+    return [batch[1].tolist() for batch in loader]
+
+
+class Noisy(Dataset[tuple[Tensor, int]]):
+    """Samples drawn from every global generator, as augmentation in the wild does."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor([random.random(), float(np.random.random()), float(torch.rand(()))]), index
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        yield from range(7)
+
+
+class Transformed(TensorDataset):
+    def __getitem__(self, index: int) -> Any:
+        return self.tensors[0][index] * 2, self.tensors[1][index]
+
+
+def test_an_epoch_holds_every_sample_once_and_the_last_batch_the_rest() -> None:
+    loader = TensorLoader(ten(), 4, seed=3)
+    batches = labels(loader)
+    assert [len(batch) for batch in batches] == [4, 4, 2] == [len(x) for x, _ in loader]
+    assert len(loader) == 3
+    assert sorted(sum(batches, [])) == list(range(10))
+    assert labels(TensorLoader(ten(), 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_drop_last_leaves_the_rest_out() -> None:
+    loader = TensorLoader(ten(), 4, drop_last=True)
+    assert len(loader) == 2 == len(labels(loader))
+
+
+def test_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    loader = TensorLoader(ten(), 4, seed=1)
+    first, second = labels(loader), labels(loader)
+    assert first != second
+    loader.set_epoch(0)
+    assert labels(loader) == first
+    torch.manual_seed(99)
+    fresh = TensorLoader(ten(), 4, seed=1)
+    fresh.set_epoch(1)
+    assert labels(fresh) == second
+    assert labels(TensorLoader(ten(), 4, seed=2)) != first
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_batch() -> None:
+    def images(seed: int, epoch: int) -> list[Tensor]:
+        loader = TensorLoader(Digits("eval"), 100, shuffle=False, seed=seed, augment=RandomShift(1))
+        loader.set_epoch(epoch)
+        return [batch[0] for batch in loader]
+
+    a, b = images(0, 0), images(0, 0)
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not torch.equal(a[0], images(0, 1)[0])
+    assert not torch.equal(a[0], images(1, 0)[0])
+    plain = [batch[0] for batch in TensorLoader(Digits("eval"), 100, shuffle=False)]
+    assert not torch.equal(a[0], plain[0])
+
+
+def test_iterating_moves_no_global_random_numbers_and_batches_are_copies() -> None:
+    data = ten()
+    state = torch.get_rng_state()
+    for inputs, _ in TensorLoader(data, 4, shuffle=False):
+        inputs.zero_()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert data.tensors[0].sum() == 45
+
+
+def test_in_memory_and_dataloader_batches_are_told_apart() -> None:
+    train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
+    assert isinstance(train, TensorLoader)
+    assert labels(held_out) == [[7, 1, 2]]
+    # A subclass that changes its samples is more than its tensors.
+    train, _ = make_loaders(Transformed(*ten().tensors), batch_size=10, shuffle=False)
+    assert isinstance(train, DataLoader)
+    assert next(iter(train))[0].flatten().tolist() == [2.0 * k for k in range(10)]
+
+
+def noise(loader: Any, epoch: int) -> list[Any]:
+    loader.set_epoch(epoch)
+    return [(inputs.tolist(), index.tolist()) for inputs, index in loader]
+
+
+def test_dataloader_batches_are_a_function_of_seed_and_epoch_for_any_number_of_workers() -> None:
+    alone, _ = make_loaders(Noisy(), batch_size=4, seed=5)
+    first, second = noise(alone, 0), noise(alone, 1)
+    assert first != second
+    assert sorted(k for _, index in first for k in index) == list(range(10))
+    torch.manual_seed(1)
+    assert noise(alone, 0) == first
+    workers, _ = make_loaders(Noisy(), batch_size=4, seed=5, num_workers=2)
+    assert noise(workers, 1) == second
+    assert noise(workers, 0) == first  # the same processes, in another epoch
+    assert noise(make_loaders(Noisy(), batch_size=4, seed=6)[0], 0) != first
+
+
+def test_reading_samples_moves_no_global_random_numbers() -> None:
+    loader, _ = make_loaders(Noisy(), batch_size=4)
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    expected = random.random(), np.random.random(), float(torch.rand(()))
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    list(loader)
+    assert (random.random(), np.random.random(), float(torch.rand(()))) == expected
+
+
+def test_whole_batch_reading_of_a_data_set_is_used() -> None:
+    class Batched(Noisy):
+        def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
+            return [(torch.zeros(1), index) for index in indices]
+
+    loader, _ = make_loaders(Batched(), batch_size=4)
+    assert all(inputs.sum() == 0 for inputs, _ in loader)
+
+
+def test_streams_pass_through() -> None:
+    loader, _ = make_loaders(Stream(), batch_size=3, shuffle=False)
+    assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
+    with pytest.raises(InputError, match="shuffle=True"):
+        make_loaders(Stream(), batch_size=3)
+
+
+EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"train": EMPTY}, "train.dataset"),
+        ({"train": Subset(Noisy(), [])}, "train.dataset"),
+        ({"train": ten(), "eval": EMPTY}, "eval.dataset"),
+        ({"train": 3}, "train.dataset"),
+        ({"train": ten(), "batch_size": 0}, "batch_size"),
+        ({"train": ten(), "batch_size": 2.0}, "batch_size"),
+        ({"train": ten(), "batch_size": 11, "drop_last": True}, "batch_size"),
+        ({"train": ten(), "eval_batch_size": -1}, "eval_batch_size"),
+        ({"train": ten(), "num_workers": 2}, "num_workers"),
+        ({"train": Noisy(), "num_workers": -1}, "num_workers"),
+        ({"train": Noisy(), "augment": RandomShift(1)}, "augment"),
+        ({"train": ten(), "seed": -1}, "seed"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_loaders(**arguments)
+    assert caught.value.field == field
+
+
+def test_tensors_of_unequal_length_are_refused() -> None:
+    with pytest.raises(InputError, match="one length"):
+        TensorLoader([torch.zeros(3), torch.zeros(4)], 2)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet
+
+
+@pytest.mark.parametrize("size", [8, 9, 28])
+def test_convnet_takes_images_of_any_size_and_channels(size: int) -> None:
+    assert ConvNet(3, 7, (8, 16, 4))(torch.rand(5, 3, size, size)).shape == (5, 7)
+
+
+def test_convnet_of_the_default_task_is_the_small_one() -> None:
+    assert sum(p.numel() for p in ConvNet().parameters()) == 72 + 16 + 1152 + 32 + 650
+
+
+def test_a_sample_is_judged_alike_alone_and_in_a_batch() -> None:
+    net, images = ConvNet(), torch.rand(6, 1, 8, 8)
+    torch.testing.assert_close(net(images)[:1], net(images[:1]))
+
+
+def test_mlp_flattens_and_without_hidden_layers_is_linear() -> None:
+    assert MLP(64, (), 10)(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    assert sum(p.numel() for p in MLP(64, (), 10).parameters()) == 650
+    assert sum(p.numel() for p in MLP().parameters()) == 64 * 128 + 128 + 1290
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (lambda: ConvNet(0), "in_channels"),
+        (lambda: ConvNet(1, True), "num_classes"),
+        (lambda: ConvNet(widths=(8, 6)), "widths[1]"),
+        (lambda: ConvNet(widths=()), "widths"),
+        (lambda: ConvNet(widths="8"), "widths"),
+        (lambda: MLP(-1), "in_features"),
+        (lambda: MLP(hidden=(128, 0)), "hidden[1]"),
+        (lambda: MLP(num_classes=0), "num_classes"),
+    ],
+)
+def test_bad_sizes_are_named(build: Any, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build()
+    assert caught.value.field == field

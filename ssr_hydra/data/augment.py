@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssr_hydra.data.seeding import check_count
 from ssr_hydra.errors import InputError
 
 __all__ = ["Augment", "RandomShift"]
@@ -39,9 +40,7 @@ class RandomShift:
     """
 
     def __init__(self, pixels: int = 1) -> None:
-        if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
-            raise InputError("pixels", pixels, "a shift is a whole number of pixels, 0 or more", "try 1")
-        self.pixels = pixels
+        self.pixels = check_count(pixels, "pixels", least=0, example=1)
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Images [N, C, H, W], each shifted on its own."""

@@ -47,9 +47,7 @@ class Digits(TensorDataset):
     def __init__(self, split: str = "train", eval_fraction: float = 1 / 3, split_seed: int = 0) -> None:
         if split not in ("train", "eval"):
             raise InputError("split", split, "the digits have two splits", "use 'train' or 'eval'")
-        number = isinstance(eval_fraction, (int, float)) and not isinstance(eval_fraction, bool)
-        if not number or not 0 < eval_fraction < 1:
-            raise InputError("eval_fraction", eval_fraction, "a share held out lies between 0 and 1", "try 0.2")
+        _check_share(eval_fraction)
         images, labels = _read()
         held_out = _stratified(labels, eval_fraction, check_seed(split_seed, "split_seed"))
         if not 0 < len(held_out) < len(labels):
@@ -103,3 +101,8 @@ def _stratified(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[Any
         members = np.flatnonzero(labels == label)
         held_out.append(members[np.argsort(keys[members], kind="stable")[:count]])
     return np.sort(np.concatenate(held_out))
+
+
+def _check_share(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise InputError("eval_fraction", value, "a share held out lies between 0 and 1", "try 0.2")

@@ -1,4 +1,4 @@
-"""Batches: from memory where the data is in memory, by torch's DataLoader otherwise, a function of (seed, epoch) either way."""
+"""Batches as a function of (seed, epoch): from memory where the data is in memory, else by torch's DataLoader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
 
 from ssr_hydra.data.augment import Augment
-from ssr_hydra.data.seeding import check_seed, fold, preserved_rng, seed_global_rng
+from ssr_hydra.data.seeding import check_count, check_seed, fold, preserved_rng, seed_global_rng
 from ssr_hydra.errors import InputError
 
 __all__ = ["SeededDataLoader", "SeededDataset", "SeededSampler", "TensorLoader", "make_loaders"]
@@ -22,8 +22,8 @@ _ORDER, _AUGMENT, _SAMPLE, _WORKERS = range(4)
 class TensorLoader:
     """Batches of tensors that lie in memory: an index_select for each tensor, where a DataLoader collates samples.
 
-    The order of epoch ``e`` is a function of (seed, e), the augmentation of its batch ``k`` of (seed, e, k). Every batch
-    is a fresh copy, so a model may change it in place.
+    The order of epoch ``e`` is a function of (seed, e), the augmentation of its batch ``k`` of (seed, e, k). Every
+    batch is a fresh copy, so a model may change it in place.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of equally long tensors.
@@ -57,7 +57,7 @@ class TensorLoader:
         if tensors is None:
             raise InputError("dataset", type(dataset).__name__, "tensors of one length", "use a DataLoader for others")
         self.dataset = dataset
-        self.batch_size = _count(batch_size, "batch_size")
+        self.batch_size = check_count(batch_size, "batch_size")
         self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
         self.device = torch.device(device)
         self.epoch = 0
@@ -83,7 +83,7 @@ class TensorLoader:
         # The order is drawn on the CPU, so that it is the same on every device.
         order = order[: len(self) * self.batch_size].to(self.device)
         draws = torch.Generator(self.device) if augment is not None else None
-        for number, index in enumerate(order.split(self.batch_size)):
+        for number, index in enumerate(torch.split(order, self.batch_size)):
             batch = tuple([tensor.index_select(0, index) for tensor in self._tensors])
             if augment is not None and draws is not None:
                 draws.manual_seed(fold(self.seed, _AUGMENT, epoch, number))
@@ -95,7 +95,7 @@ class TensorLoader:
 class _Key(NamedTuple):
     """What the sampler hands to the data set: which sample, and the seed for whatever is random about it."""
 
-    index: int
+    sample: int
     seed: int
 
 
@@ -151,7 +151,7 @@ class SeededDataset(Dataset[Any]):
         with preserved_rng():
             if whole_batch is not None:
                 seed_global_rng(keys[0].seed)
-                return whole_batch([key.index for key in keys])
+                return whole_batch([key.sample for key in keys])
             samples = []
             for index, seed in keys:
                 seed_global_rng(seed)
@@ -227,9 +227,9 @@ def make_loaders(
         (75, 3)
     """
     check_seed(seed)
-    workers = _count(num_workers, "num_workers", least=0)
-    _count(batch_size, "batch_size")
-    _count(eval_batch_size, "eval_batch_size")
+    workers = check_count(num_workers, "num_workers", least=0, example=0)
+    check_count(batch_size, "batch_size")
+    check_count(eval_batch_size, "eval_batch_size")
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
         try:
@@ -292,12 +292,6 @@ def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
     if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):
         return None
     return tuple(dataset) if len({len(tensor) for tensor in dataset}) == 1 else None
-
-
-def _count(value: object, field: str, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(field, value, f"a whole number, {least} or more", f"try {max(least, 16 if least else 0)}")
-    return value
 
 
 def _check_length(length: int, batch_size: int, drop_last: bool) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
+__all__ = ["check_count", "check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
 
 _MASK = 2**64 - 1
 
@@ -50,6 +50,13 @@ def check_seed(seed: object, field: str = "seed") -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(field, seed, "a seed is a whole number from 0 to 2**63 - 1", "try 0")
     return seed
+
+
+def check_count(value: object, field: str, least: int = 1, example: int = 16) -> int:
+    """``value`` as an int of at least ``least``, or an InputError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(field, value, f"a whole number, {least} or more", f"try {example}")
+    return value
 
 
 def seed_everything(seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -92,10 +93,10 @@ def _check(field: str, value: object, multiple: int = 1) -> None:
         raise InputError(field, value, what, f"try {multiple * 2}")
 
 
-def _check_widths(field: str, widths: Sequence[int], multiple: int, allow_none: bool = False) -> Sequence[int]:
-    # OmegaConf's lists are sequences too, so the type is not asked for by name.
-    if isinstance(widths, str) or not hasattr(widths, "__iter__") or (len(widths) == 0 and not allow_none):
+def _check_widths(field: str, widths: Any, multiple: int, allow_none: bool = False) -> list[int]:
+    # OmegaConf's lists are sequences too, and no subclasses of list.
+    if isinstance(widths, str) or not isinstance(widths, Sequence) or (len(widths) == 0 and not allow_none):
         raise InputError(field, widths, "a list of layer widths", f"try [{multiple * 8}]")
     for number, width in enumerate(widths):
         _check(f"{field}[{number}]", width, multiple)
-    return widths
+    return list(widths)

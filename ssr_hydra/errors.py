@@ -1,0 +1,42 @@
+"""The one error type for input that cannot be meant: it names the field, the value, the rule and the fix."""
+
+from __future__ import annotations
+
+__all__ = ["InputError", "MissingRateError"]
+
+_LONGEST_VALUE = 80
+
+
+class InputError(ValueError):
+    """A value that breaks a rule, told in one line.
+
+    Args:
+        field: Name of the argument or configuration field, dotted where it is nested.
+        value: What was given.
+        rule: What a value of this field has to be.
+        fix: What to write instead.
+
+    Example:
+        >>> error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba' or '10ep'?")
+        >>> print(error.within("scheduler"))
+        scheduler.t_max='10': a duration needs a unit; did you mean '10ba' or '10ep'?
+    """
+
+    def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
+        self.field, self.value, self.rule, self.fix = field, value, rule, fix
+        shown = repr(value)
+        if len(shown) > _LONGEST_VALUE:
+            shown = f"{shown[: _LONGEST_VALUE - 3]}..."
+        super().__init__(f"{field}={shown}: {rule}; {fix}")
+
+    def within(self, prefix: str) -> InputError:
+        """The same error seen from outside: its field becomes ``prefix.field``."""
+        return type(self)(f"{prefix}.{self.field}", self.value, self.rule, self.fix)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
+        # Launchers send exceptions between processes; the default would call __init__ with the message alone.
+        return type(self), (self.field, self.value, self.rule, self.fix)
+
+
+class MissingRateError(InputError, RuntimeError):
+    """A time cannot be converted because a rate of the run (``dataloader_len`` and its kin) is not known."""

@@ -1,0 +1,369 @@
+"""Schedules that anneal over the elapsed fraction tau of the run, with and without warmup: linear, cosine, polynomial, REX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import check_fit, duration, flag, multiplier, positive, put, reach
+from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear, polynomial, rex
+from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeLike, as_time
+
+__all__ = [
+    "CosineAnnealingScheduler",
+    "CosineAnnealingWithWarmupScheduler",
+    "LinearScheduler",
+    "LinearWithWarmupScheduler",
+    "PolynomialScheduler",
+    "PolynomialWithWarmupScheduler",
+    "RexScheduler",
+    "warmup_and_end",
+]
+
+
+def _anneal(run: Run, shape: Shape, t_max: TimeLike) -> Curve:
+    """From the start of the run to ``t_max``."""
+    end = run.resolve(as_time(t_max, "t_max"), "t_max")
+    return annealed(run, shape, Time(0, end.unit), end)
+
+
+def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> Curve:
+    """Climb to the shape's peak, then anneal from the end of the warmup to ``t_max``."""
+    warmup, end = warmup_and_end(run, t_warmup, t_max, scale_warmup)
+    reach(run, as_time(t_max, "t_max"), end)
+    return annealed(run, shape, warmup, end)
+
+
+def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> tuple[Time, Time]:
+    """Both on the clock of ``t_max``; a warmup that is longer than the schedule after scaling is refused."""
+    end = run.resolve(as_time(t_max, "t_max"), "t_max")
+    stated = as_time(t_warmup, "t_warmup")
+    warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
+    if warmup > end:
+        rule = f"takes {warmup} of a schedule that ends at {end}"
+        raise InputError("t_warmup", str(stated), rule, "shorten it, set scale_warmup, or give it as a share (0.05dur)")
+    return warmup, end
+
+
+def _check_warmup(t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> dict[str, object]:
+    """The three arguments that every schedule with warmup and an end has, checked."""
+    warmup = duration(t_warmup, "t_warmup", above_zero=False)
+    end = duration(t_max, "t_max")
+    check_fit(warmup, "t_warmup", end, "t_max")
+    return {"t_warmup": warmup, "t_max": end, "scale_warmup": flag(scale_warmup, "scale_warmup")}
+
+
+@dataclass(frozen=True)
+class LinearScheduler(Scheduler):
+    """From ``alpha_i`` to ``alpha_f`` in a straight line.
+
+    ::
+
+        alpha(t) = alpha_i (1 - tau) + alpha_f tau,    tau = min(1, t / t_max)
+
+    SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        alpha_i: Multiplier at the start, at least 0.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+        t_max: Length of the decay.
+
+    Raises:
+        InputError: For a multiplier that is negative or not finite, or a ``t_max`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> LinearScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=2)))
+        0.75
+
+    Source: MosaicML Composer's ``LinearScheduler``; Li, Yumer and Ramanan 2020 (arXiv 1905.04753) for its strength at
+    every budget.
+    """
+
+    alpha_i: float = 1.0
+    alpha_f: float = 0.0
+    t_max: TimeLike = "1dur"
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            alpha_i=multiplier(self.alpha_i, "alpha_i"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            t_max=duration(self.t_max, "t_max"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal(run, linear(self.alpha_i, self.alpha_f), self.t_max)
+
+
+@dataclass(frozen=True)
+class LinearWithWarmupScheduler(Scheduler):
+    """Climb from 0 to ``alpha_i``, then go to ``alpha_f`` in a straight line.
+
+    ::
+
+        alpha(t) = alpha_i t / t_warmup                   for t < t_warmup
+        alpha(t) = alpha_i (1 - tau) + alpha_f tau,       tau = (t - t_warmup) / (t_max - t_warmup), clipped
+
+    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        alpha_i: Multiplier after the warmup, at least 0.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For a multiplier that is negative or not finite, a warmup that leaves no room before ``t_max``, or a
+            ``t_max`` before the end of the run.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = LinearWithWarmupScheduler("2ba")
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 3)]
+        [0.5, 1.0, 0.75]
+
+    Source: MosaicML Composer's ``LinearWithWarmupScheduler``.
+    """
+
+    t_warmup: TimeLike
+    alpha_i: float = 1.0
+    alpha_f: float = 0.0
+    t_max: TimeLike = "1dur"
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            alpha_i=multiplier(self.alpha_i, "alpha_i"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal_after_warmup(
+            run, linear(self.alpha_i, self.alpha_f), self.t_warmup, self.t_max, self.scale_warmup
+        )
+
+
+@dataclass(frozen=True)
+class CosineAnnealingScheduler(Scheduler):
+    """From 1 to ``alpha_f`` along half a cosine.
+
+    ::
+
+        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,    tau = min(1, t / t_max)
+
+    SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        t_max: Length of the decay.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+
+    Raises:
+        InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> CosineAnnealingScheduler(alpha_f=0.1)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
+        0.55
+
+    Source: MosaicML Composer's ``CosineAnnealingScheduler``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    """
+
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+
+    def __post_init__(self) -> None:
+        put(self, t_max=duration(self.t_max, "t_max"), alpha_f=multiplier(self.alpha_f, "alpha_f"))
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal(run, cosine(1.0, self.alpha_f), self.t_max)
+
+
+@dataclass(frozen=True)
+class CosineAnnealingWithWarmupScheduler(Scheduler):
+    """Climb from 0 to 1, then go to ``alpha_f`` along half a cosine.
+
+    ::
+
+        alpha(t) = t / t_warmup                                       for t < t_warmup
+        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
+
+    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For an ``alpha_f`` that is negative or not finite, a warmup that leaves no room before ``t_max``, or
+            a ``t_max`` before the end of the run.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = CosineAnnealingWithWarmupScheduler("2ba")
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4)]
+        [0.5, 1.0, 0.5]
+
+    Source: MosaicML Composer's ``CosineAnnealingWithWarmupScheduler``.
+    """
+
+    t_warmup: TimeLike
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal_after_warmup(run, cosine(1.0, self.alpha_f), self.t_warmup, self.t_max, self.scale_warmup)
+
+
+@dataclass(frozen=True)
+class PolynomialScheduler(Scheduler):
+    """From 1 to ``alpha_f`` along a power of the time that is left.
+
+    ::
+
+        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,    tau = min(1, t / t_max)
+
+    SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        power: Exponent, above 0.
+        t_max: Length of the decay.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+
+    Raises:
+        InputError: For a ``power`` that is not above 0, an ``alpha_f`` that is negative or not finite, or a ``t_max``
+            that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> PolynomialScheduler(2.0)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
+        0.25
+
+    Source: MosaicML Composer's ``PolynomialScheduler``; ``torch.optim.lr_scheduler.PolynomialLR``.
+    """
+
+    power: float
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            power=positive(self.power, "power"),
+            t_max=duration(self.t_max, "t_max"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal(run, polynomial(self.power, self.alpha_f), self.t_max)
+
+
+@dataclass(frozen=True)
+class PolynomialWithWarmupScheduler(Scheduler):
+    """Climb from 0 to 1, then go to ``alpha_f`` along a power of the time that is left.
+
+    ::
+
+        alpha(t) = t / t_warmup                                  for t < t_warmup
+        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
+
+    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        power: Exponent, above 0.
+        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For a ``power`` that is not above 0, an ``alpha_f`` that is negative or not finite, a warmup that
+            leaves no room before ``t_max``, or a ``t_max`` before the end of the run.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = PolynomialWithWarmupScheduler("2ba")
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4)]
+        [0.5, 1.0, 0.25]
+
+    Source: MosaicML Composer's ``PolynomialWithWarmupScheduler``.
+    """
+
+    t_warmup: TimeLike
+    power: float = 2.0
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            power=positive(self.power, "power"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        shape = polynomial(self.power, self.alpha_f)
+        return _anneal_after_warmup(run, shape, self.t_warmup, self.t_max, self.scale_warmup)
+
+
+@dataclass(frozen=True)
+class RexScheduler(Scheduler):
+    """REX, reflected exponential: slow at first, steep towards the end, where the budget is short.
+
+    ::
+
+        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) / (1/2 + (1 - tau) / 2),    tau = min(1, t / t_max)
+
+    SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        t_max: Length of the decay.
+        alpha_f: Multiplier from ``t_max`` on, at least 0.
+
+    Raises:
+        InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> round(RexScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=4))), 6)
+        0.666667
+
+    Source: Chen, Wolfe and Kyrillidis, "REX: Revisiting Budgeted Training with an Improved Schedule", 2021
+    (arXiv 2107.04197).
+    """
+
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+
+    def __post_init__(self) -> None:
+        put(self, t_max=duration(self.t_max, "t_max"), alpha_f=multiplier(self.alpha_f, "alpha_f"))
+
+    def curve(self, run: Run) -> Curve:
+        return _anneal(run, rex(self.alpha_f), self.t_max)

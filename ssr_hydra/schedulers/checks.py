@@ -1,0 +1,100 @@
+"""What every scheduler checks of its arguments when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, as_time
+
+__all__ = ["check_fit", "choice", "duration", "durations", "flag", "multiplier", "positive", "put", "reach"]
+
+
+def put(scheduler: object, **values: object) -> None:
+    """Store checked values in a frozen dataclass, from its ``__post_init__``."""
+    for name, value in values.items():
+        object.__setattr__(scheduler, name, value)
+
+
+def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
+    """A duration; above zero unless it may be left out by being zero, as a warmup may."""
+    time = as_time(value, field)
+    if time.value < 0 or (above_zero and time.value == 0):
+        rule = f"must be {'above' if above_zero else 'at least'} 0"
+        raise InputError(field, str(time), rule, "write e.g. '10ba', '5ep' or '0.5dur'")
+    return time
+
+
+def durations(values: Any, field: str) -> tuple[Time, ...]:
+    """At least one moment, each at least 0, in any order; a repeated one counts twice, as in torch."""
+    fix = "write a list such as ['5ep', '10ep']"
+    if isinstance(values, (str, Time)) or not isinstance(values, Sequence):
+        raise InputError(field, values, "must be a list of durations", fix)
+    if not values:
+        raise InputError(field, list(values), "must name at least one duration", fix)
+    return tuple(duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
+
+
+def _number(value: Any, field: str, rule: str) -> float:
+    if isinstance(value, (int, float, Fraction)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise InputError(field, value, rule, "write e.g. 0.1 or 1")
+
+
+def multiplier(value: Any, field: str) -> float:
+    """A finite number of at least 0: alpha, or a factor of it."""
+    rule = "must be a finite number of at least 0"
+    number = _number(value, field, rule)
+    if number < 0:
+        raise InputError(field, value, rule, "write e.g. 0.1 or 1")
+    return number
+
+
+def positive(value: Any, field: str, *, least: float = 0.0) -> float:
+    """A finite number above 0, or of at least ``least``."""
+    rule = f"must be a finite number of at least {least:g}" if least else "must be a finite number above 0"
+    number = _number(value, field, rule)
+    if number <= 0 or number < least:
+        raise InputError(field, value, rule, "write e.g. 1 or 2")
+    return number
+
+
+def choice(value: Any, field: str, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in allowed:
+        raise InputError(field, value, f"must be one of {', '.join(allowed)}", f"write e.g. {allowed[0]}")
+    return str(value)
+
+
+def flag(value: Any, field: str) -> bool:
+    """True or False, nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise InputError(field, value, "must be true or false", "write true or false")
+    return value
+
+
+def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
+    """Refuse ``first >= second`` where both are given in one unit: one would leave the other no room at any ssr."""
+    if first.unit is second.unit and first >= second:
+        rule = f"must be below {second_field} ({second})"
+        raise InputError(first_field, str(first), rule, f"shorten {first_field} or lengthen {second_field}")
+
+
+def reach(run: Run, t_max: Time, end: Time) -> None:
+    """Refuse a schedule with warmup that ends before the run does, as Composer does, but after exact scaling.
+
+    Where no rate makes the two comparable, or ``t_max`` is a share of the run, there is nothing to refuse.
+    """
+    if run.max_duration is None or t_max.unit.value == "dur":
+        return
+    try:
+        length = run.resolve(Time("1dur"), "max_duration")
+    except InputError:
+        return
+    if run.is_before(end, length):
+        rule = f"ends at {end}, before the run does ({length}), and is not defined after it"
+        raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or put schedules in a sequence")

@@ -1,0 +1,246 @@
+"""Schedules made of schedules: a product of named factors and a sequence of named phases. They nest in each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import duration, flag, put
+from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
+
+__all__ = ["Phase", "ProductScheduler", "SequentialScheduler", "product"]
+
+
+def product(curves: list[Curve]) -> Curve:
+    """The product of curves, at the cost of one where there is one."""
+    if len(curves) == 1:
+        return curves[0]
+
+    def curve(timestamp: Any) -> float:
+        alpha = 1.0
+        for factor in curves:
+            alpha *= factor(timestamp)
+        return alpha
+
+    return curve
+
+
+def _parts(value: Any, field: str) -> dict[str, Any]:
+    """A mapping of names to parts, with at least one."""
+    fix = f"write {field}: {{name: ...}}"
+    if not isinstance(value, Mapping):
+        raise InputError(field, value, "must be a mapping of names", fix)
+    if not value:
+        raise InputError(field, dict(value), "must name at least one part", fix)
+    for name in value:
+        if not isinstance(name, str):
+            raise InputError(field, name, "names must be strings", fix)
+    return dict(value)
+
+
+def _check_scheduler(part: object, field: str) -> None:
+    if not callable(part) or isinstance(part, type):
+        rule = "must be a scheduler or a function of (state) or (state, ssr)"
+        raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
+
+
+def _named(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
+    """Bind a part; what is wrong with it is told with its place in the whole."""
+    try:
+        return bind_to(scheduler, run)
+    except InputError as error:
+        raise error.within(field) from None
+
+
+@dataclass(frozen=True)
+class ProductScheduler(Scheduler):
+    """Several schedules at once: their multipliers multiply.
+
+    ::
+
+        alpha(t) = product of alpha_i(t) over the factors
+
+    SSR reaches every factor, so ``alpha_ssr(t) = alpha(t / ssr)`` holds where it holds for each.
+
+    Args:
+        factors: Name -> scheduler.
+
+    Raises:
+        InputError: For no factors, or a factor that is no scheduler.
+
+    Example:
+        >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = ProductScheduler({"half": ConstantScheduler(0.5), "decay": LinearScheduler()})
+        >>> scheduler(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
+        0.25
+
+    Source: the product of Composer's documentation ("if you have multiple schedulers, their multipliers multiply").
+    """
+
+    factors: Mapping[str, SchedulerLike]
+
+    def __post_init__(self) -> None:
+        factors = _parts(self.factors, "factors")
+        for name, factor in factors.items():
+            _check_scheduler(factor, f"factors.{name}")
+        put(self, factors=factors)
+
+    def curve(self, run: Run) -> Curve:
+        return product([_named(f"factors.{name}", factor, run) for name, factor in self.factors.items()])
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a :class:`SequentialScheduler`.
+
+    Args:
+        scheduler: The schedule of the phase. It sees the phase as a run of its own: time begins with the phase, and
+            ``dur`` is a share of it.
+        until: When the phase ends, counted from the start of the sequence; only the last may leave it out, and then
+            ends with the run.
+        scale: Whether SSR stretches the phase. Off, the phase keeps its length and its schedule runs at ssr 1, as a
+            warmup mostly should.
+
+    Raises:
+        InputError: For something that is no scheduler, or an ``until`` that is not above 0.
+    """
+
+    scheduler: SchedulerLike
+    until: TimeLike | None = None
+    scale: bool = True
+
+    def __post_init__(self) -> None:
+        _check_scheduler(self.scheduler, "scheduler")
+        put(
+            self,
+            until=None if self.until is None else duration(self.until, "until"),
+            scale=flag(self.scale, "scale"),
+        )
+
+
+def _phase(value: Any, field: str) -> Phase:
+    """A phase from what may stand for one: a Phase, a mapping of its arguments, or a bare scheduler."""
+    try:
+        if isinstance(value, Mapping):
+            if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
+                rule = "a phase has scheduler, and may have until and scale"
+                raise InputError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
+            return Phase(**value)
+        return value if isinstance(value, Phase) else Phase(value)
+    except InputError as error:
+        raise error.within(field) from None
+
+
+@dataclass(frozen=True)
+class SequentialScheduler(Scheduler):
+    """One schedule after another.
+
+    ::
+
+        alpha(t) = alpha_k(t - start_k)    for start_k <= t < end_k,    start_{k+1} = end_k
+        end_k = ssr * until_k                                           with scale (the default)
+        end_k = start_k + (until_k - until_{k-1})                       without
+        end_k = the share until_k of the run                            for an until in dur, whatever scale says
+
+    Each phase sees a run of its own: time from its own start, ``dur`` as a share of the phase, ssr 1 if it is not scaled.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly if every phase is scaled; with an unscaled phase it holds within the phases
+    that lie wholly before it.
+
+    Args:
+        phases: Name -> :class:`Phase` (or a mapping of its arguments, or a bare scheduler as the last), in order.
+
+    Raises:
+        InputError: For no phases, a phase without ``until`` that is not the last, ends that do not increase (at
+            construction where their units agree, else when bound), or a phase that the run never reaches.
+
+    Example:
+        >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = SequentialScheduler({
+        ...     "warmup": Phase(LinearScheduler(0.0, 1.0), until="2ba", scale=False),
+        ...     "decay": Phase(LinearScheduler()),
+        ... })
+        >>> state = State(max_duration="6ba")
+        >>> [scheduler.bind(state, ssr=0.5)(Timestamp(batch=k)) for k in (1, 2, 4, 6)]
+        [0.5, 1.0, 0.5, 0.0]
+
+    Source: ``torch.optim.lr_scheduler.SequentialLR`` and optax's ``join_schedules`` do the same over fixed step counts.
+    """
+
+    phases: Mapping[str, Phase | SchedulerLike | Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        phases = {name: _phase(part, f"phases.{name}") for name, part in _parts(self.phases, "phases").items()}
+        for name, phase in list(phases.items())[:-1]:
+            if phase.until is None:
+                rule = "only the last phase may go on to the end of the run"
+                raise InputError(f"phases.{name}.until", None, rule, "write e.g. until: 500ba")
+        ends = [(name, as_time(phase.until, "until")) for name, phase in phases.items() if phase.until is not None]
+        for (before, first), (name, second) in pairwise(ends):
+            if first.unit is second.unit and second <= first:
+                rule = f"must lie after the end of {before} ({first}): until counts from the start of the sequence"
+                raise InputError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
+        put(self, phases=phases)
+
+    def curve(self, run: Run) -> Curve:
+        phases: dict[str, Phase] = dict(self.phases)  # type: ignore[arg-type]
+        ends = _ends(run, phases)
+        segments: list[tuple[Any, int, int, Curve]] = []
+        start = Time(0, TimeUnit.BATCH)
+        for (name, phase), end in zip(phases.items(), ends, strict=True):
+            part = _named(f"phases.{name}.scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
+            if end is not None:
+                clock = run.clock(end.unit, f"phases.{name}.until", end)
+                segments.append((clock.read, clock.factor, clock.points[1], part))
+                start = end
+        # The last phase goes on, whether or not it has an end: there is nothing after it.
+        last = part
+        if len(ends) == len(segments):
+            segments.pop()
+
+        def curve(timestamp: Any) -> float:
+            for read, factor, stop, part in segments:
+                if read(timestamp) * factor < stop:
+                    return part(timestamp)
+            return last(timestamp)
+
+        return curve
+
+
+def _ends(run: Run, phases: dict[str, Phase]) -> list[Time | None]:
+    """Where each phase ends, resolved; increasing and within the run as far as rates make that comparable."""
+    ends: list[Time | None] = []
+    start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)
+    for i, (name, phase) in enumerate(phases.items()):
+        if phase.until is None:
+            ends.append(None)
+            continue
+        field, stated = f"phases.{name}.until", as_time(phase.until, "until")
+        end = run.resolve(stated, field)
+        if not phase.scale and stated.unit is not TimeUnit.DURATION:
+            # Keep the stated length, from wherever the phase before really ends.
+            begin = run.resolve(stated_start, field, scale=False)
+            length = run.resolve(stated, field, scale=False)
+            end = run.convert(start, length.unit, field) + length - run.convert(begin, length.unit, field)
+        if run.is_before(start, end) is False:
+            rule = f"ends at {end}, not after its start at {start}"
+            raise InputError(
+                field, str(stated), rule, "raise until or ssr, or give the ends as shares of the run (dur)"
+            )
+        if i + 1 < len(phases) and run.max_duration is not None:
+            length = run.resolve(Time("1dur"), field)
+            if run.is_before(end, length) is False:
+                rule = f"ends at {end}, and the run at {length}: what follows would never be reached"
+                raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
+        ends.append(end)
+        start, stated_start = end, stated
+    return ends

@@ -1,0 +1,143 @@
+"""Curves: schedules resolved against a run, as closures over plain integers. Each formula of the package stands once."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeUnit
+
+__all__ = ["Curve", "Shape", "annealed", "cosine", "linear", "piecewise", "polynomial", "rex", "stepped"]
+
+Curve = Callable[[Any], float]
+"""A schedule resolved against a run: timestamp -> alpha. Takes the kind of timestamp that the state had."""
+
+Shape = Callable[[float], float]
+"""A shape of annealing: tau, the elapsed fraction from 0 to 1, -> alpha."""
+
+_NEVER = 2**200  # beyond any counter: a schedule without an end
+
+
+def linear(alpha_i: float, alpha_f: float) -> Shape:
+    """alpha_i (1 - tau) + alpha_f tau; exact at both ends, which alpha_i + (alpha_f - alpha_i) tau is not."""
+    return lambda tau: alpha_i * (1.0 - tau) + alpha_f * tau
+
+
+def cosine(alpha_i: float, alpha_f: float) -> Shape:
+    """alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
+    half, pi, cos = (alpha_i - alpha_f) / 2.0, math.pi, math.cos
+    return lambda tau: alpha_f + half * (1.0 + cos(pi * tau))
+
+
+def polynomial(power: float, alpha_f: float) -> Shape:
+    """alpha_f + (1 - alpha_f) (1 - tau)^power."""
+    height = 1.0 - alpha_f
+    return lambda tau: alpha_f + height * (1.0 - tau) ** power
+
+
+def rex(alpha_f: float) -> Shape:
+    """alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
+    height = 1.0 - alpha_f
+    return lambda tau: alpha_f + height * (1.0 - tau) / (1.0 - tau / 2.0)
+
+
+def annealed(
+    run: Run,
+    shape: Shape,
+    begin: Time,
+    end: Time,
+    *,
+    warmup: Time | None = None,
+    unit: TimeUnit | None = None,
+    is_endless: bool = False,
+) -> Curve:
+    """alpha(t) = warmup(t) * shape(tau(t)): the one place where warmup and annealing are written.
+
+    ::
+
+        warmup(t) = min(1, t / warmup)
+        tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
+
+    A shape starts at its peak, shape(0), which the warmup climbs to. All times are resolved; ``warmup <= begin``.
+
+    Args:
+        run: The run.
+        shape: alpha over tau.
+        begin: Where annealing begins.
+        end: Where tau is 1.
+        warmup: Length of the warmup; None for ``begin``.
+        unit: The clock; that of ``end`` if None.
+        is_endless: Whether tau runs on beyond 1 instead of staying there.
+    """
+    clock = run.clock(unit or end.unit, "t_warmup", begin if warmup is None else warmup, begin, end)
+    read, factor = clock.read, clock.factor
+    start, ramp_end, first, last = clock.points
+    ramp, width = ramp_end - start, last - first
+    peak = shape(0.0)
+    # A warmup that fills the run to its very end reaches its peak there; there is nothing to anneal.
+    final = shape(1.0) if width else peak
+    stop = _NEVER if is_endless else last
+
+    def curve(timestamp: Any) -> float:
+        count = read(timestamp) * factor
+        if count >= stop:
+            return final
+        if count > first:
+            # float() is for counters that are fractions; the quotient of two ints is a float already.
+            return shape(float((count - first) / width))
+        if count >= ramp_end:
+            return peak
+        return peak * float((count - start) / ramp)
+
+    return curve
+
+
+def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
+    """alphas[number of milestones reached]. Each milestone (with its field name) is read on its own clock."""
+    by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
+    for milestone in milestones:
+        by_unit.setdefault(milestone[0].unit, []).append(milestone)
+    clocks = [run.clock(unit, group[0][1], *(time for time, _ in group)) for unit, group in by_unit.items()]
+    readers = [(clock.read, clock.factor, sorted(clock.points[1:])) for clock in clocks]
+    if len(readers) == 1:
+        ((read, factor, points),) = readers
+        return lambda timestamp: alphas[bisect_right(points, read(timestamp) * factor)]
+
+    def curve(timestamp: Any) -> float:
+        return alphas[sum(bisect_right(points, read(timestamp) * factor) for read, factor, points in readers)]
+
+    return curve
+
+
+def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
+    """Through resolved points of time and alpha, each piece in the shape of ``make``; constant outside them.
+
+    Raises:
+        InputError: If the points do not increase in time on the clock of the last one.
+    """
+    unit = points[-1][0].unit
+    clock = run.clock(unit, "points", *(time for time, _ in points))
+    read, factor, times = clock.read, clock.factor, clock.points[1:]
+    for earlier, later, (time, _) in zip(times, times[1:], points[1:], strict=False):
+        if later <= earlier:
+            raise InputError(
+                "points", str(time), "times must increase, also after scaling by ssr", "reorder the points"
+            )
+    shapes = [make(points[i][1], points[i + 1][1]) for i in range(len(points) - 1)]
+    first, last = points[0][1], points[-1][1]
+
+    def curve(timestamp: Any) -> float:
+        count = read(timestamp) * factor
+        index = bisect_right(times, count) - 1
+        if index < 0:
+            return first
+        if index == len(shapes):
+            return last
+        begin = times[index]
+        return shapes[index](float((count - begin) / (times[index + 1] - begin)))
+
+    return curve

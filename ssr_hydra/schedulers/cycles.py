@@ -1,0 +1,230 @@
+"""Schedules that go up as well as down: warm restarts, one cycle, and any course through given points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import check_fit, choice, duration, multiplier, positive, put
+from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
+from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeLike, as_time, exact
+
+__all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
+
+_SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
+# Past this many bits an exact cycle boundary costs more than it is worth; floats take over (t_mult like 1.0001).
+_MOST_BITS = 1 << 14
+
+
+@dataclass(frozen=True)
+class CosineAnnealingWarmRestartsScheduler(Scheduler):
+    """Half a cosine again and again, each cycle ``t_mult`` times as long as the one before.
+
+    ::
+
+        cycle n lasts t_0 t_mult^n and begins at t_0 (t_mult^n - 1) / (t_mult - 1), or at n t_0 for t_mult = 1
+        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
+
+    The cycle is found in closed form. SSR stretches ``t_0``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        t_0: Length of the first cycle.
+        t_mult: Ratio of the lengths of two cycles in a row, at least 1.
+        alpha_f: Multiplier at the end of a cycle, at least 0.
+
+    Raises:
+        InputError: For a ``t_0`` that is not above 0, a ``t_mult`` below 1 (its cycles would never reach the end of the
+            run), or an ``alpha_f`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = CosineAnnealingWarmRestartsScheduler("2ba", t_mult=2)
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (0, 1, 2, 4)]
+        [1.0, 0.5, 1.0, 0.5]
+
+    Source: MosaicML Composer's ``CosineAnnealingWarmRestartsScheduler``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    """
+
+    t_0: TimeLike
+    t_mult: float = 1.0
+    alpha_f: float = 0.0
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            t_0=duration(self.t_0, "t_0"),
+            t_mult=positive(self.t_mult, "t_mult", least=1.0),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        first = run.resolve(as_time(self.t_0, "t_0"), "t_0")
+        clock = run.clock(first.unit, "t_0", first)
+        read, factor, (start, end) = clock.read, clock.factor, clock.points
+        cycles = _Cycles(end - start, exact(self.t_mult, "t_mult"))
+        shape = cosine(1.0, self.alpha_f)
+        return lambda timestamp: shape(cycles.tau(read(timestamp) * factor - start))
+
+
+class _Cycles:
+    """Where in its cycle a time lies, for cycles of growing length.
+
+    Remembers the bounds of the cycle asked for last: the next time mostly lies in it too. That is a cache, not state.
+    """
+
+    def __init__(self, width: int, ratio: Fraction) -> None:
+        self._width, self._ratio = width, ratio
+        self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
+        self._bounds = (1, 0, width)  # factor, and the cycle's begin and end in units of 1/factor
+
+    def tau(self, count: int) -> float:
+        """The elapsed fraction of the cycle, correctly rounded."""
+        if self._ratio == 1:
+            return float(count % self._width / self._width)
+        factor, begin, end = self._bounds
+        if not begin <= count * factor < end:
+            index = self._index(count)
+            if index * self._bits > _MOST_BITS:
+                return self._tau_in_floats(count, index)
+            while not begin <= count * factor < end:
+                # The logarithm may be off by one beside a boundary; the exact bounds decide.
+                factor, begin, end = self._exact_bounds(index)
+                index += 1 if count * factor >= end else -1
+            self._bounds = (factor, begin, end)
+        return float((count * factor - begin) / (end - begin))
+
+    def _index(self, count: int) -> int:
+        growth = float(count / self._width) * float(self._ratio - 1)
+        return max(0, math.floor(math.log1p(growth) / math.log(self._ratio)))
+
+    def _exact_bounds(self, index: int) -> tuple[int, int, int]:
+        grown = self._ratio**index
+        begin = self._width * (grown - 1) / (self._ratio - 1)
+        end = begin + self._width * grown
+        factor = math.lcm(begin.denominator, end.denominator)
+        return factor, int(begin * factor), int(end * factor)
+
+    def _tau_in_floats(self, count: int, index: int) -> float:
+        log_grown = index * math.log(self._ratio)
+        begin = math.expm1(log_grown) / float(self._ratio - 1)
+        return min(1.0, max(0.0, (float(count / self._width) - begin) / math.exp(log_grown)))
+
+
+@dataclass(frozen=True)
+class OneCycleScheduler(Scheduler):
+    """One climb from a small multiplier to 1 and one long descent to nearly nothing.
+
+    ::
+
+        alpha(t) = alpha_i + (1 - alpha_i) s(t / t_up)                       for t < t_up
+        alpha(t) = 1 + (alpha_f - 1) s((t - t_up) / (t_max - t_up))          until t_max, then alpha_f
+        s(tau)   = (1 - cos(pi tau)) / 2 for "cosine", tau for "linear"
+
+    The optimizer's learning rate is the peak. SSR stretches both parts: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        t_up: Length of the climb.
+        t_max: End of the descent, counted from the start of the run.
+        alpha_i: Multiplier at the start (torch: ``1 / div_factor``).
+        alpha_f: Multiplier at the end (torch: ``1 / (div_factor * final_div_factor)``).
+        anneal: ``"cosine"`` or ``"linear"``.
+
+    Raises:
+        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or a climb that leaves no room
+            before ``t_max``.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = OneCycleScheduler("2ba", alpha_i=0.0, alpha_f=0.0, anneal="linear")
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (0, 1, 2, 4)]
+        [0.0, 0.5, 1.0, 0.5]
+
+    Source: Smith and Topin 2018, "Super-Convergence" (arXiv 1708.07120); defaults of
+    ``torch.optim.lr_scheduler.OneCycleLR``.
+    """
+
+    t_up: TimeLike = "0.3dur"
+    t_max: TimeLike = "1dur"
+    alpha_i: float = 0.04
+    alpha_f: float = 4e-6
+    anneal: str = "cosine"
+
+    def __post_init__(self) -> None:
+        t_up, t_max = duration(self.t_up, "t_up"), duration(self.t_max, "t_max")
+        check_fit(t_up, "t_up", t_max, "t_max")
+        put(
+            self,
+            t_up=t_up,
+            t_max=t_max,
+            alpha_i=multiplier(self.alpha_i, "alpha_i"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            anneal=choice(self.anneal, "anneal", tuple(_SHAPES)),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
+        top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
+        if top >= end:
+            rule = f"climbs for {top} of a schedule that ends at {end}"
+            raise InputError("t_up", str(self.t_up), rule, "shorten it, or give it as a share of the run (0.3dur)")
+        points = [(Time(0, end.unit), self.alpha_i), (top, 1.0), (end, self.alpha_f)]
+        return piecewise(run, points, _SHAPES[self.anneal])
+
+
+@dataclass(frozen=True)
+class PiecewiseLinearScheduler(Scheduler):
+    """Straight lines through given points of time and alpha; constant before the first and after the last.
+
+    ::
+
+        alpha(t) = a_k (1 - tau) + a_{k+1} tau,    tau = (t - t_k) / (t_{k+1} - t_k)    for t_k <= t < t_{k+1}
+
+    SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        points: At least one pair (time, alpha), in order of time; a mapping of time to alpha will do as well.
+
+    Raises:
+        InputError: For no points, something that is no pair, an alpha that is negative or not finite, or times that do
+            not increase.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = PiecewiseLinearScheduler([("0ba", 0.0), ("2ba", 1.0), ("1dur", 0.5)])
+        >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4, 9)]
+        [0.5, 1.0, 0.75, 0.5]
+
+    Source: fvcore's ``CompositeParamScheduler`` and optax's ``piecewise_interpolate_schedule`` do the same over fixed
+    step counts.
+    """
+
+    points: Sequence[tuple[TimeLike, float]] | Mapping[TimeLike, float]
+
+    def __post_init__(self) -> None:
+        pairs: Any = list(self.points.items()) if isinstance(self.points, Mapping) else self.points
+        fix = "write e.g. [[0ba, 0.0], [0.1dur, 1.0], [1dur, 0.0]]"
+        if isinstance(pairs, str) or not isinstance(pairs, Sequence) or not pairs:
+            raise InputError("points", self.points, "must be a list of pairs of time and alpha", fix)
+        checked: list[tuple[Time, float]] = []
+        for i, pair in enumerate(pairs):
+            field = f"points[{i}]"
+            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise InputError(field, pair, "must be a pair of time and alpha", fix)
+            time = duration(pair[0], field, above_zero=False)
+            if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
+                raise InputError(field, str(time), f"times must increase, and {checked[-1][0]} stands before it", fix)
+            checked.append((time, multiplier(pair[1], field)))
+        put(self, points=tuple(checked))
+
+    def curve(self, run: Run) -> Curve:
+        pairs: Any = self.points
+        return piecewise(run, [(run.resolve(time, f"points[{i}]"), alpha) for i, (time, alpha) in enumerate(pairs)])

@@ -1,0 +1,199 @@
+"""Schedules whose body does not depend on how long the run will be: warmup-stable-decay and inverse square root."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.annealing import warmup_and_end
+from ssr_hydra.schedulers.checks import check_fit, choice, duration, flag, multiplier, put
+from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
+from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import TimeLike, as_time
+
+__all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
+
+
+def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
+    """alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
+    height, sqrt = alpha_i - alpha_f, math.sqrt
+    return lambda tau: alpha_f + height * (1.0 - sqrt(tau))
+
+
+_DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt, "linear": linear, "cosine": cosine}
+
+
+@dataclass(frozen=True)
+class WarmupStableDecayScheduler(Scheduler):
+    """Climb to 1, stay there, and decay over the last ``t_decay``.
+
+    ::
+
+        alpha(t) = min(1, t / t_warmup)                          for t < t_max - t_decay
+        alpha(t) = alpha_f + (1 - alpha_f) d(tau)                tau = (t - t_max + t_decay) / t_decay, clipped
+        d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi tau)) / 2
+
+    Until the decay begins, runs of every length have the same learning rates, so one long run can branch into several
+    shorter ones. SSR stretches ``t_max`` and ``t_decay``, and the warmup only with ``scale_warmup`` (or if it is given
+    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly; with a fixed warmup, from ``max(1, ssr) * t_warmup`` on.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        t_decay: Length of the decay, which ends at ``t_max``.
+        t_max: End of the decay, counted from the start of the run; after it alpha stays at ``alpha_f``.
+        alpha_f: Multiplier at the end, at least 0.
+        decay: ``"1-sqrt"``, ``"linear"`` or ``"cosine"``.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, or a warmup and a decay that
+            do not both fit before ``t_max``.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = WarmupStableDecayScheduler("2ba", t_decay="4ba", decay="linear")
+        >>> [scheduler(State(max_duration="10ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 6, 8, 10)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+
+    Source: Hu et al. 2024, MiniCPM (arXiv 2404.06395); the 1-sqrt decay: Hägele et al. 2024 (arXiv 2405.18392).
+    """
+
+    t_warmup: TimeLike
+    t_decay: TimeLike = "0.1dur"
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+    decay: str = "1-sqrt"
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        t_warmup = duration(self.t_warmup, "t_warmup", above_zero=False)
+        t_decay, t_max = duration(self.t_decay, "t_decay"), duration(self.t_max, "t_max")
+        check_fit(t_warmup, "t_warmup", t_max, "t_max")
+        if t_decay.unit is t_max.unit and t_decay > t_max:
+            rule = f"must be at most t_max ({t_max})"
+            raise InputError("t_decay", str(t_decay), rule, "shorten t_decay or lengthen t_max")
+        put(
+            self,
+            t_warmup=t_warmup,
+            t_decay=t_decay,
+            t_max=t_max,
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            decay=choice(self.decay, "decay", tuple(_DECAYS)),
+            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
+        decay = run.convert(run.resolve(as_time(self.t_decay, "t_decay"), "t_decay"), end.unit, "t_decay")
+        if warmup + decay > end:
+            rule = f"takes {decay} after a warmup of {warmup}, of a schedule that ends at {end}"
+            raise InputError(
+                "t_decay", str(self.t_decay), rule, "shorten one of the two, or give them as shares (0.1dur)"
+            )
+        return annealed(run, _DECAYS[self.decay](1.0, self.alpha_f), end - decay, end, warmup=warmup)
+
+
+@dataclass(frozen=True)
+class InverseSquareRootWithWarmupScheduler(Scheduler):
+    """Climb to 1, fall with the inverse square root of time, and optionally cool down in a straight line.
+
+    ::
+
+        alpha(t) = t / t_warmup                                          for t < t_warmup
+        alpha(t) = r(t) = sqrt(t_scale / (t_scale + t - t_warmup))       until t_max - t_cooldown
+        alpha(t) = r(t_max - t_cooldown) (1 - tau) + alpha_f tau         tau = elapsed fraction of the cooldown, clipped
+
+    With ``t_scale = t_warmup`` (the default) the body is ``sqrt(t_warmup / t)``, as in the Transformer. Without a cooldown
+    the schedule has no end and does not depend on the run's length. SSR stretches ``t_scale`` if it is given, ``t_max``
+    and ``t_cooldown``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup that is also the scale, runs of every SSR share one
+    curve until the cooldown.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none, and then ``t_scale`` is needed.
+        t_scale: Time scale of the decay; None for the length of the warmup.
+        t_cooldown: Length of the cooldown, which ends at ``t_max``; 0 for none.
+        t_max: End of the cooldown, counted from the start of the run; then alpha stays at ``alpha_f``.
+        alpha_f: Multiplier at the end of the cooldown, at least 0.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For an ``alpha_f`` that is negative or not finite, no warmup and no ``t_scale``, or a warmup and a
+            cooldown that do not both fit before ``t_max``.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = InverseSquareRootWithWarmupScheduler("4ba")
+        >>> [scheduler(State(max_duration="100ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 16, 64)]
+        [0.25, 1.0, 0.5, 0.25]
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762); with a time scale and a cooldown: Zhai et al. 2022 (arXiv 2106.04560).
+    """
+
+    t_warmup: TimeLike
+    t_scale: TimeLike | None = None
+    t_cooldown: TimeLike = "0ba"
+    t_max: TimeLike = "1dur"
+    alpha_f: float = 0.0
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        t_warmup = duration(self.t_warmup, "t_warmup", above_zero=False)
+        if self.t_scale is None and t_warmup.value == 0:
+            rule = "without a warmup the decay has no time scale"
+            raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
+        put(
+            self,
+            t_warmup=t_warmup,
+            t_scale=None if self.t_scale is None else duration(self.t_scale, "t_scale"),
+            t_cooldown=duration(self.t_cooldown, "t_cooldown", above_zero=False),
+            t_max=duration(self.t_max, "t_max"),
+            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        cooldown = run.resolve(as_time(self.t_cooldown, "t_cooldown"), "t_cooldown")
+        if cooldown.value == 0:
+            # Without a cooldown the end does not matter, so nothing has to be convertible to its clock.
+            warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        else:
+            warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
+            cooldown = run.convert(cooldown, end.unit, "t_cooldown")
+            if warmup + cooldown > end:
+                rule = f"takes {cooldown} after a warmup of {warmup}, of a schedule that ends at {end}"
+                fix = "shorten one of the two, or give them as shares (0.1dur)"
+                raise InputError("t_cooldown", str(self.t_cooldown), rule, fix)
+        scale = warmup
+        if self.t_scale is not None:
+            scale = run.resolve(as_time(self.t_scale, "t_scale"), "t_scale")
+            if warmup.value == 0 and cooldown.value == 0:
+                warmup = run.convert(warmup, scale.unit, "t_warmup")
+            scale = run.convert(scale, warmup.unit, "t_scale")
+        shape: Shape = _inverse_sqrt
+        if cooldown.value != 0:
+            # tau is measured in time scales: 0 at the end of the warmup, last at the end of the cooldown.
+            brink = float((end - cooldown - warmup).value / scale.value)
+            shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
+        return annealed(run, shape, warmup, warmup + scale, warmup=warmup, is_endless=True)
+
+
+def _inverse_sqrt(tau: float) -> float:
+    return 1.0 / math.sqrt(1.0 + tau)
+
+
+def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
+    """The inverse square root until ``begin``, then straight to ``alpha_f`` at ``end``."""
+    fall = linear(_inverse_sqrt(begin), alpha_f)
+
+    def shape(tau: float) -> float:
+        if tau <= begin:
+            return _inverse_sqrt(tau)
+        return fall(min(1.0, (tau - begin) / (end - begin)))
+
+    return shape

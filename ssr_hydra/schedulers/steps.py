@@ -1,0 +1,309 @@
+"""Schedules that move in steps, and those that do not move: step, multistep, exponential, constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import duration, durations, flag, multiplier, put, reach
+from ssr_hydra.schedulers.curves import Curve, annealed, linear, stepped
+from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeLike, as_time
+
+__all__ = [
+    "ConstantScheduler",
+    "ConstantWithWarmupScheduler",
+    "ExponentialScheduler",
+    "MultiStepScheduler",
+    "MultiStepWithWarmupScheduler",
+    "StepScheduler",
+]
+
+
+def _powers(run: Run, gamma: float, period: Time, exponent: Callable[[int, int], float]) -> Curve:
+    """gamma ** exponent(time, period), both in integers of one clock."""
+    clock = run.clock(period.unit, "period", period)
+    read, factor, (start, end) = clock.read, clock.factor, clock.points
+    width = end - start
+
+    def curve(timestamp: Any) -> float:
+        try:
+            return gamma ** exponent(read(timestamp) * factor - start, width)
+        except OverflowError:
+            rule = "makes the multiplier larger than any float at this time"
+            raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
+
+    return curve
+
+
+@dataclass(frozen=True)
+class StepScheduler(Scheduler):
+    """Decay by ``gamma`` after every ``step_size``.
+
+    ::
+
+        alpha(t) = gamma ** floor(t / step_size)
+
+    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, also where a step then falls between two
+    batches.
+
+    Args:
+        step_size: Time between decays.
+        gamma: Factor of each decay, at least 0.
+
+    Raises:
+        InputError: For a ``step_size`` that is not above 0 or a ``gamma`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> StepScheduler("3ba")(State(max_duration="9ba", timestamp=Timestamp(batch=3)))
+        0.1
+
+    Source: MosaicML Composer's ``StepScheduler``; ``torch.optim.lr_scheduler.StepLR``.
+    """
+
+    step_size: TimeLike
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        put(self, step_size=duration(self.step_size, "step_size"), gamma=multiplier(self.gamma, "gamma"))
+
+    def curve(self, run: Run) -> Curve:
+        period = run.resolve(as_time(self.step_size, "step_size"), "step_size")
+        return _powers(run, self.gamma, period, lambda count, width: count // width)
+
+
+@dataclass(frozen=True)
+class ExponentialScheduler(Scheduler):
+    """Decay continuously, by ``gamma`` per ``decay_period``.
+
+    ::
+
+        alpha(t) = gamma ** (t / decay_period)
+
+    SSR stretches ``decay_period``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        gamma: Factor per period, at least 0.
+        decay_period: Time in which alpha falls by ``gamma``.
+
+    Raises:
+        InputError: For a ``gamma`` that is negative or not finite, or a period that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> ExponentialScheduler(0.25, "2ba")(State(max_duration="9ba", timestamp=Timestamp(batch=1)))
+        0.5
+
+    Source: MosaicML Composer's ``ExponentialScheduler``; ``torch.optim.lr_scheduler.ExponentialLR``.
+    """
+
+    gamma: float
+    decay_period: TimeLike = "1ep"
+
+    def __post_init__(self) -> None:
+        put(self, gamma=multiplier(self.gamma, "gamma"), decay_period=duration(self.decay_period, "decay_period"))
+
+    def curve(self, run: Run) -> Curve:
+        period = run.resolve(as_time(self.decay_period, "decay_period"), "decay_period")
+        return _powers(run, self.gamma, period, lambda count, width: float(count / width))
+
+
+@dataclass(frozen=True)
+class MultiStepScheduler(Scheduler):
+    """Decay by ``gamma`` at each milestone.
+
+    ::
+
+        alpha(t) = gamma ** (number of milestones <= t)
+
+    SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is read on the clock of its
+    own unit, so they may be mixed without rates.
+
+    Args:
+        milestones: Moments of decay in any order; one that stands twice decays twice.
+        gamma: Factor of each decay, at least 0.
+
+    Raises:
+        InputError: For no milestones, a bare string, or a ``gamma`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> MultiStepScheduler(["0.5dur", "8ba"], gamma=0.5)(State(max_duration="10ba", timestamp=Timestamp(batch=8)))
+        0.25
+
+    Source: MosaicML Composer's ``MultiStepScheduler``; ``torch.optim.lr_scheduler.MultiStepLR``.
+    """
+
+    milestones: Sequence[TimeLike]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        put(self, milestones=durations(self.milestones, "milestones"), gamma=multiplier(self.gamma, "gamma"))
+
+    def curve(self, run: Run) -> Curve:
+        return stepped(run, _milestones(run, self.milestones), _decays(self.gamma, len(self.milestones)))
+
+
+def _decays(gamma: float, steps: int) -> list[float]:
+    """gamma ** 0 ... gamma ** steps; an overflow is named."""
+    try:
+        return [gamma**k for k in range(steps + 1)]
+    except OverflowError:
+        rule = f"overflows after {steps} milestones"
+        raise InputError("gamma", gamma, rule, "choose a gamma of at most 1") from None
+
+
+def _milestones(run: Run, milestones: Sequence[TimeLike]) -> list[tuple[Time, str]]:
+    fields = [f"milestones[{i}]" for i in range(len(milestones))]
+    return [(run.resolve(as_time(m, field), field), field) for m, field in zip(milestones, fields, strict=True)]
+
+
+@dataclass(frozen=True)
+class MultiStepWithWarmupScheduler(Scheduler):
+    """Climb from 0 to 1, then decay by ``gamma`` at each milestone.
+
+    ::
+
+        alpha(t) = min(1, t / t_warmup) * gamma ** (number of max(milestone, t_warmup) <= t)
+
+    A milestone inside the warmup acts when the warmup ends. SSR stretches the milestones, and the warmup only with
+    ``scale_warmup`` (or if it is given in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup
+    the law holds from ``max(1, ssr) * t_warmup`` on.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        milestones: Moments of decay, counted from the start of the run.
+        gamma: Factor of each decay, at least 0.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: As :class:`MultiStepScheduler`, or where a milestone and the warmup cannot be compared.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> scheduler = MultiStepWithWarmupScheduler("4ba", ["6ba"])
+        >>> [scheduler(State(max_duration="9ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 6)]
+        [0.25, 1.0, 0.1]
+
+    Source: MosaicML Composer's ``MultiStepWithWarmupScheduler``.
+    """
+
+    t_warmup: TimeLike
+    milestones: Sequence[TimeLike]
+    gamma: float = 0.1
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            t_warmup=duration(self.t_warmup, "t_warmup", above_zero=False),
+            milestones=durations(self.milestones, "milestones"),
+            gamma=multiplier(self.gamma, "gamma"),
+            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        # Moved to the end of the warmup, a milestone inside it needs no case of its own: the two curves multiply.
+        milestones = [
+            (max(time, run.convert(warmup, time.unit, field)), field)
+            for time, field in _milestones(run, self.milestones)
+        ]
+        steps = stepped(run, milestones, _decays(self.gamma, len(milestones)))
+        if warmup.value == 0:
+            return steps
+        ramp = annealed(run, linear(1.0, 1.0), warmup, warmup)
+        return lambda timestamp: ramp(timestamp) * steps(timestamp)
+
+
+@dataclass(frozen=True)
+class ConstantScheduler(Scheduler):
+    """Hold ``alpha`` until ``t_max``, then 1.
+
+    ::
+
+        alpha(t) = alpha if t < t_max else 1
+
+    SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+
+    Args:
+        alpha: The multiplier, at least 0.
+        t_max: How long it holds.
+
+    Raises:
+        InputError: For an ``alpha`` that is negative or not finite, or a ``t_max`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> ConstantScheduler(0.5)(State(max_duration="9ba"))
+        0.5
+
+    Source: MosaicML Composer's ``ConstantScheduler``; ``torch.optim.lr_scheduler.ConstantLR``.
+    """
+
+    alpha: float = 1.0
+    t_max: TimeLike = "1dur"
+
+    def __post_init__(self) -> None:
+        put(self, alpha=multiplier(self.alpha, "alpha"), t_max=duration(self.t_max, "t_max"))
+
+    def curve(self, run: Run) -> Curve:
+        return stepped(run, [(run.resolve(as_time(self.t_max, "t_max"), "t_max"), "t_max")], (self.alpha, 1.0))
+
+
+@dataclass(frozen=True)
+class ConstantWithWarmupScheduler(Scheduler):
+    """Climb from 0 to ``alpha``, then stay there.
+
+    ::
+
+        alpha(t) = alpha * min(1, t / t_warmup)
+
+    SSR stretches the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup the law holds from ``max(1, ssr) * t_warmup`` on.
+
+    Args:
+        t_warmup: Length of the warmup; 0 for none.
+        alpha: The multiplier after the warmup, at least 0.
+        t_max: How far the schedule is defined; it has to reach the end of the run.
+        scale_warmup: Whether SSR stretches the warmup.
+
+    Raises:
+        InputError: For an ``alpha`` that is negative or not finite, or a ``t_max`` before the end of the run.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> ConstantWithWarmupScheduler("4ba")(State(max_duration="9ba", timestamp=Timestamp(batch=1)))
+        0.25
+
+    Source: MosaicML Composer's ``ConstantWithWarmupScheduler``.
+    """
+
+    t_warmup: TimeLike
+    alpha: float = 1.0
+    t_max: TimeLike = "1dur"
+    scale_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            t_warmup=duration(self.t_warmup, "t_warmup", above_zero=False),
+            alpha=multiplier(self.alpha, "alpha"),
+            t_max=duration(self.t_max, "t_max"),
+            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        t_max = as_time(self.t_max, "t_max")
+        reach(run, t_max, run.resolve(t_max, "t_max"))
+        warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        return annealed(run, linear(self.alpha, self.alpha), warmup, warmup)

@@ -1,0 +1,144 @@
+"""What a schedule may know of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, as_time, exact
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["State"]
+
+
+def _rate(value: Any, field: str) -> int | Fraction | None:
+    """A positive rate, exact; other libraries' times count as their number."""
+    if value is None:
+        return None
+    number = exact(getattr(value, "value", value), field)
+    if number <= 0:
+        raise InputError(field, value, "must be above 0", "leave it out where it is not known")
+    return number.numerator if number.denominator == 1 else number
+
+
+class State:
+    """The run as its schedules see it: where it stands, how long it is, and the rates that connect the units.
+
+    Args:
+        max_duration: Length of the run *as it is run*: the caller has multiplied it by ssr. Any unit but ``dur``.
+        dataloader_len: Batches per epoch.
+        samples_per_batch: Samples per batch, where they are to be converted to or from other units.
+        tokens_per_batch: Tokens per batch, likewise.
+        timestamp: Where the run stands.
+        optimizers: The optimizers whose learning rates a compiled schedule sets.
+
+    Raises:
+        InputError: For a length or rate that is not positive, or a length in ``dur``.
+
+    Example:
+        >>> state = State(max_duration="4ep", dataloader_len=10, timestamp=Timestamp(batch=10, epoch=1))
+        >>> state.get_elapsed_duration()
+        Time('0.25dur')
+    """
+
+    __slots__ = (
+        "_dataloader_len",
+        "_max_duration",
+        "_samples_per_batch",
+        "_tokens_per_batch",
+        "optimizers",
+        "timestamp",
+    )
+
+    def __init__(
+        self,
+        max_duration: TimeLike | None = None,
+        dataloader_len: int | None = None,
+        samples_per_batch: Number | None = None,
+        tokens_per_batch: Number | None = None,
+        timestamp: Timestamp | None = None,
+        optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
+    ) -> None:
+        self.max_duration = max_duration
+        self.dataloader_len = dataloader_len
+        self.samples_per_batch = samples_per_batch
+        self.tokens_per_batch = tokens_per_batch
+        self.timestamp = Timestamp() if timestamp is None else timestamp
+        self.optimizers: Sequence[torch.optim.Optimizer] = (
+            tuple(optimizers) if isinstance(optimizers, Sequence) else (optimizers,)
+        )
+
+    @property
+    def max_duration(self) -> Time | None:
+        """Length of the run as it is run, or None where it is open."""
+        return self._max_duration
+
+    @max_duration.setter
+    def max_duration(self, value: TimeLike | None) -> None:
+        time = None if value is None else as_time(value, "max_duration")
+        if time is not None and time.unit is TimeUnit.DURATION:
+            rule = "dur is a share of max_duration, so it cannot give its length"
+            raise InputError("max_duration", str(value), rule, "write e.g. '10ep' or '1000ba'")
+        if time is not None and time.value <= 0:
+            raise InputError("max_duration", str(value), "must be above 0", "write e.g. '10ep' or '1000ba'")
+        self._max_duration = time
+
+    @property
+    def dataloader_len(self) -> int | None:
+        """Batches per epoch, or None where it is not known."""
+        return self._dataloader_len
+
+    @dataloader_len.setter
+    def dataloader_len(self, value: int | None) -> None:
+        number = _rate(value, "dataloader_len")
+        if isinstance(number, Fraction):
+            raise InputError("dataloader_len", value, "must be a whole number of batches", "round it")
+        self._dataloader_len = number
+
+    @property
+    def samples_per_batch(self) -> int | Fraction | None:
+        """Samples per batch, or None where it is not known."""
+        return self._samples_per_batch
+
+    @samples_per_batch.setter
+    def samples_per_batch(self, value: Number | None) -> None:
+        self._samples_per_batch = _rate(value, "samples_per_batch")
+
+    @property
+    def tokens_per_batch(self) -> int | Fraction | None:
+        """Tokens per batch, or None where it is not known."""
+        return self._tokens_per_batch
+
+    @tokens_per_batch.setter
+    def tokens_per_batch(self, value: Number | None) -> None:
+        self._tokens_per_batch = _rate(value, "tokens_per_batch")
+
+    @property
+    def time(self) -> Timestamp:
+        """The timestamp, under its older name."""
+        return self.timestamp
+
+    @property
+    def timer(self) -> Timestamp:
+        """The timestamp, under its oldest name."""
+        return self.timestamp
+
+    def get_elapsed_duration(self) -> Time | None:
+        """The share of the run that is done, in ``dur``; None where ``max_duration`` is open.
+
+        Where the run is measured in epochs and ``dataloader_len`` is known, batches within the epoch count too.
+        """
+        if self._max_duration is None:
+            return None
+        if self._max_duration.unit is TimeUnit.EPOCH and self._dataloader_len is not None:
+            return self.timestamp.batch / (Time(self._max_duration.value, TimeUnit.BATCH) * self._dataloader_len)
+        return self.timestamp.get(self._max_duration.unit) / self._max_duration
+
+    def __repr__(self) -> str:
+        names = ("max_duration", "dataloader_len", "samples_per_batch", "tokens_per_batch")
+        known = (f"{name}={value}" for name in names if (value := getattr(self, name)) is not None)
+        return f"State({', '.join((*known, f'timestamp={self.timestamp!r}'))})"

@@ -1,0 +1,447 @@
+"""Time as training counts it: exact amounts with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
+
+Amounts are rational numbers, so that no digit is lost on the way from a YAML file to a milestone: ``0.29dur`` of 100
+batches is batch 29, not 28.999999999999996. A float is read as the decimal that it prints. The names are those of
+MosaicML Composer's ``composer.core.time``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from types import GenericAlias
+from typing import Any, ClassVar, Union
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact"]
+
+Number = Union[int, float, Fraction]
+"""A number that is read exactly; a float as the decimal that it prints."""
+
+# Counters of a run are 64-bit in every framework; a longer duration can only be a slip (1e400ba).
+_LARGEST = 2**63 - 1
+_LONGEST_STRING = 64
+_FINEST = 10**36
+_LARGEST_SSR = 10**6
+
+
+class TimeUnit(str, Enum):
+    """The units of training time."""
+
+    ITERATION = "iter"
+    EPOCH = "ep"
+    BATCH = "ba"
+    SAMPLE = "sp"
+    TOKEN = "tok"
+    DURATION = "dur"
+    SECOND = "sec"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def _missing_(cls, value: object) -> TimeUnit | None:
+        """Accept a member's name in any case, and another library's enum of the same values."""
+        inner = getattr(value, "value", value)
+        if isinstance(inner, str):
+            for unit in cls:
+                if inner.lower() in (unit.value, unit.name.lower()):
+                    return unit
+        return None
+
+
+def exact(number: Number | str, field: str = "number") -> Fraction:
+    """Read a number as the rational that a person means by it: ``1.3`` is 13/10.
+
+    Args:
+        number: An int, float, ``Fraction``, ``Decimal`` or a string such as ``"0.3"`` or ``"1/3"``.
+        field: Name for the error.
+
+    Raises:
+        InputError: If it is not a finite number.
+
+    Example:
+        >>> exact(1.3)
+        Fraction(13, 10)
+    """
+    if type(number) is int:
+        return Fraction(number)
+    try:
+        if isinstance(number, bool) or (isinstance(number, str) and not _is_plain_number(number)):
+            raise ValueError
+        if isinstance(number, float):
+            # float.__repr__, because NumPy's float64 is a float that prints as "np.float64(...)".
+            return Fraction(float.__repr__(number))
+        if isinstance(number, (int, str, Fraction, Decimal)):
+            return Fraction(number)
+        if hasattr(number, "__index__"):
+            return Fraction(number.__index__())
+        if hasattr(number, "__float__"):
+            return exact(float(number), field)
+        raise ValueError
+    except (ValueError, OverflowError, ZeroDivisionError):
+        raise InputError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
+
+
+def _is_plain_number(text: str) -> bool:
+    """Whether a string is a short ASCII number: Fraction would also take spaces, underscores and other scripts."""
+    return len(text) <= _LONGEST_STRING and re.fullmatch(rf"-?(?:{_DECIMAL}|{_RATIO})", text, re.ASCII) is not None
+
+
+_DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_RATIO = r"\d+/0*[1-9]\d*"
+_UNITS = "|".join(unit.value for unit in TimeUnit)
+_WITH_UNIT = re.compile(rf"({_DECIMAL}|{_RATIO})({_UNITS})", re.ASCII)
+_CLOCK = re.compile(rf"(?=.)(?:({_DECIMAL})d)?(?:({_DECIMAL})h)?(?:({_DECIMAL})m)?(?:({_DECIMAL})s)?", re.ASCII)
+_CLOCK_SECONDS = (86400, 3600, 60, 1)
+_WORDS = {
+    "iteration": "iter", "iterations": "iter", "epoch": "ep", "epochs": "ep", "e": "ep", "eps": "ep",
+    "batch": "ba", "batches": "ba", "b": "ba", "step": "ba", "steps": "ba", "it": "ba", "its": "ba",
+    "sample": "sp", "samples": "sp", "token": "tok", "tokens": "tok", "toks": "tok", "duration": "dur",
+    "second": "sec", "seconds": "sec", "secs": "sec", "min": "m", "mins": "m", "minutes": "m", "hour": "h",
+    "hours": "h", "hr": "h", "hrs": "h",
+}  # fmt: skip
+
+
+def _shrink(value: Fraction) -> int | Fraction:
+    return value.numerator if value.denominator == 1 else value
+
+
+def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
+    """The amount and unit of a time string; raises InputError naming ``field``."""
+    if len(text) > _LONGEST_STRING:
+        raise InputError(field, text, f"a duration has at most {_LONGEST_STRING} characters", "write e.g. '10ep'")
+    if match := _WITH_UNIT.fullmatch(text):
+        amount, unit = Fraction(match[1]), TimeUnit(match[2])
+    elif match := _CLOCK.fullmatch(text):
+        amount = sum(
+            (Fraction(part) * seconds for part, seconds in zip(match.groups(), _CLOCK_SECONDS, strict=True) if part),
+            Fraction(0),
+        )
+        unit = TimeUnit.SECOND
+    else:
+        raise InputError(field, text, *_explain(text))
+    if amount > _LARGEST:
+        raise InputError(field, text, "a duration must be below 2**63", "write a number that a run can reach")
+    if amount.denominator > _FINEST:
+        raise InputError(field, text, "a duration has at most 36 decimals", "write fewer digits")
+    return _shrink(amount), unit
+
+
+def _explain(text: str) -> tuple[str, str]:
+    """Rule and fix for a string that is no duration, as close to what was meant as can be told."""
+    example = "write e.g. '10ba', '5ep' or '0.5dur'"
+    squeezed = re.sub(r"[\s_]+", "", text).lower()
+    if not squeezed:
+        return "a duration is a number and a unit", example
+    if re.match(r"[+-]?(nan|inf)", squeezed):
+        return "a duration must be finite", example
+    if squeezed[0] == "-":
+        return "a duration must not be negative", example
+    number = re.match(_DECIMAL, squeezed, re.ASCII)
+    if number is None:
+        return f"a duration is a number and a unit (one of {_UNITS.replace('|', ' ')})", example
+    amount, word = number[0], squeezed[number.end() :]
+    if not word:
+        return "a duration needs a unit", f"did you mean '{amount}ba' or '{amount}ep'?"
+    unit = _WORDS.get(word, word)
+    guess = amount + unit
+    if _WITH_UNIT.fullmatch(guess) or _CLOCK.fullmatch(guess):
+        return "a duration is a number and a unit without spaces, signs or underscores", f"did you mean '{guess}'?"
+    return f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)", example
+
+
+class Time:
+    """An exact amount of training time with its unit.
+
+    ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are the same. ``value`` is an int when it is
+    whole, else a ``Fraction``. Arithmetic and comparison stay within a unit; a bare number means the own unit.
+
+    Args:
+        value: The amount, or a time string when ``unit`` is left out.
+        unit: A :class:`TimeUnit` or its string.
+        field: Name of the argument for error messages.
+
+    Raises:
+        InputError: For a string that is no duration, a number that is not finite, an unknown unit, or units that do
+            not match in arithmetic.
+
+    Example:
+        >>> Time("0.29dur") * 100
+        Time('29dur')
+        >>> Time("1h30m") == Time(5400, "sec")
+        True
+        >>> Time("3ba") / Time("12ba")
+        Time('0.25dur')
+    """
+
+    __slots__ = ("_unit", "_value")
+
+    _unit: TimeUnit
+    _value: int | Fraction
+
+    # Composer's Time is generic in its value; annotations written for it (Time[int]) keep working.
+    __class_getitem__: ClassVar[Callable[..., GenericAlias]] = classmethod(GenericAlias)  # type: ignore[assignment]
+
+    def __init__(self, value: Number | str, unit: TimeUnit | str | None = None, *, field: str = "time") -> None:
+        if unit is None:
+            if not isinstance(value, str):
+                rule, fix = "a duration needs a unit", f"did you mean '{value}ba' or '{value}ep'?"
+                raise InputError(field, value, rule, fix)
+            self._value, self._unit = _parse(value, field)
+            return
+        try:
+            self._unit = TimeUnit(unit)
+        except ValueError:
+            raise InputError(field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "name one of them") from None
+        self._value = value if type(value) is int else _shrink(exact(value, field))
+
+    @classmethod
+    def _of(cls, value: int | Fraction, unit: TimeUnit) -> Time:
+        """Build without checks, for values that are known to be exact."""
+        time = object.__new__(cls)
+        time._value, time._unit = value, unit
+        return time
+
+    @property
+    def value(self) -> int | Fraction:
+        """The amount: an int when it is whole, else a ``Fraction``."""
+        return self._value
+
+    @property
+    def unit(self) -> TimeUnit:
+        """The unit."""
+        return self._unit
+
+    @classmethod
+    def from_timestring(cls, timestring: str) -> Time:
+        """Parse ``"10ep"``, ``"0.5dur"``, ``"1/3dur"``, ``"90m"`` or ``"1h30m"``."""
+        if not isinstance(timestring, str):
+            raise InputError("timestring", timestring, "must be a string", "write e.g. '10ep'")
+        return cls(timestring)
+
+    @classmethod
+    def from_input(cls, i: TimeLike | int | float, default_int_unit: TimeUnit | str | None = None) -> Time:
+        """Read a Time, a time string, or a number where ``default_int_unit`` says its unit."""
+        if isinstance(i, (int, float)) and not isinstance(i, bool) and default_int_unit is not None:
+            return cls(i, default_int_unit)
+        return as_time(i, "time")
+
+    @classmethod
+    def from_iteration(cls, iteration: int) -> Time:
+        """``iteration`` iterations."""
+        return cls(iteration, TimeUnit.ITERATION)
+
+    @classmethod
+    def from_epoch(cls, epoch: Number) -> Time:
+        """``epoch`` epochs."""
+        return cls(epoch, TimeUnit.EPOCH)
+
+    @classmethod
+    def from_batch(cls, batch: Number) -> Time:
+        """``batch`` batches."""
+        return cls(batch, TimeUnit.BATCH)
+
+    @classmethod
+    def from_sample(cls, sample: Number) -> Time:
+        """``sample`` samples."""
+        return cls(sample, TimeUnit.SAMPLE)
+
+    @classmethod
+    def from_token(cls, token: Number) -> Time:
+        """``token`` tokens."""
+        return cls(token, TimeUnit.TOKEN)
+
+    @classmethod
+    def from_duration(cls, duration: Number) -> Time:
+        """The fraction ``duration`` of a run."""
+        return cls(duration, TimeUnit.DURATION)
+
+    @classmethod
+    def from_second(cls, second: Number) -> Time:
+        """``second`` seconds."""
+        return cls(second, TimeUnit.SECOND)
+
+    def to_timestring(self) -> str:
+        """The string that :meth:`from_timestring` reads back, digit for digit: a decimal where one exists, else a/b."""
+        if isinstance(self._value, int):
+            return f"{self._value}{self._unit.value}"
+        return f"{_decimal(self._value)}{self._unit.value}"
+
+    def __str__(self) -> str:
+        return self.to_timestring()
+
+    def __repr__(self) -> str:
+        return f"Time({self.to_timestring()!r})"
+
+    def _amount(self, other: object) -> int | Fraction | None:
+        """``other`` in this unit; None where it is no time at all."""
+        if isinstance(other, str):
+            other = Time(other)
+        if isinstance(other, Time):
+            if other._unit is not self._unit:
+                rule = f"arithmetic and comparison with {self} need the unit {self._unit}"
+                raise InputError("time", str(other), rule, "convert one of the two first, e.g. with convert_time")
+            return other._value
+        if isinstance(other, (int, float, Fraction)) and not isinstance(other, bool):
+            return _shrink(exact(other))
+        return None
+
+    def _make(self, value: int | Fraction) -> Time:
+        return Time._of(_shrink(Fraction(value)), self._unit)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            try:
+                other = Time(other)
+            except InputError:
+                return False
+        if isinstance(other, Time):
+            return self._unit is other._unit and self._value == other._value
+        if isinstance(other, (int, float, Fraction)):
+            return self._value == other
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        # Equal to a bare number of the own unit, so the hash has to be the number's.
+        return hash(self._value)
+
+    def __lt__(self, other: object) -> bool:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._value < amount
+
+    def __le__(self, other: object) -> bool:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._value <= amount
+
+    def __gt__(self, other: object) -> bool:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._value > amount
+
+    def __ge__(self, other: object) -> bool:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._value >= amount
+
+    def __add__(self, other: object) -> Time:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(self._value + amount)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: object) -> Time:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(self._value - amount)
+
+    def __rsub__(self, other: object) -> Time:
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(amount - self._value)
+
+    def __neg__(self) -> Time:
+        return self._make(-self._value)
+
+    def __mul__(self, other: object) -> Time:
+        """Times a number, or times a share of a run (``Time(.5, "dur") * Time(10, "ep")`` is 5 epochs)."""
+        if isinstance(other, str):
+            other = Time(other)
+        if isinstance(other, Time):
+            if other._unit is TimeUnit.DURATION:
+                return self._make(self._value * other._value)
+            if self._unit is TimeUnit.DURATION:
+                return other * self
+            rule = f"{self} can be multiplied by a number or by a duration in dur"
+            raise InputError("time", str(other), rule, "make one factor a plain number")
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(self._value * amount)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: object) -> Time:
+        """By a number: a time. By a time of the same unit: the share, in ``dur``."""
+        share = isinstance(other, (Time, str))
+        amount = self._amount(other)
+        if amount is None:
+            return NotImplemented
+        if amount == 0:
+            raise ZeroDivisionError(f"{self} divided by zero")
+        quotient = _shrink(Fraction(self._value) / amount)
+        return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
+
+    def __float__(self) -> float:
+        return float(self._value)
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+
+def _decimal(value: Fraction) -> str:
+    """The shortest exact decimal of a rational, or a/b where its decimals do not end."""
+    twos, rest = 0, value.denominator
+    while rest % 2 == 0:
+        twos, rest = twos + 1, rest // 2
+    fives = 0
+    while rest % 5 == 0:
+        fives, rest = fives + 1, rest // 5
+    places = max(twos, fives)
+    if rest != 1 or places > _LONGEST_STRING // 2:
+        return f"{value.numerator}/{value.denominator}"
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+
+
+TimeLike = Union[Time, str]
+"""A :class:`Time` or a time string."""
+
+
+def as_time(time: Any, field: str) -> Time:
+    """Read a Time, a time string, or another library's time (anything with ``.value`` and ``.unit``).
+
+    Args:
+        time: What to read.
+        field: Name of the argument for the error.
+
+    Raises:
+        InputError: If it is no time; a bare number has no unit and is refused.
+
+    Example:
+        >>> as_time("90m", "max_duration")
+        Time('5400sec')
+    """
+    if isinstance(time, Time):
+        return time
+    if isinstance(time, str):
+        return Time(time, field=field)
+    unit = getattr(time, "unit", None)
+    if unit is not None and hasattr(time, "value"):
+        return Time(time.value, unit, field=field)
+    if isinstance(time, (int, float, Fraction)) and not isinstance(time, bool):
+        finite = not isinstance(time, float) or math.isfinite(time)
+        fix = f"did you mean '{time}ba' or '{time}ep'?" if finite and time >= 0 else "write e.g. '10ba' or '5ep'"
+        raise InputError(field, time, "a duration needs a unit", fix)
+    raise InputError(field, time, "must be a duration such as '10ep'", "write a number and a unit")
+
+
+def check_ssr(ssr: Number | str) -> Fraction:
+    """The scale schedule ratio as an exact rational.
+
+    Args:
+        ssr: A positive number of at most 1e6; a float is read as the decimal that it prints.
+
+    Raises:
+        InputError: If it is anything else.
+
+    Example:
+        >>> check_ssr(0.3)
+        Fraction(3, 10)
+    """
+    sigma = exact(ssr, "ssr")
+    if sigma <= 0:
+        rule = "the scale schedule ratio must be above 0"
+        raise InputError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")
+    if sigma > _LARGEST_SSR:
+        raise InputError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
+    return sigma

@@ -1,0 +1,299 @@
+"""The counters of a run: how many epochs, batches, samples, tokens and seconds of training lie behind it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from operator import attrgetter
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.time.duration import Number, Time, TimeUnit, exact
+
+__all__ = ["Timestamp"]
+
+_NANOSECONDS = 10**9
+# Public name of each counter, its slot, and its unit. Seconds are kept as whole nanoseconds: floats would drift.
+_COUNTERS: dict[str, tuple[str, TimeUnit]] = {
+    "iteration": ("_iteration", TimeUnit.ITERATION),
+    "epoch": ("_epoch", TimeUnit.EPOCH),
+    "batch": ("_batch", TimeUnit.BATCH),
+    "sample": ("_sample", TimeUnit.SAMPLE),
+    "token": ("_token", TimeUnit.TOKEN),
+    "epoch_in_iteration": ("_epoch_in_iteration", TimeUnit.EPOCH),
+    "token_in_iteration": ("_token_in_iteration", TimeUnit.TOKEN),
+    "batch_in_epoch": ("_batch_in_epoch", TimeUnit.BATCH),
+    "sample_in_epoch": ("_sample_in_epoch", TimeUnit.SAMPLE),
+    "token_in_epoch": ("_token_in_epoch", TimeUnit.TOKEN),
+    "seconds": ("_nanoseconds", TimeUnit.SECOND),
+    "iteration_seconds": ("_iteration_nanoseconds", TimeUnit.SECOND),
+    "epoch_seconds": ("_epoch_nanoseconds", TimeUnit.SECOND),
+    "batch_seconds": ("_batch_nanoseconds", TimeUnit.SECOND),
+}
+_TOTALS = ("iteration", "epoch", "batch", "sample", "token", "seconds")
+_TOTAL_OF: dict[TimeUnit, str] = {_COUNTERS[name][1]: _COUNTERS[name][0] for name in _TOTALS}
+_slots_of: Callable[[Any], tuple[int, ...]] = attrgetter(*(slot for slot, _ in _COUNTERS.values()))
+
+
+def _count(value: object, field: str, unit: TimeUnit) -> int | Fraction:
+    """One counter, exact and not negative, from a number, a Time of its unit or a timedelta; seconds to nanoseconds."""
+    if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
+        return ((value.days * 86400 + value.seconds) * 10**6 + value.microseconds) * 1000
+    amount = value
+    if hasattr(value, "unit") and hasattr(value, "value"):
+        if TimeUnit(value.unit) is not unit:
+            raise InputError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
+        amount = value.value
+    number = amount if type(amount) is int else exact(amount, field)  # type: ignore[arg-type]
+    if number < 0:
+        raise InputError(field, value, "a counter must not be negative", "count from 0")
+    if unit is TimeUnit.SECOND:
+        number = round(number * _NANOSECONDS)
+    return number.numerator if number.denominator == 1 else number
+
+
+def _time(slot: str, unit: TimeUnit, doc: str) -> property:
+    def get(self: Timestamp) -> Time:
+        value = getattr(self, slot)
+        return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
+
+    return property(get, doc=doc)
+
+
+def _wall_clock(slot: str, doc: str) -> property:
+    def get(self: Timestamp) -> datetime.timedelta:
+        return datetime.timedelta(microseconds=getattr(self, slot) / 1000)
+
+    return property(get, doc=doc)
+
+
+class Timestamp:
+    """Where a run stands. Immutable: each batch makes a new one.
+
+    Counters read as :class:`Time` and compare with bare numbers, so ``timestamp.epoch < 10`` works. A counter may be
+    a fraction: schedules are defined between batches as well, and pictures and proofs ask for values there.
+
+    Args:
+        iteration: Iterations finished.
+        epoch: Epochs finished.
+        batch: Batches (optimizer steps) finished.
+        sample: Samples seen.
+        token: Tokens seen.
+        epoch_in_iteration: Epochs finished in this iteration.
+        token_in_iteration: Tokens seen in this iteration.
+        batch_in_epoch: Batches finished in this epoch.
+        sample_in_epoch: Samples seen in this epoch.
+        token_in_epoch: Tokens seen in this epoch.
+        seconds: Seconds of training, a number or a ``timedelta``; kept to the nanosecond.
+        iteration_seconds: Seconds of this iteration.
+        epoch_seconds: Seconds of this epoch.
+        batch_seconds: Seconds of the last batch.
+
+    Raises:
+        InputError: For a negative counter or a Time of another unit.
+
+    Example:
+        >>> timestamp = Timestamp().to_next_batch(samples=16, tokens=512).to_next_epoch()
+        >>> timestamp.epoch == 1, timestamp.get("tok"), timestamp.batch_in_epoch.value
+        (True, Time('512tok'), 0)
+    """
+
+    __slots__ = tuple(slot for slot, _ in _COUNTERS.values())
+
+    _iteration: int
+    _epoch: int
+    _batch: int
+    _sample: int
+    _token: int
+    _epoch_in_iteration: int
+    _token_in_iteration: int
+    _batch_in_epoch: int
+    _sample_in_epoch: int
+    _token_in_epoch: int
+    _nanoseconds: int
+    _iteration_nanoseconds: int
+    _epoch_nanoseconds: int
+    _batch_nanoseconds: int
+
+    def __init__(
+        self,
+        iteration: Time | Number = 0,
+        epoch: Time | Number = 0,
+        batch: Time | Number = 0,
+        sample: Time | Number = 0,
+        token: Time | Number = 0,
+        epoch_in_iteration: Time | Number = 0,
+        token_in_iteration: Time | Number = 0,
+        batch_in_epoch: Time | Number = 0,
+        sample_in_epoch: Time | Number = 0,
+        token_in_epoch: Time | Number = 0,
+        seconds: Time | Number | datetime.timedelta = 0,
+        iteration_seconds: Time | Number | datetime.timedelta = 0,
+        epoch_seconds: Time | Number | datetime.timedelta = 0,
+        batch_seconds: Time | Number | datetime.timedelta = 0,
+    ) -> None:
+        given = locals()
+        for name, (slot, unit) in _COUNTERS.items():
+            setattr(self, slot, _count(given[name], name, unit))
+
+    iteration = _time("_iteration", TimeUnit.ITERATION, "Iterations finished.")
+    epoch = _time("_epoch", TimeUnit.EPOCH, "Epochs finished.")
+    batch = _time("_batch", TimeUnit.BATCH, "Batches finished.")
+    sample = _time("_sample", TimeUnit.SAMPLE, "Samples seen.")
+    token = _time("_token", TimeUnit.TOKEN, "Tokens seen.")
+    epoch_in_iteration = _time("_epoch_in_iteration", TimeUnit.EPOCH, "Epochs finished in this iteration.")
+    token_in_iteration = _time("_token_in_iteration", TimeUnit.TOKEN, "Tokens seen in this iteration.")
+    batch_in_epoch = _time("_batch_in_epoch", TimeUnit.BATCH, "Batches finished in this epoch.")
+    sample_in_epoch = _time("_sample_in_epoch", TimeUnit.SAMPLE, "Samples seen in this epoch.")
+    token_in_epoch = _time("_token_in_epoch", TimeUnit.TOKEN, "Tokens seen in this epoch.")
+    seconds = _time("_nanoseconds", TimeUnit.SECOND, "Seconds of training.")
+    iteration_seconds = _time("_iteration_nanoseconds", TimeUnit.SECOND, "Seconds of this iteration.")
+    epoch_seconds = _time("_epoch_nanoseconds", TimeUnit.SECOND, "Seconds of this epoch.")
+    batch_seconds = _time("_batch_nanoseconds", TimeUnit.SECOND, "Seconds of the last batch.")
+    total_wct = _wall_clock("_nanoseconds", "Composer's name for the seconds of training.")
+    iteration_wct = _wall_clock("_iteration_nanoseconds", "Composer's name for the seconds of this iteration.")
+    epoch_wct = _wall_clock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
+    batch_wct = _wall_clock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
+
+    def get(self, unit: TimeUnit | str) -> Time:
+        """The total in ``unit``.
+
+        Raises:
+            InputError: For ``dur``: a share of the run is known to the :class:`~ssr_hydra.State` alone.
+        """
+        try:
+            unit = TimeUnit(unit)
+            value = getattr(self, _TOTAL_OF[unit])
+        except (ValueError, KeyError):
+            known = " ".join(unit.value for unit in _TOTAL_OF)
+            rule = f"a timestamp counts {known}"
+            raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
+        return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
+
+    def to_next_batch(
+        self, samples: Time | int = 0, tokens: Time | int = 0, duration: datetime.timedelta | Number = 0
+    ) -> Timestamp:
+        """The timestamp one batch on.
+
+        Args:
+            samples: Samples of the batch.
+            tokens: Tokens of the batch.
+            duration: What the batch took, in seconds or as a ``timedelta``.
+
+        Raises:
+            InputError: For a negative count.
+        """
+        # On the path of every step: plain slots and no loop. Whole counts skip the checks that only others need.
+        if type(samples) is not int or samples < 0:
+            samples = _count(samples, "samples", TimeUnit.SAMPLE)  # type: ignore[assignment]
+        if type(tokens) is not int or tokens < 0:
+            tokens = _count(tokens, "tokens", TimeUnit.TOKEN)  # type: ignore[assignment]
+        if type(duration) is float and 0.0 <= duration < 1e9:
+            nanoseconds = round(duration * 1e9)
+        else:
+            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration else 0  # type: ignore[assignment]
+        new: Timestamp = object.__new__(Timestamp)
+        new._iteration = self._iteration
+        new._epoch = self._epoch
+        new._batch = self._batch + 1
+        new._sample = self._sample + samples  # type: ignore[operator]
+        new._token = self._token + tokens  # type: ignore[operator]
+        new._epoch_in_iteration = self._epoch_in_iteration
+        new._token_in_iteration = self._token_in_iteration + tokens  # type: ignore[operator]
+        new._batch_in_epoch = self._batch_in_epoch + 1
+        new._sample_in_epoch = self._sample_in_epoch + samples  # type: ignore[operator]
+        new._token_in_epoch = self._token_in_epoch + tokens  # type: ignore[operator]
+        new._nanoseconds = self._nanoseconds + nanoseconds
+        new._iteration_nanoseconds = self._iteration_nanoseconds + nanoseconds
+        new._epoch_nanoseconds = self._epoch_nanoseconds + nanoseconds
+        new._batch_nanoseconds = nanoseconds
+        return new
+
+    def to_next_epoch(self, duration: datetime.timedelta | Number = 0) -> Timestamp:
+        """The timestamp at the start of the next epoch; ``duration`` is time that belongs to no batch."""
+        nanoseconds = _count(duration, "duration", TimeUnit.SECOND)
+        return self._replace(
+            _epoch=self._epoch + 1,
+            _epoch_in_iteration=self._epoch_in_iteration + 1,
+            _batch_in_epoch=0,
+            _sample_in_epoch=0,
+            _token_in_epoch=0,
+            _nanoseconds=self._nanoseconds + nanoseconds,
+            _iteration_nanoseconds=self._iteration_nanoseconds + nanoseconds,
+            _epoch_nanoseconds=0,
+            _batch_nanoseconds=0,
+        )
+
+    def to_next_iteration(self, duration: datetime.timedelta | Number = 0) -> Timestamp:
+        """The timestamp at the start of the next iteration; ``duration`` is time that belongs to no batch."""
+        nanoseconds = _count(duration, "duration", TimeUnit.SECOND)
+        return self._replace(
+            _iteration=self._iteration + 1,
+            _epoch_in_iteration=0,
+            _token_in_iteration=0,
+            _nanoseconds=self._nanoseconds + nanoseconds,
+            _iteration_nanoseconds=0,
+            _epoch_nanoseconds=0,
+            _batch_nanoseconds=0,
+        )
+
+    def copy(self, **changes: Time | Number | datetime.timedelta) -> Timestamp:
+        """A copy with some counters changed, by their public names.
+
+        Raises:
+            InputError: For a name that is no counter, or a value that the constructor refuses.
+        """
+        values: dict[str, int | Fraction] = {}
+        for name, value in changes.items():
+            if name not in _COUNTERS:
+                raise InputError(name, value, "is no counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
+            slot, unit = _COUNTERS[name]
+            values[slot] = _count(value, name, unit)
+        return self._replace(**values)
+
+    def _replace(self, **slots: int | Fraction) -> Timestamp:
+        new: Timestamp = object.__new__(Timestamp)
+        for slot in self.__slots__:
+            setattr(new, slot, slots[slot] if slot in slots else getattr(self, slot))
+        return new
+
+    def state_dict(self) -> dict[str, int | str]:
+        """Every counter as plain ints (a fraction as the string ``"a/b"``; seconds as nanoseconds), for a checkpoint."""
+        values = zip(_COUNTERS.values(), _slots_of(self), strict=True)
+        return {slot[1:]: value if isinstance(value, int) else str(value) for (slot, _), value in values}
+
+    def load_state_dict(self, state: Mapping[str, int | str]) -> None:
+        """Take over the counters of :meth:`state_dict`.
+
+        The one way a timestamp changes in place, for callers that know Composer's API;
+        :meth:`from_state_dict` makes a new one.
+
+        Raises:
+            InputError: For a missing, unknown or negative counter; nothing is changed then.
+        """
+        names = [slot[1:] for slot, _ in _COUNTERS.values()]
+        if set(state) != set(names):
+            odd = sorted(set(state) ^ set(names))
+            raise InputError("timestamp", odd, "a state has exactly the counters of state_dict()", "load a whole one")
+        # Nanoseconds are whole already: read as a plain count, not as seconds.
+        values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
+        for slot, value in values.items():
+            setattr(self, slot, value)
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, int | str]) -> Timestamp:
+        """A timestamp from :meth:`state_dict`; raises :class:`InputError` as :meth:`load_state_dict` does."""
+        new = cls()
+        new.load_state_dict(state)
+        return new
+
+    def __eq__(self, other: object) -> bool:
+        return _slots_of(self) == _slots_of(other) if isinstance(other, Timestamp) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_slots_of(self))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))
+        return f"Timestamp({', '.join(shown)})"

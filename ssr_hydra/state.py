@@ -135,8 +135,10 @@ class State:
         if self._max_duration is None:
             return None
         if self._max_duration.unit is TimeUnit.EPOCH and self._dataloader_len is not None:
-            return self.timestamp.batch / (Time(self._max_duration.value, TimeUnit.BATCH) * self._dataloader_len)
-        return self.timestamp.get(self._max_duration.unit) / self._max_duration
+            length = Time(self._max_duration.value, TimeUnit.BATCH) * self._dataloader_len
+            return self.timestamp.get(TimeUnit.BATCH) / length
+        elapsed: Time = self.timestamp.get(self._max_duration.unit) / self._max_duration
+        return elapsed
 
     def __repr__(self) -> str:
         names = ("max_duration", "dataloader_len", "samples_per_batch", "tokens_per_batch")

@@ -1,4 +1,4 @@
-"""Schedules that anneal over the elapsed fraction tau of the run, with and without warmup: linear, cosine, polynomial, REX."""
+"""Schedules that anneal over the elapsed fraction tau, with and without warmup: linear, cosine, polynomial, REX."""
 
 from __future__ import annotations
 

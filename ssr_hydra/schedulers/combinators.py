@@ -150,9 +150,9 @@ class SequentialScheduler(Scheduler):
         end_k = start_k + (until_k - until_{k-1})                       without
         end_k = the share until_k of the run                            for an until in dur, whatever scale says
 
-    Each phase sees a run of its own: time from its own start, ``dur`` as a share of the phase, ssr 1 if it is not scaled.
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly if every phase is scaled; with an unscaled phase it holds within the phases
-    that lie wholly before it.
+    Each phase sees a run of its own: time from its own start, ``dur`` as a share of the phase, ssr 1 if it is not
+    scaled. ``alpha_ssr(t) = alpha(t / ssr)`` exactly if every phase is scaled; with an unscaled phase it holds in the
+    phases before it.
 
     Args:
         phases: Name -> :class:`Phase` (or a mapping of its arguments, or a bare scheduler as the last), in order.

@@ -1,4 +1,4 @@
-"""Curves: schedules resolved against a run, as closures over plain integers. Each formula of the package stands once."""
+"""Curves: schedules resolved against a run, as closures over plain integers. Each formula stands here once."""
 
 from __future__ import annotations
 

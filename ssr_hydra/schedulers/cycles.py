@@ -137,8 +137,8 @@ class OneCycleScheduler(Scheduler):
         anneal: ``"cosine"`` or ``"linear"``.
 
     Raises:
-        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or a climb that leaves no room
-            before ``t_max``.
+        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or a climb that leaves no
+            room before ``t_max``.
 
     Example:
         >>> from ssr_hydra.state import State

@@ -70,7 +70,7 @@ __all__ = [
 def step_scheduler(
     state: Any, ssr: Number = 1.0, *, step_size: TimeLike | Sequence[TimeLike], gamma: float = 0.1
 ) -> float:
-    """alpha of :class:`StepScheduler`, or of :class:`MultiStepScheduler` where ``step_size`` is a list of milestones."""
+    """alpha of :class:`StepScheduler`, or of :class:`MultiStepScheduler` for a list of milestones."""
     if isinstance(step_size, (str, Time)) or not isinstance(step_size, Sequence):
         return StepScheduler(step_size, gamma)(state, ssr)
     return MultiStepScheduler(step_size, gamma)(state, ssr)

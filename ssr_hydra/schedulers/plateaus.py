@@ -38,7 +38,8 @@ class WarmupStableDecayScheduler(Scheduler):
 
     Until the decay begins, runs of every length have the same learning rates, so one long run can branch into several
     shorter ones. SSR stretches ``t_max`` and ``t_decay``, and the warmup only with ``scale_warmup`` (or if it is given
-    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly; with a fixed warmup, from ``max(1, ssr) * t_warmup`` on.
+    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup the law holds from
+    ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; 0 for none.
@@ -49,8 +50,8 @@ class WarmupStableDecayScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, or a warmup and a decay that
-            do not both fit before ``t_max``.
+        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, or a warmup and a decay
+            that do not both fit before ``t_max``.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -107,9 +108,9 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         alpha(t) = r(t) = sqrt(t_scale / (t_scale + t - t_warmup))       until t_max - t_cooldown
         alpha(t) = r(t_max - t_cooldown) (1 - tau) + alpha_f tau         tau = elapsed fraction of the cooldown, clipped
 
-    With ``t_scale = t_warmup`` (the default) the body is ``sqrt(t_warmup / t)``, as in the Transformer. Without a cooldown
-    the schedule has no end and does not depend on the run's length. SSR stretches ``t_scale`` if it is given, ``t_max``
-    and ``t_cooldown``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
+    With ``t_scale = t_warmup`` (the default) the body is ``sqrt(t_warmup / t)``, as in the Transformer. Without a
+    cooldown the schedule has no end and does not depend on the run's length. SSR stretches ``t_scale`` if it is given,
+    ``t_max`` and ``t_cooldown``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup that is also the scale, runs of every SSR share one
     curve until the cooldown.
 
@@ -132,7 +133,8 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         >>> [scheduler(State(max_duration="100ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 16, 64)]
         [0.25, 1.0, 0.5, 0.25]
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762); with a time scale and a cooldown: Zhai et al. 2022 (arXiv 2106.04560).
+    Source: Vaswani et al. 2017 (arXiv 1706.03762); with a time scale and a cooldown, Zhai et al. 2022
+    (arXiv 2106.04560).
     """
 
     t_warmup: TimeLike

@@ -110,7 +110,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     return curve
 
 
-def _how_to_pass_ssr(function: Callable[..., float], name: str) -> str | None:
+def _how_to_pass_ssr(function: Any, name: str) -> str | None:
     """``"keyword"``, ``"positional"``, or None where the function knows no ssr."""
     if not callable(function) or isinstance(function, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"

@@ -78,15 +78,17 @@ class Run:
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
         """The run of a state: ours, or any object with ``timestamp``, ``max_duration`` and ``dataloader_len``."""
         max_duration = getattr(state, "max_duration", None)
-        rates = {}
+        rates: dict[str, Fraction | None] = {}
         for name in _RATES.values():
             value = getattr(state, name, None)
             rates[name] = None if value is None else exact(getattr(value, "value", value), name)
         return cls(
             ssr=check_ssr(ssr),
             max_duration=None if max_duration is None else as_time(max_duration, "max_duration"),
+            dataloader_len=rates["dataloader_len"],
+            samples_per_batch=rates["samples_per_batch"],
+            tokens_per_batch=rates["tokens_per_batch"],
             state=state,
-            **rates,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 
+_pow: Callable[[float, float], float] = operator.pow
+
+
 def _powers(run: Run, gamma: float, period: Time, exponent: Callable[[int, int], float]) -> Curve:
     """gamma ** exponent(time, period), both in integers of one clock."""
     clock = run.clock(period.unit, "period", period)
@@ -31,7 +35,7 @@ def _powers(run: Run, gamma: float, period: Time, exponent: Callable[[int, int],
 
     def curve(timestamp: Any) -> float:
         try:
-            return gamma ** exponent(read(timestamp) * factor - start, width)
+            return _pow(gamma, exponent(read(timestamp) * factor - start, width))
         except OverflowError:
             rule = "makes the multiplier larger than any float at this time"
             raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None

@@ -14,13 +14,13 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from types import GenericAlias
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 from ssr_hydra.errors import InputError
 
 __all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact"]
 
-Number = Union[int, float, Fraction]
+Number = int | float | Fraction
 """A number that is read exactly; a float as the decimal that it prints."""
 
 # Counters of a run are 64-bit in every framework; a longer duration can only be a slip (1e400ba).
@@ -55,7 +55,7 @@ class TimeUnit(str, Enum):
         return None
 
 
-def exact(number: Number | str, field: str = "number") -> Fraction:
+def exact(number: Any, field: str = "number") -> Fraction:
     """Read a number as the rational that a person means by it: ``1.3`` is 13/10.
 
     Args:
@@ -393,7 +393,7 @@ def _decimal(value: Fraction) -> str:
     return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 
 
-TimeLike = Union[Time, str]
+TimeLike = Time | str
 """A :class:`Time` or a time string."""
 
 

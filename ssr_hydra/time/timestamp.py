@@ -33,10 +33,10 @@ _COUNTERS: dict[str, tuple[str, TimeUnit]] = {
 }
 _TOTALS = ("iteration", "epoch", "batch", "sample", "token", "seconds")
 _TOTAL_OF: dict[TimeUnit, str] = {_COUNTERS[name][1]: _COUNTERS[name][0] for name in _TOTALS}
-_slots_of: Callable[[Any], tuple[int, ...]] = attrgetter(*(slot for slot, _ in _COUNTERS.values()))
+_slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*(slot for slot, _ in _COUNTERS.values()))
 
 
-def _count(value: object, field: str, unit: TimeUnit) -> int | Fraction:
+def _count(value: Any, field: str, unit: TimeUnit) -> int:
     """One counter, exact and not negative, from a number, a Time of its unit or a timedelta; seconds to nanoseconds."""
     if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
         return ((value.days * 86400 + value.seconds) * 10**6 + value.microseconds) * 1000
@@ -45,12 +45,14 @@ def _count(value: object, field: str, unit: TimeUnit) -> int | Fraction:
         if TimeUnit(value.unit) is not unit:
             raise InputError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
         amount = value.value
-    number = amount if type(amount) is int else exact(amount, field)  # type: ignore[arg-type]
+    number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:
         raise InputError(field, value, "a counter must not be negative", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * _NANOSECONDS)
-    return number.numerator if number.denominator == 1 else number
+    # Typed as the int that it is in every real run; see the class on fractions.
+    counted: int = number.numerator if number.denominator == 1 else number
+    return counted
 
 
 def _time(slot: str, unit: TimeUnit, doc: str) -> property:
@@ -171,9 +173,7 @@ class Timestamp:
             raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
         return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
-    def to_next_batch(
-        self, samples: Time | int = 0, tokens: Time | int = 0, duration: datetime.timedelta | Number = 0
-    ) -> Timestamp:
+    def to_next_batch(self, samples: Any = 0, tokens: Any = 0, duration: datetime.timedelta | Number = 0) -> Timestamp:
         """The timestamp one batch on.
 
         Args:
@@ -186,24 +186,24 @@ class Timestamp:
         """
         # On the path of every step: plain slots and no loop. Whole counts skip the checks that only others need.
         if type(samples) is not int or samples < 0:
-            samples = _count(samples, "samples", TimeUnit.SAMPLE)  # type: ignore[assignment]
+            samples = _count(samples, "samples", TimeUnit.SAMPLE)
         if type(tokens) is not int or tokens < 0:
-            tokens = _count(tokens, "tokens", TimeUnit.TOKEN)  # type: ignore[assignment]
+            tokens = _count(tokens, "tokens", TimeUnit.TOKEN)
         if type(duration) is float and 0.0 <= duration < 1e9:
             nanoseconds = round(duration * 1e9)
         else:
-            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration else 0  # type: ignore[assignment]
+            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration else 0
         new: Timestamp = object.__new__(Timestamp)
         new._iteration = self._iteration
         new._epoch = self._epoch
         new._batch = self._batch + 1
-        new._sample = self._sample + samples  # type: ignore[operator]
-        new._token = self._token + tokens  # type: ignore[operator]
+        new._sample = self._sample + samples
+        new._token = self._token + tokens
         new._epoch_in_iteration = self._epoch_in_iteration
-        new._token_in_iteration = self._token_in_iteration + tokens  # type: ignore[operator]
+        new._token_in_iteration = self._token_in_iteration + tokens
         new._batch_in_epoch = self._batch_in_epoch + 1
-        new._sample_in_epoch = self._sample_in_epoch + samples  # type: ignore[operator]
-        new._token_in_epoch = self._token_in_epoch + tokens  # type: ignore[operator]
+        new._sample_in_epoch = self._sample_in_epoch + samples
+        new._token_in_epoch = self._token_in_epoch + tokens
         new._nanoseconds = self._nanoseconds + nanoseconds
         new._iteration_nanoseconds = self._iteration_nanoseconds + nanoseconds
         new._epoch_nanoseconds = self._epoch_nanoseconds + nanoseconds
@@ -244,7 +244,7 @@ class Timestamp:
         Raises:
             InputError: For a name that is no counter, or a value that the constructor refuses.
         """
-        values: dict[str, int | Fraction] = {}
+        values: dict[str, int] = {}
         for name, value in changes.items():
             if name not in _COUNTERS:
                 raise InputError(name, value, "is no counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
@@ -252,14 +252,14 @@ class Timestamp:
             values[slot] = _count(value, name, unit)
         return self._replace(**values)
 
-    def _replace(self, **slots: int | Fraction) -> Timestamp:
+    def _replace(self, **slots: int) -> Timestamp:
         new: Timestamp = object.__new__(Timestamp)
         for slot in self.__slots__:
             setattr(new, slot, slots[slot] if slot in slots else getattr(self, slot))
         return new
 
     def state_dict(self) -> dict[str, int | str]:
-        """Every counter as plain ints (a fraction as the string ``"a/b"``; seconds as nanoseconds), for a checkpoint."""
+        """Every counter as plain ints, for a checkpoint: seconds as nanoseconds, a fraction as the string ``"a/b"``."""
         values = zip(_COUNTERS.values(), _slots_of(self), strict=True)
         return {slot[1:]: value if isinstance(value, int) else str(value) for (slot, _), value in values}
 

@@ -12,21 +12,72 @@ if TYPE_CHECKING:
     from ssr_hydra.errors import InputError, MissingRateError
     from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
     from ssr_hydra.previews import preview
-    from ssr_hydra.schedulers import ComposerScheduler, convert_time
+    from ssr_hydra.schedulers import (
+        ComposerScheduler,
+        ConstantScheduler,
+        ConstantWithWarmupScheduler,
+        CosineAnnealingScheduler,
+        CosineAnnealingWarmRestartsScheduler,
+        CosineAnnealingWithWarmupScheduler,
+        Curve,
+        ExponentialScheduler,
+        InverseSquareRootWithWarmupScheduler,
+        LinearScheduler,
+        LinearWithWarmupScheduler,
+        MultiStepScheduler,
+        MultiStepWithWarmupScheduler,
+        OneCycleScheduler,
+        Phase,
+        PiecewiseLinearScheduler,
+        PolynomialScheduler,
+        PolynomialWithWarmupScheduler,
+        ProductScheduler,
+        RexScheduler,
+        SchedulerLike,
+        SequentialScheduler,
+        StepScheduler,
+        WarmupStableDecayScheduler,
+        bind,
+        convert_time,
+    )
     from ssr_hydra.state import State
-    from ssr_hydra.time import Time, Timestamp, TimeUnit
+    from ssr_hydra.time import Time, TimeUnit, Timestamp
     from ssr_hydra.trainer import Trainer
 
 __all__ = [
     "ComposerScheduler",
+    "ConstantScheduler",
+    "ConstantWithWarmupScheduler",
+    "CosineAnnealingScheduler",
+    "CosineAnnealingWarmRestartsScheduler",
+    "CosineAnnealingWithWarmupScheduler",
+    "Curve",
+    "ExponentialScheduler",
     "InputError",
+    "InverseSquareRootWithWarmupScheduler",
+    "LinearScheduler",
+    "LinearWithWarmupScheduler",
     "MissingRateError",
+    "MultiStepScheduler",
+    "MultiStepWithWarmupScheduler",
+    "OneCycleScheduler",
+    "Phase",
+    "PiecewiseLinearScheduler",
+    "PolynomialScheduler",
+    "PolynomialWithWarmupScheduler",
+    "ProductScheduler",
+    "RexScheduler",
     "ScheduledLR",
+    "SchedulerLike",
+    "SequentialScheduler",
     "State",
+    "StepScheduler",
     "Time",
     "TimeUnit",
     "Timestamp",
     "Trainer",
+    "WarmupStableDecayScheduler",
+    "bind",
     "compile_composer_scheduler",
     "convert_time",
     "preview",
@@ -34,26 +85,60 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "ComposerScheduler": "schedulers",
-    "InputError": "errors",
-    "MissingRateError": "errors",
-    "ScheduledLR": "optim",
-    "State": "state",
-    "Time": "time",
-    "TimeUnit": "time",
-    "Timestamp": "time",
-    "Trainer": "trainer",
-    "compile_composer_scheduler": "optim",
-    "convert_time": "schedulers",
-    "preview": "previews",
+# Where each name lives. The imports above are for type checkers; these are for everybody else.
+_HOMES: dict[str, tuple[str, ...]] = {
+    "errors": (
+        "InputError",
+        "MissingRateError",
+    ),
+    "optim": (
+        "ScheduledLR",
+        "compile_composer_scheduler",
+    ),
+    "previews": ("preview",),
+    "schedulers": (
+        "ComposerScheduler",
+        "ConstantScheduler",
+        "ConstantWithWarmupScheduler",
+        "CosineAnnealingScheduler",
+        "CosineAnnealingWarmRestartsScheduler",
+        "CosineAnnealingWithWarmupScheduler",
+        "Curve",
+        "ExponentialScheduler",
+        "InverseSquareRootWithWarmupScheduler",
+        "LinearScheduler",
+        "LinearWithWarmupScheduler",
+        "MultiStepScheduler",
+        "MultiStepWithWarmupScheduler",
+        "OneCycleScheduler",
+        "Phase",
+        "PiecewiseLinearScheduler",
+        "PolynomialScheduler",
+        "PolynomialWithWarmupScheduler",
+        "ProductScheduler",
+        "RexScheduler",
+        "SchedulerLike",
+        "SequentialScheduler",
+        "StepScheduler",
+        "WarmupStableDecayScheduler",
+        "bind",
+        "convert_time",
+    ),
+    "state": ("State",),
+    "time": (
+        "Time",
+        "TimeUnit",
+        "Timestamp",
+    ),
+    "trainer": ("Trainer",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 

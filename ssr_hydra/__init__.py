@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         convert_time,
     )
     from ssr_hydra.state import State
-    from ssr_hydra.time import Time, TimeUnit, Timestamp
+    from ssr_hydra.time import Time, Timestamp, TimeUnit
     from ssr_hydra.trainer import Trainer
 
 __all__ = [
@@ -85,63 +85,28 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Where each name lives. The imports above are for type checkers; these are for everybody else.
-_HOMES: dict[str, tuple[str, ...]] = {
-    "errors": (
-        "InputError",
-        "MissingRateError",
-    ),
-    "optim": (
-        "ScheduledLR",
-        "compile_composer_scheduler",
-    ),
-    "previews": ("preview",),
-    "schedulers": (
-        "ComposerScheduler",
-        "ConstantScheduler",
-        "ConstantWithWarmupScheduler",
-        "CosineAnnealingScheduler",
-        "CosineAnnealingWarmRestartsScheduler",
-        "CosineAnnealingWithWarmupScheduler",
-        "Curve",
-        "ExponentialScheduler",
-        "InverseSquareRootWithWarmupScheduler",
-        "LinearScheduler",
-        "LinearWithWarmupScheduler",
-        "MultiStepScheduler",
-        "MultiStepWithWarmupScheduler",
-        "OneCycleScheduler",
-        "Phase",
-        "PiecewiseLinearScheduler",
-        "PolynomialScheduler",
-        "PolynomialWithWarmupScheduler",
-        "ProductScheduler",
-        "RexScheduler",
-        "SchedulerLike",
-        "SequentialScheduler",
-        "StepScheduler",
-        "WarmupStableDecayScheduler",
-        "bind",
-        "convert_time",
-    ),
-    "state": ("State",),
-    "time": (
-        "Time",
-        "TimeUnit",
-        "Timestamp",
-    ),
-    "trainer": ("Trainer",),
+# Where names live that are no schedulers. The imports above are for type checkers; this is for everybody else.
+_HOMES = {
+    "InputError": "errors",
+    "MissingRateError": "errors",
+    "ScheduledLR": "optim",
+    "State": "state",
+    "Time": "time",
+    "TimeUnit": "time",
+    "Timestamp": "time",
+    "Trainer": "trainer",
+    "compile_composer_scheduler": "optim",
+    "preview": "previews",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
+if not TYPE_CHECKING:  # a type checker would take it as "any name exists"
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'schedulers')}")
+        globals()[name] = getattr(home, name)
+        return globals()[name]
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

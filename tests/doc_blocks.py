@@ -11,7 +11,8 @@ A page is run from its first block to its last in one empty folder:
 
 Any other block is an error. A comment right above a block changes what is done with it:
 ``<!-- skip: reason -->`` does not run it, ``<!-- fails -->`` expects its command to fail,
-``<!-- overrides: a=b -->`` adds overrides to the composition of a yaml block.
+``<!-- overrides: a=b -->`` adds overrides to the composition of a yaml block, ``<!-- needs: a, b -->`` skips the test
+where those packages are not installed.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import pytest
 import yaml
 
 LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
-_MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
+_MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
 _FILE = re.compile(r"^# (?P<path>[\w./-]+\.(?:py|yaml))\s*$")
 _COMMAND_SECONDS = 240
 
@@ -136,6 +138,8 @@ class Runner:
         if "skip" in block.markers:
             self.output = None
             return
+        for package in re.findall(r"[\w.]+", block.markers.get("needs", "")):
+            pytest.importorskip(package)
         if block.path is not None:
             self._write(block)
         getattr(self, f"_run_{block.language}")(block)

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -34,12 +35,12 @@ def page_id(page: Path) -> str:
 
 
 def page_param(page: Path) -> object:
-    runs_commands = any(
-        block.language == "bash" or (block.language == "yaml" and block.path is not None)
+    slow = any(
+        block.language == "bash" or (block.language == "yaml" and block.path is not None) or "needs" in block.markers
         for block in blocks(page)
         if "skip" not in block.markers
     )
-    return pytest.param(page, id=page_id(page), marks=[pytest.mark.slow] if runs_commands else [])
+    return pytest.param(page, id=page_id(page), marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("page", [page_param(page) for page in PAGES])
@@ -80,7 +81,13 @@ def test_every_public_name_has_an_example(package: str) -> None:
     without = []
     for name in module.__all__:
         value = getattr(module, name)
-        if (inspect.isclass(value) or inspect.isfunction(value)) and ">>>" not in (value.__doc__ or ""):
+        if inspect.isclass(value):
+            example = value.__doc__
+        elif inspect.isfunction(value):  # one example may serve a module of small functions
+            example = (value.__doc__ or "") + (sys.modules[value.__module__].__doc__ or "")
+        else:
+            continue
+        if ">>>" not in (example or ""):
             without.append(name)
     assert without == []
 

@@ -1,0 +1,219 @@
+"""The command line: Hydra's own flags and overrides, with a guarded loader, ``trust``, and errors of one line.
+
+``@hydra.main`` makes its config loader itself and reports errors itself, by a traceback or over many lines. This is what
+it does, written out, for a loader of our own and a report of our own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import secrets
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
+from ssr_hydra.build.targets import check_trust
+from ssr_hydra.errors import InputError
+
+__all__ = ["run_app"]
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+Task = Callable[[DictConfig], Any]
+
+
+def run_app(make_task: Callable[[tuple[str, ...]], Task], conf: Path, name: str, argv: Sequence[str] | None = None) -> None:
+    """Compose what the command line asks for and run it; on an error, print it and exit.
+
+    Args:
+        make_task: From what ``trust=[...]`` named, the function of the composed config. It is sent to the workers of
+            launchers, so it has to be picklable.
+        conf: Folder of the app's own configs, an absolute path.
+        name: The app's name, used for its log file.
+        argv: Arguments instead of ``sys.argv[1:]``.
+
+    Raises:
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one.
+    """
+    parser = get_args_parser()
+    args = parser.parse_args(argv)
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        _dispatch(args, parser, make_task, conf, name)
+    except InputError as error:
+        if full:
+            raise
+        _exit(f"error: {error}", _BAD_INPUT)
+    except (HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT)
+    except KeyboardInterrupt:
+        _exit("interrupted", _INTERRUPTED)
+    except Exception as error:
+        if full:
+            raise
+        _report(error)
+        sys.exit(1)
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    sys.stdout.flush()
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _report(error: Exception) -> None:
+    """The traceback of a job, from where the job begins: the frames before it are this file's and Hydra's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_name != "run_job":
+        trace = trace.tb_next
+    sys.stdout.flush()
+    traceback.print_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
+
+
+def _dispatch(
+    args: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    make_task: Callable[[tuple[str, ...]], Task],
+    conf: Path,
+    name: str,
+) -> None:
+    version.setbase("1.3")
+    if args.experimental_rerun is not None:
+        rule = "a pickle can run code, so none is read"
+        raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
+    modes = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help")
+    asked = [mode for mode in modes if getattr(args, mode)]
+    if len(asked) > 1:
+        flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in asked)
+        raise InputError("flags", flags, "exclude each other", "give one of them")
+    asked_for = asked[0] if asked else "run"
+    trust, overrides = _take_trust(args.overrides)
+    # The names of folders; the id is what keeps two runs of the same second apart.
+    OmegaConf.register_new_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
+    search_path, trusted = _search_path(args, conf)
+    loader = GuardedConfigLoader(
+        search_path,
+        trusted=trusted,
+        command_line=overrides,
+        trust=trust,
+        checks=asked_for in ("run", "multirun"),
+    )
+    config_name = args.config_name or "config"
+    if args.config_path is not None:
+        # A replayed or foreign main config does not say where runs go; our own does.
+        overrides = [*(f"{key}={value}" for key, value in _OURS.items() if not _is_typed(key, overrides)), *overrides]
+    if args.resolve and asked_for not in ("cfg", "help"):
+        raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
+    hydra = Hydra(task_name=name, config_loader=loader)
+    GlobalHydra.instance().initialize(hydra)
+    try:
+        if asked_for == "help":
+            args.overrides = overrides
+            hydra.app_help(config_name=config_name, args_parser=parser, args=args)
+        elif asked_for == "hydra_help":
+            args.overrides = overrides
+            hydra.hydra_help(config_name=config_name, args_parser=parser, args=args)
+        elif asked_for == "cfg":
+            hydra.show_cfg(config_name, overrides, args.cfg, args.package, args.resolve)
+        elif asked_for == "shell_completion":
+            hydra.shell_completion(config_name, overrides)
+        elif asked_for == "info":
+            hydra.show_info(args.info, config_name, overrides)
+        else:
+            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
+    finally:
+        GlobalHydra.instance().clear()
+
+
+_REPLAY = "--config-path RUN/.hydra --config-name config"
+_OURS = {"hydra/output": "unique"}
+
+
+def _run(hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str], multirun: bool) -> None:
+    if not multirun:
+        try:
+            hydra.run(name, task, overrides)
+            return
+        except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
+            pass
+    try:
+        hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
+    except InputError:
+        _remove_empty_sweep(loader.new_folder)
+        raise
+
+
+def _remove_empty_sweep(folder: Path | None) -> None:
+    """Hydra writes multirun.yaml before it looks at the jobs; a sweep that is refused leaves nothing behind."""
+    if folder is None or [path.name for path in folder.glob("*")] != ["multirun.yaml"]:
+        return
+    (folder / "multirun.yaml").unlink()
+    for parent in (folder, *folder.parents):
+        try:
+            parent.rmdir()
+        except OSError:  # somebody else's, or not empty
+            return
+
+
+def _is_typed(key: str, overrides: Sequence[str]) -> bool:
+    return any(override.lstrip("+~").partition("=")[0] == key for override in overrides)
+
+
+def _take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """``trust`` off the command line. Hydra never sees it, so no file, sweep or saved config can carry it."""
+    trust: list[str] = []
+    rest: list[str] = []
+    for override in overrides:
+        if not re.match(r"\+{0,2}trust=", override):
+            rest.append(override)
+            continue
+        try:
+            value = OverridesParser.create().parse_override(override).value()
+        except HydraException as error:
+            raise InputError("trust", override.partition("=")[2], "a list of modules", "trust=[my_package]") from error
+        names = value if isinstance(value, list) else [value]
+        trust.extend(names)
+    return check_trust(trust), rest
+
+
+def _search_path(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:
+    """Where configs are found, and which of those places come with installed code."""
+    main = str(conf)
+    if args.config_path is not None:
+        # Relative to where the person stands, as every path on a command line is.
+        main = args.config_path if args.config_path.startswith("pkg://") else str(Path(args.config_path).absolute())
+        if not main.startswith("pkg://") and not Path(main).is_dir():
+            raise InputError("--config-path", args.config_path, "there is no such folder", "check the path")
+    search_path = create_config_search_path(main)
+    trusted = {element.provider for element in search_path.get_path() if element.provider is not None}
+    before_schema = SearchPathQuery(provider="schema", path=None)
+    if args.config_path is not None:
+        trusted.discard("main")
+        trusted.add("ssr_hydra")
+        search_path.prepend("ssr_hydra", str(conf), before_schema)
+    if args.config_dir is not None:
+        folder = Path(args.config_dir).absolute()
+        if not folder.is_dir():
+            raise InputError("--config-dir", args.config_dir, "there is no such folder", "check the path")
+        search_path.prepend("command-line", f"file://{folder}", before_schema)
+    return search_path, frozenset(trusted)

@@ -1,0 +1,336 @@
+"""Every value of an experiment, checked before data, model or torch are touched."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_targets, check_trust, instantiate
+from ssr_hydra.configs import GROUPS, ExperimentConfig
+from ssr_hydra.errors import InputError, MissingRateError
+
+__all__ = ["check", "check_schedule", "plain"]
+
+_OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
+_DIGITS = 1797
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
+_PROGRESS = ("auto", "bar", "lines", "off")
+_LARGEST_SEED = 2**63 - 1
+_LONGEST_NAME = 200
+
+
+def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The config as plain Python values, its interpolations resolved.
+
+    Everything after this looks at the result and at nothing else: what an interpolation gives is checked, and what is
+    checked is what is made.
+
+    Raises:
+        InputError: A value that is missing (``???``) or an interpolation that leads nowhere.
+    """
+    node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    try:
+        # Key by key, because beside the experiment Hydra's own node has values that only exist once a job runs.
+        values = {str(key): node[key] for key in node if key != "hydra"}
+        return {
+            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+            for key, value in values.items()
+        }
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise explain(error) from None
+
+
+def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
+    """Refuse an experiment that cannot be meant; needs neither torch nor data, and takes milliseconds.
+
+    Args:
+        cfg: The composed experiment, as ``train.py`` gets it from Hydra.
+        trust: Modules, besides this package's, whose classes and functions the config may name by ``_target_``.
+
+    Returns:
+        The experiment as plain Python values, as it is to be built.
+
+    Raises:
+        InputError: Naming the field by its dotted place, the value, the rule and the fix.
+    """
+    trust = check_trust(trust)
+    values = plain(cfg)
+    known = [field.name for field in fields(ExperimentConfig)]
+    for key in values:
+        if key not in known:
+            raise InputError(key, values[key], "is no part of an experiment", _did_you_mean(key, known))
+    for key in known:
+        if key not in values:
+            raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
+    # Targets come first: nothing of a config that names what it must not is looked at any further.
+    check_targets(values, trust)
+    _check_top(values)
+    _check_data(values["data"])
+    _check_model(values["model"])
+    _check_optimizer(values["optimizer"])
+    _check_trainer(values["trainer"])
+    check_schedule(values, dataloader_len=_known_dataloader_len(values["data"]))
+    return values
+
+
+def _check_top(values: Mapping[str, Any]) -> None:
+    from ssr_hydra.time import check_ssr
+
+    name = values["name"]
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        rule = f"a name of 1 to {_LONGEST_NAME} printable characters"
+        raise InputError("name", name, rule, "write e.g. name=digits_wsd")
+    ssr = check_ssr(_number(values["ssr"], "ssr"))
+    length = _run_length(values["max_duration"])
+    length * ssr  # the length as it is run has to be a time too
+    _count(values["seed"], "seed", 0, _LARGEST_SEED)
+
+
+def _run_length(value: Any) -> Any:
+    from ssr_hydra.state import State
+
+    return State(max_duration=_duration(value, "max_duration")).max_duration
+
+
+def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
+    """Make the scheduler of a checked experiment and bind it to the run, as far as its rates are known.
+
+    Args:
+        values: The experiment, plain.
+        dataloader_len: Batches per epoch, where they are known already.
+
+    Raises:
+        InputError: A scheduler whose arguments are wrong, or whose times do not fit together or into the run.
+    """
+    from ssr_hydra.schedulers import bind
+    from ssr_hydra.state import State
+    from ssr_hydra.time import check_ssr
+
+    node = values["scheduler"]
+    if node is None:
+        return
+    ssr = check_ssr(values["ssr"])
+    for index, part in enumerate(node if isinstance(node, list) else [node]):
+        path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
+        if not isinstance(part, Mapping) or "_target_" not in part:
+            raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
+        if part["_target_"] in TORCH_SCHEDULERS:
+            continue  # torch checks it when it gets its optimizer
+        scheduler = instantiate(_with_stand_ins(part), path=path)
+        state = State(max_duration=_run_length(values["max_duration"]) * ssr, dataloader_len=dataloader_len)
+        try:
+            bind(scheduler, state, ssr)
+        except MissingRateError:
+            if dataloader_len is not None:
+                continue  # samples and tokens per batch are the trainer's to know
+        except InputError as error:
+            raise (error if error.field == "ssr" else error.within(path)) from None
+
+
+def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
+    """In the place of a user's own scheduler, which may need torch: the rest is checked around it."""
+    return 1.0
+
+
+def _with_stand_ins(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if isinstance(target, str) and not target.startswith("ssr_hydra."):
+            return _stand_in
+        return {key: _with_stand_ins(value) for key, value in node.items()}
+    return [_with_stand_ins(value) for value in node] if isinstance(node, list) else node
+
+
+def _check_optimizer(node: Any) -> None:
+    _check_node(node, "optimizer", "optimizer=adamw")
+    config = _OPTIMIZERS.get(node["_target_"])
+    if config is None:
+        return  # the user's own; its lr is checked as everybody's is
+    _check_fields(node, config, "optimizer")
+    for key, value in node.items():
+        _check_hyperparameter(key, value, f"optimizer.{key}")
+    if node.get("nesterov") and node["_target_"] == "torch.optim.SGD":
+        if not node.get("momentum") or node.get("dampening"):
+            rule = "Nesterov's momentum needs momentum above 0 and no dampening"
+            raise InputError("optimizer.nesterov", True, rule, "set optimizer.momentum=0.9")
+    if node.get("fused") and node.get("foreach"):
+        raise InputError("optimizer.fused", True, "fused and foreach exclude each other", "set one of them to null")
+
+
+_NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
+_BELOW_ONE = ("betas", "rho", "alpha", "momentum")
+
+
+def _check_hyperparameter(key: str, value: Any, field: str) -> None:
+    """What holds for hyperparameters by their names; None, switches and words have their own checks."""
+    if isinstance(value, list):
+        for index, part in enumerate(value):
+            _check_hyperparameter(key, part, f"{field}[{index}]")
+        return
+    if value is None or isinstance(value, (bool, str)):
+        return
+    number = _number(value, field)
+    if not math.isfinite(number):
+        raise InputError(field, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
+    if number < 0 and (key in _NOT_NEGATIVE or key in _BELOW_ONE):
+        raise InputError(field, value, "must be at least 0", "write e.g. 0.1 or 3e-4")
+    if number >= 1 and key in _BELOW_ONE:
+        raise InputError(field, value, "must be below 1", "write e.g. 0.9")
+
+
+def _check_model(node: Any) -> None:
+    _check_node(node, "model", "model=conv")
+    _check_against_choices(node, "model")
+
+
+def _check_data(node: Any) -> None:
+    if not isinstance(node, Mapping):
+        raise InputError("data", node, "a mapping with train, eval, batch_size ...", "e.g. data=digits")
+    _check_fields(node, GROUPS["data"]["custom"], "data")
+    _check_node(node["train"], "data.train", "data=digits")
+    if node["eval"] is not None:
+        _check_node(node["eval"], "data.eval", "data=digits")
+    if node["augment"] is not None:
+        _check_node(node["augment"], "data.augment", "data.augment=null")
+    _count(node["batch_size"], "data.batch_size", 1)
+    _count(node["eval_batch_size"], "data.eval_batch_size", 1)
+    _count(node["num_workers"], "data.num_workers", 0, 1024)
+    for split in ("train", "eval"):
+        if _is_digits(node[split]):
+            _check_digits(node[split], f"data.{split}")
+
+
+def _is_digits(node: Any) -> bool:
+    return isinstance(node, Mapping) and node.get("_target_") == "ssr_hydra.data.Digits"
+
+
+def _check_digits(node: Mapping[str, Any], path: str) -> None:
+    fraction = node.get("eval_fraction", 1 / 3)
+    if not 0 < _number(fraction, f"{path}.eval_fraction") < 1 or not 0 < round(fraction * _DIGITS) < _DIGITS:
+        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
+
+
+def _known_dataloader_len(data: Mapping[str, Any]) -> int | None:
+    """Batches per epoch of the built-in data, whose size is known without loading it."""
+    if not _is_digits(data["train"]) or data["train"].get("split", "train") != "train":
+        return None
+    samples = _DIGITS - round(data["train"].get("eval_fraction", 1 / 3) * _DIGITS)
+    whole, rest = divmod(samples, data["batch_size"])
+    batches = whole if data["drop_last"] or rest == 0 else whole + 1
+    return batches or None
+
+
+def _check_trainer(node: Any) -> None:
+    if not isinstance(node, Mapping):
+        raise InputError("trainer", node, "a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default")
+    _check_fields(node, GROUPS["trainer"]["default"], "trainer")
+    _check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
+    for name, metric in node["metrics"].items():
+        _check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
+    interval = _duration(node["eval_interval"], "trainer.eval_interval")
+    if interval.value <= 0:
+        raise InputError("trainer.eval_interval", str(interval), "must be above 0", "write e.g. 1ep or 0.1dur")
+    if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
+        raise InputError("trainer.device", node["device"], "auto, cpu, cuda, cuda:<number> or mps", "write auto")
+    if node["threads"] is not None:
+        _count(node["threads"], "trainer.threads", 1, 4096)
+    if node["progress"] not in _PROGRESS:
+        raise InputError("trainer.progress", node["progress"], f"one of {', '.join(_PROGRESS)}", "write auto")
+
+
+def _check_node(node: Any, path: str, example: str) -> None:
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise InputError(path, node, "a mapping with a _target_", f"e.g. {example}")
+
+
+def _check_against_choices(node: Mapping[str, Any], group: str) -> None:
+    """Hold a node of a built-in target against its config."""
+    for name, config in GROUPS[group].items():
+        if name != "custom" and config._target_ == node["_target_"]:
+            _check_fields(node, config, group)
+
+
+def _check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
+    """Names and types of a built-in target's arguments: a replayed or handwritten config has no schema behind it."""
+    assert is_dataclass(config)
+    types = get_type_hints(config)
+    names = [field.name for field in fields(config)]
+    for key in node:
+        if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
+            raise InputError(f"{path}.{key}", node[key], "is no argument of it", _did_you_mean(str(key), names))
+    for key in names:
+        if key in node:
+            _check_type(node[key], types[key], f"{path}.{key}")
+        elif key != "_target_":
+            raise InputError(f"{path}.{key}", None, "is missing", "give it")
+
+
+def _check_type(value: Any, expected: Any, field: str) -> None:
+    options = get_args(expected) if type(None) in get_args(expected) else (expected,)
+    if value is None:
+        if type(None) not in options and expected is not Any:
+            raise InputError(field, value, "must be given", "see the default with --cfg job")
+        return
+    expected = next(option for option in options if option is not type(None))
+    origin = get_origin(expected)
+    if origin is tuple:
+        parts = get_args(expected)
+        if not isinstance(value, list) or len(value) != len(parts):
+            raise InputError(field, value, f"a list of {len(parts)} numbers", "write [a, b]")
+        for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
+            _check_type(part, kind, f"{field}[{index}]")
+    elif origin is list:
+        if not isinstance(value, list):
+            raise InputError(field, value, "a list", "write [a, b]")
+        for index, part in enumerate(value):
+            _check_type(part, get_args(expected)[0], f"{field}[{index}]")
+    elif origin is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(field, value, "a mapping of names", "write {name: ...}")
+    elif expected is float:
+        _number(value, field)
+    elif expected in _SIMPLE and type(value) is not expected:
+        what, example = _SIMPLE[expected]
+        raise InputError(field, value, what, example)
+
+
+_SIMPLE: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "write e.g. 1"),
+    bool: ("true or false", "write true or false"),
+    str: ("a word", "put it in quotes"),
+}
+
+
+def _duration(value: Any, field: str) -> Any:
+    from ssr_hydra.time import as_time
+
+    return as_time(value, field)
+
+
+def _number(value: Any, field: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
+    return value
+
+
+def _count(value: Any, field: str, least: int, most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        rule = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+        raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
+    return value
+
+
+def _did_you_mean(key: str, names: Iterable[str]) -> str:
+    names = [name for name in names if name != "_target_"]
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+
+

@@ -1,0 +1,231 @@
+"""Hydra's config loader with a guard: what may come from whom, and a check of every experiment before it is run.
+
+Hydra acts on a composed config by itself, before the app sees it: it calls ``hydra.callbacks``, the classes named in
+``hydra.job_logging`` and the launcher, sets ``hydra.job.env_set``, and makes ``hydra.run.dir``. In a YAML that somebody
+else wrote, each of these runs code or writes files where its author wants it to. The one place that every config passes,
+for a run, for ``--help`` and for each job of a sweep in whatever process, is the config loader; so it is a subclass of
+Hydra's, handed to the ``Hydra`` object that takes it as an argument. Nothing of Hydra's is replaced or patched.
+
+Where a value came from is known only here, where files are loaded. So the rules are about sources: what this package,
+Hydra and installed plugins bring is trusted as installed code is; the command line is the person's own word; every other
+file may describe the experiment, and of ``hydra.*`` only what can do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.build.check import check
+from ssr_hydra.build.explain import explain
+from ssr_hydra.errors import InputError
+
+__all__ = ["GuardedConfigLoader", "IsMultirun"]
+
+_LARGEST_FILE = 2**20
+_MOST_NODES = 100_000
+
+# Of hydra.*, what another person's file may set: none of it runs code or leaves the folder (the folders are checked once
+# more when they are resolved).
+_HARMLESS = re.compile(
+    r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
+)
+_NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
+
+
+class IsMultirun(Exception):  # noqa: N818  # a signal, not an error
+    """A configuration composed for a run says that it is a sweep."""
+
+
+class GuardedConfigLoader(ConfigLoaderImpl):
+    """Loads configurations as Hydra does, and refuses what a file of somebody else's must not say.
+
+    Args:
+        config_search_path: Where configs are looked for.
+        trusted: The providers of that path whose files come with installed code.
+        command_line: The overrides that were typed, without ``trust``.
+        trust: What ``trust=[...]`` on the command line named.
+        checks: Whether experiments are checked too; off for ``--cfg``, ``--help`` and completion, which run nothing.
+    """
+
+    def __init__(
+        self,
+        config_search_path: ConfigSearchPath,
+        *,
+        trusted: frozenset[str],
+        command_line: Sequence[str] = (),
+        trust: Sequence[str] = (),
+        checks: bool = True,
+    ) -> None:
+        self.config_search_path = config_search_path
+        self.repository = _GuardedRepository(config_search_path, trusted)
+        self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
+        self.new_folder: Path | None = None  # of a sweep that is about to begin
+        self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose, guard and check one configuration.
+
+        Raises:
+            InputError: Whatever is wrong with it, Hydra's and OmegaConf's own errors included.
+        """
+        cfg = self._compose(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if not self.checks:
+            return cfg
+        if run_mode == RunMode.RUN and cfg.hydra.mode == RunMode.MULTIRUN:
+            raise IsMultirun
+        folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
+        if run_mode == RunMode.RUN:
+            check(cfg, self.trust)
+        elif not folder.exists():
+            self.new_folder = folder
+        return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Compose, guard and check one job of a sweep; a sweeper's parameters may come from a file."""
+        for override in sweep_overrides:
+            key, _, value = override.lstrip("+~").partition("=")
+            if re.match(r"hydra([./@]|$)|trust$", key):
+                raise InputError(key, value, "is not a parameter to sweep over", "give it on the command line")
+        overrides = [str(override) for override in master_config.hydra.overrides.hydra]
+        name = master_config.hydra.job.config_name
+        cfg = self._compose(name, [*overrides, *sweep_overrides], RunMode.RUN)
+        if self.checks:
+            check(cfg, self.trust)
+        # The jobs of a sweep share what its master resolved: the time and the id in the name of the folder.
+        OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
+        return cfg
+
+    def _compose(
+        self, name: str | None, overrides: list[str], mode: RunMode, from_shell: bool = True, validate: bool = True
+    ) -> DictConfig:
+        try:
+            return super().load_configuration(name, overrides, mode, from_shell, validate)
+        except InputError:
+            raise
+        except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
+            raise explain(error, overrides) from error
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        # Here, not where files are read: only here the package is known, and a file may be put anywhere by its reader
+        # (`defaults: - experiment/x@hydra.callbacks: ...`).
+        result = super()._load_single_config(default, repo)
+        if result.provider not in self.trusted and isinstance(result.config, DictConfig):
+            group = (default.config_path or "").rpartition("/")[0]
+            self._check_foreign(result.config, chosen=group in self.typed)
+        return result
+
+    def _check_foreign(self, config: DictConfig, *, chosen: bool) -> None:
+        content = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(content, dict)
+        if "trust" in content:
+            rule = "is read from the command line alone, never from a file"
+            raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
+        if "hydra" not in content or chosen:  # `hydra/launcher=mine` on the command line is the person's own choice
+            return
+        for key, value in _leaves(content["hydra"], "hydra"):
+            if not _HARMLESS.fullmatch(key) or (_NUMBERS_ONLY.fullmatch(key) and _is_text(value)):
+                rule = "can run code or write anywhere, so it is not taken from a file"
+                raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
+
+    def _check_folder(self, cfg: DictConfig, kind: str) -> Path:
+        field = f"hydra.{kind}.dir"
+        node = cfg.hydra[kind]
+        try:
+            folder = str(node.dir)
+        except Exception as error:
+            raise explain(error) from error
+        if field not in self.typed:
+            parts = re.split(r"[\\/]", folder)
+            if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
+                rule = "leads out of the folder that the run was started in"
+                raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
+        if kind == "run" and any((Path(folder) / name).exists() for name in ("result.json", "metrics.jsonl")):
+            rule = "holds the records of another run already"
+            raise InputError(field, folder, rule, f"leave {field} out, or name a new folder")
+        return Path(folder)
+
+
+class _GuardedRepository(ConfigRepository):
+    """Reads files; those that did not come with installed code are measured before they are loaded."""
+
+    def __init__(self, config_search_path: ConfigSearchPath, trusted: frozenset[str]) -> None:
+        self.trusted = trusted
+        super().__init__(config_search_path)
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        foreign = source is not None and source.provider not in self.trusted
+        if foreign and source is not None and source.scheme() == "file":
+            _check_file(Path(source.path) / source._normalize_file_name(config_path))
+        result = super().load_config(config_path)
+        if foreign and result is not None and isinstance(result.config, DictConfig):
+            # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
+            if OmegaConf.select(result.config, "hydra.searchpath") is not None:
+                rule = "can import code, so it is not taken from a file"
+                raise InputError("hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line")
+        return result
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a YAML that would not end: a few lines of aliases of aliases unfold to billions of nodes."""
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise InputError(str(path), f"{size} bytes", f"a config has at most {_LARGEST_FILE} bytes", "split it")
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)  # builds a graph, unfolds nothing
+        if root is not None and _unfolded(root, {}) > _MOST_NODES:
+            raise InputError(str(path), "aliases", f"unfolds to more than {_MOST_NODES} values", "write them out")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        rule = " ".join(str(error).split()) or "is nested too deeply"
+        raise InputError("config", os.fspath(path), rule, "correct the YAML") from None
+
+
+def _unfolded(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many values a graph of YAML nodes stands for, each counted once for every way that leads to it."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    sizes[id(node)] = _MOST_NODES + 1  # while it is being counted: an alias that leads back here has no end
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        size += sum(_unfolded(key, sizes) + _unfolded(value, sizes) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(_unfolded(value, sizes) for value in node.value)
+    sizes[id(node)] = size
+    return size
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+        if not node and path == "hydra":
+            return
+    elif path == "hydra" and node is not None:
+        yield path, node
+    elif path != "hydra":
+        yield path, node
+
+
+def _is_text(value: Any) -> bool:
+    return value is not None and not isinstance(value, (bool, int, float))

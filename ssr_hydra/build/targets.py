@@ -1,0 +1,273 @@
+"""What a config may name by ``_target_``, and the making of it.
+
+A ``_target_`` is code chosen by whoever wrote the config, and configs come from other people too. Lists of what is
+dangerous are never complete (``torch.load``, ``site.addsitedir`` and ``numpy.load`` run code as well as ``os.system``
+does), so the list is of what is allowed: exact names that this package knows, and modules that the person at the command
+line trusts. Nothing is imported before its name has passed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError
+
+__all__ = ["REGISTERED", "check_targets", "check_trust", "instantiate", "is_trusted", "locate"]
+
+_LOSSES = (
+    "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss HingeEmbeddingLoss HuberLoss "
+    "KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
+    "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss"
+)
+_LAYERS = (
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d BatchNorm3d Bilinear "
+    "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d Dropout Dropout1d Dropout2d ELU Embedding EmbeddingBag Flatten "
+    "GELU GLU GroupNorm Hardswish Identity InstanceNorm1d InstanceNorm2d LayerNorm LeakyReLU Linear LogSoftmax MaxPool1d "
+    "MaxPool2d Mish ModuleDict ModuleList MultiheadAttention PReLU PixelShuffle RMSNorm ReLU ReLU6 SELU Sequential SiLU "
+    "Sigmoid Softmax Softplus Tanh TransformerEncoderLayer Unflatten Upsample ZeroPad2d"
+)
+_TORCH_SCHEDULERS = (
+    "ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LinearLR MultiStepLR OneCycleLR "
+    "PolynomialLR ReduceLROnPlateau StepLR"
+)
+
+TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TORCH_SCHEDULERS.split())
+
+
+def _registered() -> frozenset[str]:
+    names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
+    names.add("ssr_hydra.data.Digits")
+    names.add("ssr_hydra.data.RandomShift")
+    names.add("ssr_hydra.schedulers.Phase")
+    for choices in GROUPS.values():
+        for config in choices.values():
+            target = getattr(config, "_target_", None)
+            if isinstance(target, str):
+                names.add(target)
+    return frozenset(names)
+
+
+REGISTERED = _registered()
+"""Every name that needs no trust."""
+
+_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+
+# Wholes that can load and run files; a part of them (torch.nn, numpy.random ...) or an exact name can be trusted.
+_TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
+
+
+def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
+    """The trusted names, checked.
+
+    Args:
+        trust: Modules (``my_package``) or exact names (``torchvision.models.resnet18``).
+
+    Raises:
+        InputError: Something that is no dotted name, or a module whose every function no config can be trusted with.
+
+    Example:
+        >>> check_trust("my_package")
+        ('my_package',)
+    """
+    names = (trust,) if isinstance(trust, str) else tuple(trust)
+    for name in names:
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise InputError("trust", name, "a module or a dotted name", "e.g. trust=[my_package]")
+        if name in _TOO_WIDE:
+            raise InputError("trust", name, "holds functions that load and run files", f"name a part: trust=[{name}.nn]")
+        if name.split(".")[0] in sys.stdlib_module_names:
+            raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
+    return names
+
+
+def is_trusted(name: str, trust: Iterable[str]) -> bool:
+    """Whether a name is registered, or one of the trusted names, or inside one."""
+    return name in REGISTERED or any(name == entry or name.startswith(f"{entry}.") for entry in trust)
+
+
+def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
+    """Walk a plain, resolved config and refuse every target that is not allowed, wherever it hides.
+
+    Args:
+        node: Mappings, lists and scalars, without interpolations.
+        trust: What the person at the command line trusts.
+        path: Dotted place of the node, for messages.
+
+    Raises:
+        InputError: A target that is neither registered nor trusted, or a key of Hydra's that is not supported.
+    """
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _check_target(node, trust, path)
+        elif keys := _KEYS & node.keys():
+            raise InputError(_join(path, min(keys)), node[min(keys)], "stands beside a _target_ only", "take it out")
+        for key, value in node.items():
+            check_targets(value, trust, _join(path, key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            check_targets(value, trust, f"{path}[{index}]")
+
+
+def _check_target(node: Mapping[Any, Any], trust: Iterable[str], path: str) -> None:
+    field, name = _join(path, "_target_"), node["_target_"]
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None or "__" in name:
+        raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
+    if not is_trusted(name, trust):
+        module = name.rpartition(".")[0] or name
+        raise InputError(
+            field,
+            name,
+            "neither part of this package nor trusted, so it is not run",
+            f"if you know what it does, say trust=[{module}] on the command line",
+        )
+    if not isinstance(node.get("_args_", []), (list, tuple)):
+        raise InputError(_join(path, "_args_"), node["_args_"], "a list of positional arguments", "write [a, b]")
+    if not isinstance(node.get("_partial_", False), bool):
+        raise InputError(_join(path, "_partial_"), node["_partial_"], "true or false", "take it out")
+    if node.get("_recursive_", True) is not True:
+        raise InputError(_join(path, "_recursive_"), node["_recursive_"], "nested targets are always made", "take it out")
+    if node.get("_convert_", "all") not in ("all", "object"):
+        rule = "lists and mappings always arrive as plain Python ones"
+        raise InputError(_join(path, "_convert_"), node["_convert_"], rule, "take it out")
+
+
+def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
+    """Make what a plain, resolved config describes; nested targets first. Lists and mappings stay plain.
+
+    Args:
+        node: As for :func:`check_targets`, which is run on it first.
+        trust: What the person at the command line trusts.
+        path: Dotted place of the node, for messages.
+        extra: Further keyword arguments for the outermost target.
+
+    Raises:
+        InputError: As :func:`check_targets`; arguments that the target does not take; an ``InputError`` of the target,
+            its field completed by the place.
+
+    Example:
+        >>> instantiate({"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"}).step_size
+        '2ep'
+    """
+    trust = tuple(trust)
+    check_targets(node, trust, path)
+    return _make(node, trust, path, extra)
+
+
+def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]) -> Any:
+    if isinstance(node, (list, tuple)):
+        return [_make(value, trust, f"{path}[{index}]", {}) for index, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    values = {
+        key: _make(value, trust, _join(path, key), {})
+        for key, value in node.items()
+        if not (isinstance(key, str) and key in _KEYS - {"_args_"})
+    }
+    if "_target_" not in node:
+        return values
+    name, args = node["_target_"], values.pop("_args_", [])
+    target, kwargs = locate(name, trust, _join(path, "_target_")), {**values, **extra}
+    if node.get("_partial_", False):
+        return functools.partial(target, *args, **kwargs)
+    _check_arguments(target, name, args, kwargs, path)
+    try:
+        return target(*args, **kwargs)
+    except InputError as error:
+        raise (error.within(path) if path else error) from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        if name not in REGISTERED:
+            raise  # the user's own code: its traceback is what helps
+        raise InputError(path or name, name, _one_line(error), "see its arguments with --cfg job") from error
+
+
+def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
+    """Import the class or function of a dotted name.
+
+    A trusted package imports others: ``my_package.os.system`` would be ``os.system``. So a name leads through modules
+    that are really there by that name, and what it leads to must have been defined in a trusted place.
+
+    Args:
+        name: Registered, or inside something trusted.
+        trust: What the person at the command line trusts.
+        field: Dotted place of the name, for messages.
+
+    Raises:
+        InputError: The name is not allowed, does not exist, or is an import from a place that is not trusted.
+
+    Example:
+        >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
+        'StepScheduler'
+    """
+    trust = tuple(trust)
+    _check_target({"_target_": name}, trust, field.removesuffix("_target_").removesuffix("."))
+    module_name, *rest = name.split(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        fix = "install it, or put its folder on PYTHONPATH"
+        raise InputError(field, name, f"there is no module {module_name}", fix) from None
+    while len(rest) > 1:
+        inner = f"{module_name}.{rest[0]}"
+        try:
+            module = importlib.import_module(inner)
+        except ModuleNotFoundError as error:
+            if error.name != inner:
+                raise
+            break
+        module_name, rest = inner, rest[1:]
+    found: Any = module
+    for attribute in rest:
+        if isinstance(found, ModuleType) and found is not module or not hasattr(found, attribute):
+            raise InputError(field, name, f"{module_name} has no {'.'.join(rest)} of its own", "check the spelling")
+        found = getattr(found, attribute)
+    if isinstance(found, ModuleType) or not callable(found):
+        raise InputError(field, name, "is no class or function", "name one")
+    if name not in REGISTERED and name not in trust:
+        _check_origin(found, name, trust, field)
+    return found  # type: ignore[no-any-return]
+
+
+def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:
+    origin = getattr(found, "__module__", None) if inspect.isclass(found) or inspect.isroutine(found) else None
+    if not isinstance(origin, str):
+        raise InputError(field, name, "is no class or function", "write a function that returns it")
+    qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
+    if not is_trusted(qualified, trust):
+        raise InputError(
+            field,
+            name,
+            f"comes from {origin}, which is not trusted",
+            f"if you know what it does, add {qualified} to trust=[...]",
+        )
+
+
+def _check_arguments(target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str) -> None:
+    """Refuse arguments that the target does not take before it runs, so that its own TypeErrors stay its own."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        takes = ", ".join(str(parameter) for parameter in signature.parameters)
+        raise InputError(_join(path, "_target_"), name, _one_line(error), f"it takes {takes or 'nothing'}") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

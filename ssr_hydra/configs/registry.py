@@ -1,0 +1,95 @@
+"""Registration of the structured configs with Hydra's ConfigStore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig
+from ssr_hydra.configs.optimizers import OPTIMIZERS
+from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
+from ssr_hydra.configs.tasks import DATA, MODELS
+from ssr_hydra.errors import InputError
+
+__all__ = ["GROUPS", "register"]
+
+PROVIDER = "ssr_hydra"
+
+_CUSTOM = {"_target_": MISSING}
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "scheduler": {**SCHEDULERS, "custom": _CUSTOM},
+    "optimizer": {**OPTIMIZERS, "custom": _CUSTOM},
+    "model": MODELS,
+    "data": DATA,
+    "trainer": TRAINERS,
+}
+"""Group -> choice -> config."""
+
+# The parts that a composite starts with: where they go, and which choice of the same group. They are a defaults list, so
+# that the command line can replace each by name; that list cannot be a field of the config, whose fields are its class's.
+_PARTS: dict[str, dict[str, str]] = {
+    "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
+    "sequence": {"phases.stable.scheduler": "constant_warmup", "phases.decay.scheduler": "linear"},
+}
+
+
+def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
+    """Store the configs in Hydra's ConfigStore; once or many times, the result is the same.
+
+    Args:
+        groups: Which of :data:`GROUPS`; all of them, and the top level ``base_config``, by default. An app of one's own
+            that only wants the schedulers says ``register(["scheduler"])``.
+        prefix: A folder to put the groups in, for an app that has groups of these names already: with
+            ``prefix="ssr"`` the choices are ``ssr/scheduler@scheduler=wsd``.
+
+    Raises:
+        InputError: An unknown group; or a choice of that name exists already and is not this package's.
+
+    Example:
+        >>> from hydra.core.config_store import ConfigStore
+        >>> register(["scheduler"])
+        >>> "wsd.yaml" in ConfigStore.instance().list("scheduler")
+        True
+    """
+    chosen = list(GROUPS) if groups is None else list(groups)
+    for group in chosen:
+        if group not in GROUPS:
+            raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
+    if groups is None:
+        _store(prefix, "base_config", ExperimentConfig)
+    for group in chosen:
+        path = f"{prefix}/{group}" if prefix else group
+        for name, config in GROUPS[group].items():
+            _store(path, name, _with_parts(path, name, config) if group == "scheduler" else config)
+
+
+def _with_parts(path: str, name: str, config: Any) -> Any:
+    if name not in _PARTS:
+        return config
+    node: DictConfig = OmegaConf.structured(config)
+    parts: list[Any] = [{f"/{path}@{place}": choice} for place, choice in _PARTS[name].items()]
+    OmegaConf.set_struct(node, False)
+    node["defaults"] = ["_self_", *parts]
+    if name == "sequence":
+        node["phases"] = {"stable": PhaseConfig(until="0.8dur")}
+    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]  # back to what a structured config is by itself
+    return node
+
+
+def _store(group: str, name: str, node: Any) -> None:
+    store = ConfigStore.instance()
+    existing = store._open(f"{group}/{name}.yaml")  # reading is all there is to it; the public load() raises instead
+    if existing is not None:
+        if existing.provider == PROVIDER:
+            return
+        raise InputError(
+            f"{group}/{name}".strip("/"),
+            existing.provider,
+            "Hydra's ConfigStore has a config of this name already",
+            'register under a folder of its own: register(prefix="ssr")',
+        )
+    store.store(name=name, node=node, group=group or None, provider=PROVIDER)

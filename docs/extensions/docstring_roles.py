@@ -1,4 +1,4 @@
-"""Docstrings are read in editors too: their ``:class:`Name``` roles become plain code on the pages."""
+"""Docstrings are written to be read in editors; this turns what Markdown would not understand into what it does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Any
 
 import griffe
 
-_ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc|ref):`~?(?:[\w.]+\.)?([^`.]+)`")
-_LITERAL_BLOCK = re.compile(r"::(?=\n\s*\n)")
+_REWRITES = [
+    # :class:`~package.Name` -> `Name`
+    (re.compile(r":(?:class|func|meth|mod|attr|data|exc|ref):`~?(?:[\w.]+\.)?([^`.]+)`"), r"`\1`"),
+    # The mark of a literal block; its indentation says as much.
+    (re.compile(r"^\s*::\n(?=\s*\n)|(?<=:):(?=\n\s*\n)", re.MULTILINE), ""),
+    # A section of doctests has this name, and is not run through Markdown.
+    (re.compile(r"^(\s*)Example:$", re.MULTILINE), r"\1Examples:"),
+]
 
 
 class DocstringRoles(griffe.Extension):
@@ -18,4 +24,5 @@ class DocstringRoles(griffe.Extension):
         """Called by griffe for each module, class, function and attribute."""
         del kwargs
         if obj.docstring is not None:
-            obj.docstring.value = _LITERAL_BLOCK.sub(":", _ROLE.sub(r"`\1`", obj.docstring.value))
+            for pattern, replacement in _REWRITES:
+                obj.docstring.value = pattern.sub(replacement, obj.docstring.value)

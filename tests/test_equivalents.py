@@ -1,0 +1,203 @@
+"""The tables of docs/guide/moving.md: each row gives the same multipliers as what it replaces, batch for batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import SGD, Optimizer, lr_scheduler
+
+from ssr_hydra import State, Timestamp
+from ssr_hydra import schedulers as ours
+from ssr_hydra.schedulers import Phase, bind
+
+LR = 0.2
+STEPS = 24
+EPOCH = 1  # torch and timm count calls; a call per batch, and an epoch of one batch, makes both clocks the same
+
+
+def alphas_of_torch(make: Callable[[Optimizer], Any]) -> list[float]:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    schedule = make(optimizer)
+    seen = []
+    for _ in range(STEPS):
+        seen.append(optimizer.param_groups[0]["lr"] / LR)
+        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SequentialLR passes an epoch, which torch itself warns about
+            schedule.step()
+    return seen
+
+
+def alphas_of_timm(make: Callable[[Optimizer], Any]) -> list[float]:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    schedule = make(optimizer)
+    seen = []
+    for k in range(STEPS):
+        schedule.step(k)
+        seen.append(optimizer.param_groups[0]["lr"] / LR)
+    return seen
+
+
+def alphas_of_ours(scheduler: Any) -> list[float]:
+    curve = bind(scheduler, State(max_duration=f"{STEPS}ba", dataloader_len=EPOCH))
+    return [curve(Timestamp(batch=k, epoch=k)) for k in range(STEPS)]
+
+
+TORCH = {
+    "constant": (
+        lambda opt: lr_scheduler.ConstantLR(opt, factor=0.3, total_iters=5),
+        ours.ConstantScheduler(alpha=0.3, t_max="5ba"),
+    ),
+    "linear": (
+        lambda opt: lr_scheduler.LinearLR(opt, start_factor=0.1, end_factor=0.8, total_iters=10),
+        ours.LinearScheduler(alpha_i=0.1, alpha_f=0.8, t_max="10ba"),
+    ),
+    "step": (lambda opt: lr_scheduler.StepLR(opt, 7), ours.StepScheduler("7ep")),
+    "multistep": (lambda opt: lr_scheduler.MultiStepLR(opt, [5, 12]), ours.MultiStepScheduler(["5ep", "12ep"])),
+    "exponential": (lambda opt: lr_scheduler.ExponentialLR(opt, 0.9), ours.ExponentialScheduler(0.9)),
+    "cosine": (
+        lambda opt: lr_scheduler.CosineAnnealingLR(opt, STEPS, eta_min=0.02),
+        ours.CosineAnnealingScheduler(alpha_f=0.1),
+    ),
+    "restarts": (
+        lambda opt: lr_scheduler.CosineAnnealingWarmRestarts(opt, 3, T_mult=2),
+        ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
+    ),
+    "polynomial": (
+        lambda opt: lr_scheduler.PolynomialLR(opt, total_iters=STEPS, power=2.0),
+        ours.PolynomialScheduler(2.0),
+    ),
+    "sequential": (
+        lambda opt: lr_scheduler.SequentialLR(
+            opt,
+            [lr_scheduler.ConstantLR(opt, factor=0.5, total_iters=100), lr_scheduler.ExponentialLR(opt, 0.9)],
+            milestones=[6],
+        ),
+        ours.SequentialScheduler(
+            {
+                "first": Phase(ours.ConstantScheduler(alpha=0.5, t_max="100ba"), until="6ba"),
+                "second": ours.ExponentialScheduler(0.9, decay_period="1ba"),
+            }
+        ),
+    ),
+    "chained": (
+        lambda opt: lr_scheduler.ChainedScheduler(
+            [lr_scheduler.StepLR(opt, 7, gamma=0.5), lr_scheduler.ExponentialLR(opt, 0.9)]
+        ),
+        ours.ProductScheduler(
+            {"a": ours.StepScheduler("7ba", gamma=0.5), "b": ours.ExponentialScheduler(0.9, decay_period="1ba")}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_torch(name: str) -> None:
+    theirs, mine = TORCH[name]
+    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(theirs), abs=1e-9)
+
+
+def test_one_cycle_is_torchs_with_the_optimizer_at_max_lr() -> None:
+    # torch's run of n steps ends on its last step, at n - 1; a schedule here ends when the run does, at n.
+    theirs = alphas_of_torch(lambda opt: lr_scheduler.OneCycleLR(opt, max_lr=LR, total_steps=STEPS + 1))
+    # torch puts the peak at pct_start * total_steps - 1.
+    peak = 0.3 * (STEPS + 1) - 1
+    mine = ours.OneCycleScheduler(t_up=f"{peak:g}ba")
+    assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-6)
+
+
+TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
+    "cosine with warmup": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=STEPS - 4, lr_min=0.02, warmup_t=4, warmup_prefix=True),
+        ours.CosineAnnealingWithWarmupScheduler("4ep", alpha_f=0.1),
+    ),
+    "cycles": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, cycle_mul=2, cycle_limit=9),
+        ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
+    ),
+    "cycles that decay": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=4, cycle_decay=0.5, cycle_limit=9),
+        ours.ProductScheduler(
+            {
+                "cycles": ours.CosineAnnealingWarmRestartsScheduler("4ep"),
+                "decay": ours.StepScheduler("4ep", gamma=0.5),
+            }
+        ),
+    ),
+    "multistep": (
+        lambda timm, opt: timm.MultiStepLRScheduler(opt, decay_t=[6, 13], decay_rate=0.1),
+        # timm decays one update early: the milestone of 6 is seen at 5.
+        ours.MultiStepScheduler(["5ep", "12ep"], gamma=0.1),
+    ),
+    "polynomial": (
+        lambda timm, opt: timm.PolyLRScheduler(opt, power=0.5, t_initial=STEPS, lr_min=0.02),
+        ours.PolynomialScheduler(0.5, alpha_f=0.1),
+    ),
+    "warmup from above zero": (
+        lambda timm, opt: timm.CosineLRScheduler(
+            opt, t_initial=STEPS - 4, warmup_t=4, warmup_lr_init=0.05, warmup_prefix=True
+        ),
+        ours.SequentialScheduler(
+            {
+                "warmup": Phase(ours.LinearScheduler(alpha_i=0.25, alpha_f=1.0), until="4ba", scale=False),
+                "main": ours.CosineAnnealingScheduler(),
+            }
+        ),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMM)
+def test_timm(name: str) -> None:
+    timm = pytest.importorskip("timm.scheduler")
+    theirs, mine = TIMM[name]
+    assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda opt: theirs(timm, opt)), abs=1e-9)
+
+
+TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
+    "constant": (
+        lambda t, opt: t.get_constant_schedule_with_warmup(opt, 4),
+        ours.ConstantWithWarmupScheduler("4ba"),
+    ),
+    "linear": (
+        lambda t, opt: t.get_linear_schedule_with_warmup(opt, 4, STEPS),
+        ours.LinearWithWarmupScheduler("4ba"),
+    ),
+    "cosine": (
+        lambda t, opt: t.get_cosine_schedule_with_warmup(opt, 4, STEPS),
+        ours.CosineAnnealingWithWarmupScheduler("4ba"),
+    ),
+    "cosine with a floor": (
+        lambda t, opt: t.get_cosine_with_min_lr_schedule_with_warmup(opt, 4, STEPS, min_lr_rate=0.1),
+        ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
+    ),
+    "polynomial": (
+        lambda t, opt: t.get_polynomial_decay_schedule_with_warmup(opt, 4, STEPS, lr_end=0.02, power=2.0),
+        ours.PolynomialWithWarmupScheduler("4ba", power=2.0, alpha_f=0.1),
+    ),
+    "inverse square root": (
+        lambda t, opt: t.get_inverse_sqrt_schedule(opt, 4, timescale=9),
+        ours.InverseSquareRootWithWarmupScheduler("4ba", t_scale="9ba"),
+    ),
+    "warmup, stable, decay": (
+        lambda t, opt: t.get_wsd_schedule(opt, 4, num_decay_steps=6, num_training_steps=STEPS),
+        ours.WarmupStableDecayScheduler("4ba", t_decay="6ba", decay="cosine"),
+    ),
+    "warmup as a share": (
+        lambda t, opt: t.get_linear_schedule_with_warmup(opt, STEPS // 4, STEPS),
+        ours.LinearWithWarmupScheduler("0.25dur"),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs, mine = TRANSFORMERS[name]
+    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda opt: theirs(transformers, opt)), abs=1e-9)

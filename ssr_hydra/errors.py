@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import pickle
+
 __all__ = ["InputError", "MissingRateError"]
 
 _LONGEST_VALUE = 80
+
+
+class _Shown(str):
+    """The text that stands for a value that cannot travel between processes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _show(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # a message about bad input must not fail on it: 10**5000 has no repr, for one
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 class InputError(ValueError):
@@ -24,10 +43,9 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
         self.field, self.value, self.rule, self.fix = field, value, rule, fix
-        shown = repr(value)
-        if len(shown) > _LONGEST_VALUE:
-            shown = f"{shown[: _LONGEST_VALUE - 3]}..."
-        super().__init__(f"{field}={shown}: {rule}; {fix}")
+        # Arrays and tensors print on several lines.
+        message = f"{field}={_show(value)}: {rule}; {fix}"
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
     def within(self, prefix: str) -> InputError:
         """The same error seen from outside: its field becomes ``prefix.field``."""
@@ -35,7 +53,12 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
         # Launchers send exceptions between processes; the default would call __init__ with the message alone.
-        return type(self), (self.field, self.value, self.rule, self.fix)
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # a lambda, an open file: whatever it is, the error has to arrive
+            value = _Shown(_show(value))
+        return type(self), (self.field, value, self.rule, self.fix)
 
 
 class MissingRateError(InputError, RuntimeError):

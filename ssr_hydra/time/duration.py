@@ -7,7 +7,6 @@ MosaicML Composer's ``composer.core.time``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -26,7 +25,8 @@ Number = int | float | Fraction
 # Counters of a run are 64-bit in every framework; a longer duration can only be a slip (1e400ba).
 _LARGEST = 2**63 - 1
 _LONGEST_STRING = 64
-_FINEST = 10**36
+_MOST_DECIMALS = 36
+_FINEST = 10**_MOST_DECIMALS
 _LARGEST_SSR = 10**6
 
 
@@ -79,12 +79,12 @@ def exact(number: Any, field: str = "number") -> Fraction:
             return Fraction(float.__repr__(number))
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)
+        if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises
+            return exact(number.item(), field)
         if hasattr(number, "__index__"):
             return Fraction(number.__index__())
-        if hasattr(number, "__float__"):
-            return exact(float(number), field)
-        raise ValueError
-    except (ValueError, OverflowError, ZeroDivisionError):
+        return exact(float(number), field)
+    except (TypeError, ValueError, OverflowError, RuntimeError, ZeroDivisionError):
         raise InputError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
 
 
@@ -129,7 +129,7 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
     if amount > _LARGEST:
         raise InputError(field, text, "a duration must be below 2**63", "write a number that a run can reach")
     if amount.denominator > _FINEST:
-        raise InputError(field, text, "a duration has at most 36 decimals", "write fewer digits")
+        raise InputError(field, text, f"a duration has at most {_MOST_DECIMALS} decimals", "write fewer digits")
     return _shrink(amount), unit
 
 
@@ -191,8 +191,7 @@ class Time:
     def __init__(self, value: Number | str, unit: TimeUnit | str | None = None, *, field: str = "time") -> None:
         if unit is None:
             if not isinstance(value, str):
-                rule, fix = "a duration needs a unit", f"did you mean '{value}ba' or '{value}ep'?"
-                raise InputError(field, value, rule, fix)
+                raise _unitless(value, field)
             self._value, self._unit = _parse(value, field)
             return
         try:
@@ -228,9 +227,9 @@ class Time:
     @classmethod
     def from_input(cls, i: TimeLike | int | float, default_int_unit: TimeUnit | str | None = None) -> Time:
         """Read a Time, a time string, or a number where ``default_int_unit`` says its unit."""
-        if isinstance(i, (int, float)) and not isinstance(i, bool) and default_int_unit is not None:
-            return cls(i, default_int_unit)
-        return as_time(i, "time")
+        if default_int_unit is None or isinstance(i, (str, Time)) or hasattr(i, "unit"):
+            return as_time(i, "time")
+        return cls(i, default_int_unit)
 
     @classmethod
     def from_iteration(cls, iteration: int) -> Time:
@@ -296,19 +295,14 @@ class Time:
         return Time._of(_shrink(Fraction(value)), self._unit)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            try:
-                other = Time(other)
-            except InputError:
-                return False
-        if isinstance(other, Time):
-            return self._unit is other._unit and self._value == other._value
-        if isinstance(other, (int, float, Fraction)):
-            return self._value == other
-        return NotImplemented
+        try:
+            amount = self._amount(other)
+        except InputError:  # another unit, or no time at all
+            return False
+        return NotImplemented if amount is None else self._value == amount
 
     def __hash__(self) -> int:
-        # Equal to a bare number of the own unit, so the hash has to be the number's.
+        # Equal to a bare int or Fraction of the own unit, so the hash has to be the number's.
         return hash(self._value)
 
     def __lt__(self, other: object) -> bool:
@@ -387,7 +381,7 @@ def _decimal(value: Fraction) -> str:
     while rest % 5 == 0:
         fives, rest = fives + 1, rest // 5
     places = max(twos, fives)
-    if rest != 1 or places > _LONGEST_STRING // 2:
+    if rest != 1 or places > _MOST_DECIMALS:
         return f"{value.numerator}/{value.denominator}"
     digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
     return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
@@ -418,11 +412,16 @@ def as_time(time: Any, field: str) -> Time:
     unit = getattr(time, "unit", None)
     if unit is not None and hasattr(time, "value"):
         return Time(time.value, unit, field=field)
-    if isinstance(time, (int, float, Fraction)) and not isinstance(time, bool):
-        finite = not isinstance(time, float) or math.isfinite(time)
-        fix = f"did you mean '{time}ba' or '{time}ep'?" if finite and time >= 0 else "write e.g. '10ba' or '5ep'"
-        raise InputError(field, time, "a duration needs a unit", fix)
-    raise InputError(field, time, "must be a duration such as '10ep'", "write a number and a unit")
+    raise _unitless(time, field)
+
+
+def _unitless(value: object, field: str) -> InputError:
+    """The error for what is no time: a number lacks only its unit."""
+    if not isinstance(value, (int, float, Fraction)) or isinstance(value, bool):
+        return InputError(field, value, "must be a duration such as '10ep'", "write a number and a unit")
+    meant = 0 <= value <= _LARGEST  # False for nan as well
+    fix = f"did you mean '{value}ba' or '{value}ep'?" if meant else "write e.g. '10ba' or '5ep'"
+    return InputError(field, value, "a duration needs a unit", fix)
 
 
 def check_ssr(ssr: Number | str) -> Fraction:

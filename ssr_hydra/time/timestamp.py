@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.time.duration import Number, Time, TimeUnit, exact
+from ssr_hydra.time.duration import Number, Time, TimeUnit, as_time, exact
 
 __all__ = ["Timestamp"]
 
@@ -38,13 +38,14 @@ _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*(slot for slot, _ in _
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
     """One counter, exact and not negative, from a number, a Time of its unit or a timedelta; seconds to nanoseconds."""
-    if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
-        return ((value.days * 86400 + value.seconds) * 10**6 + value.microseconds) * 1000
     amount = value
-    if hasattr(value, "unit") and hasattr(value, "value"):
-        if TimeUnit(value.unit) is not unit:
+    if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
+        amount = Fraction((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 10**6)
+    elif hasattr(value, "unit"):
+        time = as_time(value, field)
+        if time.unit is not unit:
             raise InputError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
-        amount = value.value
+        amount = time.value
     number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:
         raise InputError(field, value, "a counter must not be negative", "count from 0")
@@ -192,7 +193,7 @@ class Timestamp:
         if type(duration) is float and 0.0 <= duration < 1e9:
             nanoseconds = round(duration * 1e9)
         else:
-            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration else 0
+            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration != 0 else 0
         new: Timestamp = object.__new__(Timestamp)
         new._iteration = self._iteration
         new._epoch = self._epoch
@@ -273,8 +274,10 @@ class Timestamp:
             InputError: For a missing, unknown or negative counter; nothing is changed then.
         """
         names = [slot[1:] for slot, _ in _COUNTERS.values()]
+        if not isinstance(state, Mapping):
+            raise InputError("timestamp", state, "must be a mapping", "load what state_dict() gave")
         if set(state) != set(names):
-            odd = sorted(set(state) ^ set(names))
+            odd = sorted(map(str, set(state) ^ set(names)))
             raise InputError("timestamp", odd, "a state has exactly the counters of state_dict()", "load a whole one")
         # Nanoseconds are whole already: read as a plain count, not as seconds.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, as_time
+from ssr_hydra.time import Time, as_time, exact
 
 __all__ = ["check_fit", "choice", "duration", "durations", "flag", "multiplier", "positive", "put", "reach"]
 
@@ -40,9 +39,14 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
 
 
 def _number(value: Any, field: str, rule: str) -> float:
-    if isinstance(value, (int, float, Fraction)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise InputError(field, value, rule, "write e.g. 0.1 or 1")
+    if type(value) is float and math.isfinite(value):
+        return value
+    try:
+        if isinstance(value, str):
+            raise ValueError
+        return float(exact(value, field))
+    except (ValueError, OverflowError):
+        raise InputError(field, value, rule, "write e.g. 0.1 or 1") from None
 
 
 def multiplier(value: Any, field: str) -> float:

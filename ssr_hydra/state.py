@@ -61,13 +61,15 @@ class State:
         samples_per_batch: Number | None = None,
         tokens_per_batch: Number | None = None,
         timestamp: Timestamp | None = None,
-        optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
+        optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = (),
     ) -> None:
         self.max_duration = max_duration
         self.dataloader_len = dataloader_len
         self.samples_per_batch = samples_per_batch
         self.tokens_per_batch = tokens_per_batch
         self.timestamp = Timestamp() if timestamp is None else timestamp
+        if optimizers is None:
+            optimizers = ()
         self.optimizers: Sequence[torch.optim.Optimizer] = (
             tuple(optimizers) if isinstance(optimizers, Sequence) else (optimizers,)
         )

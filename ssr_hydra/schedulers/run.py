@@ -15,7 +15,8 @@ from operator import attrgetter
 from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.time import Time, Timestamp, TimeUnit, as_time, check_ssr, exact
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 
 __all__ = ["Clock", "Run"]
 
@@ -77,14 +78,14 @@ class Run:
     @classmethod
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
         """The run of a state: ours, or any object with ``timestamp``, ``max_duration`` and ``dataloader_len``."""
-        max_duration = getattr(state, "max_duration", None)
-        rates: dict[str, Fraction | None] = {}
-        for name in _RATES.values():
-            value = getattr(state, name, None)
-            rates[name] = None if value is None else exact(getattr(value, "value", value), name)
+        known = state
+        if not isinstance(state, State):
+            # Ours has checked its length and rates already; another library's has not.
+            known = State(*(getattr(state, name, None) for name in ("max_duration", *_RATES.values())))
+        rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in _RATES.values()}
         return cls(
             ssr=check_ssr(ssr),
-            max_duration=None if max_duration is None else as_time(max_duration, "max_duration"),
+            max_duration=known.max_duration,
             dataloader_len=rates["dataloader_len"],
             samples_per_batch=rates["samples_per_batch"],
             tokens_per_batch=rates["tokens_per_batch"],
@@ -165,7 +166,19 @@ class Run:
         scale = _NANOSECONDS if unit is TimeUnit.SECOND else 1
         absolute = [(start + step) * scale for step in steps]
         factor = math.lcm(*(point.denominator for point in absolute))
-        return Clock(self.reader(unit), factor, tuple(int(point * factor) for point in absolute))
+        return Clock(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
+
+    def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
+        """:meth:`reader`, but never before ``start``.
+
+        A phase may begin by one counter and be timed by another, and rates are true on average only (the last batch
+        of an epoch is often smaller): without this the second counter could put the phase's first batches before it.
+        """
+        read = self.reader(unit)
+        if start == 0:
+            return read
+        floor: Any = start.numerator if start.denominator == 1 else start
+        return lambda timestamp: max(read(timestamp), floor)
 
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
         """A function that reads the counter of ``unit`` off a timestamp; seconds as nanoseconds."""

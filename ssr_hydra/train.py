@@ -117,20 +117,26 @@ def build(
     torch.manual_seed(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
     optimizer = instantiate(_fused(values["optimizer"], model, device), trust, "optimizer", params=model.parameters())
-    return Trainer(
-        model=model,
-        train_dataloader=train_loader,
-        eval_dataloader=eval_loader,
-        optimizers=optimizer,
-        schedulers=_schedulers(values["scheduler"], trust, optimizer),
-        max_duration=values["max_duration"],
-        ssr=values["ssr"],
-        seed=values["seed"],
-        name=values["name"],
-        run_dir=run_dir,
-        config=values,
-        **{**settings, **instantiate({key: settings[key] for key in ("loss", "metrics")}, trust, "trainer")},
-    )
+    hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
+    settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
+    schedulers = _schedulers(values["scheduler"], trust, optimizer)
+    try:
+        return Trainer(
+            model=model,
+            train_dataloader=train_loader,
+            eval_dataloader=eval_loader,
+            optimizers=optimizer,
+            schedulers=schedulers,
+            max_duration=values["max_duration"],
+            ssr=values["ssr"],
+            seed=values["seed"],
+            name=values["name"],
+            run_dir=run_dir,
+            config=values,
+            **settings,
+        )
+    except InputError as error:
+        raise (error.within("trainer") if error.field.partition(".")[0] in settings else error) from None
 
 
 def _within(prefix: str, make: Callable[[], Any]) -> Any:

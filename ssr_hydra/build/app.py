@@ -40,7 +40,9 @@ _INTERRUPTED = 130
 Task = Callable[[DictConfig], Any]
 
 
-def run_app(make_task: Callable[[tuple[str, ...]], Task], conf: Path, name: str, argv: Sequence[str] | None = None) -> None:
+def run_app(
+    make_task: Callable[[tuple[str, ...]], Task], conf: Path, name: str, argv: Sequence[str] | None = None
+) -> None:
     """Compose what the command line asks for and run it; on an error, print it and exit.
 
     Args:
@@ -149,7 +151,9 @@ _REPLAY = "--config-path RUN/.hydra --config-name config"
 _OURS = {"hydra/output": "unique"}
 
 
-def _run(hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str], multirun: bool) -> None:
+def _run(
+    hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str], multirun: bool
+) -> None:
     if not multirun:
         try:
             hydra.run(name, task, overrides)

@@ -22,7 +22,7 @@ __all__ = ["check", "check_schedule", "plain"]
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _DIGITS = 1797
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
-_PROGRESS = ("auto", "bar", "lines", "off")
+_PROGRESS = ("auto", "bar", "plain", "none")
 _LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
 
@@ -41,7 +41,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         # Key by key, because beside the experiment Hydra's own node has values that only exist once a job runs.
         values = {str(key): node[key] for key in node if key != "hydra"}
         return {
-            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            if OmegaConf.is_config(value)
+            else value
             for key, value in values.items()
         }
     except (OmegaConfBaseException, RecursionError) as error:
@@ -72,11 +74,11 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
             raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
     # Targets come first: nothing of a config that names what it must not is looked at any further.
     check_targets(values, trust)
-    _check_top(values)
     _check_data(values["data"])
     _check_model(values["model"])
     _check_optimizer(values["optimizer"])
-    _check_trainer(values["trainer"])
+    _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
+    _check_top(values)
     check_schedule(values, dataloader_len=_known_dataloader_len(values["data"]))
     return values
 
@@ -89,8 +91,10 @@ def _check_top(values: Mapping[str, Any]) -> None:
         rule = f"a name of 1 to {_LONGEST_NAME} printable characters"
         raise InputError("name", name, rule, "write e.g. name=digits_wsd")
     ssr = check_ssr(_number(values["ssr"], "ssr"))
-    length = _run_length(values["max_duration"])
-    length * ssr  # the length as it is run has to be a time too
+    length = _run_length(values["max_duration"]) * ssr  # the length as it is run has to be a time too
+    if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
+        rule = "iterations are counted where their length is given"
+        raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
     _count(values["seed"], "seed", 0, _LARGEST_SEED)
 
 
@@ -125,12 +129,17 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
         if part["_target_"] in TORCH_SCHEDULERS:
             continue  # torch checks it when it gets its optimizer
         scheduler = instantiate(_with_stand_ins(part), path=path)
-        state = State(max_duration=_run_length(values["max_duration"]) * ssr, dataloader_len=dataloader_len)
+        state = State(
+            max_duration=_run_length(values["max_duration"]) * ssr,
+            dataloader_len=dataloader_len,
+            samples_per_batch=values["trainer"]["samples_per_batch"] or values["data"]["batch_size"],
+            tokens_per_batch=values["trainer"]["tokens_per_batch"],
+        )
         try:
             bind(scheduler, state, ssr)
-        except MissingRateError:
+        except MissingRateError as error:
             if dataloader_len is not None:
-                continue  # samples and tokens per batch are the trainer's to know
+                raise error.within(path) from None
         except InputError as error:
             raise (error if error.field == "ssr" else error.within(path)) from None
 
@@ -228,22 +237,40 @@ def _known_dataloader_len(data: Mapping[str, Any]) -> int | None:
     return batches or None
 
 
-def _check_trainer(node: Any) -> None:
+def _check_trainer(node: Any, *, evaluates: bool) -> None:
     if not isinstance(node, Mapping):
         raise InputError("trainer", node, "a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default")
     _check_fields(node, GROUPS["trainer"]["default"], "trainer")
     _check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
     for name, metric in node["metrics"].items():
         _check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
-    interval = _duration(node["eval_interval"], "trainer.eval_interval")
-    if interval.value <= 0:
-        raise InputError("trainer.eval_interval", str(interval), "must be above 0", "write e.g. 1ep or 0.1dur")
+    for key in ("get_num_samples_in_batch", "get_num_tokens_in_batch"):
+        if node[key] is not None:
+            _check_node(node[key], f"trainer.{key}", "null")
+    for key in ("samples_per_batch", "tokens_per_batch"):
+        if node[key] is not None and not 0 < _number(node[key], f"trainer.{key}") < math.inf:
+            raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "or null")
+    for key in ("eval_interval", "log_interval", "iteration_length"):
+        if node[key] is not None:
+            _check_interval(node[key], f"trainer.{key}", node["iteration_length"])
     if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
         raise InputError("trainer.device", node["device"], "auto, cpu, cuda, cuda:<number> or mps", "write auto")
     if node["threads"] is not None:
         _count(node["threads"], "trainer.threads", 1, 4096)
     if node["progress"] not in _PROGRESS:
         raise InputError("trainer.progress", node["progress"], f"one of {', '.join(_PROGRESS)}", "write auto")
+    results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
+    if node["objective"] is not None and node["objective"] not in results:
+        raise InputError("trainer.objective", node["objective"], f"one of {', '.join(results)}", "or null for none")
+
+
+def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
+    time = _duration(value, field)
+    if time.value <= 0:
+        raise InputError(field, str(time), "must be above 0", "write e.g. 1ep or 0.1dur")
+    if time.unit.value == "iter" and (iteration_length is None or field == "trainer.iteration_length"):
+        rule = "iterations are counted where their length is given"
+        raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
 
 
 def _check_node(node: Any, path: str, example: str) -> None:
@@ -332,5 +359,3 @@ def _did_you_mean(key: str, names: Iterable[str]) -> str:
     names = [name for name in names if name != "_target_"]
     close = difflib.get_close_matches(key, names, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-
-

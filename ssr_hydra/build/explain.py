@@ -50,7 +50,9 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, (ConfigKeyError, AttributeError)):
         name = field.rpartition(".")[2]
         # A config shows its fields through the node that refused the key.
-        names = [str(key) for key in getattr(error.parent_node, "keys", list)() or ()]
+        names = [
+            str(key) for key in getattr(error.parent_node, "keys", list)() or () if key not in ("hydra", "_target_")
+        ]
         close = difflib.get_close_matches(name, names, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}" if names else "see --cfg job"
         return InputError(field, value, "there is no such key", fix)
@@ -73,6 +75,15 @@ def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
     if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
         key, _, value = match[1].lstrip("+").partition("=")
         return InputError(key, value, message.rstrip("."), f"to add it, say {match[1]}")
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
+        key, _, value = match[1].partition("=")
+        return InputError(
+            key, value, "several values make a sweep", "add -m to sweep over them, or write [a,b] for a list"
+        )
+    if "Config group override must be" in text:
+        names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
+        key = names[0] if names else "config"
+        return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
@@ -86,8 +97,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _override_key(error: BaseException) -> str | None:
-    match = re.search(r"override '?([\w.@/+~-]+?)'?(?:[=. ]|$)", str(error))
-    return match[1].lstrip("+~") if match else None
+    match = re.search(r"(?:merging override |override ')([\w.@/+~-]+)", str(error))
+    return match[1].lstrip("+~").rstrip(".") if match else None
 
 
 def _value_of(field: str, overrides: Sequence[str]) -> str | None:

@@ -160,8 +160,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
                 rule = "leads out of the folder that the run was started in"
                 raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
-        if kind == "run" and any((Path(folder) / name).exists() for name in ("result.json", "metrics.jsonl")):
-            rule = "holds the records of another run already"
+        if kind == "run" and (Path(folder) / "result.json").exists():
+            rule = "holds the record of another run already"
             raise InputError(field, folder, rule, f"leave {field} out, or name a new folder")
         return Path(folder)
 
@@ -183,7 +183,9 @@ class _GuardedRepository(ConfigRepository):
             # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
             if OmegaConf.select(result.config, "hydra.searchpath") is not None:
                 rule = "can import code, so it is not taken from a file"
-                raise InputError("hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line")
+                raise InputError(
+                    "hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line"
+                )
         return result
 
 

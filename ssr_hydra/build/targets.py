@@ -44,9 +44,7 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 def _registered() -> frozenset[str]:
     names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
-    names.add("ssr_hydra.data.Digits")
-    names.add("ssr_hydra.data.RandomShift")
-    names.add("ssr_hydra.schedulers.Phase")
+    names |= {"ssr_hydra.data.Digits", "ssr_hydra.data.RandomShift", "ssr_hydra.trainer.accuracy"}
     for choices in GROUPS.values():
         for config in choices.values():
             target = getattr(config, "_target_", None)
@@ -83,7 +81,9 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise InputError("trust", name, "a module or a dotted name", "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
-            raise InputError("trust", name, "holds functions that load and run files", f"name a part: trust=[{name}.nn]")
+            raise InputError(
+                "trust", name, "holds functions that load and run files", f"name a part: trust=[{name}.nn]"
+            )
         if name.split(".")[0] in sys.stdlib_module_names:
             raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
     return names
@@ -122,22 +122,29 @@ def _check_target(node: Mapping[Any, Any], trust: Iterable[str], path: str) -> N
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or "__" in name:
         raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
-        module = name.rpartition(".")[0] or name
-        raise InputError(
-            field,
-            name,
-            "neither part of this package nor trusted, so it is not run",
-            f"if you know what it does, say trust=[{module}] on the command line",
-        )
+        rule = "neither part of this package nor trusted, so it is not run"
+        raise InputError(field, name, rule, _how_to_trust(name))
     if not isinstance(node.get("_args_", []), (list, tuple)):
         raise InputError(_join(path, "_args_"), node["_args_"], "a list of positional arguments", "write [a, b]")
     if not isinstance(node.get("_partial_", False), bool):
         raise InputError(_join(path, "_partial_"), node["_partial_"], "true or false", "take it out")
     if node.get("_recursive_", True) is not True:
-        raise InputError(_join(path, "_recursive_"), node["_recursive_"], "nested targets are always made", "take it out")
+        raise InputError(
+            _join(path, "_recursive_"), node["_recursive_"], "nested targets are always made", "take it out"
+        )
     if node.get("_convert_", "all") not in ("all", "object"):
         rule = "lists and mappings always arrive as plain Python ones"
         raise InputError(_join(path, "_convert_"), node["_convert_"], rule, "take it out")
+
+
+def _how_to_trust(name: str) -> str:
+    module = name.rpartition(".")[0]
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return (
+            "a config cannot run Python's own library; write a function that does what you need, and trust its module"
+        )
+    entry = name if not module or module in _TOO_WIDE else module
+    return f"if you know what it does, say trust=[{entry}] on the command line"
 
 
 def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
@@ -252,7 +259,9 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
         )
 
 
-def _check_arguments(target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str) -> None:
+def _check_arguments(
+    target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str
+) -> None:
     """Refuse arguments that the target does not take before it runs, so that its own TypeErrors stay its own."""
     try:
         signature = inspect.signature(target)
@@ -261,8 +270,10 @@ def _check_arguments(target: Callable[..., Any], name: str, args: list[Any], kwa
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        takes = ", ".join(str(parameter) for parameter in signature.parameters)
-        raise InputError(_join(path, "_target_"), name, _one_line(error), f"it takes {takes or 'nothing'}") from None
+        fix = f"it takes {', '.join(signature.parameters) or 'nothing'}"
+        if not inspect.isclass(target) and "missing" in str(error):
+            fix += "; a function that is to be called later has _partial_: true beside it"
+        raise InputError(_join(path, "_target_"), name, _one_line(error), fix) from None
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,30 +10,46 @@ from omegaconf import MISSING
 __all__ = ["TRAINERS", "ExperimentConfig", "TrainerConfig"]
 
 
+def _accuracy() -> dict[str, Any]:
+    return {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
+
+
 @dataclass
 class TrainerConfig:
-    """``trainer=default``: how the run is carried out and measured.
+    """``trainer=default``: how the run is carried out and measured; the arguments of ``ssr_hydra.Trainer``, and threads.
 
     Attributes:
-        loss: A callable of (outputs, targets), by ``_target_``.
-        metrics: Name -> a callable of (outputs, targets) that gives one value per sample.
-        eval_interval: Time between two evaluations; there is always one at the end.
+        use_stepwise_scheduler: Null steps our schedulers before every batch and torch's after every epoch.
+        loss: A callable of (outputs, targets), by ``_target_``; a function has ``_partial_: true`` beside it.
+        metrics: Name -> a callable of (outputs, targets) that gives one value per sample, likewise.
+        eval_interval: Time between two evaluations; null is at the end alone, which is always evaluated.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        progress: ``auto`` (a bar on a terminal, plain lines elsewhere), ``bar``, ``plain``, ``none``.
+        objective: The final metric that the app returns, which a sweeper optimises; null for none.
+        log_interval: Time between two lines of ``metrics.jsonl``.
+        samples_per_batch: For schedules that mix units; null asks the loader.
+        tokens_per_batch: Likewise.
+        iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
+        get_num_samples_in_batch: Counts the samples of a batch, by ``_target_``.
+        get_num_tokens_in_batch: Counts its tokens, likewise.
         threads: Threads of torch on the CPU. Another number gives other bits, so it is part of the run's description;
             null leaves it to torch, which takes as many as the machine has cores.
-        progress: ``auto`` (a bar on a terminal, lines elsewhere), ``bar``, ``lines``, ``off``.
-        use_stepwise_scheduler: Whether torch's own schedulers step per batch; null: the trainer's default.
-        objective: The metric that the app returns, which a sweeper optimises.
     """
 
-    loss: Any = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
-    metrics: dict[str, Any] = field(default_factory=dict)
-    eval_interval: str = "1ep"
-    device: str = "auto"
-    threads: int | None = 1
-    progress: str = "auto"
     use_stepwise_scheduler: bool | None = None
+    loss: Any = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
+    metrics: dict[str, Any] = field(default_factory=_accuracy)
+    eval_interval: str | None = "1ep"
+    device: str = "auto"
+    progress: str = "auto"
     objective: str | None = "eval/accuracy"
+    log_interval: str | None = "10ba"
+    samples_per_batch: float | None = None
+    tokens_per_batch: float | None = None
+    iteration_length: str | None = None
+    get_num_samples_in_batch: Any = None
+    get_num_tokens_in_batch: Any = None
+    threads: int | None = 1
 
 
 @dataclass
@@ -63,5 +79,8 @@ class ExperimentConfig:
     trainer: Any = MISSING
 
 
-TRAINERS: dict[str, Any] = {"default": TrainerConfig}
+TRAINERS: dict[str, Any] = {
+    "default": TrainerConfig,
+    "regression": TrainerConfig(loss={"_target_": "torch.nn.MSELoss"}, metrics={}, objective="eval/loss"),
+}
 """Choices of the group ``trainer``."""

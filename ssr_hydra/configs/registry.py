@@ -33,7 +33,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 # that the command line can replace each by name; that list cannot be a field of the config, whose fields are its class's.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
-    "sequence": {"phases.stable.scheduler": "constant_warmup", "phases.decay.scheduler": "linear"},
+    "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
 }
 
 
@@ -75,7 +75,7 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     OmegaConf.set_struct(node, False)
     node["defaults"] = ["_self_", *parts]
     if name == "sequence":
-        node["phases"] = {"stable": PhaseConfig(until="0.8dur")}
+        node["phases"] = {"warmup": PhaseConfig(until="0.05dur", scale=False)}
     OmegaConf.set_struct(node, None)  # type: ignore[arg-type]  # back to what a structured config is by itself
     return node
 

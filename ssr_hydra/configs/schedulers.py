@@ -249,9 +249,9 @@ class PhaseConfig:
 
 @dataclass
 class SequentialSchedulerConfig:
-    """``scheduler=sequence``: named phases one after another. Preset: ``stable``, then ``decay``.
+    """``scheduler=sequence``: named phases one after another. Preset: ``warmup``, then ``decay``.
 
-    ``scheduler@scheduler.phases.decay.scheduler=cosine`` replaces the scheduler of a phase, ``scheduler.phases.stable.until``
+    ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase, ``scheduler.phases.warmup.until``
     says where a phase ends (the last one may go on), ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
     """
 
@@ -259,7 +259,7 @@ class SequentialSchedulerConfig:
     _target_: str = field(default="ssr_hydra.schedulers.SequentialScheduler", init=False)
 
 
-SCHEDULERS: dict[str, type] = {
+SCHEDULERS: dict[str, Any] = {
     "constant": ConstantSchedulerConfig,
     "linear": LinearSchedulerConfig,
     "step": StepSchedulerConfig,
@@ -280,5 +280,7 @@ SCHEDULERS: dict[str, type] = {
     "rex": RexSchedulerConfig,
     "product": ProductSchedulerConfig,
     "sequence": SequentialSchedulerConfig,
+    # From 0 to 1: what the first phase of a sequence mostly is.
+    "ramp": LinearSchedulerConfig(alpha_i=0.0, alpha_f=1.0),
 }
 """Choices of the group ``scheduler``."""

@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.state import State
-from ssr_hydra.time import Time, Timestamp, TimeUnit
+from ssr_hydra.time import Time, TimeUnit, as_time
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
@@ -34,38 +34,40 @@ class _PhaseTimestamp:
         self._run, self._timestamp = run, timestamp
 
     def get(self, unit: TimeUnit | str) -> Time:
-        unit = TimeUnit(getattr(unit, "value", unit))
-        start = self._run.convert(self._run.start, unit, "timestamp")
+        unit = Time(0, unit, field="unit").unit
         if unit is TimeUnit.EPOCH:
             # Whole epochs since the phase began, which need not be at an epoch's start.
             batches = self.get(TimeUnit.BATCH)
             return Time(int(self._run.convert(batches, unit, "timestamp").value), unit)
-        total = self._timestamp.get(unit.value)
-        return Time(total.value, unit) - start
+        total = Time(self._timestamp.get(unit.value).value, unit)
+        # Not below 0: rates are true on average only, see Run.clock.
+        return max(total - self._run.convert(self._run.start, unit, "timestamp"), Time(0, unit))
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
             return self.get(_NAMES[name])
+        if name.startswith("_"):  # copying and pickling ask for these before there is a timestamp
+            raise AttributeError(name)
         return getattr(self._timestamp, name)
 
 
 def view(run: Run, timestamp: Any) -> Any:
     """The run's state at ``timestamp``; within a phase, as if the phase were a run of its own."""
     state = run.state
-    if run.start.value == 0 and run.max_duration == state.max_duration:
+    length = getattr(state, "max_duration", None)
+    # Another library's time need not know how to compare itself with ours.
+    is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
+    if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:
             return state
         seen = copy.copy(state)
         seen.timestamp = timestamp
         return seen
-    seen = State(
+    return State(
         max_duration=run.max_duration,
         dataloader_len=None if run.dataloader_len is None else int(run.dataloader_len),
         samples_per_batch=run.samples_per_batch,
         tokens_per_batch=run.tokens_per_batch,
-        timestamp=timestamp if run.start.value == 0 and isinstance(timestamp, Timestamp) else None,
+        timestamp=timestamp if run.start.value == 0 else _PhaseTimestamp(run, timestamp),  # type: ignore[arg-type]
         optimizers=getattr(state, "optimizers", ()),
     )
-    if run.start.value != 0:
-        seen.timestamp = _PhaseTimestamp(run, timestamp)  # type: ignore[assignment]
-    return seen

@@ -100,11 +100,15 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     def curve(timestamp: Any) -> float:
         state = view(run, timestamp)
         if how is None:
-            alpha = float(function(state))
+            returned = function(state)
         else:
-            alpha = float(function(state, ssr=ssr) if how == "keyword" else function(state, ssr))
+            returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
+        try:
+            alpha = float(returned)
+        except (TypeError, ValueError, OverflowError):
+            alpha = math.nan
         if not 0.0 <= alpha < math.inf:
-            raise InputError(name, alpha, "a scheduler must return a finite multiplier >= 0", "check its formula")
+            raise InputError(name, returned, "a scheduler must return a finite multiplier >= 0", "check its formula")
         return alpha
 
     return curve

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, as_time, exact
+from ssr_hydra.time import Time, TimeUnit, as_time, exact
 
 __all__ = ["check_fit", "choice", "duration", "durations", "flag", "multiplier", "positive", "put", "reach"]
 
@@ -93,12 +93,7 @@ def reach(run: Run, t_max: Time, end: Time) -> None:
 
     Where no rate makes the two comparable, or ``t_max`` is a share of the run, there is nothing to refuse.
     """
-    if run.max_duration is None or t_max.unit.value == "dur":
-        return
-    try:
-        length = run.resolve(Time("1dur"), "max_duration")
-    except InputError:
-        return
-    if run.is_before(end, length):
+    length = run.length()
+    if t_max.unit is not TimeUnit.DURATION and length is not None and run.is_before(end, length):
         rule = f"ends at {end}, before the run does ({length}), and is not defined after it"
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or put schedules in a sequence")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -50,12 +51,18 @@ def _check_scheduler(part: object, field: str) -> None:
         raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
-def _named(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
-    """Bind a part; what is wrong with it is told with its place in the whole."""
+@contextmanager
+def _within(field: str) -> Iterator[None]:
+    """What is wrong with a part is told with its place in the whole."""
     try:
-        return bind_to(scheduler, run)
+        yield
     except InputError as error:
         raise error.within(field) from None
+
+
+def _named(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
+    with _within(field):
+        return bind_to(scheduler, run)
 
 
 @dataclass(frozen=True)
@@ -128,15 +135,15 @@ class Phase:
 
 def _phase(value: Any, field: str) -> Phase:
     """A phase from what may stand for one: a Phase, a mapping of its arguments, or a bare scheduler."""
-    try:
+    if isinstance(value, Phase):
+        return value
+    with _within(field):
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
                 rule = "a phase has scheduler, and may have until and scale"
                 raise InputError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
             return Phase(**value)
-        return value if isinstance(value, Phase) else Phase(value)
-    except InputError as error:
-        raise error.within(field) from None
+        return Phase(value)
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,8 @@ class SequentialScheduler(Scheduler):
         segments: list[tuple[Any, int, int, Curve]] = []
         start = Time(0, TimeUnit.BATCH)
         for (name, phase), end in zip(phases.items(), ends, strict=True):
-            part = _named(f"phases.{name}.scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
+            with _within(f"phases.{name}"):
+                part = _named("scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
             if end is not None:
                 clock = run.clock(end.unit, f"phases.{name}.until", end)
                 segments.append((clock.read, clock.factor, clock.points[1], part))
@@ -229,18 +237,17 @@ def _ends(run: Run, phases: dict[str, Phase]) -> list[Time | None]:
         if not phase.scale and stated.unit is not TimeUnit.DURATION:
             # Keep the stated length, from wherever the phase before really ends.
             begin = run.resolve(stated_start, field, scale=False)
-            length = run.resolve(stated, field, scale=False)
-            end = run.convert(start, length.unit, field) + length - run.convert(begin, length.unit, field)
+            kept = run.resolve(stated, field, scale=False)
+            end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)
         if run.is_before(start, end) is False:
             rule = f"ends at {end}, not after its start at {start}"
             raise InputError(
                 field, str(stated), rule, "raise until or ssr, or give the ends as shares of the run (dur)"
             )
-        if i + 1 < len(phases) and run.max_duration is not None:
-            length = run.resolve(Time("1dur"), field)
-            if run.is_before(end, length) is False:
-                rule = f"ends at {end}, and the run at {length}: what follows would never be reached"
-                raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
+        length = run.length()
+        if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
+            rule = f"ends at {end}, and the run at {length}: what follows would never be reached"
+            raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated
     return ends

@@ -118,9 +118,16 @@ class Run:
             return self.convert(time, TimeUnit.BATCH, field)
         return time
 
+    def length(self) -> Time | None:
+        """The run's end on one of its clocks; None where it is open, or in epochs of unknown length."""
+        try:
+            return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
+        except InputError:
+            return None
+
     def _open(self, time: Time, field: str) -> InputError:
-        if self.open_because is not None:
-            return self.open_because
+        if (why := self.open_because) is not None:
+            return type(why)(field, str(time), f"the length of this phase is not known: {why.rule}", why.fix)
         rule = "a share of the run needs the run's length, and max_duration is not known"
         return MissingRateError(field, str(time), rule, "set max_duration, or give the time in another unit")
 
@@ -201,17 +208,17 @@ class Run:
         ``dur`` is then a share of the part. With ``scale`` off the part is run at ssr 1.
         """
         begin = self.convert(self.start, start.unit, "until") + start
-        length, reason = None, self.open_because
+        length, why = None, None
         try:
             until = self.resolve(Time(1, TimeUnit.DURATION), "until") if end is None else end
             unit = until.unit if start.value == 0 else start.unit
             length = self.convert(until, unit, "until") - self.convert(start, unit, "until")
         except InputError as error:
-            reason = error
+            why = error if self.open_because is None else self.open_because
         return replace(
             self,
             ssr=self.ssr if scale else Fraction(1),
             max_duration=length,
             start=begin,
-            open_because=reason,
+            open_because=why,
         )

@@ -71,7 +71,8 @@ def train(
         run_dir = _hydra_run_dir()
     result = build(cfg, trust, run_dir).fit()
     objective = cfg["trainer"]["objective"]
-    return None if objective is None else float(result.metrics[objective])
+    final = None if objective is None else result.metrics[objective]
+    return None if final is None else float(final)
 
 
 def _hydra_run_dir() -> str | None:

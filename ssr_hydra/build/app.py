@@ -1,7 +1,7 @@
 """The command line: Hydra's own flags and overrides, with a guarded loader, ``trust``, and errors of one line.
 
-``@hydra.main`` makes its config loader itself and reports errors itself, by a traceback or over many lines. This is what
-it does, written out, for a loader of our own and a report of our own.
+``@hydra.main`` makes its config loader itself and reports errors itself, by a traceback or over many lines. This is
+what it does, written out, for a loader of our own and a report of our own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import secrets
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,6 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,6 +38,7 @@ _BAD_INPUT = 2
 _INTERRUPTED = 130
 
 Task = Callable[[DictConfig], Any]
+MakeTask = Callable[[tuple[str, ...]], Task]
 
 
 def run_app(
@@ -95,7 +96,7 @@ def _report(error: Exception) -> None:
 def _dispatch(
     args: argparse.Namespace,
     parser: argparse.ArgumentParser,
-    make_task: Callable[[tuple[str, ...]], Task],
+    make_task: MakeTask,
     conf: Path,
     name: str,
 ) -> None:
@@ -172,11 +173,9 @@ def _remove_empty_sweep(folder: Path | None) -> None:
     if folder is None or [path.name for path in folder.glob("*")] != ["multirun.yaml"]:
         return
     (folder / "multirun.yaml").unlink()
-    for parent in (folder, *folder.parents):
-        try:
+    with suppress(OSError):  # the first that holds something else ends it
+        for parent in (folder, *folder.parents):
             parent.rmdir()
-        except OSError:  # somebody else's, or not empty
-            return
 
 
 def _is_typed(key: str, overrides: Sequence[str]) -> bool:
@@ -192,12 +191,11 @@ def _take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             rest.append(override)
             continue
         try:
-            value = OverridesParser.create().parse_override(override).value()
+            value: Any = OverridesParser.create().parse_override(override).value()
         except HydraException as error:
             raise InputError("trust", override.partition("=")[2], "a list of modules", "trust=[my_package]") from error
-        names = value if isinstance(value, list) else [value]
-        trust.extend(names)
-    return check_trust(trust), rest
+        trust += check_trust(value if isinstance(value, list) else [value])
+    return tuple(trust), rest
 
 
 def _search_path(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:

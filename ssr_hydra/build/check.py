@@ -50,6 +50,10 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise explain(error) from None
 
 
+def _resolved(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+
+
 def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
     """Refuse an experiment that cannot be meant; needs neither torch nor data, and takes milliseconds.
 
@@ -166,10 +170,9 @@ def _check_optimizer(node: Any) -> None:
     _check_fields(node, config, "optimizer")
     for key, value in node.items():
         _check_hyperparameter(key, value, f"optimizer.{key}")
-    if node.get("nesterov") and node["_target_"] == "torch.optim.SGD":
-        if not node.get("momentum") or node.get("dampening"):
-            rule = "Nesterov's momentum needs momentum above 0 and no dampening"
-            raise InputError("optimizer.nesterov", True, rule, "set optimizer.momentum=0.9")
+    if node["_target_"] == "torch.optim.SGD" and node["nesterov"] and (not node["momentum"] or node["dampening"]):
+        rule = "Nesterov's momentum needs momentum above 0 and no dampening"
+        raise InputError("optimizer.nesterov", True, rule, "set optimizer.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
         raise InputError("optimizer.fused", True, "fused and foreach exclude each other", "set one of them to null")
 

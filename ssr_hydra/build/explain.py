@@ -112,7 +112,7 @@ def _value_of(field: str, overrides: Sequence[str]) -> str | None:
 def _value_in(error: OmegaConfBaseException, field: str) -> str | None:
     node = error.parent_node
     try:
-        value = node._get_node(field.rpartition(".")[2])._value()  # type: ignore[union-attr]
+        value = node._get_node(field.rpartition(".")[2])._value()
     except Exception:  # only for the message: without it the message says less
         return None
     return str(value)

@@ -1,14 +1,14 @@
 """Hydra's config loader with a guard: what may come from whom, and a check of every experiment before it is run.
 
 Hydra acts on a composed config by itself, before the app sees it: it calls ``hydra.callbacks``, the classes named in
-``hydra.job_logging`` and the launcher, sets ``hydra.job.env_set``, and makes ``hydra.run.dir``. In a YAML that somebody
-else wrote, each of these runs code or writes files where its author wants it to. The one place that every config passes,
-for a run, for ``--help`` and for each job of a sweep in whatever process, is the config loader; so it is a subclass of
-Hydra's, handed to the ``Hydra`` object that takes it as an argument. Nothing of Hydra's is replaced or patched.
+``hydra.job_logging`` and the launcher, sets ``hydra.job.env_set``, and makes ``hydra.run.dir``. In a YAML that
+somebody else wrote, each of these runs code or writes files where its author wants it to. The one place that every
+config passes, for a run, for ``--help`` and for each job of a sweep in whatever process, is the config loader; so it is
+a subclass of Hydra's, handed to the ``Hydra`` object that takes it as an argument. Nothing of Hydra's is replaced.
 
 Where a value came from is known only here, where files are loaded. So the rules are about sources: what this package,
-Hydra and installed plugins bring is trusted as installed code is; the command line is the person's own word; every other
-file may describe the experiment, and of ``hydra.*`` only what can do no harm.
+Hydra and installed plugins bring is trusted as installed code is; the command line is the person's own word; every
+other file may describe the experiment, and of ``hydra.*`` only what can do no harm.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = ["GuardedConfigLoader", "IsMultirun"]
 _LARGEST_FILE = 2**20
 _MOST_NODES = 100_000
 
-# Of hydra.*, what another person's file may set: none of it runs code or leaves the folder (the folders are checked once
-# more when they are resolved).
+# Of hydra.*, what another person's file may set: none of it runs code or leaves the folder (the folders are checked
+# once more when they are resolved).
 _HARMLESS = re.compile(
     r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
 )
 _NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
 
 
-class IsMultirun(Exception):  # noqa: N818  # a signal, not an error
-    """A configuration composed for a run says that it is a sweep."""
+class IsMultirun(Exception):
+    """A signal, not an error: a configuration composed for a run says that it is a sweep."""
 
 
 class GuardedConfigLoader(ConfigLoaderImpl):
@@ -141,7 +141,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         if "trust" in content:
             rule = "is read from the command line alone, never from a file"
             raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
-        if "hydra" not in content or chosen:  # `hydra/launcher=mine` on the command line is the person's own choice
+        if not content.get("hydra") or chosen:  # `hydra/launcher=mine` on the command line is the person's own choice
             return
         for key, value in _leaves(content["hydra"], "hydra"):
             if not _HARMLESS.fullmatch(key) or (_NUMBERS_ONLY.fullmatch(key) and _is_text(value)):
@@ -179,14 +179,15 @@ class _GuardedRepository(ConfigRepository):
         if foreign and source is not None and source.scheme() == "file":
             _check_file(Path(source.path) / source._normalize_file_name(config_path))
         result = super().load_config(config_path)
-        if foreign and result is not None and isinstance(result.config, DictConfig):
-            # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
-            if OmegaConf.select(result.config, "hydra.searchpath") is not None:
-                rule = "can import code, so it is not taken from a file"
-                raise InputError(
-                    "hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line"
-                )
+        # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
+        if foreign and result is not None and _has_search_path(result.config):
+            rule = "can import code, so it is not taken from a file"
+            raise InputError("hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line")
         return result
+
+
+def _has_search_path(config: Any) -> bool:
+    return OmegaConf.is_dict(config) and OmegaConf.select(config, "hydra.searchpath") is not None
 
 
 def _check_file(path: Path) -> None:
@@ -218,14 +219,10 @@ def _unfolded(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
+    if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}")
-        if not node and path == "hydra":
-            return
-    elif path == "hydra" and node is not None:
-        yield path, node
-    elif path != "hydra":
+    else:
         yield path, node
 
 

@@ -2,8 +2,8 @@
 
 A ``_target_`` is code chosen by whoever wrote the config, and configs come from other people too. Lists of what is
 dangerous are never complete (``torch.load``, ``site.addsitedir`` and ``numpy.load`` run code as well as ``os.system``
-does), so the list is of what is allowed: exact names that this package knows, and modules that the person at the command
-line trusts. Nothing is imported before its name has passed.
+does), so the list is of what is allowed: exact names that this package knows, and modules that the person at the
+command line trusts. Nothing is imported before its name has passed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LOSSES = (
     "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss"
 )
 _LAYERS = (
-    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d BatchNorm3d Bilinear "
-    "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d Dropout Dropout1d Dropout2d ELU Embedding EmbeddingBag Flatten "
-    "GELU GLU GroupNorm Hardswish Identity InstanceNorm1d InstanceNorm2d LayerNorm LeakyReLU Linear LogSoftmax MaxPool1d "
-    "MaxPool2d Mish ModuleDict ModuleList MultiheadAttention PReLU PixelShuffle RMSNorm ReLU ReLU6 SELU Sequential SiLU "
-    "Sigmoid Softmax Softplus Tanh TransformerEncoderLayer Unflatten Upsample ZeroPad2d"
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d BatchNorm3d "
+    "Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d Dropout Dropout1d Dropout2d ELU Embedding "
+    "EmbeddingBag Flatten GELU GLU GroupNorm Hardswish Identity InstanceNorm1d InstanceNorm2d LayerNorm LeakyReLU "
+    "Linear LogSoftmax MaxPool1d MaxPool2d Mish ModuleDict ModuleList MultiheadAttention PReLU PixelShuffle RMSNorm "
+    "ReLU ReLU6 SELU Sequential SiLU Sigmoid Softmax Softplus Tanh TransformerEncoderLayer Unflatten Upsample ZeroPad2d"
 )
 _TORCH_SCHEDULERS = (
     "ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LinearLR MultiStepLR OneCycleLR "
@@ -235,7 +235,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         module_name, rest = inner, rest[1:]
     found: Any = module
     for attribute in rest:
-        if isinstance(found, ModuleType) and found is not module or not hasattr(found, attribute):
+        if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
             raise InputError(field, name, f"{module_name} has no {'.'.join(rest)} of its own", "check the spelling")
         found = getattr(found, attribute)
     if isinstance(found, ModuleType) or not callable(found):

@@ -3,17 +3,12 @@
 Importing this needs dataclasses, omegaconf and Hydra's ConfigStore alone: no torch, no scheduler, no data.
 """
 
+from ssr_hydra.configs import optimizers, schedulers, tasks
 from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig, TrainerConfig
 from ssr_hydra.configs.optimizers import *  # noqa: F403
-from ssr_hydra.configs.optimizers import OPTIMIZERS
-from ssr_hydra.configs.optimizers import __all__ as _optimizers
 from ssr_hydra.configs.registry import GROUPS, register
 from ssr_hydra.configs.schedulers import *  # noqa: F403
-from ssr_hydra.configs.schedulers import SCHEDULERS
-from ssr_hydra.configs.schedulers import __all__ as _schedulers
 from ssr_hydra.configs.tasks import *  # noqa: F403
-from ssr_hydra.configs.tasks import DATA, MODELS
-from ssr_hydra.configs.tasks import __all__ as _tasks
 
 __all__ = [
     "GROUPS",
@@ -21,7 +16,7 @@ __all__ = [
     "ExperimentConfig",
     "TrainerConfig",
     "register",
-    *_optimizers,
-    *_schedulers,
-    *_tasks,
+    *optimizers.__all__,
+    *schedulers.__all__,
+    *tasks.__all__,
 ]

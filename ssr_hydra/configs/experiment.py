@@ -16,7 +16,7 @@ def _accuracy() -> dict[str, Any]:
 
 @dataclass
 class TrainerConfig:
-    """``trainer=default``: how the run is carried out and measured; the arguments of ``ssr_hydra.Trainer``, and threads.
+    """``trainer=default``: how the run is carried out and measured; arguments of ``ssr_hydra.Trainer``, and threads.
 
     Attributes:
         use_stepwise_scheduler: Null steps our schedulers before every batch and torch's after every epoch.

@@ -29,8 +29,8 @@ GROUPS: dict[str, dict[str, Any]] = {
 }
 """Group -> choice -> config."""
 
-# The parts that a composite starts with: where they go, and which choice of the same group. They are a defaults list, so
-# that the command line can replace each by name; that list cannot be a field of the config, whose fields are its class's.
+# The parts that a composite starts with: where they go, and which choice of the same group. They are a defaults list,
+# so that the command line can replace each by name; it cannot be a field of the config, whose fields are its class's.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -76,7 +76,7 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     node["defaults"] = ["_self_", *parts]
     if name == "sequence":
         node["phases"] = {"warmup": PhaseConfig(until="0.05dur", scale=False)}
-    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]  # back to what a structured config is by itself
+    OmegaConf.set_struct(node, None)  # back to what a structured config is by itself
     return node
 
 

@@ -1,8 +1,8 @@
 """One config per scheduler: the fields, order and defaults of its class, durations as strings.
 
 Where a class asks for an argument and has no default (``t_warmup``, ``gamma``, ``milestones`` ...), the config holds a
-preset that suits most runs, so that ``scheduler=<name>`` alone always runs. The presets are written in ``dur``, a share of
-the run, wherever the argument is a time: they fit a run of any length and unit.
+preset that suits most runs, so that ``scheduler=<name>`` alone always runs. The presets are written in ``dur``, a share
+of the run, wherever the argument is a time: they fit a run of any length and unit.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class RexSchedulerConfig:
 
 @dataclass
 class ProductSchedulerConfig:
-    """``scheduler=product``: named factors, each a choice of the group ``scheduler``. Preset: ``warmup`` times ``decay``.
+    """``scheduler=product``: named factors, each a choice of the group. Preset: ``warmup`` times ``decay``.
 
     ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
     one, ``~scheduler@scheduler.factors.warmup`` takes one out.
@@ -251,8 +251,9 @@ class PhaseConfig:
 class SequentialSchedulerConfig:
     """``scheduler=sequence``: named phases one after another. Preset: ``warmup``, then ``decay``.
 
-    ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase, ``scheduler.phases.warmup.until``
-    says where a phase ends (the last one may go on), ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
+    ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
+    ``scheduler.phases.warmup.until`` says where a phase ends (the last one may go on),
+    ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
     """
 
     phases: dict[str, PhaseConfig] = field(default_factory=dict)

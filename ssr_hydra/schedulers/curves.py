@@ -19,7 +19,7 @@ Curve = Callable[[Any], float]
 Shape = Callable[[float], float]
 """A shape of annealing: tau, the elapsed fraction from 0 to 1, -> alpha."""
 
-_NEVER = 2**200  # beyond any counter: a schedule without an end
+_NEVER = math.inf  # a schedule without an end; an int and a float compare exactly
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:

@@ -20,6 +20,7 @@ __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "Piecewi
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
 # Past this many bits an exact cycle boundary costs more than it is worth; floats take over (t_mult like 1.0001).
 _MOST_BITS = 1 << 14
+_LARGEST_GROWTH = 1e300
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class _Cycles:
     def __init__(self, width: int, ratio: Fraction) -> None:
         self._width, self._ratio = width, ratio
         self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
+        self._log_ratio = math.log1p(float(ratio - 1))  # log1p: a ratio such as 1.000001 keeps its digits
         self._bounds = (1, 0, width)  # factor, and the cycle's begin and end in units of 1/factor
 
     def tau(self, count: int) -> float:
@@ -101,8 +103,9 @@ class _Cycles:
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        growth = float(count / self._width) * float(self._ratio - 1)
-        return max(0, math.floor(math.log1p(growth) / math.log(self._ratio)))
+        # A huge ratio can make this infinite; any estimate will do there, as the bounds decide within a cycle or two.
+        growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
+        return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 
     def _exact_bounds(self, index: int) -> tuple[int, int, int]:
         grown = self._ratio**index
@@ -112,7 +115,7 @@ class _Cycles:
         return factor, int(begin * factor), int(end * factor)
 
     def _tau_in_floats(self, count: int, index: int) -> float:
-        log_grown = index * math.log(self._ratio)
+        log_grown = index * self._log_ratio
         begin = math.expm1(log_grown) / float(self._ratio - 1)
         return min(1.0, max(0.0, (float(count / self._width) - begin) / math.exp(log_grown)))
 

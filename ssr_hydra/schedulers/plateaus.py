@@ -194,8 +194,8 @@ def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:
-        if tau <= begin:
-            return _inverse_sqrt(tau)
-        return fall(min(1.0, (tau - begin) / (end - begin)))
+        if tau >= end:
+            return alpha_f
+        return _inverse_sqrt(tau) if tau <= begin else fall((tau - begin) / (end - begin))
 
     return shape

@@ -3,7 +3,7 @@
 from ssr_hydra.data.augment import Augment, RandomShift
 from ssr_hydra.data.digits import Digits
 from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, make_loaders
-from ssr_hydra.data.seeding import fold
+from ssr_hydra.data.seeding import fold, seed_everything
 
 __all__ = [
     "Augment",
@@ -14,4 +14,5 @@ __all__ = [
     "TensorLoader",
     "fold",
     "make_loaders",
+    "seed_everything",
 ]

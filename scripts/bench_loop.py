@@ -1,0 +1,270 @@
+"""What a step of each training loop costs, side by side: plain PyTorch, this package, and peers where installed.
+
+An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step, one
+thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all; medians over the
+rounds. Take the ratios, not the microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ssr_hydra.data import TensorLoader
+from ssr_hydra.models import MLP
+from ssr_hydra.schedulers import CosineAnnealingScheduler
+from ssr_hydra.trainer import Trainer
+
+__all__ = ["main"]
+
+_SAMPLES, _BATCH = 32_768, 64
+_STEPS = _SAMPLES // _BATCH
+
+# A runner trains one epoch on the loader it is given and returns its seconds of training, set-up not included.
+Runner = Callable[[Iterable[Any], bool], float]
+
+
+def _sgd(model: nn.Module, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=fused)
+
+
+def _cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=_STEPS)
+
+
+def plain(loader: Iterable[Any], fused: bool) -> float:
+    """The loop that people write."""
+    model = MLP()
+    optimizer = _sgd(model, fused)
+    scheduler = _cosine(optimizer)
+    start = time.perf_counter()
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        scheduler.step()
+    return time.perf_counter() - start
+
+
+def bare(loader: Iterable[Any], fused: bool) -> float:
+    """The same without a schedule."""
+    model = MLP()
+    optimizer = _sgd(model, fused)
+    start = time.perf_counter()
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def ours(loader: Iterable[Any], fused: bool) -> float:
+    """This package's Trainer with a cosine schedule, its clock and its watch over the loss."""
+    model = MLP()
+    optimizer = _sgd(model, fused)
+    trainer = Trainer(
+        model, loader, None, optimizer, CosineAnnealingScheduler(), "1ep", device="cpu", progress="none"
+    )
+    return trainer.fit().train_seconds
+
+
+def fabric(loader: Iterable[Any], fused: bool) -> float:
+    """Lightning Fabric around the plain loop."""
+    from lightning.fabric import Fabric
+
+    handle = Fabric(accelerator="cpu", devices=1)
+    inner = MLP()
+    inner_optimizer = _sgd(inner, fused)
+    scheduler = _cosine(inner_optimizer)
+    model, optimizer = handle.setup(inner, inner_optimizer)
+    if isinstance(loader, DataLoader):
+        loader = handle.setup_dataloaders(loader)
+    start = time.perf_counter()
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        handle.backward(F.cross_entropy(model(inputs), targets))
+        optimizer.step()
+        scheduler.step()
+    return time.perf_counter() - start
+
+
+def lightning(loader: Iterable[Any], fused: bool) -> float:
+    """Lightning's Trainer, everything off that can be."""
+    import lightning.pytorch as pl
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = MLP()
+            self.start = 0.0
+            self.seconds = 0.0
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            del batch_idx
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            optimizer = _sgd(self, fused)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": _cosine(optimizer), "interval": "step"}}
+
+        def on_train_start(self) -> None:
+            self.start = time.perf_counter()
+
+        def on_train_end(self) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+    module = Module()
+    pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        barebones=False,
+    ).fit(module, loader)
+    return module.seconds
+
+
+def accelerate(loader: Iterable[Any], fused: bool) -> float:
+    """Hugging Face Accelerate around the plain loop."""
+    from accelerate import Accelerator
+
+    handle = Accelerator(cpu=True)
+    model: Any = MLP()
+    optimizer: Any = _sgd(model, fused)
+    scheduler: Any = _cosine(optimizer)
+    if isinstance(loader, DataLoader):
+        loader = handle.prepare(loader)
+    model, optimizer, scheduler = handle.prepare(model, optimizer, scheduler)
+    start = time.perf_counter()
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        handle.backward(F.cross_entropy(model(inputs), targets))
+        optimizer.step()
+        scheduler.step()
+    return time.perf_counter() - start
+
+
+def composer(loader: Iterable[Any], fused: bool) -> float:
+    """MosaicML Composer's Trainer, without metrics."""
+    from composer import Callback
+    from composer import Trainer as ComposerTrainer
+    from composer.models import ComposerClassifier
+    from composer.optim import CosineAnnealingScheduler as ComposerCosine
+
+    class Clock(Callback):  # type: ignore[misc]
+        def fit_start(self, *_: Any) -> None:
+            self.start = time.perf_counter()
+
+        def fit_end(self, *_: Any) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+    model = ComposerClassifier(MLP(), num_classes=10, train_metrics=[], val_metrics=[])
+    clock = Clock()
+    trainer = ComposerTrainer(
+        model=model,
+        train_dataloader=loader,
+        optimizers=_sgd(model, fused),
+        schedulers=ComposerCosine(),
+        max_duration="1ep",
+        device="cpu",
+        callbacks=[clock],
+        progress_bar=False,
+        log_to_console=False,
+        loggers=[],
+    )
+    trainer.fit()
+    trainer.close()
+    return clock.seconds
+
+
+_PEERS = {"lightning.fabric": fabric, "lightning": lightning, "accelerate": accelerate, "composer": composer}
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def loops() -> dict[str, tuple[Runner, str, bool]]:
+    """Name to (runner, loader, fused): what is measured."""
+    found: dict[str, tuple[Runner, str, bool]] = {
+        "plain, DataLoader": (plain, "DataLoader", False),
+        "plain, in memory": (plain, "memory", False),
+        "plain, in memory, no schedule": (bare, "memory", False),
+        "ssr_hydra, DataLoader": (ours, "DataLoader", False),
+        "ssr_hydra, in memory": (ours, "memory", False),
+        "plain, in memory, fused": (plain, "memory", True),
+        "ssr_hydra, in memory, fused (its defaults)": (ours, "memory", True),
+    }
+    for module, runner in _PEERS.items():
+        if _installed(module):
+            name = runner.__name__.capitalize()
+            found[f"{name}, DataLoader"] = (runner, "DataLoader", False)
+            if module != "composer":  # it takes no other loader
+                found[f"{name}, in memory"] = (runner, "memory", False)
+    return found
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """Median seconds per step of each loop; a loop that fails is left out, and the reason printed."""
+    generator = torch.Generator().manual_seed(0)
+    data = TensorDataset(
+        torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)
+    )
+    makers: dict[str, Callable[[], Iterable[Any]]] = {
+        "DataLoader": lambda: DataLoader(data, _BATCH, shuffle=True),
+        "memory": lambda: TensorLoader(data, _BATCH),
+    }
+    times: dict[str, list[float]] = {name: [] for name in loops()}
+    failed: set[str] = set()
+    for number in range(rounds + 1):
+        for name, (runner, loader, fused) in loops().items():
+            if name in failed:
+                continue
+            try:
+                seconds = runner(makers[loader](), fused)
+            except Exception as error:  # a peer's trouble is no reason to measure nothing
+                print(f"{name}: left out, {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+                failed.add(name)
+                continue
+            if number > 0:  # the first round warms up
+                times[name].append(seconds / _STEPS)
+    return {name: statistics.median(values) for name, values in times.items() if values}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print microseconds per step and ratios to the plain loop on the same batches."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of %(default)s epochs each")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    medians = measure(arguments.rounds)
+    print(f"MLP 64-128-10, batch {_BATCH}, one thread, torch {torch.__version__}, {arguments.rounds} rounds")
+    print(f"{'loop':<44}{'us/step':>9}{'vs plain, same batches':>24}{'vs plain, DataLoader':>22}")
+    for name, seconds in medians.items():
+        base = medians["plain, in memory" if "in memory" in name else "plain, DataLoader"]
+        widest = medians["plain, DataLoader"]
+        print(f"{name:<44}{seconds * 1e6:>9.1f}{seconds / base:>24.3f}{seconds / widest:>22.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

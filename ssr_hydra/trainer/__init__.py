@@ -1,0 +1,29 @@
+"""The trainer: torch's own loop on the clock that schedules read, and the records that a run leaves.
+
+Names are imported when they are first used: reports read records without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer.records import RunResult
+    from ssr_hydra.trainer.task import accuracy
+    from ssr_hydra.trainer.trainer import Trainer
+    from ssr_hydra.trainer.watch import DivergedError
+
+__all__ = ["DivergedError", "RunResult", "Trainer", "accuracy"]
+
+_HOMES = {"DivergedError": "watch", "RunResult": "records", "Trainer": "trainer", "accuracy": "task"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

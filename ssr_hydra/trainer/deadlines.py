@@ -1,0 +1,102 @@
+"""When a run has reached a time: exact comparisons of its counters, cheap enough for every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from operator import attrgetter
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
+
+__all__ = ["Deadline", "scaled"]
+
+_SLOTS = {
+    TimeUnit.ITERATION: "_iteration",
+    TimeUnit.EPOCH: "_epoch",
+    TimeUnit.BATCH: "_batch",
+    TimeUnit.SAMPLE: "_sample",
+    TimeUnit.TOKEN: "_token",
+    TimeUnit.SECOND: "_nanoseconds",
+}
+
+
+class Deadline:
+    """The next moment that something is due: once, or at every multiple of an interval.
+
+    A batch boundary at or after the moment is when it is due. With the loader's length known, epochs are counted in
+    batches, so half an epoch of seven batches is due after the fourth; otherwise only whole epochs can be told.
+
+    Args:
+        time: The moment or the interval, as the run counts it: nothing is scaled here. ``dur`` is a share of
+            ``state.max_duration``.
+        state: The run, for its length and ``dataloader_len``.
+        field: Name of the argument, for errors.
+        repeats: Whether ``time`` is an interval.
+
+    Raises:
+        MissingRateError: Part of an epoch, and the loader has no length.
+        InputError: No time; zero; ``dur`` in a run without a length; part of an iteration.
+    """
+
+    __slots__ = ("_interval", "_read", "_unit", "count", "field", "time")
+
+    def __init__(self, time: TimeLike, state: State, field: str, *, repeats: bool = False) -> None:
+        self.time = moment = as_time(time, field)
+        if moment.value <= 0:
+            raise InputError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
+        if moment.unit is TimeUnit.DURATION:
+            if state.max_duration is None:
+                raise InputError(field, str(moment), "a share of the run needs its length", "give it in another unit")
+            moment = state.max_duration * moment.value
+        unit, value = moment.unit, Fraction(moment.value)
+        if unit is TimeUnit.EPOCH and state.dataloader_len is not None:
+            unit, value = TimeUnit.BATCH, value * state.dataloader_len
+        if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
+            if unit is TimeUnit.EPOCH:
+                rule = "part of an epoch needs the loader's length, and len(train_dataloader) is not known"
+                raise MissingRateError(field, str(moment), rule, "give whole epochs after scaling, or batches")
+            raise InputError(field, str(moment), "iterations are counted whole", "give it in another unit")
+        if unit is TimeUnit.SECOND:
+            value *= 10**9
+        self._unit, self.field = unit, field
+        self._read: Callable[[Timestamp], int] = attrgetter(_SLOTS[unit])
+        self._interval = value if repeats else None
+        self.count = math.ceil(value)
+
+    def reached(self, timestamp: Timestamp) -> bool:
+        """Whether it is due at this batch boundary."""
+        return self._read(timestamp) >= self.count
+
+    @property
+    def batch(self) -> int:
+        """The batch at whose end it is due, or 0 where that is not known."""
+        return self.count if self._unit is TimeUnit.BATCH else 0
+
+    def renew(self, timestamp: Timestamp) -> None:
+        """Move on to the first multiple of the interval that still lies ahead."""
+        assert self._interval is not None
+        done = math.floor(self._read(timestamp) / self._interval)
+        self.count = math.ceil(self._interval * (done + 1))
+
+    def share(self, timestamp: Timestamp) -> float:
+        """How much of the way lies behind, from 0 to 1."""
+        return min(1.0, self._read(timestamp) / self.count)
+
+    def steps(self, state: State) -> int | None:
+        """In which number of batches it will be reached, where the rates tell."""
+        rates = {
+            TimeUnit.BATCH: 1,
+            TimeUnit.SAMPLE: state.samples_per_batch,
+            TimeUnit.TOKEN: state.tokens_per_batch,
+        }
+        rate = rates.get(self._unit)
+        return None if rate is None else math.ceil(self.count / rate)
+
+
+def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
+    """The length of the run as it is run: ``max_duration * ssr``, exactly."""
+    time = as_time(max_duration, "max_duration")
+    return Time(time.value * ssr, time.unit)

@@ -1,0 +1,81 @@
+"""What a run ran on: part of its description, since bits depend on the CPU's instruction set and the thread count."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["choose_device", "hardware", "versions"]
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device of a run: ``auto`` is CUDA where there is one, else Apple's MPS, else the CPU.
+
+    Raises:
+        InputError: An unknown device, or one that this machine does not have.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    fix = "use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError("device", device, "not a device that torch knows", fix) from None
+    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
+        raise InputError("device", str(device), "this machine has no such GPU", fix)
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device", str(device), "this machine has no MPS", fix)
+    return chosen
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The CPU's model, instruction set and cores, torch's threads, the device and the GPU's name."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "cpu": _cpu_model(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "gpu": gpu,
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what computed the result."""
+    numpy = sys.modules.get("numpy")
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__ if numpy is not None else None,
+        "ssr_hydra": _own_version(),
+    }
+
+
+def _own_version() -> str | None:
+    own: str | None = getattr(sys.modules.get("ssr_hydra"), "__version__", None)
+    if own is not None:
+        return own
+    try:
+        return metadata.version("ssr-hydra")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -1,0 +1,200 @@
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere, and a summary at the end."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.records import RunResult
+
+__all__ = ["Progress", "Snapshot", "choose_progress", "summary"]
+
+_KINDS = ("auto", "bar", "plain", "none")
+
+
+@dataclass
+class Snapshot:
+    """Where a run stands, for a person to read."""
+
+    share: float
+    step: int
+    steps: int | None
+    epoch: int
+    lr: float
+    loss: float
+    train_seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds of training still to come at the pace so far."""
+        return self.train_seconds * (1 / self.share - 1) if self.share > 0 else None
+
+    @property
+    def counted(self) -> str:
+        """The step, and of how many."""
+        return f"{self.step}" if self.steps is None else f"{self.step}/{self.steps}"
+
+    @property
+    def scores(self) -> list[str]:
+        """Metrics as words."""
+        return [f"{name} {_number(value)}" for name, value in self.metrics.items()]
+
+
+class Progress(Protocol):
+    """Shows a run while it goes on. ``interval`` is the least number of seconds between two updates."""
+
+    interval: float
+
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
+        """Show where the run stands; ``evaluated`` if its metrics are new."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def tell(self, text: str) -> None:
+        """Print a text below."""
+
+
+class _Silent:
+    interval = math.inf
+
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None: ...
+
+    def close(self) -> None: ...
+
+    def tell(self, text: str) -> None: ...
+
+
+class _Plain:
+    """A line every ten seconds and at every evaluation, in ASCII, each complete: for files and job logs."""
+
+    interval = 10.0
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
+        words = [
+            f"step {snapshot.counted}",
+            f"epoch {snapshot.epoch}",
+            f"lr {_number(snapshot.lr)}",
+            f"loss {_number(snapshot.loss)}",
+            *(snapshot.scores if evaluated else ()),
+            f"{duration(snapshot.train_seconds)}",
+        ]
+        if snapshot.eta is not None:
+            words.append(f"ETA {duration(snapshot.eta)}")
+        self.tell("  ".join(words))
+
+    def close(self) -> None: ...
+
+    def tell(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class _Bar:
+    """rich's bar, drawn from the training thread a few times a second: a thread of its own would compete with it."""
+
+    interval = 0.25
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._progress = RichProgress(
+            TextColumn("[bold]{task.description}", markup=True),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=Console(file=stream),
+            auto_refresh=False,
+            expand=True,
+        )
+        from rich.markup import escape
+
+        self._task = self._progress.add_task(escape(name), total=1.0, text="starting")
+        self._progress.start()
+
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows them
+        words = [f"{snapshot.counted} steps", f"lr {_number(snapshot.lr)}", f"loss {_number(snapshot.loss)}"]
+        words += snapshot.scores[:1]
+        if snapshot.eta is not None:
+            words.append(f"ETA {duration(snapshot.eta)}")
+        self._progress.update(self._task, completed=snapshot.share, text="  ".join(words), refresh=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def tell(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
+    """The progress of a run.
+
+    Args:
+        kind: ``auto`` (a bar if the stream is a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
+        name: What the bar is called.
+        stream: Where it is shown; None is standard output.
+
+    Raises:
+        InputError: Another kind.
+    """
+    check_progress(kind)
+    stream = sys.stdout if stream is None else stream
+    if kind == "auto":
+        kind = "bar" if stream.isatty() else "plain"
+    if kind == "bar":
+        return _Bar(stream, name)
+    return _Plain(stream) if kind == "plain" else _Silent()
+
+
+def check_progress(kind: object) -> None:
+    """Raise InputError unless ``kind`` is one of the four."""
+    if kind not in _KINDS:
+        raise InputError("progress", kind, f"one of {', '.join(_KINDS)}", "use 'auto'")
+
+
+def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:
+    """The end of a run in a few lines: SSR, steps, samples, seconds, final metrics, where the files are."""
+    rows: list[tuple[str, str]] = [
+        ("ssr", f"{result.ssr:g}  (max_duration {result.max_duration})"),
+        ("steps", f"{result.steps:,}"),
+        ("samples", f"{result.samples:,}"),
+    ]
+    if result.tokens:
+        rows.append(("tokens", f"{result.tokens:,}"))
+    rows.append(("training", f"{duration(result.train_seconds)}  (in all {duration(result.total_seconds)})"))
+    for name, value in result.metrics.items():
+        rows.append((name, _number(value) + ("  (objective)" if name == objective else "")))
+    if run_dir is not None:
+        rows.append(("files", str(run_dir)))
+    width = max(len(label) for label, _ in rows)
+    head = f"{result.name or 'run'}: {result.status}"
+    if result.error is not None:
+        head += f" ({result.error})"
+    return "\n".join([head, *(f"  {label:<{width}}  {text}" for label, text in rows)])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.42 s, 12.3 s, 4:05 min, 1:02:03 h."""
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.3g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}"

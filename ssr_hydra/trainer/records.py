@@ -1,0 +1,243 @@
+"""What a run leaves on disk: ``metrics.jsonl`` while it runs, and last, atomically, ``result.json``.
+
+Readers of records (studies) import this module without torch. JSON knows no NaN or infinity, so a number that is not
+finite is written as ``null``; what it was stands in ``error`` where it ended the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["METRICS", "RESULT", "STATUSES", "MetricsLog", "RunResult", "config_hash", "write_atomically"]
+
+RESULT, METRICS = "result.json", "metrics.jsonl"
+STATUSES = ("completed", "failed", "diverged")
+
+
+@dataclass
+class RunResult:
+    """What a run did: the content of ``result.json``.
+
+    Args:
+        status: ``completed``, ``failed`` (an exception or an interrupt) or ``diverged`` (a loss was NaN or infinite).
+        error: The error's type and message; None if the run completed.
+        name: What the person called the run.
+        ssr: The scale schedule ratio.
+        max_duration: The run's length before scaling, such as ``"20ep"``.
+        seed: The run's seed, or None if none was set.
+        steps: Optimizer steps taken.
+        samples: Samples trained on, each time counted.
+        tokens: Tokens trained on, 0 for data without them.
+        train_seconds: Seconds of training, without evaluation and start-up.
+        total_seconds: Seconds from the call of ``fit`` to its end.
+        metrics: Name to final value, such as ``eval/accuracy``; ``train/loss`` is the mean since the last evaluation.
+        evaluations: Every evaluation: its ``timestamp`` (epoch, batch, sample, token, train_seconds), its ``metrics``,
+            and the ``seconds`` it took.
+        config_hash: SHA-256 of the run's configuration as canonical JSON, or None without one.
+        versions: Of python, torch, numpy and ssr_hydra.
+        hardware: CPU, its instruction set and threads, and the GPU.
+    """
+
+    status: str
+    error: str | None
+    name: str | None
+    ssr: float
+    max_duration: str
+    seed: int | None
+    steps: int
+    samples: int
+    tokens: int
+    train_seconds: float
+    total_seconds: float
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    config_hash: str | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """As the text of ``result.json``."""
+        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    def save(self, folder: Path) -> Path:
+        """Write ``folder/result.json`` atomically: it is there whole, or not at all.
+
+        Raises:
+            OSError: It cannot be written; the message names path and bytes.
+        """
+        path = folder / RESULT
+        write_atomically(path, self.to_json())
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunResult:
+        """Read a ``result.json``, or the one in a folder.
+
+        Raises:
+            InputError: Not a whole record with exactly these keys.
+            OSError: There is none, or it cannot be read.
+
+        Example:
+            >>> RunResult.load("outputs/run").metrics["eval/accuracy"]  # doctest: +SKIP
+            0.9632
+        """
+        path = Path(path)
+        path = path / RESULT if path.is_dir() else path
+        fix = "run it again"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError("result", str(path), f"not a whole JSON record ({error})", fix) from None
+        names = [item.name for item in fields(cls)]
+        if not isinstance(content, dict) or set(content) != set(names):
+            found = sorted(content) if isinstance(content, dict) else type(content).__name__
+            raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
+        if content["status"] not in STATUSES:
+            raise InputError("result.status", content["status"], f"one of {', '.join(STATUSES)}", fix)
+        return cls(**content)
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one JSON object a line, each written whole and at once, so a kill tears the last at most.
+
+    While it is open the file is locked: a second run in the same folder is refused, and so is a folder that holds a
+    ``result.json``. What a killed run has left in ``metrics.jsonl`` is replaced.
+
+    Args:
+        folder: The run's folder; made if missing.
+
+    Raises:
+        InputError: The folder holds a finished run, or another run is writing to it.
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        refuse_finished(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / METRICS
+        self._file = self.path.open("ab", buffering=0)
+        if not _lock(self._file.fileno()):
+            self._file.close()
+            raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
+        self._file.truncate(0)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record."""
+        line = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise _named(error, self.path, len(line)) from error
+        if written != len(line):  # an unbuffered write may stop where the disk is full
+            raise _named(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
+
+    def close(self) -> None:
+        """Close the file, and with it the lock."""
+        self._file.close()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def refuse_finished(folder: Path) -> None:
+    """Raise InputError if the folder holds the record of a finished run: two runs are never mixed."""
+    if (folder / RESULT).exists():
+        rule = f"the folder already holds a {RESULT}, and two runs are not mixed"
+        raise InputError("run_dir", str(folder), rule, "choose another folder, or move that one away")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
+
+    Raises:
+        OSError: It cannot be written; the message names path and bytes, and what was there before is untouched.
+    """
+    content = text.encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _named(error, path, len(content)) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
+
+
+def config_hash(config: Mapping[str, Any] | None) -> str | None:
+    """SHA-256 of a configuration as canonical JSON: keys sorted, no spaces, so that order and layout do not count.
+
+    Args:
+        config: Plain dicts, lists, strings, numbers, booleans and None; or None.
+
+    Raises:
+        InputError: It holds something else, a NaN included.
+
+    Example:
+        >>> config_hash({"ssr": 1.0, "seed": 0}) == config_hash({"seed": 0, "ssr": 1.0})
+        True
+    """
+    if config is None:
+        return None
+    try:
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    except (TypeError, ValueError) as error:
+        rule = f"a configuration is plain dicts, lists, strings and finite numbers ({error})"
+        raise InputError("config", type(config).__name__, rule, "convert it first") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _named(error: OSError, path: Path, size: int) -> OSError:
+    return OSError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is as durable as it gets
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file until it is closed or its process dies; False if another process holds the lock."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing can be known, and a run should not fail for it
+        return True
+    return True

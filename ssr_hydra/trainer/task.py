@@ -1,0 +1,219 @@
+"""What a batch is, and what is computed from one: the loss to train on, and loss and metrics to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_hydra.data.seeding import preserved_rng
+from ssr_hydra.errors import InputError
+
+__all__ = ["Task", "accuracy"]
+
+_TOKEN_TYPES = (torch.int64, torch.int32)
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """For each sample whether the largest logit is that of the target's class.
+
+    Args:
+        outputs: Logits [N, C] or [N, C, ...].
+        targets: Classes [N] or [N, ...], or probabilities shaped as the logits.
+
+    Returns:
+        Booleans [N] or [N, ...].
+
+    Example:
+        >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+        tensor([ True, False])
+    """
+    if targets.is_floating_point():
+        targets = targets.argmax(1)
+    return outputs.argmax(1) == targets
+
+
+class Task:
+    """Model, loss and metrics, and how they read a batch.
+
+    A batch is a pair ``(inputs, targets)`` or a mapping. Of a pair, the inputs go to the model as ``model(inputs)``,
+    ``model(*inputs)`` if they are a tuple or list, ``model(**inputs)`` if they are a mapping; then
+    ``loss(outputs, targets)``. A mapping goes to ``model(**batch)``, then ``loss(outputs, batch)``; without a loss
+    given, the model computes its own: ``outputs.loss`` or ``outputs["loss"]``.
+
+    Args:
+        model: The model, on its device.
+        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy.
+        metrics: Name to function of (outputs, targets) that returns a value for each sample (or one for the batch,
+            which then counts as many times as the batch has samples). None is accuracy with the default loss, else no
+            metric.
+        device: Where batches are moved.
+        count_samples: A function of the batch; None counts the first dimension of its first tensor.
+        count_tokens: A function of the batch; None counts ``attention_mask``'s ones or ``input_ids`` of a mapping, and
+            the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Tensor] | None,
+        metrics: Mapping[str, Callable[..., Tensor]] | None,
+        device: torch.device,
+        count_samples: Callable[[Any], int] | None = None,
+        count_tokens: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.model, self.device = model, device
+        self._given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
+        if metrics is None:
+            metrics = {"accuracy": accuracy} if loss is None else {}
+        self.metrics = _check_metrics(metrics)
+        self._count_samples, self._count_tokens = count_samples, count_tokens
+        # Moving costs more than asking on the CPU, where it almost never happens.
+        self._move = device.type != "cpu"
+        self._plain = not self._move and count_samples is None and count_tokens is None
+
+    def loss(self, batch: Any) -> tuple[Tensor, int, int]:
+        """The loss of a training batch, and how many samples and tokens it holds."""
+        if self._plain and type(batch) in (tuple, list) and len(batch) == 2:
+            inputs, targets = batch
+            if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to find out
+                return self._loss(self.model(inputs), targets), inputs.size(0), 0
+        samples, tokens = self.count(batch)
+        loss, _, _ = self._compute(batch)
+        return loss, samples, tokens
+
+    def count(self, batch: Any) -> tuple[int, int]:
+        """Samples and tokens of a batch, read before it is moved, so that no device has to be waited for."""
+        inputs = batch if isinstance(batch, Mapping) else _pair(batch)[0]
+        samples = _samples(inputs) if self._count_samples is None else self._count_samples(batch)
+        tokens = _tokens(inputs) if self._count_tokens is None else self._count_tokens(batch)
+        return samples, tokens
+
+    def _compute(self, batch: Any) -> tuple[Tensor, Any, Any]:
+        """Loss, outputs and targets."""
+        if isinstance(batch, Mapping):
+            batch = self._to_device(batch)
+            outputs = self.model(**batch)
+            if self._given_loss is not None:
+                return self._given_loss(outputs, batch), outputs, batch
+            return _own_loss(outputs), outputs, batch
+        inputs, targets = _pair(batch)
+        if self._move:
+            inputs, targets = self._to_device(inputs), self._to_device(targets)
+        if isinstance(inputs, Tensor):
+            outputs = self.model(inputs)
+        elif isinstance(inputs, Mapping):
+            outputs = self.model(**inputs)
+        else:
+            outputs = self.model(*inputs)
+        return self._loss(outputs, targets), outputs, targets
+
+    def _to_device(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(self.device, non_blocking=True)
+        if isinstance(value, Mapping):
+            return {key: self._to_device(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [self._to_device(item) for item in value]
+        return value
+
+    @torch.no_grad()
+    def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
+        """``eval/loss`` and ``eval/<metric>`` over a loader: means over samples, whatever the sizes of the batches.
+
+        The model is in evaluation mode meanwhile; afterwards every module is in the mode that it was in, and the global
+        random numbers are where they were.
+
+        Raises:
+            InputError: The loader gives no batch.
+        """
+        modes = [(module, module.training) for module in self.model.modules()]
+        sums: dict[str, tuple[Tensor, int]] = {}
+        self.model.eval()
+        try:
+            with preserved_rng():
+                for batch in loader:
+                    samples, _ = self.count(batch)
+                    loss, outputs, targets = self._compute(batch)
+                    for name, metric in self.metrics.items():
+                        _accumulate(sums, f"eval/{name}", metric(outputs, targets), samples)
+                    _accumulate(sums, "eval/loss", loss, samples)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        if not sums:
+            raise InputError("eval_dataloader", type(loader).__name__, "it gave no batch", "give one that can be read")
+        return {name: float(total) / count for name, (total, count) in sums.items()}
+
+
+def _accumulate(sums: dict[str, tuple[Tensor, int]], name: str, values: Any, samples: int) -> None:
+    values = torch.as_tensor(values).detach()
+    # Sums stay on the device until the end; MPS has no float64.
+    precise = torch.float32 if values.device.type == "mps" else torch.float64
+    if values.ndim == 0:
+        total, count = values.to(precise) * samples, samples
+    else:
+        total, count = values.sum(dtype=precise), values.numel()
+    before, counted = sums.get(name, (0.0, 0))
+    sums[name] = before + total, counted + count
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    try:
+        if isinstance(batch, (tuple, list)):
+            inputs, targets = batch
+            return inputs, targets
+    except ValueError:
+        pass
+    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
+    raise InputError(
+        "train_dataloader", kind, "a batch is a pair (inputs, targets) or a mapping", "change its collate_fn"
+    )
+
+
+def _first_tensor(inputs: Any) -> Tensor | None:
+    if isinstance(inputs, Tensor):
+        return inputs
+    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
+    return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
+
+
+def _samples(inputs: Any) -> int:
+    tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
+    if tensor is None or tensor.ndim == 0:
+        rule = "its samples cannot be counted: no tensor with a first dimension"
+        raise InputError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
+    return tensor.size(0)
+
+
+def _tokens(inputs: Any) -> int:
+    if isinstance(inputs, Tensor):
+        return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0
+    if isinstance(inputs, Mapping):
+        if isinstance(mask := inputs.get("attention_mask"), Tensor):
+            return int(mask.sum())
+        if isinstance(ids := inputs.get("input_ids"), Tensor):
+            return ids.numel()
+    return 0
+
+
+def _own_loss(outputs: Any) -> Tensor:
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if not isinstance(loss, Tensor):
+        rule = "a mapping as a batch needs a loss, or a model that returns its own"
+        raise InputError("loss", None, rule, "give loss=f(outputs, batch)")
+    return loss
+
+
+def _check_metrics(metrics: Any) -> dict[str, Callable[..., Tensor]]:
+    if not isinstance(metrics, Mapping):
+        raise InputError("metrics", metrics, "a mapping of names to functions", "write {'accuracy': accuracy}")
+    for name, metric in metrics.items():
+        if not isinstance(name, str) or not name or name == "loss":
+            raise InputError("metrics", name, "a metric's name is a word other than 'loss'", "rename it")
+        if not callable(metric):
+            raise InputError(f"metrics.{name}", metric, "a function of (outputs, targets)", "give a function")
+    return dict(metrics)

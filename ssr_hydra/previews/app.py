@@ -1,0 +1,201 @@
+"""The command ``ssr-preview``: the overrides of ``train.py``, and a picture instead of a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hydra import version
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.app import _search_path, _take_trust
+from ssr_hydra.build.check import _known_dataloader_len, check
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.loader import GuardedConfigLoader
+from ssr_hydra.build.targets import TORCH_SCHEDULERS, instantiate
+from ssr_hydra.configs import register
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.previews.curves import PreviewCurve, draw_out
+from ssr_hydra.previews.result import Preview, check_count, check_lr
+from ssr_hydra.schedulers import ProductScheduler
+from ssr_hydra.state import State
+from ssr_hydra.train import conf_dir
+
+__all__ = ["run"]
+
+_BAD_INPUT = 2
+_RATES = ("dataloader_len", "samples_per_batch", "tokens_per_batch")
+
+_DESCRIPTION = """\
+Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of what happens when.
+
+Overrides are those of train.py. Values separated by commas, range(...), choice(...) and glob(...) are overlaid, each
+with each, as a multirun would run them.
+"""
+_EXAMPLES = """\
+examples:
+  ssr-preview scheduler=cosine_warmup,wsd ssr=0.25,0.5,1
+  ssr-preview scheduler=wsd scheduler.t_decay=0.1dur,0.2dur,0.4dur
+  ssr-preview experiment=digits_wsd ssr=0.5,1 --normalize --out figures/wsd.pdf
+  ssr-preview scheduler=step scheduler.step_size=500ba max_duration=10ep --dataloader-len 390
+  ssr-preview scheduler=rex max_duration=2000ba optimizer=adamw optimizer.lr=3e-4 --title "REX"
+"""
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Parse, compose, draw, print; see :func:`ssr_hydra.previews.main`."""
+    args = _parser().parse_intermixed_args(argv)
+    try:
+        shown = Preview(check_count(_curve(job, args) for job in _jobs(args)))
+        written = shown.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
+    except InputError as error:
+        _exit(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(explain(error, args.overrides))
+    print(shown.table())
+    print()
+    for path in written:
+        print(path)
+
+
+def _exit(error: InputError) -> None:
+    print(f"error: {_with_flag(error)}", file=sys.stderr)
+    sys.exit(_BAD_INPUT)
+
+
+def _with_flag(error: InputError) -> InputError:
+    """A rate is missing: here it is a flag that gives it."""
+    missing = [rate for rate in _RATES if rate in (error.field, *error.rule.replace(",", " ").split())]
+    if not isinstance(error, MissingRateError) or not missing:
+        return error
+    flags = " or ".join(f"--{rate.replace('_', '-')} N" for rate in missing)
+    return MissingRateError(error.field, error.value, error.rule, f"say {flags}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ssr-preview",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="override", help="as for train.py, e.g. scheduler=wsd ssr=0.5,1")
+    parser.add_argument(
+        "--out", default="preview", metavar="PATH", help="a .png, .svg or .pdf; no suffix: PNG and SVG (%(default)s)"
+    )
+    axis = parser.add_mutually_exclusive_group()
+    axis.add_argument("--lr", dest="axis", action="store_const", const="lr", help="draw the absolute learning rate")
+    axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
+    parser.add_argument("--normalize", action="store_true", help="draw time as the share of each run")
+    parser.add_argument("--title", help="a title above the picture")
+    parser.add_argument("--dataloader-len", type=int, metavar="N", help="batches per epoch, where the data does not say")
+    parser.add_argument("--samples-per-batch", type=float, metavar="N", help="instead of data.batch_size")
+    parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs measured in tokens")
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further configs")
+    parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder with another main config, as of a past run")
+    parser.add_argument("--config-name", "-cn", metavar="NAME", help="name of the main config")
+    parser.add_argument(
+        "--multirun", "-m", action="store_true", help="overlay the sweep that hydra.sweeper.params of the config describes"
+    )
+    return parser
+
+
+class _Job(NamedTuple):
+    values: dict[str, Any]
+    name: str
+    trust: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """The jobs of a multirun, and what tells them apart."""
+
+    jobs: list[list[str]]
+    varied: frozenset[str]
+
+
+def _jobs(args: argparse.Namespace) -> list[_Job]:
+    """Compose and check every experiment that the overrides stand for, as Hydra does in a multirun."""
+    version.setbase("1.3")
+    register()
+    trust, overrides = _take_trust(args.overrides)
+    search_path, trusted = _search_path(args, conf_dir())
+    # Nothing is run, so no folder for a run has to be free: the experiments are checked here, one by one.
+    loader = GuardedConfigLoader(search_path, trusted=trusted, command_line=overrides, trust=trust, checks=False)
+    GlobalHydra.instance().initialize(Hydra(task_name="preview", config_loader=loader))
+    try:
+        master = loader.load_configuration(args.config_name or "config", overrides, RunMode.MULTIRUN)
+        sweep = _split(master, loader, args.multirun)
+        jobs = []
+        for job in sweep.jobs:
+            cfg = loader.load_sweep_config(master, job)
+            jobs.append(_Job(check(cfg, trust), _name(cfg, job, sweep.varied), trust))
+        return jobs
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _split(master: DictConfig, loader: GuardedConfigLoader, multirun: bool) -> _Sweep:
+    """The jobs of the command line; with those of the config where it says that it is a sweep."""
+    params = master.hydra.sweeper.get("params") if multirun or master.hydra.mode == RunMode.MULTIRUN else None
+    lines = [f"{key}={value}" for key, value in (params or {}).items()] + list(master.hydra.overrides.task)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(lines)
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    varied = {key for key in (override.get_key_element() for override in overrides) if len(_values(jobs, key)) > 1}
+    return _Sweep(jobs, frozenset(varied))
+
+
+def _values(jobs: Sequence[Sequence[str]], key: str) -> set[str]:
+    return {override for job in jobs for override in job if override.startswith(f"{key}=")}
+
+
+def _name(cfg: DictConfig, job: Sequence[str], varied: frozenset[str]) -> str:
+    """The schedule's choice, and whatever else differs between the curves."""
+    choice = OmegaConf.select(cfg, "hydra.runtime.choices.scheduler")
+    parts = [str(choice)] if choice is not None else []
+    for override in job:
+        key, _, value = override.partition("=")
+        if key in varied and key not in ("ssr", "scheduler"):
+            parts.append(f"{key.lstrip('+').removeprefix('scheduler.')}={value}")
+    return ", ".join(parts)
+
+
+def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
+    values = job.values
+    rates = {
+        "dataloader_len": _known_dataloader_len(values["data"]),
+        "samples_per_batch": values["data"]["batch_size"],
+        "tokens_per_batch": None,
+    }
+    for rate in _RATES:
+        if (given := getattr(args, rate)) is not None:
+            rates[rate] = given
+    length = State(max_duration=values["max_duration"]).max_duration
+    assert length is not None
+    scheduler = _scheduler(values["scheduler"], job.trust)
+    lr = check_lr(values["optimizer"].get("lr"))
+    return draw_out(scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr)
+
+
+def _scheduler(node: Any, trust: tuple[str, ...]) -> Any:
+    if node is None:
+        raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
+    made = []
+    for index, part in enumerate(node if isinstance(node, list) else [node]):
+        path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
+        if part["_target_"] in TORCH_SCHEDULERS:
+            rule = "changes an optimizer step by step, so there is no curve to draw without one"
+            raise InputError(f"{path}._target_", part["_target_"], rule, "choose its sibling, e.g. scheduler=cosine")
+        made.append(instantiate(part, trust, path))
+    return made[0] if len(made) == 1 else ProductScheduler({str(index): part for index, part in enumerate(made)})

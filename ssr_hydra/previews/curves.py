@@ -1,0 +1,133 @@
+"""One schedule over one run: its vertices for the picture, and its landmarks for the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.previews.landmarks import find, holds_functions, needs_only_epochs
+from ssr_hydra.previews.sampling import trace
+from ssr_hydra.previews.timeline import Timeline
+from ssr_hydra.schedulers.protocol import bind_to
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.state import State
+from ssr_hydra.time import Number, Time, TimeUnit, check_ssr
+
+__all__ = ["Landmark", "PreviewCurve", "draw_out"]
+
+_SHARES = {"25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4)}
+
+
+class Landmark(NamedTuple):
+    """A moment of a run that the table shows.
+
+    Attributes:
+        label: What happens there; several things that fall together are separated by commas.
+        time: When, exactly, as run.
+        alpha: The multiplier from then on; at the end, the one that the run ends with.
+    """
+
+    label: str
+    time: Time
+    alpha: float
+
+
+@dataclass(frozen=True)
+class PreviewCurve:
+    """A schedule over a run.
+
+    Attributes:
+        name: What it is called in legend and table.
+        ssr: The scale schedule ratio.
+        max_duration: Length of the run as it is run.
+        lr: The learning rate that alpha multiplies; None where it is not known.
+        times: Vertices in the unit of ``max_duration``; a time stands twice where alpha jumps.
+        alphas: alpha at those times.
+        jumps: The exact times of the jumps.
+        landmarks: In order of time, from the start to the end.
+    """
+
+    name: str
+    ssr: float
+    max_duration: Time
+    lr: float | None
+    times: tuple[float, ...]
+    alphas: tuple[float, ...]
+    jumps: tuple[Time, ...]
+    landmarks: tuple[Landmark, ...]
+
+    @property
+    def unit(self) -> TimeUnit:
+        """The unit of ``times``."""
+        return self.max_duration.unit
+
+
+def draw_out(
+    scheduler: Any,
+    *,
+    name: str,
+    max_duration: Time,
+    ssr: Number | str,
+    rates: Mapping[str, Number | None],
+    lr: float | None,
+) -> PreviewCurve:
+    """Follow one schedule through one run.
+
+    Args:
+        scheduler: Any scheduler or function.
+        name: What to call it.
+        max_duration: Length of the run at ssr 1.
+        ssr: The scale schedule ratio.
+        rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``, None for those that are not known.
+        lr: The learning rate that alpha multiplies.
+
+    Raises:
+        MissingRateError: If the schedule cannot be followed without a rate.
+        InputError: For a schedule whose times do not fit the run.
+    """
+    sigma = check_ssr(ssr)
+    length = max_duration * sigma
+    unit, end = length.unit, Fraction(length.value)
+    known = dict(rates)
+    if unit is TimeUnit.EPOCH and known["dataloader_len"] is None:
+        if holds_functions(scheduler):
+            rule = "a function of one's own may read batches, and the run is measured in epochs"
+            raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
+        if needs_only_epochs(scheduler):
+            known["dataloader_len"] = 1  # any number gives the same curve
+    state = State(max_duration=length, **known)  # type: ignore[arg-type]
+    run = Run.of(state, sigma)
+    timeline = Timeline(unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
+    state.timestamp = timeline.at(Fraction(0))
+    curve = bind_to(scheduler, run)
+
+    def alpha(x: Fraction) -> float:
+        return curve(timeline.at(x))
+
+    labels: dict[Fraction, list[str]] = {}
+    for label, time in find(scheduler, run, unit, end):
+        labels.setdefault(time, []).append(label)
+    breaks = sorted({Fraction(0), end, *labels})
+    traced = trace(alpha, breaks, is_exact=not holds_functions(scheduler))
+    for label, share in _SHARES.items():
+        labels.setdefault(end * share, []).insert(0, label)
+    inner = (
+        Landmark(", ".join(dict.fromkeys(names)), Time(time, unit), alpha(time)) for time, names in sorted(labels.items())
+    )
+    return PreviewCurve(
+        name=name,
+        ssr=float(sigma),
+        max_duration=length,
+        lr=lr,
+        times=tuple(traced.times),
+        alphas=tuple(traced.alphas),
+        jumps=tuple(Time(jump, unit) for jump in traced.jumps),
+        landmarks=(
+            Landmark("start", Time(0, unit), alpha(Fraction(0))),
+            *inner,
+            Landmark("end", length, traced.alphas[-1]),
+        ),
+    )

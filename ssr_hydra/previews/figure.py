@@ -1,0 +1,318 @@
+"""The picture of a preview, as a paper would print it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.previews.curves import PreviewCurve
+from ssr_hydra.time import TimeUnit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+__all__ = ["AXES", "FORMATS", "draw", "figure", "render", "style"]
+
+AXES = ("alpha", "lr")
+"""What the vertical axis can show."""
+
+FORMATS = ("png", "svg", "pdf")
+"""Formats of :func:`render`."""
+
+# What matplotlib would write of the date and itself.
+_STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+
+WIDTH, HEIGHT = 6.3, 3.1
+"""Size in inches: the text width of an article on A4 or letter paper; several lines of legend add to the height."""
+
+_ONE_LINE = 0.2  # inches of a legend that HEIGHT has room for
+
+# Okabe and Ito's palette without its yellow, which is lost on white.
+_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
+# For the ratios of one schedule: dark to light along viridis, whose yellow end is left out.
+_RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
+_PALEST = 0.6  # how far the lightest of several ratios goes towards white
+_UNITS = {
+    TimeUnit.ITERATION: "iterations",
+    TimeUnit.EPOCH: "epochs",
+    TimeUnit.BATCH: "batches",
+    TimeUnit.SAMPLE: "samples",
+    TimeUnit.TOKEN: "tokens",
+    TimeUnit.SECOND: "seconds",
+}
+_MULTIPLES = ((1e12, "trillion "), (1e9, "billion "), (1e6, "million "), (1e5, "thousand "))
+_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60.0, 60.0, "minutes"))
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a picture is the same on every machine
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "legend.fontsize": 9.5,
+    "legend.title_fontsize": 9.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.6,
+    "lines.solid_joinstyle": "miter",
+    "lines.dash_joinstyle": "miter",
+    "axes.formatter.limits": (-6, 9),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.05,
+    "savefig.dpi": 300,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ssr_hydra",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's own defaults and ours on top of them, whatever the machine's settings; undone at the end."""
+    import matplotlib as mpl
+
+    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "toolbar"))}
+    with mpl.rc_context({**defaults, **_RC}):
+        yield
+
+
+def figure(
+    curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None
+) -> Figure:
+    """The curves in one pair of axes, with a legend above it.
+
+    Args:
+        curves: What to draw.
+        axis: ``"alpha"`` or ``"lr"``.
+        normalize: Whether time is the share of each run instead of the time as run.
+        title: A title; papers use the caption.
+
+    Raises:
+        InputError: For an axis that is none, a learning rate that is not known, or runs in different units.
+    """
+    _check(curves, axis, normalize)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style():
+        made = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        FigureCanvasAgg(made)
+        axes = made.add_subplot()
+        draw(axes, curves, axis=axis, normalize=normalize)
+        if title is not None:
+            made.suptitle(title)
+        if len(curves) > 1:
+            _legend(axes, curves)
+    return made
+
+
+def render(drawn: Figure, file_format: str) -> bytes:
+    """The file's bytes, which depend on the curves and the release of matplotlib alone."""
+    buffer = io.BytesIO()
+    with style():
+        metadata = dict.fromkeys(_STAMPS[file_format])
+        drawn.savefig(buffer, format=file_format, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
+
+
+def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
+    if axis not in AXES:
+        raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write axis='alpha'")
+    for curve in curves:
+        if axis == "lr" and curve.lr is None:
+            raise InputError("axis", axis, f"the learning rate of {curve.name} is not known", "give lr, or draw alpha")
+    units = dict.fromkeys(curve.unit for curve in curves)
+    if len(units) > 1 and not normalize:
+        rule = f"the runs are measured in {' and '.join(map(str, units))}, which one axis cannot show"
+        raise InputError("max_duration", str(curves[-1].max_duration), rule, "normalize, or use one unit")
+
+
+def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
+    """Draw curves into somebody's axes, and label them.
+
+    The horizontal axis is the run's time; a dot marks where a run ends. Lines at the edges are drawn whole.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    divisor, time_label = (1.0, "Share of the run") if normalize else _time_axis(curves)
+    heights = [1.0 if axis == "alpha" or curve.lr is None else curve.lr for curve in curves]
+    unit, value_label = _value_axis(curves, heights, axis)
+    top, right = 0.0, 0.0
+    for curve, (colour, dashes), height in zip(curves, _looks(curves), heights, strict=True):
+        scale = float(curve.max_duration) if normalize else divisor
+        xs = [time / scale for time in curve.times]
+        ys = [alpha * height / unit for alpha in curve.alphas]
+        order = 3 + 1 / (1 + xs[-1])  # the shorter run on top: it would be hidden where both are the same
+        axes.plot(xs, ys, color=colour, linestyle=dashes, clip_on=False, zorder=order)
+        axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=3.6, clip_on=False, zorder=order)
+        top, right = max(top, *ys), max(right, xs[-1])
+    axes.set_xlim(0, right)
+    axes.set_ylim(0, top or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    for side in ("left", "bottom"):
+        axes.spines[side].set_position(("outward", 5))
+    axes.set_xlabel(time_label)
+    axes.set_ylabel(value_label)
+
+
+def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: str) -> tuple[float, str]:
+    """What to divide values by, and the label that says so: a power of ten belongs beside the unit, not in a corner."""
+    name = "Learning rate" if axis == "lr" else r"Multiplier $\alpha$"
+    top = max(max(curve.alphas) * height for curve, height in zip(curves, heights, strict=True))
+    exponent = math.floor(math.log10(top)) if top > 0 else 0
+    if -2 <= exponent <= 3:
+        return 1.0, name
+    return 10.0**exponent, rf"{name} ($\times 10^{{{exponent}}}$)"
+
+
+def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
+    """What to divide times by, and the label that says so."""
+    unit = curves[0].unit
+    longest = max(float(curve.max_duration) for curve in curves)
+    if unit is TimeUnit.SECOND:
+        for least, divisor, name in _CLOCK:
+            if longest >= least:
+                return divisor, f"Training time ({name})"
+    for divisor, name in _MULTIPLES:
+        if longest >= divisor:
+            divisor = 1e3 if name == "thousand " else divisor
+            return divisor, f"Training time ({name}{_UNITS[unit]})"
+    return 1.0, f"Training time ({_UNITS[unit]})"
+
+
+def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[float]]:
+    return list(dict.fromkeys(curve.name for curve in curves)), sorted({curve.ssr for curve in curves})
+
+
+def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
+    """Colour and dashes of each curve: the hue is the schedule's, the lightness the ratio's."""
+    names, ratios = _names_and_ratios(curves)
+    if len(names) == 1:
+        return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
+    looks = []
+    for curve in curves:
+        hue, dashes = _look_of_schedule(names.index(curve.name))
+        looks.append((_paler(hue, _paleness(ratios.index(curve.ssr), len(ratios))), dashes))
+    return looks
+
+
+def _look_of_schedule(place: int) -> tuple[str, Any]:
+    return _HUES[place % len(_HUES)], _STYLES[place // len(_HUES) % len(_STYLES)]
+
+
+def _paleness(rank: int, count: int) -> float:
+    """0 for the longest run, which is the one as configured or beyond."""
+    return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
+
+
+def _paler(colour: str, share: float) -> str:
+    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(channel + (255 - channel) * share):02X}" for channel in channels)
+
+
+def _ramp(rank: int, count: int) -> str:
+    """The colour of one of several ratios of a single schedule; the longest run is the darkest."""
+    if count == 1:
+        return _HUES[0]
+    place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
+    low = min(int(place), len(_RAMP) - 2)
+    mixed = (
+        round(int(_RAMP[low][i : i + 2], 16) * (1 - place + low) + int(_RAMP[low + 1][i : i + 2], 16) * (place - low))
+        for i in (1, 3, 5)
+    )
+    return "#" + "".join(f"{channel:02X}" for channel in mixed)
+
+
+def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
+    """Above the axes, where it covers no curve: schedules by hue on the left, ratios by lightness on the right.
+
+    Where both do not fit side by side, the ratios are on a line of their own; the figure grows by what they need.
+    """
+    names, ratios = _names_and_ratios(curves)
+    schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []
+    shades = []
+    if len(ratios) > 1:
+        for rank, ratio in enumerate(ratios):
+            colour = _ramp(rank, len(ratios)) if len(names) == 1 else _paler("#333333", _paleness(rank, len(ratios)))
+            shades.append((f"SSR {ratio:g}", colour, "-"))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # now the axes have their width
+    room = axes.bbox.width
+    left = _row(axes, schedules, room, 0.0) if schedules else None
+    if not shades:
+        grown = _size(left)[1]
+    elif left is None:
+        grown = _size(_row(axes, shades, room, 0.0))[1]
+    else:
+        width, grown = _size(left)
+        right = _row(axes, shades, room, 0.0)
+        right_width, right_height = _size(right)
+        if width + right_width <= room:
+            right.set_loc("lower right")
+            right.set_bbox_to_anchor((1.0, 1.0), transform=_above(axes, 0.0))
+            grown = max(grown, right_height)
+        else:
+            left.set_bbox_to_anchor((0.0, 1.0), transform=_above(axes, right_height))
+            grown += right_height
+    figure.set_figheight(HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
+
+
+def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, height: float) -> Legend:
+    """A legend of as many columns as fit."""
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, linestyle=dashes) for _, colour, dashes in entries]
+    for columns in range(min(len(entries), 6), 0, -1):
+        legend = Legend(
+            axes,
+            handles,
+            [label for label, _, _ in entries],
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            bbox_transform=_above(axes, height),
+            borderaxespad=0.0,
+            borderpad=0.0,
+            ncols=columns,
+            frameon=False,
+            handlelength=1.5,
+            columnspacing=1.4,
+        )
+        axes.add_artist(legend)
+        if _size(legend)[0] <= room:
+            break
+        if columns > 1:
+            legend.remove()
+    return legend
+
+
+def _above(axes: Axes, height: float) -> Any:
+    """Coordinates of the axes, raised by a gap and ``height`` pixels."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return axes.transAxes + ScaledTranslation(0, (height + 0.1 * figure.dpi) / figure.dpi, figure.dpi_scale_trans)
+
+
+def _size(legend: Legend | None) -> tuple[float, float]:
+    if legend is None:
+        return 0.0, 0.0
+    box = legend.get_window_extent()
+    return box.width, box.height

@@ -1,0 +1,240 @@
+"""Curves of schedules, without a training run: ``ssr_hydra.preview`` and what it returns."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.previews.curves import PreviewCurve, draw_out
+from ssr_hydra.previews.figure import FORMATS, figure, render
+from ssr_hydra.previews.table import table
+from ssr_hydra.schedulers import SchedulerLike
+from ssr_hydra.state import State
+from ssr_hydra.time import Number, TimeLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Preview", "preview"]
+
+_DEFAULT_FORMATS = ("png", "svg")
+_MOST_CURVES = 64
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Schedules over the runs they would have.
+
+    Attributes:
+        curves: One per schedule and ratio; see :class:`PreviewCurve`.
+    """
+
+    curves: tuple[PreviewCurve, ...]
+
+    def table(self) -> str:
+        """Time, share of the run, alpha and absolute learning rate at the start, the landmarks, and the end."""
+        return table(self.curves)
+
+    def figure(self, *, axis: str | None = None, normalize: bool = False, title: str | None = None) -> Figure:
+        """The curves as a matplotlib figure at the text width of a paper.
+
+        Args:
+            axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier; by default ``"lr"`` where
+                it is known.
+            normalize: Time as the share of each run, so that runs of all lengths span the axis.
+            title: A title, where there is no caption.
+
+        Raises:
+            InputError: For an axis that is none or cannot be drawn, or runs in different units without ``normalize``.
+        """
+        if axis is None:
+            axis = "alpha" if any(curve.lr is None for curve in self.curves) else "lr"
+        return figure(self.curves, axis=axis, normalize=normalize, title=title)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        axis: str | None = None,
+        normalize: bool = False,
+        title: str | None = None,
+    ) -> tuple[Path, ...]:
+        """Write the picture: all of its files, or none.
+
+        Args:
+            path: With the suffix ``.png``, ``.svg`` or ``.pdf``, that file; without one, a PNG and an SVG. Missing
+                folders are made.
+            axis: See :meth:`figure`.
+            normalize: See :meth:`figure`.
+            title: See :meth:`figure`.
+
+        Returns:
+            The paths written. The same curves give the same bytes, so that a picture can be kept under version control.
+
+        Raises:
+            InputError: As :meth:`figure`; another suffix; or a place that cannot be written to.
+        """
+        targets = _targets(Path(path))
+        drawn = self.figure(axis=axis, normalize=normalize, title=title)
+        _write({target: render(drawn, target.suffix[1:].lower()) for target in targets})
+        return targets
+
+
+def _targets(path: Path) -> tuple[Path, ...]:
+    fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
+    if not path.name or path.is_dir():
+        raise InputError("path", str(path), "must be the name of a file", fix)
+    if path.suffix[1:].lower() in FORMATS:
+        return (path,)
+    if re.fullmatch(r"\.[A-Za-z]\w{1,3}", path.suffix):
+        raise InputError("path", str(path), f"a picture is one of {', '.join(FORMATS)}", fix)
+    return tuple(path.with_name(f"{path.name}.{suffix}") for suffix in _DEFAULT_FORMATS)
+
+
+def _write(contents: Mapping[Path, bytes]) -> None:
+    """Each file beside its place first, then all of them moved there: nobody ever sees half of one."""
+    written: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            written[Path(name)] = path
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are their owner's alone
+        for temporary, path in list(written.items()):
+            temporary.replace(path)
+            del written[temporary]
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}"
+        raise InputError("path", str(path), rule, "choose another place") from None
+    finally:
+        for temporary in written:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def preview(
+    schedulers: SchedulerLike | Mapping[str, SchedulerLike] | Sequence[SchedulerLike],
+    *,
+    max_duration: TimeLike,
+    ssr: Number | Iterable[Number] = (1.0,),
+    dataloader_len: int | None = None,
+    samples_per_batch: Number | None = None,
+    tokens_per_batch: Number | None = None,
+    lr: float | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Preview:
+    """Follow schedules through the runs they would have; no training, no data, no torch.
+
+    ::
+
+        lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
+
+    Time is drawn as it is run, so SSR stretches the horizontal axis. Curves are exact where they matter: steps are
+    upright, at their own time, and no peak falls between two samples.
+
+    Args:
+        schedulers: One scheduler; several to be overlaid (not multiplied: that is a ``ProductScheduler``), by name or
+            as a sequence, which names them by their classes.
+        max_duration: Length of the run at ssr 1.
+        ssr: One ratio or several; each schedule is drawn at each.
+        dataloader_len: Batches per epoch; only needed by schedules that mix epochs with other units.
+        samples_per_batch: Likewise for samples.
+        tokens_per_batch: Likewise for tokens.
+        lr: The optimizer's learning rate. None: the table and the picture show alpha alone.
+        path: Where to write the picture at once; see :meth:`Preview.save`.
+
+    Raises:
+        MissingRateError: If a schedule cannot be followed without one of the rates.
+        InputError: For a schedule whose times do not fit the run, or arguments out of range.
+
+    Example:
+        >>> from ssr_hydra.schedulers import LinearWithWarmupScheduler
+        >>> shown = preview(LinearWithWarmupScheduler("0.1dur"), max_duration="20ep", ssr=[0.5, 1], lr=0.4)
+        >>> [(landmark.label, str(landmark.time), landmark.alpha) for landmark in shown.curves[0].landmarks[1:4]]
+        [('end of warmup', '1ep', 1.0), ('25 %', '2.5ep', 0.8333333333333334), ('50 %', '5ep', 0.5555555555555556)]
+    """
+    length = State(max_duration=max_duration).max_duration
+    if length is None:
+        raise InputError("max_duration", None, "a preview needs the length of the run", "write e.g. '10ep'")
+    rates = {
+        "dataloader_len": dataloader_len,
+        "samples_per_batch": samples_per_batch,
+        "tokens_per_batch": tokens_per_batch,
+    }
+    named = _named(schedulers)
+    curves = [
+        draw_out(scheduler, name=name, max_duration=length, ssr=ratio, rates=rates, lr=check_lr(lr))
+        for name, scheduler in named.items()
+        for ratio in check_ratios(ssr)
+    ]
+    shown = Preview(check_count(curves))
+    if path is not None:
+        shown.save(path)
+    return shown
+
+
+def check_lr(lr: Any) -> float | None:
+    """A learning rate, or None."""
+    if lr is None:
+        return None
+    if isinstance(lr, bool) or not isinstance(lr, (int, float, Fraction)) or not 0 <= lr < float("inf"):
+        raise InputError("lr", lr, "must be a finite number of at least 0", "write e.g. 0.1")
+    return float(lr)
+
+
+def check_ratios(ssr: Any) -> tuple[Number, ...]:
+    """One ratio or several, each once; what a ratio is, ``check_ssr`` says."""
+    ratios = tuple(ssr) if isinstance(ssr, Iterable) and not isinstance(ssr, str) else (ssr,)
+    if not ratios:
+        raise InputError("ssr", list(ratios), "must name at least one ratio", "write e.g. (0.5, 1)")
+    return tuple(dict.fromkeys(ratios))
+
+
+def check_count(curves: Iterable[PreviewCurve]) -> tuple[PreviewCurve, ...]:
+    """A number of curves that a picture can show."""
+    made = tuple(curves)
+    if len(made) > _MOST_CURVES:
+        rule = f"a picture shows at most {_MOST_CURVES} curves"
+        raise InputError("curves", len(made), rule, "ask for fewer schedules or ratios at a time")
+    return made
+
+
+def _named(schedulers: Any) -> dict[str, Any]:
+    if isinstance(schedulers, Mapping):
+        named = {str(name): scheduler for name, scheduler in schedulers.items()}
+    elif isinstance(schedulers, Sequence) and not isinstance(schedulers, str):
+        named = {_name_of(scheduler): scheduler for scheduler in schedulers}
+        if len(named) < len(schedulers):
+            rule = "two of them would have the same name"
+            raise InputError("schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping of names")
+    else:
+        named = {_name_of(schedulers): schedulers}
+    if not named:
+        raise InputError("schedulers", schedulers, "must name at least one schedule", "pass e.g. LinearScheduler()")
+    for name, scheduler in named.items():
+        if not callable(scheduler) or isinstance(scheduler, type):
+            rule = "must be a scheduler or a function of (state) or (state, ssr)"
+            raise InputError(f"schedulers[{name!r}]", scheduler, rule, "pass e.g. LinearScheduler()")
+    return named
+
+
+def _name_of(scheduler: Any) -> str:
+    """``CosineAnnealingScheduler()`` -> ``cosine annealing``; a function's own name."""
+    name: str = getattr(scheduler, "__name__", None) or type(scheduler).__name__
+    if name == type(scheduler).__name__:
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.removesuffix("Scheduler")).lower()
+    return name

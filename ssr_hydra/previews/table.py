@@ -1,0 +1,71 @@
+"""The table of a preview: plain text that fits a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ssr_hydra.previews.curves import Landmark, PreviewCurve
+from ssr_hydra.time import Time
+
+__all__ = ["table"]
+
+_MOST_OF_A_KIND = 8
+_HEADER = ("", "time", "share", "alpha", "lr")
+
+
+def table(curves: Sequence[PreviewCurve]) -> str:
+    """Time, share of the run, alpha and absolute learning rate at the landmarks of each curve."""
+    with_lr = any(curve.lr is not None for curve in curves)
+    blocks = [(f"{curve.name}, ssr {curve.ssr:g}", _rows(curve)) for curve in curves]
+    columns = len(_HEADER) if with_lr else len(_HEADER) - 1
+    cells = [_HEADER, *(row for _, rows in blocks for row in rows)]
+    widths = [max(len(row[i]) for row in cells if len(row) > 1) for i in range(columns)]
+    lines = [_line(_HEADER, widths)]
+    for title, rows in blocks:
+        lines += ["", title, *(_line(row, widths) for row in rows)]
+    return "\n".join(lines)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = row[: len(widths)]
+    cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+    return "   ".join([f"  {first.ljust(widths[0])}", *cells]).rstrip()
+
+
+def _rows(curve: PreviewCurve) -> list[tuple[str, ...]]:
+    return [_row(curve, landmark) for landmark in _elided(curve.landmarks)]
+
+
+def _row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:
+    if isinstance(landmark, str):
+        return (landmark, "", "", "", "")
+    share = float(landmark.time.value / curve.max_duration.value)
+    lr = "" if curve.lr is None else f"{curve.lr * landmark.alpha:.6g}"
+    return (landmark.label, _time(landmark.time), f"{100 * share:.4g} %", f"{landmark.alpha:.6g}", lr)
+
+
+def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
+    """Of many milestones, steps or restarts the first few and the last."""
+    kinds: dict[str, list[int]] = {}
+    for place, landmark in enumerate(landmarks):
+        if match := re.fullmatch(r"(.*) \d+", landmark.label):
+            kinds.setdefault(match[1], []).append(place)
+    many = [places for places in kinds.values() if len(places) > _MOST_OF_A_KIND]
+    hidden = {place for places in many for place in places[_MOST_OF_A_KIND // 2 : -1]}
+    shown: list[Landmark | str] = []
+    waiting = 0
+    for place, landmark in enumerate(landmarks):
+        if place in hidden:
+            waiting += 1
+            continue
+        if waiting:
+            shown.append(f"... {waiting} more")
+            waiting = 0
+        shown.append(landmark)
+    return shown
+
+
+def _time(time: Time) -> str:
+    exactly = str(time)
+    return exactly if len(exactly) <= 12 and "/" not in exactly else f"{float(time):.6g}{time.unit}"

@@ -1,0 +1,6 @@
+"""Schedules in torch: learning rates that follow a run's time."""
+
+from ssr_hydra.optim.compiled import compile_composer_scheduler
+from ssr_hydra.optim.scheduled import ScheduledLR
+
+__all__ = ["ScheduledLR", "compile_composer_scheduler"]

@@ -1,0 +1,204 @@
+"""From alpha to learning rates: what every scheduler of this package does to a torch optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import Curve, SchedulerLike, bind
+from ssr_hydra.schedulers.combinators import product
+
+__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all"]
+
+Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
+"""A scheduler, several that multiply, or a mapping of names that param groups choose from."""
+
+DEFAULT = "default"
+_Group = dict[str, Any]
+
+
+def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
+    """Every schedule by name, resolved against the run; one without a name is the default."""
+    if not isinstance(schedulers, Mapping):
+        return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
+    if not schedulers:
+        raise InputError("schedulers", {}, "must name at least one schedule", f"write {{'{DEFAULT}': ...}}")
+    return {name: _bind_product(part, state, ssr, f"schedulers.{name}") for name, part in schedulers.items()}
+
+
+def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr: Any, field: str) -> Curve:
+    if not isinstance(part, Sequence):
+        # The only schedule there is needs no name in an error.
+        return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
+    if not part:
+        raise InputError(field, part, "must hold at least one scheduler", "pass e.g. [LinearScheduler()]")
+    return product([_bind_named(factor, state, ssr, f"{field}[{i}]") for i, factor in enumerate(part)])
+
+
+def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> Curve:
+    try:
+        return bind(scheduler, state, ssr)
+    except InputError as error:
+        raise error.within(field) from None
+
+
+def _set_lr(group: _Group, base: float | Tensor, alpha: float) -> None:
+    """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
+    lr = group["lr"]
+    if not isinstance(lr, Tensor):
+        group["lr"] = float(base * alpha)
+    elif isinstance(base, Tensor):
+        torch.mul(base, alpha, out=lr)  # what LambdaLR computes, without its copies and its wait for the device
+    else:
+        lr.fill_(base * alpha)
+
+
+class AlphaLR(LRScheduler):
+    """Sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
+
+    Subclasses know the time: they call :meth:`_set_lrs` with it, and say in :meth:`_advance` how it moves.
+
+    alpha is computed once per step and schedule, however many groups there are, and the learning rates that
+    ``get_last_lr`` lists are made when somebody asks.
+    """
+
+    base_lrs: list[float | Tensor]
+
+    def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve]) -> None:
+        for i, optimizer in enumerate(optimizers):
+            if not isinstance(optimizer, Optimizer):
+                raise InputError(
+                    f"optimizers[{i}]", optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD"
+                )
+        if not optimizers:
+            raise InputError("optimizers", optimizers, "there is no optimizer to drive", "set state.optimizers")
+        self._optimizers = tuple(optimizers)
+        self._seen: list[tuple[list[_Group], int]] = []
+        self._alphas: dict[str, float] = {}
+        self._take(curves)
+        super().__init__(self._optimizers[0])
+
+    def _take(self, curves: dict[str, Curve]) -> None:
+        self._curves = curves
+        # The common case has a path of its own: one optimizer whose groups all follow one schedule.
+        is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
+        self._curve = curves[DEFAULT] if is_plain else None
+        self._groups: list[_Group] | None = None
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _now(self) -> Any:
+        """The timestamp that the learning rates are to follow."""
+        raise NotImplementedError
+
+    def _advance(self, epoch: int | None) -> None:
+        """Count one step, or begin at ``epoch`` where torch's SequentialLR asks for it."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self._advance(epoch)
+        self._set_lrs(self._now())
+
+    # --- learning rates -----------------------------------------------------------------------------------------
+
+    def _set_lrs(self, timestamp: Any) -> None:
+        groups, bases, curve = self.optimizer.param_groups, self.base_lrs, self._curve
+        if curve is None or groups is not self._groups or len(groups) != len(bases):
+            self._set_lrs_of_all(timestamp)
+            return
+        self._alphas[DEFAULT] = alpha = curve(timestamp)
+        for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs
+            if group["lr"].__class__ is float:
+                group["lr"] = base * alpha
+            else:
+                _set_lr(group, base, alpha)
+
+    def _set_lrs_of_all(self, timestamp: Any) -> None:
+        if self._is_stale():
+            self._follow()
+        self._alphas = alphas = {name: curve(timestamp) for name, curve in self._curves.items()}
+        for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs, strict=True)):
+            _set_lr(group, base, alphas[self._name_of(group, i)])
+
+    def _every_group(self) -> Iterator[_Group]:
+        for optimizer in self._optimizers:
+            yield from optimizer.param_groups
+
+    def _name_of(self, group: _Group, i: int) -> str:
+        """The schedule that a group follows."""
+        name = group.get("schedule", DEFAULT)
+        if isinstance(name, str) and name in self._curves:
+            return name
+        field = f"param_groups[{i}].schedule"
+        rule = f"is no schedule; there is {', '.join(map(repr, self._curves))}"
+        raise InputError(field, name, rule, f"name one of these, or pass schedulers={{{name!r}: ...}}")
+
+    def _is_stale(self) -> bool:
+        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
+        seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
+        return len(seen) != len(self._seen) or any(
+            groups is not known or size != known_size
+            for (groups, size), (known, known_size) in zip(seen, self._seen, strict=True)
+        )
+
+    def _follow(self) -> None:
+        """Read the initial learning rate of every group that is new, and check its schedule."""
+        bases: list[float | Tensor] = []
+        known: dict[int, float | Tensor] = {}  # by the identity of a tensor lr
+        old, self._seen = self._seen, []
+        position = 0
+        for k, optimizer in enumerate(self._optimizers):
+            groups = optimizer.param_groups
+            kept = 0
+            if k < len(old):
+                same = old[k][0] is groups and old[k][1] <= len(groups)
+                kept = old[k][1] if same else 0
+            for i, group in enumerate(groups):
+                base = self.base_lrs[position + i] if i < kept else _initial_lr(group, known)
+                bases.append(base)
+                known[id(group["lr"])] = base
+            position += old[k][1] if k < len(old) else 0
+            self._seen.append((groups, len(groups)))
+        self.base_lrs = bases
+        names: dict[int, str] = {}
+        for i, group in enumerate(self._every_group()):
+            name = self._name_of(group, i)
+            if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
+                rule = "groups of different schedules share one tensor as their lr"
+                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group a tensor of its own")
+        if self._curve is not None:
+            self._groups = self.optimizer.param_groups
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The learning rate of every group at the present time, computed anew."""
+        timestamp = self._now()
+        return self._rates({name: curve(timestamp) for name, curve in self._curves.items()})
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        """The learning rate of every group (of every optimizer, in order) as it was set last."""
+        return self._rates(self._alphas)
+
+    def _rates(self, alphas: dict[str, float]) -> list[float | Tensor]:
+        pairs = zip(self._every_group(), self.base_lrs)  # noqa: B905 - a group added since is not set yet
+        return [base * alphas[self._name_of(group, i)] for i, (group, base) in enumerate(pairs)]
+
+
+def _initial_lr(group: _Group, known: dict[int, float | Tensor]) -> float | Tensor:
+    """What alpha multiplies: ``group["initial_lr"]``, which is the group's lr when it is seen first."""
+    lr = group["lr"]
+    if "initial_lr" not in group:
+        # A group that is added late gets the optimizer's default: with a tensor that is the very tensor that this
+        # scheduler has been writing to, so its value is no initial one any more.
+        group["initial_lr"] = known.get(id(lr), lr) if isinstance(lr, Tensor) else lr
+        if isinstance(group["initial_lr"], Tensor):
+            group["initial_lr"] = group["initial_lr"].detach().clone()
+    initial = group["initial_lr"]
+    if isinstance(lr, Tensor) and isinstance(initial, Tensor):
+        return initial.detach().to(device=lr.device, dtype=lr.dtype, copy=True)
+    return float(initial)

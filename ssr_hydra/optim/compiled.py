@@ -1,0 +1,109 @@
+"""Schedules bound to a state that somebody else moves: the trainer's way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all
+from ssr_hydra.time import Number
+
+__all__ = ["CompiledScheduler", "compile_composer_scheduler"]
+
+
+class CompiledScheduler(AlphaLR):
+    """The scheduler that :func:`compile_composer_scheduler` returns."""
+
+    def __init__(self, schedulers: Schedulers, state: Any, ssr: Number = 1.0) -> None:
+        self._bound = (schedulers, state, ssr)
+        self._state = state
+        optimizers = getattr(state, "optimizers", None)
+        if optimizers is None:
+            optimizers = ()
+        super().__init__(
+            tuple(optimizers) if isinstance(optimizers, Sequence) else (optimizers,), bind_all(*self._bound)
+        )
+
+    def _now(self) -> Any:
+        return self._state.timestamp
+
+    def step(self) -> None:  # type: ignore[override]
+        """Set the learning rates for ``state.timestamp``: call it after the timestamp has moved."""
+        if self._step_count < 2:  # torch's check that the optimizer steps first
+            super().step()
+            return
+        self._step_count += 1
+        self.last_epoch += 1
+        self._set_lrs(self._state.timestamp)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps. Time is the state's to keep, initial learning rates are the optimizer's."""
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the number of steps, and compute the learning rates anew from the state's timestamp.
+
+        Load the optimizers and the state's timestamp first.
+        """
+        for name in ("last_epoch", "_step_count"):
+            if type(state_dict.get(name)) is not int:
+                raise InputError(
+                    "state_dict", sorted(state_dict), f"must hold {name}", "load a scheduler's state_dict()"
+                )
+        self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
+        self._set_lrs(self._now())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_curves", "_curve", "_groups")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._take(bind_all(*self._bound))
+
+
+def compile_composer_scheduler(schedulers: Schedulers, state: Any, ssr: Number = 1.0) -> LRScheduler:
+    """A torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in all of a state's optimizers.
+
+    ::
+
+        lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
+
+    The learning rate of batch k is alpha at timestamp k: it is set for the present timestamp here, and from then on by
+    ``step()``, which is called after ``state.timestamp`` has moved. alpha is computed once per step and schedule.
+
+    Groups that are added later follow from the next step on, learning rates that are tensors are changed in place, and
+    with a mapping of schedules a param group chooses its own by the key ``"schedule"`` (``"default"`` without one).
+
+    Args:
+        schedulers: A scheduler, several that multiply, or a mapping of names to either.
+        state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
+            Composer's own state will do.
+        ssr: The scale schedule ratio.
+
+    Returns:
+        One scheduler for all the optimizers; ``get_last_lr()`` lists their groups in order. Its ``state_dict`` holds no
+        learning rates: loaded, it computes them from the state's timestamp.
+
+    Raises:
+        InputError: If there is no optimizer, a time cannot be resolved, or a group names a schedule that is not there.
+
+    Example:
+        >>> import torch
+        >>> from ssr_hydra.schedulers import LinearScheduler
+        >>> from ssr_hydra.state import State
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+        >>> state = State(max_duration="4ba", optimizers=optimizer)
+        >>> scheduler = compile_composer_scheduler(LinearScheduler(), state)
+        >>> for _ in range(3):
+        ...     optimizer.step()
+        ...     state.timestamp = state.timestamp.to_next_batch()
+        ...     scheduler.step()
+        >>> scheduler.get_last_lr()
+        [0.125]
+
+    Source: MosaicML Composer's ``compile_composer_scheduler``.
+    """
+    return CompiledScheduler(schedulers, state, ssr)

@@ -1,0 +1,177 @@
+"""A schedule with a clock of its own, for anybody's loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all
+from ssr_hydra.optim.clock import Clock
+from ssr_hydra.state import State
+from ssr_hydra.time import Number, Time, TimeLike, Timestamp, check_ssr
+
+__all__ = ["ScheduledLR"]
+
+
+class ScheduledLR(AlphaLR):
+    """A torch ``LRScheduler`` for schedules in any unit of time, with a clock of its own.
+
+    ::
+
+        lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
+
+    Call ``step()`` after each optimizer step. SSR stretches the schedule and the run: it ends after
+    ``max_duration * ssr``, which :attr:`max_duration` gives and :attr:`is_done` tells.
+
+    Args:
+        optimizer: Its param groups' learning rates are set; a group may choose its schedule by the key ``"schedule"``.
+        schedulers: A scheduler, several that multiply, or a mapping of names (``"default"`` for groups that name none).
+        max_duration: Length of the run *before* scaling, in any unit but ``dur``; None where no schedule asks for it.
+        dataloader_len: Batches per epoch: optimizer steps, where gradients are accumulated.
+        samples_per_batch: Samples per batch, where they are to be counted without being told.
+        tokens_per_batch: Tokens per batch, likewise.
+        ssr: The scale schedule ratio.
+
+    Raises:
+        InputError: If a time cannot be resolved, or a group names a schedule that is not there.
+
+    Seconds are those since construction, together with those of the run that was resumed; they include evaluation and
+    whatever else happens between steps. Processes of one run have clocks that differ: where that matters, keep the
+    time in one ``State`` and use :func:`~ssr_hydra.optim.compile_composer_scheduler`.
+
+    Example:
+        >>> import torch
+        >>> from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+        >>> scheduler = ScheduledLR(optimizer, CosineAnnealingWithWarmupScheduler("2ba"), max_duration="12ba", ssr=0.5)
+        >>> rates = []
+        >>> while not scheduler.is_done:
+        ...     rates.append(optimizer.param_groups[0]["lr"])
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> [round(rate, 4) for rate in rates]
+        [0.0, 0.25, 0.5, 0.4268, 0.25, 0.0732]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedulers: Schedulers,
+        *,
+        max_duration: TimeLike | None,
+        dataloader_len: int | None = None,
+        samples_per_batch: Number | None = None,
+        tokens_per_batch: Number | None = None,
+        ssr: Number = 1.0,
+    ) -> None:
+        sigma = check_ssr(ssr)
+        state = State(max_duration, dataloader_len, samples_per_batch, tokens_per_batch, optimizers=(optimizer,))
+        if state.max_duration is not None:
+            state.max_duration = state.max_duration * sigma
+        self._clock = Clock(state)
+        self._bound = (schedulers, state, sigma)
+        super().__init__((optimizer,), bind_all(*self._bound))
+
+    # torch's name for the number of steps. It is the clock itself, so torch's combinators, which turn it back, turn back
+    # time.
+    @property
+    def last_epoch(self) -> int:
+        """Batches since the start."""
+        return self._clock._batch
+
+    @last_epoch.setter
+    def last_epoch(self, value: int) -> None:
+        self._clock._batch = value
+
+    @property
+    def max_duration(self) -> Time | None:
+        """Length of the run as it is run: scaled by ssr."""
+        return self._bound[1].max_duration
+
+    @property
+    def timestamp(self) -> Timestamp:
+        """The time; setting it sets the learning rates. Counters that nothing is known about are 0."""
+        return self._clock.snapshot()
+
+    @timestamp.setter
+    def timestamp(self, value: Timestamp) -> None:
+        self._clock.set(value)
+        self._set_lrs(self._clock)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether ``max_duration * ssr`` is reached; False where the run is open."""
+        elapsed = self._bound[1].get_elapsed_duration()
+        return elapsed is not None and bool(elapsed >= 1)
+
+    def _now(self) -> Clock:
+        return self._clock
+
+    def _advance(self, epoch: int | None) -> None:
+        if epoch is None:
+            self._clock._batch += 1
+        else:
+            self._clock.set(Timestamp(batch=epoch))
+
+    def step(self, samples: int | None = None, tokens: int | None = None) -> None:
+        """Count one batch and set the learning rates for the next.
+
+        Args:
+            samples: Samples of the batch; None for ``samples_per_batch``.
+            tokens: Tokens of the batch; None for ``tokens_per_batch``.
+
+        Raises:
+            InputError: If a schedule reads samples, tokens or epochs that nobody counts.
+        """
+        if samples is not None or tokens is not None:
+            self._clock.tell(samples, tokens)
+        if self._step_count < 2:  # torch's check that the optimizer steps first
+            super().step()
+            return
+        self._step_count += 1
+        clock = self._clock
+        clock._batch += 1
+        self._set_lrs(clock)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The clock, in plain numbers. Learning rates follow from it; initial ones are the optimizer's to keep."""
+        return {
+            "timestamp": self.timestamp.state_dict(),
+            "told": list(self._clock.told),
+            "_step_count": self._step_count,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Set the clock, and compute the learning rates anew from it. Load the optimizer first.
+
+        Raises:
+            InputError: For the state of another class of scheduler.
+        """
+        if set(state_dict) != {"timestamp", "told", "_step_count"}:
+            fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"
+            raise InputError("state_dict", sorted(state_dict), "must be that of a ScheduledLR", fix)
+        samples, tokens = state_dict["told"]
+        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (samples, tokens))
+        self._step_count = state_dict["_step_count"]
+        self._set_lrs(self._clock)
+
+    def __getstate__(self) -> dict[str, Any]:
+        skipped = ("_curves", "_curve", "_groups", "_clock", "_bound")
+        kept = {name: value for name, value in self.__dict__.items() if name not in skipped}
+        schedulers, state, ssr = self._bound
+        run = (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
+        return {**kept, "run": (schedulers, ssr, run), "clock": (self.timestamp, self._clock.told)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = dict(state)
+        schedulers, ssr, run = kept.pop("run")
+        clock = kept.pop("clock")
+        self.__dict__.update(kept)
+        bound = State(*run)
+        bound.optimizers = self._optimizers
+        self._clock = Clock(bound)
+        self._clock.set(*clock)
+        self._bound = (schedulers, bound, ssr)
+        self._take(bind_all(*self._bound))

@@ -13,6 +13,7 @@ other file may describe the experiment, and of ``hydra.*`` only what can do no h
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,18 +133,20 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         result = super()._load_single_config(default, repo)
         if result.provider not in self.trusted and isinstance(result.config, DictConfig):
             group = (default.config_path or "").rpartition("/")[0]
-            self._check_foreign(result.config, chosen=group in self.typed)
+            # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher.
+            chosen = f"{group.replace('/', '.')}." if group in self.typed and group.startswith("hydra/") else None
+            self._check_foreign(result.config, chosen)
         return result
 
-    def _check_foreign(self, config: DictConfig, *, chosen: bool) -> None:
+    def _check_foreign(self, config: DictConfig, chosen: str | None) -> None:
         content = OmegaConf.to_container(config, resolve=False)
         assert isinstance(content, dict)
         if "trust" in content:
             rule = "is read from the command line alone, never from a file"
             raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
-        if not content.get("hydra") or chosen:  # `hydra/launcher=mine` on the command line is the person's own choice
-            return
-        for key, value in _leaves(content["hydra"], "hydra"):
+        for key, value in _leaves(content["hydra"], "hydra") if content.get("hydra") else ():
+            if chosen is not None and key.startswith(chosen):
+                continue
             if not _HARMLESS.fullmatch(key) or (_NUMBERS_ONLY.fullmatch(key) and _is_text(value)):
                 rule = "can run code or write anywhere, so it is not taken from a file"
                 raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
@@ -173,6 +176,14 @@ class _GuardedRepository(ConfigRepository):
         self.trusted = trusted
         super().__init__(config_search_path)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _GuardedRepository:
+        # Hydra copies the repository for every composition and for every group that it lists, and with it all of the
+        # ConfigStore. What it changes in the copy is the list of sources; the store copies what it hands out by itself.
+        del memo
+        other = copy.copy(self)
+        other.sources = list(self.sources)
+        return other
+
     def load_config(self, config_path: str) -> ConfigResult | None:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         foreign = source is not None and source.provider not in self.trusted
@@ -195,13 +206,19 @@ def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            raise InputError(str(path), f"{size} bytes", f"a config has at most {_LARGEST_FILE} bytes", "split it")
+            rule = f"has {size} bytes, and a config at most {_LARGEST_FILE}"
+            raise InputError("config", os.fspath(path), rule, "split it")
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)  # builds a graph, unfolds nothing
         if root is not None and _unfolded(root, {}) > _MOST_NODES:
-            raise InputError(str(path), "aliases", f"unfolds to more than {_MOST_NODES} values", "write them out")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        rule = " ".join(str(error).split()) or "is nested too deeply"
-        raise InputError("config", os.fspath(path), rule, "correct the YAML") from None
+            rule = f"unfolds by its aliases to more than {_MOST_NODES} values"
+            raise InputError("config", os.fspath(path), rule, "write them out")
+    except RecursionError:
+        raise InputError("config", os.fspath(path), "is nested too deeply", "flatten it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        rule = f"{getattr(error, 'problem', None) or 'is no UTF-8 text'}{where}"
+        raise InputError("config", os.fspath(path), " ".join(rule.split()), "correct the YAML") from None
 
 
 def _unfolded(node: yaml.Node, sizes: dict[int, int]) -> int:

@@ -1,0 +1,145 @@
+"""Runs to ask schedules about, one example of every scheduler, and a stand-in for another library's state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from ssr_hydra import schedulers as s
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import Phase
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp, exact
+
+
+def timestamp(
+    batch: Any, *, dataloader_len: int | None = None, samples_per_batch: Any = 0, tokens_per_batch: Any = 0,
+    seconds_per_batch: Any = 0,
+) -> Timestamp:  # fmt: skip
+    """The counters after ``batch`` batches of even size."""
+    return Timestamp(
+        epoch=0 if dataloader_len is None else math.floor(Fraction(batch) / dataloader_len),
+        batch=batch,
+        sample=batch * (samples_per_batch or 0),
+        token=batch * (tokens_per_batch or 0),
+        seconds=batch * seconds_per_batch,
+    )
+
+
+def run(batch: Any = 0, ssr: Any = 1, *, max_duration: Any = None, seconds_per_batch: Any = 0, **rates: Any) -> State:
+    """A run at a batch. ``max_duration`` is what a user writes: it is scaled by ssr here, as a trainer does."""
+    if max_duration is not None:
+        max_duration = Time(max_duration) * exact(ssr)
+    return State(max_duration, timestamp=timestamp(batch, seconds_per_batch=seconds_per_batch, **rates), **rates)
+
+
+def alphas(scheduler: Any, batches: Iterable[Any], ssr: Any = 1, **of_run: Any) -> list[float]:
+    """alpha at each batch of the run that :func:`run` describes."""
+    curve = s.bind(scheduler, run(0, ssr, **of_run), ssr)
+    return [curve(run(batch, ssr, **of_run).timestamp) for batch in batches]
+
+
+# One of each class, with no argument at its default: what holds for "every scheduler" is tested on these.
+EXAMPLES: dict[str, s.Scheduler] = {
+    type(scheduler).__name__: scheduler
+    for scheduler in (
+        s.StepScheduler("3ba", 0.5),
+        s.MultiStepScheduler(["3ba", "0.7dur"], 0.5),
+        s.ConstantScheduler(0.5, "6ba"),
+        s.LinearScheduler(0.9, 0.1, "8ba"),
+        s.ExponentialScheduler(0.5, "3ba"),
+        s.CosineAnnealingScheduler("8ba", 0.1),
+        s.CosineAnnealingWarmRestartsScheduler("2ba", 1.5, 0.1),
+        s.PolynomialScheduler(3.0, "8ba", 0.1),
+        s.MultiStepWithWarmupScheduler("2ba", ["3ba", "0.7dur"], 0.5, True),
+        s.ConstantWithWarmupScheduler("2ba", 0.5, "12ba", True),
+        s.LinearWithWarmupScheduler("2ba", 0.9, 0.1, "12ba", True),
+        s.CosineAnnealingWithWarmupScheduler("2ba", "12ba", 0.1, True),
+        s.PolynomialWithWarmupScheduler("2ba", 3.0, "12ba", 0.1, True),
+        s.WarmupStableDecayScheduler("2ba", "3ba", "9ba", 0.1, "cosine", True),
+        s.InverseSquareRootWithWarmupScheduler("2ba", "3ba", "2ba", "9ba", 0.1, True),
+        s.OneCycleScheduler("3ba", "9ba", 0.2, 0.1, "linear"),
+        s.PiecewiseLinearScheduler([("1ba", 0.2), ("4ba", 1.0), ("9ba", 0.1)]),
+        s.RexScheduler("8ba", 0.1),
+        s.ProductScheduler({"a": s.LinearScheduler(), "b": s.StepScheduler("3ba", 0.5)}),
+        s.SequentialScheduler({"a": Phase(s.LinearScheduler(0.2, 1.0), "3ba"), "b": s.CosineAnnealingScheduler()}),
+    )
+}
+
+
+@contextmanager
+def refused(field: str, kind: type[InputError] = InputError, match: str | None = None) -> Iterator[Any]:
+    """The block raises ``kind``, which names ``field`` and fits on one line."""
+    with pytest.raises(kind, match=match) as caught:
+        yield caught
+    assert caught.value.field == field
+    assert len(str(caught.value).splitlines()) == 1
+
+
+class ForeignUnit(Enum):
+    """Composer's TimeUnit: an enum of the same strings, but no string itself."""
+
+    ITERATION = "iter"
+    EPOCH = "ep"
+    BATCH = "ba"
+    SAMPLE = "sp"
+    TOKEN = "tok"
+    DURATION = "dur"
+    SECOND = "sec"
+
+
+class ForeignTime:
+    """Composer's Time, as far as a schedule may use it; like Composer's, it refuses to be compared with a stranger."""
+
+    def __init__(self, value: Any, unit: str) -> None:
+        self.value, self.unit = value, ForeignUnit(unit)
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError(f"cannot convert {type(other)} to Time")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ForeignTimestamp:
+    """Composer's Timestamp with ``get`` alone."""
+
+    def __init__(self, batch: int, dataloader_len: int, samples_per_batch: int, tokens_per_batch: int) -> None:
+        self._counts = {
+            "iter": 0,
+            "ep": batch // dataloader_len,
+            "ba": batch,
+            "sp": batch * samples_per_batch,
+            "tok": batch * tokens_per_batch,
+            "sec": batch * 0.5,
+        }
+
+    def get(self, unit: str | ForeignUnit) -> ForeignTime:
+        name = ForeignUnit(unit).value
+        return ForeignTime(self._counts[name], name)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"a schedule read timestamp.{name}")
+
+
+class ForeignState:
+    """Composer's State with what its schedulers read; anything else that is read fails the test."""
+
+    def __init__(
+        self, max_duration: Time | str | None, timestamp: ForeignTimestamp, dataloader_len: int | None
+    ) -> None:
+        self.timestamp = timestamp
+        time = None if max_duration is None else Time(str(max_duration))
+        self.max_duration = None if time is None else ForeignTime(time.value, time.unit.value)
+        self.dataloader_len = None if dataloader_len is None else ForeignTime(dataloader_len, "ba")
+
+    def __getattr__(self, name: str) -> Any:
+        # The rates that Composer's state does not have are asked for with a default.
+        if name in ("samples_per_batch", "tokens_per_batch", "optimizers"):
+            raise AttributeError(name)
+        raise AssertionError(f"a schedule read state.{name}")

@@ -1,0 +1,72 @@
+"""One line, four facts, and the same error on the other side of a process boundary."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssr_hydra.errors import InputError, MissingRateError
+
+
+def test_message_names_field_value_rule_and_fix_in_one_line() -> None:
+    error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba'?")
+    assert str(error) == "t_max='10': a duration needs a unit; did you mean '10ba'?"
+    assert (error.field, error.value, error.rule, error.fix) == (
+        "t_max", "10", "a duration needs a unit", "did you mean '10ba'?"
+    )  # fmt: skip
+
+
+def test_callers_may_catch_the_built_in_types() -> None:
+    # ValueError is what Python code expects of bad values, RuntimeError what Composer raises for an unknown rate.
+    assert issubclass(InputError, ValueError)
+    assert issubclass(MissingRateError, InputError)
+    assert issubclass(MissingRateError, RuntimeError)
+
+
+@pytest.mark.parametrize("kind", [InputError, MissingRateError])
+def test_within_adds_a_prefix_and_keeps_the_type(kind: type[InputError]) -> None:
+    outer = kind("t_0", 1, "rule", "fix").within("b").within("factors")
+    assert type(outer) is kind
+    assert str(outer) == "factors.b.t_0=1: rule; fix"
+
+
+@pytest.mark.parametrize("kind", [InputError, MissingRateError])
+@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_travels_between_processes(kind: type[InputError], again: Any) -> None:
+    error = kind("ssr", -1.0, "rule", "fix")
+    other = again(error)
+    assert type(other) is kind
+    assert str(other) == str(error)
+    assert (other.field, other.value, other.rule, other.fix) == ("ssr", -1.0, "rule", "fix")
+
+
+def test_travels_even_if_its_value_cannot() -> None:
+    error = InputError("scheduler", lambda state: 1.0, "rule", "fix")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+class _Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros((4, 4)), "two\nlines", "a\u2028b", {"text": "x\ry"}, "x" * 10_000, 10**5000, _Unprintable(), b"\n"],
+    ids=["array", "newline", "separator", "return", "long", "no-repr", "raising", "bytes"],
+)
+def test_any_value_gives_one_short_line(value: object) -> None:
+    # 10**5000 has no repr in Python >= 3.11 (the digit limit raises ValueError).
+    message = str(InputError("field", value, "rule", "fix"))
+    assert len(message.splitlines()) == 1
+    assert message.startswith("field=")
+    assert message.endswith(": rule; fix")
+    assert len(message) < 110
+
+
+def test_a_field_with_a_line_break_stays_on_one_line() -> None:
+    assert str(InputError("phases.a\nb", 1, "rule", "fix")) == "phases.a b=1: rule; fix"

@@ -1,0 +1,108 @@
+"""What a schedule may read of a run, and what a run may not be."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from schedule_helpers import ForeignTime, refused, run
+
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+
+def test_durations_may_be_strings_and_rates_any_number() -> None:
+    state = State("10ep", np.int64(50), 16.0, Fraction(7, 2))
+    assert state.max_duration == Time("10ep")
+    assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (50, 16, Fraction(7, 2))
+    assert type(state.dataloader_len) is int
+
+
+def test_everything_may_be_left_open() -> None:
+    state = State()
+    assert (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (None,) * 4
+    assert state.timestamp == Timestamp()
+    assert (state.optimizers, State(optimizers=None).optimizers) == ((), ())
+
+
+def test_one_optimizer_or_several() -> None:
+    one, two = object(), object()
+    assert State(optimizers=one).optimizers == (one,)  # type: ignore[arg-type]
+    assert State(optimizers=[one, two]).optimizers == (one, two)  # type: ignore[list-item]
+
+
+def test_the_timestamp_has_its_older_names() -> None:
+    state = State("4ba", timestamp=Timestamp(batch=1))
+    state.timestamp = state.timestamp.to_next_batch()
+    assert state.time is state.timer is state.timestamp
+    assert state.time.batch == 2
+
+
+def test_other_libraries_times_are_read() -> None:
+    state = State(ForeignTime(4, "ep"), ForeignTime(10, "ba"))  # type: ignore[arg-type]
+    assert (state.max_duration, state.dataloader_len) == (Time("4ep"), 10)
+
+
+@pytest.mark.parametrize(
+    ("max_duration", "batch", "rates", "share"),
+    [
+        ("8ba", 2, {}, Fraction(1, 4)),
+        ("4ep", 10, {"dataloader_len": 10}, Fraction(1, 4)),
+        ("4ep", 15, {"dataloader_len": 10}, Fraction(3, 8)),  # within an epoch too
+        ("2.5ep", 5, {"dataloader_len": 10}, Fraction(1, 5)),
+        ("640sp", 10, {"samples_per_batch": 16}, Fraction(1, 4)),
+        ("3000tok", 1, {"tokens_per_batch": 1000}, Fraction(1, 3)),
+        ("1m", 30, {"seconds_per_batch": 0.5}, Fraction(1, 4)),
+        ("8ba", 12, {}, Fraction(3, 2)),  # a run that was prolonged
+    ],
+)
+def test_elapsed_duration_is_the_exact_share(max_duration: str, batch: int, rates: Any, share: Fraction) -> None:
+    assert run(batch, max_duration=max_duration, **rates).get_elapsed_duration() == Time(share, "dur")
+
+
+def test_elapsed_duration_without_what_it_takes() -> None:
+    assert State(timestamp=Timestamp(batch=3)).get_elapsed_duration() is None
+    # Without dataloader_len only whole epochs are known.
+    assert State("4ep", timestamp=Timestamp(epoch=1, batch=15)).get_elapsed_duration() == Time("0.25dur")
+
+
+BAD = {
+    "max_duration": ["0ba", "0ep", "1.5dur", "10", "", "nanep", 10, "-1ep", ForeignTime(1, "dur")],
+    "dataloader_len": [0, -1, 2.5, float("nan"), "many", True, [], ForeignTime(0, "ba")],
+    "samples_per_batch": [0, -1, float("inf"), "x", True],
+    "tokens_per_batch": [0, -1, float("inf"), "x", True],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BAD.items() for value in values])
+def test_refuses_what_no_run_is_when_made_and_when_changed(field: str, value: Any) -> None:
+    state = State("4ep", 10, 16, 512)
+    for act in (lambda: State(**{field: value}), lambda: setattr(state, field, value)):
+        with refused(field):
+            act()
+    assert (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (
+        Time("4ep"), 10, 16, 512
+    )  # fmt: skip
+
+
+def test_a_misspelt_attribute_is_an_error() -> None:
+    with pytest.raises(AttributeError):
+        State().max_durations = "4ep"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
+def test_a_copy_is_a_run_of_its_own(again: Any) -> None:
+    state = State("4ep", 10, 16, 512, Timestamp(batch=3))
+    other = again(state)
+    assert repr(other) == repr(state)
+    other.max_duration = "5ep"
+    other.timestamp = other.timestamp.to_next_batch()
+    assert (state.max_duration, state.timestamp.batch) == (Time("4ep"), 3)
+
+
+def test_repr_shows_what_is_known() -> None:
+    assert repr(State("4ep", timestamp=Timestamp(batch=3))) == "State(max_duration=4ep, timestamp=Timestamp(batch=3))"

@@ -1,0 +1,351 @@
+"""Exact amounts: what is read, what is refused, and arithmetic that loses nothing."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import time as clock
+from decimal import Decimal
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from schedule_helpers import ForeignTime, refused
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr, exact
+
+UNITS = [unit.value for unit in TimeUnit]
+LARGEST = 2**63 - 1
+
+fractions = st.fractions(min_value=0, max_value=10**6, max_denominator=10**6)
+times = st.builds(Time, fractions, st.sampled_from(UNITS))
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("5ep", 5, "ep"), ("0ba", 0, "ba"), ("7iter", 7, "iter"), ("3sp", 3, "sp"), ("12tok", 12, "tok"),
+        ("0.5ep", Fraction(1, 2), "ep"), ("1.0dur", 1, "dur"), ("0.29dur", Fraction(29, 100), "dur"),
+        (".5dur", Fraction(1, 2), "dur"), ("5.ba", 5, "ba"), ("007ba", 7, "ba"),
+        ("1e3ba", 1000, "ba"), ("2.5e-1dur", Fraction(1, 4), "dur"), ("1E2sp", 100, "sp"),
+        ("1/3dur", Fraction(1, 3), "dur"), ("6/3ep", 2, "ep"),
+        ("9007199254740993tok", 2**53 + 1, "tok"),  # the first integer that a float cannot hold
+        (f"{LARGEST}tok", LARGEST, "tok"),
+        ("90sec", 90, "sec"), ("45s", 45, "sec"), ("90m", 5400, "sec"), ("25h", 90000, "sec"), ("2d", 172800, "sec"),
+        ("1h30m", 5400, "sec"), ("1d2h3m4.5s", 86400 + 7200 + 180 + Fraction(9, 2), "sec"), ("0.5h", 1800, "sec"),
+    ],
+)  # fmt: skip
+def test_reads_every_way_of_writing_a_duration(text: str, value: Any, unit: str) -> None:
+    time = Time(text)
+    assert (time.value, time.unit) == (value, TimeUnit(unit))
+    assert type(time.value) is (int if value == int(value) else Fraction)
+    assert Time.from_timestring(text) == time == Time(value, unit)
+
+
+# The bad durations of every experiment, by a word of the advice that fits them.
+BAD = {
+    "did you mean '10ba' or '10ep'?": ["10"],
+    "did you mean '5ep'?": ["5 epochs", "5 ep", "5e", "5EP"],
+    "did you mean '10ba'?": ["10ba\n", "\t10ba", "10BA", "1_0ba", "10 steps"],
+    "did you mean '10m'?": ["10min"],
+    "did you mean '2h'?": ["2 hours"],
+    "a number and a unit": ["", " ", "ep", "+5ep", "१०ep", "٣ba", "５ep", "½dur", "∞ba"],
+    "must not be negative": ["-1ep", "-0.1dur"],
+    "must be finite": ["nandur", "infdur", "nanep", "-inf ba", "NaNba"],
+    "below 2**63": ["1e400ba", f"{LARGEST + 1}tok"],
+    "a unit is one of": [
+        "5foo", "5epba", "1/0ep", "1.2.3ep", "1h30", "30m1h", "0x10ba", "1,5ep", "5ep\0", "1e9999ba", "5ep5ep",
+    ],
+    "64 characters": ["1" * 70 + "ba"],
+    "36 decimals": ["0." + "0" * 36 + "1dur", "1e-99dur"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "advice"), [(text, advice) for advice, texts in BAD.items() for text in texts])
+def test_refuses_what_is_no_duration_by_field_rule_and_fix(text: str, advice: str) -> None:
+    started = clock.perf_counter()
+    for read in (lambda: Time(text, field="t_max"), lambda: as_time(text, "t_max")):
+        with refused("t_max") as caught:
+            read()
+        assert caught.value.value == text
+        assert advice in str(caught.value)
+    assert clock.perf_counter() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (10, "did you mean '10ba' or '10ep'?"), (0.5, "did you mean '0.5ba' or '0.5ep'?"), (-1, "write e.g."),
+        (float("nan"), "write e.g."), (float("inf"), "write e.g."), (None, "must be a duration"),
+        (True, "must be a duration"), ([5, "ep"], "must be a duration"), (b"5ep", "must be a duration"),
+        (np.arange(3), "must be a duration"),
+    ],
+)  # fmt: skip
+def test_refuses_what_has_no_unit(value: Any, advice: str) -> None:
+    for read in (lambda: Time(value, field="t_0"), lambda: as_time(value, "t_0")):
+        with refused("t_0") as caught:
+            read()
+        assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [(float("nan"), "ep"), (float("inf"), "ba"), ("x", "ba"), ("5ep", "ep"), (True, "ba"), (None, "ba"), (1j, "ba"),
+     (5, "epochs"), (5, "EP "), (5, 5), (5, [])],
+)  # fmt: skip
+def test_refuses_bad_amounts_and_units(value: Any, unit: Any) -> None:
+    with refused("time"):
+        Time(value, unit)
+
+
+@pytest.mark.parametrize("value", [5, 5.0, "5", Fraction(5), Decimal(5), np.int64(5), np.float32(5), np.array(5)])
+def test_reads_every_kind_of_number_as_the_same_int(value: Any) -> None:
+    time = Time(value, "ep")
+    assert time.value == 5
+    assert type(time.value) is int
+
+
+def test_a_float_is_the_decimal_that_it_prints() -> None:
+    # 0.29 * 100 in floats is 28.999999999999996; a person means 29.
+    assert Time(0.29, "dur") * 100 == Time("29dur")
+    assert exact(1.3) == Fraction(13, 10)
+    assert exact(np.float64(0.1)) == Fraction(1, 10)
+    assert exact(1e22) == 10**22
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("-inf"), "", "1_0", " 1", "1 ", "٣", "1/0", "half", None, [1], True, np.True_, 1j,
+     np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}],
+    ids=repr,
+)  # fmt: skip
+def test_exact_refuses_what_is_no_finite_number(value: Any) -> None:
+    with refused("gamma"):
+        exact(value, "gamma")
+
+
+@pytest.mark.parametrize("value", ["0.3", 0.3, Fraction(3, 10), Decimal("0.3"), "3/10", np.float64(0.3)])
+def test_ssr_is_read_exactly(value: Any) -> None:
+    assert check_ssr(value) == Fraction(3, 10)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 0.0, float("nan"), float("inf"), 1e9, "half", "", "1,5", None, True, [], 10**5000, "inf", Fraction(-1, 3)],
+    ids=lambda value: repr(value) if value != 10**5000 else "10**5000",
+)
+def test_ssr_refuses_what_cannot_scale_a_run(value: Any) -> None:
+    with refused("ssr") as caught:
+        check_ssr(value)
+    assert caught.value.value is value
+
+
+@pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
+def test_units_are_known_by_value_name_and_other_enums(name: Any) -> None:
+    assert TimeUnit(name) is TimeUnit.EPOCH
+    assert f"{TimeUnit(name)}" == "ep"
+
+
+@pytest.mark.parametrize(
+    ("make", "unit"),
+    [(Time.from_iteration, "iter"), (Time.from_epoch, "ep"), (Time.from_batch, "ba"), (Time.from_sample, "sp"),
+     (Time.from_token, "tok"), (Time.from_duration, "dur"), (Time.from_second, "sec")],
+)  # fmt: skip
+def test_constructors_by_unit(make: Any, unit: str) -> None:
+    assert make(3) == Time(3, unit)
+
+
+def test_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> None:
+    assert Time.from_input("5ep") == Time.from_input(Time("5ep")) == Time(5, "ep")
+    assert Time.from_input(5, "ba") == Time.from_input(np.int64(5), TimeUnit.BATCH) == Time("5ba")
+    assert Time.from_input("5ep", "ba") == Time("5ep")
+    assert Time.from_input(ForeignTime(5, "ep"), "ba") == Time("5ep")
+    with refused("time", match="needs a unit"):
+        Time.from_input(5)
+    with refused("timestring", match="must be a string"):
+        Time.from_timestring(5)  # type: ignore[arg-type]
+
+
+def test_other_libraries_times_are_read_by_value_and_unit() -> None:
+    assert as_time(ForeignTime(7, "tok"), "t") == Time("7tok")
+    assert as_time(ForeignTime(0.29, "dur"), "t").value == Fraction(29, 100)
+    with refused("t"):
+        as_time(SimpleNamespace(value=1, unit="parsec"), "t")
+
+
+# Writing
+
+
+@given(times)
+@example(Time("123456789012345678.123456789012345678901234567890123456ba"))
+@example(Time("1/1000000000000000000000000000000000000dur"))
+@example(Time(Fraction(1, 2**40), "dur"))
+def test_a_timestring_comes_back_digit_for_digit(time: Time) -> None:
+    again = Time(time.to_timestring())
+    assert (again.value, again.unit) == (time.value, time.unit)
+    assert str(time) == time.to_timestring()
+    assert eval(repr(time)) == time
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5ep"),
+        (0.5, "0.5ep"),
+        (Fraction(1, 3), "1/3ep"),
+        (Fraction(-3, 4), "-0.75ep"),
+        (Fraction(1, 80), "0.0125ep"),
+    ],
+)
+def test_timestring_is_the_shortest_exact_decimal_or_a_ratio(value: Any, text: str) -> None:
+    assert Time(value, "ep").to_timestring() == text
+
+
+# Fuzz
+
+
+def _read(text: str) -> Time | InputError:
+    try:
+        return Time(text, field="t")
+    except InputError as error:
+        return error
+
+
+def _check(read: Time | InputError) -> None:
+    """Either a time that round-trips, or an error in one line."""
+    if isinstance(read, Time):
+        assert Time(read.to_timestring()) == read
+        assert 0 <= read.value <= LARGEST
+    else:
+        assert read.field == "t"
+        assert len(str(read).splitlines()) == 1
+
+
+def test_ten_thousand_strings_raise_nothing_else_and_hang_never() -> None:
+    rng = random.Random(20240501)
+    pieces = [
+        *UNITS,
+        *"0123456789",
+        *".eE+-/_dhms \n\t",
+        "nan",
+        "inf",
+        "epochs",
+        "९",
+        "½",
+        "\u2028",
+        "\0",
+        "1" * 30,
+        "e9",
+    ]
+    started = clock.perf_counter()
+    for _ in range(10_000):
+        _check(_read("".join(rng.choices(pieces, k=rng.randint(0, 9)))))
+    assert clock.perf_counter() - started < 10
+
+
+@given(st.one_of(st.text(max_size=80), st.from_regex(r"\A[0-9./eE+-]{0,12}(ep|ba|dur|d|h|m|s)?\n?\Z")))
+def test_any_text_is_a_time_or_an_input_error(text: str) -> None:
+    _check(_read(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 10**6, "1h" * 10**5, "." * 10**5 + "ba", "1e" * 10**5, "9" * 64, "1/" + "9" * 60]
+)
+def test_long_strings_take_no_time(text: str) -> None:
+    started = clock.perf_counter()
+    with pytest.raises(InputError):
+        Time(text)
+    assert clock.perf_counter() - started < 0.05
+
+
+# Arithmetic, against Fraction
+
+
+@given(fractions, fractions, st.sampled_from(UNITS))
+def test_sum_and_difference_are_those_of_fractions(a: Fraction, b: Fraction, unit: str) -> None:
+    x, y = Time(a, unit), Time(b, unit)
+    assert (x + y, x - y, -x) == (Time(a + b, unit), Time(a - b, unit), Time(-a, unit))
+    assert x + b == b + x == x + y  # a bare number means the own unit
+    assert b - x == y - x
+    assert x + str(y) == str(y) + x == x + y
+
+
+@given(fractions, st.fractions(min_value=Fraction(1, 100), max_value=100), st.sampled_from(UNITS))
+def test_product_and_quotient_are_those_of_fractions(a: Fraction, k: Fraction, unit: str) -> None:
+    x = Time(a, unit)
+    assert x * k == k * x == Time(a * k, unit)
+    assert x / k == Time(a / k, unit)
+    assert x / Time(k, unit) == Time(a / k, "dur")  # a share
+    assert x * Time(k, "dur") == Time(k, "dur") * x == Time(a * k, unit)
+
+
+def test_numbers_keep_their_kind() -> None:
+    assert type((Time("1/3dur") * 3).value) is int
+    assert (float(Time("0.5ep")), int(Time("2.5ep"))) == (0.5, 2)
+
+
+@pytest.mark.parametrize("act", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a < b, lambda a, b: a >= b,
+                                 lambda a, b: a / b, lambda a, b: a * b])  # fmt: skip
+def test_two_units_do_not_mix(act: Any) -> None:
+    with pytest.raises(InputError, match=r"unit|multiplied"):
+        act(Time("1ep"), Time("1ba"))
+
+
+@pytest.mark.parametrize("other", [None, object(), [1], True, 1j])
+def test_strangers_are_a_type_error(other: Any) -> None:
+    for act in (lambda t: t + other, lambda t: t < other, lambda t: t * other, lambda t: t / other):
+        with pytest.raises(TypeError):
+            act(Time("1ep"))
+    assert Time("1ep") != other
+
+
+def test_division_by_zero_says_so() -> None:
+    for zero in (0, Time("0ep"), "0ep"):
+        with pytest.raises(ZeroDivisionError, match="3ep"):
+            Time("3ep") / zero
+
+
+# Comparison
+
+
+@given(fractions, st.one_of(fractions, st.floats(0, 10**6), st.integers(0, 10**6)), st.sampled_from(UNITS))
+@example(Fraction(1, 10), 0.1, "dur")
+def test_order_is_that_of_the_exact_numbers(a: Fraction, b: Any, unit: str) -> None:
+    x, number = Time(a, unit), exact(b)
+    for y in (Time(b, unit), b):
+        assert (x < y, x <= y, x == y, x != y, x >= y, x > y) == (
+            a < number, a <= number, a == number, a != number, a >= number, a > number
+        )  # fmt: skip
+
+
+def test_equality_is_within_a_unit_and_never_raises() -> None:
+    assert Time("60s") == Time("1m")
+    assert Time("60s") == "1m"
+    assert Time("60s") == 60
+    assert Time("1ep") != Time("1ba")
+    for other in ("1ba", "nonsense", float("nan"), float("inf"), None):
+        assert Time("1ep") != other
+
+
+@given(times)
+def test_hash_agrees_with_equality(time: Time) -> None:
+    assert hash(time) == hash(Time(str(time))) == hash(time.value)
+    assert {time: 1}[Time(time.value, time.unit)] == 1
+
+
+def test_is_a_value() -> None:
+    time = Time("1/3dur")
+    assert copy.copy(time) == copy.deepcopy(time) == pickle.loads(pickle.dumps(time)) == time
+    for name in ("value", "unit", "other"):
+        with pytest.raises(AttributeError):
+            setattr(time, name, 5)
+    assert Time[int] is not None  # annotations written for Composer's generic Time

@@ -1,0 +1,189 @@
+"""A run's counters: sums that hold whatever the batches were, and a round trip through a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import timedelta
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from schedule_helpers import ForeignTime, refused
+
+from ssr_hydra.time import Time, Timestamp, TimeUnit
+
+NAMES = [
+    "iteration", "epoch", "batch", "sample", "token", "epoch_in_iteration", "token_in_iteration", "batch_in_epoch",
+    "sample_in_epoch", "token_in_epoch", "seconds", "iteration_seconds", "epoch_seconds", "batch_seconds",
+]  # fmt: skip
+FULL = Timestamp(**{name: i + 1 for i, name in enumerate(NAMES)})
+
+
+def test_every_counter_has_its_name_place_and_unit() -> None:
+    units = ["iter", "ep", "ba", "sp", "tok", "ep", "tok", "ba", "sp", "tok", "sec", "sec", "sec", "sec"]
+    for i, (name, unit) in enumerate(zip(NAMES, units, strict=True)):
+        assert getattr(FULL, name) == Time(i + 1, unit)
+    assert Timestamp(*range(1, 15)) == FULL
+    assert repr(Timestamp(batch=3, seconds=0.5)) == "Timestamp(batch=3, seconds=1/2)"
+    assert eval(repr(FULL)) == FULL
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [("iter", "iteration"), ("ep", "epoch"), ("ba", "batch"), ("sp", "sample"), ("tok", "token"), ("sec", "seconds")],
+)
+def test_get_is_the_total_in_a_unit(unit: str, name: str) -> None:
+    assert FULL.get(unit) == FULL.get(TimeUnit(unit)) == getattr(FULL, name)
+
+
+@pytest.mark.parametrize("unit", ["dur", "epochs", None, 5, []])
+def test_get_refuses_what_is_not_counted(unit: Any) -> None:
+    with refused("unit"):
+        FULL.get(unit)
+
+
+def test_compares_with_bare_numbers() -> None:
+    # What people write in functions of the state: `if state.timestamp.epoch < 10`.
+    assert FULL.epoch < 10
+    assert FULL.batch == 3
+    assert type(FULL.batch.value) is int
+
+
+batches = st.lists(
+    st.tuples(st.integers(0, 10**6), st.integers(0, 10**12), st.integers(0, 10**6), st.booleans()), max_size=20
+)
+
+
+@given(batches)
+def test_totals_are_the_sums_over_batches_and_epochs(steps: list[tuple[int, int, int, bool]]) -> None:
+    now = Timestamp()
+    in_epoch: list[tuple[int, int, int]] = []
+    for samples, tokens, milliseconds, ends_epoch in steps:
+        now = now.to_next_batch(samples, tokens, milliseconds / 1000)
+        in_epoch.append((samples, tokens, milliseconds))
+        if ends_epoch:
+            now, in_epoch = now.to_next_epoch(), []
+    total = [sum(column) for column in zip(*steps, strict=True)] or [0, 0, 0, 0]
+    here = [sum(column) for column in zip(*in_epoch, strict=True)] or [0, 0, 0]
+    assert (now.batch, now.sample, now.token, now.epoch) == (len(steps), total[0], total[1], total[3])
+    assert now.seconds.value == Fraction(total[2], 1000)  # nanoseconds do not drift; a sum of floats would
+    assert (now.batch_in_epoch, now.sample_in_epoch, now.token_in_epoch) == (len(in_epoch), here[0], here[1])
+    assert now.epoch_seconds.value == Fraction(here[2], 1000)
+    assert (now.token_in_iteration, now.iteration_seconds, now.epoch_in_iteration) == (
+        now.token, now.seconds, now.epoch
+    )  # fmt: skip
+
+
+def test_a_new_iteration_restarts_its_own_counters_only() -> None:
+    now = Timestamp().to_next_batch(4, 8, 2.0).to_next_epoch(1.0).to_next_iteration(0.5)
+    assert now == Timestamp(iteration=1, epoch=1, batch=1, sample=4, token=8, seconds=3.5)
+
+
+def test_time_between_batches_counts_in_the_total_alone() -> None:
+    now = Timestamp().to_next_batch(duration=2).to_next_epoch(duration=timedelta(seconds=1))
+    assert (now.seconds, now.iteration_seconds, now.epoch_seconds, now.batch_seconds) == (3, 3, 0, 0)
+
+
+@pytest.mark.parametrize("duration", [1.5, Fraction(3, 2), timedelta(seconds=1.5), Time("1.5s"), np.float64(1.5)])
+def test_durations_of_every_kind_are_kept_to_the_nanosecond(duration: Any) -> None:
+    for now in (Timestamp().to_next_batch(duration=duration), Timestamp(seconds=duration).copy(batch=1)):
+        assert now.seconds == Fraction(3, 2)
+        assert now.total_wct == timedelta(seconds=1.5)
+    step = Timestamp().to_next_batch(duration=duration)
+    assert step.iteration_wct == step.epoch_wct == step.batch_wct == timedelta(seconds=1.5)
+
+
+def test_numbers_of_numpy_become_ints_that_do_not_overflow() -> None:
+    now = Timestamp(token=np.int64(2**62)).to_next_batch(tokens=np.int64(2**62)).to_next_batch(tokens=2**62)
+    assert now.token == 3 * 2**62
+    assert type(now.token.value) is int
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Timestamp(batch=-1), "batch"),
+        (lambda: Timestamp(epoch=float("nan")), "epoch"),
+        (lambda: Timestamp(token="many"), "token"),
+        (lambda: Timestamp(sample=True), "sample"),
+        (lambda: Timestamp(batch=Time("3ep")), "batch"),
+        (lambda: Timestamp(batch=SimpleNamespace(value=3, unit="parsec")), "batch"),
+        (lambda: Timestamp(batch=timedelta(1)), "batch"),
+        (lambda: Timestamp(seconds=timedelta(seconds=-1)), "seconds"),
+        (lambda: FULL.to_next_batch(samples=-1), "samples"),
+        (lambda: FULL.to_next_batch(tokens=-1), "tokens"),
+        (lambda: FULL.to_next_batch(samples=True), "samples"),
+        (lambda: FULL.to_next_batch(duration=-1.0), "duration"),
+        (lambda: FULL.to_next_batch(duration=float("nan")), "duration"),
+        (lambda: FULL.to_next_batch(duration=float("inf")), "duration"),
+        (lambda: FULL.to_next_batch(duration=None), "duration"),
+        (lambda: FULL.to_next_batch(duration=timedelta(-1)), "duration"),
+        (lambda: FULL.to_next_epoch(duration=-1), "duration"),
+        (lambda: FULL.to_next_iteration(duration=timedelta(-1)), "duration"),
+        (lambda: FULL.copy(batch=-1), "batch"),
+        (lambda: FULL.copy(batches=1), "batches"),
+    ],
+)  # fmt: skip
+def test_refuses_what_is_no_count_by_name(make: Any, field: str) -> None:
+    with refused(field):
+        make()
+
+
+def test_counters_may_be_other_libraries_times_and_fractions() -> None:
+    assert Timestamp(batch=ForeignTime(3, "ba"), epoch=Time("2ep")) == Timestamp(batch=3, epoch=2)
+    assert Timestamp(batch=Fraction(7, 3)).to_next_batch().batch.value == Fraction(10, 3)
+
+
+def test_copy_changes_the_named_counters_only() -> None:
+    changed = FULL.copy(batch=99, seconds=timedelta(minutes=1))
+    assert (changed.batch, changed.seconds) == (99, 60)
+    assert changed.copy(batch=3, seconds=11) == FULL
+
+
+counts = st.one_of(st.integers(0, 2**63), st.fractions(min_value=0, max_value=10**9, max_denominator=10**6))
+
+
+@given(st.lists(counts, min_size=14, max_size=14))
+def test_state_dict_comes_back_whole_through_json(values: list[Any]) -> None:
+    before = Timestamp(*values)
+    state = json.loads(json.dumps(before.state_dict()))
+    assert Timestamp.from_state_dict(state) == before
+    after = Timestamp()
+    after.load_state_dict(state)
+    assert after == before
+    assert hash(after) == hash(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"batch": -1}, "batch"), ({"batch": "x"}, "batch"), ({"batch": None}, "batch"), ({"steps": 1}, "timestamp"),
+     (None, "timestamp"), (5, "timestamp")],
+)  # fmt: skip
+def test_a_state_that_does_not_fit_changes_nothing(change: Any, field: str) -> None:
+    state = {**FULL.state_dict(), **change} if isinstance(change, dict) else change
+    now = Timestamp(batch=7)
+    with refused(field):
+        now.load_state_dict(state)
+    assert now == Timestamp(batch=7)
+
+
+def test_a_missing_counter_is_named() -> None:
+    state = FULL.state_dict()
+    del state["token"]
+    with refused("timestamp", match="token"):
+        Timestamp.from_state_dict(state)
+
+
+def test_is_a_value() -> None:
+    assert copy.copy(FULL) == copy.deepcopy(FULL) == pickle.loads(pickle.dumps(FULL)) == FULL
+    assert FULL.copy(batch_seconds=0) != FULL
+    assert FULL != 3
+    for name in ("batch", "total_wct", "other"):
+        with pytest.raises(AttributeError):
+            setattr(FULL, name, 1)

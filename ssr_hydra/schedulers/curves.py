@@ -81,19 +81,26 @@ def annealed(
     # A warmup that fills the run to its very end reaches its peak there; there is nothing to anneal.
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
+    if is_endless:
+        shape = _of_floats(shape)  # such shapes compare tau with where they bend
 
     def curve(timestamp: Any) -> float:
+        # The order is that of how often each case holds. tau is a float, or a Fraction where the counter is one: the
+        # first float that it meets makes it the same float.
         count = read(timestamp) * factor
+        if first < count < stop:
+            return shape((count - first) / width)
         if count >= stop:
             return final
-        if count > first:
-            # float() is for counters that are fractions; the quotient of two ints is a float already.
-            return shape(float((count - first) / width))
         if count >= ramp_end:
             return peak
-        return peak * float((count - start) / ramp)
+        return peak * ((count - start) / ramp)
 
     return curve
+
+
+def _of_floats(shape: Shape) -> Shape:
+    return lambda tau: shape(float(tau))
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:

@@ -1,12 +1,14 @@
-"""Draw the documentation's gallery: one small picture per scheduler, at three scale schedule ratios.
+"""Draw the pictures of the documentation: the figures of the guide, and a small one for every scheduler.
 
     python scripts/gallery.py [FOLDER]
 
-The files are checked in. Their bytes depend on nothing but this file, the schedulers and the release of matplotlib.
+The files are checked in. Their bytes depend on nothing but this file, the package and the release of matplotlib.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import sys
 from pathlib import Path
@@ -14,10 +16,15 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from ssr_hydra import State, Timestamp, schedulers
+from ssr_hydra import State, Timestamp, previews, schedulers
 from ssr_hydra.schedulers import Phase, bind
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images" / "gallery"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
+FIGURES = {  # the command lines of ssr-preview
+    "ssr": "scheduler=cosine_warmup,wsd ssr=0.25,0.5,1",
+    "warmup": "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true"
+    " ssr=0.5,1,2 max_duration=8ep --alpha",
+}
 EPOCHS, BATCHES_PER_EPOCH = 20, 20
 # Blue, black and orange differ in lightness too, so that they can be told apart in grey and by the colour-blind.
 LINES = {0.5: ("#E69F00", "-"), 1.0: ("#222222", "-"), 2.0: ("#0072B2", "-")}
@@ -89,13 +96,16 @@ def draw(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write an SVG for every example."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an SVG for every figure and every scheduler."""
+    (folder / "gallery").mkdir(parents=True, exist_ok=True)
+    for name, command in FIGURES.items():
+        with contextlib.redirect_stdout(io.StringIO()):  # the table is for the terminal
+            previews.main([*command.split(), "--out", str(folder / f"{name}.svg")])
     with mpl.rc_context({"svg.hashsalt": "ssr_hydra", "svg.fonttype": "none", "font.family": "sans-serif"}):
         for stem, scheduler in examples().items():
             figure = draw(scheduler, stem.replace("_", " "))
-            figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
-    print(f"{len(examples())} pictures in {folder}")
+            figure.savefig(folder / "gallery" / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+    print(f"{len(FIGURES) + len(examples())} pictures in {folder}")
 
 
 if __name__ == "__main__":

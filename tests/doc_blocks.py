@@ -56,8 +56,9 @@ class Block:
 
     @property
     def path(self) -> PurePosixPath | None:
-        """The file that the block's first line names."""
-        match = _FILE.match(self.text.split("\n", 1)[0])
+        """The file that the block's first line names; the second, where Hydra wants its own header in the first."""
+        first, second = (*self.text.split("\n", 2), "")[:2]
+        match = _FILE.match(second if first.startswith("# @package") else first)
         return PurePosixPath(match["path"]) if match else None
 
 

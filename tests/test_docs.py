@@ -9,12 +9,14 @@ import pkgutil
 import re
 import sys
 import textwrap
+from enum import Enum
 from pathlib import Path
 
 import pytest
 from doc_blocks import Block, Runner, blocks, matches, problems
 
 import ssr_hydra
+import ssr_hydra.schedulers
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
@@ -82,6 +84,12 @@ def test_every_public_name_has_an_example(package: str) -> None:
     for name in module.__all__:
         value = getattr(module, name)
         if inspect.isclass(value):
+            if (
+                inspect.isabstract(value)
+                or issubclass(value, (Enum, Exception))
+                or getattr(value, "_is_protocol", False)
+            ):
+                continue  # used through what is made of them
             example = value.__doc__
         elif inspect.isfunction(value):  # one example may serve a module of small functions
             example = (value.__doc__ or "") + (sys.modules[value.__module__].__doc__ or "")
@@ -90,6 +98,16 @@ def test_every_public_name_has_an_example(package: str) -> None:
         if ">>>" not in (example or ""):
             without.append(name)
     assert without == []
+
+
+def test_every_scheduler_has_its_picture_and_its_place_on_the_page() -> None:
+    page = (REPO / "docs/guide/schedulers.md").read_text(encoding="utf-8")
+    base_classes = ("Scheduler", "ComposerScheduler")
+    for name in ssr_hydra.schedulers.__all__:
+        if name.endswith("Scheduler") and name not in base_classes:
+            stem = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Scheduler")).lower()
+            assert f"`{name}" in page
+            assert f"(../images/gallery/{stem}.svg)" in page
 
 
 # The harness itself refuses what it should: a test that passes whatever a page says is worth nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -109,6 +110,9 @@ def test_installed_commands_find_their_configs(
     )
     assert "ssr" in run(bin_folder / "ssr-preview", "--help", cwd=elsewhere).lower()
     assert [path for path in elsewhere.iterdir() if path.name != "outputs"] == []
+
+    run(bin_folder / "ssr-train", "max_duration=5ba", "hydra.run.dir=run", cwd=elsewhere)
+    assert json.loads((elsewhere / "run/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 
 @pytest.mark.slow

@@ -1,14 +1,15 @@
 """What a step of each training loop costs, side by side: plain PyTorch, this package, and peers where installed.
 
 An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step, one
-thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all; medians over the
-rounds. Take the ratios, not the microseconds.
+thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all. Ratios are medians
+over the rounds of the ratio within a round; take them, not the microseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import statistics
 import sys
 import time
@@ -52,7 +53,7 @@ def plain(loader: Iterable[Any], fused: bool) -> float:
     for inputs, targets in loader:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         scheduler.step()
     return time.perf_counter() - start
@@ -66,7 +67,7 @@ def bare(loader: Iterable[Any], fused: bool) -> float:
     for inputs, targets in loader:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return time.perf_counter() - start
 
@@ -75,9 +76,7 @@ def ours(loader: Iterable[Any], fused: bool) -> float:
     """This package's Trainer with a cosine schedule, its clock and its watch over the loss."""
     model = MLP()
     optimizer = _sgd(model, fused)
-    trainer = Trainer(
-        model, loader, None, optimizer, CosineAnnealingScheduler(), "1ep", device="cpu", progress="none"
-    )
+    trainer = Trainer(model, loader, None, optimizer, CosineAnnealingScheduler(), "1ep", device="cpu", progress="none")
     return trainer.fit().train_seconds
 
 
@@ -167,7 +166,7 @@ def composer(loader: Iterable[Any], fused: bool) -> float:
     from composer.models import ComposerClassifier
     from composer.optim import CosineAnnealingScheduler as ComposerCosine
 
-    class Clock(Callback):  # type: ignore[misc]
+    class Clock(Callback):
         def fit_start(self, *_: Any) -> None:
             self.start = time.perf_counter()
 
@@ -197,7 +196,8 @@ _PEERS = {"lightning.fabric": fabric, "lightning": lightning, "accelerate": acce
 
 
 def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module.partition(".")[0]) is not None
+    found = importlib.util.find_spec(module.partition(".")[0])
+    return found is not None and found.origin is not None  # a folder of that name is no package
 
 
 def loops() -> dict[str, tuple[Runner, str, bool]]:
@@ -220,8 +220,8 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
     return found
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """Median seconds per step of each loop; a loop that fails is left out, and the reason printed."""
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Seconds per step of each loop in each round; a loop that fails is left out, and the reason printed."""
     generator = torch.Generator().manual_seed(0)
     data = TensorDataset(
         torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)
@@ -231,38 +231,54 @@ def measure(rounds: int) -> dict[str, float]:
         "memory": lambda: TensorLoader(data, _BATCH),
     }
     times: dict[str, list[float]] = {name: [] for name in loops()}
-    failed: set[str] = set()
     for number in range(rounds + 1):
-        for name, (runner, loader, fused) in loops().items():
-            if name in failed:
-                continue
+        for name in list(times):
+            runner, loader, fused = loops()[name]
             try:
                 seconds = runner(makers[loader](), fused)
             except Exception as error:  # a peer's trouble is no reason to measure nothing
                 print(f"{name}: left out, {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
-                failed.add(name)
+                del times[name]
                 continue
             if number > 0:  # the first round warms up
                 times[name].append(seconds / _STEPS)
-    return {name: statistics.median(values) for name, values in times.items() if values}
+    return times
+
+
+def _ratio(times: list[float], base: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(times, base, strict=True))
+
+
+def _quiet() -> None:
+    """Peers tell their news in every round otherwise."""
+    warnings.simplefilter("ignore")
+    for name in ("lightning.pytorch", "lightning.fabric", "composer"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print microseconds per step and ratios to the plain loop on the same batches."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of %(default)s epochs each")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of one epoch each (%(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         parser.error("--rounds must be 1 or more")
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    medians = measure(arguments.rounds)
+    _quiet()
+    times = measure(arguments.rounds)
     print(f"MLP 64-128-10, batch {_BATCH}, one thread, torch {torch.__version__}, {arguments.rounds} rounds")
-    print(f"{'loop':<44}{'us/step':>9}{'vs plain, same batches':>24}{'vs plain, DataLoader':>22}")
-    for name, seconds in medians.items():
-        base = medians["plain, in memory" if "in memory" in name else "plain, DataLoader"]
-        widest = medians["plain, DataLoader"]
-        print(f"{name:<44}{seconds * 1e6:>9.1f}{seconds / base:>24.3f}{seconds / widest:>22.3f}")
+    print(f"{'loop':<42}{'us/step':>9}{'vs plain, same settings':>26}{'vs plain, DataLoader':>23}")
+    for name, seconds in times.items():
+        _, loader, fused = loops()[name]
+        base = (
+            "plain, DataLoader"
+            if loader == "DataLoader"
+            else "plain, in memory, fused"
+            if fused
+            else "plain, in memory"
+        )
+        same, written = _ratio(seconds, times[base]), _ratio(seconds, times["plain, DataLoader"])
+        print(f"{name:<42}{statistics.median(seconds) * 1e6:>9.1f}{same:>26.3f}{written:>23.3f}")
     return 0
 
 

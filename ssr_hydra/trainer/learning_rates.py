@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim import compile_composer_scheduler
-from ssr_hydra.schedulers import bind
+from ssr_hydra.schedulers import Curve, bind
 from ssr_hydra.state import State
 
 __all__ = ["LearningRates", "torch_schedulers"]
@@ -61,12 +61,12 @@ class LearningRates:
         self._torchs = [item for item in torchs if not isinstance(item, ReduceLROnPlateau)]
         self._refresh: Callable[[], object] | None = None
         if ours and torchs:
-            self._curves = [bind(item, state, float(ssr)) for item in ours]
+            self._curves = [_bind(item, number, state, ssr) for number, item in ours]
             self._rates = [(group, _copy(group["lr"])) for opt in state.optimizers for group in opt.param_groups]
             self._refresh = self._multiply
             self._multiply()
         elif ours:
-            self._refresh = compile_composer_scheduler(ours, state, float(ssr)).step
+            self._refresh = compile_composer_scheduler(schedulers, state, ssr).step
         ours_by_batch = use_stepwise_scheduler is not False
         self._by_batch: list[Callable[[], object]] = []
         self._by_epoch: list[Callable[[], object]] = []
@@ -131,8 +131,10 @@ def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
     return [item for item in items if isinstance(item, LRScheduler)]
 
 
-def _sort(schedulers: Any, optimizers: Sequence[Optimizer], ssr: Fraction) -> tuple[list[LRScheduler], Any]:
-    """torch's schedulers, and ours in the form they were given in: a mapping, or a list."""
+def _sort(
+    schedulers: Any, optimizers: Sequence[Optimizer], ssr: Fraction
+) -> tuple[list[LRScheduler], list[tuple[int, Any]]]:
+    """torch's schedulers, and ours with their places."""
     if schedulers is None:
         return [], []
     if isinstance(schedulers, Mapping):
@@ -142,7 +144,7 @@ def _sort(schedulers: Any, optimizers: Sequence[Optimizer], ssr: Fraction) -> tu
                     "a mapping names schedules that param groups choose; a torch scheduler drives its whole optimizer"
                 )
                 raise InputError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
-        return [], schedulers
+        return [], list(enumerate(schedulers.values()))
     items = list(schedulers) if isinstance(schedulers, (list, tuple)) else [schedulers]
     torchs, ours = [], []
     for number, item in enumerate(items):
@@ -152,8 +154,15 @@ def _sort(schedulers: Any, optimizers: Sequence[Optimizer], ssr: Fraction) -> tu
         if isinstance(item, LRScheduler):
             torchs.append(_checked(item, field, optimizers, ssr))
         else:
-            ours.append(item)
+            ours.append((number, item))
     return torchs, ours
+
+
+def _bind(item: Any, number: int, state: State, ssr: Fraction) -> Curve:
+    try:
+        return bind(item, state, ssr)
+    except InputError as error:
+        raise error.within(f"schedulers[{number}]") from None
 
 
 def _checked(item: LRScheduler, field: str, optimizers: Sequence[Optimizer], ssr: Fraction) -> LRScheduler:

@@ -81,6 +81,7 @@ class Loop:
         self._then = 0  # nanoseconds: up to where time has been counted
         self._next_show: float = 0  # the first batch is looked at
         self._wake = 0  # nothing is due before this batch
+        self._ended = False
         self._evaluated_at = -1
         self.metrics: dict[str, float] = {}
         self.evaluations: list[_Record] = []
@@ -123,20 +124,20 @@ class Loop:
                 now = clock()
                 timestamp = timestamp.to_next_batch(samples, tokens, (now - self._then) * 1e-9)
                 self._then = now
-                ended = timestamp._batch_in_epoch == length
-                if ended:
+                epoch_ended = timestamp._batch_in_epoch == length
+                if epoch_ended:
                     timestamp = timestamp.to_next_epoch()
                 state.timestamp = timestamp
                 if timestamp._batch >= self._wake or now >= self._next_show:
                     timestamp = self._do_what_is_due(timestamp, now)
-                    if self._plan.end.reached(timestamp):
-                        return
-                if ended:
+                if epoch_ended:
                     rates.epoch_ended()
                 step_rates()
+                if self._ended:
+                    return
             if length is None:
                 timestamp = self._end_of_epoch()
-                if self._plan.end.reached(timestamp):
+                if self._ended:
                     return
             elif timestamp._epoch == epoch:
                 raise self._wrong_length(timestamp, "fewer")
@@ -159,8 +160,7 @@ class Loop:
             raise InputError("train_dataloader", type(self._train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
         self._do_what_is_due(state.timestamp, time.perf_counter_ns())
-        if not self._plan.end.reached(state.timestamp):
-            self._rates.epoch_ended(again=True)
+        self._rates.epoch_ended(again=True)
         return state.timestamp
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> Timestamp:
@@ -185,7 +185,7 @@ class Loop:
             self._evaluate(timestamp)
         elif showing:
             self._show()
-        self._wake = plan.next_batch()
+        self._wake, self._ended = plan.next_batch(), ended
         return self._state.timestamp
 
     def _look_at_first_batch(self, timestamp: Timestamp) -> None:

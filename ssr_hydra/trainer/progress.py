@@ -15,6 +15,7 @@ from ssr_hydra.trainer.records import RunResult
 __all__ = ["Progress", "Snapshot", "choose_progress", "summary"]
 
 _KINDS = ("auto", "bar", "plain", "none")
+_BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 
 @dataclass
@@ -105,35 +106,40 @@ class _Bar:
 
     def __init__(self, stream: TextIO, name: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._progress = RichProgress(
-            TextColumn("[bold]{task.description}", markup=True),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
-            console=Console(file=stream),
-            auto_refresh=False,
-            expand=True,
-        )
         from rich.markup import escape
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
+        self._console = Console(file=stream)
+        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        # What is left of a line for words; a line that is too long would be cut in its middle.
+        self._room = max(0, self._console.width - len(name) - _BAR_WIDTH - len("  100%  "))
+        self._progress = RichProgress(
+            TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(_BAR_WIDTH),
+            TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True)),
+            console=self._console,
+            auto_refresh=False,
+        )
         self._task = self._progress.add_task(escape(name), total=1.0, text="starting")
         self._progress.start()
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows them
-        words = [f"{snapshot.counted} steps", f"lr {_number(snapshot.lr)}", f"loss {_number(snapshot.loss)}"]
-        words += snapshot.scores[:1]
+        words = [snapshot.counted, f"lr {_number(snapshot.lr)}", f"loss {_number(snapshot.loss)}"]
         if snapshot.eta is not None:
             words.append(f"ETA {duration(snapshot.eta)}")
+        words += snapshot.scores[:1]
+        while len("  ".join(words)) > self._room and len(words) > 1:
+            words.pop()
         self._progress.update(self._task, completed=snapshot.share, text="  ".join(words), refresh=True)
 
     def close(self) -> None:
         self._progress.stop()
 
     def tell(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:

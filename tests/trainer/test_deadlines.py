@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+from ssr_hydra.trainer.deadlines import Deadline, scaled
+
+
+def due(time: str, repeats: bool = False, **state: Any) -> Deadline:
+    return Deadline(time, State(**{"max_duration": "10ep", **state}), "eval_interval", repeats=repeats)
+
+
+def test_half_an_epoch_of_seven_batches_is_due_after_the_fourth() -> None:
+    deadline = due("0.5ep", dataloader_len=7)
+    assert not deadline.reached(Timestamp(batch=3, batch_in_epoch=3))
+    assert deadline.reached(Timestamp(batch=4, batch_in_epoch=4))
+
+
+@pytest.mark.parametrize(
+    ("time", "before", "at"),
+    [
+        ("3ba", {"batch": 2}, {"batch": 3}),
+        ("2.5ba", {"batch": 2}, {"batch": 3}),
+        ("100sp", {"sample": 99}, {"sample": 100}),
+        ("9007199254740993tok", {"token": 9007199254740992}, {"token": 9007199254740993}),
+        ("1m", {"seconds": 59.999999}, {"seconds": 60}),
+        ("2iter", {"iteration": 1}, {"iteration": 2}),
+        ("2ep", {"epoch": 1, "batch": 99}, {"epoch": 2}),  # no dataloader_len
+    ],
+)
+def test_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, Any]) -> None:
+    assert not due(time).reached(Timestamp(**before))
+    assert due(time).reached(Timestamp(**at))
+
+
+def test_dur_is_a_share_of_the_run_as_it_is_run() -> None:
+    assert due("0.29dur", max_duration="100ba").count == 29
+
+
+@given(
+    st.fractions(min_value=Fraction(1, 50), max_value=50),
+    st.integers(1, 30),
+    st.lists(st.integers(1, 100), min_size=1, max_size=30),
+)
+def test_an_interval_is_due_once_for_each_multiple_that_was_passed(
+    interval: Fraction, length: int, jumps: list[int]
+) -> None:
+    deadline = Deadline(Time(interval, "ep"), State(max_duration="10ep", dataloader_len=length), "log", repeats=True)
+    batch = 0
+    for jump in jumps:
+        before, batch = batch, batch + jump
+        passed = math.floor(batch / (interval * length)) > math.floor(before / (interval * length))
+        assert deadline.reached(Timestamp(batch=batch)) == passed
+        if passed:
+            deadline.renew(Timestamp(batch=batch))
+
+
+def test_steps_are_told_where_the_rates_tell_them() -> None:
+    state = State(max_duration="100sp", samples_per_batch=16, dataloader_len=7)
+    assert Deadline("100sp", state, "x").steps(state) == 7
+    assert Deadline("2ep", state, "x").steps(state) == 14
+    assert Deadline("9tok", state, "x").steps(state) is None
+    assert Deadline("9sec", state, "x").steps(state) is None
+
+
+def test_share_grows_to_one() -> None:
+    deadline = due("8ba")
+    assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
+
+
+def test_scaling_is_exact() -> None:
+    assert scaled("1ep", Fraction(1, 2)) == Time("0.5ep")
+    assert scaled("10ba", Fraction(13, 10)) == Time("13ba")
+
+
+@pytest.mark.parametrize(
+    ("time", "state", "error"),
+    [
+        ("0.5ep", {}, MissingRateError),
+        ("0.5iter", {}, InputError),
+        ("0ba", {}, InputError),
+        ("10", {}, InputError),
+        (10, {}, InputError),
+        ("1dur", {"max_duration": None}, InputError),
+        ("-1ep", {}, InputError),
+    ],
+)
+def test_what_cannot_be_told_is_refused_by_name(time: Any, state: dict[str, Any], error: type[InputError]) -> None:
+    with pytest.raises(error) as caught:
+        due(time, **state)
+    assert caught.value.field == "eval_interval"

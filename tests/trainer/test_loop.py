@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+from torch.utils.data import DataLoader, TensorDataset
+
+from ssr_hydra.data import TensorLoader
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, LinearWithWarmupScheduler, step_scheduler
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.trainer import DivergedError, Trainer
+
+LR = 0.5
+
+
+class Recorded:
+    """A trainer whose optimizer notes its learning rate and its timestamp at every step."""
+
+    def __init__(self, loader: Any, schedulers: Any = None, max_duration: Any = "1ep", **options: Any) -> None:
+        torch.manual_seed(0)
+        self.model = options.pop("model", None) or nn.Linear(4, 3)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR)
+        if callable(schedulers) and getattr(schedulers, "makes", False):
+            schedulers = schedulers(self.optimizer)
+        self.lrs: list[float] = []
+        self.timestamps: list[Timestamp] = []
+        options = {"device": "cpu", "progress": "none", **options}
+        self.trainer = Trainer(
+            self.model, loader, options.pop("eval", None), self.optimizer, schedulers, max_duration, **options
+        )
+        self.optimizer.register_step_pre_hook(self._note)
+
+    def _note(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.lrs.append(optimizer.param_groups[0]["lr"])
+        self.timestamps.append(self.trainer.state.timestamp)
+
+    def run(self) -> Recorded:
+        self.result = self.trainer.fit()
+        return self
+
+
+def data(samples: int = 14) -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.randn(samples, 4, generator=generator), torch.arange(samples) % 3)
+
+
+def loader(batches: int = 7, batch_size: int = 2, samples: int | None = None) -> TensorLoader:
+    return TensorLoader(data(batches * batch_size if samples is None else samples), batch_size)
+
+
+class Unsized:
+    """A loader without a length that can be read again and again."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from loader(self.batches)
+
+
+class Lying(Unsized):
+    def __init__(self, batches: int, promised: int) -> None:
+        super().__init__(batches)
+        self.promised = promised
+
+    def __len__(self) -> int:
+        return self.promised
+
+
+# ---- the learning rate of batch k is alpha at timestamp k
+
+
+def test_linear_over_eight_batches() -> None:
+    run = Recorded(loader(8), LinearScheduler()).run()
+    assert run.lrs == [LR * alpha for alpha in (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)]
+    assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
+
+
+def test_warmup_trains_one_batch_at_zero() -> None:
+    run = Recorded(loader(6), LinearWithWarmupScheduler("2ba", alpha_f=1.0)).run()
+    assert run.lrs == [0.0, LR / 2, LR, LR, LR, LR]
+
+
+@pytest.mark.parametrize(
+    ("ssr", "steps"), [(0.5, 4), (1, 7), (1.3, 10), (2, 14), (1 / 7, 1), (0.3, 3), ("3/7", 3), (0.15, 2)]
+)
+def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: Any, steps: int) -> None:
+    from fractions import Fraction
+
+    ratio = Fraction(ssr) if isinstance(ssr, str) else ssr
+    run = Recorded(loader(7), LinearScheduler(), "1ep", ssr=ratio).run()
+    assert run.result.steps == steps == len(run.lrs)
+    length = 7 * Fraction(str(ratio))
+    assert run.lrs == pytest.approx([float(LR * (1 - k / length)) for k in range(steps)], rel=1e-12)
+
+
+def test_several_of_ours_multiply() -> None:
+    run = Recorded(loader(4), [ConstantScheduler(0.5), ConstantScheduler(0.2), LinearScheduler()]).run()
+    assert run.lrs == pytest.approx([LR * 0.1 * alpha for alpha in (1, 0.75, 0.5, 0.25)])
+
+
+def test_a_torch_scheduler_in_the_list_does_not_change_the_pace_of_ours() -> None:
+    def both(optimizer: Any) -> list[Any]:
+        return [ExponentialLR(optimizer, 0.5), LinearScheduler()]
+
+    both.makes = True  # type: ignore[attr-defined]
+    run = Recorded(loader(4), both, "2ep").run()
+    assert run.lrs == [LR * (8 - k) / 8 * (1 if k < 4 else 0.5) for k in range(8)]
+
+
+def test_a_plateau_scheduler_follows_the_evaluations() -> None:
+    def plateau(optimizer: Any) -> Any:
+        return ReduceLROnPlateau(optimizer, mode="max", patience=0, threshold=10.0, factor=0.5)
+
+    plateau.makes = True  # type: ignore[attr-defined]
+    run = Recorded(loader(2), plateau, "4ep", eval=loader(2), objective="eval/accuracy").run()
+    assert run.lrs == [LR, LR, LR, LR, LR / 2, LR / 2, LR / 4, LR / 4]
+
+
+def test_the_schedulers_of_the_documents() -> None:
+    def ten_epoch_decay_scheduler(state: State) -> float:
+        if state.timestamp.epoch < 10:
+            return 1.0
+        return 0.5
+
+    class VariableEpochDecayScheduler:
+        def __init__(self, num_epochs: int) -> None:
+            self.num_epochs = num_epochs
+
+        def __call__(self, state: State) -> float:
+            if state.time.epoch < self.num_epochs:
+                return 1.0
+            return 0.5
+
+    expected = [LR] * 20 + [LR / 2] * 4
+    assert Recorded(loader(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
+    assert Recorded(loader(2), VariableEpochDecayScheduler(10), "12ep").run().lrs == expected
+    # Its epochs are counted whole by the loader without a length, too.
+    assert Recorded(Unsized(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
+
+    steps: Callable[[State], float] = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
+    run = Recorded(loader(1), steps, "30ep").run()
+    assert run.lrs == pytest.approx([LR] * 5 + [LR / 10] * 20 + [LR / 100] * 5)
+
+
+# ---- counters
+
+
+def test_counters_are_the_true_counts() -> None:
+    run = Recorded(loader(batch_size=4, samples=10), None, "2ep").run()
+    assert [(t.batch.value, t.sample.value, t.epoch.value, t.batch_in_epoch.value) for t in run.timestamps] == [
+        (0, 0, 0, 0),
+        (1, 4, 0, 1),
+        (2, 8, 0, 2),
+        (3, 10, 1, 0),
+        (4, 14, 1, 1),
+        (5, 18, 1, 2),
+    ]
+    assert (run.result.steps, run.result.samples, run.result.tokens) == (6, 20, 0)
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.embedding(ids).mean(1)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("length", "ssr", "steps"),
+    [
+        ("5ba", 1, 5),
+        ("5ba", 0.5, 3),
+        ("9sp", 1, 5),
+        ("20sp", 0.5, 5),
+        ("33tok", 1, 4),
+        ("3ep", 1, 9),
+        ("1.5ep", 1, 5),
+        ("3iter", 1, 6),
+        ("2iter", 2, 8),
+    ],
+)
+def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
+    ids = TensorLoader([torch.arange(30).reshape(6, 5) % 10, torch.arange(6) % 3], 2)  # 3 batches, 10 tokens each
+    run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), iteration_length="2ba").run()
+    assert run.result.steps == steps
+    assert run.result.tokens == 10 * steps
+    assert run.lrs[0] == LR
+    assert run.lrs == sorted(run.lrs, reverse=True)
+
+
+def test_units_mix_because_the_loader_tells_its_batch_size() -> None:
+    run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
+    assert run.lrs == [0.0, LR / 2, *[LR] * 6]
+    tokens = TensorLoader([torch.zeros(8, 5, dtype=torch.int64), torch.zeros(8, dtype=torch.int64)], 2)
+    warmup = LinearWithWarmupScheduler("20tok", alpha_f=1.0)
+    with pytest.raises(MissingRateError, match="tokens_per_batch"):
+        Recorded(tokens, warmup, model=Bag())
+    assert Recorded(tokens, warmup, model=Bag(), tokens_per_batch=10).run().lrs == [0.0, LR / 2, LR, LR]
+
+
+def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule() -> None:
+    class Slow(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            time.sleep(0.01)
+            return super().forward(inputs)
+
+    def slow_evaluation() -> Iterator[Any]:
+        for _ in range(2):
+            time.sleep(0.15)
+            yield data()[:]
+
+    class Evaluation:
+        def __iter__(self) -> Iterator[Any]:
+            return slow_evaluation()
+
+    run = Recorded(
+        loader(3), LinearScheduler(), "0.4s", ssr=0.5, model=Slow(4, 3), eval=Evaluation(), eval_interval="0.1s"
+    ).run()
+    assert 0.2 <= run.result.train_seconds < 0.2 + 0.1  # a step takes 0.01; evaluation does not count
+    assert run.result.total_seconds > 0.2 + 0.6
+    assert len(run.result.evaluations) == 2
+    for lr, timestamp in zip(run.lrs, run.timestamps, strict=True):
+        assert lr == pytest.approx(LR * (1 - float(timestamp.seconds) / 0.2), abs=1e-6)
+
+
+# ---- loaders
+
+
+def test_a_loader_without_a_length_serves_whole_epochs_and_batches() -> None:
+    run = Recorded(Unsized(3), None, "2ep", eval=loader(2)).run()
+    assert run.result.steps == 6
+    assert [e["timestamp"]["epoch"] for e in run.result.evaluations] == [1, 2]
+    assert Recorded(Unsized(3), LinearScheduler(), "4ba").run().lrs == [LR, LR * 0.75, LR * 0.5, LR * 0.25]
+    with pytest.raises(MissingRateError, match="len\\(train_dataloader\\)"):
+        Recorded(Unsized(3), None, "1ep", ssr=0.5)
+
+
+def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
+    run = Recorded(iter(loader(3)), None, "2ep")
+    with pytest.raises(InputError, match="no batch in epoch 1"):
+        run.run()
+    assert Recorded(iter(loader(3)), None, "3ba").run().result.steps == 3
+
+
+@pytest.mark.parametrize(("batches", "promised", "words"), [(3, 4, r"fewer \(3\)"), (4, 3, "more")])
+def test_a_loader_that_lies_about_its_length_is_found_out(batches: int, promised: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Recorded(Lying(batches, promised), None, "2ep").run()
+
+
+def test_tokens_that_are_never_counted_do_not_make_a_run_endless() -> None:
+    with pytest.raises(InputError, match="no tokens") as caught:
+        Recorded(loader(3), None, "100tok", log_interval=None, eval_interval=None).run()
+    assert caught.value.field == "max_duration"
+    run = Recorded(loader(3), None, "100tok", get_num_tokens_in_batch=lambda batch: 30).run()
+    assert (run.result.steps, run.result.tokens) == (4, 120)
+
+
+def test_every_epoch_is_announced_to_the_loader_and_its_sampler() -> None:
+    told: list[tuple[str, int]] = []
+
+    class Sampler(torch.utils.data.SequentialSampler):
+        def set_epoch(self, epoch: int) -> None:
+            told.append(("sampler", epoch))
+
+    class Batches(torch.utils.data.BatchSampler):
+        def set_epoch(self, epoch: int) -> None:
+            told.append(("batches", epoch))
+
+    Recorded(DataLoader(data(), 7, sampler=Sampler(data())), None, "2ep").run()
+    Recorded(DataLoader(data(), batch_sampler=Batches(Sampler(data()), 7, False)), None, "1ep").run()
+    assert told == [("sampler", 0), ("sampler", 1), ("batches", 0)]
+
+
+# ---- evaluation
+
+
+@pytest.mark.parametrize(
+    ("interval", "at"),
+    [
+        ("1ep", [4, 8, 10]),
+        ("0.5ep", [2, 4, 6, 8, 10]),
+        ("3ba", [3, 6, 9, 10]),
+        ("5ba", [5, 10]),
+        ("0.3dur", [3, 6, 9, 10]),
+        ("7sp", [4, 7, 10]),
+        (None, [10]),
+        ("99ep", [10]),
+    ],
+)
+def test_evaluations_come_at_their_interval_and_once_at_the_end(interval: str | None, at: list[int]) -> None:
+    run = Recorded(loader(4), None, "10ba", eval=loader(2), eval_interval=interval).run()
+    assert [e["timestamp"]["batch"] for e in run.result.evaluations] == at
+    assert run.result.metrics == run.result.evaluations[-1]["metrics"]
+    assert set(run.result.metrics) == {"eval/accuracy", "eval/loss", "train/loss"}
+
+
+def test_without_evaluation_data_the_training_loss_is_the_metric() -> None:
+    run = Recorded(loader(4), None, "10ba").run()
+    assert run.result.evaluations == []
+    assert set(run.result.metrics) == {"train/loss"}
+
+
+def dropout_net() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def test_evaluation_does_not_change_training() -> None:
+    plain = Recorded(loader(4), None, "10ba", model=dropout_net(), seed=0).run()
+    # A DataLoader draws from the global random numbers when it is iterated, shuffled or not.
+    evaluation = DataLoader(data(), 3, shuffle=True)
+    often = Recorded(loader(4), None, "10ba", model=dropout_net(), seed=0, eval=evaluation, eval_interval="1ba").run()
+    assert len(often.result.evaluations) == 10
+    for a, b in zip(plain.model.parameters(), often.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_last() -> None:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.sum() * 0 + float(next(values))
+
+    values = iter(range(100))
+    run = Recorded(loader(2), None, "2ep", loss=loss, eval=None, eval_interval="1ep").run()
+    assert run.result.metrics["train/loss"] == 2.5
+
+
+# ---- trouble
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt(bad: float) -> None:
+    calls = iter(range(100))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.sum() * (bad if next(calls) == 5 else 1.0)
+
+    run = Recorded(loader(4), None, "2ep", loss=loss)
+    with pytest.raises(DivergedError, match="train/loss is (nan|-?inf) at batch 5"):
+        run.run()
+    assert run.trainer.state.timestamp.batch == 5
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
+
+
+def test_weights_that_become_nan_in_the_last_step_are_seen_by_the_evaluation() -> None:
+    run = Recorded(loader(4), None, "4ba", eval=loader(2))
+
+    def spoil(*_: Any) -> None:
+        if run.trainer.state.timestamp.batch == 3:
+            nn.init.constant_(next(run.model.parameters()), float("nan"))
+
+    run.optimizer.register_step_post_hook(spoil)
+    with pytest.raises(DivergedError, match="eval/loss is nan at batch 4"):
+        run.run()
+
+
+def test_a_model_that_was_left_in_evaluation_mode_is_trained() -> None:
+    model = dropout_net().eval()
+    run = Recorded(loader(2), None, model=model, seed=0).run()
+    assert all(module.training for module in run.model.modules())
+
+
+def test_every_optimizer_steps() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
+    optimizers = [torch.optim.SGD(part.parameters(), lr=lr) for part, lr in zip(model, (0.1, 0.2), strict=True)]
+    before = [parameter.clone() for parameter in model.parameters()]
+    Trainer(model, loader(3), None, optimizers, LinearScheduler(), "2ba", device="cpu", progress="none", ssr=0.5).fit()
+    assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [0.0, 0.0]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.progress import Snapshot, choose_progress, duration, summary
+from ssr_hydra.trainer.records import RunResult
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+HALF = Snapshot(
+    share=0.5,
+    step=600,
+    steps=1200,
+    epoch=8,
+    lr=0.05,
+    loss=0.1234,
+    train_seconds=3.0,
+    metrics={"eval/accuracy": 0.9432, "eval/loss": 0.2},
+)
+
+
+def test_plain_lines_are_complete_ascii_and_at_once() -> None:
+    stream = io.StringIO()
+    progress = choose_progress("auto", stream=stream)
+    progress.update(HALF)
+    assert stream.getvalue() == "step 600/1200  epoch 8  lr 0.0500  loss 0.1234  3.00 s  ETA 3.00 s\n"
+    progress.update(HALF, evaluated=True)
+    assert "eval/accuracy 0.9432  eval/loss 0.2000" in stream.getvalue()
+    assert stream.getvalue().isascii()
+    assert progress.interval == 10.0
+
+
+def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits [x]") -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    progress = choose_progress("auto", name, stream)
+    progress.update(HALF, evaluated=True)
+    progress.close()
+    progress.tell("[bold]done")
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar_with_rate_loss_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = shown_on(80, monkeypatch)
+    for words in ("digits [x]", "50%", "600/1200", "lr 0.0500", "loss 0.1234", "ETA 3.00 s", "[bold]done"):
+        assert words in shown
+    assert "0.9432" in shown_on(120, monkeypatch)
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 200])
+def test_no_line_is_longer_than_the_terminal_or_cut(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown_on(columns, monkeypatch, "n"))
+    lines = re.split(r"[\r\n]+", shown)
+    assert all(len(line) <= columns for line in lines)
+    assert "…" not in shown
+
+
+def test_none_shows_nothing() -> None:
+    stream = Terminal()
+    progress = choose_progress("none", stream=stream)
+    progress.update(HALF)
+    progress.tell("done")
+    progress.close()
+    assert stream.getvalue() == ""
+    assert progress.interval == math.inf
+
+
+@pytest.mark.parametrize("kind", ["BAR", "", None, True, "tqdm"])
+def test_other_kinds_are_refused(kind: object) -> None:
+    with pytest.raises(InputError, match="auto, bar, plain, none"):
+        choose_progress(kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.00 s"),
+        (9.994, "9.99 s"),
+        (59.9, "59.9 s"),
+        (59.96, "1:00 min"),
+        (3599.9, "1:00:00 h"),
+        (3723, "1:02:03 h"),
+    ],
+)
+def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_eta_is_unknown_at_the_start() -> None:
+    assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta is None
+
+
+def test_the_summary_says_what_was_done(tmp_path: object) -> None:
+    from pathlib import Path
+
+    result = RunResult(
+        "diverged",
+        "DivergedError: train/loss is nan",
+        None,
+        0.5,
+        "20ep",
+        0,
+        1200,
+        19_168,
+        5,
+        61.0,
+        62.5,
+        {"eval/loss": None},
+    )
+    assert summary(result, Path("out"), "eval/loss").splitlines() == [
+        "run: diverged (DivergedError: train/loss is nan)",
+        "  ssr        0.5  (max_duration 20ep)",
+        "  steps      1,200",
+        "  samples    19,168",
+        "  tokens     5",
+        "  training   1:01 min  (in all 1:02 min)",
+        "  eval/loss  n/a  (objective)",
+        "  files      out",
+    ]

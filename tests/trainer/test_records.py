@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, write_atomically
+
+KEYS = (
+    "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
+    "config_hash versions hardware"
+).split()
+
+
+def result(**changes: Any) -> RunResult:
+    values: dict[str, Any] = {
+        "status": "completed",
+        "error": None,
+        "name": "été <b>",
+        "ssr": 0.5,
+        "max_duration": "20ep",
+        "seed": 0,
+        "steps": 600,
+        "samples": 9584,
+        "tokens": 0,
+        "train_seconds": 1.5,
+        "total_seconds": 2.0,
+        "metrics": {"eval/accuracy": 0.96},
+        "evaluations": [{"timestamp": {"batch": 600}, "metrics": {"eval/accuracy": 0.96}, "seconds": 0.1}],
+    }
+    return RunResult(**{**values, **changes})
+
+
+def test_result_round_trips_with_exactly_the_promised_keys(tmp_path: Path) -> None:
+    path = result().save(tmp_path)
+    assert list(json.loads(path.read_text("utf-8"))) == KEYS
+    assert RunResult.load(path) == result() == RunResult.load(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_numbers_that_json_does_not_know_are_null(tmp_path: Path) -> None:
+    bad = result(metrics={"eval/loss": math.nan, "x": math.inf}, evaluations=[{"metrics": {"y": -math.inf}}])
+    read = RunResult.load(bad.save(tmp_path))
+    assert read.metrics == {"eval/loss": None, "x": None}
+    assert read.evaluations == [{"metrics": {"y": None}}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        result().to_json()[:-5],
+        json.dumps({**json.loads(result().to_json()), "more": 1}),
+        json.dumps({**json.loads(result().to_json()), "status": "running"}),
+    ],
+)
+def test_what_is_no_whole_record_is_not_believed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(InputError, match="result"):
+        RunResult.load(tmp_path)
+
+
+def test_a_failed_write_leaves_what_was_there_and_names_path_and_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("before")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="cannot write 5 bytes: No space left on device") as caught:
+        write_atomically(path, "after")
+    assert caught.value.filename == str(path)
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_record_has_the_permissions_of_any_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_atomically(tmp_path / "record", "x")
+    assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path / "new" / "folder") as log:
+        log.write({"batch": 1, "loss": 0.5})
+        assert lines(tmp_path / "new" / "folder") == [{"batch": 1, "loss": 0.5}]
+        log.write({"batch": 2, "loss": math.nan})
+        assert lines(tmp_path / "new" / "folder")[1] == {"batch": 2, "loss": None}
+
+
+def test_a_finished_run_is_not_mixed_with_another(tmp_path: Path) -> None:
+    before = result().save(tmp_path).read_bytes()
+    with pytest.raises(InputError, match=r"already holds a result\.json"):
+        MetricsLog(tmp_path)
+    assert (tmp_path / "result.json").read_bytes() == before
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"batch": 1}\n{"bat')
+    with MetricsLog(tmp_path) as log:
+        log.write({"batch": 5})
+    assert lines(tmp_path) == [{"batch": 5}]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, sys
+from ssr_hydra.trainer.records import MetricsLog
+log = MetricsLog(pathlib.Path({str(tmp_path)!r})); log.write({{"mine": 1}})
+print("ready", flush=True); sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(InputError, match="another run is writing"):
+            MetricsLog(tmp_path)
+        assert lines(tmp_path) == [{"mine": 1}]
+        other.kill()
+        other.wait()
+    MetricsLog(tmp_path).close()  # the kernel has let go of the lock
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
+def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:
+    import signal
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with MetricsLog(tmp_path) as log:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+            log.write({"batch": 1})
+            with pytest.raises(OSError, match="cannot write [0-9]+ bytes") as caught:
+                for batch in range(2, 9):
+                    log.write({"batch": batch})
+            assert caught.value.filename == str(tmp_path / "metrics.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_config_hash_ignores_order_and_tells_values_apart() -> None:
+    assert config_hash(None) is None
+    a = config_hash({"ssr": 1.0, "model": {"widths": [8, 16]}})
+    assert a == config_hash({"model": {"widths": [8, 16]}, "ssr": 1.0})
+    assert a != config_hash({"model": {"widths": [16, 8]}, "ssr": 1.0})
+    # Canonical JSON, so that another program can compute it.
+    assert a == hashlib.sha256(b'{"model":{"widths":[8,16]},"ssr":1.0}').hexdigest()
+
+
+@pytest.mark.parametrize("config", [{"lr": math.nan}, {"path": Path()}, {"x": {1, 2}}])
+def test_config_has_to_be_plain(config: Any) -> None:
+    with pytest.raises(InputError, match="config"):
+        config_hash(config)
+
+
+def test_reading_records_loads_no_torch() -> None:
+    code = "import sys; from ssr_hydra.trainer.records import RunResult; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer import accuracy
+from ssr_hydra.trainer.task import Task
+
+CPU = torch.device("cpu")
+X, Y = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+class Sum(nn.Module):
+    """Adds what it is given, by position or by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.weight * (a - 2 * b)
+
+
+class OwnLoss(nn.Module):
+    def __init__(self, key: bool) -> None:
+        super().__init__()
+        self.weight, self.key = nn.Parameter(torch.tensor(2.0)), key
+
+    def forward(self, input_ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None) -> Any:
+        loss = self.weight * (input_ids - labels).float().mean()
+        return {"loss": loss} if self.key else type("Output", (), {"loss": loss})()
+
+
+def test_a_pair_is_model_of_inputs_and_cross_entropy() -> None:
+    model = linear()
+    for batch in ((X, Y), [X, Y]):
+        loss, samples, tokens = Task(model, None, None, CPU).loss(batch)
+        assert torch.equal(loss, F.cross_entropy(model(X), Y))
+        assert (samples, tokens) == (7, 0)
+
+
+def test_inputs_may_be_several_by_place_or_name() -> None:
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).mean()
+
+    task = Task(Sum(), mean, None, CPU)
+    a, b, target = torch.full((5,), 7.0), torch.ones(5), torch.full((5,), 3.0)
+    assert task.loss(((a, b), target))[0] == 2.0
+    assert task.loss(({"b": b, "a": a}, target))[:2] == (2.0, 5)
+
+
+def test_a_mapping_is_model_of_its_items_and_a_loss_of_the_batch() -> None:
+    batch = {"a": torch.full((5,), 7.0), "b": torch.ones(5)}
+    loss, samples, tokens = Task(Sum(), lambda outputs, given: (outputs + given["b"]).sum(), None, CPU).loss(batch)
+    assert (loss.item(), samples, tokens) == (30.0, 5, 0)
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_a_model_may_bring_its_own_loss(key: bool) -> None:
+    ids = torch.arange(6).reshape(2, 3)
+    batch = {"input_ids": ids, "labels": ids - 2}
+    loss, samples, tokens = Task(OwnLoss(key), None, {}, CPU).loss(batch)
+    assert (loss.item(), samples, tokens) == (4.0, 2, 6)
+    masked = {**batch, "attention_mask": torch.tensor([[1, 1, 0], [1, 0, 0]])}
+    assert Task(OwnLoss(key), None, {}, CPU).loss(masked)[2] == 3
+
+
+def test_tokens_are_whole_numbers_in_two_dimensions() -> None:
+    task = Task(nn.Embedding(10, 3), lambda o, t: o.sum(), None, CPU)
+    assert task.count((torch.zeros(4, 5, dtype=torch.int64), None)) == (4, 20)
+    assert task.count((torch.zeros(4, 5, dtype=torch.int32), None)) == (4, 20)
+    assert task.count((torch.zeros(4, 5, dtype=torch.uint8), None)) == (4, 0)  # pixels
+    assert task.count((torch.zeros(4, dtype=torch.int64), None)) == (4, 0)
+    assert task.count((torch.zeros(4, 5), None)) == (4, 0)
+
+
+def test_counting_can_be_taken_over() -> None:
+    task = Task(linear(), None, None, CPU, lambda batch: 3, lambda batch: 2**40)
+    assert task.loss((X, Y))[1:] == (3, 2**40)
+
+
+def test_evaluation_is_a_mean_over_samples_whatever_the_batches() -> None:
+    model = linear()
+    task = Task(model, None, {"accuracy": accuracy, "norm": lambda o, t: o.norm(dim=1).mean()}, CPU)
+    uneven = task.evaluate([(X[:4], Y[:4]), (X[4:6], Y[4:6]), (X[6:], Y[6:])])
+    outputs = model(X)
+    assert list(uneven) == ["eval/accuracy", "eval/norm", "eval/loss"]
+    assert uneven["eval/loss"] == pytest.approx(F.cross_entropy(outputs, Y).item(), rel=1e-6)
+    assert uneven["eval/accuracy"] == (outputs.argmax(1) == Y).sum().item() / 7
+    assert uneven["eval/norm"] == pytest.approx(outputs.norm(dim=1).mean().item(), rel=1e-6)
+
+
+def test_evaluation_leaves_modes_gradients_and_random_numbers_as_they_were() -> None:
+    class Drawing(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            random.random(), np.random.random(), torch.rand(3)
+            result: Tensor = super().forward(x)
+            return result
+
+    model = Drawing(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    model.train()
+    model[1].eval()  # frozen on purpose
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    expected = torch.rand(1).item(), random.random(), np.random.random()
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    Task(model, None, None, CPU).evaluate([(X, Y)])
+    assert (torch.rand(1).item(), random.random(), np.random.random()) == expected
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_accuracy_of_classes_probabilities_and_pictures() -> None:
+    logits = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+    assert accuracy(logits, torch.tensor([1, 1])).tolist() == [True, False]
+    assert accuracy(logits, torch.tensor([[0.3, 0.7], [0.6, 0.4]])).tolist() == [True, True]
+    assert accuracy(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64)).shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("run", "field"),
+    [
+        (lambda: Task(linear(), None, None, CPU).loss(X), "train_dataloader"),
+        (lambda: Task(linear(), None, None, CPU).loss((X, Y, Y)), "train_dataloader"),
+        (lambda: Task(linear(), None, None, CPU).loss(("a", Y)), "train_dataloader"),
+        (lambda: Task(Sum(), None, None, CPU).loss({"a": X, "b": X}), "loss"),
+        (lambda: Task(linear(), None, None, CPU).evaluate([]), "eval_dataloader"),
+        (lambda: Task(linear(), None, {"loss": accuracy}, CPU), "metrics"),
+        (lambda: Task(linear(), None, {"f1": 3}, CPU), "metrics.f1"),  # type: ignore[dict-item]
+        (lambda: Task(linear(), None, [accuracy], CPU), "metrics"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_read_is_named(run: Any, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run()
+    assert caught.value.field == field

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import Dataset
+
+from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler
+from ssr_hydra.trainer import DivergedError, RunResult, Trainer
+
+KEYS = set(RunResult.__dataclass_fields__)
+
+
+def digits(seed: int = 0, ssr: float = 0.05, **options: Any) -> Trainer:
+    """The default task."""
+    seed_everything(seed)
+    train, held_out = make_loaders(Digits("train"), Digits("eval"), augment=RandomShift(1), seed=seed)
+    model = ConvNet()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, fused=True)
+    schedule = LinearWithWarmupScheduler("30ba")
+    options = {"device": "cpu", "progress": "none", "max_duration": "16ep", **options}
+    return Trainer(model, train, held_out, optimizer, schedule, ssr=ssr, seed=seed, **options)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if "seconds" not in key} for record in records]
+
+
+def small(**options: Any) -> Trainer:
+    torch.manual_seed(0)
+    loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
+    options = {"device": "cpu", "progress": "none", **options}
+    return Trainer(options.pop("model", None) or nn.Linear(4, 3), loader, options.pop("eval", None), **options)
+
+
+# ---- the default task
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+    runs = []
+    for name in ("a", "b"):
+        torch.rand(7)  # whatever was drawn before
+        trainer = digits(3, run_dir=tmp_path / name, log_interval="1ba")
+        runs.append((trainer, trainer.fit(), without_times(log_of(tmp_path / name))))
+    (one, first, log), (two, second, again) = runs
+    for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert first.metrics == second.metrics
+    assert log == again
+    assert first.steps == 60 == len([record for record in log if record["event"] == "train"])
+    other = digits(4)
+    other.fit()
+    assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
+
+
+def test_the_log_holds_the_rate_of_every_batch(tmp_path: Path) -> None:
+    digits(run_dir=tmp_path, log_interval="1ba").fit()
+    lrs = [record["lr"] for record in log_of(tmp_path) if record["event"] == "train"]
+    expected = [0.1 * min(k / 30, 1 - max(0, k - 30) / 30) for k in range(60)]
+    assert lrs == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_digits_are_learnt() -> None:
+    result = digits(ssr=0.5).fit()
+    assert result.steps == 600
+    assert result.metrics["eval/accuracy"] is not None
+    assert result.metrics["eval/accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_longer_runs_are_better_on_the_default_task() -> None:
+    means = []
+    for ssr in (0.125, 0.5, 2.0):
+        accuracies = [digits(seed, ssr).fit().metrics["eval/accuracy"] or 0.0 for seed in range(3)]
+        means.append(sum(accuracies) / 3)
+    assert means == sorted(means)
+    assert means[0] < 0.93 < means[2]
+
+
+def test_defaults_alone_train() -> None:
+    train, held_out = make_loaders(Digits("train"), Digits("eval"))
+    result = Trainer(MLP(), train, held_out, progress="none", device="cpu").fit()
+    assert (result.steps, result.status, result.seed) == (75, "completed", None)
+    assert result.metrics["eval/accuracy"] is not None
+    assert result.metrics["eval/accuracy"] > 0.8
+
+
+class Noisy(Dataset[tuple[Tensor, int]]):
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.randn(4) + index, index % 3
+
+
+def test_a_data_set_of_ones_own_gives_the_same_bits_for_any_number_of_workers() -> None:
+    weights = []
+    for workers in (0, 2):
+        seed_everything(0)
+        train, _ = make_loaders(Noisy(), batch_size=6, num_workers=workers, seed=1)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        Trainer(model, train, None, optimizer, None, "2.5ep", device="cpu", progress="none", seed=0).fit()
+        weights.append(nn.utils.parameters_to_vector(model.parameters()).detach())
+    assert torch.equal(*weights)
+
+
+# ---- records
+
+
+def test_a_run_leaves_its_records(tmp_path: Path) -> None:
+    result = digits(run_dir=tmp_path / "run", name="d", config={"ssr": 0.05}, objective="eval/accuracy").fit()
+    content = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(content) == KEYS
+    assert RunResult.load(tmp_path / "run") == result
+    assert (result.status, result.error, result.name, result.ssr, result.max_duration, result.seed) == (
+        "completed",
+        None,
+        "d",
+        0.05,
+        "16ep",
+        0,
+    )
+    assert (result.steps, result.samples) == (60, 960)
+    assert 0 < result.train_seconds < result.total_seconds
+    assert len(result.config_hash or "") == 64
+    assert result.hardware["threads"] == torch.get_num_threads()
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.jsonl", "result.json"]
+    events = [record["event"] for record in log_of(tmp_path / "run")]
+    assert events == ["train"] * 6 + ["eval"]
+
+
+def test_train_seconds_leave_evaluation_out() -> None:
+    class Slow:
+        def __iter__(self) -> Any:
+            import time
+
+            time.sleep(0.3)
+            yield torch.randn(2, 4), torch.tensor([0, 1])
+
+    result = small(eval=Slow(), eval_interval="3ba").fit()
+    assert len(result.evaluations) == 2
+    assert result.train_seconds < 0.2
+    assert result.total_seconds > 0.6
+    assert [e["seconds"] > 0.3 for e in result.evaluations] == [True, True]
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+    small(run_dir=tmp_path).fit()
+    before = (tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match="run_dir"):
+        small(run_dir=tmp_path)
+    assert ((tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()) == before
+
+
+def test_a_second_fit_is_refused() -> None:
+    trainer = small()
+    trainer.fit()
+    with pytest.raises(RuntimeError, match="make a new Trainer"):
+        trainer.fit()
+
+
+def test_a_diverged_run_says_so(tmp_path: Path) -> None:
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
+    loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
+    trainer = Trainer(model, loader, None, optimizer, None, "9ep", device="cpu", progress="none", run_dir=tmp_path)
+    with pytest.raises(DivergedError):
+        trainer.fit()
+    result = RunResult.load(tmp_path)
+    assert result.status == "diverged"
+    assert result.error is not None
+    assert result.error.startswith("DivergedError: train/loss is ")
+    assert 0 < result.steps < 54
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("in the model"), KeyboardInterrupt(), SystemExit(3)])
+def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseException) -> None:
+    class Broken(nn.Linear):
+        calls = 0
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 4:
+                raise error
+            return super().forward(inputs)
+
+    with pytest.raises(type(error)) as caught:
+        small(model=Broken(4, 3), run_dir=tmp_path).fit()
+    assert caught.value is error
+    result = RunResult.load(tmp_path)
+    assert (result.status, result.steps, result.samples) == ("failed", 3, 6)
+    assert (result.error or "").startswith(type(error).__name__)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_run_leaves_whole_lines_and_no_result(tmp_path: Path) -> None:
+    code = f"""
+import torch; torch.set_num_threads(1)
+from ssr_hydra.data import Digits, make_loaders
+from ssr_hydra.models import MLP
+from ssr_hydra.trainer import Trainer
+train, _ = make_loaders(Digits("train"))
+options = dict(device="cpu", progress="none", log_interval="1ba")
+Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).fit()
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        log = tmp_path / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size > 20_000):
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    content = log.read_text()
+    for line in content[: content.rindex("\n")].splitlines():
+        json.loads(line)
+    assert not (tmp_path / "result.json").exists()
+    small(run_dir=tmp_path).fit()  # the same command again starts afresh
+    assert len(log_of(tmp_path)) == 1
+
+
+# ---- what a person sees
+
+
+def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    digits(progress="plain", run_dir=tmp_path, name="digits", objective="eval/accuracy").fit()
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("step 60/60  epoch 0  lr 0.0033  loss ")
+    assert "eval/accuracy" in out[0]
+    assert out[1] == "digits: completed"
+    assert [line.split()[0] for line in out[2:]] == [
+        "ssr",
+        "steps",
+        "samples",
+        "training",
+        "eval/accuracy",
+        "eval/loss",
+        "train/loss",
+        "files",
+    ]
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"max_duration": "10"}, "max_duration"),
+        ({"max_duration": 10}, "max_duration"),
+        ({"max_duration": "0ba"}, "max_duration"),
+        ({"max_duration": "1dur"}, "max_duration"),
+        ({"max_duration": "2iter"}, "max_duration"),
+        ({"max_duration": "1.5iter", "iteration_length": "2ba"}, "max_duration"),
+        ({"ssr": 0}, "ssr"),
+        ({"ssr": float("nan")}, "ssr"),
+        ({"ssr": "half"}, "ssr"),
+        ({"eval_interval": "1"}, "eval_interval"),
+        ({"eval_interval": "0ep"}, "eval_interval"),
+        ({"eval_interval": "1iter"}, "eval_interval"),
+        ({"log_interval": "-1ba"}, "log_interval"),
+        ({"iteration_length": "1iter"}, "iteration_length"),
+        ({"device": "abacus"}, "device"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"progress": "rich"}, "progress"),
+        ({"objective": "eval/accuracy"}, "objective"),  # nothing to evaluate on
+        ({"objective": "accuracy"}, "objective"),
+        ({"loss": 3}, "loss"),
+        ({"metrics": ["accuracy"]}, "metrics"),
+        ({"use_stepwise_scheduler": "yes"}, "use_stepwise_scheduler"),
+        ({"config": {"x": object()}}, "config"),
+        ({"optimizers": []}, "optimizers"),
+        ({"optimizers": torch.optim.SGD}, "optimizers"),
+        ({"optimizers": torch.optim.LBFGS([nn.Parameter(torch.ones(1))])}, "optimizers"),
+        ({"model": nn.ReLU()}, "model"),
+        ({"schedulers": LinearScheduler}, "schedulers"),
+        ({"schedulers": [LinearScheduler(), lambda: 1.0]}, "schedulers[1].scheduler"),
+        ({"schedulers": lambda state: 1.0, "ssr": 0.5}, "ssr"),
+        ({"samples_per_batch": 0}, "samples_per_batch"),
+        ({"get_num_tokens_in_batch": 5}, "get_num_tokens_in_batch"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_happens(
+    tmp_path: Path, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        small(run_dir=tmp_path / "run", **options)
+    assert caught.value.field == field
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("model", [1]), "model"),
+        ((nn.Linear(1, 1), 3), "train_dataloader"),
+        ((nn.Linear(1, 1), "batches"), "train_dataloader"),
+        ((nn.Linear(1, 1), []), "train_dataloader"),
+        ((nn.Linear(1, 1), [1], []), "eval_dataloader"),
+    ],
+)
+def test_models_and_loaders_are_looked_at(arguments: tuple[Any, ...], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Trainer(*arguments, device="cpu")
+    assert caught.value.field == field
+
+
+def test_a_torch_scheduler_cannot_be_stretched_and_the_error_says_what_to_use() -> None:
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
+    with pytest.raises(InputError, match="cannot be stretched to ssr 0.5; use StepScheduler, or ssr 1"):
+        Trainer(model, loader, schedulers=StepLR(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
+    # Without optimizers given, its own is the one that is meant.
+    result = Trainer(model, loader, schedulers=StepLR(optimizer, 1), device="cpu", progress="none").fit()
+    assert result.steps == 2
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_a_plateau_needs_something_to_follow() -> None:
+    model = nn.Linear(4, 3)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(InputError, match="eval_dataloader"):
+        Trainer(model, [(torch.zeros(1, 4), torch.zeros(1))], schedulers=plateau, device="cpu")

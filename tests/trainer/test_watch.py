@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+import torch
+
+from ssr_hydra.trainer import DivergedError
+from ssr_hydra.trainer.watch import LossWatch
+
+CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
+
+
+def test_means_since_the_last_flush_and_the_last_evaluation() -> None:
+    watch = LossWatch(CPU)
+    for batch, value in enumerate([1.0, 2.0, 6.0]):
+        watch.add(torch.tensor(value), batch)
+    assert watch.flush(3) == 3.0
+    watch.add(torch.tensor(7.0), 3)
+    assert watch.flush(4) == 7.0
+    assert watch.flush(4) == 7.0
+    assert watch.since_evaluation() == 4.0
+    assert math.isnan(watch.since_evaluation())
+    watch.add(torch.tensor(5.0), 4)
+    assert watch.flush(5) == 5.0 == watch.since_evaluation()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_on_the_cpu_a_bad_loss_is_seen_in_its_step(value: float) -> None:
+    watch = LossWatch(CPU)
+    watch.add(torch.tensor(1.0), 0)
+    with pytest.raises(DivergedError, match="at batch 1"):
+        watch.add(torch.tensor(value), 1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_elsewhere_it_is_seen_at_the_next_flush_even_if_losses_are_finite_again(value: float) -> None:
+    watch = LossWatch(CPU)
+    watch._on_cpu = False  # as on a GPU, with a tensor that can be read here
+    watch.add(torch.tensor(1.0), 0)
+    assert watch.flush(1) == 1.0
+    watch.add(torch.tensor(value), 1)
+    watch.add(torch.tensor(2.0), 2)
+    with pytest.raises(DivergedError, match="between batches 1 and 3"):
+        watch.flush(3)
+
+
+def test_elsewhere_no_step_reads_the_device() -> None:
+    watch = LossWatch(ELSEWHERE)
+    watch.add(torch.empty((), device=ELSEWHERE), 0)  # reading a meta tensor raises
+    with pytest.raises(RuntimeError, match="meta"):
+        watch.flush(1)
+
+
+def test_the_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(DivergedError("train/loss", math.inf, 7, 5)))
+    assert (error.what, error.value, error.batch, error.since) == ("train/loss", math.inf, 7, 5)
+    assert "between batches 5 and 7" in str(error)

@@ -29,6 +29,9 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
         raise InputError("schedulers", {}, "must name at least one schedule", f"write {{'{DEFAULT}': ...}}")
+    for name in schedulers:
+        if not isinstance(name, str):
+            raise InputError("schedulers", name, "the names of schedules must be strings", f"write {str(name)!r}")
     return {name: _bind_product(part, state, ssr, f"schedulers.{name}") for name, part in schedulers.items()}
 
 

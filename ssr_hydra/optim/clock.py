@@ -23,19 +23,32 @@ class _Amount:
     def __init__(self, name: str, rate: int | Fraction | None) -> None:
         self.name = name
         self.rate = rate
-        self.reset()
-
-    def reset(self, extra: int | Fraction = 0, told: int = 0) -> None:
-        self.extra = extra
-        self.told = told  # batches whose amount was given
-        self._mark: int | Fraction = extra
+        self.extra: int | Fraction = 0
+        self.told = 0
+        self._mark: int | Fraction = 0
         self._mark_epoch = -1
 
-    def add(self, amount: Any, epoch: int) -> None:
-        """One batch of ``amount`` in ``epoch``."""
+    def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
+        """Stand at ``total`` after ``batch`` batches; 0 where nobody counted, which the rate then makes up for."""
+        self.extra = total - batch * (self.rate or 0) if total else 0
+        # Batches whose amount was given.
+        self.told = (batch if total else 0) if told is None else told
+        self._mark, self._mark_epoch = self.extra, -1
+
+    def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
+        """Of the total, so much was counted in ``batch`` batches of the present epoch."""
+        self._mark = self.extra - (total - batch * (self.rate or 0))
+        self._mark_epoch = epoch
+
+    def check(self, amount: Any) -> int | Fraction:
+        """The amount of a batch, exact and not negative."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
             raise InputError(self.name, amount, "a batch cannot hold less than nothing", "count from 0")
+        return number
+
+    def add(self, number: int | Fraction, epoch: int) -> None:
+        """One batch of ``number`` in ``epoch``."""
         if epoch != self._mark_epoch:
             self._mark, self._mark_epoch = self.extra, epoch
         self.extra += number - (self.rate or 0)
@@ -54,7 +67,7 @@ class _Amount:
     def read(self, batch: int) -> int | Fraction:
         """The total, for a schedule: one that was not told has to be asked for, or the schedule would stand still."""
         if not self.is_known(batch):
-            rule = f"the schedule reads {self.name}, and step() was not told how many"
+            rule = f"the schedule or the run is measured in {self.name}, and step() was not told how many"
             raise InputError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
         return self.total(batch)
 
@@ -83,17 +96,28 @@ class Clock(Timestamp):
     def tell(self, samples: Any, tokens: Any) -> None:
         """What the batch that is about to be counted held; None for the rate."""
         epoch = 0 if self._dataloader_len is None else self._batch // self._dataloader_len
-        if samples is not None:
-            self._samples.add(samples, epoch)
-        if tokens is not None:
-            self._tokens.add(tokens, epoch)
+        told = [
+            (amount, amount.check(n))
+            for amount, n in ((self._samples, samples), (self._tokens, tokens))
+            if n is not None
+        ]
+        for amount, number in told:  # both are checked before one is counted
+            amount.add(number, epoch)
 
     def set(self, timestamp: Timestamp, told: tuple[int, int] | None = None) -> None:
-        """Move to a time; ``told`` is how many batches told their samples and their tokens, all of them if None."""
+        """Move to a time; ``told`` is how many batches told their samples and their tokens.
+
+        Without ``told`` a count is either whole or, at 0, was not kept: it follows from the rate then.
+        """
         self._batch = timestamp._batch
-        told = (self._batch, self._batch) if told is None else told
-        self._samples.reset(timestamp._sample - self._batch * (self._samples.rate or 0), told[0])
-        self._tokens.reset(timestamp._token - self._batch * (self._tokens.rate or 0), told[1])
+        of_samples, of_tokens = (None, None) if told is None else told
+        self._samples.reset(timestamp._sample, self._batch, of_samples)
+        self._tokens.reset(timestamp._token, self._batch, of_tokens)
+        if self._dataloader_len is not None:
+            epoch, batch = divmod(self._batch, self._dataloader_len)
+            if batch == timestamp._batch_in_epoch:
+                self._samples.set_epoch(epoch, timestamp._sample_in_epoch, batch)
+                self._tokens.set_epoch(epoch, timestamp._token_in_epoch, batch)
         self._seconds = timestamp._nanoseconds
         self._read_at = self._batch
         self._origin = time.perf_counter_ns() - self._seconds
@@ -105,7 +129,7 @@ class Clock(Timestamp):
 
     def _get_epoch(self) -> int:
         if self._dataloader_len is None:
-            rule = "the schedule reads epochs, and the length of one is not known"
+            rule = "the schedule or the run is measured in epochs, and the length of one is not known"
             raise InputError("dataloader_len", None, rule, "give dataloader_len, the batches per epoch")
         return self._batch // self._dataloader_len
 

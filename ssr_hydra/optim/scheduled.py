@@ -9,8 +9,10 @@ from torch.optim import Optimizer
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all
 from ssr_hydra.optim.clock import Clock
+from ssr_hydra.schedulers.run import Clock as RunClock
+from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
-from ssr_hydra.time import Number, Time, TimeLike, Timestamp, check_ssr
+from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, check_ssr
 
 __all__ = ["ScheduledLR"]
 
@@ -72,10 +74,10 @@ class ScheduledLR(AlphaLR):
             state.max_duration = state.max_duration * sigma
         self._clock = Clock(state)
         self._bound = (schedulers, state, sigma)
+        self._end: RunClock | None = None
         super().__init__((optimizer,), bind_all(*self._bound))
 
-    # torch's name for the number of steps. It is the clock itself, so torch's combinators, which turn it back, turn back
-    # time.
+    # torch's name for the number of steps. It is the clock itself: torch's combinators turn it back, and time with it.
     @property
     def last_epoch(self) -> int:
         """Batches since the start."""
@@ -92,7 +94,10 @@ class ScheduledLR(AlphaLR):
 
     @property
     def timestamp(self) -> Timestamp:
-        """The time; setting it sets the learning rates. Counters that nothing is known about are 0."""
+        """The time; counters that nothing is known about are 0.
+
+        Setting it sets the learning rates. Samples and tokens that it leaves at 0 follow from their rates.
+        """
         return self._clock.snapshot()
 
     @timestamp.setter
@@ -102,9 +107,18 @@ class ScheduledLR(AlphaLR):
 
     @property
     def is_done(self) -> bool:
-        """Whether ``max_duration * ssr`` is reached; False where the run is open."""
-        elapsed = self._bound[1].get_elapsed_duration()
-        return elapsed is not None and bool(elapsed >= 1)
+        """Whether ``max_duration * ssr`` is reached; False where the run is open.
+
+        Raises:
+            InputError: If that is a time in epochs, samples or tokens that nobody counts.
+        """
+        if self._end is None:
+            run = Run.of(self._bound[1])
+            if run.max_duration is None:
+                return False
+            end = run.resolve(Time(1, TimeUnit.DURATION), "max_duration")
+            self._end = run.clock(end.unit, "max_duration", end)
+        return self._end.read(self._clock) * self._end.factor >= self._end.points[1]
 
     def _now(self) -> Clock:
         return self._clock
@@ -158,7 +172,7 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(self._clock)
 
     def __getstate__(self) -> dict[str, Any]:
-        skipped = ("_curves", "_curve", "_groups", "_clock", "_bound")
+        skipped = ("_curves", "_curve", "_groups", "_clock", "_bound", "_end")
         kept = {name: value for name, value in self.__dict__.items() if name not in skipped}
         schedulers, state, ssr = self._bound
         run = (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
@@ -174,4 +188,5 @@ class ScheduledLR(AlphaLR):
         self._clock = Clock(bound)
         self._clock.set(*clock)
         self._bound = (schedulers, bound, ssr)
+        self._end = None
         self._take(bind_all(*self._bound))

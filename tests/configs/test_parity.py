@@ -1,0 +1,220 @@
+"""Every config against the signature of its target: names, order, kinds, defaults, types."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from ssr_hydra.configs import GROUPS, DigitsConfig, PhaseConfig, RandomShiftConfig, TrainerConfig
+from ssr_hydra.data import Augment, Digits, RandomShift, make_loaders
+from ssr_hydra.schedulers import Phase
+from ssr_hydra.time import Time
+from ssr_hydra.trainer import Trainer
+
+# Where a class has no default the config has a preset; nowhere else may it differ.
+PRESETS = {
+    "step": {"step_size": "0.3dur"},
+    "multistep": {"milestones": ["0.5dur", "0.75dur"]},
+    "exponential": {"gamma": 0.9},
+    "cosine_restarts": {"t_0": "0.25dur"},
+    "polynomial": {"power": 2.0},
+    "multistep_warmup": {"t_warmup": "0.05dur", "milestones": ["0.5dur", "0.75dur"]},
+    "constant_warmup": {"t_warmup": "0.05dur"},
+    "linear_warmup": {"t_warmup": "0.05dur"},
+    "cosine_warmup": {"t_warmup": "0.05dur"},
+    "polynomial_warmup": {"t_warmup": "0.05dur"},
+    "wsd": {"t_warmup": "0.05dur"},
+    "inverse_sqrt_warmup": {"t_warmup": "0.05dur"},
+    "piecewise_linear": {"points": [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]]},
+    "product": {"factors": {}},
+    "sequence": {"phases": {}},
+}
+CLASSES = [
+    (group, name, config)
+    for group in ("scheduler", "optimizer", "model")
+    for name, config in GROUPS[group].items()
+    if inspect.isclass(config)
+]
+
+
+def located(config: Any) -> Any:
+    module, _, name = config._target_.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def parameters(target: Any) -> list[inspect.Parameter]:
+    return [p for p in inspect.signature(target).parameters.values() if p.name not in ("params", "self")]
+
+
+def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(config) if field.name != "_target_"}
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+
+
+def normal(value: Any) -> Any:
+    """Defaults that mean the same: a Time and its string, a tuple and a list."""
+    if isinstance(value, Time):
+        return value.to_timestring()
+    return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
+def test_names_order_kinds_and_defaults(group: str, name: str, config: Any) -> None:
+    expected, found = parameters(located(config)), fields(config)
+    assert [p.name for p in expected] == list(found)
+    presets = dict(PRESETS.get(name, {}))
+    for parameter in expected:
+        field = found[parameter.name]
+        assert field.kw_only == (parameter.kind is parameter.KEYWORD_ONLY), parameter.name
+        if parameter.default is parameter.empty:
+            assert default_of(field) == presets.pop(parameter.name), parameter.name
+        else:
+            assert normal(default_of(field)) == normal(parameter.default), parameter.name
+    assert presets == {}
+
+
+def in_configs(hint: Any) -> Any:
+    """The type that a config has where the target has ``hint``: OmegaConf knows neither Time nor Sequence."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (Time, str):
+        return str
+    if origin is Literal:
+        return str
+    if hint is torch.Tensor or hint is Any or hint is inspect.Parameter.empty:
+        return None
+    if origin in (Union, types.UnionType):
+        kept = {in_configs(argument) for argument in arguments} - {None, in_configs(torch.Tensor)}
+        if type(None) in arguments:
+            kept.add(type(None))
+        kept = {float if kind is int and float in kept else kind for kind in kept}
+        return next(iter(kept)) if len(kept) == 1 else Union[tuple(sorted(kept, key=str))]  # noqa: UP007  # made of a list
+    if origin is tuple:
+        return tuple[tuple(in_configs(argument) for argument in arguments)]  # type: ignore[misc]
+    if origin in (list, Sequence):
+        return list[in_configs(arguments[0])]  # type: ignore[misc]
+    if origin in (dict, Mapping):
+        return dict
+    return hint
+
+
+def same_type(config: Any, target: Any) -> bool:
+    if get_origin(config) is dict:
+        return target is dict
+    if get_origin(config) in (Union, types.UnionType):
+        return set(get_args(config)) == set(get_args(target))
+    return bool(config == target)
+
+
+@pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
+def test_types(group: str, name: str, config: Any) -> None:
+    target = located(config)
+    hints = get_type_hints(target.__init__)
+    ours = get_type_hints(config)
+    for parameter in parameters(target):
+        if name == "piecewise_linear":  # pairs of a time and a number: OmegaConf has no type for them
+            assert ours["points"] == list[list[Any]]
+            continue
+        expected = in_configs(hints[parameter.name])
+        found = ours[parameter.name]
+        if found is float and expected is int:  # torch annotates 0 for 0.0 nowhere, but some defaults are ints
+            expected = float
+        assert same_type(found, expected), (parameter.name, found, expected)
+
+
+def test_every_first_order_optimizer_of_torch_has_a_config() -> None:
+    classes = {
+        f"torch.optim.{name}"
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer)
+    }
+    configured = {config._target_ for config in GROUPS["optimizer"].values() if inspect.isclass(config)}
+    assert configured == classes - {"torch.optim.Optimizer", "torch.optim.LBFGS"}
+    for name, config in GROUPS["optimizer"].items():
+        if inspect.isclass(config):
+            assert name == config._target_.rpartition(".")[2].lower()
+
+
+def test_every_scheduler_class_has_a_config() -> None:
+    module = importlib.import_module("ssr_hydra.schedulers")
+    classes = {
+        name for name in dir(module) if name.endswith("Scheduler") and dataclasses.is_dataclass(getattr(module, name))
+    }
+    configured = {
+        config._target_.rpartition(".")[2] for config in GROUPS["scheduler"].values() if hasattr(config, "_target_")
+    }
+    assert configured == classes
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "own"),
+    [
+        (DigitsConfig, Digits, {}),
+        (RandomShiftConfig, RandomShift, {}),
+        (PhaseConfig, Phase, {"scheduler": None}),
+        (GROUPS["data"]["custom"], make_loaders, {"train": {"_target_": "???"}}),
+    ],
+)
+def test_parts(config: Any, target: Any, own: Mapping[str, Any]) -> None:
+    # What the run decides is no field of the data: its seed and its device.
+    expected = [p for p in parameters(target) if p.name not in ("seed", "device")]
+    found = fields(config)
+    assert [p.name for p in expected] == list(found)
+    for parameter in expected:
+        wanted = own.get(parameter.name, parameter.default)
+        assert default_of(found[parameter.name]) == wanted, parameter.name
+
+
+def test_an_augmentation_is_what_the_loader_takes() -> None:
+    augment: Augment = RandomShift(1)
+    assert callable(augment)
+
+
+def test_trainer_config_has_the_trainers_arguments() -> None:
+    # What the app itself decides or builds.
+    built = {"model", "train_dataloader", "eval_dataloader", "optimizers", "schedulers", "max_duration", "ssr", "seed"}
+    built |= {"run_dir", "name", "config"}
+    expected = {p.name: p.default for p in parameters(Trainer) if p.name not in built}
+    found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
+    assert found.pop("threads") == 1
+    assert list(found) == list(expected)
+    # Written out, so that the command line can reach into them; the same as the trainer's own defaults.
+    assert found.pop("loss") == {"_target_": "torch.nn.CrossEntropyLoss"}
+    assert found.pop("metrics") == {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
+    assert found.pop("objective") == "eval/accuracy"
+    for name, default in found.items():
+        assert default == expected[name], name
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_config_is_one_for_omegaconf_and_can_be_changed(group: str) -> None:
+    for name, config in GROUPS[group].items():
+        node = OmegaConf.structured(config) if not isinstance(config, dict) else OmegaConf.create(config)
+        assert not OmegaConf.is_readonly(node), name
+
+
+def test_the_hints_of_this_test_reject_drift() -> None:
+    """The comparison itself: a wrong name, default or type is seen."""
+
+    @dataclasses.dataclass
+    class Drifted:
+        t_max: str = "2dur"
+        alpha_f: int = 0
+        _target_: str = dataclasses.field(default="ssr_hydra.schedulers.RexScheduler", init=False)
+
+    with pytest.raises(AssertionError):
+        test_names_order_kinds_and_defaults("scheduler", "rex", Drifted)
+    with pytest.raises(AssertionError):
+        test_types("scheduler", "rex", Drifted)
+    assert typing.get_type_hints(Drifted)["alpha_f"] is int

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from ssr_hydra.configs import GROUPS, register
+from ssr_hydra.errors import InputError
+
+
+@pytest.fixture
+def empty_store(monkeypatch: pytest.MonkeyPatch) -> ConfigStore:
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", {"hydra": store.repo["hydra"]})
+    return store
+
+
+def names(store: ConfigStore, group: str) -> set[str]:
+    return {name.removesuffix(".yaml") for name in store.list(group)}
+
+
+def test_registers_every_choice_of_every_group(empty_store: ConfigStore) -> None:
+    register()
+    for group, choices in GROUPS.items():
+        assert names(empty_store, group) == set(choices)
+    assert "base_config.yaml" in empty_store.repo
+
+
+def test_twice_is_once(empty_store: ConfigStore) -> None:
+    register()
+    before = {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
+    register()
+    assert before == {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
+
+
+def test_some_groups(empty_store: ConfigStore) -> None:
+    register(["scheduler"])
+    assert set(empty_store.repo) == {"hydra", "scheduler"}
+
+
+def test_unknown_group(empty_store: ConfigStore) -> None:
+    with pytest.raises(InputError) as info:
+        register(["schedulers"])
+    assert info.value.field == "groups"
+
+
+def test_does_not_replace_what_another_app_has_stored(empty_store: ConfigStore) -> None:
+    empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
+    with pytest.raises(InputError) as info:
+        register()
+    assert info.value.field == "optimizer/adam"
+    assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
+
+
+def test_a_prefix_keeps_clear_of_the_apps_own_groups(
+    empty_store: ConfigStore, clean_hydra: None, tmp_path: Any
+) -> None:
+    empty_store.store(group="scheduler", name="step", node={"mine": 1}, provider="me")
+    register(prefix="ssr")
+    (tmp_path / "config.yaml").write_text("defaults:\n  - ssr/scheduler@scheduler: product\n  - _self_\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        cfg = compose("config", ["ssr/scheduler@scheduler.factors.decay=polynomial"])
+    assert cfg.scheduler.factors.decay._target_ == "ssr_hydra.schedulers.PolynomialScheduler"
+    assert cfg.scheduler.factors.warmup.t_warmup == "0.05dur"
+
+
+def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> None:
+    register()
+    node = empty_store.load("scheduler/sequence.yaml").node
+    assert OmegaConf.get_type(node).__name__ == "SequentialSchedulerConfig"
+    assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
+
+
+def test_importing_configs_loads_no_torch_and_no_scheduler() -> None:
+    code = (
+        "import sys, ssr_hydra.configs as c; c.register();"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy') or m.startswith('ssr_hydra.sched')];"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -37,6 +37,8 @@ class _Amount:
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
         """Of the total, so much was counted in ``batch`` batches of the present epoch."""
+        if self.told == 0:
+            return
         self._mark = self.extra - (total - batch * (self.rate or 0))
         self._mark_epoch = epoch
 

@@ -1,0 +1,42 @@
+"""Optimizers to schedule, and the learning rates that they had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import SGD, Optimizer
+
+from ssr_hydra.state import State
+
+
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(2))
+
+
+def sgd(*rates: float | torch.Tensor, **options: Any) -> SGD:
+    """One group for each rate; 0.1 if there is none."""
+    groups = [{"params": [parameter()], "lr": rate, **options} for rate in rates or (0.1,)]
+    return SGD(groups, lr=0.1)
+
+
+def rates(*optimizers: Optimizer) -> list[float]:
+    """The learning rates as the optimizers have them."""
+    return [float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def trace(optimizer: Optimizer, step: Callable[[], Any], batches: int, group: int = 0) -> list[float]:
+    """The learning rate that each batch trains with."""
+    seen = []
+    for _ in range(batches):
+        seen.append(float(optimizer.param_groups[group]["lr"]))
+        optimizer.step()
+        step()
+    return seen
+
+
+def tick(state: State, scheduler: torch.optim.lr_scheduler.LRScheduler, samples: int = 0, tokens: int = 0) -> None:
+    """What a trainer does after each optimizer step."""
+    state.timestamp = state.timestamp.to_next_batch(samples, tokens)
+    scheduler.step()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from hydra import version
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -34,6 +35,7 @@ from ssr_hydra.train import conf_dir
 __all__ = ["run"]
 
 _BAD_INPUT = 2
+_FLAGS = {"path": "--out", "axis": "--lr"}
 _RATES = ("dataloader_len", "samples_per_batch", "tokens_per_batch")
 
 _DESCRIPTION = """\
@@ -56,25 +58,27 @@ def run(argv: Sequence[str] | None = None) -> None:
     """Parse, compose, draw, print; see :func:`ssr_hydra.previews.main`."""
     args = _parser().parse_intermixed_args(argv)
     try:
-        shown = Preview(check_count(_curve(job, args) for job in _jobs(args)))
+        shown = Preview(tuple(_curve(job, args) for job in _jobs(args)))
         written = shown.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
     except InputError as error:
-        _exit(error)
+        _exit(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain(error, args.overrides))
-    print(shown.table())
-    print()
-    for path in written:
-        print(path)
+    try:
+        print(shown.table(), "", *written, sep="\n", flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _exit(error: InputError) -> None:
-    print(f"error: {_with_flag(error)}", file=sys.stderr)
+def _exit(error: InputError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
     sys.exit(_BAD_INPUT)
 
 
-def _with_flag(error: InputError) -> InputError:
-    """A rate is missing: here it is a flag that gives it."""
+def _as_flag(error: InputError) -> InputError:
+    """An error of the library in the words of the command line."""
+    if error.field in _FLAGS:
+        return InputError(_FLAGS[error.field], error.value, error.rule, error.fix)
     missing = [rate for rate in _RATES if rate in (error.field, *error.rule.replace(",", " ").split())]
     if not isinstance(error, MissingRateError) or not missing:
         return error
@@ -90,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("overrides", nargs="*", metavar="override", help="as for train.py, e.g. scheduler=wsd ssr=0.5,1")
+    parser.add_argument("overrides", nargs="*", metavar="override", help="as for train.py, e.g. ssr=0.5,1")
     parser.add_argument(
         "--out", default="preview", metavar="PATH", help="a .png, .svg or .pdf; no suffix: PNG and SVG (%(default)s)"
     )
@@ -99,14 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
     parser.add_argument("--normalize", action="store_true", help="draw time as the share of each run")
     parser.add_argument("--title", help="a title above the picture")
-    parser.add_argument("--dataloader-len", type=int, metavar="N", help="batches per epoch, where the data does not say")
+    parser.add_argument("--dataloader-len", type=int, metavar="N", help="batches per epoch, if the data does not say")
     parser.add_argument("--samples-per-batch", type=float, metavar="N", help="instead of data.batch_size")
     parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs measured in tokens")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further configs")
-    parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder with another main config, as of a past run")
+    parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder with another main config")
     parser.add_argument("--config-name", "-cn", metavar="NAME", help="name of the main config")
     parser.add_argument(
-        "--multirun", "-m", action="store_true", help="overlay the sweep that hydra.sweeper.params of the config describes"
+        "--multirun", "-m", action="store_true", help="overlay the hydra.sweeper.params of the config as well"
     )
     return parser
 
@@ -137,6 +141,7 @@ def _jobs(args: argparse.Namespace) -> list[_Job]:
     try:
         master = loader.load_configuration(args.config_name or "config", overrides, RunMode.MULTIRUN)
         sweep = _split(master, loader, args.multirun)
+        check_count(len(sweep.jobs))
         jobs = []
         for job in sweep.jobs:
             cfg = loader.load_sweep_config(master, job)
@@ -167,8 +172,14 @@ def _name(cfg: DictConfig, job: Sequence[str], varied: frozenset[str]) -> str:
     for override in job:
         key, _, value = override.partition("=")
         if key in varied and key not in ("ssr", "scheduler"):
-            parts.append(f"{key.lstrip('+').removeprefix('scheduler.')}={value}")
+            parts.append(f"{_short(key)}={value}")
     return ", ".join(parts)
+
+
+def _short(key: str) -> str:
+    """``scheduler@scheduler.factors.decay`` -> ``decay``; ``scheduler.t_decay`` -> ``t_decay``."""
+    names = key.lstrip("+~").rpartition("@")[2].split(".")
+    return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 
 
 def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
@@ -184,8 +195,13 @@ def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
     length = State(max_duration=values["max_duration"]).max_duration
     assert length is not None
     scheduler = _scheduler(values["scheduler"], job.trust)
-    lr = check_lr(values["optimizer"].get("lr"))
-    return draw_out(scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr)
+    try:
+        lr = check_lr(values["optimizer"].get("lr"))
+    except InputError as error:
+        raise error.within("optimizer") from None
+    return draw_out(
+        scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr, path="scheduler"
+    )
 
 
 def _scheduler(node: Any, trust: tuple[str, ...]) -> Any:

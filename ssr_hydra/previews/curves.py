@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.landmarks import find, holds_functions, needs_only_epochs
 from ssr_hydra.previews.sampling import trace
 from ssr_hydra.previews.timeline import Timeline
@@ -73,6 +73,7 @@ def draw_out(
     ssr: Number | str,
     rates: Mapping[str, Number | None],
     lr: float | None,
+    path: str = "",
 ) -> PreviewCurve:
     """Follow one schedule through one run.
 
@@ -83,6 +84,7 @@ def draw_out(
         ssr: The scale schedule ratio.
         rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``, None for those that are not known.
         lr: The learning rate that alpha multiplies.
+        path: What the fields of the schedule stand under in messages.
 
     Raises:
         MissingRateError: If the schedule cannot be followed without a rate.
@@ -90,18 +92,26 @@ def draw_out(
     """
     sigma = check_ssr(ssr)
     length = max_duration * sigma
-    unit, end = length.unit, Fraction(length.value)
     known = dict(rates)
-    if unit is TimeUnit.EPOCH and known["dataloader_len"] is None:
+    if length.unit is TimeUnit.EPOCH and known["dataloader_len"] is None:
         if holds_functions(scheduler):
             rule = "a function of one's own may read batches, and the run is measured in epochs"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
             known["dataloader_len"] = 1  # any number gives the same curve
     state = State(max_duration=length, **known)  # type: ignore[arg-type]
-    run = Run.of(state, sigma)
+    try:
+        return _follow(scheduler, name, Run.of(state, sigma), lr)
+    except InputError as error:
+        raise (error if not path or error.field in (*rates, "ssr") else error.within(path)) from None
+
+
+def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCurve:
+    length = run.max_duration
+    assert length is not None
+    unit, end = length.unit, Fraction(length.value)
     timeline = Timeline(unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
-    state.timestamp = timeline.at(Fraction(0))
+    run.state.timestamp = timeline.at(Fraction(0))
     curve = bind_to(scheduler, run)
 
     def alpha(x: Fraction) -> float:
@@ -115,11 +125,12 @@ def draw_out(
     for label, share in _SHARES.items():
         labels.setdefault(end * share, []).insert(0, label)
     inner = (
-        Landmark(", ".join(dict.fromkeys(names)), Time(time, unit), alpha(time)) for time, names in sorted(labels.items())
+        Landmark(", ".join(dict.fromkeys(names)), Time(time, unit), alpha(time))
+        for time, names in sorted(labels.items())
     )
     return PreviewCurve(
         name=name,
-        ssr=float(sigma),
+        ssr=float(run.ssr),
         max_duration=length,
         lr=lr,
         times=tuple(traced.times),

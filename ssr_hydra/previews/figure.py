@@ -31,6 +31,8 @@ _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDa
 WIDTH, HEIGHT = 6.3, 3.1
 """Size in inches: the text width of an article on A4 or letter paper; several lines of legend add to the height."""
 
+_BETWEEN = 0.09  # inches between the lines of schedules and of ratios
+_TITLE = 0.25  # inches that a title adds
 _ONE_LINE = 0.2  # inches of a legend that HEIGHT has room for
 
 # Okabe and Ito's palette without its yellow, which is lost on white.
@@ -66,8 +68,8 @@ _RC: dict[str, Any] = {
     "xtick.major.size": 3,
     "ytick.major.size": 3,
     "lines.linewidth": 1.6,
-    "lines.solid_joinstyle": "miter",
-    "lines.dash_joinstyle": "miter",
+    "lines.solid_joinstyle": "round",  # mitres would overshoot a sharp peak
+    "lines.dash_joinstyle": "round",
     "axes.formatter.limits": (-6, 9),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -85,14 +87,13 @@ def style() -> Iterator[None]:
     """Matplotlib's own defaults and ours on top of them, whatever the machine's settings; undone at the end."""
     import matplotlib as mpl
 
-    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "toolbar"))}
-    with mpl.rc_context({**defaults, **_RC}):
+    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    settings.update(_RC)
+    with mpl.rc_context(settings):
         yield
 
 
-def figure(
-    curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None
-) -> Figure:
+def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
     """The curves in one pair of axes, with a legend above it.
 
     Args:
@@ -117,6 +118,8 @@ def figure(
             made.suptitle(title)
         if len(curves) > 1:
             _legend(axes, curves)
+        if title is not None:
+            made.set_figheight(made.get_figheight() + _TITLE)
     return made
 
 
@@ -250,8 +253,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
         for rank, ratio in enumerate(ratios):
             colour = _ramp(rank, len(ratios)) if len(names) == 1 else _paler("#333333", _paleness(rank, len(ratios)))
             shades.append((f"SSR {ratio:g}", colour, "-"))
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure: Any = axes.figure
     figure.draw_without_rendering()  # now the axes have their width
     room = axes.bbox.width
     left = _row(axes, schedules, room, 0.0) if schedules else None
@@ -263,13 +265,14 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
         width, grown = _size(left)
         right = _row(axes, shades, room, 0.0)
         right_width, right_height = _size(right)
-        if width + right_width <= room:
+        between = _BETWEEN * figure.dpi
+        if width + right_width + between <= room:
             right.set_loc("lower right")
             right.set_bbox_to_anchor((1.0, 1.0), transform=_above(axes, 0.0))
             grown = max(grown, right_height)
         else:
-            left.set_bbox_to_anchor((0.0, 1.0), transform=_above(axes, right_height))
-            grown += right_height
+            left.set_bbox_to_anchor((0.0, 1.0), transform=_above(axes, right_height + between))
+            grown += right_height + between
     figure.set_figheight(HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
 
 
@@ -292,9 +295,11 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
             ncols=columns,
             frameon=False,
             handlelength=1.5,
+            handletextpad=0.6,
             columnspacing=1.4,
         )
         axes.add_artist(legend)
+        legend.set_clip_on(False)  # what is clipped to the axes gets no room outside of them
         if _size(legend)[0] <= room:
             break
         if columns > 1:
@@ -306,9 +311,8 @@ def _above(axes: Axes, height: float) -> Any:
     """Coordinates of the axes, raised by a gap and ``height`` pixels."""
     from matplotlib.transforms import ScaledTranslation
 
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return axes.transAxes + ScaledTranslation(0, (height + 0.1 * figure.dpi) / figure.dpi, figure.dpi_scale_trans)
+    figure: Any = axes.figure
+    return axes.transAxes + ScaledTranslation(0, (height + 0.13 * figure.dpi) / figure.dpi, figure.dpi_scale_trans)
 
 
 def _size(legend: Legend | None) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The moments at which a schedule changes its course, exact and by name: ends of warmups, milestones, restarts, phases."""
+"""The moments at which a schedule changes its course, exact and by name: ends of warmups, milestones, restarts ..."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
         for (name, phase), until in zip(phases.items(), _ends(run, phases), strict=True):
             first = begin + _value(run.convert(start, unit, "until"))
             last = end if until is None else min(end, begin + _value(run.convert(until, unit, "until")))
-            if first > 0:
-                yield f"{prefix}{name} begins", first
+            if start.value != 0:  # the first phase begins where the sequence does
+                yield f"{prefix}{name}: start", first
             part = run.phase(start, until, scale=phase.scale)
             yield from _walk(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
             start = start if until is None else until
@@ -77,7 +77,7 @@ def _own(scheduler: Any, at: Callable[..., Fraction], length: Fraction) -> Itera
         return
     warmup = Fraction(0)
     if hasattr(scheduler, "t_warmup"):
-        warmup = at("t_warmup", scale=scheduler.scale_warmup)
+        warmup = at("t_warmup", scale=scheduler.scale_warmup)  # type: ignore[attr-defined]
         yield "end of warmup", warmup
     if hasattr(scheduler, "t_max") and not isinstance(scheduler, ConstantWithWarmupScheduler):
         yield "t_max", at("t_max")
@@ -85,7 +85,7 @@ def _own(scheduler: Any, at: Callable[..., Fraction], length: Fraction) -> Itera
         moments = sorted(max(warmup, at("milestones", milestone)) for milestone in scheduler.milestones)
         yield from _numbered("milestone", moments)
     elif isinstance(scheduler, PiecewiseLinearScheduler):
-        yield from _numbered("point", [at("points", time) for time, _ in scheduler.points])  # type: ignore[misc]
+        yield from _numbered("point", [at("points", time) for time, _ in scheduler.points])  # type: ignore[str-unpack, misc]
     elif isinstance(scheduler, StepScheduler):
         yield from _numbered("step", _repeats(at("step_size"), Fraction(1), length))
     elif isinstance(scheduler, CosineAnnealingWarmRestartsScheduler):

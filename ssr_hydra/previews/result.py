@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,7 +34,7 @@ class Preview:
     """Schedules over the runs they would have.
 
     Attributes:
-        curves: One per schedule and ratio; see :class:`PreviewCurve`.
+        curves: One per schedule and ratio: :class:`PreviewCurve`.
     """
 
     curves: tuple[PreviewCurve, ...]
@@ -81,16 +82,17 @@ class Preview:
         Raises:
             InputError: As :meth:`figure`; another suffix; or a place that cannot be written to.
         """
-        targets = _targets(Path(path))
+        targets = _targets(os.fspath(path))
         drawn = self.figure(axis=axis, normalize=normalize, title=title)
         _write({target: render(drawn, target.suffix[1:].lower()) for target in targets})
         return targets
 
 
-def _targets(path: Path) -> tuple[Path, ...]:
+def _targets(name: str) -> tuple[Path, ...]:
+    path = Path(name)
     fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
-    if not path.name or path.is_dir():
-        raise InputError("path", str(path), "must be the name of a file", fix)
+    if not path.name or path.is_dir() or name.endswith(("/", os.sep)):
+        raise InputError("path", name, "must be the name of a file, not of a folder", fix)
     if path.suffix[1:].lower() in FORMATS:
         return (path,)
     if re.fullmatch(r"\.[A-Za-z]\w{1,3}", path.suffix):
@@ -100,30 +102,24 @@ def _targets(path: Path) -> tuple[Path, ...]:
 
 def _write(contents: Mapping[Path, bytes]) -> None:
     """Each file beside its place first, then all of them moved there: nobody ever sees half of one."""
-    written: dict[Path, Path] = {}
+    waiting: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            written[Path(name)] = path
-            with os.fdopen(handle, "wb") as file:
+            beside = path.with_name(f".{secrets.token_hex(4)}.tmp")
+            waiting[beside] = path
+            with beside.open("xb") as file:
                 file.write(content)
-            os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are their owner's alone
-        for temporary, path in list(written.items()):
-            temporary.replace(path)
-            del written[temporary]
+        for beside, path in list(waiting.items()):
+            beside.replace(path)
+            del waiting[beside]
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}"
         raise InputError("path", str(path), rule, "choose another place") from None
     finally:
-        for temporary in written:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        for beside in waiting:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
 
 
 def preview(
@@ -175,13 +171,23 @@ def preview(
         "samples_per_batch": samples_per_batch,
         "tokens_per_batch": tokens_per_batch,
     }
-    named = _named(schedulers)
-    curves = [
-        draw_out(scheduler, name=name, max_duration=length, ssr=ratio, rates=rates, lr=check_lr(lr))
-        for name, scheduler in named.items()
-        for ratio in check_ratios(ssr)
-    ]
-    shown = Preview(check_count(curves))
+    named, ratios, lr = _named(schedulers), _ratios(ssr), check_lr(lr)
+    check_count(len(named) * len(ratios))
+    shown = Preview(
+        tuple(
+            draw_out(
+                scheduler,
+                name=name,
+                max_duration=length,
+                ssr=ratio,
+                rates=rates,
+                lr=lr,
+                path=name if len(named) > 1 else "",
+            )
+            for name, scheduler in named.items()
+            for ratio in ratios
+        )
+    )
     if path is not None:
         shown.save(path)
     return shown
@@ -196,7 +202,7 @@ def check_lr(lr: Any) -> float | None:
     return float(lr)
 
 
-def check_ratios(ssr: Any) -> tuple[Number, ...]:
+def _ratios(ssr: Any) -> tuple[Number, ...]:
     """One ratio or several, each once; what a ratio is, ``check_ssr`` says."""
     ratios = tuple(ssr) if isinstance(ssr, Iterable) and not isinstance(ssr, str) else (ssr,)
     if not ratios:
@@ -204,13 +210,11 @@ def check_ratios(ssr: Any) -> tuple[Number, ...]:
     return tuple(dict.fromkeys(ratios))
 
 
-def check_count(curves: Iterable[PreviewCurve]) -> tuple[PreviewCurve, ...]:
+def check_count(count: int) -> None:
     """A number of curves that a picture can show."""
-    made = tuple(curves)
-    if len(made) > _MOST_CURVES:
+    if count > _MOST_CURVES:
         rule = f"a picture shows at most {_MOST_CURVES} curves"
-        raise InputError("curves", len(made), rule, "ask for fewer schedules or ratios at a time")
-    return made
+        raise InputError("curves", count, rule, "ask for fewer schedules or ratios at a time")
 
 
 def _named(schedulers: Any) -> dict[str, Any]:

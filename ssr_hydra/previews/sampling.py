@@ -16,8 +16,8 @@ _PIECES = 256  # into which a run is cut at least
 _TOLERANCE = 1 / 4000  # of the highest alpha: a third of a pixel in a large picture
 _EQUAL = 1e-9  # relative: below it, two values differ by rounding alone
 _MOST_CALLS = 20_000
-# Just before a time. Our schedulers compare exact numbers, so "before" can be as close as one likes, and their floats then
-# are those of the limit itself. A function of the user's computes with floats, and has to be asked from further away.
+# Just before a time. Our schedulers compare exact numbers, so "before" can be as close as one likes, and their floats
+# then are those of the limit itself. A user's function computes with floats, and has to be asked from further away.
 _JUST_EXACT, _JUST_FLOAT = Fraction(1, 2**200), Fraction(1, 2**40)
 
 
@@ -40,8 +40,8 @@ def trace(alpha: Alpha, breaks: Sequence[Fraction], *, is_exact: bool) -> Trace:
     """Follow alpha from the first to the last of ``breaks``.
 
     At a break the value before it and the value at it are both taken, so that a jump there is drawn upright, at its
-    exact time. Between breaks, whatever bends is halved until it is straight, and a jump that nobody named until it is
-    enclosed; then it is at the simplest fraction in there that has the value before it below and the value after it above.
+    exact time. Between breaks, whatever bends is halved until it is straight. A jump that nobody named is enclosed in
+    this way; it is put at the simplest fraction in there, if alpha has one value before that and the other from it on.
     At the last break only the value before it counts: a run has no batch at its end.
 
     Args:
@@ -107,12 +107,13 @@ class _Tracer:
 
     def _place(self, low: Fraction, a: float, high: Fraction, b: float) -> Fraction:
         jump = _simplest(low, high)
-        is_there = jump > low and not self._differ(self.alpha(jump), b) and not self._differ(self.alpha((low + jump) / 2), a)
-        return jump if is_there else high
+        if jump == low or self._differ(self.alpha(jump), b) or self._differ(self.alpha((low + jump) / 2), a):
+            return high
+        return jump
 
 
 def _simplest(low: Fraction, high: Fraction) -> Fraction:
-    """The fraction with the smallest denominator in [low, high], both at least 0 (the walk down the Stern-Brocot tree)."""
+    """The fraction with the smallest denominator in [low, high], both at least 0: down the Stern-Brocot tree."""
     above = math.ceil(low)
     if above <= high:
         return Fraction(above)

@@ -1,0 +1,203 @@
+"""The command as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.previews import main
+
+pytestmark = pytest.mark.usefixtures("clean_hydra")
+
+
+def rows(output: str) -> dict[str, dict[str, list[str]]]:
+    """Curve -> landmark -> the cells after it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    name = ""
+    for line in output.splitlines()[1:]:
+        if line.startswith("  "):
+            label, *cells = [cell.strip() for cell in line.strip().split("   ") if cell.strip()]
+            found[name][label] = cells
+        elif line:
+            name = line
+            found[name] = {}
+    return found
+
+
+def test_as_a_user(repo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(repo / "scripts" / "preview.py"), "scheduler=cosine_warmup,wsd", "ssr=0.25,0.5,1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    curves = rows(done.stdout)
+    assert [name for name in curves if "ssr" in name] == [
+        f"{name}, ssr {ssr}" for name in ("cosine_warmup", "wsd") for ssr in ("0.25", "0.5", "1")
+    ]
+    assert curves["cosine_warmup, ssr 0.5"]["50 %"] == ["4ep", "50 %", "0.54129", "0.054129"]
+    assert curves["wsd, ssr 1"]["start of decay"] == ["14.4ep", "90 %", "1", "0.1"]
+    assert done.stdout.splitlines()[-2:] == ["preview.png", "preview.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["preview.png", "preview.svg"]
+    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert ET.parse(tmp_path / "preview.svg").getroot().tag.endswith("svg")
+
+
+def test_no_torch_is_loaded_and_python_needs_no_hydra(repo: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+import ssr_hydra
+from ssr_hydra.schedulers import LinearScheduler
+shown = ssr_hydra.preview(LinearScheduler(), max_duration="10ep")
+shown.table()
+assert not {"torch", "hydra", "matplotlib", "sklearn"} & set(sys.modules)
+shown.save("a.svg")
+assert not {"torch", "hydra", "matplotlib.pyplot"} & set(sys.modules)
+from ssr_hydra.previews import main
+main(["scheduler=rex", "--out", "b.svg"])
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(repo)}, check=True)
+
+
+def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, list[str]]]:
+    main([*arguments, "--out", "shown.svg"])
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.splitlines()[-1] == "shown.svg"
+    return rows("\n".join(output.out.splitlines()[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ("ssr=range(1,4)", ["cosine_warmup, ssr 1", "cosine_warmup, ssr 2", "cosine_warmup, ssr 3"]),
+        ("ssr=choice(0.5,1) scheduler=glob(cos*p)", ["cosine_warmup, ssr 0.5", "cosine_warmup, ssr 1"]),
+        (
+            "scheduler=multistep scheduler.milestones=[1ep,2ep],[3ep]",
+            ["multistep, milestones=[1ep,2ep], ssr 1", "multistep, milestones=[3ep], ssr 1"],
+        ),
+        (
+            "scheduler=product scheduler@scheduler.factors.decay=rex,step",
+            ["product, decay=rex, ssr 1", "product, decay=step, ssr 1"],
+        ),
+        (
+            "experiment=digits_wsd max_duration=100ba,200ba",
+            ["wsd, max_duration=100ba, ssr 1", "wsd, max_duration=200ba, ssr 1"],
+        ),
+        ("-m scheduler=rex ssr=0.5,1 name='a, b'", ["rex, ssr 0.5", "rex, ssr 1"]),
+    ],
+)
+def test_sweeps_split_as_hydra_splits_them(
+    arguments: str, names: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments.split(" name=")
+    split = given[0].split() + [f"name={part}" for part in given[1:]]
+    assert list(show(capsys, *split)) == names
+
+
+def test_overrides_reach_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "scheduler=wsd",
+        "scheduler.t_decay=0.2dur",
+        "max_duration=2000ba",
+        "optimizer=adamw",
+        "optimizer.lr=3e-4",
+    ]
+    shown = show(capsys, *arguments, "scheduler.decay=linear", "ssr=0.5", "--alpha", "--normalize", "--title", "WSD")
+    assert shown["wsd, ssr 0.5"]["start of decay"] == ["800ba", "80 %", "1", "0.0003"]
+    assert b"<svg" in (in_tmp / "shown.svg").read_bytes()
+
+
+def test_an_experiment_that_is_a_sweep_is_overlaid(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = in_tmp / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    params = "scheduler: cosine,linear\n      ssr: 0.5,1"
+    text = f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      {params}\n"
+    (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+    shown = show(capsys, "--config-dir", "mine", "experiment=sweep", "ssr=2")
+    assert list(shown) == ["cosine, ssr 2", "linear, ssr 2"]
+
+
+def test_rates_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = ["scheduler=step", "scheduler.step_size=150ba"]
+    assert show(capsys, *steps)["step, ssr 1"]["step 1"][0] == "2ep"  # 75 batches of digits are an epoch
+    assert show(capsys, *steps, "--dataloader-len", "50")["step, ssr 1"]["step 1"][0] == "3ep"
+    tokens = ["scheduler=step", "scheduler.step_size=512tok", "max_duration=10ba"]
+    assert show(capsys, *tokens, "--tokens-per-batch", "256")["step, ssr 1"]["step 1"][0] == "2ba"
+    samples = ["scheduler=step", "scheduler.step_size=64sp", "max_duration=10ba"]
+    assert show(capsys, *samples)["step, ssr 1"]["step 1"][0] == "4ba"
+    assert show(capsys, *samples, "--samples-per-batch", "8")["step, ssr 1"]["step 1"][0] == "8ba"
+
+
+def test_a_scheduler_of_ones_own(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "def halves(every):\n    return lambda state, ssr: 0.5 ** (state.timestamp.batch.value // (every * ssr))\n"
+    (in_tmp / "my_schedules.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(in_tmp)
+    arguments = [
+        "scheduler=custom",
+        "scheduler._target_=my_schedules.halves",
+        "+scheduler.every=20",
+        "max_duration=100ba",
+    ]
+    shown = show(capsys, *arguments, "ssr=0.5", "trust=[my_schedules]")
+    assert shown["custom, ssr 0.5"]["75 %"][2] == "0.125"
+    assert "trust=[my_schedules]" in refused(capsys, *arguments)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    output = capsys.readouterr()
+    assert caught.value.code == 2
+    assert output.out == ""
+    return output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ssr=0"], "error: ssr=0.0:"),
+        (["ssr=half"], "error: ssr='half':"),
+        (["scheduler.t_warmup=10"], "error: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba'"),
+        (["scheduler.t_warmup=20ep"], "error: scheduler.t_warmup='20ep':"),
+        (["scheduler=nope"], "error: scheduler='nope': there is no such choice"),
+        (["scheduler.t_decay=1ep"], "error: scheduler.t_decay='1ep': there is no such key"),
+        (["max_duration=10"], "error: max_duration='10':"),
+        (["optimizer.lr=nan"], "error: optimizer.lr=nan:"),
+        (["ssr=range(0,1000)"], "error: curves=1000:"),
+        (["ssr=interval(0,1)"], "error: "),
+        (["max_duration=10ep,100ba"], "ep and ba"),
+        (["scheduler=custom", "scheduler._target_=os.system"], "error: scheduler._target_='os.system'"),
+        (["scheduler=custom", "scheduler._target_=torch.optim.lr_scheduler.StepLR"], "there is no curve"),
+        (["scheduler=step", "scheduler.step_size=64tok"], "which is not known; say --tokens-per-batch N"),
+        (["--dataloader-len", "0"], "error: dataloader_len=0:"),
+        (["--out", "a.jpg"], "error: --out='a.jpg':"),
+        (["--config-dir", "nowhere"], "error: --config-dir='nowhere':"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, *arguments)
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_flags_that_are_none_are_refused_with_the_usage(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments: --bogus" in refused(capsys, "--bogus")
+    assert "not allowed with argument" in refused(capsys, "--lr", "--alpha")
+    assert "invalid int value" in refused(capsys, "--dataloader-len", "many")
+
+
+def test_data_of_unknown_length_needs_the_flag(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["data=custom", "data.train._target_=mine.Data", "trust=[mine]", "trainer.objective=null", "scheduler=step"]
+    assert "--dataloader-len N" in refused(capsys, *data, "scheduler.step_size=100ba")
+    shown = show(capsys, *data, "scheduler.step_size=100ba", "--dataloader-len", "50")
+    assert shown["step, ssr 1"]["step 1"][0] == "2ep"
+    assert show(capsys, *data, "scheduler.step_size=2ep")["step, ssr 1"]["step 1"][0] == "2ep"

@@ -1,0 +1,154 @@
+"""A preview's numbers are those of the schedule."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+import ssr_hydra
+from ssr_hydra import InputError, MissingRateError, State, Time, Timestamp
+from ssr_hydra import schedulers as s
+from ssr_hydra.previews import PreviewCurve
+
+
+def curve(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **options: Any) -> PreviewCurve:
+    (made,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **options).curves
+    return made
+
+
+def alphas(made: PreviewCurve) -> dict[str, float]:
+    return {mark.label: mark.alpha for mark in made.landmarks}
+
+
+@pytest.mark.parametrize("ssr", [0.25, 0.5, 1, 2, 1.3])
+def test_cosine_with_warmup_against_its_formula(ssr: float) -> None:
+    made = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
+    assert str(made.max_duration) == str(Time("20ep") * ssr)
+    got = alphas(made)
+    assert got["start"] == 0.0
+    assert got["end of warmup"] == 1.0
+    assert got["end"] == 0.0
+    for share in (0.25, 0.5, 0.75):
+        expected = (1 + math.cos(math.pi * (share - 0.1) / 0.9)) / 2
+        assert got[f"{100 * share:g} %"] == pytest.approx(expected, abs=1e-15)
+    assert made.times[0] == 0.0
+    assert made.times[-1] == float(Time("20ep") * ssr)
+    assert max(made.alphas) == 1.0
+    assert float(Time("2ep") * ssr) in made.times
+
+
+EVERY = [
+    s.LinearScheduler(),
+    s.StepScheduler("7ba", 0.7),
+    s.MultiStepWithWarmupScheduler("9ba", ["30ba", "0.5dur"]),
+    s.CosineAnnealingWarmRestartsScheduler("10ba", t_mult=1.5),
+    s.PolynomialWithWarmupScheduler("5ba", power=3),
+    s.InverseSquareRootWithWarmupScheduler("5ba", t_cooldown="0.2dur"),
+    s.OneCycleScheduler(),
+    s.ProductScheduler({"a": s.StepScheduler("20ba"), "b": s.RexScheduler()}),
+    s.SequentialScheduler(
+        {"up": s.Phase(s.LinearScheduler(0, 1), until="10ba"), "down": s.ExponentialScheduler(0.9, "5ba")}
+    ),
+    lambda state, ssr: 1 / (1 + state.timestamp.batch.value / ssr),
+]
+
+
+@pytest.mark.parametrize("scheduler", EVERY, ids=lambda scheduler: type(scheduler).__name__)
+@pytest.mark.parametrize("ssr", [0.5, 1, 1.7])
+def test_the_polygon_passes_through_what_every_batch_is_trained_with(scheduler: Any, ssr: float) -> None:
+    made = curve(scheduler, ssr=ssr)
+    bound = s.bind(scheduler, State(max_duration=Time("100ba") * ssr), ssr)
+    assert list(made.times) == sorted(made.times)
+    jumps = {float(jump) for jump in made.jumps}
+    for k in range(math.ceil(100 * ssr)):
+        if float(k) in jumps:
+            assert [a for t, a in zip(made.times, made.alphas, strict=True) if t == k][-1] == bound(Timestamp(batch=k))
+        else:
+            after = next(i for i, t in enumerate(made.times) if t >= k)
+            before = after if made.times[after] == k else after - 1
+            t0, t1, a0, a1 = made.times[before], made.times[after], made.alphas[before], made.alphas[after]
+            drawn = a0 if t1 == t0 else a0 + (a1 - a0) * (k - t0) / (t1 - t0)
+            assert drawn == pytest.approx(bound(Timestamp(batch=k)), abs=max(made.alphas) / 4000 + 1e-12)
+
+
+def test_jumps_are_exact() -> None:
+    assert [str(t) for t in curve(s.StepScheduler("3ba"), "10ba", 0.5).jumps] == ["1.5ba", "3ba", "4.5ba"]
+    assert [str(t) for t in curve(s.MultiStepScheduler(["1/3dur"]), "1ep").jumps] == ["1/3ep"]
+    restarts = curve(s.CosineAnnealingWarmRestartsScheduler("0.25dur", alpha_f=0.1), "8ep")
+    assert [str(t) for t in restarts.jumps] == ["2ep", "4ep", "6ep"]
+    place = restarts.times.index(2.0)
+    assert restarts.alphas[place : place + 2] == (0.1, 1.0)
+    assert restarts.alphas[-1] == 0.1  # the restart at the very end is not trained with
+    assert curve(s.ConstantScheduler(0.5)).alphas[-1] == 0.5
+
+
+def test_a_users_function_is_drawn_with_the_counters_of_a_run() -> None:
+    def every_third_epoch(state: Any) -> float:
+        return 0.5 ** (state.timestamp.epoch.value // 3)
+
+    made = curve(every_third_epoch, "70ba", dataloader_len=7)
+    assert [str(t) for t in made.jumps] == ["21ba", "42ba", "63ba"]
+    assert made.name == "every_third_epoch"
+    assert alphas(made)["end"] == 0.125
+
+
+def test_epochs_need_no_dataloader_len_where_all_times_are_epochs_or_shares() -> None:
+    scheduler = s.SequentialScheduler({"a": s.Phase(s.StepScheduler("2ep"), until="0.5dur"), "b": s.RexScheduler()})
+    free, counted = curve(scheduler, "10ep", 0.7), curve(scheduler, "10ep", 0.7, dataloader_len=13)
+    assert free == counted
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        curve(s.CosineAnnealingWithWarmupScheduler("100ba"), "10ep")
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        curve(lambda state: 1.0, "10ep")
+    made = curve(s.CosineAnnealingWithWarmupScheduler("100ba"), "10ep", dataloader_len=50)
+    assert made.landmarks[1][:2] == ("end of warmup", Time("2ep"))
+
+
+def test_a_counter_that_cannot_be_known_is_an_error_and_not_zero() -> None:
+    with pytest.raises(MissingRateError, match="samples_per_batch"):
+        curve(s.StepScheduler("1000sp"))
+    made = curve(s.StepScheduler("1000sp"), samples_per_batch=32)
+    assert made.jumps[0] == Time(Fraction(1000, 32), "ba")
+
+
+def test_a_run_measured_by_the_clock() -> None:
+    made = curve(s.LinearWithWarmupScheduler("1m"), "1h30m", 0.5)
+    assert made.landmarks[1][:2] == ("end of warmup", Time("60sec"))
+    assert made.landmarks[-1].time == Time("45m")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"max_duration": "10"}, "max_duration"),
+        ({"max_duration": None}, "max_duration"),
+        ({"max_duration": "1dur"}, "max_duration"),
+        ({"ssr": 0}, "ssr"),
+        ({"ssr": [1, -1]}, "ssr"),
+        ({"ssr": []}, "ssr"),
+        ({"ssr": float("nan")}, "ssr"),
+        ({"ssr": range(1, 100)}, "curves"),
+        ({"lr": -1.0}, "lr"),
+        ({"lr": float("inf")}, "lr"),
+        ({"dataloader_len": 0}, "dataloader_len"),
+        ({"schedulers": []}, "schedulers"),
+        ({"schedulers": {}}, "schedulers"),
+        ({"schedulers": {"a": 3}}, "schedulers['a']"),
+        ({"schedulers": s.LinearScheduler}, "schedulers['LinearScheduler']"),
+        ({"schedulers": [s.LinearScheduler(), s.LinearScheduler(0.5)]}, "schedulers"),
+        ({"schedulers": {"a": s.LinearWithWarmupScheduler("200ba")}}, "t_warmup"),
+        (
+            {"schedulers": {"a": s.LinearScheduler(), "b": s.LinearWithWarmupScheduler("200ba")}},
+            "b.t_warmup",
+        ),
+    ],
+)
+def test_bad_input(options: dict[str, Any], field: str) -> None:
+    arguments: dict[str, Any] = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
+    with pytest.raises(InputError) as caught:
+        ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+"""Timestamps between batches, and counters that nobody can know."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.previews.timeline import Timeline
+from ssr_hydra.time import Time, TimeUnit
+
+
+def test_counters_follow_the_axis_by_the_rates() -> None:
+    moment = Timeline(TimeUnit.TOKEN, Fraction(10), Fraction(16), Fraction(512)).at(Fraction(512 * 25 + 256))
+    assert moment.token == Time("13056tok")
+    assert moment.batch == Time("25.5ba")
+    assert moment.sample == Time("408sp")
+    assert moment.get("ep") == Time("2ep")
+    assert moment.batch_in_epoch == Time("5.5ba")
+
+
+def test_seconds_are_nanoseconds_inside() -> None:
+    assert Timeline(TimeUnit.SECOND).at(Fraction(3, 2)).get("sec") == Time("1.5sec")
+
+
+@pytest.mark.parametrize(
+    ("unit", "read", "missing"),
+    [
+        ("ep", "ba", "dataloader_len"),
+        ("ba", "sp", "samples_per_batch"),
+        ("ba", "tok", "tokens_per_batch"),
+        ("ba", "ep", "dataloader_len"),
+        ("sp", "ba", "samples_per_batch"),
+        ("tok", "ep", "dataloader_len"),
+    ],
+)
+def test_a_counter_without_its_rate_raises_instead_of_reading_zero(unit: str, read: str, missing: str) -> None:
+    moment = Timeline(TimeUnit(unit)).at(Fraction(3))
+    with pytest.raises(MissingRateError, match=missing):
+        moment.get(read)
+    with pytest.raises(MissingRateError, match=missing):
+        getattr(moment, TimeUnit(read).name.lower())
+
+
+def test_seconds_of_a_run_measured_in_batches_are_not_known() -> None:
+    with pytest.raises(InputError, match="measured in ba"):
+        Timeline(TimeUnit.BATCH).at(Fraction(3)).get("sec")

@@ -207,7 +207,8 @@ class Run:
 
         ``dur`` is then a share of the part. With ``scale`` off the part is run at ssr 1.
         """
-        begin = self.convert(self.start, start.unit, "until") + start
+        # Zero has every unit: a phase that begins with its sequence asks for no rate.
+        begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:
             until = self.resolve(Time(1, TimeUnit.DURATION), "until") if end is None else end

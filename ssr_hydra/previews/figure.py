@@ -40,6 +40,7 @@ _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 # For the ratios of one schedule: dark to light along viridis, whose yellow end is left out.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
+_WIDTH = 1.6  # points
 _PALEST = 0.6  # how far the lightest of several ratios goes towards white
 _UNITS = {
     TimeUnit.ITERATION: "iterations",
@@ -67,7 +68,7 @@ _RC: dict[str, Any] = {
     "ytick.major.width": 0.7,
     "xtick.major.size": 3,
     "ytick.major.size": 3,
-    "lines.linewidth": 1.6,
+    "lines.linewidth": _WIDTH,
     "lines.solid_joinstyle": "round",  # mitres would overshoot a sharp peak
     "lines.dash_joinstyle": "round",
     "axes.formatter.limits": (-6, 9),
@@ -154,13 +155,19 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
     divisor, time_label = (1.0, "Share of the run") if normalize else _time_axis(curves)
     heights = [1.0 if axis == "alpha" or curve.lr is None else curve.lr for curve in curves]
     unit, value_label = _value_axis(curves, heights, axis)
+    _, ratios = _names_and_ratios(curves)
     top, right = 0.0, 0.0
     for curve, (colour, dashes), height in zip(curves, _looks(curves), heights, strict=True):
         scale = float(curve.max_duration) if normalize else divisor
         xs = [time / scale for time in curve.times]
         ys = [alpha * height / unit for alpha in curve.alphas]
-        order = 3 + 1 / (1 + xs[-1])  # the shorter run on top: it would be hidden where both are the same
-        axes.plot(xs, ys, color=colour, linestyle=dashes, clip_on=False, zorder=order)
+        order = 3 + 1 / (
+            1 + float(curve.max_duration)
+        )  # the shorter run on top, or it would be hidden where both agree
+        width = _WIDTH
+        if normalize and len(ratios) > 1:  # then runs may agree all the way
+            width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)
+        axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=width, clip_on=False, zorder=order)
         axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=3.6, clip_on=False, zorder=order)
         top, right = max(top, *ys), max(right, xs[-1])
     axes.set_xlim(0, right)

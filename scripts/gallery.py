@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation: the figures of the guide, and a small one for every scheduler.
+"""Draw the documentation's gallery, a small picture for every scheduler, and its comparison of warmups.
 
     python scripts/gallery.py [FOLDER]
 
@@ -16,18 +16,20 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
+
 from ssr_hydra import State, Timestamp, previews, schedulers
 from ssr_hydra.schedulers import Phase, bind
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
-FIGURES = {  # the command lines of ssr-preview
-    "ssr": "scheduler=cosine_warmup,wsd ssr=0.25,0.5,1",
-    "warmup": "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true"
-    " ssr=0.5,1,2 max_duration=8ep --alpha",
-}
+# The figure of the guide that compares warmups, as a command line of ssr-preview.
+WARMUP = (
+    "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true ssr=0.5,1,2 max_duration=8ep"
+    " --alpha"
+)
 EPOCHS, BATCHES_PER_EPOCH = 20, 20
 # Blue, black and orange differ in lightness too, so that they can be told apart in grey and by the colour-blind.
-LINES = {0.5: ("#E69F00", "-"), 1.0: ("#222222", "-"), 2.0: ("#0072B2", "-")}
+COLOURS = {0.5: "#E69F00", 1.0: "#222222", 2.0: "#0072B2"}
 
 
 def examples() -> dict[str, schedulers.ComposerScheduler]:
@@ -74,13 +76,13 @@ def draw(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
     """alpha over epochs, a curve per ratio; a dot marks the end of a run."""
     figure = Figure(figsize=(3.2, 2.0), layout="constrained")
     axes = figure.add_subplot()
-    for ssr, (colour, style) in LINES.items():
+    for ssr, colour in COLOURS.items():
         batches = round(EPOCHS * BATCHES_PER_EPOCH * ssr)
         state = State(max_duration=f"{batches}ba", dataloader_len=BATCHES_PER_EPOCH)
         curve = bind(scheduler, state, ssr)
         epochs = [k / BATCHES_PER_EPOCH for k in range(batches + 1)]
         alphas = [curve(Timestamp(batch=k, epoch=k // BATCHES_PER_EPOCH)) for k in range(batches + 1)]
-        axes.plot(epochs, alphas, style, color=colour, linewidth=1.3, label=f"{ssr:g}", clip_on=False)
+        axes.plot(epochs, alphas, color=colour, linewidth=1.3, label=f"{ssr:g}", clip_on=False)
         axes.plot(epochs[-1], alphas[-1], "o", color=colour, markersize=3, clip_on=False)
     axes.set_title(title, fontsize=9)
     axes.set_xlim(0, 2 * EPOCHS)
@@ -96,16 +98,15 @@ def draw(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write an SVG for every figure and every scheduler."""
+    """Write an SVG for the warmups and one for every scheduler."""
     (folder / "gallery").mkdir(parents=True, exist_ok=True)
-    for name, command in FIGURES.items():
-        with contextlib.redirect_stdout(io.StringIO()):  # the table is for the terminal
-            previews.main([*command.split(), "--out", str(folder / f"{name}.svg")])
+    with contextlib.redirect_stdout(io.StringIO()):  # the table is for the terminal
+        previews.main([*WARMUP.split(), "--out", str(folder / "warmup.svg")])
     with mpl.rc_context({"svg.hashsalt": "ssr_hydra", "svg.fonttype": "none", "font.family": "sans-serif"}):
         for stem, scheduler in examples().items():
             figure = draw(scheduler, stem.replace("_", " "))
             figure.savefig(folder / "gallery" / f"{stem}.svg", metadata={"Date": None, "Creator": None})
-    print(f"{len(FIGURES) + len(examples())} pictures in {folder}")
+    print(f"{1 + len(examples())} pictures in {folder}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from doc_blocks import Block, Runner, blocks, matches, problems
 
 import ssr_hydra
 import ssr_hydra.schedulers
+from ssr_hydra.configs import GROUPS
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
@@ -108,6 +109,14 @@ def test_every_scheduler_has_its_picture_and_its_place_on_the_page() -> None:
             stem = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Scheduler")).lower()
             assert f"`{name}" in page
             assert f"(../images/gallery/{stem}.svg)" in page
+
+
+def test_the_page_on_configs_lists_every_choice() -> None:
+    page = (REPO / "docs/guide/configs.md").read_text(encoding="utf-8")
+    for group, choices in GROUPS.items():
+        (row,) = re.findall(rf"^\| `{group}` \|(.*)\|$", page, re.MULTILINE)
+        shipped = {path.stem for path in (REPO / "conf" / group).glob("*.yaml")}
+        assert set(re.findall(r"`(\w+)`", row)) == set(choices) | shipped
 
 
 # The harness itself refuses what it should: a test that passes whatever a page says is worth nothing.

@@ -1,8 +1,8 @@
 """What a step of each training loop costs, side by side: plain PyTorch, this package, and peers where installed.
 
-An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step, one
-thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all. Ratios are medians
-over the rounds of the ratio within a round; take them, not the microseconds.
+An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step,
+one thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all. Ratios are
+medians over the rounds of the ratio within a round; take them, not the microseconds.
 """
 
 from __future__ import annotations

@@ -81,10 +81,16 @@ class LearningRates:
         """Whether a scheduler steps on an evaluation's metric."""
         return bool(self._plateaus)
 
-    def batch_ended(self) -> None:
-        """Set the rate of the next batch, whose timestamp the state holds already."""
-        for step in self._by_batch:
-            step()
+    def batch_ended(self) -> Callable[[], object]:
+        """The function that sets the rate of the next batch, whose timestamp the state holds already."""
+        if len(self._by_batch) == 1:  # in almost every run: no call more than needed
+            return self._by_batch[0]
+
+        def step_all() -> None:
+            for step in self._by_batch:
+                step()
+
+        return step_all
 
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step what steps by epochs; with ``again``, the batch's end was told before the epoch's was known."""

@@ -78,7 +78,6 @@ class Loop:
         self._progress, self._record, self._objective = progress, record, objective
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
         self._watch = LossWatch(task.device)
-        self._then = 0  # nanoseconds: up to where time has been counted
         self._next_show: float = 0  # the first batch is looked at
         self._wake = 0  # nothing is due before this batch
         self._ended = False
@@ -100,7 +99,7 @@ class Loop:
         """
         task, state, rates, watch = self._task, self._state, self._rates, self._watch
         loss_of, clock, add = task.loss, time.perf_counter_ns, watch.add
-        optimizers, step_rates = self._optimizers, rates.batch_ended
+        optimizers, step_rates = self._optimizers, rates.batch_ended()
         length = state.dataloader_len
         if not task.model.training:
             task.model.train()
@@ -108,7 +107,7 @@ class Loop:
         # Starting the loader's workers is start-up, not training; so is the first use of the device.
         batches = self._batches(timestamp._epoch)
         self._synchronize()
-        self._then = clock()
+        then = clock()
         while True:
             epoch = timestamp._epoch
             for batch in batches:
@@ -122,21 +121,21 @@ class Loop:
                 for optimizer in optimizers:
                     optimizer.step()
                 now = clock()
-                timestamp = timestamp.to_next_batch(samples, tokens, (now - self._then) * 1e-9)
-                self._then = now
+                timestamp = timestamp.to_next_batch(samples, tokens, (now - then) * 1e-9)
+                then = now
                 epoch_ended = timestamp._batch_in_epoch == length
                 if epoch_ended:
                     timestamp = timestamp.to_next_epoch()
                 state.timestamp = timestamp
                 if timestamp._batch >= self._wake or now >= self._next_show:
-                    timestamp = self._do_what_is_due(timestamp, now)
+                    timestamp, then = self._do_what_is_due(timestamp, now)
                 if epoch_ended:
                     rates.epoch_ended()
                 step_rates()
                 if self._ended:
                     return
             if length is None:
-                timestamp = self._end_of_epoch()
+                timestamp, then = self._end_of_epoch(then)
                 if self._ended:
                     return
             elif timestamp._epoch == epoch:
@@ -151,7 +150,7 @@ class Loop:
                 set_epoch(epoch)
         return iter(self._train)
 
-    def _end_of_epoch(self) -> Timestamp:
+    def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
         """The end of an epoch whose length was not known before."""
         state = self._state
         if state.timestamp._batch_in_epoch == 0:
@@ -159,12 +158,16 @@ class Loop:
             fix = "give a loader that can be read again and again, not an iterator"
             raise InputError("train_dataloader", type(self._train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
-        self._do_what_is_due(state.timestamp, time.perf_counter_ns())
+        timestamp, then = self._do_what_is_due(state.timestamp, then)
         self._rates.epoch_ended(again=True)
-        return state.timestamp
+        return timestamp, then
 
-    def _do_what_is_due(self, timestamp: Timestamp, now: int) -> Timestamp:
-        """Log, evaluate, show: what is due at a batch boundary. The timestamp may move on in iterations and seconds."""
+    def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
+        """Log, evaluate, show: what is due at a batch boundary.
+
+        Time has been counted up to ``now``. Returns the timestamp, which may have moved on in iterations and seconds,
+        and up to where time is counted then, which evaluation moves.
+        """
         plan = self._plan
         ended = plan.end.reached(timestamp)
         evaluating = ended or (plan.evaluation is not None and plan.evaluation.reached(timestamp))
@@ -182,11 +185,11 @@ class Loop:
         if logging:
             self._log(timestamp)
         if evaluating or ended:
-            self._evaluate(timestamp)
+            now = self._evaluate(timestamp, now)
         elif showing:
             self._show()
         self._wake, self._ended = plan.next_batch(), ended
-        return self._state.timestamp
+        return self._state.timestamp, now
 
     def _look_at_first_batch(self, timestamp: Timestamp) -> None:
         """A run on the clock of tokens would never end if none were counted."""
@@ -206,13 +209,13 @@ class Loop:
             record["lrs"] = rates
         self._record(record)
 
-    def _evaluate(self, timestamp: Timestamp) -> None:
-        """Evaluate, outside of the time of training."""
-        self._synchronize()
-        waited = time.perf_counter_ns() - self._then  # for the device to finish training: that is training
-        started = time.perf_counter()
+    def _evaluate(self, timestamp: Timestamp, now: int) -> int:
+        """Evaluate, outside of the time of training; returns the time from which training is counted again."""
         if timestamp._batch == self._evaluated_at:  # the end of the run, right after an evaluation
-            return
+            return now
+        self._synchronize()
+        waited = time.perf_counter_ns() - now  # for the device to finish training: that is training
+        started = time.perf_counter()
         self._evaluated_at = timestamp._batch
         if self._plan.evaluation is not None and self._plan.evaluation.reached(timestamp):
             self._plan.evaluation.renew(timestamp)
@@ -230,7 +233,7 @@ class Loop:
         if self._evaluation is not None:
             self._rates.evaluated(metrics[self._objective])
         self._show(evaluated=self._evaluation is not None)
-        self._then = time.perf_counter_ns()
+        return time.perf_counter_ns()
 
     def _when(self) -> _Record:
         timestamp = self._state.timestamp

@@ -43,7 +43,7 @@ def trace(
             if number == BATCHES - 1:
                 state.timestamp = state.timestamp.to_next_epoch()
                 rates.epoch_ended()
-            rates.batch_ended()
+            rates.batch_ended()()
     return seen
 
 
@@ -114,7 +114,7 @@ def test_torch_schedulers_of_several_optimizers_keep_apart() -> None:
     state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
     a.step(), b.step()
     rates.epoch_ended()
-    rates.batch_ended()
+    rates.batch_ended()()
     assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.2, 0.01])
 
 
@@ -127,7 +127,7 @@ def test_a_plateau_waits_for_evaluations() -> None:
     assert rates.needs_evaluation
     for metric, expected in [(1.0, 0.4), (2.0, 0.2), (0.5, 0.2)]:
         rates.epoch_ended()
-        rates.batch_ended()
+        rates.batch_ended()()
         rates.evaluated(metric)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
@@ -138,7 +138,7 @@ def test_an_epoch_whose_end_was_not_foreseen_sets_ours_again() -> None:
     rates = LearningRates(decay, state, Fraction(1))
     optimizer.step()
     state.timestamp = state.timestamp.to_next_batch()
-    rates.batch_ended()
+    rates.batch_ended()()
     assert optimizer.param_groups[0]["lr"] == 0.8
     state.timestamp = state.timestamp.to_next_epoch()
     rates.epoch_ended(again=True)

@@ -14,13 +14,19 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 
-__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all"]
+__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer"]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, several that multiply, or a mapping of names that param groups choose from."""
 
 DEFAULT = "default"
 _Group = dict[str, Any]
+
+
+def check_optimizer(optimizer: object, field: str) -> None:
+    """Refuse what is no torch optimizer."""
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer
 from ssr_hydra.time import Number
 
 __all__ = ["CompiledScheduler", "compile_composer_scheduler"]
@@ -20,12 +20,13 @@ class CompiledScheduler(AlphaLR):
     def __init__(self, schedulers: Schedulers, state: Any, ssr: Number = 1.0) -> None:
         self._bound = (schedulers, state, ssr)
         self._state = state
-        optimizers = getattr(state, "optimizers", None)
-        if optimizers is None:
-            optimizers = ()
-        super().__init__(
-            tuple(optimizers) if isinstance(optimizers, Sequence) else (optimizers,), bind_all(*self._bound)
-        )
+        given = getattr(state, "optimizers", None)
+        optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
+        if not optimizers:
+            raise InputError("optimizers", given, "there is no optimizer to drive", "set state.optimizers")
+        for i, optimizer in enumerate(optimizers):
+            check_optimizer(optimizer, f"optimizers[{i}]")
+        super().__init__(optimizers, bind_all(*self._bound))
 
     def _now(self) -> Any:
         return self._state.timestamp

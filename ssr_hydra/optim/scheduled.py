@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer
 from ssr_hydra.optim.clock import Clock
 from ssr_hydra.schedulers.run import Clock as RunClock
 from ssr_hydra.schedulers.run import Run
@@ -68,6 +68,7 @@ class ScheduledLR(AlphaLR):
         tokens_per_batch: Number | None = None,
         ssr: Number = 1.0,
     ) -> None:
+        check_optimizer(optimizer, "optimizer")
         sigma = check_ssr(ssr)
         state = State(max_duration, dataloader_len, samples_per_batch, tokens_per_batch, optimizers=(optimizer,))
         if state.max_duration is not None:

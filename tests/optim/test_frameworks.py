@@ -1,0 +1,232 @@
+"""The schedulers inside other libraries' own loops: Lightning, transformers, Accelerate, Composer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optim_helpers import rates
+from torch.utils.data import DataLoader, TensorDataset
+
+from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
+from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler, LinearScheduler
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+
+# Warnings are errors here, and other libraries have news about themselves that nothing here can act on.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+_SCHEDULE = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
+
+
+def _expected(batches: int, lr: float = 0.5) -> list[float]:
+    curve = _SCHEDULE.bind(State(f"{batches}ba"))
+    return [lr * curve(Timestamp(batch=k)) for k in range(batches)]
+
+
+def _data(samples: int = 24) -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.randn(samples, 3, generator=generator), torch.randn(samples, 1, generator=generator))
+
+
+class Recorder(torch.optim.SGD):
+    """An optimizer that notes the rate that it is stepped with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: list[float] = []
+
+    def step(self, closure: Any = None) -> Any:
+        self.seen += rates(self)
+        return super().step(closure)
+
+
+# --- Lightning ----------------------------------------------------------------------------------------------------
+
+
+def _lightning_module(max_duration: str, total: list[Any]) -> Any:
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            optimizer = Recorder(self.parameters(), lr=0.5)
+            scheduler = ScheduledLR(optimizer, _SCHEDULE, max_duration=max_duration)
+            total[:] = [optimizer, scheduler]
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    return Module()
+
+
+def _lightning_trainer(folder: Path, **options: Any) -> Any:
+    import lightning
+
+    return lightning.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )
+
+
+def test_lightning_steps_it_every_batch_and_resumes(tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    loader = DataLoader(_data(), batch_size=4)
+    made: list[Any] = []
+    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(_lightning_module("12ba", made), loader)
+    assert made[0].seen == _expected(12)
+    assert made[1].timestamp.batch == 12
+
+    module = _lightning_module("12ba", made)
+    trainer = _lightning_trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    trainer.fit(module, loader)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    seen = made[0].seen
+    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
+        _lightning_module("12ba", made), loader, ckpt_path=tmp_path / "half.ckpt"
+    )
+    assert seen + made[0].seen == _expected(12)
+
+
+def test_lightning_steps_it_once_per_accumulated_batch(tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    made: list[Any] = []
+    trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2, enable_checkpointing=False)
+    trainer.fit(_lightning_module("6ba", made), DataLoader(_data(), batch_size=4))
+    assert made[0].seen == _expected(6)
+
+
+# --- transformers and Accelerate --------------------------------------------------------------------------------
+
+
+def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple[Any, Recorder, ScheduledLR]:
+    import transformers
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": torch.nn.functional.mse_loss(self.layer(x), labels)}
+
+    torch.manual_seed(0)
+    model = Model()
+    optimizer = Recorder(model.parameters(), lr=0.5)
+    scheduler = ScheduledLR(optimizer, _SCHEDULE, max_duration="12ba")
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        max_steps=max_steps,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=1,
+        save_steps=5,
+        **options,
+    )
+    data = [{"x": x, "labels": y} for x, y in _data()]
+    trainer = transformers.Trainer(model, arguments, train_dataset=data, optimizers=(optimizer, scheduler))
+    return trainer, optimizer, scheduler
+
+
+def test_transformers_trainer_drives_it_and_resumes(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="steps")
+    trainer.train()
+    assert optimizer.seen == _expected(12)
+    assert scheduler.timestamp.batch == 12
+    logged = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    assert len(logged) == 12
+    assert set(logged) <= {*_expected(12), *scheduler.get_last_lr()}
+
+    trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="no")
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert optimizer.seen == _expected(12)[5:]
+
+
+def test_accelerate_prepares_it() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+    model = torch.nn.Linear(3, 1)
+    inner = Recorder(model.parameters(), lr=0.5)
+    scheduler = ScheduledLR(inner, _SCHEDULE, max_duration="12ba")
+    model, optimizer, loader, prepared = accelerator.prepare(model, inner, DataLoader(_data(), batch_size=1), scheduler)
+    for x, y in loader:
+        with accelerator.accumulate(model):
+            accelerator.backward(torch.nn.functional.mse_loss(model(x), y))
+            optimizer.step()
+            prepared.step()
+            optimizer.zero_grad()
+    assert inner.seen == _expected(12)
+    assert prepared.get_last_lr() == scheduler.get_last_lr()
+    again = ScheduledLR(inner, _SCHEDULE, max_duration="12ba")
+    accelerator.prepare(again).load_state_dict(prepared.state_dict())
+    assert again.timestamp.batch == 12
+
+
+# --- Composer -----------------------------------------------------------------------------------------------------
+
+
+def test_composers_trainer_takes_the_schedulers_as_its_own() -> None:
+    composer = pytest.importorskip("composer")
+
+    class Model(composer.models.ComposerModel):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+
+        def forward(self, batch: Any) -> torch.Tensor:
+            return self.layer(batch[0])  # type: ignore[no-any-return]
+
+        def loss(self, outputs: torch.Tensor, batch: Any) -> torch.Tensor:
+            return torch.nn.functional.mse_loss(outputs, batch[1])
+
+    model = Model()
+    optimizer = Recorder(model.parameters(), lr=0.5)
+    trainer = composer.Trainer(
+        model=model,
+        train_dataloader=DataLoader(_data(), batch_size=4),
+        optimizers=optimizer,
+        schedulers=LinearScheduler(),
+        max_duration="4ep",
+        scale_schedule_ratio=0.5,
+        step_schedulers_every_batch=True,
+        progress_bar=False,
+        device="cpu",
+    )
+    trainer.fit()
+    # Composer steps schedules before its clock, so the first rate comes twice.
+    assert optimizer.seen == [0.5, *(0.5 * (1 - k / 12) for k in range(11))]
+
+
+def test_a_schedule_compiled_for_composers_state() -> None:
+    composer = pytest.importorskip("composer")
+    optimizer = Recorder(torch.nn.Linear(3, 1).parameters(), lr=0.5)
+    state = composer.State(
+        model=torch.nn.Linear(3, 1),
+        rank_zero_seed=0,
+        run_name="test",
+        device=composer.devices.DeviceCPU(),
+        max_duration="2ep",
+        dataloader=DataLoader(_data(), batch_size=4),
+        dataloader_label="train",
+        optimizers=optimizer,
+    )
+    scheduler = compile_composer_scheduler(_SCHEDULE, state)
+    for _ in range(12):
+        optimizer.step()
+        state.timestamp = state.timestamp.to_next_batch(4)
+        scheduler.step()
+    assert optimizer.seen == _expected(12)

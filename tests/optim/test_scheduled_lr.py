@@ -1,0 +1,500 @@
+"""ScheduledLR in a plain loop: its clock in every unit, SSR, the end of the run, resuming, torch's combinators."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import math
+import pickle
+import time
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from optim_helpers import parameter, rates, sgd, trace
+from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.optim import ScheduledLR
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    Phase,
+    SequentialScheduler,
+    StepScheduler,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+# --- a plain loop ------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_loop() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    schedule = CosineAnnealingWithWarmupScheduler(t_warmup="2ba")
+    scheduler = ScheduledLR(optimizer, schedule, max_duration="12ba", ssr=0.5)
+    seen = []
+    while not scheduler.is_done:
+        loss = model(torch.ones(4, 2)).square().mean()
+        loss.backward()
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+    cosine = [0.1 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    assert seen == pytest.approx([0.0, 0.05, *cosine])
+    assert scheduler.max_duration == Time("6ba")
+    assert rates(optimizer) == [0.0]
+
+
+def test_ssr_scales_the_run_and_the_schedule() -> None:
+    expected = {0.5: [1, 0.75, 0.5, 0.25], 1.0: [1, 0.875, 0.75, 0.625], 2: [1, 0.9375, 0.875, 0.8125]}
+    for ssr, values in expected.items():
+        optimizer = sgd(1.0)
+        scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba", ssr=ssr)
+        assert scheduler.max_duration == Time(8, "ba") * ssr
+        assert trace(optimizer, scheduler.step, 4) == values
+
+
+def test_the_run_ends_at_the_first_batch_at_or_after_its_length() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="5ep", dataloader_len=3, ssr=0.5)
+    steps = 0
+    while not scheduler.is_done:
+        steps += 1
+        optimizer.step()
+        scheduler.step()
+    assert steps == 8  # 7.5 batches
+    assert scheduler.timestamp.epoch == 2
+    assert scheduler.timestamp.batch_in_epoch == 2
+
+
+def test_signature() -> None:
+    text = str(inspect.signature(ScheduledLR.__init__)).replace("'", "")
+    names = ["self", "optimizer", "schedulers", "max_duration", "dataloader_len", "samples_per_batch"]
+    assert list(inspect.signature(ScheduledLR.__init__).parameters) == [*names, "tokens_per_batch", "ssr"]
+    assert "schedulers: Schedulers, *, max_duration" in text
+    assert list(inspect.signature(ScheduledLR.step).parameters) == ["self", "samples", "tokens"]
+
+
+# --- units --------------------------------------------------------------------------------------------------------
+
+
+def test_epochs_are_counted_in_batches() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("1ep", gamma=0.5), max_duration="2ep", dataloader_len=3)
+    assert trace(optimizer, scheduler.step, 7) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_samples_that_are_told() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    seen = []
+    for samples in (10, 40, 25, 25):
+        seen += rates(optimizer)
+        optimizer.step()
+        scheduler.step(samples=samples)
+    assert seen == [1.0, 0.9, 0.5, 0.25]
+    assert scheduler.is_done
+    assert scheduler.timestamp.sample == 100
+
+
+def test_samples_by_their_rate_and_a_last_batch_that_is_short() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(
+        optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100
+    )
+    optimizer.step()
+    scheduler.step()
+    optimizer.step()
+    scheduler.step(samples=4)
+    assert scheduler.timestamp == Timestamp(
+        epoch=1,
+        epoch_in_iteration=1,
+        batch=2,
+        sample=20,
+        token=200,
+        token_in_iteration=200,
+        seconds=scheduler.timestamp.seconds,
+        iteration_seconds=scheduler.timestamp.seconds,
+    )
+    scheduler.step(tokens=60)
+    assert scheduler.timestamp.token == 260
+    assert scheduler.timestamp.sample == 36
+    assert scheduler.timestamp.sample_in_epoch == 16
+    assert scheduler.timestamp.token_in_epoch == 60
+    assert rates(optimizer) == [0.25]
+
+
+def test_tokens_under_a_changing_batch_size() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="1000tok")
+    optimizer.step()
+    for tokens, alpha in ((125, 0.875), (250, 0.625), (500, 0.125), (500, 0.0)):
+        scheduler.step(tokens=tokens)
+        assert rates(optimizer) == [alpha]
+
+
+def test_a_rate_that_is_a_mean() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
+    assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert scheduler.timestamp.token == Fraction(25, 2)
+
+
+def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10**9
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now)
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
+    assert rates(optimizer) == [1.0]
+    now += 10 * 10**9
+    assert rates(optimizer) == [1.0]
+    optimizer.step()
+    scheduler.step()
+    assert rates(optimizer) == [0.75]
+    assert scheduler.timestamp.seconds == 10
+    now += 5 * 10**9
+    assert scheduler.timestamp.seconds == 10  # time is read once per batch
+    now += 5 * 10**9
+    scheduler.step()
+    assert rates(optimizer) == [0.5]
+    saved = scheduler.state_dict()
+    now += 3600 * 10**9  # the program was not running
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
+    scheduler.load_state_dict(saved)
+    assert rates(optimizer) == [0.5]
+    now += 10 * 10**9
+    scheduler.step()
+    assert rates(optimizer) == [0.25]
+    assert not scheduler.is_done
+    now += 10 * 10**9
+    scheduler.step()
+    assert scheduler.is_done
+
+
+def test_milestones_on_several_clocks_at_once() -> None:
+    optimizer = sgd(1.0)
+    schedule = MultiStepScheduler(["3ba", "40sp", "2ep"], gamma=0.5)
+    scheduler = ScheduledLR(optimizer, schedule, max_duration=None, dataloader_len=5)
+    seen = []
+    for samples in (10, 10, 5, 15, 0, 0, 0, 0, 0, 0, 0):
+        seen += rates(optimizer)
+        optimizer.step()
+        scheduler.step(samples)
+    assert seen == [1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.125]
+
+
+def test_a_sequence_of_phases() -> None:
+    optimizer = sgd(1.0)
+    warmup = Phase(LinearScheduler(0.0, 1.0), until="2ba", scale=False)
+    schedule = SequentialScheduler({"warmup": warmup, "decay": LinearScheduler()})
+    scheduler = ScheduledLR(optimizer, schedule, max_duration="12ba", ssr=0.5)
+    assert trace(optimizer, scheduler.step, 7) == [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_functions_see_a_state() -> None:
+    def epochs(state: State) -> float:
+        assert state.dataloader_len == 2
+        return 1.0 if state.timestamp.epoch < 2 else 0.5
+
+    class Decay:
+        def __call__(self, state: State, ssr: float = 1.0) -> float:
+            elapsed = state.get_elapsed_duration()
+            return 1.0 if elapsed is None else 1 - float(elapsed)
+
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, [epochs, Decay()], max_duration="4ep", dataloader_len=2)
+    assert trace(optimizer, scheduler.step, 6) == [1, 0.875, 0.75, 0.625, 0.25, 0.1875]
+
+
+def test_without_a_length_of_the_run() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("2ba", 0.5), max_duration=None)
+    assert trace(optimizer, scheduler.step, 4) == [1, 1, 0.5, 0.5]
+    assert scheduler.max_duration is None
+    assert not scheduler.is_done
+    with pytest.raises(MissingRateError, match="max_duration"):
+        ScheduledLR(sgd(), LinearScheduler(), max_duration=None)
+
+
+# --- what is not known is asked for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["samples", "tokens"])
+def test_a_schedule_does_not_stand_still_for_want_of_a_count(unit: str) -> None:
+    duration = {"samples": "100sp", "tokens": "100tok"}[unit]
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
+    optimizer.step()
+    with pytest.raises(InputError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
+        scheduler.step()
+
+
+def test_a_count_that_is_told_now_and_then_is_refused() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    optimizer.step()
+    scheduler.step(samples=10)
+    with pytest.raises(InputError, match="samples"):
+        scheduler.step()
+
+
+def test_a_gap_in_the_count_is_remembered_by_a_checkpoint() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
+    optimizer.step()
+    scheduler.step(samples=10)
+    scheduler.step()
+    again = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    with pytest.raises(InputError, match="samples"):
+        again.load_state_dict(scheduler.state_dict())
+
+
+def test_a_function_that_reads_epochs_needs_their_length() -> None:
+    with pytest.raises(InputError, match="dataloader_len"):
+        ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        ScheduledLR(sgd(), LinearScheduler(), max_duration="10ep")
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, float("nan"), "many", True])
+@pytest.mark.parametrize("name", ["samples", "tokens"])
+def test_a_bad_count_is_refused_and_leaves_the_clock(name: str, value: Any) -> None:
+    optimizer = sgd()
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")
+    optimizer.step()
+    before = scheduler.state_dict()
+    with pytest.raises(InputError, match=name):
+        scheduler.step(**{"samples": 3, "tokens": 3, name: value})
+    assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"max_duration": "10"}, "max_duration"),
+        ({"max_duration": 10}, "max_duration"),
+        ({"max_duration": "1dur"}, "max_duration"),
+        ({"max_duration": "0ba"}, "max_duration"),
+        ({"max_duration": "10ba", "dataloader_len": 0}, "dataloader_len"),
+        ({"max_duration": "10ba", "dataloader_len": 2.5}, "dataloader_len"),
+        ({"max_duration": "10ba", "samples_per_batch": -1}, "samples_per_batch"),
+        ({"max_duration": "10ba", "tokens_per_batch": float("nan")}, "tokens_per_batch"),
+        ({"max_duration": "10ba", "ssr": 0}, "ssr"),
+        ({"max_duration": "10ba", "ssr": "0.5x"}, "ssr"),
+        ({"max_duration": "10ba", "schedulers": []}, "schedulers"),
+        ({"max_duration": "10ba", "optimizer": [sgd()]}, "optimizer"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ScheduledLR(**{"optimizer": sgd(), "schedulers": LinearScheduler(), **arguments})
+    assert caught.value.field == field
+
+
+# --- torch's ways -------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_torch_scheduler() -> None:
+    optimizer = sgd(0.5, 0.25)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    assert isinstance(scheduler, LRScheduler)
+    assert scheduler.optimizer is optimizer
+    assert scheduler.base_lrs == [0.5, 0.25]
+    assert (scheduler.last_epoch, scheduler.get_last_lr()) == (0, [0.5, 0.25])
+    optimizer.step()
+    scheduler.step()
+    assert (scheduler.last_epoch, scheduler.get_last_lr()) == (1, [0.4375, 0.21875])
+
+
+def test_torch_warns_of_the_wrong_order() -> None:
+    scheduler = ScheduledLR(sgd(), LinearScheduler(), max_duration="8ba")
+    with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
+        scheduler.step()
+    scheduler.step()
+
+
+@given(warmup=st.integers(0, 9), power=st.floats(0.1, 3.0), ssr=st.sampled_from([0.35, 0.5, 1.0, 1.3, 2.0]))
+def test_the_trajectory_is_bitwise_that_of_lambda_lr(warmup: int, power: float, ssr: float) -> None:
+    schedule = CosineAnnealingWithWarmupScheduler(f"{warmup}ba", scale_warmup=True)
+    ours, theirs = sgd(0.1, power), sgd(0.1, power)
+    scheduler = ScheduledLR(ours, schedule, max_duration="17ba", ssr=ssr)
+    curve = schedule.bind(State(max_duration=scheduler.max_duration), ssr)  # type: ignore[arg-type]
+    reference = LambdaLR(theirs, lambda epoch: curve(Timestamp(batch=epoch)))
+    for group in (0, 1):
+        assert trace(ours, scheduler.step, 10, group) == trace(theirs, reference.step, 10, group)
+        assert scheduler.get_last_lr() == reference.get_last_lr()
+
+
+def test_tensor_rates_late_groups_and_names() -> None:
+    lr = torch.tensor(1.0)
+    optimizer = torch.optim.SGD([parameter()], lr=lr)
+    schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
+    scheduler = ScheduledLR(optimizer, schedules, max_duration="8ba")
+    place = lr.data_ptr()
+    optimizer.step()
+    scheduler.step()
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.2, "schedule": "head"})
+    scheduler.step()
+    assert rates(optimizer) == [0.75, 0.1]
+    assert optimizer.param_groups[0]["lr"].data_ptr() == place
+    with pytest.raises(InputError, match="schedule"):
+        ScheduledLR(sgd(1.0, schedule="tail"), schedules, max_duration="8ba")
+
+
+def test_inside_sequential_lr_its_time_begins_with_its_turn() -> None:
+    optimizer = sgd(1.0)
+    first = LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    second = ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba", samples_per_batch=8)
+    sequence = SequentialLR(optimizer, [first, second], milestones=[2])
+    assert trace(optimizer, sequence.step, 6) == [0.5, 0.75, 1.0, 0.75, 0.5, 0.25]
+    assert second.timestamp.batch == 4
+    assert second.timestamp.sample == 32
+
+
+def test_first_in_sequential_lr_it_starts_at_zero() -> None:
+    optimizer = sgd(1.0)
+    first = ScheduledLR(optimizer, LinearScheduler(0.0, 1.0), max_duration="4ba")
+    second = ConstantLR(optimizer, factor=0.5, total_iters=100)
+    sequence = SequentialLR(optimizer, [first, second], milestones=[4])
+    assert trace(optimizer, sequence.step, 6) == [0.0, 0.25, 0.5, 0.75, 0.5, 0.5]
+
+
+def test_a_sequential_lr_resumes() -> None:
+    def begin() -> tuple[torch.optim.Optimizer, SequentialLR]:
+        optimizer = sgd(1.0)
+        first = LinearLR(optimizer, start_factor=0.5, total_iters=2)
+        second = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+        return optimizer, SequentialLR(optimizer, [first, second], milestones=[2])
+
+    optimizer, sequence = begin()
+    expected = trace(optimizer, sequence.step, 9)
+    optimizer, sequence = begin()
+    seen = trace(optimizer, sequence.step, 5)
+    saved = through_a_file({"o": optimizer.state_dict(), "s": sequence.state_dict()})
+    optimizer, sequence = begin()
+    sequence.load_state_dict(saved["s"])
+    optimizer.load_state_dict(saved["o"])
+    assert seen + trace(optimizer, sequence.step, 4) == expected
+
+
+def test_in_chained_scheduler_it_goes_first() -> None:
+    optimizer = sgd(1.0)
+    ours = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    chain = ChainedScheduler([ours], optimizer)
+    assert trace(optimizer, chain.step, 3) == [1.0, 0.875, 0.75]
+    assert chain.get_last_lr() == [0.625]
+
+
+# --- resuming -----------------------------------------------------------------------------------------------------
+
+
+def through_a_file(value: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_a_checkpoint_holds_time_not_rates() -> None:
+    scheduler = ScheduledLR(sgd(0.123), LinearScheduler(), max_duration="8ba")
+    state = scheduler.state_dict()
+    assert set(state) == {"timestamp", "told", "_step_count"}
+    assert "0.123" not in str(state)
+
+
+@given(
+    stop=st.integers(0, 20),
+    told=st.booleans(),
+    ssr=st.sampled_from([0.35, 1.0, 1.3]),
+    load_optimizer_first=st.booleans(),
+)
+def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load_optimizer_first: bool) -> None:
+    def begin() -> tuple[torch.optim.Optimizer, ScheduledLR]:
+        optimizer = sgd(0.3, torch.tensor(0.7))
+        schedule = CosineAnnealingWithWarmupScheduler("0.1dur")
+        return optimizer, ScheduledLR(
+            optimizer, schedule, max_duration="200sp", dataloader_len=4, samples_per_batch=None if told else 9, ssr=ssr
+        )
+
+    def run(scheduler: ScheduledLR, first: int, last: int) -> list[list[float]]:
+        seen = []
+        for batch in range(first, last):
+            seen.append(rates(scheduler.optimizer))
+            scheduler.optimizer.step()
+            scheduler.step(samples=7 + batch % 5 if told else None)
+        return seen
+
+    optimizer, scheduler = begin()
+    expected = run(scheduler, 0, 25)
+    final = scheduler.timestamp.copy(seconds=0, iteration_seconds=0)
+    optimizer, scheduler = begin()
+    seen = run(scheduler, 0, stop)
+    saved = through_a_file({"o": optimizer.state_dict(), "s": scheduler.state_dict()})
+    optimizer, scheduler = begin()
+    if load_optimizer_first:
+        optimizer.load_state_dict(saved["o"])
+    scheduler.load_state_dict(saved["s"])
+    if not load_optimizer_first:
+        optimizer.load_state_dict(saved["o"])
+    assert seen + run(scheduler, stop, 25) == expected
+    assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == final
+
+
+def test_loading_sets_the_rates_at_once() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    trace(optimizer, scheduler.step, 4)
+    other = sgd(1.0)
+    again = ScheduledLR(other, LinearScheduler(), max_duration="8ba")
+    again.load_state_dict(scheduler.state_dict())
+    assert rates(other) == [0.5] == again.get_last_lr()
+
+
+def test_the_state_of_another_scheduler_is_refused() -> None:
+    optimizer = sgd()
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    with pytest.raises(InputError, match=r"scheduler\.timestamp = Timestamp"):
+        scheduler.load_state_dict(LambdaLR(optimizer, lambda epoch: 1.0).state_dict())
+
+
+def test_the_clock_can_be_set() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80sp", samples_per_batch=10)
+    scheduler.timestamp = Timestamp(batch=4)
+    assert rates(optimizer) == [0.5]
+    assert scheduler.timestamp.sample == 40
+    scheduler.timestamp = Timestamp(batch=4, sample=60)
+    assert rates(optimizer) == [0.25]
+    optimizer.step()
+    scheduler.step()
+    assert rates(optimizer) == [0.125]
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])
+def test_a_scheduler_survives_pickling(clone: Any) -> None:
+    optimizer = sgd(1.0, torch.tensor(2.0))
+    schedules = {"default": [LinearScheduler(), ConstantScheduler(0.5)]}
+    scheduler = ScheduledLR(
+        optimizer, schedules, max_duration="32sp", dataloader_len=2, samples_per_batch=2, tokens_per_batch=3, ssr=0.5
+    )
+    trace(optimizer, scheduler.step, 3)
+    again = clone(scheduler)
+    assert again.timestamp == scheduler.timestamp
+    assert again.max_duration == scheduler.max_duration
+    again.step()
+    assert rates(again.optimizer) == [0.25, 0.5]
+    assert again.timestamp.sample == 8
+    assert not again.is_done
+    assert rates(optimizer) == [0.3125, 0.625]
+    scheduler.step()
+    assert rates(optimizer) == [0.25, 0.5]

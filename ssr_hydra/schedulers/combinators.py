@@ -118,6 +118,13 @@ class Phase:
 
     Raises:
         InputError: For something that is no scheduler, or an ``until`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.schedulers import LinearScheduler
+        >>> Phase(LinearScheduler(0.0, 1.0), until="500ba", scale=False).until
+        Time('500ba')
+
+    Source: the pairs of schedule and boundary of optax's ``join_schedules``, with a name and an SSR of their own.
     """
 
     scheduler: SchedulerLike

@@ -52,7 +52,7 @@ def annealed(
     end: Time,
     *,
     warmup: Time | None = None,
-    unit: TimeUnit | None = None,
+    field: str = "t_max",
     is_endless: bool = False,
 ) -> Curve:
     """alpha(t) = warmup(t) * shape(tau(t)): the one place where warmup and annealing are written.
@@ -70,10 +70,10 @@ def annealed(
         begin: Where annealing begins.
         end: Where tau is 1.
         warmup: Length of the warmup; None for ``begin``.
-        unit: The clock; that of ``end`` if None.
+        field: The argument that gives ``end``, for errors.
         is_endless: Whether tau runs on beyond 1 instead of staying there.
     """
-    clock = run.clock(unit or end.unit, "t_warmup", begin if warmup is None else warmup, begin, end)
+    clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
     start, ramp_end, first, last = clock.points
     ramp, width = ramp_end - start, last - first

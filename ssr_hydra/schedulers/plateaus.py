@@ -182,7 +182,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             # tau is measured in time scales: 0 at the end of the warmup, last at the end of the cooldown.
             brink = float((end - cooldown - warmup).value / scale.value)
             shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
-        return annealed(run, shape, warmup, warmup + scale, warmup=warmup, is_endless=True)
+        return annealed(run, shape, warmup, warmup + scale, warmup=warmup, field="t_warmup", is_endless=True)
 
 
 def _inverse_sqrt(tau: float) -> float:

@@ -168,7 +168,11 @@ class Run:
         Raises:
             InputError: If a point cannot be converted to ``unit``.
         """
-        start = self.convert(self.start, unit, field).value
+        try:
+            start = self.convert(self.start, unit, field).value
+        except InputError as error:
+            rule = f"this phase begins at {self.start}, and {error.rule}"
+            raise type(error)(field, str(points[-1]), rule, error.fix) from None
         steps = [Fraction(0), *(Fraction(self.convert(point, unit, field).value) for point in points)]
         scale = _NANOSECONDS if unit is TimeUnit.SECOND else 1
         absolute = [(start + step) * scale for step in steps]

@@ -27,9 +27,9 @@ __all__ = [
 _pow: Callable[[float, float], float] = operator.pow
 
 
-def _powers(run: Run, gamma: float, period: Time, exponent: Callable[[int, int], float]) -> Curve:
+def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
     """gamma ** exponent(time, period), both in integers of one clock."""
-    clock = run.clock(period.unit, "period", period)
+    clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
 
@@ -78,7 +78,7 @@ class StepScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         period = run.resolve(as_time(self.step_size, "step_size"), "step_size")
-        return _powers(run, self.gamma, period, lambda count, width: count // width)
+        return _powers(run, self.gamma, period, "step_size", lambda count, width: count // width)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class ExponentialScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         period = run.resolve(as_time(self.decay_period, "decay_period"), "decay_period")
-        return _powers(run, self.gamma, period, lambda count, width: float(count / width))
+        return _powers(run, self.gamma, period, "decay_period", lambda count, width: float(count / width))
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         steps = stepped(run, milestones, _decays(self.gamma, len(milestones)))
         if warmup.value == 0:
             return steps
-        ramp = annealed(run, linear(1.0, 1.0), warmup, warmup)
+        ramp = annealed(run, linear(1.0, 1.0), warmup, warmup, field="t_warmup")
         return lambda timestamp: ramp(timestamp) * steps(timestamp)
 
 
@@ -310,4 +310,4 @@ class ConstantWithWarmupScheduler(Scheduler):
         t_max = as_time(self.t_max, "t_max")
         reach(run, t_max, run.resolve(t_max, "t_max"))
         warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
-        return annealed(run, linear(self.alpha, self.alpha), warmup, warmup)
+        return annealed(run, linear(self.alpha, self.alpha), warmup, warmup, field="t_warmup")

@@ -1,0 +1,179 @@
+"""Linear, cosine, polynomial and REX, with and without warmup, against their formulas by hand."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from schedule_helpers import alphas, refused
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    CosineAnnealingScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearScheduler,
+    LinearWithWarmupScheduler,
+    PolynomialScheduler,
+    PolynomialWithWarmupScheduler,
+    RexScheduler,
+)
+
+WITH_WARMUP: list[Any] = [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler]
+
+
+def formula(name: str, tau: float, alpha_f: float) -> float:
+    """The shapes from 1 to alpha_f, as their papers write them."""
+    z = 1 - tau
+    return (
+        alpha_f
+        + (1 - alpha_f)
+        * {
+            "linear": z,
+            "cosine": (1 + math.cos(math.pi * tau)) / 2,
+            "cubic": z**3,
+            "root": math.sqrt(z),
+            "rex": z / (0.5 + 0.5 * z),  # Chen et al. 2021: (1 - tau) / (1/2 + (1 - tau)/2)
+        }[name]
+    )
+
+
+@pytest.mark.parametrize("alpha_f", [0.0, 0.1, 1.0, 2.5])
+def test_shapes_over_the_elapsed_fraction(alpha_f: float) -> None:
+    for name, scheduler in {
+        "linear": LinearScheduler(alpha_f=alpha_f),
+        "cosine": CosineAnnealingScheduler(alpha_f=alpha_f),
+        "cubic": PolynomialScheduler(3, alpha_f=alpha_f),
+        "root": PolynomialScheduler(0.5, alpha_f=alpha_f),
+        "rex": RexScheduler(alpha_f=alpha_f),
+    }.items():
+        expected = [formula(name, k / 16, alpha_f) for k in range(17)]
+        assert alphas(scheduler, range(17), max_duration="16ba") == pytest.approx(expected, abs=1e-15), name
+
+
+@pytest.mark.parametrize("alpha_f", [0.0, 0.1, 2.5])
+def test_warmup_climbs_to_the_peak_and_the_shape_follows(alpha_f: float) -> None:
+    ramp = [k / 4 for k in range(4)]
+    for name, scheduler in {
+        "linear": LinearWithWarmupScheduler("4ba", alpha_f=alpha_f),
+        "cosine": CosineAnnealingWithWarmupScheduler("4ba", alpha_f=alpha_f),
+        "cubic": PolynomialWithWarmupScheduler("4ba", 3, alpha_f=alpha_f),
+    }.items():
+        expected = ramp + [formula(name, k / 16, alpha_f) for k in range(17)]
+        assert alphas(scheduler, range(21), max_duration="20ba") == pytest.approx(expected, abs=1e-15), name
+
+
+def test_linear_goes_between_any_two_multipliers() -> None:
+    assert alphas(LinearScheduler(0.5, 2.5, "4ba"), range(6)) == [0.5, 1.0, 1.5, 2.0, 2.5, 2.5]
+    assert alphas(LinearWithWarmupScheduler("2ba", 0.5, 2.5, "6ba"), range(8)) == [
+        0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 2.5
+    ]  # fmt: skip
+
+
+def test_the_default_power_with_warmup_is_two() -> None:
+    # tau = 1/2 after the warmup: (1/2)^2.
+    assert alphas(PolynomialWithWarmupScheduler("2ba"), [4], max_duration="6ba") == [0.25]
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_warmup_of_zero_is_none(make: Any) -> None:
+    for zero in ("0ba", "0ep", "0dur", "0sec"):  # whatever its unit: zero needs no rate
+        assert alphas(make(zero), [0], max_duration="6ba") == [1.0]
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_warmup_in_dur_follows_the_run_whatever_the_flag_says(make: Any) -> None:
+    for scale_warmup in (False, True):
+        found = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
+        assert found == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_fixed_warmup_keeps_its_length_and_the_decay_takes_the_rest(make: Any) -> None:
+    # 4 batches at any ssr; the end is the run's.
+    for ssr in (0.5, 1, 3):
+        middle, end = 2 + 10 * ssr, 20 * ssr
+        found = alphas(make("4ba"), (2, 4, Fraction(middle), Fraction(end)), ssr, max_duration="20ba")
+        assert found == [0.5, 1.0, alphas(make("4ba"), [12], max_duration="20ba")[0], 0.0]
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_warmup_longer_than_the_scaled_schedule_is_refused(make: Any) -> None:
+    # 10 of 20 batches fit; at ssr .25 the run has 5.
+    with refused("t_warmup", match="scale_warmup"):
+        alphas(make("10ba"), [0], 0.25, max_duration="20ba")
+    assert alphas(make("10ba", scale_warmup=True), [2.5], 0.25, max_duration="20ba") == [1.0]
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_warmup_that_just_fills_the_run_reaches_its_peak_there(make: Any) -> None:
+    assert alphas(make("10ba"), (5, 10, 11), 0.5, max_duration="20ba") == [0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+@pytest.mark.parametrize(
+    ("t_warmup", "t_max"), [("20ba", "20ba"), ("1dur", "1dur"), ("1.5dur", "1dur"), ("3ep", "2ep")]
+)
+def test_a_warmup_without_room_before_the_end_is_refused_when_made(make: Any, t_warmup: str, t_max: str) -> None:
+    with refused("t_warmup", match="must be below t_max"):
+        make(t_warmup, t_max=t_max)
+
+
+@pytest.mark.parametrize("make", WITH_WARMUP)
+def test_a_schedule_with_warmup_has_to_reach_the_end_of_the_run(make: Any) -> None:
+    with refused("t_max", match="before the run does"):
+        alphas(make("1ba", t_max="19ba"), [0], max_duration="20ba")
+    assert alphas(make("1ba", t_max="20ba"), [20], max_duration="20ba") == [0.0]
+    assert alphas(make("1ba", t_max="21ba"), [21], max_duration="20ba") == [0.0]
+
+
+@pytest.mark.parametrize("make", [LinearScheduler, CosineAnnealingScheduler, RexScheduler])
+def test_without_warmup_a_schedule_may_end_before_the_run(make: Any) -> None:
+    assert alphas(make(t_max="5ba", alpha_f=0.5), (5, 9), max_duration="20ba") == [0.5, 0.5]
+
+
+RATES = {"dataloader_len": 10, "samples_per_batch": 32, "tokens_per_batch": 1024}
+
+
+@pytest.mark.parametrize("t_warmup", ["5ba", "0.5ep", "160sp", "5120tok", "0.1dur"])
+@pytest.mark.parametrize("max_duration", ["50ba", "5ep", "1600sp", "51200tok"])
+def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
+    # 5 of 50 batches in every spelling.
+    scheduler = LinearWithWarmupScheduler(t_warmup)
+    assert alphas(scheduler, (0, 4, 5, 27.5, 50), max_duration=max_duration, **RATES) == [0, 0.8, 1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("t_warmup", "max_duration", "missing"),
+    [
+        ("500ba", "5000tok", "tokens_per_batch"), ("500tok", "5000ba", "tokens_per_batch"),
+        ("500sp", "5000ba", "samples_per_batch"), ("500ba", "5000sp", "samples_per_batch"),
+        ("1ep", "5000ba", "dataloader_len"), ("500tok", "5000sp", "tokens_per_batch"),
+    ],
+)  # fmt: skip
+def test_the_missing_rate_is_named(t_warmup: str, max_duration: str, missing: str) -> None:
+    with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* set {missing}") as caught:
+        alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
+    assert isinstance(caught.value, RuntimeError)  # what Composer raises, so that handlers keep working
+
+
+def test_a_missing_rate_of_the_end_is_named_too() -> None:
+    with refused("t_max", MissingRateError, match="dataloader_len"):
+        alphas(LinearScheduler(), [0], max_duration="5ep")
+    with refused("t_max", MissingRateError, match="max_duration is not known"):
+        alphas(LinearScheduler(), [0])
+
+
+def test_the_second_clock_is_a_unit_like_the_others() -> None:
+    # 90 minutes at 2 s a batch; a warmup of 1m30s is 45 batches.
+    scheduler = LinearWithWarmupScheduler("1m30s")
+    assert alphas(scheduler, (9, 45, 1372.5, 2700), max_duration="90m", seconds_per_batch=2) == [0.2, 1.0, 0.5, 0.0]
+    # ssr .5: 45 minutes.
+    assert alphas(LinearScheduler(), (675, 1350), 0.5, max_duration="90m", seconds_per_batch=2) == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(("t_warmup", "max_duration"), [("500ba", "90m"), ("90s", "500ba"), ("1iter", "500ba")])
+def test_units_that_no_rate_connects_are_refused(t_warmup: str, max_duration: str) -> None:
+    with refused("t_warmup", match="no fixed rate connects them"):
+        alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration, **RATES)

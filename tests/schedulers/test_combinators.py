@@ -1,0 +1,308 @@
+"""Products and sequences: their parts alone, put together, give the whole."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schedule_helpers import ForeignState, ForeignTimestamp, alphas, refused, run
+from schedule_strategies import World, cases, make, shares, worlds
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    CosineAnnealingScheduler,
+    CosineAnnealingWarmRestartsScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    ExponentialScheduler,
+    LinearScheduler,
+    LinearWithWarmupScheduler,
+    Phase,
+    ProductScheduler,
+    SequentialScheduler,
+    StepScheduler,
+    bind,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+HALF = ConstantScheduler(0.5)
+
+
+# Products
+
+
+@settings(max_examples=60)
+@given(data=st.data(), world=worlds(), share=shares)
+def test_a_product_is_the_product_of_its_factors(data: st.DataObject, world: World, share: Fraction) -> None:
+    factors = {f"f{k}": data.draw(_parts(world, world.length)) for k in range(3)}
+    time = world.on_grain(share * world.length)
+    expected = math.prod(world.alpha(factor, time) for factor in factors.values())
+    assert world.alpha(ProductScheduler(factors), time) == expected
+
+
+@st.composite
+def _parts(draw: st.DrawFn, world: World, length: Fraction) -> Any:
+    return make(draw, world, length, depth=1)
+
+
+def test_functions_are_factors() -> None:
+    scheduler = ProductScheduler(
+        {"mine": lambda state: 1 / (1 + state.timestamp.batch.value), "decay": LinearScheduler()}
+    )
+    assert alphas(scheduler, range(4), max_duration="4ba") == [1.0, 0.75 / 2, 0.5 / 3, 0.25 / 4]
+
+
+def test_products_nest() -> None:
+    inner = ProductScheduler({"a": HALF, "b": LinearScheduler()})
+    assert alphas(ProductScheduler({"inner": inner, "c": HALF}), (0, 2), max_duration="4ba") == [0.25, 0.125]
+
+
+# Sequences
+
+
+@settings(max_examples=80)
+@given(data=st.data(), world=worlds(), twelfths=st.sets(st.integers(1, 11), min_size=1, max_size=3), share=shares)
+def test_each_phase_is_its_schedule_alone_on_a_run_of_the_phase(
+    data: st.DataObject, world: World, twelfths: set[int], share: Fraction
+) -> None:
+    bounds = [world.on_grain(Fraction(k, 12) * world.length) for k in (0, *sorted(twelfths), 12)]
+    spans = list(itertools.pairwise(bounds))
+    parts = [data.draw(_parts(world, end - begin)) for begin, end in spans]
+    unit = data.draw(st.sampled_from(sorted(world.per_batch)))
+    untils = [Time(end * world.per_batch[unit], unit) for end in bounds[1:-1]]
+    sequence = SequentialScheduler(
+        {f"p{k}": Phase(part, until) for k, (part, until) in enumerate(zip(parts, [*untils, None], strict=True))}
+    )
+    time = world.on_grain(share * world.length)
+    index = min(sum(end <= time for _, end in spans), len(spans) - 1)
+    begin, end = spans[index]
+    assert world.alpha(sequence, time) == world.alpha(parts[index], time - begin, length=end - begin)
+
+
+def test_a_sequence_by_hand() -> None:
+    # Up over 2 batches, half for 2, then down over what is left: 4.
+    scheduler = SequentialScheduler({
+        "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
+        "down": LinearScheduler(),
+    })  # fmt: skip
+    assert alphas(scheduler, range(10), max_duration="8ba") == [0, 0.5, 0.5, 0.5, 1.0, 0.75, 0.5, 0.25, 0, 0]
+
+
+def test_a_phase_that_ssr_leaves_alone_keeps_its_length_and_its_schedule() -> None:
+    scheduler = SequentialScheduler(
+        {"warmup": Phase(LinearScheduler(0.0, 1.0, "4ba"), "4ba", scale=False), "decay": LinearScheduler()}
+    )
+    for ssr in (0.5, 1, 2):
+        end = 4 + Fraction(20 * ssr) - 4
+        found = alphas(scheduler, (0, 1, 4, (4 + end) / 2, end), ssr, max_duration="20ba")
+        assert found == [0.0, 0.25, 1.0, 0.5, 0.0]
+
+
+def test_an_unscaled_phase_in_the_middle_keeps_its_stated_length_from_its_real_start() -> None:
+    scheduler = SequentialScheduler({
+        "a": Phase(ConstantScheduler(1.0), "10ba"), "b": Phase(LinearScheduler(1.0, 0.0), "14ba", scale=False),
+        "c": Phase(ConstantScheduler(0.25)),
+    })  # fmt: skip
+    # ssr 2: a until 20, b for 4 until 24; ssr .5: until 5, until 9.
+    assert alphas(scheduler, (19, 20, 22, 24), 2, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
+    assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_an_until_in_dur_is_a_share_of_the_run_whatever_scale_says() -> None:
+    for scale in (True, False):
+        scheduler = SequentialScheduler(
+            {"a": Phase(HALF, "0.25dur", scale=scale), "b": Phase(ConstantScheduler(0.1, "9dur"))}
+        )
+        assert alphas(scheduler, (9, 10), 2, max_duration="20ba") == [0.5, 0.1]
+
+
+def test_an_unscaled_phase_runs_its_parts_at_ssr_one_however_deep() -> None:
+    inner = SequentialScheduler({"a": Phase(HALF, "2ba"), "b": Phase(StepScheduler("1ba", 0.5))})
+    scheduler = SequentialScheduler({"fixed": Phase(ProductScheduler({"x": inner}), "6ba", scale=False), "rest": HALF})
+    at_two = alphas(scheduler, range(6), 2, max_duration="20ba")
+    assert at_two == alphas(scheduler, range(6), max_duration="20ba") == [0.5, 0.5, 1.0, 0.5, 0.25, 0.125]
+    # f(state) may stand in it, as nothing is to be scaled there.
+    plain = SequentialScheduler({"mine": Phase(lambda state: 0.3, "6ba", scale=False), "rest": HALF})
+    assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
+
+
+def test_a_phase_with_an_until_may_be_the_last_and_goes_on() -> None:
+    scheduler = SequentialScheduler({"a": Phase(LinearScheduler(), "4ba")})
+    assert alphas(scheduler, (0, 2, 4, 9), max_duration="20ba") == [1.0, 0.5, 0.0, 0.0]
+
+
+def test_sequences_nest_and_times_are_relative_to_the_inner_start() -> None:
+    inner = SequentialScheduler({"a": Phase(HALF, "0.5dur"), "b": Phase(LinearScheduler())})
+    scheduler = SequentialScheduler({"first": Phase(ConstantScheduler(0.1), "4ba"), "then": Phase(inner)})
+    # Outer 0..4, inner 4..12: half until 8, then down to 12.
+    assert alphas(scheduler, (3, 4, 7, 8, 10, 12), max_duration="12ba") == [0.1, 0.5, 0.5, 1.0, 0.5, 0.0]
+
+
+def test_phases_by_different_clocks() -> None:
+    rates = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
+    scheduler = SequentialScheduler({
+        "a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(LinearScheduler(), "6144tok"),
+        "c": StepScheduler("1ep", 0.5),
+    })  # fmt: skip
+    # Batches 0..2, 2..6 and on; the epochs of c begin at batch 6.
+    found = alphas(scheduler, (1, 2, 4, 6, 9, 10), max_duration="5ep", **rates)
+    assert found == [0.1, 1.0, 0.5, 1.0, 1.0, 0.5]
+
+
+def test_a_sequence_by_the_wall_clock() -> None:
+    inner = SequentialScheduler({"a": Phase(HALF, "30s"), "b": Phase(LinearScheduler())})
+    scheduler = SequentialScheduler({"warmup": Phase(LinearScheduler(0.0, 1.0), "1m"), "rest": Phase(inner)})
+    found = alphas(scheduler, (3, 6, 8, 9, 10.5, 12), max_duration="2m", seconds_per_batch=10)
+    assert found == [0.5, 0.5, 0.5, 1.0, 0.5, 0.0]
+
+
+def test_only_what_a_phase_needs_has_to_be_known() -> None:
+    # A run of unknown epochs: phases in batches need no dataloader_len.
+    scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
+    assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
+    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
+    # By another clock than the run's as well.
+    mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
+    assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
+
+
+UNEVEN = State(
+    "3ep", 10, 32, timestamp=Timestamp(epoch=1, batch=10, sample=310)  # the epoch's last batch had 22 samples
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "start"),
+    [
+        (StepScheduler("64sp", 0.5), 1.0), (ExponentialScheduler(0.5, "64sp"), 1.0), (ExponentialScheduler(0, "64sp"), 1.0),
+        (LinearScheduler(t_max="640sp"), 1.0), (CosineAnnealingWithWarmupScheduler("32sp", t_max="640sp"), 0.0),
+        (CosineAnnealingWarmRestartsScheduler("64sp", 2), 1.0), (lambda state: 1 + state.timestamp.sample.value, 1.0),
+        (SequentialScheduler({"x": Phase(LinearScheduler(0.25, 1), "32sp"), "y": HALF}), 0.25),
+    ],
+)  # fmt: skip
+def test_a_phase_begins_at_its_start_though_another_counter_lags(scheduler: Any, start: float) -> None:
+    # The phase begins with epoch 1, which by the rates is sample 320; the run is at 310. Time before a start would give
+    # negative multipliers, or steps backwards.
+    sequence = SequentialScheduler({"a": Phase(HALF, "1ep"), "b": scheduler})
+    assert bind(sequence, UNEVEN)(UNEVEN.timestamp) == start
+
+
+def test_sequences_and_functions_on_another_librarys_clock() -> None:
+    scheduler = SequentialScheduler({
+        "a": Phase(lambda state: float(state.timestamp.get("ba").value), "5ba"),
+        "b": lambda state: state.timestamp.get("ba").value + 0.5 * state.timestamp.get("ep").value,
+    })  # fmt: skip
+    found = [scheduler(ForeignState("20ba", ForeignTimestamp(k, 4, 32, 1024), 4)) for k in (0, 3, 5, 8, 9)]  # type: ignore[arg-type]
+    assert found == [0.0, 3.0, 0.0, 3.0, 4.5]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("value", [None, {}, [], [LinearScheduler()], "linear", LinearScheduler()])
+def test_parts_are_a_mapping_with_something_in_it(value: Any) -> None:
+    with refused("factors"):
+        ProductScheduler(value)
+    with refused("phases"):
+        SequentialScheduler(value)
+
+
+@pytest.mark.parametrize("part", [None, 5, "linear", LinearScheduler, [LinearScheduler()]])
+def test_a_part_is_a_scheduler(part: Any) -> None:
+    with refused("factors.a"):
+        ProductScheduler({"a": part})
+    with refused("phases.a.scheduler"):
+        SequentialScheduler({"a": part})
+    with refused("scheduler"):
+        Phase(part)
+
+
+@pytest.mark.parametrize(
+    ("phases", "field"),
+    [
+        ({1: HALF}, "phases"),
+        ({"a": HALF, "b": HALF}, "phases.a.until"),
+        ({"a": Phase(HALF, "5ba"), "b": Phase(HALF), "c": HALF}, "phases.b.until"),
+        ({"a": Phase(HALF, "5ba"), "b": Phase(HALF, "5ba")}, "phases.b.until"),
+        ({"a": Phase(HALF, "5ba"), "b": Phase(HALF, "3ba"), "c": HALF}, "phases.b.until"),
+        ({"a": {"scheduler": HALF, "until": "0ba"}}, "phases.a.until"),
+        ({"a": {"scheduler": HALF, "until": "5"}}, "phases.a.until"),
+        ({"a": {"scheduler": HALF, "scale": "no"}}, "phases.a.scale"),
+        ({"a": {"until": "5ba"}}, "phases.a.keys"),
+        ({"a": {"scheduler": HALF, "untill": "5ba"}}, "phases.a.keys"),
+    ],
+)  # fmt: skip
+def test_sequences_refuse_when_made(phases: Any, field: str) -> None:
+    with refused(field):
+        SequentialScheduler(phases)
+
+
+@pytest.mark.parametrize(
+    ("phases", "of_run", "field", "match"),
+    [
+        # 0.5dur of 8 batches is 4, before the 6 where the first ends
+        ({"a": Phase(HALF, "6ba"), "b": Phase(HALF, "0.5dur"), "c": HALF}, {"max_duration": "8ba"},
+         "phases.b.until", "not after"),
+        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "never be reached"),
+        # unscaled, 6 batches fill a run of 12 that ssr halves
+        ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
+         "phases.a.until", "never be reached"),
+        ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is not known"),
+        ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
+        ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},
+         "phases.b.scheduler.t_max", "length of this phase is not known: .*no fixed rate"),
+        ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {}, "phases.b.scheduler.t_max", "length of this phase"),
+        ({"a": Phase(HALF, "1ba"), "b": StepScheduler("32sp")}, {"max_duration": "8ba"},
+         "phases.b.scheduler.step_size", "this phase begins at 1ba, and .*samples_per_batch"),
+        ({"a": Phase(LinearWithWarmupScheduler("3ba"), "2ba"), "b": HALF}, {"max_duration": "8ba"},
+         "phases.a.scheduler.t_warmup", "ends at 2ba"),
+    ],
+)  # fmt: skip
+def test_sequences_refuse_when_bound_by_the_path_to_what_is_wrong(
+    phases: Any, of_run: Any, field: str, match: str
+) -> None:
+    with refused(field, match=match):
+        alphas(SequentialScheduler(phases), [0], **of_run)
+
+
+def test_a_missing_rate_keeps_its_type_through_the_nesting() -> None:
+    inner = ProductScheduler({"x": LinearWithWarmupScheduler("9sp")})
+    with refused("factors.y.phases.b.scheduler.factors.x.t_warmup", MissingRateError, match="samples_per_batch"):
+        alphas(
+            ProductScheduler({"y": SequentialScheduler({"a": Phase(HALF, "1ba"), "b": inner})}), [0], max_duration="9ba"
+        )
+
+
+def test_what_a_sequence_was_made_from_may_change_after() -> None:
+    phases: dict[str, Any] = {"a": HALF}
+    factors: dict[str, Any] = {"a": HALF}
+    sequence, product = SequentialScheduler(phases), ProductScheduler(factors)
+    phases["a"] = factors["a"] = None
+    assert alphas(sequence, [0], max_duration="9ba") == alphas(product, [0], max_duration="9ba") == [0.5]
+
+
+def test_cosine_in_a_phase_by_hand() -> None:
+    scheduler = SequentialScheduler({"a": Phase(HALF, "3ba"), "b": CosineAnnealingScheduler(alpha_f=0.2)})
+    # tau = (5 - 3) / (9 - 3)
+    expected = 0.2 + 0.8 * (1 + math.cos(math.pi / 3)) / 2
+    assert scheduler(run(5, max_duration="9ba")) == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_strategy_reaches_nested_schedules() -> None:
+    # The laws above would say little if the cases were all flat.
+    seen: set[str] = set()
+
+    @settings(max_examples=50, database=None)
+    @given(cases("sequence", depth=2))
+    def look(case: tuple[World, Any]) -> None:
+        for phase in case[1].phases.values():
+            seen.add(type(phase.scheduler).__name__)
+
+    look()
+    assert {"SequentialScheduler", "ProductScheduler"} <= seen

@@ -1,0 +1,162 @@
+"""Warm restarts, one cycle and points in time, against their formulas by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from schedule_helpers import alphas, refused
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    CosineAnnealingWarmRestartsScheduler,
+    OneCycleScheduler,
+    PiecewiseLinearScheduler,
+    bind,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+
+def half_cosine(tau: float) -> float:
+    return (1 + math.cos(math.pi * tau)) / 2
+
+
+# Warm restarts
+
+
+def test_cycles_of_one_length() -> None:
+    # 1, (1 + cos(pi/4))/2, 1/2, ... and 1 again at each multiple of 4; alpha_f is approached and never shown.
+    found = alphas(CosineAnnealingWarmRestartsScheduler("4ba", alpha_f=0.1), range(12))
+    assert found == pytest.approx([0.1 + 0.9 * half_cosine(k % 4 / 4) for k in range(12)], abs=1e-15)
+
+
+def test_cycles_that_double() -> None:
+    # They begin at 0, 2, 6, 14 and last 2, 4, 8, 16.
+    expected = [half_cosine(t) for t in (0, 1 / 2, 0, 1 / 4, 2 / 4, 3 / 4, *(k / 8 for k in range(8)), 0, 1 / 16)]
+    found = alphas(CosineAnnealingWarmRestartsScheduler("2ba", 2), range(16))
+    assert found == pytest.approx(expected, abs=1e-15)
+
+
+@given(
+    cycle=st.integers(0, 40),
+    t_mult=st.sampled_from([1.0, 1.1, 1.5, 2.0, 3.7]),
+    t_0=st.fractions(Fraction(1, 7), 50, max_denominator=20),
+)
+def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mult: float, t_0: Fraction) -> None:
+    ratio = Fraction(str(t_mult))
+    begin = sum((t_0 * ratio**k for k in range(cycle)), Fraction(0))
+    curve = bind(CosineAnnealingWarmRestartsScheduler(Time(t_0, "ba"), t_mult, 0.25), State())
+    width = t_0 * ratio**cycle
+    # In this order: the bounds remembered from one time must not colour the next.
+    assert curve(Timestamp(batch=begin)) == 1.0
+    assert curve(Timestamp(batch=begin + width / 2)) == pytest.approx(0.625, abs=1e-15)
+    assert curve(Timestamp(batch=begin + width * (1 - Fraction(1, 10**9)))) == pytest.approx(0.25, abs=1e-12)
+    if cycle:
+        assert curve(Timestamp(batch=begin - Fraction(1, 10**9))) < 0.2500001
+
+
+def test_the_order_of_asking_does_not_matter() -> None:
+    scheduler = CosineAnnealingWarmRestartsScheduler("3ba", 1.3, 0.1)
+    curve, batches = bind(scheduler, State()), list(range(400))
+    in_order = [curve(Timestamp(batch=k)) for k in batches]
+    random.Random(0).shuffle(batches)
+    assert [curve(Timestamp(batch=k)) for k in batches] == [in_order[k] for k in batches]
+
+
+def test_cycles_that_grow_very_slowly_or_very_fast() -> None:
+    # t_mult = 1 + 1e-6 over 2000 cycles against sums in exact numbers; past some 2**14 bits floats take over.
+    ratio, t = Fraction("1.000001"), 2000
+    begins = (ratio**t - 1) / (ratio - 1)
+    curve = bind(CosineAnnealingWarmRestartsScheduler("1ba", 1.000001), State())
+    assert curve(Timestamp(batch=begins + ratio**t / 2)) == pytest.approx(0.5, abs=1e-6)
+    # The second cycle of 1e308 batches has hardly begun.
+    assert alphas(CosineAnnealingWarmRestartsScheduler("1ba", 1e308), [0.5, 1, 50]) == [pytest.approx(0.5), 1.0, 1.0]
+
+
+# One cycle
+
+
+def test_one_cycle_by_hand() -> None:
+    # Up over 4 batches from alpha_i to 1, down over 8 to alpha_f: (1 - cos) / 2 between the ends.
+    a, f = 0.04, 4e-6
+    up = [a + (1 - a) * (1 - math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    down = [f + (1 - f) * half_cosine(k / 8) for k in range(9)]
+    found = alphas(OneCycleScheduler("4ba"), range(14), max_duration="12ba")
+    assert found == pytest.approx([*up, *down, f], abs=1e-15)
+
+
+def test_one_cycle_linear_and_its_default_climb() -> None:
+    scheduler = OneCycleScheduler(alpha_i=0.0, alpha_f=0.5, anneal="linear")  # 0.3dur of 20 batches is 6
+    assert alphas(scheduler, (0, 3, 6, 13, 20, 21), max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
+    assert alphas(scheduler, (0, 6, 12, 26, 40), 2, max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5]
+
+
+def test_one_cycle_has_the_values_that_torch_documents() -> None:
+    # torch's OneCycleLR(max_lr=1, div_factor=25, final_div_factor=1e4): starts at 1/25, ends at 1/25/1e4.
+    start, *_, end = alphas(OneCycleScheduler(), (0, 50, 100), max_duration="100ba")
+    assert (start, end) == (pytest.approx(1 / 25, abs=1e-15), 1 / 25 / 1e4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"t_up": "1dur"}, "t_up"), ({"t_up": "0ba"}, "t_up"), ({"t_up": "9ba", "t_max": "5ba"}, "t_up"),
+     ({"anneal": "exp"}, "anneal"), ({"alpha_i": -1}, "alpha_i"), ({"alpha_f": float("nan")}, "alpha_f")],
+)  # fmt: skip
+def test_one_cycle_refuses(arguments: Any, field: str) -> None:
+    with refused(field):
+        OneCycleScheduler(**arguments)
+
+
+def test_one_cycle_refuses_a_climb_that_fills_the_run_when_bound() -> None:
+    with refused("t_up", match="climbs for 20ba"):
+        alphas(OneCycleScheduler("20ba"), [0], max_duration="20ba")
+    with refused("t_up", MissingRateError, match="samples_per_batch"):
+        alphas(OneCycleScheduler("20sp"), [0], max_duration="20ba")
+
+
+# Points
+
+
+def test_piecewise_goes_straight_from_point_to_point() -> None:
+    scheduler = PiecewiseLinearScheduler([("2ba", 0.5), ("4ba", 1.0), ("1dur", 0.0)])
+    assert alphas(scheduler, (0, 2, 3, 4, 6, 8, 9), max_duration="8ba") == [0.5, 0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
+    assert alphas(scheduler, (4, 6, 8, 12), 2, max_duration="8ba") == [0.5, 0.75, 1.0, 0.5]
+
+
+def test_piecewise_reads_mappings_lists_and_one_point() -> None:
+    lists = PiecewiseLinearScheduler([["0ba", 0], ["4ba", 1]])  # type: ignore[list-item]  # as YAML gives them
+    assert lists == PiecewiseLinearScheduler({"0ba": 0.0, "4ba": 1.0})
+    assert alphas(lists, [1]) == [0.25]
+    assert alphas(PiecewiseLinearScheduler([("4ba", 0.3)]), (0, 4, 9)) == [0.3, 0.3, 0.3]
+
+
+def test_piecewise_mixes_units() -> None:
+    scheduler = PiecewiseLinearScheduler([("32sp", 0.0), ("1ep", 1.0), ("1dur", 0.0)])
+    rates = {"dataloader_len": 5, "samples_per_batch": 32}
+    assert alphas(scheduler, (1, 3, 5, 7.5, 10), max_duration="320sp", **rates) == [0, 0.5, 1, 0.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("points", "field"),
+    [
+        ([], "points"), ("0ba", "points"), (None, "points"), ({}, "points"), (5, "points"),
+        (["0ba"], "points[0]"), ([("0ba",)], "points[0]"), ([("0ba", 1, 2)], "points[0]"), ([5], "points[0]"),
+        ([("0ba", 1), ("x", 0)], "points[1]"), ([("0ba", 1), ("5ba", -1)], "points[1]"),
+        ([("5ba", 1), ("5ba", 0)], "points[1]"), ([("5ba", 1), ("3ba", 0)], "points[1]"), ([(5, 1)], "points[0]"),
+    ],
+)  # fmt: skip
+def test_piecewise_refuses(points: Any, field: str) -> None:
+    with refused(field):
+        PiecewiseLinearScheduler(points)
+
+
+def test_piecewise_refuses_points_that_cross_over_when_bound() -> None:
+    # 1ep of 5 batches lies before 6ba: only the run can tell.
+    with refused("points", match="must increase"):
+        alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

@@ -1,0 +1,181 @@
+"""The law of the scale schedule ratio, to the last bit, and what every schedule has in common."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from schedule_helpers import EXAMPLES
+from schedule_strategies import SIMPLE, World, cases, multipliers, shares, sigmas, worlds
+
+from ssr_hydra import schedulers as s
+from ssr_hydra.time import Time, check_ssr
+
+several_shares = st.lists(shares, min_size=1, max_size=5)
+
+
+def check_law(world: World, scheduler: Any, sigma: Any, at: list[Fraction]) -> None:
+    """alpha_sigma(t) == alpha(t / sigma), in floats without any tolerance."""
+    for share in at:
+        time = world.on_grain(share * world.length, sigma)
+        stretched = time * check_ssr(sigma)
+        assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, time)
+
+
+def test_the_law_is_tested_on_every_scheduler() -> None:
+    assert {*SIMPLE, "ProductScheduler", "SequentialScheduler"} == {*EXAMPLES, "a function"}
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+@settings(max_examples=40)
+@given(data=st.data(), sigma=sigmas, at=several_shares)
+def test_ssr_stretches_time_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
+    check_law(*data.draw(cases(kind)), sigma, at)
+
+
+@pytest.mark.parametrize("kind", ["product", "sequence"])
+@settings(max_examples=100)
+@given(data=st.data(), sigma=sigmas, at=several_shares)
+def test_ssr_stretches_nested_schedules_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
+    check_law(*data.draw(cases(kind, depth=2)), sigma, at)
+
+
+# A fixed warmup: the part of the law that the docstrings claim
+
+
+@st.composite
+def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
+    """A run in batches, a warmup that fits into it at either ssr, and an ssr."""
+    length = draw(st.fractions(20, 300, max_denominator=9))
+    sigma = draw(st.fractions(Fraction(1, 2), 8, max_denominator=50))
+    return World({"ba": Fraction(1)}, None, length, "ba"), length * draw(st.fractions(0, Fraction(1, 5))), sigma
+
+
+@settings(max_examples=40)
+@given(drawn=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
+def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
+    drawn: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
+) -> None:
+    world, warmup, sigma = drawn
+    t_warmup = Time(warmup, "ba")
+    for scheduler in (
+        s.LinearWithWarmupScheduler(t_warmup, 1.0, alpha_f),
+        s.CosineAnnealingWithWarmupScheduler(t_warmup, alpha_f=alpha_f),
+        s.PolynomialWithWarmupScheduler(t_warmup, 3.0, alpha_f=alpha_f),
+    ):
+        at_one = world.alpha(scheduler, warmup + tau * (world.length - warmup))
+        assert world.alpha(scheduler, warmup + tau * (world.length * sigma - warmup), sigma) == at_one
+        if warmup:  # and the ramp itself is the same whatever ssr is
+            assert world.alpha(scheduler, tau * warmup, sigma) == float(tau)
+
+
+@settings(max_examples=40)
+@given(drawn=fixed_warmups(), share=shares)
+def test_a_fixed_warmup_leaves_the_law_after_the_longer_of_the_two(
+    drawn: tuple[World, Fraction, Fraction], share: Fraction
+) -> None:
+    world, warmup, sigma = drawn
+    t_warmup = Time(warmup, "ba")
+    stretched = max(1, sigma) * warmup + share * world.length * sigma
+    for scheduler in (
+        s.ConstantWithWarmupScheduler(t_warmup, 0.7),
+        s.MultiStepWithWarmupScheduler(t_warmup, ["0.05dur", Time(world.length * Fraction(2, 3), "ba")], 0.5),
+        s.WarmupStableDecayScheduler(t_warmup, "0.2dur", alpha_f=0.1),
+    ):
+        assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, stretched / sigma)
+
+
+@settings(max_examples=40)
+@given(drawn=fixed_warmups(), share=shares)
+def test_inverse_square_root_with_a_fixed_warmup_is_one_curve_for_every_ssr(
+    drawn: tuple[World, Fraction, Fraction], share: Fraction
+) -> None:
+    world, warmup, sigma = drawn
+    scheduler = s.InverseSquareRootWithWarmupScheduler(Time(warmup + 1, "ba"))
+    assert world.alpha(scheduler, share * world.length, sigma) == world.alpha(scheduler, share * world.length)
+
+
+# Starts, ends, bounds
+
+
+@settings(max_examples=40)
+@given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
+def test_every_schedule_with_an_end_is_exactly_alpha_f_from_there_on(
+    world: World, data: st.DataObject, alpha_f: float, peak: float
+) -> None:
+    end = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
+    unit = data.draw(st.sampled_from(sorted(world.per_batch)))
+    t_max = Time(end * world.per_batch[unit], unit)
+    for scheduler in (
+        s.LinearScheduler(peak, alpha_f, t_max),
+        s.CosineAnnealingScheduler(t_max, alpha_f),
+        s.PolynomialScheduler(0.3, t_max, alpha_f),
+        s.RexScheduler(t_max, alpha_f),
+        s.LinearWithWarmupScheduler("0.1dur", peak, alpha_f, t_max),
+        s.CosineAnnealingWithWarmupScheduler("0.1dur", t_max, alpha_f),
+        s.PolynomialWithWarmupScheduler("0.1dur", 2.0, t_max, alpha_f),
+        *(s.WarmupStableDecayScheduler("0.1dur", "0.3dur", t_max, alpha_f, d) for d in ("1-sqrt", "linear", "cosine")),
+        s.InverseSquareRootWithWarmupScheduler("0.1dur", None, "0.3dur", t_max, alpha_f),
+        *(s.OneCycleScheduler("0.3dur", t_max, 0.1, alpha_f, anneal) for anneal in ("cosine", "linear")),
+        s.PiecewiseLinearScheduler([("0.5dur", peak), (t_max, alpha_f)]),
+    ):
+        if world.on_grain(end) == end:
+            assert world.alpha(scheduler, end) == alpha_f
+        assert world.alpha(scheduler, end * 2) == alpha_f
+
+
+STARTS = {
+    1.0: ["StepScheduler", "ExponentialScheduler", "CosineAnnealingScheduler", "CosineAnnealingWarmRestartsScheduler",
+          "PolynomialScheduler", "RexScheduler"],
+    0.0: ["MultiStepWithWarmupScheduler", "ConstantWithWarmupScheduler", "LinearWithWarmupScheduler",
+          "CosineAnnealingWithWarmupScheduler", "PolynomialWithWarmupScheduler", "WarmupStableDecayScheduler",
+          "InverseSquareRootWithWarmupScheduler"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "kind"), [(start, kind) for start, kinds in STARTS.items() for kind in kinds])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_schedules_start_at_their_peak_or_with_a_warmup_at_zero(start: float, kind: str, data: st.DataObject) -> None:
+    world, scheduler = data.draw(cases(kind))
+    assume(start == 1.0 or scheduler.t_warmup.value > 0)
+    assert world.alpha(scheduler, Fraction(0)) == start
+
+
+FALLING = ["LinearScheduler", "CosineAnnealingScheduler", "PolynomialScheduler", "RexScheduler", "StepScheduler",
+           "MultiStepScheduler", "ExponentialScheduler"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FALLING)
+@settings(max_examples=40)
+@given(alpha_f=st.floats(0, 1), at=several_shares)
+def test_a_decay_never_rises_nor_leaves_its_range(name: str, alpha_f: float, at: list[Fraction]) -> None:
+    scheduler: Any = {
+        "LinearScheduler": s.LinearScheduler(1.0, alpha_f),
+        "CosineAnnealingScheduler": s.CosineAnnealingScheduler(alpha_f=alpha_f),
+        "PolynomialScheduler": s.PolynomialScheduler(0.5, alpha_f=alpha_f),
+        "RexScheduler": s.RexScheduler(alpha_f=alpha_f),
+        "StepScheduler": s.StepScheduler("0.3dur", alpha_f),
+        "MultiStepScheduler": s.MultiStepScheduler(["0.3dur", "70ba"], alpha_f),
+        "ExponentialScheduler": s.ExponentialScheduler(alpha_f, "0.3dur"),
+    }[name]
+    world = World({"ba": Fraction(1)}, None, Fraction(100), "ba")
+    found = [world.alpha(scheduler, share * 100) for share in sorted(at)]
+    floor = 0.0 if "Step" in name or "Exp" in name else alpha_f
+    slack = 1e-15  # the last bit of a float around 1
+    assert all(later <= earlier + slack for earlier, later in itertools.pairwise(found))
+    assert all(floor - slack <= alpha <= 1.0 + slack for alpha in found)
+
+
+@settings(max_examples=100)
+@given(case=cases(depth=2), at=several_shares)
+def test_alpha_is_a_finite_float_of_at_least_zero(case: tuple[World, Any], at: list[Fraction]) -> None:
+    world, scheduler = case
+    for share in at:
+        alpha = world.alpha(scheduler, world.on_grain(share * world.length))
+        assert type(alpha) is float
+        assert 0.0 <= alpha < float("inf")

@@ -1,0 +1,140 @@
+"""Warmup-stable-decay and inverse square root, against their formulas by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from schedule_helpers import alphas, refused
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import InverseSquareRootWithWarmupScheduler, WarmupStableDecayScheduler
+
+DECAYS: dict[str, Any] = {
+    "1-sqrt": lambda tau: 1 - math.sqrt(tau),  # Hägele et al. 2024
+    "linear": lambda tau: 1 - tau,
+    "cosine": lambda tau: (1 + math.cos(math.pi * tau)) / 2,
+}
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("alpha_f", [0.0, 0.1])
+def test_wsd_climbs_stays_and_decays(decay: str, alpha_f: float) -> None:
+    scheduler = WarmupStableDecayScheduler("4ba", "8ba", alpha_f=alpha_f, decay=decay)
+    expected = [k / 4 for k in range(4)] + [1.0] * 8
+    expected += [alpha_f + (1 - alpha_f) * DECAYS[decay](k / 8) for k in range(9)] + [alpha_f]
+    assert alphas(scheduler, range(22), max_duration="20ba") == pytest.approx(expected, abs=1e-15)
+
+
+def test_wsd_by_default_decays_over_the_last_tenth() -> None:
+    # From batch 90 to 100; at 92.5 a quarter of it: 1 - sqrt(1/4).
+    assert alphas(WarmupStableDecayScheduler("4ba"), (90, 92.5, 100), max_duration="100ba") == [1.0, 0.5, 0.0]
+
+
+def test_wsd_scales_its_decay_and_its_warmup_on_request() -> None:
+    at = (2, 4, 8, 24, 32, 40)
+    fixed = WarmupStableDecayScheduler("4ba", "8ba", decay="linear")
+    assert alphas(fixed, at, 2, max_duration="20ba") == [0.5, 1, 1, 1, 0.5, 0]
+    scaled = WarmupStableDecayScheduler("4ba", "8ba", decay="linear", scale_warmup=True)
+    assert alphas(scaled, at, 2, max_duration="20ba") == [0.25, 0.5, 1, 1, 0.5, 0]
+
+
+def test_wsd_runs_of_every_length_agree_until_the_decay() -> None:
+    # What makes branching one long run into several possible.
+    scheduler = WarmupStableDecayScheduler("4ba", "0.2dur")
+    assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
+
+
+def test_wsd_may_decay_from_the_end_of_the_warmup() -> None:
+    assert alphas(WarmupStableDecayScheduler("4ba", "16ba", decay="linear"), (4, 12, 20), max_duration="20ba") == [
+        1,
+        0.5,
+        0,
+    ]
+
+
+def test_wsd_mixes_units() -> None:
+    scheduler = WarmupStableDecayScheduler("64sp", "1ep", decay="linear")
+    found = alphas(
+        scheduler, (1, 2, 10, 15, 20), max_duration="20480tok",
+        dataloader_len=10, samples_per_batch=32, tokens_per_batch=1024,
+    )  # fmt: skip
+    assert found == [0.5, 1, 1, 0.5, 0]
+    with refused("t_decay", MissingRateError, match="dataloader_len"):
+        alphas(scheduler, [0], max_duration="20480tok", samples_per_batch=32, tokens_per_batch=1024)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"t_decay": "21ba", "t_max": "20ba"}, "t_decay"), ({"t_decay": "1.1dur"}, "t_decay"),
+        ({"t_decay": "0ba"}, "t_decay"), ({"t_warmup": "20ba", "t_max": "20ba"}, "t_warmup"),
+        ({"decay": "exp"}, "decay"), ({"decay": ["linear"]}, "decay"),
+        ({"alpha_f": -0.1}, "alpha_f"), ({"scale_warmup": 1}, "scale_warmup"),
+    ],
+)  # fmt: skip
+def test_wsd_refuses_when_made(arguments: Any, field: str) -> None:
+    with refused(field):
+        WarmupStableDecayScheduler(**{"t_warmup": "4ba", **arguments})
+
+
+def test_wsd_refuses_what_does_not_fit_when_bound() -> None:
+    with refused("t_decay", match="after a warmup of 4ba"):
+        alphas(WarmupStableDecayScheduler("4ba", "0.9dur"), [0], max_duration="20ba")
+    with refused("t_warmup"):
+        alphas(WarmupStableDecayScheduler("4ba"), [0], 0.1, max_duration="20ba")
+
+
+def test_inverse_square_root_is_the_transformer_schedule() -> None:
+    # min(t / w, sqrt(w / t)): Vaswani et al. 2017 up to their constant.
+    expected = [min(t / 4, math.sqrt(4 / t)) for t in range(1, 100)]
+    found = alphas(InverseSquareRootWithWarmupScheduler("4ba"), range(1, 100))  # of an open run: it has no end
+    assert found == pytest.approx(expected, abs=1e-15)
+
+
+def test_inverse_square_root_with_a_time_scale() -> None:
+    # sqrt(s / (s + t - w)): Zhai et al. 2022.
+    expected = [t / 4 for t in range(4)] + [math.sqrt(10 / (10 + t - 4)) for t in range(4, 50)]
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), range(50)) == pytest.approx(expected, abs=1e-15)
+    without = InverseSquareRootWithWarmupScheduler("0ba", "320sp")
+    found = alphas(without, range(50), samples_per_batch=32)
+    assert found == pytest.approx([math.sqrt(10 / (10 + t)) for t in range(50)], abs=1e-15)
+
+
+@pytest.mark.parametrize("alpha_f", [0.0, 0.2])
+def test_inverse_square_root_cools_down_in_a_straight_line(alpha_f: float) -> None:
+    scheduler = InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="20ba", alpha_f=alpha_f)
+    brink = math.sqrt(4 / 80)
+    expected = [math.sqrt(4 / t) for t in range(4, 81)]
+    expected += [brink * (1 - k / 20) + alpha_f * k / 20 for k in range(1, 21)] + [alpha_f]
+    assert alphas(scheduler, range(4, 102), max_duration="100ba") == pytest.approx(expected, abs=1e-12)
+
+
+def test_inverse_square_root_scales_its_time_scale_and_its_warmup_on_request() -> None:
+    # ssr 2, w = 4, s = 10: at t = 4 + 3 * 20, s stretched to 20 gives sqrt(1/4).
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), (2, 64), 2) == [0.5, 0.5]
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba", scale_warmup=True), (4, 68), 2) == [0.5, 0.5]
+    # The warmup as the scale: fixed, one curve for all; scaled, the law.
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba"), (2, 16), 2) == [0.5, 0.5]
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba", scale_warmup=True), (4, 32), 2) == [0.5, 0.5]
+
+
+def test_inverse_square_root_cooldown_may_start_where_the_warmup_ends_and_be_shorter_than_a_float_can_tell() -> None:
+    assert alphas(InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="16ba"), (4, 12, 20), max_duration="20ba") == [
+        1.0, 0.5, 0.0
+    ]  # fmt: skip
+    end = 9 * 10**18
+    short = InverseSquareRootWithWarmupScheduler("1ba", t_cooldown="1ba")
+    assert alphas(short, (end // 4, end), max_duration=f"{end}ba") == [pytest.approx((end / 4) ** -0.5), 0.0]
+
+
+def test_inverse_square_root_refuses() -> None:
+    with refused("t_scale", match="no time scale"):
+        InverseSquareRootWithWarmupScheduler("0ba")
+    with refused("t_scale", match="above 0"):
+        InverseSquareRootWithWarmupScheduler("4ba", "0ba")
+    with refused("t_cooldown", match="after a warmup of 4ba"):
+        alphas(InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="17ba"), [0], max_duration="20ba")
+    with refused("t_scale", MissingRateError, match="samples_per_batch"):
+        alphas(InverseSquareRootWithWarmupScheduler("4ba", "320sp"), [0], max_duration="20ba")

@@ -1,0 +1,109 @@
+"""Step, multistep, exponential and constant schedules, against their formulas by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from schedule_helpers import alphas, refused
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    ConstantWithWarmupScheduler,
+    ExponentialScheduler,
+    MultiStepScheduler,
+    MultiStepWithWarmupScheduler,
+    StepScheduler,
+)
+
+
+def test_step_decays_at_each_multiple_of_its_size() -> None:
+    # gamma ** floor(k / 3)
+    assert alphas(StepScheduler("3ba", 0.5), range(8)) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_exponential_decays_between_its_periods_too() -> None:
+    # gamma ** (k / 2): the square root of 1/4 is 1/2.
+    assert alphas(ExponentialScheduler(0.25, "2ba"), range(5)) == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    # The default period is an epoch, here of 4 batches.
+    assert alphas(ExponentialScheduler(0.0625), (1, 4), dataloader_len=4) == [0.5, 0.0625]
+
+
+def test_gamma_zero_is_a_start_and_then_nothing() -> None:
+    assert alphas(StepScheduler("2ba", 0), range(4)) == [1, 1, 0, 0]
+    assert alphas(ExponentialScheduler(0, "2ba"), range(2)) == [1, 0]
+
+
+def test_an_overflow_is_named() -> None:
+    for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
+        with refused("gamma", match="larger than any float"):
+            alphas(scheduler, [400])
+    with refused("gamma", match="overflows after 2 milestones"):
+        alphas(MultiStepScheduler(["1ba", "2ba"], 1e300), [0])
+
+
+def test_multistep_counts_the_milestones_reached() -> None:
+    assert alphas(MultiStepScheduler(["2ba", "5ba"], 0.5), range(7)) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_milestones_may_stand_in_any_order_twice_and_at_zero() -> None:
+    # timm fires both of [4, 2] at step 1; a milestone that stands twice decays twice, as in torch.
+    assert alphas(MultiStepScheduler(["4ba", "2ba"], 0.5), (1, 2, 4)) == [1, 0.5, 0.25]
+    assert alphas(MultiStepScheduler(["2ba", "2ba"], 0.5), (1, 2)) == [1, 0.25]
+    assert alphas(MultiStepScheduler(["0ba"], 0.5), (0, 9)) == [0.5, 0.5]
+
+
+def test_milestones_of_different_units_need_no_rates() -> None:
+    # Each is read on the clock of its own unit: 2 batches, 96 samples (batch 3), half the run (batch 5), 4.5 s.
+    scheduler = MultiStepScheduler(["2ba", "96sp", "0.5dur", "4.5s"], 0.5)
+    found = alphas(scheduler, range(8), max_duration="10ba", samples_per_batch=32, seconds_per_batch=Fraction(3, 4))
+    assert found == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.0625]
+
+
+def test_a_milestone_inside_the_warmup_acts_at_its_end() -> None:
+    scheduler = MultiStepWithWarmupScheduler("4ba", ["2ba", "6ba"], 0.5)
+    assert alphas(scheduler, range(8)) == [0, 0.25, 0.5, 0.75, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_a_multistep_warmup_scales_only_on_request() -> None:
+    # ssr 2 moves the milestone from 6 to 12 in either case; the warmup of 4 takes 8 with the flag.
+    at = (2, 4, 8, 11, 12)
+    assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5), at, 2) == [0.5, 1, 1, 1, 0.5]
+    assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5, True), at, 2) == [0.25, 0.5, 1, 1, 0.5]
+
+
+def test_without_a_warmup_multistep_is_plain() -> None:
+    assert alphas(MultiStepWithWarmupScheduler("0ba", ["96sp"], 0.5), (0, 3), samples_per_batch=32) == [1, 0.5]
+
+
+def test_a_milestone_that_cannot_be_compared_with_the_warmup_is_named() -> None:
+    with refused("milestones[1]", MissingRateError, match="samples_per_batch"):
+        alphas(MultiStepWithWarmupScheduler("4ba", ["6ba", "96sp"]), [0])
+    with refused("milestones[0]", match="no fixed rate"):
+        alphas(MultiStepWithWarmupScheduler("4ba", ["90m"]), [0])
+
+
+def test_constant_holds_until_t_max_and_is_one_after_it() -> None:
+    # As in Composer, and in torch's ConstantLR.
+    assert alphas(ConstantScheduler(0.25, "3ba"), (0, 2, 3, 9)) == [0.25, 0.25, 1.0, 1.0]
+    assert alphas(ConstantScheduler(0.25, "3ba"), (5, 6), 2) == [0.25, 1.0]
+
+
+def test_constant_with_warmup_stays_at_alpha_after_t_max() -> None:
+    assert alphas(ConstantWithWarmupScheduler("4ba", 0.5), (0, 1, 4, 10, 99), max_duration="10ba") == [
+        0, 0.125, 0.5, 0.5, 0.5
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("t_max", ["9ba", "0.9ep", "288sp"])
+def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> None:
+    with refused("t_max", match="before the run does"):
+        alphas(
+            ConstantWithWarmupScheduler("1ba", t_max=t_max), [0],
+            max_duration="10ba", dataloader_len=10, samples_per_batch=32,
+        )  # fmt: skip
+
+
+def test_where_the_end_cannot_be_compared_with_the_run_there_is_nothing_to_refuse() -> None:
+    assert alphas(ConstantWithWarmupScheduler("1ba", t_max="9sec"), [5], max_duration="10ba") == [1.0]

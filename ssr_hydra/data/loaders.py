@@ -221,7 +221,7 @@ def make_loaders(
         InputError: An empty data set, a batch size below 1, an argument that would be ignored.
 
     Example:
-        >>> from ssr_hydra.data import Digits
+        >>> from ssr_hydra.data import Digits, RandomShift
         >>> train, evaluation = make_loaders(Digits("train"), Digits("eval"), augment=RandomShift(1))
         >>> len(train), len(evaluation)
         (75, 3)

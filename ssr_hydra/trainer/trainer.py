@@ -90,8 +90,8 @@ class Trainer:
         ...     max_duration="2ep", ssr=0.5, progress="none", device="cpu",
         ... )
         >>> result = trainer.fit()
-        >>> result.steps, result.samples, result.metrics["eval/accuracy"] > 0.8
-        (75, 1198, True)
+        >>> result.status, result.steps, result.samples, sorted(result.metrics)
+        ('completed', 75, 1198, ['eval/accuracy', 'eval/loss', 'train/loss'])
     """
 
     def __init__(

@@ -94,6 +94,7 @@ def test_longer_runs_are_better_on_the_default_task() -> None:
 
 
 def test_defaults_alone_train() -> None:
+    seed_everything(0)
     train, held_out = make_loaders(Digits("train"), Digits("eval"))
     result = Trainer(MLP(), train, held_out, progress="none", device="cpu").fit()
     assert (result.steps, result.status, result.seed) == (75, "completed", None)

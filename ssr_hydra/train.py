@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.build.check import check, check_schedule
 from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_trust, instantiate
@@ -78,7 +78,9 @@ def train(
 def _hydra_run_dir() -> str | None:
     from hydra.core.hydra_config import HydraConfig
 
-    return HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
+    cfg = HydraConfig.instance().cfg
+    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # none until a job runs
+    return None if folder is None else str(folder)
 
 
 def build(
@@ -137,7 +139,17 @@ def build(
             **settings,
         )
     except InputError as error:
-        raise (error.within("trainer") if error.field.partition(".")[0] in settings else error) from None
+        raise _as_configured(error, settings) from None
+
+
+def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
+    """An error of the trainer with the field's place in the config."""
+    first, dot, rest = error.field.partition(".")
+    if first in settings:
+        return error.within("trainer")
+    if first in ("schedulers", "optimizers"):
+        return type(error)(f"{first.removesuffix('s')}{dot}{rest}", error.value, error.rule, error.fix)
+    return error
 
 
 def _within(prefix: str, make: Callable[[], Any]) -> Any:

@@ -56,10 +56,13 @@ def run_app(
     Raises:
         SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one.
     """
-    parser = get_args_parser()
-    args = parser.parse_args(argv)
+    parser = _Parser(parents=[get_args_parser()], add_help=False)
+    parser.typed = sys.argv[1:] if argv is None else argv
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    args = argparse.Namespace(overrides=[])
     try:
+        # Flags may stand anywhere: Hydra's own parser refuses what follows a flag in the middle.
+        args = parser.parse_intermixed_args(parser.typed)
         _dispatch(args, parser, make_task, conf, name)
     except InputError as error:
         if full:
@@ -76,6 +79,13 @@ def run_app(
             raise
         _report(error)
         sys.exit(1)
+
+
+class _Parser(argparse.ArgumentParser):
+    typed: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("flags", " ".join(self.typed), message, "see --help")
 
 
 def _exit(message: str, code: int) -> NoReturn:
@@ -187,6 +197,8 @@ def _take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     trust: list[str] = []
     rest: list[str] = []
     for override in overrides:
+        if not override.lstrip("+~").partition("=")[0].strip():
+            raise InputError("overrides", override, "has no key", "write key=value")
         if not re.match(r"\+{0,2}trust=", override):
             rest.append(override)
             continue

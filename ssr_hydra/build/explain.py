@@ -54,7 +54,10 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
             str(key) for key in getattr(error.parent_node, "keys", list)() or () if key not in ("hydra", "_target_")
         ]
         close = difflib.get_close_matches(name, names, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}" if names else "see --cfg job"
+        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        if not close and error.object_type in (None, dict):  # nobody knows its keys in advance
+            typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), f"{field}={value}")
+            fix = f"to add it, say +{typed}"
         return InputError(field, value, "there is no such key", fix)
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(match[1], match[1])
@@ -85,7 +88,9 @@ def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
         key = names[0] if names else "config"
         return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
+        key, equals, value = error.override.partition("=")
+        if not equals or message.startswith("Lexer"):
+            return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
     key = _override_key(error) or "config"
     return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")

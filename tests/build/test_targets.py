@@ -158,8 +158,9 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_trusted_package_is_not_a_door(my_package: str) -> None:
-    for name in """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
-    nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear""".split():
+    doors = """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
+    nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear"""
+    for name in doors.split():
         with pytest.raises(InputError):
             locate(f"{my_package}.{name}", [my_package])
 

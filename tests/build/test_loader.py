@@ -1,0 +1,190 @@
+"""What somebody else's file must not say, and what it may."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+
+from ssr_hydra.build.loader import GuardedConfigLoader
+from ssr_hydra.configs import register
+from ssr_hydra.errors import InputError
+from ssr_hydra.train import conf_dir
+
+Write = Callable[[str, str], None]
+App = Callable[..., Any]
+Refused = Callable[..., str]
+
+GLOBAL = "# @package _global_\n"
+
+FORBIDDEN = {
+    "callbacks": "hydra: {callbacks: {x: {_target_: os.system, command: touch PWNED}}}",
+    "callbacks of the project's own": "hydra: {callbacks: {x: {_target_: ssr_hydra.train.main}}}",
+    "job_logging": "hydra: {job_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
+    "job_logging factory": "hydra: {job_logging: {handlers: {x: {(): os.system, command: touch PWNED}}}}",
+    "hydra_logging": "hydra: {hydra_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
+    "launcher": "hydra: {launcher: {_target_: os.system}}",
+    "launcher's shell": "hydra: {launcher: {setup: [touch PWNED]}}",
+    "launcher's words": "hydra: {launcher: {partition: x}}",
+    "sweeper": "hydra: {sweeper: {_target_: os.system}}",
+    "env_set": "hydra: {job: {env_set: {LD_PRELOAD: x.so}}}",
+    "env_copy": "hydra: {job: {env_copy: [HOME]}}",
+    "job name": "hydra: {job: {name: ../../PWNED}}",
+    "output_subdir": "hydra: {output_subdir: ../../PWNED}",
+    "sweep subdir": "hydra: {sweep: {subdir: ../../PWNED}}",
+    "search path": "hydra: {searchpath: ['pkg://antigravity']}",
+    "run dir up": "hydra: {run: {dir: ../PWNED}}",
+    "run dir up within": "hydra: {run: {dir: a/../../PWNED}}",
+    "run dir up in Windows' words": "hydra: {run: {dir: 'a\\..\\..\\PWNED'}}",
+    "run dir absolute": "hydra: {run: {dir: /tmp/PWNED}}",
+    "run dir home": "hydra: {run: {dir: ~/PWNED}}",
+    "run dir by interpolation": "name: /tmp/PWNED\nhydra: {run: {dir: '${name}/x'}}",
+    "run dir by environment": "hydra: {run: {dir: '${oc.env:HOME}/PWNED'}}",
+    "run dir that resolves to nothing": "hydra: {run: {dir: '${nowhere}'}}",
+    "runtime": "hydra: {runtime: {output_dir: ../PWNED}}",
+    "overrides": "hydra: {overrides: {task: [trust=os]}}",
+    "a word": "hydra: {x: y}",
+    "no mapping": "hydra: text",
+    "trust": "trust: [os]",
+    "trust as a word": "trust: os",
+    "empty trust": "trust: []",
+}
+
+
+@pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN.keys())
+def test_an_experiment_must_not(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+    mine("experiment/u", GLOBAL + text)
+    line = refused("--config-dir", "mine", "experiment=u")
+    assert "hydra" in line or "trust" in line
+    assert "antigravity" not in sys.modules
+    assert not list(in_tmp.rglob("PWNED"))
+
+
+def test_help_runs_nothing_either(mine: Write, app: App, in_tmp: Path) -> None:
+    """Hydra sets up its logging for --help."""
+    mine("experiment/u", GLOBAL + FORBIDDEN["hydra_logging"])
+    for flag in ("--help", "--hydra-help", "--info", "--cfg=hydra"):
+        assert app("--config-dir", "mine", "experiment=u", flag).code == 2
+        assert not list(in_tmp.rglob("PWNED"))
+
+
+@pytest.mark.parametrize("text", [FORBIDDEN[name] for name in ("callbacks", "job_logging", "search path", "trust")])
+def test_nor_must_a_main_config_such_as_a_replayed_one(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+    mine("config", text)
+    refused("--config-path", "mine", "--config-name", "config")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        "- /model/evil@hydra.callbacks.x",
+        "- override /hydra/callbacks: evil",
+        "- /hydra/callbacks/evil@_global_.hydra.callbacks",
+    ],
+)
+def test_a_file_cannot_be_put_where_it_runs(mine: Write, refused: Refused, defaults: str) -> None:
+    mine("model/evil", "_target_: os.system\ncommand: touch PWNED\n")
+    mine("hydra/callbacks/evil", "x: {_target_: os.system, command: touch PWNED}\n")
+    mine("experiment/u", f"{GLOBAL}defaults:\n  {defaults}\n")
+    refused("--config-dir", "mine", "experiment=u")
+
+
+def test_choosing_a_file_for_one_thing_is_not_choosing_it_for_another(mine: Write, refused: Refused) -> None:
+    mine("hydra/job_logging/evil", f"{GLOBAL}hydra: {{callbacks: {{x: {{_target_: os.system}}}}}}\n")
+    refused("--config-dir", "mine", "hydra/job_logging=evil")
+
+
+def test_what_is_said_on_the_command_line_is_the_persons_own(mine: Write, app: App, in_tmp: Path) -> None:
+    mine("hydra/job_logging/mine", "version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
+    answer = app("--config-dir", "mine", "hydra/job_logging=mine", "--cfg", "hydra", "-p", "hydra.job_logging")
+    assert answer.code == 0
+    assert "WARNING" in answer.out
+    assert app("hydra.run.dir=../elsewhere", "+hydra.job.env_set.X=y", "--cfg", "hydra").code == 0
+
+
+ALLOWED = """
+hydra:
+  verbose: true
+  job: {chdir: false}
+  run: {dir: "runs/${name}"}
+  sweep: {dir: sweeps/mine}
+  sweeper: {max_batch_size: 3, params: {seed: "0,1"}}
+"""
+
+
+def test_what_an_experiment_may_say(mine: Write, app: App) -> None:
+    mine("experiment/u", GLOBAL + ALLOWED)
+    answer = app("--config-dir", "mine", "experiment=u", "--cfg", "hydra")
+    assert answer.code == 0
+    assert "max_batch_size: 3" in answer.out
+
+
+def test_parameters_of_a_sweep_are_the_experiments_alone(mine: Write, refused: Refused) -> None:
+    for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
+        mine("experiment/u", f"{GLOBAL}hydra: {{mode: MULTIRUN, sweeper: {{params: {{'{key}': os.system}}}}}}\n")
+        refused("--config-dir", "mine", "experiment=u")
+
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 40)]
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "a: &a [*a]",
+        "a: &a {b: *a}",
+        "a: " + "[" * 9000 + "]" * 9000,
+        "a: [1",
+        "a: b: c",
+        "\tx: 1",
+        "a: !!python/name:os.system x",
+    ],
+    ids=["bomb", "circle", "circle of mappings", "deep", "open", "colons", "tab", "tag"],
+)
+def test_a_file_that_does_not_end_or_parse(mine: Write, refused: Refused, text: str) -> None:
+    mine("experiment/u", GLOBAL + text)
+    began = time.perf_counter()
+    refused("--config-dir", "mine", "experiment=u")
+    assert time.perf_counter() - began < 10
+
+
+def test_a_file_of_other_bytes(mine: Write, refused: Refused, in_tmp: Path) -> None:
+    mine("experiment/u", "")
+    (in_tmp / "mine/experiment/u.yaml").write_bytes(b"a: \xff\xfe")
+    refused("--config-dir", "mine", "experiment=u")
+    (in_tmp / "mine/experiment/u.yaml").write_text(f"a: {'x' * 2_000_000}")
+    refused("--config-dir", "mine", "experiment=u")
+
+
+def test_a_record_is_not_written_over(refused: Refused, in_tmp: Path) -> None:
+    (in_tmp / "run").mkdir()
+    (in_tmp / "run/result.json").write_text("{}")
+    assert "hydra.run.dir" in refused("hydra.run.dir=run")
+
+
+def test_copies_of_the_loader_do_not_share_their_sources() -> None:
+    register()
+    setup_globals()
+    loader = GuardedConfigLoader(
+        create_config_search_path(str(conf_dir())), trusted=frozenset({"hydra", "main", "schema"})
+    )
+    repository = copy.deepcopy(loader.repository)
+    repository.sources.clear()
+    assert loader.repository.sources
+    with pytest.raises(InputError):
+        loader.load_configuration("config", ["ssr=-1"], RunMode.RUN)
+    first = loader.load_configuration("config", ["hydra.run.dir=a"], RunMode.RUN)
+    first.scheduler.alpha_f = 0.5
+    assert loader.load_configuration("config", ["hydra.run.dir=a"], RunMode.RUN).scheduler.alpha_f == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ctypes import c_float
 from typing import Any
 
 import torch
@@ -57,15 +58,21 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
         raise error.within(field) from None
 
 
-def _set_lr(group: _Group, base: float | Tensor, alpha: float) -> None:
+def _rate(lr: Any, base: float, alpha: float) -> float:
+    """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
+    if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
+        # Both factors are float32 now, so their product is exact here and is rounded once, where it is stored.
+        return base * c_float(alpha).value
+    return base * alpha
+
+
+def _set_lr(group: _Group, base: float, alpha: float) -> None:
     """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
     lr = group["lr"]
-    if not isinstance(lr, Tensor):
-        group["lr"] = float(base * alpha)
-    elif isinstance(base, Tensor):
-        torch.mul(base, alpha, out=lr)  # what LambdaLR computes, without its copies and its wait for the device
+    if isinstance(lr, Tensor):
+        lr.fill_(_rate(lr, base, alpha))
     else:
-        lr.fill_(base * alpha)
+        group["lr"] = _rate(lr, base, alpha)
 
 
 class AlphaLR(LRScheduler):
@@ -77,7 +84,7 @@ class AlphaLR(LRScheduler):
     ``get_last_lr`` lists are made when somebody asks.
     """
 
-    base_lrs: list[float | Tensor]
+    base_lrs: list[float]  # type: ignore[assignment] # numbers, also where the groups have tensors
 
     def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve]) -> None:
         for i, optimizer in enumerate(optimizers):
@@ -89,15 +96,17 @@ class AlphaLR(LRScheduler):
             raise InputError("optimizers", optimizers, "there is no optimizer to drive", "set state.optimizers")
         self._optimizers = tuple(optimizers)
         self._seen: list[tuple[list[_Group], int]] = []
+        self._alpha = 1.0
         self._alphas: dict[str, float] = {}
         self._take(curves)
         super().__init__(self._optimizers[0])
 
     def _take(self, curves: dict[str, Curve]) -> None:
         self._curves = curves
-        # The common case has a path of its own: one optimizer whose groups all follow one schedule.
-        is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
-        self._curve = curves[DEFAULT] if is_plain else None
+        # The common case has a path of its own: one optimizer whose groups all follow one schedule. _groups is the list
+        # of groups that has been looked through, in that case alone.
+        self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
+        self._curve = next(iter(curves.values()))
         self._groups: list[_Group] | None = None
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -117,11 +126,11 @@ class AlphaLR(LRScheduler):
     # --- learning rates -----------------------------------------------------------------------------------------
 
     def _set_lrs(self, timestamp: Any) -> None:
-        groups, bases, curve = self.optimizer.param_groups, self.base_lrs, self._curve
-        if curve is None or groups is not self._groups or len(groups) != len(bases):
+        groups, bases = self.optimizer.param_groups, self.base_lrs
+        if groups is not self._groups or len(groups) != len(bases):
             self._set_lrs_of_all(timestamp)
             return
-        self._alphas[DEFAULT] = alpha = curve(timestamp)
+        self._alpha = alpha = self._curve(timestamp)
         for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs
             if group["lr"].__class__ is float:
                 group["lr"] = base * alpha
@@ -132,6 +141,7 @@ class AlphaLR(LRScheduler):
         if self._is_stale():
             self._follow()
         self._alphas = alphas = {name: curve(timestamp) for name, curve in self._curves.items()}
+        self._alpha = alphas.get(DEFAULT, 1.0)
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs, strict=True)):
             _set_lr(group, base, alphas[self._name_of(group, i)])
 
@@ -158,8 +168,8 @@ class AlphaLR(LRScheduler):
 
     def _follow(self) -> None:
         """Read the initial learning rate of every group that is new, and check its schedule."""
-        bases: list[float | Tensor] = []
-        known: dict[int, float | Tensor] = {}  # by the identity of a tensor lr
+        bases: list[float] = []
+        known: dict[int, float] = {}  # by the identity of a tensor lr
         old, self._seen = self._seen, []
         position = 0
         for k, optimizer in enumerate(self._optimizers):
@@ -181,7 +191,7 @@ class AlphaLR(LRScheduler):
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
                 rule = "groups of different schedules share one tensor as their lr"
                 raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group a tensor of its own")
-        if self._curve is not None:
+        if self._is_plain:
             self._groups = self.optimizer.param_groups
 
     def get_lr(self) -> list[float | Tensor]:
@@ -191,23 +201,22 @@ class AlphaLR(LRScheduler):
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The learning rate of every group (of every optimizer, in order) as it was set last."""
-        return self._rates(self._alphas)
+        return self._rates({DEFAULT: self._alpha} if self._is_plain else self._alphas)
 
     def _rates(self, alphas: dict[str, float]) -> list[float | Tensor]:
-        pairs = zip(self._every_group(), self.base_lrs)  # noqa: B905 - a group added since is not set yet
-        return [base * alphas[self._name_of(group, i)] for i, (group, base) in enumerate(pairs)]
+        rates: list[float | Tensor] = []
+        for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - late groups wait
+            lr = group["lr"]
+            rate = _rate(lr, base, alphas[self._name_of(group, i)])
+            rates.append(torch.full_like(lr, rate) if isinstance(lr, Tensor) else rate)
+        return rates
 
 
-def _initial_lr(group: _Group, known: dict[int, float | Tensor]) -> float | Tensor:
+def _initial_lr(group: _Group, known: dict[int, float]) -> float:
     """What alpha multiplies: ``group["initial_lr"]``, which is the group's lr when it is seen first."""
     lr = group["lr"]
     if "initial_lr" not in group:
         # A group that is added late gets the optimizer's default: with a tensor that is the very tensor that this
         # scheduler has been writing to, so its value is no initial one any more.
-        group["initial_lr"] = known.get(id(lr), lr) if isinstance(lr, Tensor) else lr
-        if isinstance(group["initial_lr"], Tensor):
-            group["initial_lr"] = group["initial_lr"].detach().clone()
-    initial = group["initial_lr"]
-    if isinstance(lr, Tensor) and isinstance(initial, Tensor):
-        return initial.detach().to(device=lr.device, dtype=lr.dtype, copy=True)
-    return float(initial)
+        group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
+    return float(group["initial_lr"])

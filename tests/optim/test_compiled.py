@@ -124,13 +124,14 @@ def test_the_trajectory_is_bitwise_that_of_lambda_lr(lrs: list[float], warmup: i
         tick(state, scheduler)
 
 
-def test_tensor_rates_are_bitwise_those_of_lambda_lr() -> None:
-    schedule = CosineAnnealingWithWarmupScheduler("3ba")
-    ours, theirs = (sgd(torch.tensor(0.1), torch.tensor(0.3, dtype=torch.float64)) for _ in range(2))
-    state, scheduler = compiled(schedule, ours, max_duration="17ba")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_tensor_rates_are_bitwise_those_of_lambda_lr(dtype: torch.dtype) -> None:
+    schedule = CosineAnnealingWithWarmupScheduler("30ba")
+    ours, theirs = (sgd(*(torch.tensor(lr, dtype=dtype) for lr in (0.1, 0.3, 7e-4))) for _ in range(2))
+    state, scheduler = compiled(schedule, ours, max_duration="300ba")
     reference = LambdaLR(theirs, _times_by_lambda(schedule.bind(state)))
-    for _ in range(20):
-        assert rates(ours) == rates(theirs)
+    for _ in range(302):
+        assert rates(ours) == rates(theirs) == [float(rate) for rate in scheduler.get_last_lr()]
         theirs.step()
         reference.step()
         ours.step()

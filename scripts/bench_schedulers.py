@@ -1,0 +1,276 @@
+"""What one step of a learning-rate scheduler costs, side by side with a floor and with peers where installed.
+
+Cosine with linear warmup over a million batches, one and fifty param groups. The floor is what has to be done: a
+closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are interleaved in
+one process, so that a noisy machine is noisy for all. Ratios are medians over the rounds of the ratio within a round;
+take them, not the microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, SequentialLR
+
+from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
+from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler
+from ssr_hydra.state import State
+
+__all__ = ["main"]
+
+_WARMUP, _BATCHES, _LR = 100, 1_000_000, 0.1
+_SCHEDULE = CosineAnnealingWithWarmupScheduler(f"{_WARMUP}ba")
+
+Step = Callable[[], Any]
+
+
+def _alpha(batch: int) -> float:
+    if batch < _WARMUP:
+        return batch / _WARMUP
+    return 0.5 * (1.0 + math.cos(math.pi * (batch - _WARMUP) / (_BATCHES - _WARMUP)))
+
+
+def floor(optimizer: Optimizer) -> Step:
+    """Nothing but the work."""
+    bases = [group["lr"] for group in optimizer.param_groups]
+    batch = 0
+
+    def step() -> None:
+        nonlocal batch
+        batch += 1
+        alpha = _alpha(batch)
+        for group, base in zip(optimizer.param_groups, bases):  # noqa: B905 - the floor checks nothing
+            group["lr"] = base * alpha
+
+    return step
+
+
+def floor_of_tensors(optimizer: Optimizer) -> Step:
+    """The same for learning rates that are tensors: computed in float, filled in place."""
+    bases = [float(group["lr"]) for group in optimizer.param_groups]
+    batch = 0
+
+    def step() -> None:
+        nonlocal batch
+        batch += 1
+        alpha = _alpha(batch)
+        for group, base in zip(optimizer.param_groups, bases):  # noqa: B905
+            group["lr"].fill_(base * alpha)
+
+    return step
+
+
+def scheduled_lr(optimizer: Optimizer) -> Step:
+    """ScheduledLR with its own clock."""
+    return ScheduledLR(optimizer, _SCHEDULE, max_duration=f"{_BATCHES}ba").step
+
+
+def compiled(optimizer: Optimizer) -> Step:
+    """The compiled scheduler alone; time stands past the warmup."""
+    state = State(f"{_BATCHES}ba", optimizers=optimizer)
+    scheduler = compile_composer_scheduler(_SCHEDULE, state)
+    state.timestamp = state.timestamp.copy(batch=2 * _WARMUP)
+    return scheduler.step
+
+
+def compiled_and_timestamp(optimizer: Optimizer) -> Step:
+    """The compiled scheduler and the timestamp that it reads, moved as a trainer does."""
+    state = State(f"{_BATCHES}ba", optimizers=optimizer)
+    scheduler = compile_composer_scheduler(_SCHEDULE, state)
+
+    def step() -> None:
+        state.timestamp = state.timestamp.to_next_batch(64)
+        scheduler.step()
+
+    return step
+
+
+def lambda_lr(optimizer: Optimizer) -> Step:
+    """torch's LambdaLR of the floor's closure."""
+    return LambdaLR(optimizer, _alpha).step
+
+
+def cosine_annealing_lr(optimizer: Optimizer) -> Step:
+    """torch's CosineAnnealingLR, without warmup."""
+    return CosineAnnealingLR(optimizer, _BATCHES).step
+
+
+def sequential_lr(optimizer: Optimizer) -> Step:
+    """torch's LinearLR, then CosineAnnealingLR."""
+    warmup = LinearLR(optimizer, start_factor=0.01, total_iters=_WARMUP)
+    decay = CosineAnnealingLR(optimizer, _BATCHES - _WARMUP)
+    return SequentialLR(optimizer, [warmup, decay], milestones=[_WARMUP]).step
+
+
+def one_cycle_lr(optimizer: Optimizer) -> Step:
+    """torch's OneCycleLR."""
+    return OneCycleLR(optimizer, _LR, total_steps=_BATCHES, cycle_momentum=False).step
+
+
+def timm(optimizer: Optimizer) -> Step:
+    """timm's CosineLRScheduler.step_update."""
+    from timm.scheduler import CosineLRScheduler
+
+    scheduler = CosineLRScheduler(optimizer, t_initial=_BATCHES, warmup_t=_WARMUP, t_in_epochs=False)
+    batch = 0
+
+    def step() -> None:
+        nonlocal batch
+        batch += 1
+        scheduler.step_update(batch)
+
+    return step
+
+
+def transformers(optimizer: Optimizer) -> Step:
+    """transformers' get_cosine_schedule_with_warmup."""
+    from transformers import get_cosine_schedule_with_warmup
+
+    step: Step = get_cosine_schedule_with_warmup(optimizer, _WARMUP, _BATCHES).step
+    return step
+
+
+def ignite(optimizer: Optimizer) -> Step:
+    """ignite's CosineAnnealingScheduler, without warmup."""
+    from ignite.handlers import CosineAnnealingScheduler
+
+    scheduler = CosineAnnealingScheduler(optimizer, "lr", _LR, 0.0, cycle_size=2 * _BATCHES)
+    return lambda: scheduler(None)
+
+
+def composer(optimizer: Optimizer) -> Step:
+    """Composer's compiled CosineAnnealingWithWarmupScheduler; its timestamp stands past the warmup."""
+    from composer import State as ComposerState
+    from composer.devices import DeviceCPU
+    from composer.optim import CosineAnnealingWithWarmupScheduler as Scheduler
+    from composer.optim.scheduler import compile_composer_scheduler as compile_theirs
+
+    state = ComposerState(
+        model=torch.nn.Linear(1, 1),
+        rank_zero_seed=0,
+        run_name="bench",
+        device=DeviceCPU(),
+        max_duration=f"{_BATCHES}ba",
+        optimizers=optimizer,
+    )
+    state.timestamp = state.timestamp.copy(batch=2 * _WARMUP)
+    step: Step = compile_theirs(Scheduler(f"{_WARMUP}ba"), state).step
+    return step
+
+
+# Name -> maker, the distribution it needs, and what is printed.
+_Bench = tuple[Callable[[Optimizer], Step], str, str]
+_FLOATS: list[_Bench] = [
+    (floor, "", "floor: closure + assignment"),
+    (scheduled_lr, "", "ScheduledLR.step"),
+    (compiled, "", "compiled.step"),
+    (compiled_and_timestamp, "", "compiled.step + timestamp"),
+    (lambda_lr, "", "torch LambdaLR"),
+    (cosine_annealing_lr, "", "torch CosineAnnealingLR"),
+    (sequential_lr, "", "torch SequentialLR"),
+    (one_cycle_lr, "", "torch OneCycleLR"),
+    (timm, "timm", "timm CosineLRScheduler"),
+    (transformers, "transformers", "transformers cosine"),
+    (ignite, "pytorch-ignite", "ignite cosine, one lr for all"),
+    (composer, "mosaicml", "Composer, compiled"),
+]
+_TENSORS: list[_Bench] = [
+    (floor_of_tensors, "", "floor: closure + fill_"),
+    (scheduled_lr, "", "ScheduledLR.step"),
+    (compiled, "", "compiled.step"),
+    (lambda_lr, "", "torch LambdaLR"),
+    (cosine_annealing_lr, "", "torch CosineAnnealingLR"),
+]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _optimizer(groups: int, tensors: bool) -> Optimizer:
+    def lr() -> Any:
+        return torch.tensor(_LR) if tensors else _LR
+
+    parts = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr()} for _ in range(groups)]
+    optimizer = torch.optim.SGD(parts, lr=_LR)
+    optimizer.step()  # torch's schedulers warn where nothing was stepped yet
+    return optimizer
+
+
+def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = False) -> list[list[float]]:
+    """Microseconds per step of each, in interleaved rounds of about two milliseconds."""
+    steps = [make(_optimizer(groups, tensors)) for make, _, _ in benches]
+    sizes = []
+    for step in steps:
+        for _ in range(2 * _WARMUP):  # beyond the warmup, where a run spends its time
+            step()
+        begin = time.perf_counter()
+        for _ in range(20):
+            step()
+        sizes.append(max(5, int(2e-3 * 20 / (time.perf_counter() - begin))))
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        for step, size, seen in zip(steps, sizes, times, strict=True):
+            begin = time.perf_counter()
+            for _ in range(size):
+                step()
+            seen.append((time.perf_counter() - begin) / size * 1e6)
+    return times
+
+
+def table(benches: list[_Bench], one: list[list[float]], fifty: list[list[float]]) -> str:
+    """Microseconds, times the floor, and times ScheduledLR, for one and for fifty groups."""
+
+    def ratio(seen: list[float], base: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(seen, base, strict=True))
+
+    ours = next(i for i, bench in enumerate(benches) if bench[0] is scheduled_lr)
+    head = f"{'':<30}{'1 param group':^30}{'50 param groups':^30}"
+    lines = [head, f"{'one step':<30}" + f"{'us':>10}{'x floor':>10}{'x ours':>10}" * 2]
+    for (_, _, label), *columns in zip(benches, one, fifty, strict=True):
+        cells = ""
+        for seen, every in zip(columns, (one, fifty), strict=True):
+            cells += f"{statistics.median(seen):>10.2f}{ratio(seen, every[0]):>10.2f}{ratio(seen, every[ours]):>10.2f}"
+        lines.append(f"{label:<30}{cells}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=101, help="interleaved rounds of each (%(default)s)")
+    rounds = parser.parse_args(argv).rounds
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    present = [bench for bench in _FLOATS if not bench[1] or _version(bench[1]) is not None]
+    absent = [bench[1] for bench in _FLOATS if bench not in present]
+    versions = {name: _version(name) for name in ("torch", *(bench[1] for bench in present if bench[1]))}
+    print(f"Python {sys.version.split()[0]}, {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    print(f"not installed: {', '.join(absent)}\n" if absent else "")
+    print(table(present, measure(present, 1, rounds), measure(present, 50, rounds)))
+    print("\nlearning rates that are tensors")
+    print(
+        table(
+            _TENSORS,
+            measure(_TENSORS, 1, rounds, tensors=True),
+            measure(_TENSORS, 50, max(5, rounds // 5), tensors=True),
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

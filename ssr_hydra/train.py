@@ -66,6 +66,14 @@ def train(
 
     Raises:
         InputError: See :func:`ssr_hydra.build.check`.
+
+    Example:
+        >>> from hydra import compose, initialize_config_dir
+        >>> register()
+        >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        ...     cfg = compose("config", ["scheduler=wsd", "ssr=0.5", "max_duration=20ba", "trainer.progress=none"])
+        >>> 0 < train(cfg) < 1
+        True
     """
     if run_dir is None:
         run_dir = _hydra_run_dir()
@@ -78,7 +86,7 @@ def train(
 def _hydra_run_dir() -> str | None:
     from hydra.core.hydra_config import HydraConfig
 
-    cfg = HydraConfig.instance().cfg
+    cfg: Any = HydraConfig.instance().cfg
     folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # none until a job runs
     return None if folder is None else str(folder)
 

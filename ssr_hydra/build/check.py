@@ -66,6 +66,17 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 
     Raises:
         InputError: Naming the field by its dotted place, the value, the rule and the fix.
+
+    Example:
+        >>> from hydra import compose, initialize_config_dir
+        >>> from ssr_hydra.configs import register
+        >>> from ssr_hydra.train import conf_dir
+        >>> register()
+        >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        ...     cfg = compose("config", ["scheduler.t_warmup=10"])
+        >>> check(cfg)
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
     """
     trust = check_trust(trust)
     values = plain(cfg)

@@ -162,7 +162,7 @@ def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: A
 
     Example:
         >>> instantiate({"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"}).step_size
-        '2ep'
+        Time('2ep')
     """
     trust = tuple(trust)
     check_targets(node, trust, path)

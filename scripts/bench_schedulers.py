@@ -1,9 +1,9 @@
 """What one step of a learning-rate scheduler costs, side by side with a floor and with peers where installed.
 
 Cosine with linear warmup over a million batches, one and fifty param groups. The floor is what has to be done: a
-closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are interleaved in
-one process, so that a noisy machine is noisy for all. Ratios are medians over the rounds of the ratio within a round;
-take them, not the microseconds.
+closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are interleaved
+in one process, so that a noisy machine is noisy for all. Ratios are medians over the rounds of the ratio within a
+round; take them, not the microseconds.
 """
 
 from __future__ import annotations
@@ -205,14 +205,16 @@ def _optimizer(groups: int, tensors: bool) -> Optimizer:
         return torch.tensor(_LR) if tensors else _LR
 
     parts = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr()} for _ in range(groups)]
-    optimizer = torch.optim.SGD(parts, lr=_LR)
-    optimizer.step()  # torch's schedulers warn where nothing was stepped yet
-    return optimizer
+    return torch.optim.SGD(parts, lr=_LR)
 
 
 def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = False) -> list[list[float]]:
     """Microseconds per step of each, in interleaved rounds of about two milliseconds."""
-    steps = [make(_optimizer(groups, tensors)) for make, _, _ in benches]
+    steps = []
+    for make, _, _ in benches:
+        optimizer = _optimizer(groups, tensors)
+        steps.append(make(optimizer))
+        optimizer.step()  # torch's schedulers warn where nothing was stepped yet
     sizes = []
     for step in steps:
         for _ in range(2 * _WARMUP):  # beyond the warmup, where a run spends its time

@@ -273,6 +273,28 @@ def test_a_compiled_optimizer_step_sees_the_new_rate() -> None:
     assert graphs <= 2  # the optimizer's first step may differ; a rate that is a number is a new graph each time
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_captured_graph_sees_the_new_rate() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1, device="cuda"))
+    weight.grad = torch.ones(1, device="cuda")
+    optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, device="cuda"))
+    state, scheduler = compiled(LinearScheduler(), optimizer, max_duration="4ba")
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        optimizer.step()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    moved = []
+    for _ in range(4):
+        before = weight.item()
+        graph.replay()
+        moved.append(before - weight.item())
+        tick(state, scheduler)
+    assert moved == [1.0, 0.75, 0.5, 0.25]
+
+
 # --- groups and optimizers --------------------------------------------------------------------------------------
 
 

@@ -13,13 +13,13 @@ import re
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
 
-from ssr_hydra import State, Timestamp, previews, schedulers
-from ssr_hydra.schedulers import Phase, bind
+from ssr_hydra import previews, schedulers
+from ssr_hydra.previews.figure import draw, render, style
+from ssr_hydra.schedulers import Phase
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 # The figure of the guide that compares warmups, as a command line of ssr-preview.
@@ -27,9 +27,6 @@ WARMUP = (
     "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true ssr=0.5,1,2 max_duration=8ep"
     " --alpha"
 )
-EPOCHS, BATCHES_PER_EPOCH = 20, 20
-# Blue, black and orange differ in lightness too, so that they can be told apart in grey and by the colour-blind.
-COLOURS = {0.5: "#E69F00", 1.0: "#222222", 2.0: "#0072B2"}
 
 
 def examples() -> dict[str, schedulers.ComposerScheduler]:
@@ -72,28 +69,13 @@ def file_stem(class_name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name.removesuffix("Scheduler")).lower()
 
 
-def draw(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
-    """alpha over epochs, a curve per ratio; a dot marks the end of a run."""
+def picture(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
+    """alpha over epochs, a curve per ratio, as the preview draws it: only small, and without a legend of its own."""
+    shown = previews.preview(scheduler, max_duration="20ep", ssr=(0.5, 1, 2), dataloader_len=20)
     figure = Figure(figsize=(3.2, 2.0), layout="constrained")
     axes = figure.add_subplot()
-    for ssr, colour in COLOURS.items():
-        batches = round(EPOCHS * BATCHES_PER_EPOCH * ssr)
-        state = State(max_duration=f"{batches}ba", dataloader_len=BATCHES_PER_EPOCH)
-        curve = bind(scheduler, state, ssr)
-        epochs = [k / BATCHES_PER_EPOCH for k in range(batches + 1)]
-        alphas = [curve(Timestamp(batch=k, epoch=k // BATCHES_PER_EPOCH)) for k in range(batches + 1)]
-        axes.plot(epochs, alphas, color=colour, linewidth=1.3, label=f"{ssr:g}", clip_on=False)
-        axes.plot(epochs[-1], alphas[-1], "o", color=colour, markersize=3, clip_on=False)
-    axes.set_title(title, fontsize=9)
-    axes.set_xlim(0, 2 * EPOCHS)
-    axes.set_ylim(0, 1.05)
-    axes.set_xticks([0, 10, 20, 30, 40])
-    axes.set_yticks([0, 0.5, 1])
-    axes.set_xlabel("epoch", fontsize=8)
-    axes.set_ylabel("alpha", fontsize=8)
-    axes.tick_params(labelsize=7, length=2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title="ssr", fontsize=6, title_fontsize=6, frameon=False, loc="upper right", handlelength=1)
+    draw(axes, shown.curves)
+    axes.set_title(title, pad=9)
     return figure
 
 
@@ -102,10 +84,10 @@ def main(folder: Path = FOLDER) -> None:
     (folder / "gallery").mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(io.StringIO()):  # the table is for the terminal
         previews.main([*WARMUP.split(), "--out", str(folder / "warmup.svg")])
-    with mpl.rc_context({"svg.hashsalt": "ssr_hydra", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        for stem, scheduler in examples().items():
-            figure = draw(scheduler, stem.replace("_", " "))
-            figure.savefig(folder / "gallery" / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+    for stem, scheduler in examples().items():
+        with style():
+            figure = picture(scheduler, stem.replace("_", " "))
+        (folder / "gallery" / f"{stem}.svg").write_bytes(render(figure, "svg"))
     print(f"{1 + len(examples())} pictures in {folder}")
 
 

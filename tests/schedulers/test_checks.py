@@ -1,0 +1,102 @@
+"""Bad input to every argument of every scheduler: one error type, by the argument's name, at once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from schedule_helpers import EXAMPLES, ForeignTime, refused
+
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    ExponentialScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    PolynomialScheduler,
+)
+from ssr_hydra.schedulers.checks import choice, flag, multiplier, positive
+from ssr_hydra.time import Time
+
+NAN, INF = float("nan"), float("inf")
+DURATION = [
+    "10", "", " ", "5 epochs", "-1ep", "nandur", "infdur", "1e400ba", "nanep", "1_000ba", "١٠ba", "10ba\n", 10, 0.5,
+    None, True, [], Time(-1, "ba"), "1parsec",
+]  # fmt: skip
+LENGTH = [*DURATION, "0ba", "0dur", "0sec", Time(0, "ep")]
+MULTIPLIER = [-0.5, -1, NAN, INF, -INF, None, True, "0.1", "x", [], 1j, 10**400, np.array([1.0, 2.0]), np.bool_(True)]
+BAD: dict[str, list[Any]] = {
+    "t_warmup": DURATION, "t_cooldown": DURATION,
+    **dict.fromkeys(("t_max", "t_0", "step_size", "decay_period", "t_decay", "t_up"), LENGTH),
+    "t_scale": [bad for bad in LENGTH if bad is not None],
+    **dict.fromkeys(("gamma", "alpha", "alpha_i", "alpha_f"), MULTIPLIER),
+    "power": [*MULTIPLIER, 0, 0.0],
+    "t_mult": [*MULTIPLIER, 0, 0.999],
+    "milestones": [[], (), "5ep", b"5ep", None, 5, Time("5ep"), {"5ep"}],
+    "points": [[], "5ep", None, 5],
+    "scale_warmup": [None, 0, 1, "true", "false", []],
+    "anneal": ["exp", "", None, ["linear"], 1], "decay": ["exp", "", None, ["linear"], 1],
+    "factors": [{}, None, [LinearScheduler()]], "phases": [{}, None, [LinearScheduler()]],
+}  # fmt: skip
+CASES = [
+    pytest.param(scheduler, field.name, bad, id=f"{name}-{field.name}-{k}")
+    for name, scheduler in EXAMPLES.items()
+    for field in fields(scheduler)  # type: ignore[arg-type]
+    for k, bad in enumerate(BAD[field.name])
+]
+
+
+@pytest.mark.parametrize(("scheduler", "field", "value"), CASES)
+def test_every_argument_refuses_what_cannot_be_meant_when_made(scheduler: Any, field: str, value: Any) -> None:
+    started = time.perf_counter()
+    with refused(field) as caught:
+        replace(scheduler, **{field: value})
+    assert time.perf_counter() - started < 0.05
+    assert caught.value.rule
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("bad", DURATION[:16])
+def test_a_bad_time_in_a_list_is_named_by_its_place(bad: Any) -> None:
+    with refused("milestones[1]"):
+        MultiStepScheduler(["1ba", bad])
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, np.float64(0.5), np.float32(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")]
+)
+def test_numbers_of_every_kind_are_kept_as_floats(value: Any) -> None:
+    scheduler = ExponentialScheduler(value, "2ba")
+    assert scheduler.gamma == 0.5
+    assert type(scheduler.gamma) is float
+    assert type(PolynomialScheduler(np.int64(2)).power) is float  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["9007199254740993tok", "25h", "90m", "1.5dur", Time("3ep"), ForeignTime(3, "ep")])
+def test_unusual_durations_that_can_be_meant_are_kept(value: Any) -> None:
+    stored = ConstantScheduler(0.5, value).t_max
+    assert isinstance(stored, Time)
+    assert stored == (Time(3, "ep") if isinstance(value, ForeignTime) else value)
+
+
+def test_ranges_include_their_ends() -> None:
+    assert multiplier(0, "a") == 0.0
+    assert positive(5e-324, "a") == 5e-324
+    assert positive(1, "a", least=1.0) == 1.0
+    with refused("a", match="above 0"):
+        positive(0, "a")
+    with refused("a", match="at least 1"):
+        positive(0.5, "a", least=1.0)
+
+
+def test_words_and_flags_are_told_with_what_is_allowed() -> None:
+    assert choice("linear", "decay", ("1-sqrt", "linear")) == "linear"
+    with refused("decay", match="must be one of 1-sqrt, linear"):
+        choice("cubic", "decay", ("1-sqrt", "linear"))
+    assert flag(False, "scale") is False
+    with refused("scale", match="true or false"):
+        flag(0, "scale")

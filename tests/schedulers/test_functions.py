@@ -1,0 +1,71 @@
+"""A function for each class, with its arguments as keywords; and what the documentation of Composer says of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pytest
+from schedule_helpers import EXAMPLES, alphas, refused, run
+
+from ssr_hydra import schedulers
+from ssr_hydra.schedulers import functions, step_scheduler
+from ssr_hydra.time import Time
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def test_there_is_one_function_for_each_class_and_no_other() -> None:
+    assert sorted(map(snake, EXAMPLES)) == sorted(functions.__all__)
+    assert set(functions.__all__) <= set(schedulers.__all__)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_function_has_the_arguments_of_its_class(name: str) -> None:
+    state, ssr, *keywords = inspect.signature(getattr(functions, snake(name))).parameters.values()
+    assert (state.name, ssr.name, ssr.default) == ("state", "ssr", 1.0)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in keywords)
+    arguments = [
+        (f.name, inspect.Parameter.empty if f.default is MISSING else f.default) for f in fields(EXAMPLES[name])
+    ]  # type: ignore[arg-type]
+    assert [(parameter.name, parameter.default) for parameter in keywords] == arguments
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_function_is_its_class_called(name: str) -> None:
+    scheduler: Any = EXAMPLES[name]
+    arguments = {field.name: getattr(scheduler, field.name) for field in fields(scheduler)}
+    function = getattr(functions, snake(name))
+    for batch in range(14):
+        state = run(batch, 0.7, max_duration="12ba")
+        assert function(state, 0.7, **arguments) == scheduler(state, 0.7)
+        assert function(state, ssr=0.7, **arguments) == scheduler(state, 0.7)
+
+
+def test_epochs_and_shares_of_fifty_epochs_are_the_same_milestones() -> None:
+    in_epochs = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
+    in_shares = lambda state: step_scheduler(state, step_size=["0.1dur", "0.5dur"])  # noqa: E731
+    of_run: Any = {"max_duration": "50ep", "dataloader_len": 7}
+    found = alphas(in_epochs, range(351), **of_run)
+    assert found == alphas(in_shares, range(351), **of_run)
+    assert found == pytest.approx([1.0] * 35 + [0.1] * 140 + [0.01] * 176)
+
+
+def test_a_step_size_is_a_length_and_a_list_of_them_moments() -> None:
+    state = run(4, max_duration="12ba")
+    assert (
+        step_scheduler(state, step_size="2ba", gamma=0.5)
+        == step_scheduler(state, step_size=Time("2ba"), gamma=0.5)
+        == 0.25
+    )
+    assert step_scheduler(state, step_size=("2ba",), gamma=0.5) == 0.5
+    with refused("step_size"):
+        step_scheduler(state, step_size=2)  # type: ignore[arg-type]
+    with refused("milestones"):
+        step_scheduler(state, step_size=[])
+    with refused("ssr"):
+        step_scheduler(state, 0, step_size="2ba")

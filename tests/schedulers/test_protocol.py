@@ -1,0 +1,305 @@
+"""What counts as a scheduler: ours, other people's, plain functions; and what any of ours is as an object."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import pickle
+from dataclasses import FrozenInstanceError, fields, replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, refused, run
+
+from ssr_hydra import convert_time, schedulers
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    ComposerScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    Phase,
+    ProductScheduler,
+    Scheduler,
+    SequentialScheduler,
+    bind,
+    step_scheduler,
+)
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+every_scheduler = pytest.mark.parametrize("scheduler", EXAMPLES.values(), ids=EXAMPLES)
+
+
+def test_there_is_an_example_of_every_class() -> None:
+    classes = {name for name in schedulers.__all__ if inspect.isclass(getattr(schedulers, name))}
+    assert {n for n in classes if issubclass(getattr(schedulers, n), Scheduler)} - {"Scheduler"} == set(EXAMPLES)
+
+
+# As objects
+
+
+@every_scheduler
+def test_calling_is_binding_and_asking(scheduler: Scheduler) -> None:
+    for batch in range(14):
+        state = run(batch, 0.7, max_duration="12ba")
+        alpha = scheduler(state, 0.7)
+        assert type(alpha) is float
+        assert alpha == bind(scheduler, state, 0.7)(state.timestamp) == scheduler.bind(state, ssr=0.7)(state.timestamp)
+    assert isinstance(scheduler, ComposerScheduler)
+
+
+@every_scheduler
+def test_is_a_value(scheduler: Scheduler) -> None:
+    expected = alphas(scheduler, range(14), max_duration="12ba")
+    for other in (
+        copy.copy(scheduler),
+        copy.deepcopy(scheduler),
+        pickle.loads(pickle.dumps(scheduler)),
+        replace(scheduler),
+    ):  # type: ignore[type-var]
+        assert other == scheduler
+        assert repr(other) == repr(scheduler)
+        assert alphas(other, range(14), max_duration="12ba") == expected
+    assert eval(repr(scheduler), {**vars(schedulers), "Time": Time}) == scheduler
+    for field in fields(scheduler):  # type: ignore[arg-type]
+        with pytest.raises(FrozenInstanceError):
+            setattr(scheduler, field.name, None)
+
+
+@every_scheduler
+def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
+    # Every argument of every example is away from its default: setting one back has to show in the values.
+    stretched = functools.partial(alphas, ssr=0.8, max_duration="12ba", dataloader_len=5)
+    before = stretched(scheduler, [Fraction(k, 2) for k in range(30)])
+    for field in fields(scheduler):  # type: ignore[arg-type]
+        if isinstance(field.default, (int, float, str)):
+            default: Any = "18ba" if field.default in ("1dur", "0ba") else field.default
+            changed = replace(scheduler, **{field.name: default})  # type: ignore[type-var]
+            if field.default == "0ba":
+                changed = replace(scheduler, **{field.name: "0ba"})  # type: ignore[type-var]
+            if type(scheduler).__name__ == "ConstantWithWarmupScheduler" and field.name == "t_max":
+                continue  # a check alone: the multiplier stays after it
+            assert stretched(changed, [Fraction(k, 2) for k in range(30)]) != before, field.name
+
+
+def test_equal_schedulers_are_equal_however_their_times_are_written() -> None:
+    assert LinearScheduler(t_max="1m") == LinearScheduler(t_max=Time("60s")) != LinearScheduler(t_max="60ba")
+    assert MultiStepScheduler(["1ba"]) == MultiStepScheduler((Time("1ba"),))
+    assert len({LinearScheduler(t_max="1m"), LinearScheduler(t_max="60s")}) == 1
+
+
+@every_scheduler
+def test_a_curve_keeps_no_history(scheduler: Scheduler) -> None:
+    curve = bind(scheduler, run(max_duration="12ba"))
+    forwards = [curve(Timestamp(batch=k)) for k in range(20)]
+    assert [curve(Timestamp(batch=k)) for k in reversed(range(20))] == forwards[::-1]
+
+
+@every_scheduler
+@pytest.mark.parametrize("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None])
+def test_an_ssr_that_is_none_is_refused_by_all(scheduler: Scheduler, ssr: Any) -> None:
+    with refused("ssr"):
+        scheduler(run(max_duration="12ba"), ssr)
+
+
+@every_scheduler
+def test_ssr_may_be_any_kind_of_number(scheduler: Scheduler) -> None:
+    expected = alphas(scheduler, range(14), 1.3, max_duration="12ba")
+    for ssr in ("1.3", Fraction(13, 10), "13/10"):
+        assert alphas(scheduler, range(14), ssr, max_duration="12ba") == expected
+
+
+# In another library's trainer
+
+
+@every_scheduler
+def test_reads_of_a_foreign_state_only_what_composer_documents(scheduler: Scheduler) -> None:
+    # ForeignState fails on any attribute but timestamp, max_duration, dataloader_len (and the optional rates), and
+    # ForeignTimestamp on anything but get(unit).
+    for batch in (0, 1, 5, 11, 13):
+        foreign = ForeignState("12ba", ForeignTimestamp(batch, 4, 32, 1024), 4)
+        assert scheduler(foreign) == scheduler(run(batch, max_duration="12ba", dataloader_len=4))
+
+
+@pytest.mark.parametrize("max_duration", ["3ep", "12ba", "384sp", "12288tok", "6sec"])
+def test_foreign_clocks_of_every_unit(max_duration: str) -> None:
+    for batch in range(13):
+        foreign = ForeignState(max_duration, ForeignTimestamp(batch, 4, 32, 1024), 4)
+        assert LinearScheduler()(foreign) == pytest.approx(1 - batch / 12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("max_duration", "dataloader_len", "field"),
+    [("0ep", 4, "max_duration"), ("1dur", 4, "max_duration"), ("3ep", 0, "dataloader_len"), ("3ep", None, "t_max")],
+)
+def test_a_foreign_state_is_checked_as_ours_is(max_duration: str, dataloader_len: Any, field: str) -> None:
+    with refused(field, MissingRateError if field == "t_max" else schedulers.protocol.InputError):
+        LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
+
+
+def test_user_functions_see_a_foreign_state_itself() -> None:
+    foreign = ForeignState("12ba", ForeignTimestamp(3, 4, 32, 1024), 4)
+    seen: list[Any] = []
+
+    def mine(state: Any) -> float:
+        seen.append(state)
+        return 0.5
+
+    assert ProductScheduler({"mine": mine, "decay": LinearScheduler()})(foreign) == 0.375
+    assert seen == [foreign]
+
+
+# Functions
+
+
+def ten_epoch_decay_scheduler(state: State) -> float:
+    if state.timestamp.epoch < 10:
+        return 1.0
+    return 0.5
+
+
+class VariableEpochDecayScheduler(ComposerScheduler):
+    def __init__(self, num_epochs: int) -> None:
+        self.num_epochs = num_epochs
+
+    def __call__(self, state: State) -> float:  # type: ignore[override]
+        if state.time.epoch < self.num_epochs:
+            return 1.0
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        ten_epoch_decay_scheduler, VariableEpochDecayScheduler(num_epochs=10),
+        lambda state: 1.0 if state.timer.epoch < 10 else 0.5,
+        lambda state: 1.0 if state.timer.get("ep").value < 10 else 0.5,
+        lambda state, /: 1.0 if state.timestamp.epoch < 10 else 0.5,
+        lambda state, epochs=10: 1.0 if state.time.epoch < epochs else 0.5,
+    ],
+)  # fmt: skip
+def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> None:
+    of_run: Any = {"max_duration": "20ep", "dataloader_len": 3}
+    assert alphas(scheduler, (0, 29, 30, 59), **of_run) == [1.0, 1.0, 0.5, 0.5]
+    # In a product, and in a phase that begins at epoch 5, where epochs count from there.
+    assert alphas(ProductScheduler({"a": scheduler, "b": scheduler}), (29, 30), **of_run) == [1.0, 0.25]
+    phases = SequentialScheduler({"a": Phase(LinearScheduler(), "5ep"), "b": scheduler})
+    assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
+    # It cannot be stretched, and says so.
+    for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
+        with pytest.raises(schedulers.protocol.InputError, match="a function of the state alone cannot be scaled"):
+            alphas(whole, [0], 0.5, **of_run)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        lambda state, ssr: float(state.timestamp.batch) / 100 * ssr,
+        lambda state, ssr=1.0: float(state.timestamp.batch) / 100 * ssr,
+        lambda state, *, ssr: float(state.timestamp.batch) / 100 * ssr,
+        lambda state, *, ssr=1.0: float(state.timestamp.batch) / 100 * ssr,
+        lambda state, sigma: float(state.timestamp.batch) / 100 * sigma,
+        lambda state, sigma, /: float(state.timestamp.batch) / 100 * sigma,
+        lambda state, scale=1, ssr=1.0: float(state.timestamp.batch) / 100 * ssr,
+        lambda *arguments: float(arguments[0].timestamp.batch) / 100 * arguments[1],
+        functools.partial(lambda gain, state, ssr: float(state.timestamp.batch) / gain * ssr, 100),
+    ],
+)
+def test_a_function_that_takes_ssr_gets_it(scheduler: Any) -> None:
+    assert alphas(scheduler, (0, 10), 0.5, max_duration="100ba") == [0.0, 0.05]
+    assert alphas(ProductScheduler({"a": scheduler}), [10], 3, max_duration="100ba") == [pytest.approx(0.3)]
+
+
+def test_an_unscaled_phase_gives_its_function_ssr_one() -> None:
+    got: list[float] = []
+
+    def mine(state: Any, ssr: float) -> float:
+        got.append(ssr)
+        return 1.0
+
+    for scale in (True, False):
+        sequence = SequentialScheduler({"a": Phase(mine, "5ba", scale=scale), "b": LinearScheduler()})
+        alphas(sequence, [0], 0.75, max_duration="20ba")
+    assert got == [0.75, 1.0]
+
+
+def test_functions_of_this_package_are_schedulers_with_their_arguments_filled_in() -> None:
+    scheduler = functools.partial(step_scheduler, step_size="10ba", gamma=0.5)
+    assert alphas(scheduler, (4, 5), 0.5, max_duration="100ba") == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("value", [None, "0.5", "x", [], float("nan"), float("inf"), -0.1, 1j], ids=repr)
+def test_a_function_has_to_return_a_multiplier(value: Any) -> None:
+    def mine(state: Any) -> Any:
+        return value
+
+    if value == "0.5":
+        value = 0.5j
+    with refused("mine", match="finite multiplier"):
+        alphas(mine, [0], max_duration="4ba")
+
+
+@pytest.mark.parametrize("thing", [None, 5, "linear", LinearScheduler, lambda: 1.0, [LinearScheduler()]])
+def test_what_is_no_scheduler_is_refused(thing: Any) -> None:
+    with refused("scheduler"):
+        bind(thing, run(max_duration="4ba"))
+
+
+def test_what_a_function_raises_is_its_own() -> None:
+    def mine(state: Any) -> float:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        alphas(ProductScheduler({"a": mine}), [0], max_duration="4ba")
+
+
+def test_binding_reads_the_run_once() -> None:
+    state = run(max_duration="10ba")
+    curve = bind(LinearScheduler(), state)
+    state.max_duration = "100ba"
+    assert curve(Timestamp(batch=5)) == 0.5
+
+
+# Times as schedules read them
+
+
+@pytest.mark.parametrize(
+    ("time", "ssr", "of_run", "expected"),
+    [
+        ("0.29dur", 1, {"max_duration": "100ba"}, "29ba"),
+        ("0.5dur", 0.5, {"max_duration": "5ep", "dataloader_len": 10}, "12.5ba"),  # never scaled twice
+        ("3ep", 0.5, {"max_duration": "5ep", "dataloader_len": 10}, "15ba"),
+        ("10ba", 0.35, {}, "3.5ba"),
+        ("9007199254740993tok", 1, {}, "9007199254740993tok"),
+        ("7sp", 1.3, {}, "9.1sp"),
+        ("1h", 0.5, {}, "30m"),
+        ("0.5dur", 3, {"max_duration": "1h"}, "1h30m"),
+        ("2iter", 2, {}, "4iter"),
+    ],
+)
+def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) -> None:
+    state = run(0, ssr, **of_run)
+    assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
+
+
+def test_convert_time_names_what_is_missing() -> None:
+    with refused("time", MissingRateError, match="dataloader_len"):
+        convert_time("1ep", State("100ba"))
+    with refused("time", MissingRateError, match="max_duration"):
+        convert_time("0.5dur", State())
+    for time in ("10", 10, None):
+        with refused("time"):
+            convert_time(time, State("100ba"))  # type: ignore[arg-type]
+
+
+def test_a_scheduler_of_ones_own_needs_only_a_curve() -> None:
+    class Half(Scheduler):
+        def curve(self, run: Run) -> Any:
+            return lambda timestamp: 0.5
+
+    assert alphas(ProductScheduler({"a": Half(), "b": LinearScheduler()}), [5], 0.5, max_duration="20ba") == [0.25]
+    with pytest.raises(TypeError, match="abstract"):
+        Scheduler()  # type: ignore[abstract]

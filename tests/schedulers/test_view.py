@@ -1,0 +1,108 @@
+"""The state that a user's function sees: the run's own, or within a phase a run that began with the phase."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from schedule_helpers import alphas, refused
+
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, Phase, SequentialScheduler, bind, step_scheduler
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+RATES: dict[str, Any] = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
+
+
+class Looks:
+    """A function that keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.states: list[Any] = []
+
+    def __call__(self, state: Any, ssr: float = 1.0) -> float:
+        self.states.append(state)
+        return 1.0
+
+
+def second_phase(look: Any, until: str = "6ba") -> SequentialScheduler:
+    return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
+
+
+def test_the_run_itself_at_its_own_time_and_a_copy_elsewhere() -> None:
+    look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])  # type: ignore[list-item]
+    curve = bind(look, state)
+    curve(state.timestamp)
+    curve(Timestamp(batch=3))
+    here, there = look.states
+    assert here is state
+    assert (there.timestamp.batch, there.max_duration, there.optimizers) == (3, state.max_duration, state.optimizers)
+    assert state.timestamp.batch == 1  # the run was not touched
+
+
+def test_a_phase_counts_from_its_start_in_every_unit() -> None:
+    look = Looks()
+    alphas(second_phase(look), [11], max_duration="6ep", seconds_per_batch=2, **RATES)
+    (state,) = look.states
+    now = state.timestamp
+    # 5 batches into a phase of 24 - 6; one whole epoch of 4 batches since its start.
+    assert (now.batch, now.sample, now.token, now.epoch) == (5, 160, 5120, 1)
+    assert [now.get(unit) for unit in ("ba", "sp", "tok", "ep")] == [now.batch, now.sample, now.token, now.epoch]
+    assert (state.max_duration, state.get_elapsed_duration()) == (Time("18ba"), Time(Fraction(5, 18), "dur"))
+    assert state.time is state.timer is now
+    assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (4, 32, 1024)
+    # Counters within the epoch stay the run's.
+    assert now.batch_in_epoch == 0
+
+
+def test_the_first_phase_has_its_own_length() -> None:
+    look = Looks()
+    scheduler = SequentialScheduler({"a": Phase(look, "6ba"), "b": ConstantScheduler()})
+    alphas(scheduler, [3], max_duration="6ep", **RATES)
+    (state,) = look.states
+    assert (state.timestamp.batch, state.max_duration, state.get_elapsed_duration()) == (3, Time("6ba"), 0.5)
+
+
+def test_phases_in_phases_count_from_the_inner_start() -> None:
+    look = Looks()
+    alphas(second_phase(second_phase(look, "0.25dur")), [13], max_duration="26ba", **RATES)
+    (state,) = look.states
+    assert (state.timestamp.batch, state.max_duration) == (2, Time("15ba"))
+
+
+def test_schedulers_inside_a_function_see_the_phase_too() -> None:
+    decay = lambda state, ssr: step_scheduler(state, ssr, step_size="2ba", gamma=0.5)  # noqa: E731
+    assert alphas(second_phase(decay), (6, 7, 8, 10), max_duration="24ba") == [1, 1, 0.5, 0.25]
+    linear = lambda state: LinearScheduler()(state)  # noqa: E731
+    assert alphas(second_phase(linear), (6, 15, 24), max_duration="24ba") == [1, 0.5, 0]
+    by_clock = second_phase(lambda state: LinearScheduler()(state), "30s")
+    assert alphas(by_clock, (3, 6, 9), max_duration="90s", seconds_per_batch=10) == [1, 0.5, 0]
+
+
+def test_only_a_counter_that_is_read_has_to_be_convertible() -> None:
+    of_run: Any = {"max_duration": "24ba", "seconds_per_batch": 1}
+    assert alphas(second_phase(lambda state: state.timestamp.batch.value), [7], **of_run) == [1]
+    with refused("timestamp", MissingRateError, match="samples_per_batch"):
+        alphas(second_phase(lambda state: state.timestamp.sample.value), [7], **of_run)
+    with refused("timestamp", match="no fixed rate"):
+        alphas(second_phase(lambda state: state.timestamp.get("sec").value), [7], **of_run)
+    for unit in ("parsec", None):
+        with refused("unit"):
+            alphas(second_phase(lambda state, unit=unit: state.timestamp.get(unit).value), [7], **of_run)
+
+
+def test_a_misspelt_counter_of_a_phase_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="batches"):
+        alphas(second_phase(lambda state: state.timestamp.batches), [7], max_duration="24ba")
+
+
+def test_what_a_phase_shows_can_be_copied() -> None:
+    look = Looks()
+    alphas(second_phase(look), [7], max_duration="24ba")
+    (state,) = look.states
+    for again in (copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))):
+        assert again(state).timestamp.batch == 1

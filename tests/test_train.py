@@ -313,8 +313,37 @@ def test_times_are_checked_with_the_data_and_before_the_model(
 def test_an_empty_data_set(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "data.train.size=0", *QUICK)
     assert said.code == 2
-    assert "error: data.train" in said.err
-    assert "Traceback" not in said.err
+    assert said.err.startswith("error: data.train")
+    assert said.err.count("\n") == 1
+    assert not (my_lab / "outputs").exists()
+
+
+@pytest.mark.parametrize("typed", ["optimizer=muon", "trainer.device=cuda:99", "data.num_workers=2"])
+def test_what_only_torch_or_the_data_can_refuse(app: Callable[..., Answer], in_tmp: Path, typed: str) -> None:
+    said = app(typed, *QUICK)
+    assert said.code == 2
+    assert said.err.startswith(f"error: {typed.partition('=')[0]}=")
+    assert said.err.count("\n") == 1
+    assert not list(in_tmp.iterdir())
+
+
+def test_a_refused_run_takes_nothing_with_it(app: Callable[..., Answer], in_tmp: Path) -> None:
+    (in_tmp / "outputs").mkdir()
+    assert app("optimizer=muon", *QUICK).code == 2
+    assert list(in_tmp.iterdir()) == [in_tmp / "outputs"]
+    (in_tmp / "run").mkdir()
+    (in_tmp / "run/notes").write_text("mine")
+    assert app("optimizer=muon", "hydra.run.dir=run", *QUICK).code == 2
+    assert (in_tmp / "run/notes").read_text() == "mine"
+
+
+def test_divergence_is_one_line_and_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
+    said = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
+    assert said.code == 1
+    assert said.err.startswith("error: train/loss")
+    assert said.err.count("\n") == 1
+    (record,) = results(in_tmp)
+    assert record.status == "diverged"
 
 
 def test_a_sweep(app: Callable[..., Answer], in_tmp: Path) -> None:

@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import secrets
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus, run_job
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +38,7 @@ from ssr_hydra.errors import InputError
 
 __all__ = ["run_app"]
 
+_FAILED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
@@ -77,8 +82,11 @@ def run_app(
     except Exception as error:
         if full:
             raise
+        watch = sys.modules.get("ssr_hydra.trainer.watch")  # loads torch, so only if it is there anyway
+        if watch is not None and isinstance(error, watch.DivergedError):
+            _exit(f"error: {error}", _FAILED)
         _report(error)
-        sys.exit(1)
+        sys.exit(_FAILED)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -165,26 +173,47 @@ _OURS = {"hydra/output": "unique"}
 def _run(
     hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str], multirun: bool
 ) -> None:
-    if not multirun:
-        try:
-            hydra.run(name, task, overrides)
-            return
-        except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
-            pass
     try:
+        if not multirun:
+            try:
+                _run_once(hydra, task, name, overrides)
+                return
+            except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
+                pass
         hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
     except InputError:
-        _remove_empty_sweep(loader.new_folder)
+        _remove_refused(loader.new_folders)
         raise
 
 
-def _remove_empty_sweep(folder: Path | None) -> None:
-    """Hydra writes multirun.yaml before it looks at the jobs; a sweep that is refused leaves nothing behind."""
-    if folder is None or [path.name for path in folder.glob("*")] != ["multirun.yaml"]:
+def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> None:
+    """As ``Hydra.run``, which also prints a line of its own about every error."""
+    cfg = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=True)
+    cfg.hydra.mode = RunMode.RUN
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=name)
+    done = run_job(
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+        task_function=task,
+        config=cfg,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    callbacks.on_run_end(config=cfg, config_name=name, job_return=done)
+    if done.status is not JobStatus.COMPLETED:
+        raise done._return_value
+
+
+def _remove_refused(new: Sequence[Path]) -> None:
+    """Input that only the data or the model could refuse leaves nothing behind, unless a run has begun.
+
+    Hydra writes its own files before: ``.hydra`` and a log for a run, ``multirun.yaml`` for a sweep.
+    """
+    if not new or not {path.name for path in new[0].glob("*")} <= {".hydra", "train.log", "multirun.yaml"}:
         return
-    (folder / "multirun.yaml").unlink()
-    with suppress(OSError):  # the first that holds something else ends it
-        for parent in (folder, *folder.parents):
+    shutil.rmtree(new[0])
+    with suppress(OSError):  # another run has begun beside it
+        for parent in new[1:]:
             parent.rmdir()
 
 

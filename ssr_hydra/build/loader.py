@@ -74,7 +74,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         self.config_search_path = config_search_path
         self.repository = _GuardedRepository(config_search_path, trusted)
         self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
-        self.new_folder: Path | None = None  # of a sweep that is about to begin
+        self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
     def load_configuration(
@@ -98,8 +98,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             check(cfg, self.trust)
-        elif not folder.exists():
-            self.new_folder = folder
+        self.new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:

@@ -61,7 +61,7 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
 def _rate(lr: Any, base: float, alpha: float) -> float:
     """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Both factors are float32 now, so their product is exact here and is rounded once, where it is stored.
+        # Two numbers of at most float32's precision: their product is exact here, and rounded once, where it is stored.
         return base * c_float(alpha).value
     return base * alpha
 
@@ -87,13 +87,6 @@ class AlphaLR(LRScheduler):
     base_lrs: list[float]  # type: ignore[assignment] # numbers, also where the groups have tensors
 
     def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve]) -> None:
-        for i, optimizer in enumerate(optimizers):
-            if not isinstance(optimizer, Optimizer):
-                raise InputError(
-                    f"optimizers[{i}]", optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD"
-                )
-        if not optimizers:
-            raise InputError("optimizers", optimizers, "there is no optimizer to drive", "set state.optimizers")
         self._optimizers = tuple(optimizers)
         self._seen: list[tuple[list[_Group], int]] = []
         self._alpha = 1.0
@@ -168,31 +161,32 @@ class AlphaLR(LRScheduler):
 
     def _follow(self) -> None:
         """Read the initial learning rate of every group that is new, and check its schedule."""
+        self._check_names()  # first, so that a group that is refused is refused again by the next step
         bases: list[float] = []
         known: dict[int, float] = {}  # by the identity of a tensor lr
-        old, self._seen = self._seen, []
+        seen = []
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             groups = optimizer.param_groups
-            kept = 0
-            if k < len(old):
-                same = old[k][0] is groups and old[k][1] <= len(groups)
-                kept = old[k][1] if same else 0
+            old_groups, old_size = self._seen[k] if self._seen else (None, 0)
+            kept = old_size if groups is old_groups and old_size <= len(groups) else 0
             for i, group in enumerate(groups):
                 base = self.base_lrs[position + i] if i < kept else _initial_lr(group, known)
                 bases.append(base)
                 known[id(group["lr"])] = base
-            position += old[k][1] if k < len(old) else 0
-            self._seen.append((groups, len(groups)))
-        self.base_lrs = bases
+            position += old_size
+            seen.append((groups, len(groups)))
+        self._seen, self.base_lrs = seen, bases
+        if self._is_plain:
+            self._groups = self.optimizer.param_groups
+
+    def _check_names(self) -> None:
         names: dict[int, str] = {}
         for i, group in enumerate(self._every_group()):
             name = self._name_of(group, i)
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
                 rule = "groups of different schedules share one tensor as their lr"
                 raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group a tensor of its own")
-        if self._is_plain:
-            self._groups = self.optimizer.param_groups
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of every group at the present time, computed anew."""

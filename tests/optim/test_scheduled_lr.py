@@ -264,6 +264,9 @@ def test_a_function_that_reads_epochs_needs_their_length() -> None:
         ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
     with pytest.raises(MissingRateError, match="dataloader_len"):
         ScheduledLR(sgd(), LinearScheduler(), max_duration="10ep")
+    scheduler = ScheduledLR(sgd(), StepScheduler("2ba"), max_duration="10ep")
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        _ = scheduler.is_done
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, float("nan"), "many", True])

@@ -32,7 +32,7 @@ def _anneal(run: Run, shape: Shape, t_max: TimeLike) -> Curve:
 def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> Curve:
     """Climb to the shape's peak, then anneal from the end of the warmup to ``t_max``."""
     warmup, end = warmup_and_end(run, t_warmup, t_max, scale_warmup)
-    reach(run, as_time(t_max, "t_max"), end)
+    reach(run, as_time(t_max, "t_max"))
     return annealed(run, shape, warmup, end)
 
 

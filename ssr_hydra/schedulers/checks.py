@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit, as_time, exact
 
@@ -88,12 +88,19 @@ def check_fit(first: Time, first_field: str, second: Time, second_field: str) ->
         raise InputError(first_field, str(first), rule, f"shorten {first_field} or lengthen {second_field}")
 
 
-def reach(run: Run, t_max: Time, end: Time) -> None:
+def reach(run: Run, t_max: Time) -> None:
     """Refuse a schedule with warmup that ends before the run does, as Composer does, but after exact scaling.
 
-    Where no rate makes the two comparable, or ``t_max`` is a share of the run, there is nothing to refuse.
+    Where the run is open, no rate makes the two comparable, or ``t_max`` is a share of the run, there is nothing to
+    refuse.
     """
     length = run.length()
-    if t_max.unit is not TimeUnit.DURATION and length is not None and run.is_before(end, length):
+    if length is None or t_max.unit is TimeUnit.DURATION:
+        return
+    try:
+        end = run.resolve(t_max, "t_max")
+    except MissingRateError:
+        return
+    if run.is_before(end, length):
         rule = f"ends at {end}, before the run does ({length}), and is not defined after it"
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or put schedules in a sequence")

@@ -307,7 +307,6 @@ class ConstantWithWarmupScheduler(Scheduler):
         )
 
     def curve(self, run: Run) -> Curve:
-        t_max = as_time(self.t_max, "t_max")
-        reach(run, t_max, run.resolve(t_max, "t_max"))
+        reach(run, as_time(self.t_max, "t_max"))
         warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
         return annealed(run, linear(self.alpha, self.alpha), warmup, warmup, field="t_warmup")

@@ -52,10 +52,10 @@ CASES = [
 
 @pytest.mark.parametrize(("scheduler", "field", "value"), CASES)
 def test_every_argument_refuses_what_cannot_be_meant_when_made(scheduler: Any, field: str, value: Any) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with refused(field) as caught:
         replace(scheduler, **{field: value})
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
     assert caught.value.rule
     assert caught.value.fix
 

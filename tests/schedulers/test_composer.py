@@ -126,7 +126,7 @@ def test_warm_restarts_keep_fractional_cycles(t_mult: float, ssr: float) -> None
 
 
 def test_warm_restarts_cost_the_same_however_many_cycles_there_were() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for scheduler in (
         CosineAnnealingWarmRestartsScheduler("1e-30ba"),
         CosineAnnealingWarmRestartsScheduler("1e-30ba", 2),
@@ -134,7 +134,7 @@ def test_warm_restarts_cost_the_same_however_many_cycles_there_were() -> None:
     ):
         (alpha,) = alphas(scheduler, [2**62])
         assert 0.0 <= alpha <= 1.0
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("t_mult", [-1, 0, 0.5, float("nan")])

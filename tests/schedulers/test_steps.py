@@ -106,4 +106,5 @@ def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> Non
 
 
 def test_where_the_end_cannot_be_compared_with_the_run_there_is_nothing_to_refuse() -> None:
-    assert alphas(ConstantWithWarmupScheduler("1ba", t_max="9sec"), [5], max_duration="10ba") == [1.0]
+    for t_max, max_duration in (("9sec", "10ba"), ("1ep", "99ba"), ("9ba", "1ep"), ("1dur", None), ("9ba", None)):
+        assert alphas(ConstantWithWarmupScheduler("2ba", t_max=t_max), (1, 5), max_duration=max_duration) == [0.5, 1.0]

@@ -72,13 +72,13 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "advice"), [(text, advice) for advice, texts in BAD.items() for text in texts])
 def test_refuses_what_is_no_duration_by_field_rule_and_fix(text: str, advice: str) -> None:
-    started = clock.perf_counter()
+    started = clock.process_time()
     for read in (lambda: Time(text, field="t_max"), lambda: as_time(text, "t_max")):
         with refused("t_max") as caught:
             read()
         assert caught.value.value == text
         assert advice in str(caught.value)
-    assert clock.perf_counter() - started < 0.1
+    assert clock.process_time() - started < 0.1
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_ten_thousand_strings_raise_nothing_else_and_hang_never() -> None:
         "1" * 30,
         "e9",
     ]
-    started = clock.perf_counter()
+    started = clock.process_time()
     for _ in range(10_000):
         _check(_read("".join(rng.choices(pieces, k=rng.randint(0, 9)))))
-    assert clock.perf_counter() - started < 10
+    assert clock.process_time() - started < 10
 
 
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"\A[0-9./eE+-]{0,12}(ep|ba|dur|d|h|m|s)?\n?\Z")))
@@ -261,10 +261,10 @@ def test_any_text_is_a_time_or_an_input_error(text: str) -> None:
     "text", ["1" * 10**6, "1h" * 10**5, "." * 10**5 + "ba", "1e" * 10**5, "9" * 64, "1/" + "9" * 60]
 )
 def test_long_strings_take_no_time(text: str) -> None:
-    started = clock.perf_counter()
+    started = clock.process_time()
     with pytest.raises(InputError):
         Time(text)
-    assert clock.perf_counter() - started < 0.05
+    assert clock.process_time() - started < 0.05
 
 
 # Arithmetic, against Fraction

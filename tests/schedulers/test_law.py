@@ -171,6 +171,30 @@ def test_a_decay_never_rises_nor_leaves_its_range(name: str, alpha_f: float, at:
     assert all(floor - slack <= alpha <= 1.0 + slack for alpha in found)
 
 
+RANGES: dict[str, Any] = {
+    "ConstantWithWarmupScheduler": lambda of: (0, of.alpha),
+    "LinearWithWarmupScheduler": lambda of: (0, of.alpha_i, of.alpha_f),
+    "CosineAnnealingWithWarmupScheduler": lambda of: (0, 1, of.alpha_f),
+    "PolynomialWithWarmupScheduler": lambda of: (0, 1, of.alpha_f),
+    "MultiStepWithWarmupScheduler": lambda of: (0, 1, of.gamma ** len(of.milestones)),
+    "WarmupStableDecayScheduler": lambda of: (0, 1, of.alpha_f),
+    "InverseSquareRootWithWarmupScheduler": lambda of: (0, 1, of.alpha_f),
+    "CosineAnnealingWarmRestartsScheduler": lambda of: (1, of.alpha_f),
+    "OneCycleScheduler": lambda of: (of.alpha_i, 1, of.alpha_f),
+    "PiecewiseLinearScheduler": lambda of: [alpha for _, alpha in of.points],
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+@settings(max_examples=25)
+@given(data=st.data(), at=several_shares)
+def test_other_schedules_stay_within_what_they_go_through(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
+    world, scheduler = data.draw(cases(kind))
+    marks = RANGES[kind](scheduler)
+    for share in at:
+        assert min(marks) - 1e-15 <= world.alpha(scheduler, world.on_grain(share * world.length)) <= max(marks) + 1e-15
+
+
 @settings(max_examples=100)
 @given(case=cases(depth=2), at=several_shares)
 def test_alpha_is_a_finite_float_of_at_least_zero(case: tuple[World, Any], at: list[Fraction]) -> None:

@@ -149,6 +149,12 @@ def test_ssr_refuses_what_cannot_scale_a_run(value: Any) -> None:
     assert caught.value.value is value
 
 
+def test_the_largest_ssr_is_a_million() -> None:
+    assert check_ssr(10**6) == 10**6
+    with refused("ssr", match="at most 1000000"):
+        check_ssr(10**6 + 1)
+
+
 @pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
 def test_units_are_known_by_value_name_and_other_enums(name: Any) -> None:
     assert TimeUnit(name) is TimeUnit.EPOCH

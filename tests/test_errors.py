@@ -68,5 +68,10 @@ def test_any_value_gives_one_short_line(value: object) -> None:
     assert len(message) < 110
 
 
+def test_a_long_value_is_cut_at_eighty_characters() -> None:
+    assert str(InputError("f", "x" * 78, "r", "f")) == f"f='{'x' * 78}': r; f"  # 80 with its quotes
+    assert str(InputError("f", "x" * 79, "r", "f")) == f"f='{'x' * 76}...: r; f"
+
+
 def test_a_field_with_a_line_break_stays_on_one_line() -> None:
     assert str(InputError("phases.a\nb", 1, "rule", "fix")) == "phases.a b=1: rule; fix"

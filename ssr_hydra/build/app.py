@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import version
+from hydra import __version__, version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -118,7 +118,10 @@ def _dispatch(
     conf: Path,
     name: str,
 ) -> None:
-    version.setbase("1.3")
+    # Later releases have the one behaviour that 1.3 calls its base, and their own name for a resolver.
+    old = __version__.startswith("1.3")
+    if old:
+        version.setbase("1.3")
     if args.experimental_rerun is not None:
         rule = "a pickle can run code, so none is read"
         raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
@@ -130,7 +133,8 @@ def _dispatch(
     asked_for = asked[0] if asked else "run"
     trust, overrides = _take_trust(args.overrides)
     # The names of folders; the id is what keeps two runs of the same second apart.
-    OmegaConf.register_new_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
+    register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
+    register_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
     search_path, trusted = _search_path(args, conf)
     loader = GuardedConfigLoader(
         search_path,

@@ -194,7 +194,7 @@ _BELOW_ONE = ("betas", "rho", "alpha", "momentum")
 
 def _check_hyperparameter(key: str, value: Any, field: str) -> None:
     """What holds for hyperparameters by their names; None, switches and words have their own checks."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         for index, part in enumerate(value):
             _check_hyperparameter(key, part, f"{field}[{index}]")
         return
@@ -324,12 +324,12 @@ def _check_type(value: Any, expected: Any, field: str) -> None:
     origin = get_origin(expected)
     if origin is tuple:
         parts = get_args(expected)
-        if not isinstance(value, list) or len(value) != len(parts):
+        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
             raise InputError(field, value, f"a list of {len(parts)} numbers", "write [a, b]")
         for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
             _check_type(part, kind, f"{field}[{index}]")
     elif origin is list:
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             raise InputError(field, value, "a list", "write [a, b]")
         for index, part in enumerate(value):
             _check_type(part, get_args(expected)[0], f"{field}[{index}]")

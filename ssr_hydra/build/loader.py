@@ -71,7 +71,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         trust: Sequence[str] = (),
         checks: bool = True,
     ) -> None:
-        self.config_search_path = config_search_path
+        super().__init__(config_search_path)
         self.repository = _GuardedRepository(config_search_path, trusted)
         self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first

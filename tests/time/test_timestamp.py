@@ -83,6 +83,8 @@ def test_totals_are_the_sums_over_batches_and_epochs(steps: list[tuple[int, int,
 def test_a_new_iteration_restarts_its_own_counters_only() -> None:
     now = Timestamp().to_next_batch(4, 8, 2.0).to_next_epoch(1.0).to_next_iteration(0.5)
     assert now == Timestamp(iteration=1, epoch=1, batch=1, sample=4, token=8, seconds=3.5)
+    assert now.to_next_iteration() == now.copy(iteration=2)
+    assert Timestamp().to_next_epoch() == Timestamp(epoch=1, epoch_in_iteration=1)
 
 
 def test_time_between_batches_counts_in_the_total_alone() -> None:

@@ -2,8 +2,9 @@
 
 Cosine with linear warmup over a million batches, one and fifty param groups. The floor is what has to be done: a
 closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are interleaved
-in one process, so that a noisy machine is noisy for all. Ratios are medians over the rounds of the ratio within a
-round; take them, not the microseconds.
+in one process, so that a noisy machine is noisy for all, and timed by the thread's processor time, which other
+processes do not add to. Ratios are medians over the rounds of the ratio within a round; take them, not the
+microseconds.
 """
 
 from __future__ import annotations
@@ -219,17 +220,17 @@ def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = 
     for step in steps:
         for _ in range(2 * _WARMUP):  # beyond the warmup, where a run spends its time
             step()
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for _ in range(20):
             step()
-        sizes.append(max(5, int(2e-3 * 20 / (time.perf_counter() - begin))))
+        sizes.append(max(5, int(2e-3 * 20 / (time.thread_time() - begin))))
     times: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
         for step, size, seen in zip(steps, sizes, times, strict=True):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             for _ in range(size):
                 step()
-            seen.append((time.perf_counter() - begin) / size * 1e6)
+            seen.append((time.thread_time() - begin) / size * 1e6)
     return times
 
 

@@ -15,7 +15,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 
-__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer"]
+__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer", "is_count"]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, several that multiply, or a mapping of names that param groups choose from."""
@@ -28,6 +28,11 @@ def check_optimizer(optimizer: object, field: str) -> None:
     """Refuse what is no torch optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a number of batches, as a state dict holds them."""
+    return type(value) is int and value >= 0
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
@@ -43,7 +48,7 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
 
 
 def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr: Any, field: str) -> Curve:
-    if not isinstance(part, Sequence):
+    if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
         # The only schedule there is needs no name in an error.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:

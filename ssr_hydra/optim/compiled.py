@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
 from ssr_hydra.time import Number
 
 __all__ = ["CompiledScheduler", "compile_composer_scheduler"]
@@ -48,12 +48,14 @@ class CompiledScheduler(AlphaLR):
         """Take over the number of steps, and compute the learning rates anew from the state's timestamp.
 
         Load the optimizers and the state's timestamp first.
+
+        Raises:
+            InputError: For what is no scheduler's state; nothing is changed then.
         """
-        for name in ("last_epoch", "_step_count"):
-            if type(state_dict.get(name)) is not int:
-                raise InputError(
-                    "state_dict", sorted(state_dict), f"must hold {name}", "load a scheduler's state_dict()"
-                )
+        names = ("last_epoch", "_step_count")
+        if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):
+            rule = f"must hold the counts {' and '.join(names)}"
+            raise InputError("state_dict", state_dict, rule, "load a scheduler's state_dict()")
         self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
         self._set_lrs(self._now())
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
 from ssr_hydra.optim.clock import Clock
 from ssr_hydra.schedulers.run import Clock as RunClock
 from ssr_hydra.schedulers.run import Run
@@ -98,11 +99,16 @@ class ScheduledLR(AlphaLR):
         """The time; counters that nothing is known about are 0.
 
         Setting it sets the learning rates. Samples and tokens that it leaves at 0 follow from their rates.
+
+        Raises:
+            InputError: For setting it to what is no timestamp.
         """
         return self._clock.snapshot()
 
     @timestamp.setter
     def timestamp(self, value: Timestamp) -> None:
+        if not isinstance(value, Timestamp):
+            raise InputError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
         self._clock.set(value)
         self._set_lrs(self._clock)
 
@@ -162,14 +168,17 @@ class ScheduledLR(AlphaLR):
         """Set the clock, and compute the learning rates anew from it. Load the optimizer first.
 
         Raises:
-            InputError: For the state of another class of scheduler.
+            InputError: For the state of another class of scheduler, or a damaged one; nothing is changed then.
         """
-        if set(state_dict) != {"timestamp", "told", "_step_count"}:
+        if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"
-            raise InputError("state_dict", sorted(state_dict), "must be that of a ScheduledLR", fix)
-        samples, tokens = state_dict["told"]
-        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (samples, tokens))
-        self._step_count = state_dict["_step_count"]
+            raise InputError("state_dict", state_dict, "must be that of a ScheduledLR", fix)
+        told, steps = state_dict["told"], state_dict["_step_count"]
+        if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
+            rule = "told must hold two counts of batches, and _step_count be one"
+            raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load what state_dict() gave")
+        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
+        self._step_count = steps
         self._set_lrs(self._clock)
 
     def __getstate__(self) -> dict[str, Any]:

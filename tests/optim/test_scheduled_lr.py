@@ -470,6 +470,29 @@ def test_the_state_of_another_scheduler_is_refused() -> None:
         scheduler.load_state_dict(LambdaLR(optimizer, lambda epoch: 1.0).state_dict())
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"told": None}, {"told": [1]}, {"told": ["a", None]}, {"told": [-1, 5]}, {"_step_count": "x"}, {"timestamp": None},
+     {1: 2}],
+    ids=repr,
+)  # fmt: skip
+def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    trace(optimizer, scheduler.step, 3)
+    before = scheduler.state_dict()
+    with pytest.raises(InputError):
+        scheduler.load_state_dict({**before, **damage})
+    assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize("value", [None, 5, "5ba", Time("5ba")])
+def test_what_is_no_timestamp_is_refused(value: Any) -> None:
+    scheduler = ScheduledLR(sgd(1.0), LinearScheduler(), max_duration="8ba")
+    with pytest.raises(InputError, match="must be a Timestamp"):
+        scheduler.timestamp = value
+
+
 def test_the_clock_can_be_set() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80sp", samples_per_batch=10)

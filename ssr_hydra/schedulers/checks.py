@@ -69,7 +69,7 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
 
 def choice(value: Any, field: str, allowed: tuple[str, ...]) -> str:
     """One of a few words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise InputError(field, value, f"must be one of {', '.join(allowed)}", f"write e.g. {allowed[0]}")
     return str(value)
 

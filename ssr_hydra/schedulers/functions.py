@@ -25,6 +25,7 @@ from ssr_hydra.schedulers.annealing import (
     PolynomialWithWarmupScheduler,
     RexScheduler,
 )
+from ssr_hydra.schedulers.checks import durations
 from ssr_hydra.schedulers.combinators import Phase, ProductScheduler, SequentialScheduler
 from ssr_hydra.schedulers.cycles import (
     CosineAnnealingWarmRestartsScheduler,
@@ -73,7 +74,8 @@ def step_scheduler(
     """alpha of :class:`StepScheduler`, or of :class:`MultiStepScheduler` for a list of milestones."""
     if isinstance(step_size, (str, Time)) or not isinstance(step_size, Sequence):
         return StepScheduler(step_size, gamma)(state, ssr)
-    return MultiStepScheduler(step_size, gamma)(state, ssr)
+    # Checked under the name that the caller gave them.
+    return MultiStepScheduler(durations(step_size, "step_size"), gamma)(state, ssr)
 
 
 def multi_step_scheduler(state: Any, ssr: Number = 1.0, *, milestones: Sequence[TimeLike], gamma: float = 0.1) -> float:

@@ -72,8 +72,8 @@ def exact(number: Any, field: str = "number") -> Fraction:
     if type(number) is int:
         return Fraction(number)
     try:
-        if isinstance(number, bool) or (isinstance(number, str) and not _is_plain_number(number)):
-            raise ValueError
+        if isinstance(number, (bool, bytes, bytearray)) or (isinstance(number, str) and not _is_plain_number(number)):
+            raise ValueError  # float() would read bytes, with spaces and underscores
         if isinstance(number, float):
             # float.__repr__, because NumPy's float64 is a float that prints as "np.float64(...)".
             return Fraction(float.__repr__(number))

@@ -27,6 +27,7 @@ DURATION = [
     "10", "", " ", "5 epochs", "-1ep", "nandur", "infdur", "1e400ba", "nanep", "1_000ba", "١٠ba", "10ba\n", 10, 0.5,
     None, True, [], Time(-1, "ba"), "1parsec",
 ]  # fmt: skip
+WORD = ["exp", "", None, ["linear"], 1, np.array(["linear", "cosine"])]
 LENGTH = [*DURATION, "0ba", "0dur", "0sec", Time(0, "ep")]
 MULTIPLIER = [-0.5, -1, NAN, INF, -INF, None, True, "0.1", "x", [], 1j, 10**400, np.array([1.0, 2.0]), np.bool_(True)]
 BAD: dict[str, list[Any]] = {
@@ -39,7 +40,7 @@ BAD: dict[str, list[Any]] = {
     "milestones": [[], (), "5ep", b"5ep", None, 5, Time("5ep"), {"5ep"}],
     "points": [[], "5ep", None, 5],
     "scale_warmup": [None, 0, 1, "true", "false", []],
-    "anneal": ["exp", "", None, ["linear"], 1], "decay": ["exp", "", None, ["linear"], 1],
+    **dict.fromkeys(("anneal", "decay"), WORD),
     "factors": [{}, None, [LinearScheduler()]], "phases": [{}, None, [LinearScheduler()]],
 }  # fmt: skip
 CASES = [

@@ -65,7 +65,9 @@ def test_a_step_size_is_a_length_and_a_list_of_them_moments() -> None:
     assert step_scheduler(state, step_size=("2ba",), gamma=0.5) == 0.5
     with refused("step_size"):
         step_scheduler(state, step_size=2)  # type: ignore[arg-type]
-    with refused("milestones"):
+    with refused("step_size"):
         step_scheduler(state, step_size=[])
+    with refused("step_size[1]"):
+        step_scheduler(state, step_size=["2ba", "5"])
     with refused("ssr"):
         step_scheduler(state, 0, step_size="2ba")

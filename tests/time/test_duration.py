@@ -125,7 +125,7 @@ def test_a_float_is_the_decimal_that_it_prints() -> None:
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("-inf"), "", "1_0", " 1", "1 ", "٣", "1/0", "half", None, [1], True, np.True_, 1j,
-     np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}],
+     np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}, b"1", bytearray(b"1")],
     ids=repr,
 )  # fmt: skip
 def test_exact_refuses_what_is_no_finite_number(value: Any) -> None:

@@ -29,6 +29,7 @@ from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.schedulers import ProductScheduler
+from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.state import State
 from ssr_hydra.train import conf_dir
 
@@ -36,7 +37,6 @@ __all__ = ["run"]
 
 _BAD_INPUT = 2
 _FLAGS = {"path": "--out", "axis": "--lr"}
-_RATES = ("dataloader_len", "samples_per_batch", "tokens_per_batch")
 
 _DESCRIPTION = """\
 Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of what happens when.
@@ -79,7 +79,7 @@ def _as_flag(error: InputError) -> InputError:
     """An error of the library in the words of the command line."""
     if error.field in _FLAGS:
         return InputError(_FLAGS[error.field], error.value, error.rule, error.fix)
-    missing = [rate for rate in _RATES if rate in (error.field, *error.rule.replace(",", " ").split())]
+    missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
     if not isinstance(error, MissingRateError) or not missing:
         return error
     flags = " or ".join(f"--{rate.replace('_', '-')} N" for rate in missing)
@@ -189,7 +189,7 @@ def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
         "samples_per_batch": values["data"]["batch_size"],
         "tokens_per_batch": None,
     }
-    for rate in _RATES:
+    for rate in RATES.values():
         if (given := getattr(args, rate)) is not None:
             rates[rate] = given
     length = State(max_duration=values["max_duration"]).max_duration

@@ -22,7 +22,7 @@ from ssr_hydra.schedulers import (
     StepScheduler,
     WarmupStableDecayScheduler,
 )
-from ssr_hydra.schedulers.combinators import _ends
+from ssr_hydra.schedulers.combinators import phase_ends
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit, as_time, exact
 
@@ -52,7 +52,7 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
     elif isinstance(scheduler, SequentialScheduler):
         phases: dict[str, Phase] = dict(scheduler.phases)  # type: ignore[arg-type]
         start = Time(0, TimeUnit.BATCH)
-        for (name, phase), until in zip(phases.items(), _ends(run, phases), strict=True):
+        for (name, phase), until in zip(phases.items(), phase_ends(run, phases), strict=True):
             first = begin + _value(run.convert(start, unit, "until"))
             last = end if until is None else min(end, begin + _value(run.convert(until, unit, "until")))
             if start.value != 0:  # the first phase begins where the sequence does

@@ -17,6 +17,7 @@ from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.figure import FORMATS, figure, render
 from ssr_hydra.previews.table import table
 from ssr_hydra.schedulers import SchedulerLike
+from ssr_hydra.schedulers.protocol import check_scheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike
 
@@ -230,9 +231,7 @@ def _named(schedulers: Any) -> dict[str, Any]:
     if not named:
         raise InputError("schedulers", schedulers, "must name at least one schedule", "pass e.g. LinearScheduler()")
     for name, scheduler in named.items():
-        if not callable(scheduler) or isinstance(scheduler, type):
-            rule = "must be a scheduler or a function of (state) or (state, ssr)"
-            raise InputError(f"schedulers[{name!r}]", scheduler, rule, "pass e.g. LinearScheduler()")
+        check_scheduler(scheduler, f"schedulers[{name!r}]")
     return named
 
 

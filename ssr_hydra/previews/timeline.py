@@ -5,16 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 
 from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.time import Time, Timestamp, TimeUnit
 
 __all__ = ["Moment", "Timeline"]
 
 _NANOSECONDS = 10**9
-_RATES = {
-    TimeUnit.EPOCH: "dataloader_len",
-    TimeUnit.SAMPLE: "samples_per_batch",
-    TimeUnit.TOKEN: "tokens_per_batch",
-}
 _COUNTED = {
     "batch": TimeUnit.BATCH,
     "epoch": TimeUnit.EPOCH,
@@ -83,7 +79,7 @@ class Timeline:
     def unknown(self, name: str) -> InputError:
         """Why the counter of that name cannot be told."""
         unit = next((unit for stem, unit in _COUNTED.items() if stem in name), None)
-        rates = [_RATES[unit] for unit in (unit, self.unit) if unit in _RATES]
+        rates = [RATES[unit] for unit in (unit, self.unit) if unit in RATES]
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
         missing = next((rate for rate in rates if known[rate] is None), None)
         if missing is None:

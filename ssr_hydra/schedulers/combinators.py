@@ -11,11 +11,11 @@ from typing import Any
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import duration, flag, put
 from ssr_hydra.schedulers.curves import Curve
-from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to
+from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
 
-__all__ = ["Phase", "ProductScheduler", "SequentialScheduler", "product"]
+__all__ = ["Phase", "ProductScheduler", "SequentialScheduler", "phase_ends", "product"]
 
 
 def product(curves: list[Curve]) -> Curve:
@@ -43,12 +43,6 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
         if not isinstance(name, str):
             raise InputError(field, name, "names must be strings", fix)
     return dict(value)
-
-
-def _check_scheduler(part: object, field: str) -> None:
-    if not callable(part) or isinstance(part, type):
-        rule = "must be a scheduler or a function of (state) or (state, ssr)"
-        raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
 @contextmanager
@@ -97,7 +91,7 @@ class ProductScheduler(Scheduler):
     def __post_init__(self) -> None:
         factors = _parts(self.factors, "factors")
         for name, factor in factors.items():
-            _check_scheduler(factor, f"factors.{name}")
+            check_scheduler(factor, f"factors.{name}")
         put(self, factors=factors)
 
     def curve(self, run: Run) -> Curve:
@@ -132,7 +126,7 @@ class Phase:
     scale: bool = True
 
     def __post_init__(self) -> None:
-        _check_scheduler(self.scheduler, "scheduler")
+        check_scheduler(self.scheduler)
         put(
             self,
             until=None if self.until is None else duration(self.until, "until"),
@@ -207,7 +201,7 @@ class SequentialScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         phases: dict[str, Phase] = dict(self.phases)  # type: ignore[arg-type]
-        ends = _ends(run, phases)
+        ends = phase_ends(run, phases)
         segments: list[tuple[Any, int, int, Curve]] = []
         start = Time(0, TimeUnit.BATCH)
         for (name, phase), end in zip(phases.items(), ends, strict=True):
@@ -231,8 +225,19 @@ class SequentialScheduler(Scheduler):
         return curve
 
 
-def _ends(run: Run, phases: dict[str, Phase]) -> list[Time | None]:
-    """Where each phase ends, resolved; increasing and within the run as far as rates make that comparable."""
+def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
+    """Where each phase ends, resolved; increasing and within the run as far as rates make that comparable.
+
+    Args:
+        run: The run of the sequence.
+        phases: Its phases, in order.
+
+    Returns:
+        The ends on clocks of the run, measured from its start; None for a last phase that goes on.
+
+    Raises:
+        InputError: For a phase that ends before it starts, or that leaves nothing of the run to the next.
+    """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)
     for i, (name, phase) in enumerate(phases.items()):

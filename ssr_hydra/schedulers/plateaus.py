@@ -12,7 +12,7 @@ from ssr_hydra.schedulers.checks import check_fit, choice, duration, flag, multi
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import TimeLike, as_time
+from ssr_hydra.time import Time, TimeLike, as_time
 
 __all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
 
@@ -24,6 +24,13 @@ def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
 
 
 _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt, "linear": linear, "cosine": cosine}
+
+
+def _check_room(tail: Time, warmup: Time, end: Time, field: str, stated: TimeLike) -> None:
+    """Refuse a decay or cooldown that would have to begin within the warmup; all three on one clock."""
+    if warmup + tail > end:
+        rule = f"takes {tail} after a warmup of {warmup}, of a schedule that ends at {end}"
+        raise InputError(field, str(stated), rule, "shorten one of the two, or give them as shares (0.1dur)")
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,7 @@ class WarmupStableDecayScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
         decay = run.convert(run.resolve(as_time(self.t_decay, "t_decay"), "t_decay"), end.unit, "t_decay")
-        if warmup + decay > end:
-            rule = f"takes {decay} after a warmup of {warmup}, of a schedule that ends at {end}"
-            raise InputError(
-                "t_decay", str(self.t_decay), rule, "shorten one of the two, or give them as shares (0.1dur)"
-            )
+        _check_room(decay, warmup, end, "t_decay", self.t_decay)
         return annealed(run, _DECAYS[self.decay](1.0, self.alpha_f), end - decay, end, warmup=warmup)
 
 
@@ -167,10 +170,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         else:
             warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
             cooldown = run.convert(cooldown, end.unit, "t_cooldown")
-            if warmup + cooldown > end:
-                rule = f"takes {cooldown} after a warmup of {warmup}, of a schedule that ends at {end}"
-                fix = "shorten one of the two, or give them as shares (0.1dur)"
-                raise InputError("t_cooldown", str(self.t_cooldown), rule, fix)
+            _check_room(cooldown, warmup, end, "t_cooldown", self.t_cooldown)
         scale = warmup
         if self.t_scale is not None:
             scale = run.resolve(as_time(self.t_scale, "t_scale"), "t_scale")

@@ -15,7 +15,7 @@ from ssr_hydra.schedulers.view import view
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeLike, as_time
 
-__all__ = ["ComposerScheduler", "Scheduler", "SchedulerLike", "bind", "bind_to", "convert_time"]
+__all__ = ["ComposerScheduler", "Scheduler", "SchedulerLike", "bind", "bind_to", "check_scheduler", "convert_time"]
 
 
 @runtime_checkable
@@ -33,6 +33,13 @@ class ComposerScheduler(Protocol):
 
 SchedulerLike = ComposerScheduler | Callable[[Any], float] | Callable[[Any, float], float]
 """A scheduler object, or a function of ``(state)`` or ``(state, ssr)``."""
+
+
+def check_scheduler(part: object, field: str = "scheduler") -> None:
+    """Refuse what cannot be called with a state; a class is the likeliest slip."""
+    if not callable(part) or isinstance(part, type):
+        rule = "must be a scheduler or a function of (state) or (state, ssr)"
+        raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
 class Scheduler(ABC):
@@ -116,9 +123,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
 
 def _how_to_pass_ssr(function: Any, name: str) -> str | None:
     """``"keyword"``, ``"positional"``, or None where the function knows no ssr."""
-    if not callable(function) or isinstance(function, type):
-        rule = "must be a scheduler or a function of (state) or (state, ssr)"
-        raise InputError("scheduler", function, rule, "pass e.g. LinearScheduler()")
+    check_scheduler(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # built in C without a signature: it cannot know ssr

@@ -18,7 +18,7 @@ from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 
-__all__ = ["Clock", "Run"]
+__all__ = ["RATES", "Clock", "Run"]
 
 _NANOSECONDS = 10**9
 _SLOTS = {
@@ -28,12 +28,13 @@ _SLOTS = {
     TimeUnit.TOKEN: "_token",
     TimeUnit.SECOND: "_nanoseconds",
 }
-# The rate that connects a unit to batches.
-_RATES = {
+RATES = {
     TimeUnit.EPOCH: "dataloader_len",
     TimeUnit.SAMPLE: "samples_per_batch",
     TimeUnit.TOKEN: "tokens_per_batch",
 }
+"""The rate that connects a unit to batches."""
+
 _ZERO = Time(0, TimeUnit.BATCH)
 
 
@@ -81,8 +82,8 @@ class Run:
         known = state
         if not isinstance(state, State):
             # Ours has checked its length and rates already; another library's has not.
-            known = State(*(getattr(state, name, None) for name in ("max_duration", *_RATES.values())))
-        rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in _RATES.values()}
+            known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
+        rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in RATES.values()}
         return cls(
             ssr=check_ssr(ssr),
             max_duration=known.max_duration,
@@ -135,13 +136,13 @@ class Run:
         """How many of ``unit`` one batch holds."""
         if unit is TimeUnit.BATCH:
             return Fraction(1)
-        if unit not in _RATES:
+        if unit not in RATES:
             rule = f"{unit.value} cannot be converted to or from {other.value}: no fixed rate connects them"
             raise InputError(field, str(time), rule, "give both times in one unit, or as a share of the run (dur)")
-        rate: Fraction | None = getattr(self, _RATES[unit])
+        rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
-            rule = f"converting {time.unit.value} to {other.value} needs {_RATES[unit]}, which is not known"
-            raise MissingRateError(field, str(time), rule, f"set {_RATES[unit]}, or give the time in {other.value}")
+            rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is not known"
+            raise MissingRateError(field, str(time), rule, f"set {RATES[unit]}, or give the time in {other.value}")
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:

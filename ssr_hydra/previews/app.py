@@ -36,7 +36,7 @@ from ssr_hydra.train import conf_dir
 __all__ = ["run"]
 
 _BAD_INPUT = 2
-_FLAGS = {"path": "--out", "axis": "--lr"}
+_FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 
 _DESCRIPTION = """\
 Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of what happens when.

@@ -104,9 +104,13 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
         title: A title; papers use the caption.
 
     Raises:
-        InputError: For an axis that is none, a learning rate that is not known, or runs in different units.
+        InputError: For an axis that is none, a learning rate that is not known, values or a title that matplotlib
+            cannot draw, or runs in different units.
     """
     _check(curves, axis, normalize)
+    _check_math("title", title or "")
+    for curve in curves:
+        _check_math("schedulers", curve.name)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -139,10 +143,31 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     for curve in curves:
         if axis == "lr" and curve.lr is None:
             raise InputError("axis", axis, f"the learning rate of {curve.name} is not known", "give lr, or draw alpha")
+        if not math.isfinite(_height(curve, axis) * max(curve.alphas)):
+            rule = f"the values of {curve.name} are larger than any float"
+            raise InputError("axis", axis, rule, "choose a smaller lr or gamma")
     units = dict.fromkeys(curve.unit for curve in curves)
     if len(units) > 1 and not normalize:
         rule = f"the runs are measured in {' and '.join(map(str, units))}, which one axis cannot show"
         raise InputError("max_duration", str(curves[-1].max_duration), rule, "normalize, or use one unit")
+
+
+def _check_math(field: str, text: str) -> None:
+    """Text between dollar signs is math; matplotlib parses it late, and fails on what is none."""
+    from matplotlib.cbook import is_math_text
+    from matplotlib.mathtext import MathTextParser
+
+    if is_math_text(text):
+        try:
+            MathTextParser("path").parse(text)
+        except ValueError:
+            rule = "is no math that matplotlib can read between its dollar signs"
+            raise InputError(field, text, rule, r"write \$ for a dollar sign") from None
+
+
+def _height(curve: PreviewCurve, axis: str) -> float:
+    """What alpha is multiplied by."""
+    return 1.0 if axis == "alpha" or curve.lr is None else curve.lr
 
 
 def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
@@ -153,7 +178,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
     from matplotlib.ticker import MaxNLocator
 
     divisor, time_label = (1.0, "Share of the run") if normalize else _time_axis(curves)
-    heights = [1.0 if axis == "alpha" or curve.lr is None else curve.lr for curve in curves]
+    heights = [_height(curve, axis) for curve in curves]
     unit, value_label = _value_axis(curves, heights, axis)
     _, ratios = _names_and_ratios(curves)
     top, right = 0.0, 0.0

@@ -17,9 +17,10 @@ from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.figure import FORMATS, figure, render
 from ssr_hydra.previews.table import table
 from ssr_hydra.schedulers import SchedulerLike
+from ssr_hydra.schedulers.checks import multiplier
 from ssr_hydra.schedulers.protocol import check_scheduler
 from ssr_hydra.state import State
-from ssr_hydra.time import Number, TimeLike
+from ssr_hydra.time import Number, TimeLike, check_ssr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,15 +84,19 @@ class Preview:
         Raises:
             InputError: As :meth:`figure`; another suffix; or a place that cannot be written to.
         """
-        targets = _targets(os.fspath(path))
+        targets = _targets(path)
         drawn = self.figure(axis=axis, normalize=normalize, title=title)
         _write({target: render(drawn, target.suffix[1:].lower()) for target in targets})
         return targets
 
 
-def _targets(name: str) -> tuple[Path, ...]:
-    path = Path(name)
+def _targets(place: Any) -> tuple[Path, ...]:
+    """The files to write."""
     fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
+    name = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if not isinstance(name, str) or "\0" in name:
+        raise InputError("path", place, "must be the name of a file", fix)
+    path = Path(name)
     if not path.name or path.is_dir() or name.endswith(("/", os.sep)):
         raise InputError("path", name, "must be the name of a file, not of a folder", fix)
     if path.suffix[1:].lower() in FORMATS:
@@ -196,19 +201,18 @@ def preview(
 
 def check_lr(lr: Any) -> float | None:
     """A learning rate, or None."""
-    if lr is None:
-        return None
-    if isinstance(lr, bool) or not isinstance(lr, (int, float, Fraction)) or not 0 <= lr < float("inf"):
-        raise InputError("lr", lr, "must be a finite number of at least 0", "write e.g. 0.1")
-    return float(lr)
+    return None if lr is None else multiplier(lr, "lr")
 
 
-def _ratios(ssr: Any) -> tuple[Number, ...]:
-    """One ratio or several, each once; what a ratio is, ``check_ssr`` says."""
-    ratios = tuple(ssr) if isinstance(ssr, Iterable) and not isinstance(ssr, str) else (ssr,)
-    if not ratios:
-        raise InputError("ssr", list(ratios), "must name at least one ratio", "write e.g. (0.5, 1)")
-    return tuple(dict.fromkeys(ratios))
+def _ratios(ssr: Any) -> tuple[Fraction, ...]:
+    """One ratio or several, each once."""
+    try:
+        given = (ssr,) if isinstance(ssr, str) else tuple(ssr)
+    except TypeError:  # one number; also an array without a dimension, which only claims to be iterable
+        given = (ssr,)
+    if not given:
+        raise InputError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
+    return tuple(dict.fromkeys(map(check_ssr, given)))
 
 
 def check_count(count: int) -> None:

@@ -1,0 +1,115 @@
+"""What a preview is asked for, and the files that it writes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+import ssr_hydra
+from ssr_hydra import schedulers as s
+from ssr_hydra.errors import InputError
+from ssr_hydra.previews import Preview
+
+
+@pytest.fixture(scope="module")
+def shown() -> Preview:
+    return ssr_hydra.preview(s.CosineAnnealingWithWarmupScheduler("0.05dur"), max_duration="16ep", ssr=(0.5, 1), lr=0.1)
+
+
+@pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)]])
+def test_a_ratio_is_drawn_once_however_it_is_written(ssr: Any) -> None:
+    assert [curve.ssr for curve in ssr_hydra.preview(s.LinearScheduler(), max_duration="8ba", ssr=ssr).curves] == [0.5]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_files_are_valid_and_the_same_every_time(shown: Preview, suffix: str, tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    (first,) = shown.save(tmp_path / f"a.{suffix}")
+    with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.hashsalt": None}):  # somebody's settings
+        (second,) = shown.save(tmp_path / f"b.{suffix}")
+        assert mpl.rcParams["font.size"] == 30
+    content = first.read_bytes()
+    assert content == second.read_bytes()
+    if suffix == "svg":
+        assert ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+        assert b"<dc:date>" not in content
+    elif suffix == "png":
+        import matplotlib.image
+
+        pixels = matplotlib.image.imread(first)
+        assert pixels.shape[:2] == (930, 1890)
+        assert pixels[0, 0, :3].min() == 1.0  # white around
+        assert len({tuple(pixel) for pixel in pixels[::10, ::3].reshape(-1, pixels.shape[2])}) > 50
+    else:
+        assert content.startswith(b"%PDF")
+        assert b"CreationDate" not in content
+
+
+def test_both_files_without_a_suffix_and_new_folders(shown: Preview, tmp_path: Path) -> None:
+    written = shown.save(tmp_path / "new" / "v1.5")
+    assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", b"a.png", 5, None])
+def test_what_cannot_be_written_leaves_nothing(shown: Preview, name: Any, in_tmp: Path) -> None:
+    (in_tmp / "file").write_text("here already")
+    with pytest.raises(InputError, match="^path="):
+        shown.save(name)
+    assert [path.name for path in in_tmp.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(InputError, match="No space left"):
+        shown.save(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"max_duration": "10"}, "max_duration"),
+        ({"max_duration": None}, "max_duration"),
+        ({"max_duration": "1dur"}, "max_duration"),
+        ({"ssr": 0}, "ssr"),
+        ({"ssr": [1, -1]}, "ssr"),
+        ({"ssr": []}, "ssr"),
+        ({"ssr": float("nan")}, "ssr"),
+        ({"ssr": None}, "ssr"),
+        ({"ssr": [[1]]}, "ssr"),
+        ({"ssr": range(1, 100)}, "curves"),
+        ({"lr": -1.0}, "lr"),
+        ({"lr": float("inf")}, "lr"),
+        ({"lr": "0.1"}, "lr"),
+        ({"dataloader_len": 0}, "dataloader_len"),
+        ({"schedulers": []}, "schedulers"),
+        ({"schedulers": {}}, "schedulers"),
+        ({"schedulers": {"a": 3}}, "schedulers['a']"),
+        ({"schedulers": s.LinearScheduler}, "schedulers['LinearScheduler']"),
+        ({"schedulers": [s.LinearScheduler(), s.LinearScheduler(0.5)]}, "schedulers"),
+        ({"schedulers": {"a": s.LinearWithWarmupScheduler("200ba")}}, "t_warmup"),
+        (
+            {"schedulers": {"a": s.LinearScheduler(), "b": s.LinearWithWarmupScheduler("200ba")}},
+            "b.t_warmup",
+        ),
+    ],
+)
+def test_bad_input(options: dict[str, Any], field: str) -> None:
+    arguments: dict[str, Any] = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
+    with pytest.raises(InputError) as caught:
+        ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)

@@ -168,7 +168,8 @@ class ScheduledLR(AlphaLR):
         """Set the clock, and compute the learning rates anew from it. Load the optimizer first.
 
         Raises:
-            InputError: For the state of another class of scheduler, or a damaged one; nothing is changed then.
+            InputError: For the state of another class of scheduler, or a damaged one, and nothing is changed then; or
+                where a schedule reads samples or tokens that were not counted.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"

@@ -1,0 +1,217 @@
+"""The clock that ScheduledLR carries: every unit counted, and what is not known asked for."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from optim_helpers import rates, sgd, trace
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.optim import ScheduledLR
+from ssr_hydra.schedulers import (
+    LinearScheduler,
+    MultiStepScheduler,
+    Phase,
+    SequentialScheduler,
+    StepScheduler,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+
+# --- units --------------------------------------------------------------------------------------------------------
+
+
+def test_epochs_are_counted_in_batches() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("1ep", gamma=0.5), max_duration="2ep", dataloader_len=3)
+    assert trace(optimizer, scheduler.step, 7) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_samples_that_are_told() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    seen = []
+    for samples in (10, 40, 25, 25):
+        seen += rates(optimizer)
+        optimizer.step()
+        scheduler.step(samples=samples)
+    assert seen == [1.0, 0.9, 0.5, 0.25]
+    assert scheduler.is_done
+    assert scheduler.timestamp.sample == 100
+
+
+def test_samples_by_their_rate_and_a_last_batch_that_is_short() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(
+        optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100
+    )
+    optimizer.step()
+    scheduler.step()
+    optimizer.step()
+    scheduler.step(samples=4)
+    assert scheduler.timestamp == Timestamp(
+        epoch=1,
+        epoch_in_iteration=1,
+        batch=2,
+        sample=20,
+        token=200,
+        token_in_iteration=200,
+        seconds=scheduler.timestamp.seconds,
+        iteration_seconds=scheduler.timestamp.seconds,
+    )
+    scheduler.step(tokens=60)
+    assert scheduler.timestamp.token == 260
+    assert scheduler.timestamp.sample == 36
+    assert scheduler.timestamp.sample_in_epoch == 16
+    assert scheduler.timestamp.token_in_epoch == 60
+    assert rates(optimizer) == [0.25]
+
+
+def test_tokens_under_a_changing_batch_size() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="1000tok")
+    optimizer.step()
+    for tokens, alpha in ((125, 0.875), (250, 0.625), (500, 0.125), (500, 0.0)):
+        scheduler.step(tokens=tokens)
+        assert rates(optimizer) == [alpha]
+
+
+def test_a_rate_that_is_a_mean() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
+    assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert scheduler.timestamp.token == Fraction(25, 2)
+
+
+def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10**9
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now)
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
+    assert rates(optimizer) == [1.0]
+    now += 10 * 10**9
+    assert rates(optimizer) == [1.0]
+    optimizer.step()
+    scheduler.step()
+    assert rates(optimizer) == [0.75]
+    assert scheduler.timestamp.seconds == 10
+    now += 5 * 10**9
+    assert scheduler.timestamp.seconds == 10  # time is read once per batch
+    now += 5 * 10**9
+    scheduler.step()
+    assert rates(optimizer) == [0.5]
+    saved = scheduler.state_dict()
+    now += 3600 * 10**9  # the program was not running
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
+    scheduler.load_state_dict(saved)
+    assert rates(optimizer) == [0.5]
+    now += 10 * 10**9
+    scheduler.step()
+    assert rates(optimizer) == [0.25]
+    assert not scheduler.is_done
+    now += 10 * 10**9
+    scheduler.step()
+    assert scheduler.is_done
+
+
+def test_milestones_on_several_clocks_at_once() -> None:
+    optimizer = sgd(1.0)
+    schedule = MultiStepScheduler(["3ba", "40sp", "2ep"], gamma=0.5)
+    scheduler = ScheduledLR(optimizer, schedule, max_duration=None, dataloader_len=5)
+    seen = []
+    for samples in (10, 10, 5, 15, 0, 0, 0, 0, 0, 0, 0):
+        seen += rates(optimizer)
+        optimizer.step()
+        scheduler.step(samples)
+    assert seen == [1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.125]
+
+
+def test_a_sequence_of_phases() -> None:
+    optimizer = sgd(1.0)
+    warmup = Phase(LinearScheduler(0.0, 1.0), until="2ba", scale=False)
+    schedule = SequentialScheduler({"warmup": warmup, "decay": LinearScheduler()})
+    scheduler = ScheduledLR(optimizer, schedule, max_duration="12ba", ssr=0.5)
+    assert trace(optimizer, scheduler.step, 7) == [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_functions_see_a_state() -> None:
+    def epochs(state: State) -> float:
+        assert state.dataloader_len == 2
+        return 1.0 if state.timestamp.epoch < 2 else 0.5
+
+    class Decay:
+        def __call__(self, state: State, ssr: float = 1.0) -> float:
+            elapsed = state.get_elapsed_duration()
+            return 1.0 if elapsed is None else 1 - float(elapsed)
+
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, [epochs, Decay()], max_duration="4ep", dataloader_len=2)
+    assert trace(optimizer, scheduler.step, 6) == [1, 0.875, 0.75, 0.625, 0.25, 0.1875]
+
+
+def test_without_a_length_of_the_run() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("2ba", 0.5), max_duration=None)
+    assert trace(optimizer, scheduler.step, 4) == [1, 1, 0.5, 0.5]
+    assert scheduler.max_duration is None
+    assert not scheduler.is_done
+    with pytest.raises(MissingRateError, match="max_duration"):
+        ScheduledLR(sgd(), LinearScheduler(), max_duration=None)
+
+
+# --- what is not known is asked for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["samples", "tokens"])
+def test_a_schedule_does_not_stand_still_for_want_of_a_count(unit: str) -> None:
+    duration = {"samples": "100sp", "tokens": "100tok"}[unit]
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
+    optimizer.step()
+    with pytest.raises(InputError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
+        scheduler.step()
+
+
+def test_a_count_that_is_told_now_and_then_is_refused() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    optimizer.step()
+    scheduler.step(samples=10)
+    with pytest.raises(InputError, match="samples"):
+        scheduler.step()
+
+
+def test_a_gap_in_the_count_is_remembered_by_a_checkpoint() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
+    optimizer.step()
+    scheduler.step(samples=10)
+    scheduler.step()
+    again = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    with pytest.raises(InputError, match="samples"):
+        again.load_state_dict(scheduler.state_dict())
+
+
+def test_a_function_that_reads_epochs_needs_their_length() -> None:
+    with pytest.raises(InputError, match="dataloader_len"):
+        ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        ScheduledLR(sgd(), LinearScheduler(), max_duration="10ep")
+    scheduler = ScheduledLR(sgd(), StepScheduler("2ba"), max_duration="10ep")
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        _ = scheduler.is_done
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, float("nan"), "many", True])
+@pytest.mark.parametrize("name", ["samples", "tokens"])
+def test_a_bad_count_is_refused_and_leaves_the_clock(name: str, value: Any) -> None:
+    optimizer = sgd()
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")
+    optimizer.step()
+    before = scheduler.state_dict()
+    with pytest.raises(InputError, match=name):
+        scheduler.step(**{"samples": 3, "tokens": 3, name: value})
+    assert scheduler.state_dict() == before

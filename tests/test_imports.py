@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -50,3 +51,42 @@ def test_all_is_sorted_and_true(name: str) -> None:
     assert [missing for missing in exported if not hasattr(module, missing)] == []
     own = {key for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
     assert exported or not {key for key in own if not key.startswith("_")} or name.endswith(".train")
+
+
+# What each part may import, apart from itself and errors: the arrows point one way, so none can form a ring.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "time": set(),
+    "configs": set(),
+    "models": set(),
+    "data": set(),
+    "state": {"time"},
+    "schedulers": {"state", "time"},
+    "optim": {"schedulers", "state", "time"},
+    "trainer": {"data", "optim", "schedulers", "state", "time"},
+}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every module that is imported anywhere in a file, inside functions as well."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0  # absolute imports alone, or this test would miss some
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("part", ARROWS)
+def test_parts_import_only_what_lies_below_them(part: str) -> None:
+    home = ROOT / "ssr_hydra" / part
+    files = home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]
+    names = {name for file in files for name in imported(ast.parse(file.read_text(encoding="utf-8")))}
+    below = {name.split(".")[1] for name in names if name.startswith("ssr_hydra.")} - {part, "errors"}
+    assert below <= ARROWS[part]
+    if part == "configs":
+        outside = {name.split(".")[0] for name in names} - {"ssr_hydra", *sys.stdlib_module_names}
+        assert outside <= {"hydra", "omegaconf"}
+        assert {name for name in names if name.startswith("hydra.")} == {"hydra.core.config_store.ConfigStore"}

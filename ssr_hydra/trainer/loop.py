@@ -169,22 +169,19 @@ class Loop:
         and up to where time is counted then, which evaluation moves.
         """
         plan = self._plan
-        ended = plan.end.reached(timestamp)
-        evaluating = ended or (plan.evaluation is not None and plan.evaluation.reached(timestamp))
-        logging = evaluating or (plan.log is not None and plan.log.reached(timestamp))
-        iterating = plan.iteration is not None and plan.iteration.reached(timestamp)
         showing = now >= self._next_show
         if self._next_show == 0:
             self._look_at_first_batch(timestamp)
             showing = False
-        if iterating:
+        if plan.iteration is not None and plan.iteration.reached(timestamp):  # first: others may be due by iterations
             self._state.timestamp = timestamp = timestamp.to_next_iteration()
-            assert plan.iteration is not None
             plan.iteration.renew(timestamp)
-            ended = plan.end.reached(timestamp)
+        ended = plan.end.reached(timestamp)
+        evaluating = ended or (plan.evaluation is not None and plan.evaluation.reached(timestamp))
+        logging = evaluating or (plan.log is not None and plan.log.reached(timestamp))
         if logging:
             self._log(timestamp)
-        if evaluating or ended:
+        if evaluating:
             now = self._evaluate(timestamp, now)
         elif showing:
             self._show()

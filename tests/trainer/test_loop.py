@@ -199,6 +199,12 @@ def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
     assert run.lrs == sorted(run.lrs, reverse=True)
 
 
+@pytest.mark.parametrize("length", ["9ba", "3iter"])
+def test_what_is_due_by_iterations_is_due_at_their_end(length: str) -> None:
+    run = Recorded(loader(7), None, length, eval=loader(2), iteration_length="3ba", eval_interval="1iter").run()
+    assert [record["timestamp"]["batch"] for record in run.result.evaluations] == [3, 6, 9]
+
+
 def test_units_mix_because_the_loader_tells_its_batch_size() -> None:
     run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]

@@ -51,12 +51,12 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean copy of what is packaged, so that building leaves nothing in the checkout and finds nothing stale."""
-    copy = tmp_path_factory.mktemp("sources") / "ssr-hydra"
+    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # as a clone may be called, and as the package is
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPO / name, copy / name)
     for name in ("ssr_hydra", "conf"):
-        shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPO / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
@@ -102,6 +102,9 @@ def test_installed_commands_find_their_configs(
 
     where = run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.__file__)", cwd=elsewhere)
     assert Path(where.strip()).is_relative_to(tmp_path / "venv" if how == "wheel" else sources)
+    # Beside a checkout that bears the package's name, Python could take the checkout itself for the package.
+    assert run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.Time('1ep'))", cwd=sources.parent)
+    assert run(bin_folder / "python", "-m", "ssr_hydra", "--cfg", "job", cwd=sources.parent)
 
     printed = run(bin_folder / "ssr-train", "scheduler=cosine_warmup", "ssr=0.5", "--cfg", "job", cwd=elsewhere)
     assert "ssr: 0.5" in printed

@@ -110,7 +110,7 @@ def build(
     values = check(cfg, trust)
     import torch
 
-    from ssr_hydra.data import make_loaders
+    from ssr_hydra.data import known_length, make_loaders
     from ssr_hydra.trainer import Trainer
     from ssr_hydra.trainer.hardware import choose_device
 
@@ -123,8 +123,7 @@ def build(
     data = instantiate(values["data"], trust, "data")
     train_loader, eval_loader = _within("data", lambda: make_loaders(**data, seed=values["seed"], device=device))
     # Now the length of an epoch is known, and with it every time of the schedule; a model is not made before it fits.
-    if hasattr(train_loader, "__len__"):
-        check_schedule(values, dataloader_len=len(train_loader))
+    check_schedule(values, dataloader_len=known_length(train_loader))
     torch.manual_seed(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
     optimizer = instantiate(_fused(values["optimizer"], model, device), trust, "optimizer", params=model.parameters())

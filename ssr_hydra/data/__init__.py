@@ -2,7 +2,7 @@
 
 from ssr_hydra.data.augment import Augment, RandomShift
 from ssr_hydra.data.digits import Digits
-from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, make_loaders
+from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, known_length, make_loaders
 from ssr_hydra.data.seeding import fold, seed_everything
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SeededSampler",
     "TensorLoader",
     "fold",
+    "known_length",
     "make_loaders",
     "seed_everything",
 ]

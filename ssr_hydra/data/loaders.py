@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
 
 from ssr_hydra.data.augment import Augment
-from ssr_hydra.data.seeding import check_count, check_seed, fold, preserved_rng, seed_global_rng
+from ssr_hydra.data.seeding import GlobalRng, check_count, check_seed, fold, preserved_rng, seed_global_rng
 from ssr_hydra.errors import InputError
 
-__all__ = ["SeededDataLoader", "SeededDataset", "SeededSampler", "TensorLoader", "make_loaders"]
+__all__ = ["SeededDataLoader", "SeededDataset", "SeededSampler", "TensorLoader", "known_length", "make_loaders"]
 
 # The streams that are drawn from one seed; the numbers only have to differ.
 _ORDER, _AUGMENT, _SAMPLE, _WORKERS = range(4)
@@ -181,7 +181,41 @@ class SeededDataLoader(DataLoader[Any]):
                 part.epoch = self.epoch
             elif isinstance(part, IterableDataset) and hasattr(part, "set_epoch"):
                 part.set_epoch(self.epoch)
-        return super().__iter__()
+        batches = super().__iter__()
+        # Workers have random numbers of their own, and samples of a map-style set are seeded one by one; what is left
+        # is a stream read in this process, which would share its random numbers with training.
+        if isinstance(self.dataset, IterableDataset) and self.num_workers == 0:
+            return _with_own_rng(batches, fold(self.seed, _WORKERS, self.epoch))
+        return batches
+
+
+def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
+    """The batches, drawn from global random numbers that go on from batch to batch and that nobody else sees."""
+    with preserved_rng():
+        seed_global_rng(seed)
+        own = GlobalRng.now()
+    end = object()
+    while True:
+        with preserved_rng():
+            own.restore()
+            batch = next(batches, end)
+            own = GlobalRng.now()
+        if batch is end:
+            return
+        yield batch
+
+
+def known_length(loader: Any) -> int | None:
+    """Batches of a loader, or None: torch's ``DataLoader`` has a ``len()`` that raises for a stream without one.
+
+    Example:
+        >>> known_length([1, 2]), known_length(iter([1, 2]))
+        (2, None)
+    """
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def make_loaders(
@@ -261,7 +295,8 @@ def make_loaders(
                 drop_last=drop,
                 num_workers=workers,
                 pin_memory=torch.device(device).type == "cuda",
-                persistent_workers=workers > 0,
+                # A stream's epoch and random numbers only reach workers that start with the epoch.
+                persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),
             )
         except InputError as error:
             raise error.within(field) if error.field == "dataset" else error from None

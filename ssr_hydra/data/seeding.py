@@ -6,12 +6,13 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["check_count", "check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
+__all__ = ["GlobalRng", "check_count", "check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
 
 _MASK = 2**64 - 1
 
@@ -85,22 +86,44 @@ def seed_global_rng(seed: int) -> None:
         numpy.random.seed(seed & 0xFFFFFFFF)
 
 
+class GlobalRng(NamedTuple):
+    """The state of Python's, NumPy's and torch's global generators, the GPU's too where one is in use."""
+
+    python: Any
+    numpy: Any
+    cpu: torch.Tensor
+    cuda: list[torch.Tensor] | None
+    mps: torch.Tensor | None
+
+    @classmethod
+    def now(cls) -> GlobalRng:
+        """As it is."""
+        numpy = sys.modules.get("numpy")
+        return cls(
+            python=random.getstate(),
+            numpy=None if numpy is None else numpy.random.get_state(),
+            cpu=torch.get_rng_state(),
+            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,  # type: ignore[no-untyped-call]
+            mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+        )
+
+    def restore(self) -> None:
+        """Put the generators back."""
+        random.setstate(self.python)
+        torch.set_rng_state(self.cpu)
+        if self.numpy is not None:
+            sys.modules["numpy"].random.set_state(self.numpy)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)
+        if self.mps is not None:
+            torch.mps.set_rng_state(self.mps)
+
+
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Put Python's, NumPy's and torch's global generators (the GPU's too, where one is in use) back on leaving."""
-    numpy = sys.modules.get("numpy")
-    python, cpu = random.getstate(), torch.get_rng_state()
-    legacy = None if numpy is None else numpy.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    before = GlobalRng.now()
     try:
         yield
     finally:
-        random.setstate(python)
-        torch.set_rng_state(cpu)
-        if numpy is not None and legacy is not None:
-            numpy.random.set_state(legacy)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
+        before.restore()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
@@ -148,7 +149,7 @@ class Trainer:
         self._objective = self._check_objective(objective)
         self.state = State(
             max_duration=scaled(self._max_duration, ratio),
-            dataloader_len=len(train_dataloader) if isinstance(train_dataloader, Sized) else None,
+            dataloader_len=known_length(train_dataloader),
             samples_per_batch=_batch_size(train_dataloader) if samples_per_batch is None else samples_per_batch,
             tokens_per_batch=tokens_per_batch,
             optimizers=_check_optimizers(optimizers, schedulers, model),
@@ -292,7 +293,7 @@ def _no_iterations(field: str, value: TimeLike) -> InputError:
 def _check_loader(loader: Any, field: str) -> Iterable[Any]:
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
         raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
-    if isinstance(loader, Sized) and len(loader) == 0:
+    if known_length(loader) == 0:
         raise InputError(field, type(loader).__name__, "it has no batch", "check the data set and drop_last")
     return loader
 

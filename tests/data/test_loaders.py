@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders
+from ssr_hydra.data import Digits, RandomShift, TensorLoader, known_length, make_loaders
 from ssr_hydra.errors import InputError
 
 
@@ -143,6 +143,47 @@ def test_streams_pass_through() -> None:
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
     with pytest.raises(InputError, match="shuffle=True"):
         make_loaders(Stream(), batch_size=3)
+
+
+class NoisyStream(IterableDataset[Any]):
+    """Its epoch, and a number from each global generator."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(4):
+            yield self.epoch, random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_of_a_stream_are_a_function_of_seed_and_epoch(workers: int) -> None:
+    def read(epochs: list[int]) -> dict[int, Any]:
+        loader, _ = make_loaders(NoisyStream(), batch_size=2, shuffle=False, seed=5, num_workers=workers)
+        batches = {}
+        for epoch in epochs:
+            loader.set_epoch(epoch)
+            batches[epoch] = []
+            for batch in loader:
+                torch.rand(3)  # training draws too
+                batches[epoch].append([part.tolist() for part in batch])
+        return batches
+
+    before = random.getstate()
+    all_three = read([0, 1, 2])
+    assert random.getstate() == before
+    assert read([2, 1]) == {2: all_three[2], 1: all_three[1]}
+    assert [batches[0][0] for batches in all_three.values()] == [[0, 0], [1, 1], [2, 2]]
+    drawn = [number for batches in all_three.values() for batch in batches for part in batch[1:] for number in part]
+    assert len(set(drawn)) == 3 * 4 * 3
+
+
+def test_the_length_of_a_stream_is_not_known() -> None:
+    loader, _ = make_loaders(Stream(), batch_size=3, shuffle=False)
+    assert known_length(loader) is None
+    assert known_length(make_loaders(ten(), batch_size=3)[0]) == 4
 
 
 EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))

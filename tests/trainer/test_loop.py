@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ssr_hydra.data import TensorLoader
+from ssr_hydra.data import TensorLoader, make_loaders
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, LinearWithWarmupScheduler, step_scheduler
 from ssr_hydra.state import State
@@ -250,6 +250,16 @@ def test_a_loader_without_a_length_serves_whole_epochs_and_batches() -> None:
     assert Recorded(Unsized(3), LinearScheduler(), "4ba").run().lrs == [LR, LR * 0.75, LR * 0.5, LR * 0.25]
     with pytest.raises(MissingRateError, match="len\\(train_dataloader\\)"):
         Recorded(Unsized(3), None, "1ep", ssr=0.5)
+
+
+def test_a_stream_without_a_length_trains() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(data(6))
+
+    train, evaluation = make_loaders(Stream(), Stream(), batch_size=2, shuffle=False)
+    run = Recorded(train, None, "2ep", eval=evaluation).run()
+    assert (run.result.steps, run.result.samples, len(run.result.evaluations)) == (6, 12, 2)
 
 
 def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:

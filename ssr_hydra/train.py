@@ -96,7 +96,7 @@ def build(
 ) -> Trainer:
     """The trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
 
-    Sets torch's threads and seed, as the run will have them.
+    Sets torch's threads, and seeds Python's, NumPy's and torch's global generators, as the run will have them.
 
     Args:
         cfg: The composed experiment.
@@ -110,7 +110,7 @@ def build(
     values = check(cfg, trust)
     import torch
 
-    from ssr_hydra.data import known_length, make_loaders
+    from ssr_hydra.data import known_length, make_loaders, seed_everything
     from ssr_hydra.trainer import Trainer
     from ssr_hydra.trainer.hardware import choose_device
 
@@ -120,11 +120,13 @@ def build(
         torch.set_num_threads(threads)
     device = _within("trainer", lambda: choose_device(settings["device"]))
 
+    # Once more before the model: what the data draw must not move its weights.
+    seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
     train_loader, eval_loader = _within("data", lambda: make_loaders(**data, seed=values["seed"], device=device))
     # Now the length of an epoch is known, and with it every time of the schedule; a model is not made before it fits.
     check_schedule(values, dataloader_len=known_length(train_loader))
-    torch.manual_seed(values["seed"])
+    seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
     optimizer = instantiate(_fused(values["optimizer"], model, device), trust, "optimizer", params=model.parameters())
     hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
@@ -154,8 +156,10 @@ def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError
     first, dot, rest = error.field.partition(".")
     if first in settings:
         return error.within("trainer")
-    if first in ("schedulers", "optimizers"):
-        return type(error)(f"{first.removesuffix('s')}{dot}{rest}", error.value, error.rule, error.fix)
+    argument, bracket, index = first.partition("[")
+    if argument in ("schedulers", "optimizers"):
+        field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"
+        return type(error)(field, error.value, error.rule, error.fix)
     return error
 
 
@@ -175,7 +179,7 @@ def _schedulers(node: Any, trust: tuple[str, ...], optimizer: torch.optim.Optimi
         path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
         extra = {"optimizer": optimizer} if part["_target_"] in TORCH_SCHEDULERS else {}
         made.append(instantiate(part, trust, path, **extra))
-    return made
+    return made if isinstance(node, list) else made[0]
 
 
 # Where fused kernels exist: several times faster than the default on small tensors, and on the CPU too.

@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.build.check import check
 from ssr_hydra.build.explain import explain
+from ssr_hydra.build.interpolations import check_interpolations
 from ssr_hydra.errors import InputError
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
@@ -72,7 +73,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         checks: bool = True,
     ) -> None:
         super().__init__(config_search_path)
-        self.repository = _GuardedRepository(config_search_path, trusted)
+        self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust))
         self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
@@ -130,8 +131,11 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         # Here, not where files are read: only here the package is known, and a file may be put anywhere by its reader
         # (`defaults: - experiment/x@hydra.callbacks: ...`).
         result = super()._load_single_config(default, repo)
+        group = (default.config_path or "").rpartition("/")[0]
+        if group.partition("/")[0] == "experiment" and (default.package or "").partition(".")[0] == "experiment":
+            rule = "an overlay goes over the whole experiment"
+            raise InputError("experiment", default.config_path, rule, "begin its file with # @package _global_")
         if result.provider not in self.trusted and isinstance(result.config, DictConfig):
-            group = (default.config_path or "").rpartition("/")[0]
             # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher.
             chosen = f"{group.replace('/', '.')}." if group in self.typed and group.startswith("hydra/") else None
             self._check_foreign(result.config, chosen)
@@ -140,6 +144,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
     def _check_foreign(self, config: DictConfig, chosen: str | None) -> None:
         content = OmegaConf.to_container(config, resolve=False)
         assert isinstance(content, dict)
+        check_interpolations(content, self.trust, "")
         if "trust" in content:
             rule = "is read from the command line alone, never from a file"
             raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
@@ -149,6 +154,11 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             if not _HARMLESS.fullmatch(key) or (_NUMBERS_ONLY.fullmatch(key) and _is_text(value)):
                 rule = "can run code or write anywhere, so it is not taken from a file"
                 raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
+            # Hydra resolves them, and reads the result as an override, which is resolved again: escaped references
+            # come to life there.
+            if key.startswith("hydra.sweeper.params.") and "$" in f"{key}{value}":
+                rule = "a parameter in a file holds values, not references"
+                raise InputError(key, value, rule, "write the value, or sweep on the command line")
 
     def _check_folder(self, cfg: DictConfig, kind: str) -> Path:
         field = f"hydra.{kind}.dir"
@@ -171,8 +181,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
 class _GuardedRepository(ConfigRepository):
     """Reads files; those that did not come with installed code are measured before they are loaded."""
 
-    def __init__(self, config_search_path: ConfigSearchPath, trusted: frozenset[str]) -> None:
-        self.trusted = trusted
+    def __init__(self, config_search_path: ConfigSearchPath, trusted: frozenset[str], trust: tuple[str, ...]) -> None:
+        self.trusted, self.trust = trusted, trust
         super().__init__(config_search_path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _GuardedRepository:
@@ -189,10 +199,13 @@ class _GuardedRepository(ConfigRepository):
         if foreign and source is not None and source.scheme() == "file":
             _check_file(Path(source.path) / source._normalize_file_name(config_path))
         result = super().load_config(config_path)
-        # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
-        if foreign and result is not None and _has_search_path(result.config):
-            rule = "can import code, so it is not taken from a file"
-            raise InputError("hydra.searchpath", config_path, rule, "say hydra.searchpath=[...] on the command line")
+        if foreign and result is not None:
+            # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
+            if _has_search_path(result.config):
+                rule = "can import code, so it is not taken from a file"
+                fix = "say hydra.searchpath=[...] on the command line"
+                raise InputError("hydra.searchpath", config_path, rule, fix)
+            check_interpolations([vars(default) for default in result.defaults_list or ()], self.trust, "defaults")
         return result
 
 

@@ -103,6 +103,59 @@ def test_choosing_a_file_for_one_thing_is_not_choosing_it_for_another(mine: Writ
     refused("--config-dir", "mine", "hydra/job_logging=evil")
 
 
+SECRET = "tell-nobody"
+
+READING = {
+    "value": "name: ${oc.env:SECRET}",
+    "part of a value": "name: run-${oc.env:SECRET}",
+    "default": "name: ${oc.select:nowhere,'${oc.env:SECRET}'}",
+    "list": "+model: {parts: [1, {a: ['${oc.env:SECRET}']}]}".replace("+", ""),
+    "name of the resolver": "max_duration: oc.env\nname: ${${max_duration}:SECRET}",
+    "decoded": "max_duration: '\\${oc.env:SECRET}'\nname: '${oc.decode:${max_duration}}'",
+    "deprecated": "name: ${oc.deprecated:seed}",
+    "defaults": "defaults: [override /model: '${oc.env:SECRET}']",
+    "folder": "hydra: {run: {dir: 'out/${oc.env:SECRET}'}}",
+    "sweep": "hydra: {mode: MULTIRUN, sweeper: {params: {name: '${oc.env:SECRET}'}}}",
+    "escaped sweep": "hydra: {mode: MULTIRUN, sweeper: {params: {name: \"'\\\\${oc.env:SECRET}'\"}}}",
+    "escaped twice": "hydra: {mode: MULTIRUN, sweeper: {params: {name: '$\\{oc.env\\:SECRET\\}'}}}",
+}
+
+
+@pytest.mark.parametrize("text", READING.values(), ids=READING.keys())
+def test_a_file_reads_no_environment(
+    mine: Write, app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SECRET", SECRET)
+    mine("experiment/u", GLOBAL + text)
+    for flags in ([], ["-m"], ["--cfg", "job", "--resolve"]):
+        answer = app("--config-dir", "mine", "experiment=u", "max_duration=1ba", "trainer.progress=none", *flags)
+        if "sweeper" not in text or flags != ["--cfg", "job", "--resolve"]:  # which runs no sweep
+            assert answer.code == 2
+            assert answer.err.count("\n") == 1
+        assert SECRET not in answer.out + answer.err
+    assert not any(SECRET in str(path) for path in in_tmp.rglob("*"))
+
+
+def test_the_person_may_let_it_read_the_environment(mine: Write, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", SECRET)
+    mine("experiment/u", GLOBAL + READING["value"])
+    show = ("--config-dir", "mine", "--cfg", "job", "--resolve")
+    assert f"name: {SECRET}" in app(*show, "experiment=u", "trust=[oc.env]").out
+    assert f"name: {SECRET}" in app(*show, "name=${oc.env:SECRET}").out
+
+
+def test_a_file_may_refer_to_other_values(mine: Write, app: App) -> None:
+    mine("experiment/u", GLOBAL + "name: ${model.widths}-${oc.select:nowhere,x}-${now:%Y}")
+    answer = app("--config-dir", "mine", "experiment=u", "--cfg", "job", "--resolve")
+    assert "name: '[8, 16]-x-2" in answer.out, answer
+
+
+@pytest.mark.parametrize("text", ["", "name: x", "[1, 2]"])
+def test_an_overlay_says_that_it_goes_over_everything(mine: Write, refused: Refused, text: str) -> None:
+    mine("experiment/u", text)
+    assert "begin its file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
+
+
 def test_what_is_said_on_the_command_line_is_the_persons_own(mine: Write, app: App, in_tmp: Path) -> None:
     mine("hydra/job_logging/mine", "version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
     answer = app("--config-dir", "mine", "hydra/job_logging=mine", "--cfg", "hydra", "-p", "hydra.job_logging")

@@ -1,4 +1,4 @@
-"""Measurements side by side with peers: `python scripts/bench.py schedulers` or `python scripts/bench.py loop`."""
+"""Measurements side by side with peers: `python scripts/bench.py schedulers`, `loop` or `startup`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ __all__ = ["main"]
 _BENCHES = {
     "schedulers": "what a learning-rate scheduler's step costs",
     "loop": "what a training loop costs per step",
+    "startup": "how long the command line takes to answer",
 }
 
 

@@ -171,8 +171,8 @@ SIMPLE: dict[str, Callable[[Drawn], Any]] = {
     ),
     "InverseSquareRootWithWarmupScheduler": lambda d: s.InverseSquareRootWithWarmupScheduler(
         t_scale=d.draw(st.sampled_from([None, d.at(0.05, 1)])),
-        t_cooldown=d.draw(st.sampled_from(["0ba", d.at(0.05, 0.4)])), t_max=d.at(0.9, 1.2),
-        alpha_f=d.alpha(), **d.warmup(0.05),
+        **d.draw(st.sampled_from([{}, {"t_cooldown": d.at(0.05, 0.4), "t_max": d.at(0.9, 1.2), "alpha_f": d.alpha()}])),
+        **d.warmup(0.05),
     ),
     "OneCycleScheduler": lambda d: s.OneCycleScheduler(
         d.at(0.05, 0.6), d.at(0.7, 1.2), d.alpha(), d.alpha(), d.draw(st.sampled_from(["cosine", "linear"]))

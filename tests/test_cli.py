@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -340,55 +338,3 @@ def test_replay_in_a_process(tmp_path: Path) -> None:
     assert first["config_hash"] == second["config_hash"]
     longer = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", "ssr=-2", cwd=tmp_path)
     assert longer.code == 2
-
-
-BARE = """
-from dataclasses import dataclass
-from typing import Any
-import hydra
-from hydra.core.config_store import ConfigStore
-
-@dataclass
-class Config:
-    scheduler: Any = None
-    optimizer: Any = None
-    model: Any = None
-    data: Any = None
-    trainer: Any = None
-
-@dataclass
-class Part:
-    x: str = "1"
-    y: float = 1.0
-    z: bool = False
-
-store = ConfigStore.instance()
-store.store(name="base_config", node=Config)
-for group, choices in (("scheduler", 22), ("optimizer", 15), ("model", 3), ("data", 2), ("trainer", 2)):
-    for number in range(choices):
-        store.store(group=group, name=f"c{number}", node=Part)
-
-@hydra.main(config_path="conf", config_name="config", version_base="1.3")
-def main(cfg):
-    pass
-
-main()
-"""
-
-
-@pytest.mark.slow
-def test_starting_takes_at_most_half_as_long_again_as_a_bare_app(tmp_path: Path) -> None:
-    (tmp_path / "bare.py").write_text(BARE)
-    (tmp_path / "conf").mkdir()
-    groups = "".join(f"  - {group}: c0\n" for group in ("scheduler", "optimizer", "model", "data", "trainer"))
-    (tmp_path / "conf/config.yaml").write_text(f"defaults:\n  - base_config\n{groups}  - _self_\n")
-    for arguments in (["--cfg", "job"], ["--help"]):
-        times: dict[str, list[float]] = {"bare.py": [], TRAIN: []}
-        for _ in range(9):  # side by side, so that what else the machine does meets both
-            for script, measured in times.items():
-                began = time.perf_counter()
-                assert command(script, *arguments, cwd=tmp_path).code == 0
-                measured.append(time.perf_counter() - began)
-        ratio = statistics.median(times[TRAIN]) / statistics.median(times["bare.py"])
-        print(f"{arguments}: {ratio:.2f}")
-        assert ratio < 1.5

@@ -136,7 +136,7 @@ class ScheduledLR(AlphaLR):
         else:
             self._clock.set(Timestamp(batch=epoch))
 
-    def step(self, samples: int | None = None, tokens: int | None = None) -> None:
+    def step(self, *, samples: int | None = None, tokens: int | None = None) -> None:  # type: ignore[override]
         """Count one batch and set the learning rates for the next.
 
         Args:

@@ -167,7 +167,8 @@ class SequentialScheduler(Scheduler):
 
     Raises:
         InputError: For no phases, a phase without ``until`` that is not the last, ends that do not increase (at
-            construction where their units agree, else when bound), or a phase that the run never reaches.
+            construction where their units agree, else when bound), an unscaled phase from an end in ``dur`` to one in
+            another unit, or a phase that the run never reaches.
 
     Example:
         >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
@@ -197,6 +198,10 @@ class SequentialScheduler(Scheduler):
             if first.unit is second.unit and second <= first:
                 rule = f"must lie after the end of {before} ({first}): until counts from the start of the sequence"
                 raise InputError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
+            if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
+                rule = f"an unscaled phase keeps its length, and from {before}'s end at {first} none is stated"
+                fix = f"give the end of {before} in {second.unit.value}, or this one in dur"
+                raise InputError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
 
     def curve(self, run: Run) -> Curve:

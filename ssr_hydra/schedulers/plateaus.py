@@ -126,8 +126,8 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, no warmup and no ``t_scale``, or a warmup and a
-            cooldown that do not both fit before ``t_max``.
+        InputError: For an ``alpha_f`` that is negative or not finite, no warmup and no ``t_scale``, ``t_max`` or
+            ``alpha_f`` without a cooldown, or a warmup and a cooldown that do not both fit before ``t_max``.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -152,13 +152,21 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         if self.t_scale is None and t_warmup.value == 0:
             rule = "without a warmup the decay has no time scale"
             raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
+        t_cooldown = duration(self.t_cooldown, "t_cooldown", above_zero=False)
+        t_max, alpha_f = duration(self.t_max, "t_max"), multiplier(self.alpha_f, "alpha_f")
+        if t_cooldown.value == 0:
+            # Both describe the cooldown alone; accepting them without one would be accepting and ignoring them.
+            for name, value, default in (("alpha_f", alpha_f, 0.0), ("t_max", t_max, Time("1dur"))):
+                if value != default:
+                    rule, fix = "says how the cooldown ends, and there is none", "write e.g. t_cooldown='0.1dur'"
+                    raise InputError(name, getattr(self, name), rule, f"{fix}, or leave {name} out")
         put(
             self,
             t_warmup=t_warmup,
             t_scale=None if self.t_scale is None else duration(self.t_scale, "t_scale"),
-            t_cooldown=duration(self.t_cooldown, "t_cooldown", above_zero=False),
-            t_max=duration(self.t_max, "t_max"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
+            t_cooldown=t_cooldown,
+            t_max=t_max,
+            alpha_f=alpha_f,
             scale_warmup=flag(self.scale_warmup, "scale_warmup"),
         )
 

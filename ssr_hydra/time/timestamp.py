@@ -174,13 +174,15 @@ class Timestamp:
             raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
         return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
-    def to_next_batch(self, samples: Any = 0, tokens: Any = 0, duration: datetime.timedelta | Number = 0) -> Timestamp:
+    def to_next_batch(
+        self, samples: Any = 0, tokens: Any = 0, duration: datetime.timedelta | Number | None = 0
+    ) -> Timestamp:
         """The timestamp one batch on.
 
         Args:
             samples: Samples of the batch.
             tokens: Tokens of the batch.
-            duration: What the batch took, in seconds or as a ``timedelta``.
+            duration: What the batch took, in seconds or as a ``timedelta``; None where nobody measured it.
 
         Raises:
             InputError: For a negative count.
@@ -193,7 +195,7 @@ class Timestamp:
         if type(duration) is float and 0.0 <= duration < 1e9:
             nanoseconds = round(duration * 1e9)
         else:
-            nanoseconds = _count(duration, "duration", TimeUnit.SECOND) if duration != 0 else 0
+            nanoseconds = 0 if duration is None or duration == 0 else _count(duration, "duration", TimeUnit.SECOND)
         new: Timestamp = object.__new__(Timestamp)
         new._iteration = self._iteration
         new._epoch = self._epoch
@@ -211,9 +213,9 @@ class Timestamp:
         new._batch_nanoseconds = nanoseconds
         return new
 
-    def to_next_epoch(self, duration: datetime.timedelta | Number = 0) -> Timestamp:
+    def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
         """The timestamp at the start of the next epoch; ``duration`` is time that belongs to no batch."""
-        nanoseconds = _count(duration, "duration", TimeUnit.SECOND)
+        nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
             _epoch_in_iteration=self._epoch_in_iteration + 1,
@@ -226,9 +228,9 @@ class Timestamp:
             _batch_nanoseconds=0,
         )
 
-    def to_next_iteration(self, duration: datetime.timedelta | Number = 0) -> Timestamp:
+    def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
         """The timestamp at the start of the next iteration; ``duration`` is time that belongs to no batch."""
-        nanoseconds = _count(duration, "duration", TimeUnit.SECOND)
+        nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,
             _epoch_in_iteration=0,

@@ -32,10 +32,8 @@ def set_(values: dict[str, Any], field: str, value: Any) -> None:
 
 
 def refusal(values: dict[str, Any]) -> InputError:
-    began = time.perf_counter()
     with pytest.raises(InputError) as info:
         check(values)
-    assert time.perf_counter() - began < 1  # 50 ms on a quiet machine; the slow test measures it
     error = info.value
     assert "\n" not in str(error)
     assert error.rule
@@ -354,15 +352,3 @@ def test_checking_needs_no_torch() -> None:
         "    sys.exit('torch' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-@pytest.mark.slow
-def test_a_refusal_takes_less_than_50_ms(experiment: dict[str, Any]) -> None:
-    experiment["scheduler"]["t_warmup"] = "10"
-    times = []
-    for _ in range(20):
-        began = time.perf_counter()
-        with pytest.raises(InputError):
-            check(experiment)
-        times.append(time.perf_counter() - began)
-    assert sorted(times)[10] < 0.05

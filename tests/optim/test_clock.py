@@ -125,7 +125,7 @@ def test_milestones_on_several_clocks_at_once() -> None:
     for samples in (10, 10, 5, 15, 0, 0, 0, 0, 0, 0, 0):
         seen += rates(optimizer)
         optimizer.step()
-        scheduler.step(samples)
+        scheduler.step(samples=samples)
     assert seen == [1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.125]
 
 

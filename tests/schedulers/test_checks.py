@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import fields, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -53,10 +52,8 @@ CASES = [
 
 @pytest.mark.parametrize(("scheduler", "field", "value"), CASES)
 def test_every_argument_refuses_what_cannot_be_meant_when_made(scheduler: Any, field: str, value: Any) -> None:
-    started = time.process_time()
     with refused(field) as caught:
         replace(scheduler, **{field: value})
-    assert time.process_time() - started < 0.05
     assert caught.value.rule
     assert caught.value.fix
 

@@ -236,6 +236,8 @@ def test_a_part_is_a_scheduler(part: Any) -> None:
         ({"a": {"scheduler": HALF, "scale": "no"}}, "phases.a.scale"),
         ({"a": {"until": "5ba"}}, "phases.a.keys"),
         ({"a": {"scheduler": HALF, "untill": "5ba"}}, "phases.a.keys"),
+        # from half of a run of any length to batch 600: what length would the phase keep at another ssr?
+        ({"a": Phase(HALF, "0.5dur"), "b": Phase(HALF, "600ba", scale=False), "c": HALF}, "phases.b.until"),
     ],
 )  # fmt: skip
 def test_sequences_refuse_when_made(phases: Any, field: str) -> None:

@@ -72,13 +72,11 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "advice"), [(text, advice) for advice, texts in BAD.items() for text in texts])
 def test_refuses_what_is_no_duration_by_field_rule_and_fix(text: str, advice: str) -> None:
-    started = clock.process_time()
     for read in (lambda: Time(text, field="t_max"), lambda: as_time(text, "t_max")):
         with refused("t_max") as caught:
             read()
         assert caught.value.value == text
         assert advice in str(caught.value)
-    assert clock.process_time() - started < 0.1
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_numbers_of_numpy_become_ints_that_do_not_overflow() -> None:
         (lambda: FULL.to_next_batch(duration=-1.0), "duration"),
         (lambda: FULL.to_next_batch(duration=float("nan")), "duration"),
         (lambda: FULL.to_next_batch(duration=float("inf")), "duration"),
-        (lambda: FULL.to_next_batch(duration=None), "duration"),
+        (lambda: FULL.to_next_batch(duration="soon"), "duration"),
         (lambda: FULL.to_next_batch(duration=timedelta(-1)), "duration"),
         (lambda: FULL.to_next_epoch(duration=-1), "duration"),
         (lambda: FULL.to_next_iteration(duration=timedelta(-1)), "duration"),
@@ -189,3 +189,10 @@ def test_is_a_value() -> None:
     for name in ("batch", "total_wct", "other"):
         with pytest.raises(AttributeError):
             setattr(FULL, name, 1)
+
+
+def test_a_duration_that_nobody_measured_may_be_none() -> None:
+    # As in Composer, whose default it is.
+    assert FULL.to_next_batch(3, 4, None) == FULL.to_next_batch(3, 4)
+    assert FULL.to_next_epoch(None) == FULL.to_next_epoch()
+    assert FULL.to_next_iteration(None) == FULL.to_next_iteration()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -111,7 +112,11 @@ class _Bar:
         from rich.progress import Progress as RichProgress
         from rich.table import Column
 
-        self._console = Console(file=stream)
+        class OurConsole(Console):
+            def on_broken_pipe(self) -> None:  # rich's own ends the process
+                raise BrokenPipeError
+
+        self._console = OurConsole(file=stream)
         name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         # What is left of a line for words; a line that is too long would be cut in its middle.
         self._room = max(0, self._console.width - len(name) - _BAR_WIDTH - len("  100%  "))
@@ -142,24 +147,53 @@ class _Bar:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Unbreakable:
+    """A progress that goes silent when it cannot be shown any more: ``| head``, a full disk, a closed terminal.
+
+    What a person sees of a run must not end it.
+    """
+
+    def __init__(self, make: Callable[[], Progress]) -> None:
+        self._shown: Progress = _Silent()
+        self._try(lambda: setattr(self, "_shown", make()))
+        self.interval = self._shown.interval
+
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
+        self._try(lambda: self._shown.update(snapshot, evaluated=evaluated))
+
+    def close(self) -> None:
+        self._try(self._shown.close)
+
+    def tell(self, text: str) -> None:
+        self._try(lambda: self._shown.tell(text))
+
+    def _try(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except (OSError, ValueError):  # a ValueError is a stream that was closed, or one that lacks a letter
+            self._shown = _Silent()
+
+
 def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
     """The progress of a run.
 
     Args:
-        kind: ``auto`` (a bar if the stream is a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
+        kind: ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
+            ``plain`` or ``none``.
         name: What the bar is called.
-        stream: Where it is shown; None is standard output.
+        stream: Where it is shown; None is standard output. When it cannot be written to any more, nothing is shown.
 
     Raises:
         InputError: Another kind.
     """
     check_progress(kind)
-    stream = sys.stdout if stream is None else stream
+    target = sys.stdout if stream is None else stream
     if kind == "auto":
-        kind = "bar" if stream.isatty() else "plain"
-    if kind == "bar":
-        return _Bar(stream, name)
-    return _Plain(stream) if kind == "plain" else _Silent()
+        able = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        kind = "bar" if able else "plain"
+    if kind == "none":
+        return _Silent()
+    return _Unbreakable(lambda: _Bar(target, name) if kind == "bar" else _Plain(target))
 
 
 def check_progress(kind: object) -> None:

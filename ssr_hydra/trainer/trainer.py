@@ -19,6 +19,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, TimeUnit, as_time, check_ssr
 from ssr_hydra.trainer.deadlines import Deadline, scaled
 from ssr_hydra.trainer.hardware import choose_device, hardware, versions
+from ssr_hydra.trainer.interrupts import reason
 from ssr_hydra.trainer.learning_rates import LearningRates, torch_schedulers
 from ssr_hydra.trainer.loop import Loop, Plan
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
@@ -226,7 +227,7 @@ class Trainer:
         timestamp = self.state.timestamp
         return RunResult(
             status=status,
-            error=None if error is None else f"{type(error).__name__}: {error}".rstrip(": "),
+            error=None if error is None else reason(error),
             name=self._name,
             ssr=self._ssr,
             max_duration=self._max_duration.to_timestring(),

@@ -39,8 +39,44 @@ def test_plain_lines_are_complete_ascii_and_at_once() -> None:
     assert progress.interval == 10.0
 
 
+class Full(Terminal):
+    """A stream that takes so many writes and no more."""
+
+    def __init__(self, room: int, error: type[Exception] = BrokenPipeError) -> None:
+        super().__init__()
+        self.room, self.error = room, error
+
+    def write(self, text: str) -> int:
+        self.room -= 1
+        if self.room < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("kind", ["plain", "bar"])
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
+def test_a_display_that_breaks_is_let_go(kind: str, room: int, error: type[Exception]) -> None:
+    stream = Full(room, error)
+    progress = choose_progress(kind, stream=stream)
+    for _ in range(5):
+        progress.update(HALF)
+    progress.close()
+    progress.tell("done")
+    assert "done" not in stream.getvalue()
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    progress = choose_progress("auto", stream=stream)
+    progress.update(HALF)
+    assert stream.getvalue() == "step 600/1200  epoch 8  lr 0.0500  loss 0.1234  3.00 s  ETA 3.00 s\n"
+
+
 def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits [x]") -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
     progress = choose_progress("auto", name, stream)
     progress.update(HALF, evaluated=True)

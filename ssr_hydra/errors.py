@@ -1,10 +1,13 @@
-"""The one error type for input that cannot be meant: it names the field, the value, the rule and the fix."""
+"""The one error type for input that cannot be meant: it names the field, the value, the rule and the fix.
+
+And the base of what ends a run through nobody's mistake in the code, so that one line says all about it.
+"""
 
 from __future__ import annotations
 
 import pickle
 
-__all__ = ["InputError", "MissingRateError"]
+__all__ = ["InputError", "MissingRateError", "RunError"]
 
 _LONGEST_VALUE = 80
 
@@ -63,3 +66,7 @@ class InputError(ValueError):
 
 class MissingRateError(InputError, RuntimeError):
     """A time cannot be converted because a rate of the run (``dataloader_len`` and its kin) is not known."""
+
+
+class RunError(Exception):
+    """A run failed by what happened to it, a loss or a disk, and its message is the whole story."""

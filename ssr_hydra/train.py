@@ -6,16 +6,19 @@ Nothing here imports torch at the top, so ``--cfg``, ``--help`` and tab completi
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ssr_hydra.build.check import check, check_schedule
+from ssr_hydra.build.check import check, check_schedule, scheduler_parts
+from ssr_hydra.build.job import hydra_run_dir, log, recorded
 from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.progress import summary
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: Arguments instead of those of the process.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed.
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 143 for one
+            that SIGTERM ended.
     """
     from ssr_hydra.build.app import run_app
 
@@ -76,19 +80,13 @@ def train(
         True
     """
     if run_dir is None:
-        run_dir = _hydra_run_dir()
-    result = build(cfg, trust, run_dir).fit()
+        run_dir = hydra_run_dir()
+    with recorded(cfg, run_dir):
+        result = build(cfg, trust, run_dir).fit()
+    log(logging.INFO, summary(result, None))
     objective = cfg["trainer"]["objective"]
     final = None if objective is None else result.metrics[objective]
     return None if final is None else float(final)
-
-
-def _hydra_run_dir() -> str | None:
-    from hydra.core.hydra_config import HydraConfig
-
-    cfg: Any = HydraConfig.instance().cfg
-    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # none until a job runs
-    return None if folder is None else str(folder)
 
 
 def build(
@@ -175,8 +173,7 @@ def _schedulers(node: Any, trust: tuple[str, ...], optimizer: torch.optim.Optimi
     if node is None:
         return None
     made = []
-    for index, part in enumerate(node if isinstance(node, list) else [node]):
-        path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
+    for path, part in scheduler_parts(node):
         extra = {"optimizer": optimizer} if part["_target_"] in TORCH_SCHEDULERS else {}
         made.append(instantiate(part, trust, path, **extra))
     return made if isinstance(node, list) else made[0]

@@ -8,47 +8,48 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import secrets
 import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import __version__, version
+from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build.command_line import find_configs, take_trust
+from ssr_hydra.build.display import breakable
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
-from ssr_hydra.build.targets import check_trust
-from ssr_hydra.errors import InputError
+from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.trainer.interrupts import TerminatedError
 
 __all__ = ["run_app"]
 
 _FAILED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 Task = Callable[[DictConfig], Any]
 MakeTask = Callable[[tuple[str, ...]], Task]
 
 
-def run_app(
-    make_task: Callable[[tuple[str, ...]], Task], conf: Path, name: str, argv: Sequence[str] | None = None
-) -> None:
+def run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str] | None = None) -> None:
     """Compose what the command line asks for and run it; on an error, print it and exit.
 
     Args:
@@ -59,10 +60,17 @@ def run_app(
         argv: Arguments instead of ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one.
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 143 for one
+            that SIGTERM ended.
     """
-    parser = _Parser(parents=[get_args_parser()], add_help=False)
-    parser.typed = sys.argv[1:] if argv is None else argv
+    with breakable():
+        _run_app(make_task, conf, name, sys.argv[1:] if argv is None else argv)
+
+
+def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) -> None:
+    parser = _Parser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
+    parser.add_argument("--version", action=_Version, nargs=0, help="Show the versions of this, of Hydra and of torch")
+    parser.typed = argv
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     args = argparse.Namespace(overrides=[])
     try:
@@ -79,12 +87,15 @@ def run_app(
         _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT)
     except KeyboardInterrupt:
         _exit("interrupted", _INTERRUPTED)
+    except TerminatedError as error:
+        _exit(str(error), _TERMINATED)
+    except RunError as error:
+        if full:
+            raise
+        _exit(f"error: {error}", _FAILED)
     except Exception as error:
         if full:
             raise
-        watch = sys.modules.get("ssr_hydra.trainer.watch")  # loads torch, so only if it is there anyway
-        if watch is not None and isinstance(error, watch.DivergedError):
-            _exit(f"error: {error}", _FAILED)
         _report(error)
         sys.exit(_FAILED)
 
@@ -96,9 +107,19 @@ class _Parser(argparse.ArgumentParser):
         raise InputError("flags", " ".join(self.typed), message, "see --help")
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from ssr_hydra.build.versions import version_line
+
+        print(version_line())
+        parser.exit()
+
+
 def _exit(message: str, code: int) -> NoReturn:
-    sys.stdout.flush()
-    print(message, file=sys.stderr)
+    with suppress(OSError):  # nobody reads it
+        sys.stdout.flush()
+    with suppress(OSError):
+        print(message, file=sys.stderr)
     sys.exit(code)
 
 
@@ -107,7 +128,8 @@ def _report(error: Exception) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "run_job":
         trace = trace.tb_next
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     traceback.print_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
 
 
@@ -118,10 +140,7 @@ def _dispatch(
     conf: Path,
     name: str,
 ) -> None:
-    # Later releases have the one behaviour that 1.3 calls its base, and their own name for a resolver.
-    old = __version__.startswith("1.3")
-    if old:
-        version.setbase("1.3")
+    version.setbase("1.3")
     if args.experimental_rerun is not None:
         rule = "a pickle can run code, so none is read"
         raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
@@ -131,11 +150,10 @@ def _dispatch(
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in asked)
         raise InputError("flags", flags, "exclude each other", "give one of them")
     asked_for = asked[0] if asked else "run"
-    trust, overrides = _take_trust(args.overrides)
+    trust, overrides = take_trust(args.overrides)
     # The names of folders; the id is what keeps two runs of the same second apart.
-    register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
-    register_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
-    search_path, trusted = _search_path(args, conf)
+    OmegaConf.register_new_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
+    search_path, trusted = find_configs(args, conf)
     loader = GuardedConfigLoader(
         search_path,
         trusted=trusted,
@@ -152,6 +170,9 @@ def _dispatch(
     hydra = Hydra(task_name=name, config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
     try:
+        if asked_for in ("run", "multirun"):
+            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
+            return
         if asked_for == "help":
             args.overrides = overrides
             hydra.app_help(config_name=config_name, args_parser=parser, args=args)
@@ -164,8 +185,9 @@ def _dispatch(
             hydra.shell_completion(config_name, overrides)
         elif asked_for == "info":
             hydra.show_info(args.info, config_name, overrides)
-        else:
-            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head` has seen enough
+        pass
     finally:
         GlobalHydra.instance().clear()
 
@@ -184,7 +206,7 @@ def _run(
                 return
             except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
                 pass
-        hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
+        _run_sweep(hydra, task, name, [*overrides, "hydra.mode=MULTIRUN"])
     except InputError:
         _remove_refused(loader.new_folders)
         raise
@@ -196,16 +218,49 @@ def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> None
     cfg.hydra.mode = RunMode.RUN
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=name)
-    done = run_job(
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
-        task_function=task,
-        config=cfg,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-    )
+    try:
+        done = run_job(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+            task_function=task,
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
+    except OSError as error:  # not the task's, whose errors are in what is returned
+        raise _unwritable("hydra.run.dir", str(cfg.hydra.run.dir), error) from error
     callbacks.on_run_end(config=cfg, config_name=name, job_return=done)
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value
+
+
+def _run_sweep(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> None:
+    """As ``Hydra.multirun``; a folder that cannot be written is found before, a table of the jobs is shown after."""
+    cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN, with_log_configuration=True)
+    folder = Path(str(cfg.hydra.sweep.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable("hydra.sweep.dir", str(folder), error) from error
+    callbacks = Callbacks(cfg)
+    callbacks.on_multirun_start(config=cfg, config_name=name)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        config=cfg,
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+        task_function=task,
+    )
+    try:
+        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    finally:
+        with suppress(OSError):  # what is shown of a sweep does not end it
+            show_sweep(folder, sys.stdout)
+    callbacks.on_multirun_end(config=cfg, config_name=name)
+
+
+def _unwritable(field: str, folder: str, error: OSError) -> InputError:
+    rule = f"cannot be written ({error.strerror or error})"
+    return InputError(field, folder, rule, f"choose another place: {field}=...")
 
 
 def _remove_refused(new: Sequence[Path]) -> None:
@@ -215,52 +270,11 @@ def _remove_refused(new: Sequence[Path]) -> None:
     """
     if not new or not {path.name for path in new[0].glob("*")} <= {".hydra", "train.log", "multirun.yaml"}:
         return
-    shutil.rmtree(new[0])
-    with suppress(OSError):  # another run has begun beside it
-        for parent in new[1:]:
+    shutil.rmtree(new[0], ignore_errors=True)  # where it could not be made, it is not there
+    for parent in new[1:]:
+        with suppress(OSError):  # another run has begun beside it
             parent.rmdir()
 
 
 def _is_typed(key: str, overrides: Sequence[str]) -> bool:
     return any(override.lstrip("+~").partition("=")[0] == key for override in overrides)
-
-
-def _take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """``trust`` off the command line. Hydra never sees it, so no file, sweep or saved config can carry it."""
-    trust: list[str] = []
-    rest: list[str] = []
-    for override in overrides:
-        if not override.lstrip("+~").partition("=")[0].strip():
-            raise InputError("overrides", override, "has no key", "write key=value")
-        if not re.match(r"\+{0,2}trust=", override):
-            rest.append(override)
-            continue
-        try:
-            value: Any = OverridesParser.create().parse_override(override).value()
-        except HydraException as error:
-            raise InputError("trust", override.partition("=")[2], "a list of modules", "trust=[my_package]") from error
-        trust += check_trust(value if isinstance(value, list) else [value])
-    return tuple(trust), rest
-
-
-def _search_path(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:
-    """Where configs are found, and which of those places come with installed code."""
-    main = str(conf)
-    if args.config_path is not None:
-        # Relative to where the person stands, as every path on a command line is.
-        main = args.config_path if args.config_path.startswith("pkg://") else str(Path(args.config_path).absolute())
-        if not main.startswith("pkg://") and not Path(main).is_dir():
-            raise InputError("--config-path", args.config_path, "there is no such folder", "check the path")
-    search_path = create_config_search_path(main)
-    trusted = {element.provider for element in search_path.get_path() if element.provider is not None}
-    before_schema = SearchPathQuery(provider="schema", path=None)
-    if args.config_path is not None:
-        trusted.discard("main")
-        trusted.add("ssr_hydra")
-        search_path.prepend("ssr_hydra", str(conf), before_schema)
-    if args.config_dir is not None:
-        folder = Path(args.config_dir).absolute()
-        if not folder.is_dir():
-            raise InputError("--config-dir", args.config_dir, "there is no such folder", "check the path")
-        search_path.prepend("command-line", f"file://{folder}", before_schema)
-    return search_path, frozenset(trusted)

@@ -17,12 +17,11 @@ from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_targets, check_trust
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
 
-__all__ = ["check", "check_schedule", "plain"]
+__all__ = ["check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _DIGITS = 1797
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
-_PROGRESS = ("auto", "bar", "plain", "none")
 _LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
 
@@ -48,10 +47,6 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         }
     except (OmegaConfBaseException, RecursionError) as error:
         raise explain(error) from None
-
-
-def _resolved(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
@@ -94,7 +89,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     _check_optimizer(values["optimizer"])
     _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
     _check_top(values)
-    check_schedule(values, dataloader_len=_known_dataloader_len(values["data"]))
+    check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
 
 
@@ -137,8 +132,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     if node is None:
         return
     ssr = check_ssr(values["ssr"])
-    for index, part in enumerate(node if isinstance(node, list) else [node]):
-        path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
+    for path, part in scheduler_parts(node):
         if not isinstance(part, Mapping) or "_target_" not in part:
             raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
         if part["_target_"] in TORCH_SCHEDULERS:
@@ -157,6 +151,13 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
                 raise error.within(path) from None
         except InputError as error:
             raise (error if error.field == "ssr" else error.within(path)) from None
+
+
+def scheduler_parts(node: Any) -> list[tuple[str, Any]]:
+    """The scheduler, or each of a list of them, with its place in the config."""
+    if not isinstance(node, list):
+        return [("scheduler", node)]
+    return [(f"scheduler[{index}]", part) for index, part in enumerate(node)]
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
@@ -241,8 +242,12 @@ def _check_digits(node: Mapping[str, Any], path: str) -> None:
         raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
 
 
-def _known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Batches per epoch of the built-in data, whose size is known without loading it."""
+def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
+    """Batches per epoch of the built-in data, whose size is known without loading it; None for other data.
+
+    Args:
+        data: The node ``data`` of a checked experiment.
+    """
     if not _is_digits(data["train"]) or data["train"].get("split", "train") != "train":
         return None
     samples = _DIGITS - round(data["train"].get("eval_fraction", 1 / 3) * _DIGITS)
@@ -252,6 +257,8 @@ def _known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 
 
 def _check_trainer(node: Any, *, evaluates: bool) -> None:
+    from ssr_hydra.trainer.progress import check_progress
+
     if not isinstance(node, Mapping):
         raise InputError("trainer", node, "a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default")
     _check_fields(node, GROUPS["trainer"]["default"], "trainer")
@@ -271,8 +278,10 @@ def _check_trainer(node: Any, *, evaluates: bool) -> None:
         raise InputError("trainer.device", node["device"], "auto, cpu, cuda, cuda:<number> or mps", "write auto")
     if node["threads"] is not None:
         _count(node["threads"], "trainer.threads", 1, 4096)
-    if node["progress"] not in _PROGRESS:
-        raise InputError("trainer.progress", node["progress"], f"one of {', '.join(_PROGRESS)}", "write auto")
+    try:
+        check_progress(node["progress"])
+    except InputError as error:
+        raise error.within("trainer") from None
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and node["objective"] not in results:
         raise InputError("trainer.objective", node["objective"], f"one of {', '.join(results)}", "or null for none")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import GrammarParseError
-from omegaconf.grammar_parser import OmegaConfGrammarParser, parse
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
 
 from ssr_hydra.errors import InputError
 
@@ -62,7 +63,8 @@ def _resolvers(text: str) -> list[str]:
 
 
 def _named_in(tree: Any) -> Iterator[str]:
-    if isinstance(tree, OmegaConfGrammarParser.InterpolationResolverContext):
-        yield tree.resolverName().getText()
+    if type(tree) is OmegaConfGrammarParser.InterpolationResolverContext:
+        call: Any = tree
+        yield call.resolverName().getText()
     for child in getattr(tree, "children", None) or ():
         yield from _named_in(child)

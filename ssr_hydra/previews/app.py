@@ -19,8 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.app import _search_path, _take_trust
-from ssr_hydra.build.check import _known_dataloader_len, check
+from ssr_hydra.build.check import check, known_dataloader_len, scheduler_parts
+from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.targets import TORCH_SCHEDULERS, instantiate
@@ -133,8 +133,8 @@ def _jobs(args: argparse.Namespace) -> list[_Job]:
     """Compose and check every experiment that the overrides stand for, as Hydra does in a multirun."""
     version.setbase("1.3")
     register()
-    trust, overrides = _take_trust(args.overrides)
-    search_path, trusted = _search_path(args, conf_dir())
+    trust, overrides = take_trust(args.overrides)
+    search_path, trusted = find_configs(args, conf_dir())
     # Nothing is run, so no folder for a run has to be free: the experiments are checked here, one by one.
     loader = GuardedConfigLoader(search_path, trusted=trusted, command_line=overrides, trust=trust, checks=False)
     GlobalHydra.instance().initialize(Hydra(task_name="preview", config_loader=loader))
@@ -185,7 +185,7 @@ def _short(key: str) -> str:
 def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
     values = job.values
     rates = {
-        "dataloader_len": _known_dataloader_len(values["data"]),
+        "dataloader_len": known_dataloader_len(values["data"]),
         "samples_per_batch": values["data"]["batch_size"],
         "tokens_per_batch": None,
     }
@@ -208,8 +208,7 @@ def _scheduler(node: Any, trust: tuple[str, ...]) -> Any:
     if node is None:
         raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
     made = []
-    for index, part in enumerate(node if isinstance(node, list) else [node]):
-        path = f"scheduler[{index}]" if isinstance(node, list) else "scheduler"
+    for path, part in scheduler_parts(node):
         if part["_target_"] in TORCH_SCHEDULERS:
             rule = "changes an optimizer step by step, so there is no curve to draw without one"
             raise InputError(f"{path}._target_", part["_target_"], rule, "choose its sibling, e.g. scheduler=cosine")

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RunError
 
-__all__ = ["METRICS", "RESULT", "STATUSES", "MetricsLog", "RunResult", "config_hash", "write_atomically"]
+__all__ = ["METRICS", "RESULT", "STATUSES", "MetricsLog", "RunResult", "WriteError", "config_hash", "write_atomically"]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 STATUSES = ("completed", "failed", "diverged")
@@ -74,7 +74,7 @@ class RunResult:
         """Write ``folder/result.json`` atomically: it is there whole, or not at all.
 
         Raises:
-            OSError: It cannot be written; the message names path and bytes.
+            WriteError: It cannot be written; the message names path and bytes.
         """
         path = folder / RESULT
         write_atomically(path, self.to_json())
@@ -164,7 +164,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
 
     Raises:
-        OSError: It cannot be written; the message names path and bytes, and what was there before is untouched.
+        WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
     """
     content = text.encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -214,8 +214,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _named(error: OSError, path: Path, size: int) -> OSError:
-    return OSError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
+class WriteError(RunError, OSError):
+    """A record cannot be written: the disk is full, say. The message names path and bytes."""
+
+
+def _named(error: OSError, path: Path, size: int) -> WriteError:
+    return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
 
 
 def _sync_folder(folder: Path) -> None:

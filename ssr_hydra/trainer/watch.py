@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from ssr_hydra.errors import RunError
+
 __all__ = ["DivergedError", "LossWatch"]
 
 
-class DivergedError(RuntimeError):
+class DivergedError(RunError, RuntimeError):
     """A loss was NaN or infinite; the run cannot go on.
 
     Args:

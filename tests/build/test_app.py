@@ -1,0 +1,61 @@
+"""What the app says when a run cannot be written; what it says of bad input is in test_cli.py."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import REPO, Answer
+
+from ssr_hydra.trainer import records
+
+QUICK = ("max_duration=4ba", "trainer.progress=none")
+App = Callable[..., Answer]
+
+
+def one_line(answer: Answer) -> str:
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    return answer.err
+
+
+def test_a_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+    (in_tmp / "file").write_text("in the way")
+    answer = app("hydra.run.dir=file/run", *QUICK)
+    assert answer.code == 2
+    assert "hydra.run.dir='file/run': cannot be written (Not a directory)" in one_line(answer)
+
+
+def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", fail)
+    answer = app("hydra.run.dir=run", *QUICK)
+    assert answer.code == 1
+    line = one_line(answer)
+    assert "No space left on device" in line
+    assert "run/result.json" in line
+    assert " bytes" in line
+    assert not [path for path in (in_tmp / "run").iterdir() if "result.json" in path.name]
+
+
+def test_a_full_disk_in_a_process(in_tmp: Path) -> None:
+    """Files may hold 8 KiB: enough for what Hydra writes, and too little for the log of the metrics."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    command = [sys.executable, "-m", "ssr_hydra", "max_duration=200ba", "trainer.log_interval=1ba", "hydra.run.dir=run"]
+    env = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, preexec_fn=limit, check=False)
+    assert done.returncode == 1
+    assert "metrics.jsonl" in one_line(Answer(1, "", done.stderr))
+    assert records.RunResult.load(in_tmp / "run").status == "failed"

@@ -1,0 +1,56 @@
+"""What is taken off the command line before Hydra reads it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssr_hydra.build.command_line import find_configs, take_trust
+from ssr_hydra.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("typed", "trust", "rest"),
+    [
+        ([], (), []),
+        (["ssr=1", "trust=a"], ("a",), ["ssr=1"]),
+        (["trust=[a,b.c]", "+trust=d", "++trust=[]"], ("a", "b.c", "d"), []),
+        (["model.trust=a", "name=trust"], (), ["model.trust=a", "name=trust"]),
+    ],
+)
+def test_trust_is_taken_and_the_rest_left(typed: list[str], trust: tuple[str, ...], rest: list[str]) -> None:
+    assert take_trust(typed) == (trust, rest)
+
+
+@pytest.mark.parametrize("typed", ["trust=[a", "trust=", "trust=3", "trust=[os]", "trust=torch", "=a", "+=a"])
+def test_what_names_nobody(typed: str) -> None:
+    with pytest.raises(InputError):
+        take_trust([typed])
+
+
+def flags(**given: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{"config_path": None, "config_dir": None, **given})
+
+
+def test_only_what_is_installed_is_trusted(in_tmp: Path) -> None:
+    conf, mine = in_tmp / "conf", in_tmp / "mine"
+    mine.mkdir()
+
+    def untrusted(**given: Any) -> list[str]:
+        path, trusted = find_configs(flags(**given), conf)
+        return [str(element.path) for element in path.get_path() if element.provider not in trusted]
+
+    assert untrusted() == []
+    assert untrusted(config_dir="mine") == [f"file://{mine}"]
+    assert untrusted(config_path="mine") == [str(mine)]
+    assert untrusted(config_path="mine", config_dir="mine") == [str(mine), f"file://{mine}"]
+
+
+@pytest.mark.parametrize("flag", ["config_dir", "config_path"])
+def test_a_folder_that_is_not_there(in_tmp: Path, flag: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find_configs(flags(**{flag: "nowhere"}), in_tmp)
+    assert caught.value.field == f"--{flag.replace('_', '-')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,9 +207,7 @@ BOMB = "\n".join(
 )
 def test_a_file_that_does_not_end_or_parse(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
-    began = time.perf_counter()
-    refused("--config-dir", "mine", "experiment=u")
-    assert time.perf_counter() - began < 10
+    refused("--config-dir", "mine", "experiment=u")  # the bomb stands for 8**40 values: unfolding it never returns
 
 
 def test_a_file_of_other_bytes(mine: Write, refused: Refused, in_tmp: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -215,32 +214,27 @@ def test_units_mix_because_the_loader_tells_its_batch_size() -> None:
     assert Recorded(tokens, warmup, model=Bag(), tokens_per_batch=10).run().lrs == [0.0, LR / 2, LR, LR]
 
 
-def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule() -> None:
+def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule(clock: Any) -> None:
     class Slow(nn.Linear):
         def forward(self, inputs: Tensor) -> Tensor:
-            time.sleep(0.01)
+            clock.sleep(30 if self.training else 0)
             return super().forward(inputs)
-
-    def slow_evaluation() -> Iterator[Any]:
-        for _ in range(2):
-            time.sleep(0.15)
-            yield data()[:]
 
     class Evaluation:
         def __iter__(self) -> Iterator[Any]:
-            return slow_evaluation()
+            for _ in range(2):
+                clock.sleep(150)
+                yield data()[:]
 
     run = Recorded(
         loader(3), LinearScheduler(), "0.4s", ssr=0.5, model=Slow(4, 3), eval=Evaluation(), eval_interval="0.1s"
     ).run()
-    assert 0.2 <= run.result.train_seconds < 0.2 + 0.1  # a step takes 0.01; evaluation does not count
-    assert run.result.total_seconds > 0.2 + 0.6
-    assert len(run.result.evaluations) == 2
-    for lr, timestamp in zip(run.lrs, run.timestamps, strict=True):
-        assert lr == pytest.approx(LR * (1 - float(timestamp.seconds) / 0.2), abs=1e-6)
-
-
-# ---- loaders
+    # A batch takes 30 ms: the boundaries at or after 100 and 200 ms are those of batches 4 and 7.
+    assert (run.result.steps, run.result.train_seconds) == (7, pytest.approx(0.21))
+    assert [e["timestamp"]["batch"] for e in run.result.evaluations] == [4, 7]
+    assert run.result.total_seconds == pytest.approx(0.21 + 2 * 0.3)
+    assert [float(timestamp.seconds) for timestamp in run.timestamps] == pytest.approx([0.03 * k for k in range(7)])
+    assert run.lrs == pytest.approx([LR * (1 - 0.03 * k / 0.2) for k in range(7)])
 
 
 def test_a_loader_without_a_length_serves_whole_epochs_and_batches() -> None:

@@ -147,19 +147,20 @@ def test_a_run_leaves_its_records(tmp_path: Path) -> None:
     assert events == ["train"] * 6 + ["eval"]
 
 
-def test_train_seconds_leave_evaluation_out() -> None:
+def test_train_seconds_leave_evaluation_out(clock: Any) -> None:
     class Slow:
         def __iter__(self) -> Any:
-            import time
-
-            time.sleep(0.3)
+            clock.sleep(300)
             yield torch.randn(2, 4), torch.tensor([0, 1])
 
-    result = small(eval=Slow(), eval_interval="3ba").fit()
-    assert len(result.evaluations) == 2
-    assert result.train_seconds < 0.2
-    assert result.total_seconds > 0.6
-    assert [e["seconds"] > 0.3 for e in result.evaluations] == [True, True]
+    trainer = small(eval=Slow(), eval_interval="3ba")
+    trainer.model.register_forward_hook(lambda model, *_: clock.sleep(10) if model.training else None)
+    result = trainer.fit()
+    assert (result.steps, len(result.evaluations)) == (6, 2)
+    assert result.train_seconds == pytest.approx(0.06)
+    assert result.total_seconds == pytest.approx(0.66)
+    assert [e["seconds"] for e in result.evaluations] == pytest.approx([0.3, 0.3])
+    assert [e["timestamp"]["train_seconds"] for e in result.evaluations] == pytest.approx([0.03, 0.06])
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -172,7 +172,22 @@ def _dispatch(
     try:
         if asked_for in ("run", "multirun"):
             _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
-            return
+        else:
+            _look(hydra, asked_for, parser, args, config_name, overrides)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _look(
+    hydra: Hydra,
+    asked_for: str,
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    config_name: str,
+    overrides: list[str],
+) -> None:
+    """Print what was asked for, and run nothing."""
+    try:
         if asked_for == "help":
             args.overrides = overrides
             hydra.app_help(config_name=config_name, args_parser=parser, args=args)
@@ -188,8 +203,8 @@ def _dispatch(
         sys.stdout.flush()
     except BrokenPipeError:  # `--help | head` has seen enough
         pass
-    finally:
-        GlobalHydra.instance().clear()
+    except OSError as error:
+        _exit(f"error: cannot print: {error.strerror or error}", _FAILED)
 
 
 _REPLAY = "--config-path RUN/.hydra --config-name config"

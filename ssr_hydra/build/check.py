@@ -13,13 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_targets, check_trust, instantiate
+from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
 
 __all__ = ["check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
+_SCHEDULERS = frozenset(GROUPS["scheduler"])
+_PART = re.compile(r"\.factors\.\w+$|\.phases\.\w+\.scheduler$")
 _DIGITS = 1797
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _LARGEST_SEED = 2**63 - 1
@@ -98,7 +100,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
 
     name = values["name"]
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        rule = f"a name of 1 to {_LONGEST_NAME} printable characters"
+        rule = f"must be a name of 1 to {_LONGEST_NAME} printable characters"
         raise InputError("name", name, rule, "write e.g. name=digits_wsd")
     ssr = check_ssr(_number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # the length as it is run has to be a time too
@@ -137,7 +139,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
         if part["_target_"] in TORCH_SCHEDULERS:
             continue  # torch checks it when it gets its optimizer
-        scheduler = instantiate(_with_stand_ins(part), path=path)
+        scheduler = instantiate(_with_stand_ins(part, path), path=path)
         state = State(
             max_duration=_run_length(values["max_duration"]) * ssr,
             dataloader_len=dataloader_len,
@@ -165,13 +167,19 @@ def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the 
     return 1.0
 
 
-def _with_stand_ins(node: Any) -> Any:
+def _with_stand_ins(node: Any, path: str) -> Any:
     if isinstance(node, Mapping):
         target = node.get("_target_")
-        if isinstance(target, str) and not target.startswith("ssr_hydra."):
+        if isinstance(target, str) and not target.startswith("ssr_hydra.schedulers."):
+            if target in REGISTERED and target not in TORCH_SCHEDULERS:
+                raise InputError(f"{path}._target_", target, "is no scheduler", "e.g. scheduler=cosine_warmup")
             return _stand_in
-        return {key: _with_stand_ins(value) for key, value in node.items()}
-    return [_with_stand_ins(value) for value in node] if isinstance(node, list) else node
+        return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
+    if not isinstance(node, list):
+        if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):
+            raise InputError(path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}")
+        return node
+    return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]
 
 
 def _check_optimizer(node: Any) -> None:
@@ -217,7 +225,7 @@ def _check_model(node: Any) -> None:
 
 def _check_data(node: Any) -> None:
     if not isinstance(node, Mapping):
-        raise InputError("data", node, "a mapping with train, eval, batch_size ...", "e.g. data=digits")
+        raise InputError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
     _check_fields(node, GROUPS["data"]["custom"], "data")
     _check_node(node["train"], "data.train", "data=digits")
     if node["eval"] is not None:
@@ -260,7 +268,9 @@ def _check_trainer(node: Any, *, evaluates: bool) -> None:
     from ssr_hydra.trainer.progress import check_progress
 
     if not isinstance(node, Mapping):
-        raise InputError("trainer", node, "a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default")
+        raise InputError(
+            "trainer", node, "must be a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default"
+        )
     _check_fields(node, GROUPS["trainer"]["default"], "trainer")
     _check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
     for name, metric in node["metrics"].items():
@@ -275,7 +285,9 @@ def _check_trainer(node: Any, *, evaluates: bool) -> None:
         if node[key] is not None:
             _check_interval(node[key], f"trainer.{key}", node["iteration_length"])
     if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
-        raise InputError("trainer.device", node["device"], "auto, cpu, cuda, cuda:<number> or mps", "write auto")
+        raise InputError(
+            "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
+        )
     if node["threads"] is not None:
         _count(node["threads"], "trainer.threads", 1, 4096)
     try:
@@ -284,7 +296,9 @@ def _check_trainer(node: Any, *, evaluates: bool) -> None:
         raise error.within("trainer") from None
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and node["objective"] not in results:
-        raise InputError("trainer.objective", node["objective"], f"one of {', '.join(results)}", "or null for none")
+        raise InputError(
+            "trainer.objective", node["objective"], f"must be one of {', '.join(results)}", "or null for none"
+        )
 
 
 def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
@@ -298,7 +312,7 @@ def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
 
 def _check_node(node: Any, path: str, example: str) -> None:
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise InputError(path, node, "a mapping with a _target_", f"e.g. {example}")
+        raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
 
 
 def _check_against_choices(node: Mapping[str, Any], group: str) -> None:
@@ -334,22 +348,22 @@ def _check_type(value: Any, expected: Any, field: str) -> None:
     if origin is tuple:
         parts = get_args(expected)
         if not isinstance(value, (list, tuple)) or len(value) != len(parts):
-            raise InputError(field, value, f"a list of {len(parts)} numbers", "write [a, b]")
+            raise InputError(field, value, f"must be a list of {len(parts)} numbers", "write [a, b]")
         for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
             _check_type(part, kind, f"{field}[{index}]")
     elif origin is list:
         if not isinstance(value, (list, tuple)):
-            raise InputError(field, value, "a list", "write [a, b]")
+            raise InputError(field, value, "must be a list", f"write [{value}]")
         for index, part in enumerate(value):
             _check_type(part, get_args(expected)[0], f"{field}[{index}]")
     elif origin is dict:
         if not isinstance(value, Mapping):
-            raise InputError(field, value, "a mapping of names", "write {name: ...}")
+            raise InputError(field, value, "must be a mapping of names", "write {name: ...}")
     elif expected is float:
         _number(value, field)
     elif expected in _SIMPLE and type(value) is not expected:
         what, example = _SIMPLE[expected]
-        raise InputError(field, value, what, example)
+        raise InputError(field, value, f"must be {what}", example)
 
 
 _SIMPLE: dict[Any, tuple[str, str]] = {
@@ -373,7 +387,7 @@ def _number(value: Any, field: str) -> float:
 
 def _count(value: Any, field: str, least: int, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        rule = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+        rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
         raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
     return value
 

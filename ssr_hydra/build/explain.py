@@ -20,6 +20,10 @@ from ssr_hydra.errors import InputError
 __all__ = ["explain"]
 
 
+_OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
+_EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
+
+
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> InputError:
     """An error of composition as an :class:`InputError`.
 
@@ -59,10 +63,16 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
             typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), f"{field}={value}")
             fix = f"to add it, say +{typed}"
         return InputError(field, value, "there is no such key", fix)
+    if isinstance(error, ValidationError) and "is not a ListConfig" in message:
+        return InputError(field, value, "must be a list", f"write {field}=[{value}]")
+    if isinstance(error, ValidationError) and "is not Optional" in message:
+        return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
-        return InputError(field, shown[1] if shown else value, f"must be {kind}", "see the default with --cfg job")
+        return InputError(
+            field, shown[1] if shown else value, f"must be {kind}", f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
+        )
     return InputError(field, value, message.rstrip("."), "see the default with --cfg job")
 
 
@@ -92,6 +102,9 @@ def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
         if not equals or message.startswith("Lexer"):
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
+    if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
+        value = _value_of(key, overrides)
+        return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
     key = _override_key(error) or "config"
     return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
 

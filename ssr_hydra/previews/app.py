@@ -24,6 +24,7 @@ from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.targets import TORCH_SCHEDULERS, instantiate
+from ssr_hydra.build.versions import version_line
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=version_line(), help="show the versions")
     parser.add_argument("overrides", nargs="*", metavar="override", help="as for train.py, e.g. ssr=0.5,1")
     parser.add_argument(
         "--out", default="preview", metavar="PATH", help="a .png, .svg or .pdf; no suffix: PNG and SVG (%(default)s)"

@@ -32,9 +32,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, TypeError):
         raise InputError("device", device, "not a device that torch knows", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
-        raise InputError("device", str(device), "this machine has no such GPU", fix)
+        raise InputError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device", str(device), "this machine has no MPS", fix)
+        raise InputError("device", str(device), "this machine has no MPS", "use 'auto' or 'cpu'")
     return chosen
 
 

@@ -199,7 +199,7 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
 def check_progress(kind: object) -> None:
     """Raise InputError unless ``kind`` is one of the four."""
     if kind not in _KINDS:
-        raise InputError("progress", kind, f"one of {', '.join(_KINDS)}", "use 'auto'")
+        raise InputError("progress", kind, f"must be one of {', '.join(_KINDS)}", "use 'auto'")
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:

@@ -32,6 +32,37 @@ def test_a_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
     assert "hydra.run.dir='file/run': cannot be written (Not a directory)" in one_line(answer)
 
 
+def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+    (in_tmp / "file").write_text("in the way")
+    for folder in ("file", "file/sweep"):
+        answer = app("-m", "ssr=0.5,1", f"hydra.sweep.dir={folder}", *QUICK)
+        assert answer.code == 2
+        assert f"hydra.sweep.dir='{folder}': cannot be written (" in one_line(answer)
+    assert [path.name for path in in_tmp.iterdir()] == ["file"]
+
+
+FIXES = {
+    "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
+    "model.widths=8": "write model.widths=[8]",
+    "optimizer=adam optimizer.betas=0.9": "write optimizer.betas=[0.9]",
+    "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
+    "ssr=50%": "must be a number; e.g. ssr=0.5",
+    "optimizer.lr=abc": "must be a number; e.g. optimizer.lr=0.5",
+    "max_duration=null": "e.g. max_duration=20ep",
+    "+ssr=0.5": "drop the +: ssr=0.5",
+    "trainer.device=cuda:99": "use 'auto' or 'cpu'",
+    "data.batch_size=0": "must be a whole number of at least 1",
+    "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is no scheduler",
+}
+
+
+@pytest.mark.parametrize("typed", FIXES)
+def test_a_refusal_says_what_to_write(app: App, in_tmp: Path, typed: str) -> None:
+    answer = app(*typed.split(), *(() if "max_duration" in typed else QUICK))
+    assert answer.code == 2
+    assert FIXES[typed] in one_line(answer)
+
+
 def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

@@ -1,0 +1,110 @@
+"""A job of the app from its first moment on: its log, SIGTERM, and a record where training could not write one.
+
+Nothing here imports torch: a job may fail because torch does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.build.check import plain
+from ssr_hydra.build.versions import versions
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.trainer.interrupts import reason, terminable
+from ssr_hydra.trainer.records import RESULT, RunResult, WriteError, config_hash
+
+__all__ = ["hydra_run_dir", "log", "recorded"]
+
+
+def hydra_run_dir() -> str | None:
+    """The output folder of the job that Hydra is running; None outside of one."""
+    cfg: Any = HydraConfig.instance().cfg
+    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # none until a job runs
+    return None if folder is None else str(folder)
+
+
+@contextmanager
+def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[None]:
+    """Within it a job is built and trained; whatever ends it leaves a ``result.json`` in ``run_dir``.
+
+    The trainer records what happens in training; this, what happens before: data that cannot be read, a model that
+    cannot be made, an interrupt. Input that is refused before training leaves no record, as if it had not been run,
+    except in a sweep, whose other jobs go on. Where the app runs the job, SIGTERM is an interrupt too.
+
+    Args:
+        cfg: The composed experiment.
+        run_dir: The job's folder; None for no records.
+    """
+    in_app = hydra_run_dir() is not None
+    with terminable() if in_app else nullcontext():
+        log(logging.INFO, f"started: {_overrides() or 'no overrides'}")
+        try:
+            yield
+        except BaseException as error:
+            told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
+            log(logging.ERROR, f"failed: {reason(error)}", None if told else error)
+            if run_dir is not None and _leaves_record(error):
+                # What went wrong first is what counts, so a disk that cannot hold the record either is passed over.
+                with suppress(OSError):
+                    _record(cfg, Path(run_dir), error)
+            raise
+
+
+def _leaves_record(error: BaseException) -> bool:
+    if isinstance(error, InputError):
+        return _in_sweep() and error.field != "run_dir"
+    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be untrue
+
+
+def log(level: int, text: str, error: BaseException | None = None) -> None:
+    """Write to the log files, ``train.log`` for one: to those alone, since a terminal shows the run in another way."""
+    trace = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("ssr_hydra", level, __file__, 0, text, None, trace)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and level >= handler.level:
+            handler.handle(record)
+
+
+def _overrides() -> str:
+    cfg: Any = HydraConfig.instance().cfg
+    return "" if cfg is None else " ".join(cfg.hydra.overrides.task)
+
+
+def _in_sweep() -> bool:
+    cfg: Any = HydraConfig.instance().cfg
+    return cfg is not None and cfg.hydra.mode == RunMode.MULTIRUN
+
+
+def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:
+    """A record of a job that never trained, unless there is one: the trainer's, or another run's."""
+    if (folder / RESULT).exists():
+        return
+    try:
+        values = plain(cfg)
+        hashed = config_hash(values)
+    except InputError:
+        values, hashed = {}, None
+    folder.mkdir(parents=True, exist_ok=True)
+    RunResult(
+        status="failed",
+        error=reason(error),
+        name=values.get("name"),
+        ssr=values.get("ssr", 1.0),
+        max_duration=str(values.get("max_duration", "")),
+        seed=values.get("seed"),
+        steps=0,
+        samples=0,
+        tokens=0,
+        train_seconds=0.0,
+        total_seconds=0.0,
+        config_hash=hashed,
+        versions=versions(),
+    ).save(folder)

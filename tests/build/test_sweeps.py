@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.trainer import RunResult
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def job(folder: Path, overrides: str, status: str | None = "completed", error: str | None = None) -> None:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("".join(f"- {item}\n" for item in overrides.split()))
+    (folder / ".hydra/config.yaml").write_text("trainer:\n  objective: eval/accuracy\n")
+    if status is not None:
+        metrics: dict[str, float | None] = {"eval/accuracy": 0.91234} if status == "completed" else {}
+        RunResult(status, error, "x", 1.0, "1ep", 0, 1200, 9, 0, 61.0, 62.0, metrics).save(folder)
+
+
+def shown(folder: Path, stream: io.StringIO) -> list[str]:
+    show_sweep(folder, stream)
+    return stream.getvalue().splitlines()
+
+
+def test_a_line_for_each_job_with_what_it_varies(tmp_path: Path) -> None:
+    for number in (10, 2):
+        job(tmp_path / str(number), f"ssr={number} seed=0")
+    assert shown(tmp_path, io.StringIO()) == [
+        "",
+        f"2 jobs in {tmp_path}: 2 completed",
+        "job  overrides  status     steps  training  eval/accuracy",
+        "2    ssr=2      completed  1,200  1:01 min         0.9123",
+        "10   ssr=10     completed  1,200  1:01 min         0.9123",
+    ]
+
+
+def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
+    job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
+    job(tmp_path / "1", "model=b", None)
+    job(tmp_path / "2", "model=c")
+    (tmp_path / "2/result.json").write_text("{")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1].endswith("1 failed, 2 without a record")
+    assert "model=[red]" in lines[3]
+    assert "ValueError: [bold] xxx" in lines[3]
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    job(tmp_path / "0", "a=1", "failed", "ValueError: " + "word " * 50)
+    job(tmp_path / "1", "a=2")
+    assert max(len(line) for line in shown(tmp_path, Terminal())[2:]) <= columns
+
+
+def test_no_jobs_no_table(tmp_path: Path) -> None:
+    assert shown(tmp_path, io.StringIO()) == []
+    assert shown(tmp_path / "missing", io.StringIO()) == []

@@ -121,7 +121,11 @@ def build(
     # Once more before the model: what the data draw must not move its weights.
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
-    train_loader, eval_loader = _within("data", lambda: make_loaders(**data, seed=values["seed"], device=device))
+    try:
+        train_loader, eval_loader = make_loaders(**data, seed=values["seed"], device=device)
+    except InputError as error:
+        field = error.field.removesuffix(".dataset")  # the node of a data set is the data set
+        raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
     # Now the length of an epoch is known, and with it every time of the schedule; a model is not made before it fits.
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])
@@ -172,10 +176,15 @@ def _schedulers(node: Any, trust: tuple[str, ...], optimizer: torch.optim.Optimi
     """The scheduler, or the list of them; torch's own want their optimizer."""
     if node is None:
         return None
+    import torch
+
     made = []
     for path, part in scheduler_parts(node):
         extra = {"optimizer": optimizer} if part["_target_"] in TORCH_SCHEDULERS else {}
-        made.append(instantiate(part, trust, path, **extra))
+        scheduler = instantiate(part, trust, path, **extra)
+        if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
+            raise InputError(f"{path}._target_", part["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
+        made.append(scheduler)
     return made if isinstance(node, list) else made[0]
 
 

@@ -319,10 +319,19 @@ def test_times_are_checked_with_the_data_and_before_the_model(
     assert not results(my_lab)
 
 
+def test_a_model_is_no_scheduler(my_lab: Path, app: Callable[..., Answer]) -> None:
+    said = app(
+        "--config-dir", "mine", "data=waves", "trust=[my_lab]", "scheduler=custom",
+        "scheduler._target_=my_lab.Net", "+scheduler.width=4", "model=mlp", "model.in_features=4", *QUICK,
+    )  # fmt: skip
+    assert said.code == 2
+    assert said.err == "error: scheduler._target_='my_lab.Net': is no scheduler; e.g. scheduler=cosine_warmup\n"
+
+
 def test_an_empty_data_set(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "data.train.size=0", *QUICK)
     assert said.code == 2
-    assert said.err.startswith("error: data.train")
+    assert said.err.startswith("error: data.train=0: ")
     assert said.err.count("\n") == 1
     assert not (my_lab / "outputs").exists()
 

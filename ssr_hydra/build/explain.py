@@ -102,6 +102,9 @@ def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
         if not equals or message.startswith("Lexer"):
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
+    if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
+        rule = "an overlay goes over the whole experiment"
+        return InputError("experiment", match[1], rule, "begin its file with # @package _global_")
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
         return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")

@@ -17,6 +17,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
 from ssr_hydra.build.explain import explain
@@ -76,6 +78,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust))
         self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
+        self._foreign: dict[str, DictConfig] = {}  # files of somebody else's that were loaded, as they were placed
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
     def load_configuration(
@@ -125,7 +128,18 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         except InputError:
             raise
         except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
-            raise explain(error, overrides) from error
+            raise self._located(explain(error, overrides)) from error
+
+    def _located(self, error: InputError) -> InputError:
+        """The error of a field that was not typed, with the file that sets it and the value there."""
+        for path, config in reversed(self._foreign.items()) if error.field not in self.typed else ():
+            with suppress(OmegaConfBaseException):
+                node: Any = config
+                for key in error.field.split("."):
+                    node = node._get_node(key)
+                if node is not None:
+                    return InputError(error.field, node, f"{error.rule} (in {path}.yaml)", error.fix)
+        return error
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         # Here, not where files are read: only here the package is known, and a file may be put anywhere by its reader
@@ -139,6 +153,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher.
             chosen = f"{group.replace('/', '.')}." if group in self.typed and group.startswith("hydra/") else None
             self._check_foreign(result.config, chosen)
+            self._foreign[str(default.config_path)] = result.config
         return result
 
     def _check_foreign(self, config: DictConfig, chosen: str | None) -> None:

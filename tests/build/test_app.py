@@ -90,3 +90,27 @@ def test_a_full_disk_in_a_process(in_tmp: Path) -> None:
     assert done.returncode == 1
     assert "metrics.jsonl" in one_line(Answer(1, "", done.stderr))
     assert records.RunResult.load(in_tmp / "run").status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optimizer: {lrr: 0.3}", "optimizer.lrr=0.3: there is no such key (in experiment/u.yaml); did you mean lr?"),
+        ("schedulre: wsd", "schedulre='wsd': there is no such key (in experiment/u.yaml); did you mean scheduler?"),
+        (
+            "optimizer: {lr: fast}",
+            "optimizer.lr='fast': must be a number (in experiment/u.yaml); e.g. optimizer.lr=0.5",
+        ),
+    ],
+)
+def test_a_slip_in_a_file_names_the_file_and_the_value(app: App, in_tmp: Path, text: str, said: str) -> None:
+    (in_tmp / "mine/experiment").mkdir(parents=True)
+    (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
+    answer = app("--config-dir", "mine", "experiment=u", *QUICK)
+    assert (answer.code, answer.err) == (2, f"error: {said}\n")
+
+
+def test_an_overlay_without_its_package_line_that_chooses(app: App, in_tmp: Path) -> None:
+    (in_tmp / "mine/experiment").mkdir(parents=True)
+    (in_tmp / "mine/experiment/u.yaml").write_text("defaults:\n  - override /optimizer: adamw\n")
+    assert "begin its file with # @package _global_" in one_line(app("--config-dir", "mine", "experiment=u"))

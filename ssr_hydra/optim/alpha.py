@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes import c_float
 from typing import Any
@@ -80,7 +81,7 @@ def _set_lr(group: _Group, base: float, alpha: float) -> None:
         group["lr"] = _rate(lr, base, alpha)
 
 
-class AlphaLR(LRScheduler):
+class AlphaLR(LRScheduler, ABC):
     """Sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
     Subclasses know the time: they call :meth:`_set_lrs` with it, and say in :meth:`_advance` how it moves.
@@ -109,9 +110,9 @@ class AlphaLR(LRScheduler):
 
     # --- time ---------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _now(self) -> Any:
         """The timestamp that the learning rates are to follow."""
-        raise NotImplementedError
 
     def _advance(self, epoch: int | None) -> None:
         """Count one step, or begin at ``epoch`` where torch's SequentialLR asks for it."""

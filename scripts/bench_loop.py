@@ -165,6 +165,7 @@ def composer(loader: Iterable[Any], fused: bool) -> float:
     from composer import Trainer as ComposerTrainer
     from composer.models import ComposerClassifier
     from composer.optim import CosineAnnealingScheduler as ComposerCosine
+    from torchmetrics import MetricCollection
 
     class Clock(Callback):
         def fit_start(self, *_: Any) -> None:
@@ -173,7 +174,8 @@ def composer(loader: Iterable[Any], fused: bool) -> float:
         def fit_end(self, *_: Any) -> None:
             self.seconds = time.perf_counter() - self.start
 
-    model = ComposerClassifier(MLP(), num_classes=10, train_metrics=[], val_metrics=[])
+    none: Any = MetricCollection([])
+    model = ComposerClassifier(MLP(), num_classes=10, train_metrics=none, val_metrics=none)
     clock = Clock()
     trainer = ComposerTrainer(
         model=model,

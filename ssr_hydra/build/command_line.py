@@ -72,10 +72,10 @@ def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath
             raise InputError("--config-path", args.config_path, "there is no such folder", "check the path")
     search_path = create_config_search_path(main)
     trusted = {element.provider for element in search_path.get_path() if element.provider is not None}
+    trusted.add("ssr_hydra")  # the structured configs, and below the app's own folder beside another main one
     before_schema = SearchPathQuery(provider="schema", path=None)
     if args.config_path is not None:
         trusted.discard("main")
-        trusted.add("ssr_hydra")
         search_path.prepend("ssr_hydra", str(conf), before_schema)
     if args.config_dir is not None:
         folder = Path(args.config_dir).absolute()

@@ -136,7 +136,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             with suppress(OmegaConfBaseException):
                 node: Any = config
                 for key in error.field.split("."):
-                    node = node._get_node(key)
+                    node = node._get_node(key) if OmegaConf.is_dict(node) else None
                 if node is not None:
                     return InputError(error.field, node, f"{error.rule} (in {path}.yaml)", error.fix)
         return error

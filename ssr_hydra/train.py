@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ssr_hydra.build.check import check, check_schedule, scheduler_parts
+from ssr_hydra.build.check import check, check_schedule
 from ssr_hydra.build.job import hydra_run_dir, log, recorded
-from ssr_hydra.build.targets import TORCH_SCHEDULERS, check_trust, instantiate
+from ssr_hydra.build.optimizers import make_optimizers
+from ssr_hydra.build.schedules import make_schedulers
+from ssr_hydra.build.targets import check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.progress import summary
 
 if TYPE_CHECKING:
-    import torch
-
     from ssr_hydra.trainer import Trainer
 
 __all__ = ["build", "conf_dir", "main", "train"]
@@ -114,6 +114,8 @@ def build(
 
     settings = dict(values["trainer"])
     threads = settings.pop("threads")
+    for key in "precision accumulate clip_grad_norm clip_grad_value compile channels_last parallel loss_mean_over".split():
+        settings.pop(key)  # not yet
     if threads is not None:
         torch.set_num_threads(threads)
     device = _within("trainer", lambda: choose_device(settings["device"]))
@@ -130,16 +132,16 @@ def build(
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
-    optimizer = instantiate(_fused(values["optimizer"], model, device), trust, "optimizer", params=model.parameters())
+    optimizers = make_optimizers(values, trust, model, device)
     hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
     settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
-    schedulers = _schedulers(values["scheduler"], trust, optimizer)
+    schedulers = make_schedulers(values, trust, optimizers)
     try:
         return Trainer(
             model=model,
             train_dataloader=train_loader,
             eval_dataloader=eval_loader,
-            optimizers=optimizer,
+            optimizers=optimizers,
             schedulers=schedulers,
             max_duration=values["max_duration"],
             ssr=values["ssr"],
@@ -170,42 +172,3 @@ def _within(prefix: str, make: Callable[[], Any]) -> Any:
         return make()
     except InputError as error:
         raise error.within(prefix) from None
-
-
-def _schedulers(node: Any, trust: tuple[str, ...], optimizer: torch.optim.Optimizer) -> Any:
-    """The scheduler, or the list of them; torch's own want their optimizer."""
-    if node is None:
-        return None
-    import torch
-
-    made = []
-    for path, part in scheduler_parts(node):
-        extra = {"optimizer": optimizer} if part["_target_"] in TORCH_SCHEDULERS else {}
-        scheduler = instantiate(part, trust, path, **extra)
-        if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
-            raise InputError(f"{path}._target_", part["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
-        made.append(scheduler)
-    return made if isinstance(node, list) else made[0]
-
-
-# Where fused kernels exist: several times faster than the default on small tensors, and on the CPU too.
-_FUSED_ON = {
-    "torch.optim.SGD": ("cpu", "cuda", "mps"),
-    "torch.optim.Adam": ("cpu", "cuda", "mps"),
-    "torch.optim.AdamW": ("cpu", "cuda", "mps"),
-    "torch.optim.Adagrad": ("cpu",),
-}
-
-
-def _fused(node: Mapping[str, Any], model: torch.nn.Module, device: torch.device) -> Mapping[str, Any]:
-    """Choose the fused implementation where neither it nor ``foreach`` was chosen or declined.
-
-    Its bits differ from the default's, so whoever compares with a loop that does not use it says
-    ``optimizer.fused=false``.
-    """
-    chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
-    if node.get("fused") is not None or node.get("foreach") is not None or chosen:
-        return node
-    parameters = list(model.parameters())
-    possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
-    return {**node, "fused": True} if possible else node

@@ -3,20 +3,30 @@
 Importing this needs dataclasses, omegaconf and Hydra's ConfigStore alone: no torch, no scheduler, no data.
 """
 
-from ssr_hydra.configs import optimizers, schedulers, tasks
-from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig, TrainerConfig
+from ssr_hydra.configs import callbacks, language, optimizers, schedulers, tasks, torch_schedulers, vision
+from ssr_hydra.configs.callbacks import *  # noqa: F403
+from ssr_hydra.configs.experiment import TRAINERS, CheckpointConfig, ExperimentConfig, ResumeConfig, TrainerConfig
+from ssr_hydra.configs.language import *  # noqa: F403
 from ssr_hydra.configs.optimizers import *  # noqa: F403
 from ssr_hydra.configs.registry import GROUPS, register
 from ssr_hydra.configs.schedulers import *  # noqa: F403
 from ssr_hydra.configs.tasks import *  # noqa: F403
+from ssr_hydra.configs.torch_schedulers import *  # noqa: F403
+from ssr_hydra.configs.vision import *  # noqa: F403
 
 __all__ = [
     "GROUPS",
     "TRAINERS",
+    "CheckpointConfig",
     "ExperimentConfig",
+    "ResumeConfig",
     "TrainerConfig",
     "register",
+    *callbacks.__all__,
+    *language.__all__,
     *optimizers.__all__,
     *schedulers.__all__,
     *tasks.__all__,
+    *torch_schedulers.__all__,
+    *vision.__all__,
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-__all__ = ["TRAINERS", "ExperimentConfig", "TrainerConfig"]
+__all__ = ["TRAINERS", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
 
 
 def _accuracy() -> dict[str, Any]:
@@ -34,6 +34,15 @@ class TrainerConfig:
         get_num_tokens_in_batch: Counts its tokens, likewise.
         threads: Threads of torch on the CPU. Another number gives other bits, so it is part of the run's description;
             null leaves it to torch, which takes as many as the machine has cores.
+        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type; fp16 scales the loss.
+        accumulate: Into how many parts a batch is split for forward and backward; one optimizer step for all.
+        clip_grad_norm: Largest norm of all gradients together; null for none.
+        clip_grad_value: Largest absolute value of a gradient; null for none.
+        compile: Compile the model with ``torch.compile``.
+        channels_last: Keep images and convolutions in the memory format ``channels_last``.
+        parallel: With several processes: ``ddp`` copies the model, ``fsdp`` shards it.
+        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``: the weight of the parts of a
+            batch that is split over processes or accumulated.
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -50,6 +59,48 @@ class TrainerConfig:
     get_num_samples_in_batch: Any = None
     get_num_tokens_in_batch: Any = None
     threads: int | None = 1
+    precision: str = "fp32"
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    clip_grad_value: float | None = None
+    compile: bool = False
+    channels_last: bool = False
+    parallel: str = "ddp"
+    loss_mean_over: str = "samples"
+
+
+@dataclass
+class CheckpointConfig:
+    """The node ``checkpoint``: when checkpoints are written into the run's folder, and which are kept.
+
+    Attributes:
+        enabled: False writes none, not even when the run is stopped.
+        interval: Time between two; null is at the end alone, and when the run is stopped.
+        keep: How many of the last are kept, 2 or more, so that a torn one is never the only one.
+        best: A metric, such as ``eval/accuracy``, whose best checkpoint is kept as well; null for none.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` is min for a loss and max for all else.
+    """
+
+    enabled: bool = True
+    interval: str | None = "10m"
+    keep: int = 2
+    best: str | None = None
+    mode: str = "auto"
+
+
+@dataclass
+class ResumeConfig:
+    """The node ``resume``; ``resume=auto`` is short for ``resume.path=auto``.
+
+    Attributes:
+        path: ``auto`` continues what the run's own folder holds, ``never`` starts anew; else the folder of a run, or a
+            checkpoint.
+        on_change: ``refuse`` a run that is not configured as the checkpoint's was; ``extend`` follows the new schedule
+            at the true time; ``rescale`` the rest of the schedule over the rest of the time.
+    """
+
+    path: str = "auto"
+    on_change: str = "refuse"
 
 
 @dataclass
@@ -66,6 +117,12 @@ class ExperimentConfig:
         model: Of the group ``model``.
         data: Of the group ``data``.
         trainer: Of the group ``trainer``.
+        param_groups: Name to rule: which parameters, and the hyperparameters that are theirs.
+        schedules: Name of another field of the param groups (``weight_decay``, ``momentum``) to its scheduler.
+        logger: Of the group ``logger``, several at once.
+        callbacks: Of the group ``callbacks``, several at once.
+        checkpoint: See :class:`CheckpointConfig`.
+        resume: See :class:`ResumeConfig`; or the path alone.
     """
 
     name: str = "default"
@@ -77,6 +134,12 @@ class ExperimentConfig:
     model: Any = MISSING
     data: Any = MISSING
     trainer: Any = MISSING
+    param_groups: dict[str, Any] = field(default_factory=dict)
+    schedules: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    resume: Any = field(default_factory=ResumeConfig)
 
 
 TRAINERS: dict[str, Any] = {

@@ -8,10 +8,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
 from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig
+from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
 from ssr_hydra.configs.tasks import DATA, MODELS
+from ssr_hydra.configs.torch_schedulers import TORCH_SCHEDULERS
+from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import InputError
 
 __all__ = ["GROUPS", "register"]
@@ -21,13 +25,18 @@ PROVIDER = "ssr_hydra"
 _CUSTOM = {"_target_": MISSING}
 
 GROUPS: dict[str, dict[str, Any]] = {
-    "scheduler": {**SCHEDULERS, "custom": _CUSTOM},
+    "scheduler": {**SCHEDULERS, **TORCH_SCHEDULERS, "custom": _CUSTOM},
     "optimizer": {**OPTIMIZERS, "custom": _CUSTOM},
-    "model": MODELS,
-    "data": DATA,
+    "model": {**MODELS, **VISION_MODELS, **LANGUAGE_MODELS},
+    "data": {**DATA, **VISION_DATA, **LANGUAGE_DATA},
     "trainer": TRAINERS,
+    "logger": LOGGERS,
+    "callbacks": CALLBACKS,
 }
 """Group -> choice -> config."""
+
+# Groups of which several choices are taken at once, each into a node of its own: logger=[csv,tensorboard].
+_SEVERAL = ("logger", "callbacks")
 
 # The parts that a composite starts with: where they go, and which choice of the same group. They are a defaults list,
 # so that the command line can replace each by name; it cannot be a field of the config, whose fields are its class's.
@@ -64,7 +73,8 @@ def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
     for group in chosen:
         path = f"{prefix}/{group}" if prefix else group
         for name, config in GROUPS[group].items():
-            _store(path, name, _with_parts(path, name, config) if group == "scheduler" else config)
+            node = _with_parts(path, name, config) if group == "scheduler" else config
+            _store(path, name, node, f"{group}.{name}" if group in _SEVERAL else None)
 
 
 def _with_parts(path: str, name: str, config: Any) -> Any:
@@ -80,7 +90,7 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     return node
 
 
-def _store(group: str, name: str, node: Any) -> None:
+def _store(group: str, name: str, node: Any, package: str | None = None) -> None:
     store = ConfigStore.instance()
     existing = store._open(f"{group}/{name}.yaml")  # reading is all there is to it; the public load() raises instead
     if existing is not None:
@@ -92,4 +102,4 @@ def _store(group: str, name: str, node: Any) -> None:
             "Hydra's ConfigStore has a config of this name already",
             'register under a folder of its own: register(prefix="ssr")',
         )
-    store.store(name=name, node=node, group=group or None, provider=PROVIDER)
+    store.store(name=name, node=node, group=group or None, package=package, provider=PROVIDER)

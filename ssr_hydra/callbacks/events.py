@@ -1,0 +1,221 @@
+"""Who listens to what happens in a run: the methods of callbacks and loggers, collected by event."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ssr_hydra.errors import InputError, RunError
+
+__all__ = ["EVENTS", "Events", "Listener"]
+
+Listener = Callable[..., object]
+
+EVENTS: dict[str, tuple[str, ...]] = {
+    "fit_start": ("trainer",),
+    "batch_end": ("trainer", "loss"),
+    "epoch_end": ("trainer",),
+    "eval_start": ("trainer",),
+    "eval_end": ("trainer", "metrics"),
+    "log": ("trainer", "record"),
+    "checkpoint_saved": ("trainer", "path"),
+    "fit_end": ("trainer", "result"),
+    "close": (),
+}
+"""Event -> what its listeners are called with."""
+
+# At a run's end everybody is heard, whoever fails before: files have to be closed, and weights put back.
+_FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
+
+
+class Events:
+    """The listeners of a run: for each event the functions to call, in order, callbacks before loggers.
+
+    A callback is any object with one or more of the methods in :data:`EVENTS`; of objects, events that they have no
+    method for cost nothing. A logger is a callback that has ``log``. A callback with ``state_dict`` and
+    ``load_state_dict`` is part of checkpoints, under its name.
+
+    An exception of a callback ends the run as it is: it is the person's own code. One of a logger ends it as a
+    :class:`~ssr_hydra.errors.RunError` that names the logger; nothing is lost, ``metrics.jsonl`` has every record and
+    the run can be resumed.
+
+    Args:
+        callbacks: Name -> object, or a sequence of objects, each named by its class (``ema``, a second ``ema-2``).
+        loggers: Likewise.
+        is_main: Whether this is the process of rank 0. Elsewhere loggers are left out, and so are callbacks whose
+            attribute ``main_only`` is true.
+
+    Raises:
+        InputError: An object without a method for any event, a logger without ``log``, two of one name.
+
+    Example:
+        >>> class Count:
+        ...     batches = 0
+        ...     def batch_end(self, trainer, loss):
+        ...         self.batches += 1
+        >>> count = Count()
+        >>> events = Events([count])
+        >>> events.fire("batch_end", None, 0.5)
+        >>> count.batches, len(events.listeners("batch_end")), len(events.listeners("epoch_end"))
+        (1, 1, 0)
+    """
+
+    def __init__(
+        self,
+        callbacks: Mapping[str, object] | Sequence[object] | None = None,
+        loggers: Mapping[str, object] | Sequence[object] | None = None,
+        is_main: bool = True,
+    ) -> None:
+        self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
+        self._stateful: dict[str, Any] = {}
+        self._closed = False
+        named = [(name, item, False) for name, item in _named(callbacks, "callbacks")]
+        named += [(name, item, True) for name, item in _named(loggers, "loggers")]
+        names: set[str] = set()
+        for name, item, is_logger in named:
+            field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
+            methods = _methods(item, field, is_logger)
+            if name in names:
+                raise InputError(field, type(item).__name__, "two of one name", "give it another name")
+            names.add(name)
+            if not is_main and (is_logger or getattr(item, "main_only", False)):
+                continue
+            for event, method in methods.items():
+                self._listeners[event] += (_guarded(method, name, event) if is_logger else method,)
+            if _is_stateful(item, field):
+                self._stateful[name] = item
+
+    def on(self, event: str, function: Listener) -> None:
+        """Call a function at an event, after everybody who listens to it already.
+
+        Args:
+            event: One of :data:`EVENTS`.
+            function: Takes what the event has: ``(trainer, loss)`` at ``batch_end``, say.
+
+        Raises:
+            InputError: An unknown event, or something that cannot be called.
+        """
+        if event not in EVENTS:
+            raise InputError("event", event, "is no event of a run", _did_you_mean(event))
+        if not callable(function):
+            takes = ", ".join(EVENTS[event])
+            raise InputError("function", function, "must be a function", f"give one of ({takes})")
+        self._listeners[event] += (function,)
+
+    def listeners(self, event: str) -> tuple[Listener, ...]:
+        """Who is called at an event, in order; empty where nobody listens."""
+        return self._listeners[event]
+
+    def fire(self, event: str, *args: Any) -> None:
+        """Call everybody who listens to an event.
+
+        Raises:
+            Exception: The first one that a listener raises. At ``eval_end``, ``fit_end`` and ``close`` the others are
+                called all the same.
+        """
+        if event not in _FOR_ALL:
+            for listener in self._listeners[event]:
+                listener(*args)
+            return
+        first: BaseException | None = None
+        for listener in self._listeners[event]:
+            try:
+                listener(*args)
+            except BaseException as error:  # noqa: PERF203  # an interrupt too: others have files to close
+                first = error if first is None else first
+        if first is not None:
+            raise first
+
+    def close(self) -> None:
+        """Close everybody, whatever one of them raises; the first such error is raised at the end. Once is enough."""
+        if not self._closed:
+            self._closed = True
+            self.fire("close")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name -> state of those that have one."""
+        return {name: item.state_dict() for name, item in self._stateful.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give everybody the state that was saved under its name.
+
+        A state whose owner is no longer there is left alone, and one who has none starts anew: what of a run may
+        change is decided where runs are resumed.
+        """
+        for name, item in self._stateful.items():
+            if name in state:
+                item.load_state_dict(state[name])
+
+
+def _named(items: Any, field: str) -> list[tuple[str, object]]:
+    if items is None:
+        return []
+    if isinstance(items, Mapping):
+        for name in items:
+            if not isinstance(name, str) or not name.strip():
+                raise InputError(field, name, "is named by a word", "write {name: object}")
+        return list(items.items())
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        rule = "must be a list of objects, or a mapping of names to objects"
+        raise InputError(field, items, rule, f"write [{type(items).__name__}(...)]")
+    named: dict[str, object] = {}
+    for item in items:
+        base = (
+            type(item).__name__.removesuffix("Logger").removesuffix("Callback").lower() or type(item).__name__.lower()
+        )
+        name, number = base, 1
+        while name in named:
+            number += 1
+            name = f"{base}-{number}"
+        named[name] = item
+    return list(named.items())
+
+
+def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
+    if isinstance(item, type):
+        raise InputError(field, item.__name__, "is a class, and a run needs an object", f"write {item.__name__}()")
+    methods = {event: getattr(item, event) for event in EVENTS if callable(getattr(item, event, None))}
+    if is_logger and "log" not in methods:
+        raise InputError(field, type(item).__name__, "a logger has a method log(trainer, record)", "write one")
+    if not methods:
+        wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
+        rule = "has no method for any event of a run"
+        fix = f"define one of {', '.join(EVENTS)}" if wrong is None else f"{wrong}? {_did_you_mean(wrong)}"
+        raise InputError(field, type(item).__name__, rule, fix)
+    return methods
+
+
+def _is_stateful(item: object, field: str) -> bool:
+    has = [callable(getattr(item, name, None)) for name in ("state_dict", "load_state_dict")]
+    if any(has) and not all(has):
+        rule = "state_dict and load_state_dict belong together: one alone is lost on resume"
+        raise InputError(field, type(item).__name__, rule, "define both")
+    return all(has)
+
+
+def _guarded(method: Listener, name: str, event: str) -> Listener:
+    """A logger's method whose errors say whose they are."""
+
+    def call(*args: Any) -> None:
+        try:
+            method(*args)
+        except (InputError, RunError):
+            raise  # these tell it in one line already
+        except Exception as error:
+            text = " ".join(str(error).split()) or "no message"
+            raise RunError(
+                f"logger {name} failed at {event}: {type(error).__name__}: {text}; metrics.jsonl has every record, "
+                "and the run can be resumed"
+            ) from error
+
+    return call
+
+
+def _near(name: str) -> list[str]:
+    return difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=0.75)
+
+
+def _did_you_mean(name: str) -> str:
+    close = _near(name) if isinstance(name, str) else []
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(EVENTS)}"

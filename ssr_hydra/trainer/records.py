@@ -19,7 +19,19 @@ from typing import Any
 
 from ssr_hydra.errors import InputError, RunError
 
-__all__ = ["METRICS", "RESULT", "STATUSES", "MetricsLog", "RunResult", "WriteError", "config_hash", "write_atomically"]
+__all__ = [
+    "METRICS",
+    "RESULT",
+    "STATUSES",
+    "MetricsLog",
+    "RunResult",
+    "WriteError",
+    "config_hash",
+    "sync_folder",
+    "try_lock",
+    "write_atomically",
+    "write_error",
+]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 STATUSES = ("completed", "failed", "diverged")
@@ -127,7 +139,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self._file = self.path.open("ab", buffering=0)
-        if not _lock(self._file.fileno()):
+        if not try_lock(self._file.fileno()):
             self._file.close()
             raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
         self._file.truncate(0)
@@ -138,9 +150,9 @@ class MetricsLog:
         try:
             written = self._file.write(line)
         except OSError as error:
-            raise _named(error, self.path, len(line)) from error
+            raise write_error(error, self.path, len(line)) from error
         if written != len(line):  # an unbuffered write may stop where the disk is full
-            raise _named(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
+            raise write_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
 
     def close(self) -> None:
         """Close the file, and with it the lock."""
@@ -174,9 +186,9 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
-        raise _named(error, path, len(content)) from error
+        raise write_error(error, path, len(content)) from error
     finally:
         temporary.unlink(missing_ok=True)  # there only if something went wrong
 
@@ -218,11 +230,13 @@ class WriteError(RunError, OSError):
     """A record cannot be written: the disk is full, say. The message names path and bytes."""
 
 
-def _named(error: OSError, path: Path, size: int) -> WriteError:
+def write_error(error: OSError, path: Path, size: int) -> WriteError:
+    """The error that says which file could not be written, and how large it was to be."""
     return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder durable."""
     if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is as durable as it gets
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -232,7 +246,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock a file until it is closed or its process dies; False if another process holds the lock."""
     try:
         import fcntl

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 
-__all__ = ["InputError", "MissingRateError", "RunError"]
+__all__ = ["InputError", "MissingRateError", "RunError", "missing_package"]
 
 _LONGEST_VALUE = 80
 
@@ -70,3 +70,19 @@ class MissingRateError(InputError, RuntimeError):
 
 class RunError(Exception):
     """A run failed by what happened to it, a loss or a disk, and its message is the whole story."""
+
+
+def missing_package(field: str, value: object, package: str, extra: str) -> InputError:
+    """The error of something that needs a package which is installed on request alone, as an extra of this one.
+
+    Args:
+        field: What was asked for.
+        value: Its value.
+        package: What it needs.
+        extra: The extra that brings it.
+
+    Example:
+        >>> print(missing_package("model", "resnet18", "torchvision", "vision"))
+        model='resnet18': needs torchvision, which is not installed; pip install "ssr-hydra[vision]"
+    """
+    return InputError(field, value, f"needs {package}, which is not installed", f'pip install "ssr-hydra[{extra}]"')

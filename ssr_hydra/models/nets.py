@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["MLP", "ConvNet"]
+__all__ = ["MLP", "ConvNet", "check_size"]
 
 _GROUPS = 4
 
@@ -36,8 +36,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10, widths: Sequence[int] = (8, 16)) -> None:
         super().__init__()
-        _check("in_channels", in_channels)
-        _check("num_classes", num_classes)
+        check_size("in_channels", in_channels)
+        check_size("num_classes", num_classes)
         layers: list[nn.Module] = []
         channels = in_channels
         for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
@@ -73,8 +73,8 @@ class MLP(nn.Module):
 
     def __init__(self, in_features: int = 64, hidden: Sequence[int] = (128,), num_classes: int = 10) -> None:
         super().__init__()
-        _check("in_features", in_features)
-        _check("num_classes", num_classes)
+        check_size("in_features", in_features)
+        check_size("num_classes", num_classes)
         layers: list[nn.Module] = [nn.Flatten()]
         for width in _check_widths("hidden", hidden, 1, allow_none=True):
             layers += [nn.Linear(in_features, width), nn.ReLU()]
@@ -87,7 +87,8 @@ class MLP(nn.Module):
         return logits
 
 
-def _check(field: str, value: object, multiple: int = 1) -> None:
+def check_size(field: str, value: object, multiple: int = 1) -> None:
+    """Refuse what is no whole number of at least 1, or no multiple."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % multiple:
         what = "a whole number, 1 or more" if multiple == 1 else f"a positive multiple of {multiple}"
         raise InputError(field, value, what, f"try {multiple * 2}")
@@ -98,5 +99,5 @@ def _check_widths(field: str, widths: Any, multiple: int, allow_none: bool = Fal
     if isinstance(widths, str) or not isinstance(widths, Sequence) or (len(widths) == 0 and not allow_none):
         raise InputError(field, widths, "a list of layer widths", f"try [{multiple * 8}]")
     for number, width in enumerate(widths):
-        _check(f"{field}[{number}]", width, multiple)
+        check_size(f"{field}[{number}]", width, multiple)
     return list(widths)

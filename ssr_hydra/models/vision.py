@@ -1,0 +1,211 @@
+"""torchvision's classification models, by name, for images of any size and number of channels."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import re
+import sys
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.models.nets import check_size
+
+__all__ = ["torchvision_model"]
+
+# Families whose stem, a strided first convolution and perhaps a pooling, is known here; by the start of their names.
+_WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
+_CLASSES_OF_WEIGHTS = 1000
+
+
+def torchvision_model(
+    name: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    small_images: bool = False,
+    weights: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """A classification model of torchvision that returns logits [N, num_classes].
+
+    Auxiliary classifiers (GoogLeNet's, Inception's) are left out, so that every model has one output.
+
+    Args:
+        name: As in ``torchvision.models.list_models(module=torchvision.models)``: ``resnet50``, ``vit_b_16`` ...
+        num_classes: Classes to tell apart. With ``weights`` and another number than theirs, the last layer is new.
+        in_channels: Channels of the images. For others than three, the first convolution's weights are the sum over the
+            three for one channel, else the three in turn scaled by 3 / in_channels, as timm does: a grey image gives
+            what it gave as a colour image.
+        small_images: For images of some 32x32 pixels: the first convolution has stride 1 (and is 3x3 where it was 7x7)
+            and no pooling follows it, so that the image enters the first stage whole. For ResNets and their kin,
+            DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
+        weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``. They are downloaded once into
+            torch's cache (``TORCH_HOME``) and their SHA-256 is checked at every use.
+        options: Further arguments of torchvision's class, such as ``zero_init_residual`` or ``dropout``.
+
+    Raises:
+        InputError: torchvision is not installed; an unknown model or name of weights; options that it does not take;
+            ``small_images`` of a model that has no such stem, or together with ``weights``.
+        RunError: The weights cannot be downloaded, or the file is not what its name promises.
+
+    Example:
+        >>> net = torchvision_model("resnet18", num_classes=10, small_images=True)
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+
+    Source: the stem for small images is that of He et al. 2016, section 4.2.
+    """
+    try:
+        from torchvision import models
+    except ModuleNotFoundError as error:
+        raise missing_package("name", name, "torchvision", "vision") from error
+    known = models.list_models(module=models)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        raise InputError("name", name, "is no classification model of torchvision", fix)
+    check_size("num_classes", num_classes)
+    check_size("in_channels", in_channels)
+    if small_images:
+        _check_stem(name, weights)
+    settings = dict(options)
+    if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
+        raise InputError(f"options.{min(owned)}", settings[min(owned)], "is not an option here", "leave it out")
+    if name in ("googlenet", "inception_v3"):
+        settings["aux_logits"] = weights is not None  # those of the weights are loaded, and dropped below
+        if weights is None:
+            settings.setdefault("init_weights", True)
+    chosen = None if weights is None else _verified(models.get_model_weights(name), name, weights)
+    try:
+        classes = num_classes if chosen is None else _CLASSES_OF_WEIGHTS
+        model: nn.Module = models.get_model(name, weights=chosen, num_classes=classes, **settings)
+    except (TypeError, ValueError) as error:
+        rule = " ".join(str(error).split()) or type(error).__name__
+        raise InputError("options", dict(options), rule, "see the arguments of torchvision's class") from error
+    if name in ("googlenet", "inception_v3"):
+        _without_auxiliaries(model)
+    if chosen is not None and num_classes != classes:
+        _replace_head(model, num_classes)
+    if small_images:
+        _replace_stem(model)
+    if in_channels != 3:
+        _adapt_channels(model, in_channels)
+    return model
+
+
+def _check_stem(name: str, weights: str | None) -> None:
+    if not name.startswith(_WITH_STEM):
+        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
+        raise InputError("small_images", True, rule, "set small_images=false, or choose one of these")
+    if weights is not None:
+        rule = "pretrained weights are those of the stem for large images"
+        raise InputError("small_images", True, rule, "set weights=null or small_images=false")
+
+
+def _verified(choices: Any, name: str, wanted: str) -> Any:
+    """The weights of that name, their file downloaded and checked: what torchvision loads next is what it promises."""
+    known = choices.__members__  # DEFAULT among them
+    if wanted not in known:
+        raise InputError("weights", wanted, f"is not among the weights of {name}", f"choose {' or '.join(known)}")
+    url = known[wanted].url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    if promised is None:
+        raise RunError(f"the weights {wanted} of {name} carry no hash in {url}, so they cannot be verified")
+    digest = promised[1]
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Written beside it, checked, and renamed: neither a kill nor another process leaves half a file.
+            torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
+        except (OSError, HTTPException, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise RunError(
+                f"cannot download the weights {wanted} of {name} from {url} ({reason}); "
+                f"without a network put the file at {file}, or set weights=null"
+            ) from error
+    found = _sha256(file)
+    if not found.startswith(digest):
+        raise RunError(f"{file} is not what its name promises: its SHA-256 begins {found[:8]}; delete it")
+    return known[wanted]
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _without_auxiliaries(model: Any) -> None:
+    model.aux_logits = False
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+
+
+def _convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+
+
+def _replace_stem(model: nn.Module) -> None:
+    place, convolution = _convolutions(model)[0]
+    convolution.stride = (1, 1)
+    if convolution.kernel_size == (7, 7):
+        small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
+        # As torchvision draws those of the networks that begin with 7x7.
+        nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+        model.set_submodule(place, small)
+    for pool in ("maxpool", "features.pool0"):
+        if any(name == pool for name, _ in model.named_modules()):
+            model.set_submodule(pool, nn.Identity())
+
+
+def _adapt_channels(model: nn.Module, channels: int) -> None:
+    place, old = _convolutions(model)[0]
+    assert not isinstance(old.padding, str)
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        (old.kernel_size[0], old.kernel_size[1]),
+        stride=(old.stride[0], old.stride[1]),
+        padding=(old.padding[0], old.padding[1]),
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        if channels == 1:
+            new.weight.copy_(old.weight.sum(1, keepdim=True))
+        else:
+            repeated = old.weight.repeat(1, math.ceil(channels / 3), 1, 1)[:, :channels]
+            new.weight.copy_(repeated * (3 / channels))
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    model.set_submodule(place, new)
+    if hasattr(model, "transform_input"):
+        setattr(model, "transform_input", False)  # it takes the three channels apart  # noqa: B010
+
+
+def _replace_head(model: nn.Module, num_classes: int) -> None:
+    """A new last layer in the place of the one that gave the classes of the weights."""
+    heads = [
+        (name, module)
+        for name, module in model.named_modules()
+        if (isinstance(module, nn.Linear) and module.out_features == _CLASSES_OF_WEIGHTS)
+        or (isinstance(module, nn.Conv2d) and module.out_channels == _CLASSES_OF_WEIGHTS)
+    ]
+    place, head = heads[-1]
+    if isinstance(head, nn.Linear):
+        model.set_submodule(place, nn.Linear(head.in_features, num_classes))
+    else:
+        assert isinstance(head, nn.Conv2d)
+        model.set_submodule(place, nn.Conv2d(head.in_channels, num_classes, kernel_size=1))

@@ -1,0 +1,118 @@
+"""A vision transformer for images of any size, small ones too."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models.nets import check_size
+
+__all__ = ["ViT"]
+
+
+class ViT(nn.Module):
+    """Patches as tokens, a class token, pre-norm transformer blocks, and a linear layer on the class token.
+
+    The image is cut into (image_size / patch_size)^2 patches, each a token of ``width`` numbers. With the defaults,
+    for 32x32 images, that is 64 tokens and 2.7 million weights. Same layers and same initial distributions as
+    torchvision's ``VisionTransformer``, for any number of channels, and without the need for torchvision.
+
+    Args:
+        image_size: Height and width of the images, in pixels, a multiple of ``patch_size``.
+        patch_size: Height and width of a patch.
+        in_channels: Channels of the images.
+        num_classes: Classes to tell apart.
+        width: Numbers in a token, a multiple of ``num_heads``.
+        depth: Blocks.
+        num_heads: Heads of attention.
+        mlp_width: Hidden units between two linear layers of a block.
+        dropout: Share of the numbers set to zero after the embedding, the attention and the linear layers.
+
+    Raises:
+        InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1).
+
+    Example:
+        >>> ViT(image_size=8, patch_size=2, in_channels=1)(torch.zeros(16, 1, 8, 8)).shape
+        torch.Size([16, 10])
+
+    Source: Dosovitskiy et al. 2021, An Image is Worth 16x16 Words.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        patch_size: int = 4,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: int = 192,
+        depth: int = 6,
+        num_heads: int = 3,
+        mlp_width: int = 768,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_size("num_heads", num_heads)
+        check_size("patch_size", patch_size)
+        check_size("image_size", image_size, patch_size)
+        check_size("width", width, num_heads)
+        for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
+            check_size(field, value)
+        check_size("depth", depth)
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise InputError("dropout", dropout, "a share from 0 to below 1", "try 0.1")
+        self.image_size, self.in_channels = image_size, in_channels
+        self.embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        tokens = (image_size // patch_size) ** 2 + 1
+        self.position = nn.Parameter(torch.empty(1, tokens, width).normal_(std=0.02))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(*(_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.classifier = nn.Linear(width, num_classes)
+        nn.init.trunc_normal_(self.embed.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
+        assert self.embed.bias is not None
+        # Classes start out alike: the first loss is log(num_classes), whatever the blocks do.
+        for zero in (self.embed.bias, self.classifier.weight, self.classifier.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, num_classes] of images [N, in_channels, image_size, image_size]."""
+        expected = (self.in_channels, self.image_size, self.image_size)
+        if tuple(images.shape[1:]) != expected:
+            rule = f"this ViT takes images shaped [N, {', '.join(map(str, expected))}]"
+            raise InputError("images", tuple(images.shape), rule, "set image_size and in_channels to those of the data")
+        patches = self.embed(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
+        tokens = self.blocks(self.dropout(tokens + self.position))
+        logits: Tensor = self.classifier(self.norm(tokens[:, 0]))
+        return logits
+
+
+class _Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        widen, narrow = nn.Linear(width, mlp_width), nn.Linear(mlp_width, width)
+        self.mlp = nn.Sequential(widen, nn.GELU(), nn.Dropout(dropout), narrow)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        for linear in (widen, narrow):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.normal_(linear.bias, std=1e-6)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        samples, length, width = tokens.shape
+        qkv = self.qkv(self.norm_1(tokens)).view(samples, length, 3, self.num_heads, width // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(samples, length, width)
+        tokens = tokens + F.dropout(self.project(mixed), self.dropout, self.training)
+        return tokens + F.dropout(self.mlp(self.norm_2(tokens)), self.dropout, self.training)

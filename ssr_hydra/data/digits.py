@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import random
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 
+from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.seeding import check_seed
-from ssr_hydra.errors import InputError
+from ssr_hydra.data.splits import check_share, check_split, hold_out
 
 __all__ = ["Digits"]
 
@@ -45,21 +45,20 @@ class Digits(TensorDataset):
     """
 
     def __init__(self, split: str = "train", eval_fraction: float = 1 / 3, split_seed: int = 0) -> None:
-        if split not in ("train", "eval"):
-            raise InputError("split", split, "the digits have two splits", "use 'train' or 'eval'")
-        _check_share(eval_fraction)
+        check_split(split)
+        check_share(eval_fraction)
         images, labels = _read()
-        held_out = _stratified(labels, eval_fraction, check_seed(split_seed, "split_seed"))
-        if not 0 < len(held_out) < len(labels):
-            raise InputError("eval_fraction", eval_fraction, "neither split may be empty", "try 0.2")
-        chosen = np.zeros(len(labels), dtype=bool)
-        chosen[held_out] = True
+        held_out = hold_out(labels, eval_fraction, check_seed(split_seed, "split_seed"))
         self.split, self.total = split, len(labels)
-        chosen = chosen if split == "eval" else ~chosen
+        chosen = held_out if split == "eval" else ~held_out
         super().__init__(
             torch.from_numpy(images[chosen].reshape(-1, 1, 8, 8).astype(np.float32) / 16),
             torch.from_numpy(labels[chosen].astype(np.int64)),
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Name, number of samples, and a SHA-256 of their content."""
+        return describe_tensors(f"digits {self.split}", self.tensors)
 
     def __repr__(self) -> str:
         size = len(self)
@@ -83,26 +82,3 @@ def _read() -> tuple[NDArray[Any], NDArray[Any]]:
 
     digits = load_digits()
     return digits.data, digits.target
-
-
-def _stratified(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[Any]:
-    """Indices to hold out: the same share of every class, their total as near to the fraction as it can be."""
-    total = round(fraction * len(labels))
-    classes, counts = np.unique(labels, return_counts=True)
-    exact = fraction * counts
-    taken = np.floor(exact).astype(int)
-    # The classes with the largest remainders give one more each, until the total is met.
-    for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:
-        taken[index] += 1
-    rng = random.Random(seed)  # random() is the one source that promises the same numbers in every release
-    keys = np.array([rng.random() for _ in labels])
-    held_out = []
-    for label, count in zip(classes, taken, strict=True):
-        members = np.flatnonzero(labels == label)
-        held_out.append(members[np.argsort(keys[members], kind="stable")[:count]])
-    return np.sort(np.concatenate(held_out))
-
-
-def _check_share(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise InputError("eval_fraction", value, "a share held out lies between 0 and 1", "try 0.2")

@@ -1,0 +1,39 @@
+"""What a data set is, in a few plain values: for the record of a run, and so that a resume can tell another one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["describe_tensors", "digest"]
+
+
+def digest(parts: Iterable[bytes | memoryview]) -> str:
+    """The SHA-256 of all parts, one after the other."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
+    """Name, number of samples, and a SHA-256 of the numbers, their types and shapes.
+
+    Args:
+        name: Of the data set.
+        tensors: In memory, equally long.
+
+    Example:
+        >>> import torch
+        >>> describe_tensors("two", [torch.zeros(2, 3)])["samples"]
+        2
+    """
+    tensors = tuple(tensors)
+    parts: list[bytes | memoryview] = []
+    for tensor in tensors:
+        parts.append(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        parts.append(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B") if tensor.numel() else b"")
+    return {"name": name, "samples": len(tensors[0]), "sha256": digest(parts)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,10 +14,48 @@ from ssr_hydra.data.augment import Augment
 from ssr_hydra.data.seeding import GlobalRng, check_count, check_seed, fold, preserved_rng, seed_global_rng
 from ssr_hydra.errors import InputError
 
-__all__ = ["SeededDataLoader", "SeededDataset", "SeededSampler", "TensorLoader", "known_length", "make_loaders"]
+__all__ = [
+    "Padding",
+    "SeededDataLoader",
+    "SeededDataset",
+    "SeededSampler",
+    "TensorLoader",
+    "known_length",
+    "make_loaders",
+    "share",
+]
 
 # The streams that are drawn from one seed; the numbers only have to differ.
 _ORDER, _AUGMENT, _SAMPLE, _WORKERS = range(4)
+
+
+class Padding(NamedTuple):
+    """What a process gets in place of an empty share of a batch: a sample that weighs nothing and is not counted.
+
+    Processes compute together, so none may sit out a batch that is smaller than their number.
+    """
+
+    batch: Any
+
+
+def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
+    """Which samples of a batch are a process's: contiguous shares, in order, whose sizes differ by one at most.
+
+    Args:
+        samples: Size of the batch.
+        rank: Number of the process, from 0.
+        world_size: Number of processes.
+
+    Returns:
+        The first sample, and the one after the last.
+
+    Example:
+        >>> share(7, 0, 2), share(7, 1, 2), share(1, 1, 2)
+        ((0, 4), (4, 7), (1, 1))
+    """
+    each, rest = divmod(samples, world_size)
+    begin = rank * each + min(rank, rest)
+    return begin, begin + each + (rank < rest)
 
 
 class TensorLoader:
@@ -24,6 +63,9 @@ class TensorLoader:
 
     The order of epoch ``e`` is a function of (seed, e), the augmentation of its batch ``k`` of (seed, e, k). Every
     batch is a fresh copy, so a model may change it in place.
+
+    With several processes a batch is the same as with one, augmentation included, and each process gets its
+    :func:`share` of it.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of equally long tensors.
@@ -33,6 +75,8 @@ class TensorLoader:
         seed: Of order and augmentation.
         augment: A function of (inputs, generator), applied to the first tensor of each batch.
         device: Where the data lies and the batches come from; moved there once.
+        rank: Number of this process.
+        world_size: Number of processes that share each batch.
 
     Raises:
         InputError: A data set that is empty or not made of equally long tensors; a batch size below 1; no batch at all.
@@ -52,6 +96,8 @@ class TensorLoader:
         seed: int = 0,
         augment: Augment | None = None,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         tensors = _tensors_of(dataset) or _equally_long(dataset)
         if tensors is None:
@@ -60,7 +106,8 @@ class TensorLoader:
         self.batch_size = check_count(batch_size, "batch_size")
         self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
         self.device = torch.device(device)
-        self.epoch = 0
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self._start = 0
         self._tensors = tuple(tensor.to(self.device) for tensor in tensors)
         self._length = len(tensors[0])
         _check_length(self._length, self.batch_size, drop_last)
@@ -71,25 +118,36 @@ class TensorLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; an iteration that runs to its end counts on by itself."""
-        self.epoch = epoch
+        self.seek(epoch)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        epoch, augment = self.epoch, self.augment
+    def seek(self, epoch: int, batch: int = 0) -> None:
+        """Say at which batch of which epoch the next iteration begins."""
+        self.epoch, self._start = epoch, batch
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, augment, start = self.epoch, self.augment, self._start
         if self.shuffle:
             generator = torch.Generator().manual_seed(fold(self.seed, _ORDER, epoch))
             order = torch.randperm(self._length, generator=generator)
         else:
             order = torch.arange(self._length)
         # The order is drawn on the CPU, so that it is the same on every device.
-        order = order[: len(self) * self.batch_size].to(self.device)
+        order = order[start * self.batch_size : len(self) * self.batch_size].to(self.device)
         draws = torch.Generator(self.device) if augment is not None else None
-        for number, index in enumerate(torch.split(order, self.batch_size)):
+        for number, index in enumerate(torch.split(order, self.batch_size), start):
             batch = tuple([tensor.index_select(0, index) for tensor in self._tensors])
             if augment is not None and draws is not None:
                 draws.manual_seed(fold(self.seed, _AUGMENT, epoch, number))
                 batch = (augment(batch[0], draws), *batch[1:])
-            yield batch
-        self.epoch = epoch + 1
+            yield batch if self.world_size == 1 else self._share_of(batch)
+        self.epoch, self._start = epoch + 1, 0
+
+    def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
+        # The whole batch was augmented, since only then the draws do not depend on the number of processes.
+        begin, end = share(len(batch[0]), self.rank, self.world_size)
+        if begin == end:
+            return Padding(tuple([tensor[:1] for tensor in batch]))
+        return tuple([tensor[begin:end] for tensor in batch])
 
 
 class _Key(NamedTuple):
@@ -99,30 +157,53 @@ class _Key(NamedTuple):
     seed: int
 
 
-class SeededSampler(Sampler[_Key]):
-    """The order of epoch ``e`` as a function of (seed, e), with a seed for every sample.
+class SeededSampler(Sampler[list[_Key]]):
+    """The batches of epoch ``e`` as a function of (seed, e), with a seed for every sample.
 
     Args:
         length: Number of samples in the data set.
+        batch_size: Samples per batch; the last batch of an epoch holds the rest.
         shuffle: A new order in every epoch; else 0, 1, 2 ...
+        drop_last: Leave out a last batch that is not full.
         seed: Of the order and of the samples.
+        rank: Number of this process.
+        world_size: Number of processes that share each batch.
     """
 
-    def __init__(self, length: int, shuffle: bool = True, seed: int = 0) -> None:
-        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.length, self.batch_size, self.shuffle, self.drop_last = length, batch_size, shuffle, drop_last
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return self.length
+        whole, rest = divmod(self.length, self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
 
-    def __iter__(self) -> Iterator[_Key]:
+    def size(self, batch: int) -> int:
+        """Samples of a batch, those of all processes together."""
+        return min(self.batch_size, self.length - batch * self.batch_size)
+
+    def __iter__(self) -> Iterator[list[_Key]]:
         if self.shuffle:
             generator = torch.Generator().manual_seed(fold(self.seed, _ORDER, self.epoch))
             order: Sequence[int] = torch.randperm(self.length, generator=generator).tolist()
         else:
             order = range(self.length)
         epoch_seed = fold(self.seed, _SAMPLE, self.epoch)
-        for index in order:
-            yield _Key(index, fold(epoch_seed, index))
+        for batch in range(self.start, len(self)):
+            begin, end = share(self.size(batch), self.rank, self.world_size)
+            first = batch * self.batch_size
+            keys = order[first + begin : first + end] if end > begin else order[first : first + 1]  # see Padding
+            yield [_Key(index, fold(epoch_seed, index)) for index in keys]
 
 
 class SeededDataset(Dataset[Any]):
@@ -160,33 +241,66 @@ class SeededDataset(Dataset[Any]):
 
 
 class SeededDataLoader(DataLoader[Any]):
-    """torch's DataLoader with :meth:`set_epoch`: order, samples and workers follow (seed, epoch)."""
+    """torch's DataLoader with :meth:`seek`: order, samples and workers follow (seed, epoch).
 
-    def __init__(self, dataset: Dataset[Any], *, shuffle: bool, seed: int, **options: Any) -> None:
-        self.seed, self.epoch = seed, 0
-        if not isinstance(dataset, IterableDataset):
-            options["sampler"] = SeededSampler(len(dataset), shuffle, seed)  # type: ignore[arg-type]
+    A map-style data set can be entered at any batch. A stream cannot be entered but at its beginning, so what lies
+    before is read and passed over; and with several processes it is the stream that gives each its own samples.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        **options: Any,
+    ) -> None:
+        self.seed, self.epoch, self._start = seed, 0, 0
+        self.rank, self.world_size = rank, world_size
+        if isinstance(dataset, IterableDataset):
+            begin, end = share(batch_size, rank, world_size)
+            options.update(batch_size=end - begin, drop_last=drop_last)
+        else:
+            length = len(dataset)  # type: ignore[arg-type]  # map-style sets have one; checked in make_loaders
+            sampler = SeededSampler(length, batch_size, shuffle, drop_last, seed, rank, world_size)
+            options["batch_sampler"] = sampler
             dataset = SeededDataset(dataset)
         super().__init__(dataset, generator=torch.Generator(), **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is."""
-        self.epoch = epoch
+        self.seek(epoch)
+
+    def seek(self, epoch: int, batch: int = 0) -> None:
+        """Say at which batch of which epoch the next iteration begins."""
+        self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
         # Workers take their base seed from this generator; an IterableDataset has no other source.
         self.generator.manual_seed(fold(self.seed, _WORKERS, self.epoch))
-        for part in (self.sampler, self.dataset):
-            if isinstance(part, SeededSampler):
-                part.epoch = self.epoch
-            elif isinstance(part, IterableDataset) and hasattr(part, "set_epoch"):
-                part.set_epoch(self.epoch)
-        batches = super().__iter__()
+        start, self._start = self._start, 0
+        sampler = self.batch_sampler
+        if isinstance(sampler, SeededSampler):
+            sampler.epoch, sampler.start = self.epoch, start
+            whole: Iterator[Any] = super().__iter__()
+            return whole if self.world_size == 1 else self._with_padding(whole, sampler, start)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(self.epoch)
+        batches: Iterator[Any] = super().__iter__()
         # Workers have random numbers of their own, and samples of a map-style set are seeded one by one; what is left
         # is a stream read in this process, which would share its random numbers with training.
-        if isinstance(self.dataset, IterableDataset) and self.num_workers == 0:
-            return _with_own_rng(batches, fold(self.seed, _WORKERS, self.epoch))
-        return batches
+        if self.num_workers == 0:
+            batches = _with_own_rng(batches, fold(self.seed, _WORKERS, self.epoch))
+        return itertools.islice(batches, start, None) if start else batches
+
+    def _with_padding(self, batches: Iterator[Any], sampler: SeededSampler, start: int) -> Iterator[Any]:
+        for number, batch in enumerate(batches, start):
+            begin, end = share(sampler.size(number), self.rank, self.world_size)
+            yield batch if end > begin else Padding(batch)
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
@@ -229,6 +343,8 @@ def make_loaders(
     augment: Augment | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
 ) -> tuple[Any, Any]:
     """The two loaders of a run, whose every batch is a function of (seed, epoch).
 
@@ -238,8 +354,8 @@ def make_loaders(
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; or None.
-        batch_size: Samples per training batch.
-        eval_batch_size: Samples per evaluation batch.
+        batch_size: Samples per training batch, those of all processes together.
+        eval_batch_size: Samples per evaluation batch, likewise.
         shuffle: Shuffle the training data anew in every epoch. An ``IterableDataset`` has to be given False.
         drop_last: Leave out a last training batch that is not full. Evaluation sees every sample.
         num_workers: Processes that read samples; for data sets in memory there is nothing to read and it has to be 0.
@@ -247,6 +363,8 @@ def make_loaders(
             Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
         seed: The run's seed.
         device: Where training happens; data in memory moves there once.
+        rank: Number of this process.
+        world_size: Number of processes that share each batch.
 
     Returns:
         The training loader, and the evaluation loader or None.
@@ -264,11 +382,15 @@ def make_loaders(
     workers = check_count(num_workers, "num_workers", least=0, example=0)
     check_count(batch_size, "batch_size")
     check_count(eval_batch_size, "eval_batch_size")
+    for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        if size < world_size:
+            rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
+            raise InputError(field, size, rule, f"give {world_size} or more")
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
         try:
             if _tensors_of(dataset) is not None:
-                return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device)
+                return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device, rank, world_size)
             if isinstance(dataset, IterableDataset):
                 if shuffled:
                     raise InputError(
@@ -289,10 +411,12 @@ def make_loaders(
                 )
             return SeededDataLoader(
                 dataset,
-                shuffle=shuffled,
-                seed=seed,
                 batch_size=size,
+                shuffle=shuffled,
                 drop_last=drop,
+                seed=seed,
+                rank=rank,
+                world_size=world_size,
                 num_workers=workers,
                 pin_memory=torch.device(device).type == "cuda",
                 # A stream's epoch and random numbers only reach workers that start with the epoch.

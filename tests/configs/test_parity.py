@@ -167,8 +167,8 @@ def test_every_scheduler_class_has_a_config() -> None:
     ],
 )
 def test_parts(config: Any, target: Any, own: Mapping[str, Any]) -> None:
-    # What the run decides is no field of the data: its seed and its device.
-    expected = [p for p in parameters(target) if p.name not in ("seed", "device")]
+    # What the run decides is no field of the data: its seed, its device and its processes.
+    expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
     found = fields(config)
     assert [p.name for p in expected] == list(found)
     for parameter in expected:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["describe_tensors", "digest"]
@@ -35,5 +36,6 @@ def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
     parts: list[bytes | memoryview] = []
     for tensor in tensors:
         parts.append(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        parts.append(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B") if tensor.numel() else b"")
+        if tensor.numel():  # as bytes, because NumPy has no bfloat16
+            parts.append(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data.cast("B"))
     return {"name": name, "samples": len(tensors[0]), "sha256": digest(parts)}

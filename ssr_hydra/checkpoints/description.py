@@ -34,8 +34,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
     raise NotImplementedError
 
 
-def check_change(
-    found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto"
-) -> None:
+def check_change(found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
     """InputError("resume", ...) where the differences are not allowed by ``on_change`` (refuse | extend | rescale)."""
     raise NotImplementedError

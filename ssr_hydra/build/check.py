@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import fields
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
+from ssr_hydra.build.check_values import check_fields as _check_fields
+from ssr_hydra.build.check_values import check_node as _check_node
+from ssr_hydra.build.check_values import count as _count
+from ssr_hydra.build.check_values import did_you_mean as _did_you_mean
+from ssr_hydra.build.check_values import duration as _duration
+from ssr_hydra.build.check_values import number as _number
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
@@ -308,91 +314,3 @@ def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
     if time.unit.value == "iter" and (iteration_length is None or field == "trainer.iteration_length"):
         rule = "iterations are counted where their length is given"
         raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
-
-
-def _check_node(node: Any, path: str, example: str) -> None:
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
-
-
-def _check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Hold a node of a built-in target against its config."""
-    for name, config in GROUPS[group].items():
-        if name != "custom" and config._target_ == node["_target_"]:
-            _check_fields(node, config, group)
-
-
-def _check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Names and types of a built-in target's arguments: a replayed or handwritten config has no schema behind it."""
-    assert is_dataclass(config)
-    types = get_type_hints(config)
-    names = [field.name for field in fields(config)]
-    for key in node:
-        if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
-            raise InputError(f"{path}.{key}", node[key], "is no argument of it", _did_you_mean(str(key), names))
-    for key in names:
-        if key in node:
-            _check_type(node[key], types[key], f"{path}.{key}")
-        elif key != "_target_":
-            raise InputError(f"{path}.{key}", None, "is missing", "give it")
-
-
-def _check_type(value: Any, expected: Any, field: str) -> None:
-    options = get_args(expected) if type(None) in get_args(expected) else (expected,)
-    if value is None:
-        if type(None) not in options and expected is not Any:
-            raise InputError(field, value, "must be given", "see the default with --cfg job")
-        return
-    expected = next(option for option in options if option is not type(None))
-    origin = get_origin(expected)
-    if origin is tuple:
-        parts = get_args(expected)
-        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
-            raise InputError(field, value, f"must be a list of {len(parts)} numbers", "write [a, b]")
-        for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
-            _check_type(part, kind, f"{field}[{index}]")
-    elif origin is list:
-        if not isinstance(value, (list, tuple)):
-            raise InputError(field, value, "must be a list", f"write [{value}]")
-        for index, part in enumerate(value):
-            _check_type(part, get_args(expected)[0], f"{field}[{index}]")
-    elif origin is dict:
-        if not isinstance(value, Mapping):
-            raise InputError(field, value, "must be a mapping of names", "write {name: ...}")
-    elif expected is float:
-        _number(value, field)
-    elif expected in _SIMPLE and type(value) is not expected:
-        what, example = _SIMPLE[expected]
-        raise InputError(field, value, f"must be {what}", example)
-
-
-_SIMPLE: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "write e.g. 1"),
-    bool: ("true or false", "write true or false"),
-    str: ("a word", "put it in quotes"),
-}
-
-
-def _duration(value: Any, field: str) -> Any:
-    from ssr_hydra.time import as_time
-
-    return as_time(value, field)
-
-
-def _number(value: Any, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
-    return value
-
-
-def _count(value: Any, field: str, least: int, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
-        raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
-    return value
-
-
-def _did_you_mean(key: str, names: Iterable[str]) -> str:
-    names = [name for name in names if name != "_target_"]
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -1,0 +1,116 @@
+"""Single values of a config: names, types and ranges. Other checks are made of these."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError
+
+__all__ = [
+    "check_against_choices",
+    "check_fields",
+    "check_node",
+    "check_type",
+    "count",
+    "did_you_mean",
+    "duration",
+    "number",
+]
+
+
+def check_node(node: Any, path: str, example: str) -> None:
+    """Something is there to be made."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
+
+
+def check_against_choices(node: Mapping[str, Any], group: str) -> None:
+    """Hold a node of a built-in target against its config."""
+    for name, config in GROUPS[group].items():
+        if name != "custom" and config._target_ == node["_target_"]:
+            check_fields(node, config, group)
+
+
+def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
+    """Names and types of a built-in target's arguments: a replayed or handwritten config has no schema behind it."""
+    assert is_dataclass(config)
+    types = get_type_hints(config)
+    names = [field.name for field in fields(config)]
+    for key in node:
+        if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
+            raise InputError(f"{path}.{key}", node[key], "is no argument of it", did_you_mean(str(key), names))
+    for key in names:
+        if key in node:
+            check_type(node[key], types[key], f"{path}.{key}")
+        elif key != "_target_":
+            raise InputError(f"{path}.{key}", None, "is missing", "give it")
+
+
+def check_type(value: Any, expected: Any, field: str) -> None:
+    """A value against the type that its config declares."""
+    options = get_args(expected) if type(None) in get_args(expected) else (expected,)
+    if value is None:
+        if type(None) not in options and expected is not Any:
+            raise InputError(field, value, "must be given", "see the default with --cfg job")
+        return
+    expected = next(option for option in options if option is not type(None))
+    origin = get_origin(expected)
+    if origin is tuple:
+        parts = get_args(expected)
+        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
+            raise InputError(field, value, f"must be a list of {len(parts)} numbers", "write [a, b]")
+        for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
+            check_type(part, kind, f"{field}[{index}]")
+    elif origin is list:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(field, value, "must be a list", f"write [{value}]")
+        for index, part in enumerate(value):
+            check_type(part, get_args(expected)[0], f"{field}[{index}]")
+    elif origin is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(field, value, "must be a mapping of names", "write {name: ...}")
+    elif expected is float:
+        number(value, field)
+    elif expected in _SIMPLE and type(value) is not expected:
+        what, example = _SIMPLE[expected]
+        raise InputError(field, value, f"must be {what}", example)
+
+
+_SIMPLE: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "write e.g. 1"),
+    bool: ("true or false", "write true or false"),
+    str: ("a word", "put it in quotes"),
+}
+
+
+def duration(value: Any, field: str) -> Any:
+    """A time, read."""
+    from ssr_hydra.time import as_time
+
+    return as_time(value, field)
+
+
+def number(value: Any, field: str) -> float:
+    """A number, not true or false."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
+    return value
+
+
+def count(value: Any, field: str, least: int, most: int | None = None) -> int:
+    """A whole number within bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
+        raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
+    return value
+
+
+def did_you_mean(key: str, names: Iterable[str]) -> str:
+    """The fix for a misspelt name: the closest one, or all of them."""
+    names = [name for name in names if name != "_target_"]
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -1,0 +1,295 @@
+"""Which parameters, and what is theirs: selections and rules as plain data, read and checked without torch.
+
+A selection is a mapping of conditions that all have to hold, or a list of selections of which one has to::
+
+    {"ndim": 2, "except": [{"module": "Embedding"}, {"name": "lm_head.*"}]}
+
+=========== ============================================================================================================
+``name``    The parameter's dotted name: a pattern or a list of them, ``*`` for anything, dots too. A selection that is
+            a word is a name.
+``module``  The class of the module that holds the parameter, or a base of it: ``Embedding``, ``BatchNorm*``.
+``ndim``    Its number of dimensions, or a list of them: biases and scales have 1, matrices 2.
+``layer``   The layer that it belongs to, counted from 0 at the input, from -1 at the output, or a list.
+``except``  A selection of what is left out again.
+=========== ============================================================================================================
+
+A rule is a mapping with the selection as its ``params`` and hyperparameters beside it: ``weight_decay: 0`` sets one,
+``lr_scale: 0.1`` multiplies what there is, ``layer_decay: 0.75`` multiplies lr once for each layer to the output.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["Described", "Rule", "Selection", "check_hyperparameter", "parse_rules", "parse_selection", "selects"]
+
+
+@dataclass(frozen=True)
+class Described:
+    """A parameter, as selections see it.
+
+    Attributes:
+        aliases: Its dotted name and the classes (with their bases) of the module that holds it; one pair for each name
+            of a parameter that is tied.
+        ndim: Number of dimensions.
+        layer: Counted from the input.
+        layers: How many there are in the model.
+    """
+
+    aliases: tuple[tuple[str, tuple[str, ...]], ...]
+    ndim: int
+    layer: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions that all have to hold; one that is empty holds for everything."""
+
+    name: tuple[str, ...] = ()
+    module: tuple[str, ...] = ()
+    ndim: tuple[int, ...] = ()
+    layer: tuple[int, ...] = ()
+    unless: tuple[Selection, ...] = ()
+
+    def __call__(self, parameter: Described) -> bool:
+        """Whether the parameter is one of them; a tied one is if it is so under any of its names."""
+        return (
+            (not self.ndim or parameter.ndim in self.ndim)
+            and (not self.layer or not {parameter.layer, parameter.layer - parameter.layers}.isdisjoint(self.layer))
+            and any(_fits((name,), self.name) and _fits(classes, self.module) for name, classes in parameter.aliases)
+            and not any(part(parameter) for part in self.unless)
+        )
+
+
+def _fits(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
+
+
+def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
+    """Whether any of the selections takes the parameter."""
+    return any(selection(parameter) for selection in selections)
+
+
+_CONDITIONS = ("name", "module", "ndim", "layer", "except")
+_EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
+
+
+def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
+    """Read a selection: any of what is returned selects a parameter.
+
+    Args:
+        value: A mapping of conditions, a pattern of names, a list of either, or None for every parameter.
+        path: Its dotted place, for messages.
+
+    Raises:
+        InputError: An unknown condition, or one of the wrong kind.
+
+    Example:
+        >>> bias = Described((("layers.1.bias", ("Linear",)),), ndim=1, layer=0, layers=2)
+        >>> selects(parse_selection("*.bias", "params"), bias), selects(parse_selection({"ndim": 2}, "params"), bias)
+        (True, False)
+    """
+    if value is None:
+        return (Selection(),)
+    if isinstance(value, str):
+        return (Selection(name=_words(value, path)),)
+    if _is_list(value):
+        if not value:
+            raise InputError(path, value, "selects nothing", "name what it is to select, or take it out")
+        return tuple(
+            part
+            for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
+            for part in parse_selection(_given(item, place), place)
+        )
+    if not isinstance(value, Mapping):
+        raise InputError(path, value, "must be a mapping of conditions, a name, or a list of these", _EXAMPLE)
+    if not value:
+        raise InputError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
+    for key in value:
+        if key not in _CONDITIONS:
+            raise InputError(f"{path}.{key}", value[key], "is no condition", _did_you_mean(str(key), _CONDITIONS))
+    conditions: dict[str, Any] = {
+        key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
+        for key, item in value.items()
+        if key != "except" and item is not None  # null takes a condition out again, from the command line
+    }
+    excluded = value.get("except")
+    unless = () if excluded is None else parse_selection(excluded, f"{path}.except")
+    return (Selection(**conditions, unless=unless),)
+
+
+def _given(item: Any, path: str) -> Any:
+    if item is None:
+        raise InputError(path, item, "must be a mapping of conditions or a name", _EXAMPLE)
+    return item
+
+
+def _words(value: Any, path: str) -> tuple[str, ...]:
+    words = tuple(value) if _is_list(value) else (value,)
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise InputError(path, value, "must be a pattern, or a list of them", "write e.g. '*.bias' or '*Norm*'")
+    if not words:
+        raise InputError(path, value, "is an empty list, which nothing fits", "name one, or take it out")
+    return words
+
+
+def _counts(value: Any, path: str) -> tuple[int, ...]:
+    numbers = tuple(value) if _is_list(value) else (value,)
+    least = -math.inf if path.endswith(".layer") else 0
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise InputError(path, value, "must be a whole number, or a list of them", "write e.g. 2 or [0, 1]")
+    if not numbers:
+        raise InputError(path, value, "is an empty list, which nothing fits", "name one, or take it out")
+    return numbers
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, read and checked.
+
+    Attributes:
+        name: What it is called.
+        path: Its dotted place, for messages.
+        params: What it selects: any of these.
+        values: Hyperparameters that it sets.
+        scales: Hyperparameters that it multiplies, and by what.
+        layer_decay: Multiplies lr once for each layer between a parameter's and the last; None for no such thing.
+        layers: Patterns of the modules that are a layer each; none leaves it to the model's structure.
+    """
+
+    name: str
+    path: str
+    params: tuple[Selection, ...]
+    values: dict[str, Any] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+    layer_decay: float | None = None
+    layers: tuple[str, ...] = ()
+
+    def field_of(self, key: str) -> str:
+        """The dotted place of a hyperparameter."""
+        return f"{self.path}.{key}" if key in self.values else f"{self.path}.{key}_scale"
+
+
+_SCALE = "_scale"
+# Ways to compute, which belong to an optimizer as a whole, and what torch and this package keep in a group themselves.
+_OF_THE_OPTIMIZER = ("foreach", "fused", "capturable", "differentiable")
+_RESERVED = ("name", "param_names", "initial_lr")
+
+
+def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
+    """Read rules of param groups.
+
+    Args:
+        rules: Name to rule.
+        path: Their dotted place, for messages.
+
+    Raises:
+        InputError: A rule that gives nothing, is misspelt, or sets what no param group can have.
+
+    Example:
+        >>> rule, = parse_rules({"no_decay": {"params": {"ndim": [0, 1]}, "weight_decay": 0}})
+        >>> rule.name, rule.values
+        ('no_decay', {'weight_decay': 0})
+    """
+    if not isinstance(rules, Mapping):
+        raise InputError(path, rules, "must be a mapping of names to rules", "{no_decay: {params: ..., ...}}")
+    return tuple(_parse_rule(name, rule, f"{path}.{name}") for name, rule in rules.items())
+
+
+def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
+    if not isinstance(name, str) or not name.isprintable() or not name.strip() or name == "default":
+        fix = "default is what no rule selects" if name == "default" else "write e.g. no_decay"
+        raise InputError(path, name, "is no name for a rule", fix)
+    if not isinstance(rule, Mapping):
+        fix = "e.g. {params: '*.bias', weight_decay: 0}"
+        raise InputError(path, rule, "must be a mapping of params and hyperparameters", fix)
+    values: dict[str, Any] = {}
+    scales: dict[str, float] = {}
+    for key, value in rule.items():
+        if key in ("params", "layer_decay", "layers"):
+            continue
+        place = f"{path}.{key}"
+        if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
+            what = "is the optimizer's, not a group's" if key in _OF_THE_OPTIMIZER else "is no hyperparameter"
+            raise InputError(place, value, what, "take it out")
+        if key in ("name", "module", "ndim", "layer", "except"):
+            raise InputError(place, value, "is a condition", f"it belongs into {path}.params")
+        if value is None:
+            raise InputError(place, value, "must be given", "or take it out")
+        if key.endswith(_SCALE):
+            scales[key.removesuffix(_SCALE)] = _scale(value, place)
+        else:
+            check_hyperparameter(key, value, place)
+            values[key] = tuple(value) if _is_list(value) else value
+    layer_decay, layers = rule.get("layer_decay"), rule.get("layers")
+    if layer_decay is not None and not 0 < _scale(layer_decay, f"{path}.layer_decay") <= 1:
+        raise InputError(f"{path}.layer_decay", layer_decay, "must lie above 0, up to 1", "write e.g. 0.75")
+    if layers is not None and layer_decay is None:
+        raise InputError(f"{path}.layers", layers, "says what the layers of layer_decay are", "give layer_decay")
+    if not values and not scales and layer_decay is None:
+        raise InputError(path, dict(rule), "gives no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
+    for key in scales:
+        if key in values:
+            fix = f"keep one of {key} and {key}_scale"
+            raise InputError(f"{path}.{key}_scale", scales[key], f"multiplies what {key} sets beside it", fix)
+    patterns = () if layers is None else _words(layers, f"{path}.layers")
+    return Rule(
+        name, path, parse_selection(rule.get("params"), f"{path}.params"), values, scales, layer_decay, patterns
+    )
+
+
+def _scale(value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InputError(path, value, "must be a finite number of at least 0", "write e.g. 0.1")
+    return value
+
+
+_NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
+_BELOW_ONE = ("betas", "rho", "alpha", "momentum")
+_NUMBERS = (*_NOT_NEGATIVE, *_BELOW_ONE)
+
+
+def check_hyperparameter(key: str, value: Any, path: str) -> None:
+    """What holds for hyperparameters by their names; None, switches and words have their own checks.
+
+    Args:
+        key: Its name, such as ``betas``.
+        value: A number, or a list of numbers.
+        path: Its dotted place, for messages.
+
+    Raises:
+        InputError: Something that is not finite, negative, or not below 1, where it must not be.
+    """
+    if isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            check_hyperparameter(key, part, f"{path}[{index}]")
+        return
+    if value is None or (isinstance(value, (bool, str)) and key not in _NUMBERS):
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(path, value, "must be a number", "write e.g. 0.5 or 2")
+    if not math.isfinite(value):
+        raise InputError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
+    if value < 0 and key in _NUMBERS:
+        raise InputError(path, value, "must be at least 0", "write e.g. 0.1 or 3e-4")
+    if value >= 1 and key in _BELOW_ONE:
+        raise InputError(path, value, "must be below 1", "write e.g. 0.9")
+
+
+def _did_you_mean(key: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

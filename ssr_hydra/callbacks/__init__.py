@@ -10,11 +10,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssr_hydra.callbacks.csv import CSVLogger
+    from ssr_hydra.callbacks.ema import EMA
     from ssr_hydra.callbacks.events import EVENTS, Events
+    from ssr_hydra.callbacks.mlflow import MLflowLogger
+    from ssr_hydra.callbacks.profiler import Profiler
+    from ssr_hydra.callbacks.tensorboard import TensorBoardLogger
+    from ssr_hydra.callbacks.throughput import Throughput
+    from ssr_hydra.callbacks.wandb import WandbLogger
 
-__all__ = ["EVENTS", "Events"]
+__all__ = [
+    "EMA",
+    "EVENTS",
+    "CSVLogger",
+    "Events",
+    "MLflowLogger",
+    "Profiler",
+    "TensorBoardLogger",
+    "Throughput",
+    "WandbLogger",
+]
 
-_HOMES = {"EVENTS": "events", "Events": "events"}
+_HOMES = {
+    "EMA": "ema",
+    "EVENTS": "events",
+    "CSVLogger": "csv",
+    "Events": "events",
+    "MLflowLogger": "mlflow",
+    "Profiler": "profiler",
+    "TensorBoardLogger": "tensorboard",
+    "Throughput": "throughput",
+    "WandbLogger": "wandb",
+}
 
 
 def __getattr__(name: str) -> Any:

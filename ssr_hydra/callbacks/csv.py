@@ -1,0 +1,130 @@
+"""``metrics.csv``: the records of a run as a table."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssr_hydra.callbacks.values import CLOCKS, columns, run_folder
+from ssr_hydra.trainer.records import WriteError, write_atomically
+
+__all__ = ["CSVLogger"]
+
+_FIRST = ("event", *CLOCKS)
+# A spreadsheet takes a cell that begins so for a formula, and formulas can call programs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class CSVLogger:
+    """Writes ``metrics.csv`` in the run's folder: a row for every record of ``metrics.jsonl``, a column for each name.
+
+    A name that appears later (``eval/accuracy`` at the first evaluation, say) gets a column on the right; the table is
+    then written anew, atomically, and earlier rows have an empty cell there. Numbers are written with all their digits,
+    and what is not finite as ``nan``, ``inf``, ``-inf``. A text that a spreadsheet would take for a formula gets a
+    ``'`` in front.
+
+    After a resume the rows past the checkpoint are dropped: what is done again is written again, and stands there once.
+
+    Example:
+        >>> import tempfile
+        >>> from types import SimpleNamespace
+        >>> from pathlib import Path
+        >>> from ssr_hydra import State
+        >>> trainer = SimpleNamespace(run_dir=Path(tempfile.mkdtemp()), state=State())
+        >>> logger = CSVLogger()
+        >>> logger.fit_start(trainer)
+        >>> logger.log(trainer, {"event": "train", "batch": 10, "lr": 0.1})
+        >>> logger.log(trainer, {"event": "eval", "batch": 10, "eval/loss": 0.5})
+        >>> logger.close()
+        >>> print((trainer.run_dir / "metrics.csv").read_text(), end="")
+        event,epoch,batch,sample,token,train_seconds,lr,eval/loss
+        train,,10,,,,0.1,
+        eval,,10,,,,,0.5
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: io.FileIO | None = None
+        self._names: list[str] = []
+
+    def fit_start(self, trainer: Any) -> None:
+        """Open the table, and take out of it what the run has not done yet."""
+        self._path = run_folder(trainer, "csv") / "metrics.csv"
+        self._names, rows = _read(self._path, trainer.state.timestamp._batch)
+        self._rewrite(rows)
+
+    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        """Append a record."""
+        del trainer
+        values = {_safe(name): _cell(value) for name, value in columns(record).items()}
+        new = [name for name in values if name not in self._names]
+        if new:
+            assert self._path is not None
+            rows = _read(self._path)[1]
+            self._names = [*self._names, *new]
+            self._rewrite(rows)
+        assert self._file is not None
+        # One unbuffered write a row, so that a kill tears the last row at most, and resuming drops it.
+        line = _text([[values.get(name, "") for name in self._names]])
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            text = f"cannot write {len(line)} bytes: {error.strerror or error}"
+            raise WriteError(error.errno, text, str(self._path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _rewrite(self, rows: Sequence[Sequence[str]]) -> None:
+        assert self._path is not None
+        self.close()
+        width = len(self._names)
+        table = [self._names, *([*row, *[""] * (width - len(row))] for row in rows)]
+        write_atomically(self._path, _text(table).decode())
+        self._file = self._path.open("ab", buffering=0)
+
+
+def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """The columns of a table and its rows, as they stand in it: those of the first ``until`` batches, or all."""
+    names = list(_FIRST)
+    try:
+        # Read as bytes and split by csv itself, so that a line break within a cell stays one.
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return names, []
+    if not text.endswith("\n"):  # torn by a kill; the record that it held is done again
+        text = text[: text.rfind("\n") + 1]
+    table = list(csv.reader(io.StringIO(text, newline="")))
+    if not table or table[0][: len(_FIRST)] != names:
+        return names, []
+    names, rows = table[0], [row for row in table[1:] if len(row) == len(table[0])]
+    if until is not None:
+        at = names.index("batch")
+        rows = [row for row in rows if row[at].isdecimal() and int(row[at]) <= until] if until > 0 else []
+    return names, rows
+
+
+def _text(rows: Iterable[Sequence[str]]) -> bytes:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value) if isinstance(value, int) else _safe(str(value))
+
+
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text

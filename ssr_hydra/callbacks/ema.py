@@ -1,0 +1,217 @@
+"""An exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
+
+__all__ = ["EMA"]
+
+_DEFAULT = 0.999
+
+
+class EMA:
+    """Keeps an exponential moving average of the weights, and evaluates with it.
+
+    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``, from the first weights on.
+    With ``warmup`` the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so that the first weights
+    are soon forgotten. Buffers of floating point, such as BatchNorm's statistics, are averaged too; others are copied.
+
+    What SSR does: ``half_life`` as a share of the run (``0.05dur``) is stretched with the run, so that the average
+    spans the same part of the schedule at every ssr; a ``decay``, or a half-life in other units, stays as it is.
+
+    The average and the count of updates are in checkpoints, so a resumed run has the same bits. The model itself keeps
+    the weights that are trained, also when the run has ended: :meth:`copy_to` and :meth:`swapped` give the average.
+
+    Args:
+        decay: Of one update, from 0 to below 1; None is 0.999, or what ``half_life`` gives.
+        half_life: After which time the weight of a contribution has halved:
+            ``decay = 0.5 ** (interval / half_life)``, both in batches.
+        interval: Batches between two updates.
+        warmup: Let the decay grow over the first updates.
+        evaluate: Evaluate with the average in the place of the weights. False only keeps it.
+
+    Raises:
+        InputError: A value out of range; both ``decay`` and ``half_life``.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.constant_(model.weight, 1.0)
+        >>> ema = EMA(decay=0.5, warmup=False)
+        >>> ema.attach(model)
+        >>> _ = nn.init.constant_(model.weight, 3.0)
+        >>> ema.update()
+        >>> with ema.swapped():
+        ...     average = model.weight.item()
+        >>> average, model.weight.item()
+        (2.0, 3.0)
+
+    Source: Polyak and Juditsky, 1992; the warmup is that of TensorFlow's ``ExponentialMovingAverage``.
+    """
+
+    def __init__(
+        self,
+        decay: float | None = None,
+        half_life: TimeLike | None = None,
+        interval: int = 1,
+        warmup: bool = True,
+        evaluate: bool = True,
+    ) -> None:
+        if decay is not None and half_life is not None:
+            raise InputError("half_life", half_life, "stands in the place of a decay", "give one of the two")
+        if decay is not None and not 0 <= decay < 1:
+            raise InputError("decay", decay, "must be at least 0 and below 1", "try 0.999")
+        self._half_life: Time | None = None if half_life is None else as_time(half_life, "half_life")
+        if self._half_life is not None and self._half_life.value <= 0:
+            raise InputError("half_life", str(half_life), "must be above 0", "try 0.05dur")
+        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+            raise InputError("interval", interval, "must be a whole number of batches, at least 1", "write e.g. 1")
+        self.decay = _DEFAULT if decay is None else decay
+        self.interval, self.warmup, self.evaluate = interval, warmup, evaluate
+        self.updates = 0
+        self._model: dict[str, Tensor] = {}
+        self._average: dict[str, Tensor] = {}
+        self._swapped = False
+        self._saved: Mapping[str, Any] | None = None
+
+    def fit_start(self, trainer: Any) -> None:
+        """Begin with the model's weights, or with the average that a checkpoint held."""
+        if self._half_life is not None:
+            self.decay = _decay(self._half_life, self.interval, trainer.state)
+        self.attach(trainer.model)
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        """Take in the weights, if it is their turn."""
+        del loss
+        if trainer.state.timestamp._batch % self.interval == 0:
+            self.update()
+
+    def eval_start(self, trainer: Any) -> None:
+        """Put the average in the place of the weights."""
+        del trainer
+        if self.evaluate and not self._swapped:
+            self._swap()
+
+    def eval_end(self, trainer: Any, metrics: dict[str, float]) -> None:
+        """Put the weights back, to the bit."""
+        del trainer, metrics
+        if self._swapped:
+            self._swap()
+
+    def fit_end(self, trainer: Any, result: Any) -> None:
+        """Put the weights back, where an evaluation was interrupted."""
+        del trainer, result
+        if self._swapped:
+            self._swap()
+
+    def attach(self, model: nn.Module) -> None:
+        """Follow a model, whose weights are the first average.
+
+        Raises:
+            InputError: Its parameters are shards, or a checkpoint's average is of another model.
+        """
+        tensors: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if not isinstance(tensor, Tensor) or id(tensor) in seen:  # tied weights are averaged once
+                continue
+            if hasattr(tensor, "placements"):
+                rule = "an average of shards cannot be saved whole"
+                raise InputError("callbacks.ema", name, rule, "train with trainer.parallel=ddp, or without ema")
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach()
+        self._model = tensors
+        self._average = {name: tensor.clone() for name, tensor in tensors.items()}
+        if self._saved is not None:
+            saved, self._saved = self._saved, None
+            self.load_state_dict(saved)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are."""
+        decay = self.decay
+        if self.warmup:
+            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        averaged, weights = [], []
+        for name, average in self._average.items():
+            if average.is_floating_point() or average.is_complex():
+                averaged.append(average)
+                weights.append(self._model[name])
+            else:
+                average.copy_(self._model[name])
+        if averaged:
+            get_ema_multi_avg_fn(decay)(averaged, weights, None)  # type: ignore[no-untyped-call]
+        self.updates += 1
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Within it, the model has the average as its weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Give the average to a model of the same architecture, such as one to export.
+
+        Raises:
+            InputError: It is another architecture.
+        """
+        own = model.state_dict(keep_vars=True)
+        _check_same({name: own[name] for name in own if name in self._average}, self._average)
+        with torch.no_grad():
+            for name, average in self._average.items():
+                own[name].copy_(average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and the count of updates."""
+        average = self._model if self._swapped else self._average
+        return {"updates": self.updates, "average": {name: tensor.detach().clone() for name, tensor in average.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved average, now or as soon as there is a model.
+
+        Raises:
+            InputError: It is of another model.
+        """
+        if not self._model:
+            self._saved = state
+            return
+        _check_same(state["average"], self._average)
+        self.updates = int(state["updates"])
+        for name, tensor in state["average"].items():
+            self._average[name].copy_(tensor)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange contents, not tensors: compiled models, DDP and optimizers hold on to theirs."""
+        for name, average in self._average.items():
+            weights = self._model[name].clone()
+            self._model[name].copy_(average)
+            average.copy_(weights)
+        self._swapped = not self._swapped
+
+
+def _decay(half_life: Time, interval: int, state: Any) -> float:
+    run = Run.of(state)
+    batches = run.convert(run.resolve(half_life, "half_life", scale=False), TimeUnit.BATCH, "half_life").value
+    return float(0.5 ** (Fraction(interval) / Fraction(batches)))
+
+
+def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    for name in (*own, *given):
+        shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (given, own)]
+        if shapes[0] != shapes[1]:
+            rule = f"{name} has the shape {shapes[0]} in what was saved and {shapes[1]} in the model"
+            raise InputError("ema", name, rule, "use the model that the average was made of")

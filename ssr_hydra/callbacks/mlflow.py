@@ -1,0 +1,135 @@
+"""MLflow, by its own client."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ssr_hydra.callbacks.sent import Sent
+from ssr_hydra.callbacks.values import CLOCKS, flat, import_extra, run_folder, scalars
+from ssr_hydra.trainer.records import RunResult
+
+__all__ = ["MLflowLogger"]
+
+_LONGEST_PARAM = 6000
+_PARAMS_AT_ONCE = 100
+
+
+class MLflowLogger:
+    """Logs to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to ``mlflow/mlflow.db`` in the run's folder.
+
+    Every number of a record is a metric, its step the true batch; the counters ``epoch``, ``sample``, ``token`` and
+    ``train_seconds`` are metrics too. The config's values are params. Where a run's data are sent is not said by a
+    config but by the person's environment.
+
+    MLflow takes nothing back. The run's id is kept in ``mlflow.json`` in the run's folder with the last batch sent, so
+    a resumed run goes on in the same MLflow run, and records that it makes a second time are not sent again. A run that
+    was changed and goes back behind what was sent, and one that starts from the beginning, is a new MLflow run, which
+    names the old one in its tag ``resumed_from``.
+
+    Args:
+        experiment: The experiment that the run appears in; made if missing.
+
+    Raises:
+        InputError: The package ``mlflow`` is not installed.
+
+    Example:
+        >>> from ssr_hydra.callbacks import Events
+        >>> events = Events(loggers={"mlflow": MLflowLogger(experiment="digits")})
+    """
+
+    def __init__(self, experiment: str = "ssr_hydra") -> None:
+        for module in ("mlflow", "sqlalchemy", "alembic"):  # the latter two keep the store in the run's folder
+            import_extra(module, "mlflow")
+        self._experiment = experiment
+        self._client: Any = None
+        self._sent: Sent | None = None
+        self._status = "FAILED"  # until the run has ended well
+
+    def fit_start(self, trainer: Any) -> None:
+        """Start the MLflow run, or go on with it."""
+        from mlflow.tracking import MlflowClient
+
+        folder = run_folder(trainer, "mlflow")
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
+        place = uri or "local"
+        if not uri:
+            (folder / "mlflow").mkdir(exist_ok=True)
+            uri = f"sqlite:///{(folder / 'mlflow' / 'mlflow.db').resolve().as_posix()}"
+        sent = Sent(folder / "mlflow.json", f"{place} {self._experiment}", trainer.config)
+        known = sent.resume(trainer.state.timestamp._batch)
+        with _quiet():
+            client = MlflowClient(tracking_uri=uri)
+            if known is None:
+                experiment = client.get_experiment_by_name(self._experiment)
+                identity = (
+                    client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
+                )
+                known = client.create_run(identity, run_name=trainer.name).info.run_id
+                self._describe(client, known, trainer.config, sent.previous)
+            else:
+                client.update_run(known, status="RUNNING")
+        sent.start(known)
+        self._client, self._sent = client, sent
+
+    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        """Send the numbers of a record."""
+        from mlflow.entities import Metric
+
+        del trainer
+        values = scalars(record)
+        assert self._sent is not None
+        if values and self._sent.is_new(record):
+            now, step = int(time.time() * 1000), record["batch"]
+            values.update({name: float(record[name]) for name in CLOCKS if name in record and name != "batch"})
+            metrics = [Metric(_allowed(name), value, now, step) for name, value in values.items()]
+            self._client.log_batch(self._sent.id, metrics=metrics)
+            self._sent.add(record)
+
+    def fit_end(self, trainer: Any, result: RunResult) -> None:
+        """Note how the run ended."""
+        del trainer
+        if self._client is not None and self._sent is not None:
+            self._status = "FINISHED" if result.status == "completed" else "FAILED"
+            self._client.set_tag(self._sent.id, "status", result.status)
+            if result.error is not None:
+                self._client.set_tag(self._sent.id, "error", result.error)
+
+    def close(self) -> None:
+        """End the MLflow run."""
+        if self._client is not None and self._sent is not None:
+            client, self._client = self._client, None
+            client.set_terminated(self._sent.id, status=self._status)
+
+    def _describe(self, client: Any, run: str, config: Mapping[str, Any] | None, previous: str | None) -> None:
+        from mlflow.entities import Param
+
+        values = {_allowed(name): str(value)[:_LONGEST_PARAM] for name, value in flat(config).items()}
+        params = [Param(name, value) for name, value in values.items()]
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            client.log_batch(run, params=params[start : start + _PARAMS_AT_ONCE])
+        if previous is not None:
+            client.set_tag(run, "resumed_from", previous)
+
+
+def _allowed(name: str) -> str:
+    """The name of a param or metric: MLflow takes letters, digits and a few signs."""
+    return "".join(sign if sign.isalnum() or sign in "_-./ " else "_" for sign in name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow tells about each table of a new store, which is none of the run's output."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,128 @@
+"""torch's profiler, over a few batches of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from ssr_hydra.callbacks.values import run_folder
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.records import write_atomically
+
+__all__ = ["Profiler"]
+
+_MOST = 1000
+
+
+class Profiler:
+    """Profiles ``active`` batches and writes ``profile/`` in the run's folder.
+
+    The first ``wait`` batches are left alone and the next ``warmup`` ones are profiled for nothing, since starting has
+    a cost of its own; after the ``active`` ones the profiler is gone and costs nothing. ``trace-<batch>.json`` is for
+    <https://ui.perfetto.dev> or ``chrome://tracing``, ``table-<batch>.txt`` lists the operators that took longest; both
+    are named by the last batch in them. With several processes the first one is profiled.
+
+    Args:
+        wait: Batches that are left alone.
+        warmup: Batches that are profiled and thrown away.
+        active: Batches that are profiled and written.
+        repeat: How many times over.
+        record_shapes: Keep the shapes of the operators' inputs.
+        profile_memory: Keep what is allocated and freed.
+        with_stack: Keep which line of Python called an operator.
+        rows: Lines of the table.
+
+    Raises:
+        InputError: A number out of range.
+
+    Example:
+        >>> from ssr_hydra.callbacks import Events
+        >>> events = Events({"profiler": Profiler(wait=10, active=5)})
+    """
+
+    main_only = True
+
+    def __init__(
+        self,
+        wait: int = 5,
+        warmup: int = 2,
+        active: int = 5,
+        repeat: int = 1,
+        record_shapes: bool = False,
+        profile_memory: bool = False,
+        with_stack: bool = False,
+        rows: int = 30,
+    ) -> None:
+        least = {"wait": 0, "warmup": 0, "active": 1, "repeat": 1, "rows": 1}
+        given = {"wait": wait, "warmup": warmup, "active": active, "repeat": repeat, "rows": rows}
+        for name, value in given.items():
+            most = 10**9 if name == "wait" else _MOST  # each batch that is profiled takes memory until it is written
+            if isinstance(value, bool) or not isinstance(value, int) or not least[name] <= value <= most:
+                rule = f"must be a whole number from {least[name]} to {most}"
+                raise InputError(name, value, rule, f"write e.g. {least[name] + 1}")
+        self._cycle, self._repeat, self._rows = (wait, warmup, active), repeat, rows
+        self._options: dict[str, Any] = {
+            "record_shapes": record_shapes,
+            "profile_memory": profile_memory,
+            "with_stack": with_stack,
+        }
+        self._profile: Any = None
+        self._left = 0
+        self._folder = Path()
+        self._batch = 0
+
+    def fit_start(self, trainer: Any) -> None:
+        """Start counting batches."""
+        self._folder = run_folder(trainer, "profiler") / "profile"
+        self._folder.mkdir(exist_ok=True)
+        wait, warmup, active = self._cycle
+        activities = [ProfilerActivity.CPU]
+        if trainer.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        self._left = (wait + warmup + active) * self._repeat
+        self._profile = profile(
+            activities=activities,
+            schedule=schedule(wait=wait, warmup=warmup, active=active, repeat=self._repeat),
+            on_trace_ready=self._write,
+            acc_events=True,  # events are written cycle by cycle, and torch says so otherwise
+            **self._options,
+        )
+        self._profile.start()
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        """Count a batch."""
+        del loss
+        if self._profile is not None:
+            self._batch = trainer.state.timestamp._batch
+            self._left -= 1
+            self._profile.step()
+            if self._left == 0:
+                self._stop()
+
+    def fit_end(self, trainer: Any, result: Any) -> None:
+        """Write what there is of a cycle that the run's end has cut, and say so if there is nothing."""
+        del trainer, result
+        self._stop()
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            wait, warmup, active = self._cycle
+            text = f"No batch was profiled: the run ended after {self._batch} batches, and wait={wait} and "
+            text += f"warmup={warmup} come before the active={active} ones.\n"
+            write_atomically(self._folder / "nothing.txt", text)
+
+    def close(self) -> None:
+        """Stop profiling."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._profile is not None:
+            done, self._profile = self._profile, None
+            done.stop()
+
+    def _write(self, done: Any) -> None:
+        done.export_chrome_trace(str(self._folder / f"trace-{self._batch}.json"))
+        by = "self_cuda_time_total" if done.use_device == "cuda" else "self_cpu_time_total"
+        table = done.key_averages().table(sort_by=by, row_limit=self._rows)
+        write_atomically(self._folder / f"table-{self._batch}.txt", f"{table}\n")

@@ -1,0 +1,79 @@
+"""TensorBoard, by torch's own writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ssr_hydra.callbacks.values import flat, import_extra, run_folder, scalars
+from ssr_hydra.trainer.records import RunResult
+
+__all__ = ["TensorBoardLogger"]
+
+# The TensorBoard plugin gets the final metrics under names of their own: a scalar has one value at each step.
+_FINAL = "final"
+
+
+class TensorBoardLogger:
+    """Writes event files into ``tensorboard/`` in the run's folder; ``tensorboard --logdir outputs`` shows all runs.
+
+    Every number of a record is a scalar, its step the true batch. The config stands under *Text*, and at the end of the
+    run under *HParams* beside the final metrics. Each record is flushed, so that a kill loses none.
+
+    After a resume, what was logged past the checkpoint is marked as void (TensorBoard's ``purge_step``): it stays in
+    the older event file, and readers leave it out.
+
+    Raises:
+        InputError: The package ``tensorboard`` is not installed.
+
+    Example:
+        >>> from ssr_hydra.callbacks import Events
+        >>> events = Events(loggers={"tensorboard": TensorBoardLogger()})
+    """
+
+    def __init__(self) -> None:
+        import_extra("tensorboard", "tensorboard")
+        self._writer: Any = None
+        self._config: Mapping[str, Any] | None = None
+
+    def fit_start(self, trainer: Any) -> None:
+        """Open an event file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        batch = trainer.state.timestamp._batch
+        folder = run_folder(trainer, "tensorboard") / "tensorboard"
+        self._writer = SummaryWriter(str(folder), purge_step=batch + 1 if batch > 0 else 0)
+        self._config = trainer.config
+        if self._config is not None:
+            text = json.dumps(self._config, indent=2, ensure_ascii=False)
+            # Indented by four, Markdown shows it as it is: nothing in it can close the block.
+            self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
+            self._writer.flush()
+
+    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        """Write the numbers of a record."""
+        del trainer
+        for name, value in scalars(record).items():
+            self._writer.add_scalar(name, value, record["batch"])
+        self._writer.flush()
+
+    def fit_end(self, trainer: Any, result: RunResult) -> None:
+        """Write the hyperparameters beside the final metrics."""
+        from torch.utils.tensorboard.summary import hparams
+
+        del trainer
+        if self._config is None or self._writer is None:
+            return
+        final = {f"{_FINAL}/{name}": value for name, value in result.metrics.items() if value is not None}
+        for summary in hparams({**flat(self._config), "status": result.status}, final):  # type: ignore[no-untyped-call]
+            self._writer.file_writer.add_summary(summary)
+        for name, value in final.items():
+            self._writer.add_scalar(name, value, result.steps)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,46 @@
+"""How fast a run goes, in its records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Throughput"]
+
+_RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch": "batches_per_second"}
+
+
+class Throughput:
+    """Adds to each record of training how fast the run went since the one before.
+
+    ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``; so for
+    tokens, where there are any, and batches. Time is that of training: evaluation and checkpoints are not in it. The
+    first record after a start has no rate.
+
+    Example:
+        >>> throughput = Throughput()
+        >>> record = {"event": "train", "batch": 10, "sample": 160, "token": 0, "train_seconds": 0.5}
+        >>> throughput.log(None, dict(record))
+        >>> record = {"event": "train", "batch": 20, "sample": 320, "token": 0, "train_seconds": 1.0}
+        >>> throughput.log(None, record)
+        >>> record["throughput/samples_per_second"], record["throughput/batches_per_second"]
+        (320.0, 20.0)
+    """
+
+    main_only = True
+
+    def __init__(self) -> None:
+        self._then: dict[str, Any] | None = None
+
+    def log(self, trainer: Any, record: dict[str, Any]) -> None:
+        """Complete a record of training."""
+        del trainer
+        if record.get("event") != "train":
+            return
+        then = self._then
+        self._then = {name: record[name] for name in (*_RATES, "train_seconds")}
+        if then is None:
+            return
+        seconds = record["train_seconds"] - then["train_seconds"]
+        for name, rate in _RATES.items():
+            if seconds > 0 and (name != "token" or record[name] > 0):
+                record[f"throughput/{rate}"] = (record[name] - then[name]) / seconds

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ssr_hydra.callbacks.checks import check_ema
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
+from ssr_hydra.time import Time, TimeLike, TimeUnit
 
 __all__ = ["EMA"]
 
@@ -67,15 +68,7 @@ class EMA:
         warmup: bool = True,
         evaluate: bool = True,
     ) -> None:
-        if decay is not None and half_life is not None:
-            raise InputError("half_life", half_life, "stands in the place of a decay", "give one of the two")
-        if decay is not None and not 0 <= decay < 1:
-            raise InputError("decay", decay, "must be at least 0 and below 1", "try 0.999")
-        self._half_life: Time | None = None if half_life is None else as_time(half_life, "half_life")
-        if self._half_life is not None and self._half_life.value <= 0:
-            raise InputError("half_life", str(half_life), "must be above 0", "try 0.05dur")
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-            raise InputError("interval", interval, "must be a whole number of batches, at least 1", "write e.g. 1")
+        self._half_life = check_ema(decay, half_life, interval, warmup=warmup, evaluate=evaluate)
         self.decay = _DEFAULT if decay is None else decay
         self.interval, self.warmup, self.evaluate = interval, warmup, evaluate
         self.updates = 0

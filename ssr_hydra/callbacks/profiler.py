@@ -8,13 +8,11 @@ from typing import Any
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from ssr_hydra.callbacks.checks import check_profiler
 from ssr_hydra.callbacks.values import run_folder
-from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.records import write_atomically
 
 __all__ = ["Profiler"]
-
-_MOST = 1000
 
 
 class Profiler:
@@ -56,19 +54,14 @@ class Profiler:
         with_stack: bool = False,
         rows: int = 30,
     ) -> None:
-        least = {"wait": 0, "warmup": 0, "active": 1, "repeat": 1, "rows": 1}
-        given = {"wait": wait, "warmup": warmup, "active": active, "repeat": repeat, "rows": rows}
-        for name, value in given.items():
-            most = 10**9 if name == "wait" else _MOST  # each batch that is profiled takes memory until it is written
-            if isinstance(value, bool) or not isinstance(value, int) or not least[name] <= value <= most:
-                rule = f"must be a whole number from {least[name]} to {most}"
-                raise InputError(name, value, rule, f"write e.g. {least[name] + 1}")
-        self._cycle, self._repeat, self._rows = (wait, warmup, active), repeat, rows
-        self._options: dict[str, Any] = {
+        switches: dict[str, Any] = {
             "record_shapes": record_shapes,
             "profile_memory": profile_memory,
             "with_stack": with_stack,
         }
+        check_profiler(wait=wait, warmup=warmup, active=active, repeat=repeat, rows=rows, **switches)
+        self._cycle, self._repeat, self._rows = (wait, warmup, active), repeat, rows
+        self._options = switches
         self._profile: Any = None
         self._left = 0
         self._folder = Path()

@@ -7,14 +7,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssr_hydra.callbacks.checks import check_wandb
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import CLOCKS, import_extra, run_folder, scalars
-from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.records import RunResult
 
-__all__ = ["WANDB_MODES", "WandbLogger"]
-
-WANDB_MODES = ("online", "offline")
+__all__ = ["WandbLogger"]
 
 
 class WandbLogger:
@@ -51,8 +49,7 @@ class WandbLogger:
         tags: Sequence[str] = (),
         group: str | None = None,
     ) -> None:
-        if mode is not None and mode not in WANDB_MODES:
-            raise InputError("mode", mode, f"must be {' or '.join(WANDB_MODES)}", "or leave it out")
+        check_wandb(mode, project=project, group=group)
         import_extra("wandb", "wandb")
         self._project, self._mode, self._tags, self._group = project, mode, tuple(tags), group
         self._run: Any = None

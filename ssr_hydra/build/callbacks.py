@@ -1,0 +1,115 @@
+"""The loggers and callbacks of an experiment: checked at composition, made from its config."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ssr_hydra.build.check_values import check_fields, check_node
+from ssr_hydra.build.targets import instantiate
+from ssr_hydra.callbacks.checks import check_ema, check_profiler, check_wandb
+from ssr_hydra.callbacks.values import PACKAGES
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError
+
+__all__ = ["check_callbacks", "make_callbacks", "run_name"]
+
+_KEYS = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
+
+
+def check_callbacks(values: Mapping[str, Any]) -> None:
+    """Refuse loggers and callbacks that cannot be meant, or whose package is missing; loads neither torch nor them.
+
+    Args:
+        values: The experiment, plain; its targets have been checked.
+
+    Raises:
+        InputError: Naming the field by its dotted place.
+    """
+    for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
+        node = values[group]
+        if not isinstance(node, Mapping):
+            raise InputError(group, node, "must be a mapping of names", f"e.g. {example}")
+        for name, part in node.items():
+            path = f"{group}.{name}"
+            check_node(part, path, example)
+            for choice, config in GROUPS[group].items():
+                if config._target_ == part["_target_"]:
+                    check_fields(part, config, path)
+                    _check_package(choice, path)
+            check = _CHECKS.get(part["_target_"])
+            if check is not None:
+                try:
+                    check({key: value for key, value in part.items() if key not in _KEYS}, values)
+                except InputError as error:
+                    raise error.within(path) from None
+            if group == "callbacks" and name in values["logger"]:
+                raise InputError(path, name, "there is a logger of this name", "give it another name")
+
+
+def make_callbacks(
+    values: Mapping[str, Any], trust: tuple[str, ...], is_main: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The callbacks and the loggers of a checked experiment, by name.
+
+    Args:
+        values: The experiment, plain.
+        trust: What the person at the command line trusts.
+        is_main: Whether this is the process of rank 0; the others have no loggers.
+    """
+
+    def make(group: str) -> dict[str, Any]:
+        return {name: instantiate(node, trust, f"{group}.{name}") for name, node in values[group].items()}
+
+    return make("callbacks"), make("logger") if is_main else {}
+
+
+def run_name(values: Mapping[str, Any]) -> str:
+    """What a run is called where people read it: a debug run says that it is one, whatever its name.
+
+    Example:
+        >>> run_name({"name": "digits", "debug": None}), run_name({"name": "digits", "debug": "one_batch"})
+        ('digits', 'digits (debug=one_batch)')
+    """
+    name: str = values["name"]
+    return name if values["debug"] is None else f"{name} (debug={values['debug']})"
+
+
+def _check_package(choice: str, path: str) -> None:
+    for module in PACKAGES.get(choice, ()):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(path, module, "is not installed", f'pip install "ssr-hydra[{choice}]"')
+
+
+def _check_ema(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    from ssr_hydra.schedulers.run import Run
+    from ssr_hydra.state import State
+    from ssr_hydra.time import TimeUnit
+
+    half_life = check_ema(**arguments)
+    if half_life is not None:
+        # Whether it can be told in batches does not depend on the rates, as long as there are some.
+        state = State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1)
+        run = Run.of(state)
+        run.convert(run.resolve(half_life, "half_life", scale=False), TimeUnit.BATCH, "half_life")
+    if values["trainer"]["parallel"] == "fsdp":
+        rule = "an average of weights that are sharded cannot be saved whole"
+        raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or take ema out")
+
+
+def _check_profiler(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    del values
+    check_profiler(**arguments)
+
+
+def _check_wandb(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    del values
+    check_wandb(**{key: value for key, value in arguments.items() if key != "tags"})
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], None]] = {
+    "ssr_hydra.callbacks.EMA": _check_ema,
+    "ssr_hydra.callbacks.Profiler": _check_profiler,
+    "ssr_hydra.callbacks.WandbLogger": _check_wandb,
+}

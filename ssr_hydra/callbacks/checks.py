@@ -1,0 +1,76 @@
+"""What the arguments of callbacks have to be: asked when they are made, and at composition, which loads no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import Time, TimeUnit, as_time
+
+__all__ = ["WANDB_MODES", "check_ema", "check_profiler", "check_wandb"]
+
+WANDB_MODES = ("online", "offline")
+
+# Each batch that is profiled takes memory until it is written.
+_MOST_PROFILED = 1000
+_PROFILER = {
+    "wait": (0, 10**9),
+    "warmup": (0, _MOST_PROFILED),
+    "active": (1, _MOST_PROFILED),
+    "repeat": (1, _MOST_PROFILED),
+    "rows": (1, _MOST_PROFILED),
+}
+
+
+def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **switches: Any) -> Time | None:
+    """The half-life, if there is one.
+
+    Raises:
+        InputError: A value out of range; both a decay and a half-life; a half-life that no rate turns into batches.
+    """
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise InputError(name, value, "must be true or false", "write true or false")
+    if decay is not None and half_life is not None:
+        raise InputError("half_life", half_life, "stands in the place of a decay", "give one of the two")
+    if decay is not None and (isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay < 1):
+        raise InputError("decay", decay, "must be at least 0 and below 1", "try 0.999")
+    if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+        raise InputError("interval", interval, "must be a whole number of batches, at least 1", "write e.g. 1")
+    if half_life is None:
+        return None
+    time = as_time(half_life, "half_life")
+    if time.value <= 0:
+        raise InputError("half_life", str(time), "must be above 0", "try 0.05dur")
+    if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
+        raise InputError("half_life", str(time), "cannot be told in batches", "give it in ba, ep, sp, tok or dur")
+    return time
+
+
+def check_profiler(**arguments: Any) -> None:
+    """Refuse what cannot be profiled.
+
+    Raises:
+        InputError: A number out of range, or a switch that is none.
+    """
+    for name, value in arguments.items():
+        if name not in _PROFILER:
+            if not isinstance(value, bool):
+                raise InputError(name, value, "must be true or false", "write true or false")
+            continue
+        least, most = _PROFILER[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InputError(name, value, f"must be a whole number from {least} to {most}", f"write e.g. {least + 1}")
+
+
+def check_wandb(mode: Any = None, **names: Any) -> None:
+    """Refuse an unknown mode.
+
+    Raises:
+        InputError: Neither online nor offline; a project or group without a name.
+    """
+    if mode is not None and mode not in WANDB_MODES:
+        raise InputError("mode", mode, f"must be {' or '.join(WANDB_MODES)}", "or leave it out")
+    for field, name in names.items():
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            raise InputError(field, name, "must be a name", "write e.g. digits")

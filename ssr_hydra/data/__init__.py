@@ -1,16 +1,24 @@
-"""Built-in data: the digits that every machine has, batches from memory, and seeded loaders for anybody's data set."""
+"""Data: the digits that every machine has, images, arrays and tables; batches from memory, and seeded loaders for all."""
 
-from ssr_hydra.data.augment import Augment, RandomShift
+from ssr_hydra.data.arrays import Arrays
+from ssr_hydra.data.augment import Augment, RandomCropFlip, RandomShift
 from ssr_hydra.data.digits import Digits
+from ssr_hydra.data.folders import ImageFolder
 from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, known_length, make_loaders
 from ssr_hydra.data.seeding import fold, seed_everything
+from ssr_hydra.data.vision import FakeData, SmallImages
 
 __all__ = [
+    "Arrays",
     "Augment",
     "Digits",
+    "FakeData",
+    "ImageFolder",
+    "RandomCropFlip",
     "RandomShift",
     "SeededDataset",
     "SeededSampler",
+    "SmallImages",
     "TensorLoader",
     "fold",
     "known_length",

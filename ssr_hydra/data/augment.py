@@ -11,7 +11,7 @@ from torch import Tensor
 from ssr_hydra.data.seeding import check_count
 from ssr_hydra.errors import InputError
 
-__all__ = ["Augment", "RandomShift"]
+__all__ = ["Augment", "RandomCropFlip", "RandomShift"]
 
 
 class Augment(Protocol):
@@ -44,18 +44,64 @@ class RandomShift:
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Images [N, C, H, W], each shifted on its own."""
-        if inputs.ndim != 4:
-            raise InputError(
-                "augment", tuple(inputs.shape), "RandomShift takes images shaped [N, C, H, W]", "give augment=null"
-            )
-        if self.pixels == 0:
-            return inputs
-        p, n = self.pixels, inputs.shape[0]
-        height, width = inputs.shape[2:]
-        # Every window of the padded image is a view; picking one for each image is the only copy.
-        windows = F.pad(inputs, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
-        down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(inputs.device)
-        return windows[torch.arange(n, device=inputs.device), :, down, right]
+        _check_images(inputs, "RandomShift")
+        return _shifted(inputs, self.pixels, generator)
 
     def __repr__(self) -> str:
         return f"RandomShift(pixels={self.pixels})"
+
+
+class RandomCropFlip:
+    """Crop every image at random out of itself padded with zeros, and mirror every second one, as for CIFAR.
+
+    The crops have the size of the image; all (2 padding + 1)^2 places are alike. In images that are normalised, zero is
+    the mean of a channel.
+
+    Args:
+        padding: Pixels of padding on each side, 0 or more; 0 does not crop.
+        flip: Mirror each image, left to right, with probability 1/2.
+
+    Raises:
+        InputError: ``padding`` is no whole number, or negative; or the batch is not shaped [N, C, H, W].
+
+    Example:
+        >>> augment = RandomCropFlip(padding=4)
+        >>> augment(torch.zeros(16, 3, 32, 32), torch.Generator().manual_seed(0)).shape
+        torch.Size([16, 3, 32, 32])
+
+    Source: He et al. 2016, section 4.2.
+    """
+
+    def __init__(self, padding: int = 4, flip: bool = True) -> None:
+        self.padding, self.flip = check_count(padding, "padding", least=0, example=4), flip
+
+    def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Images [N, C, H, W], each cropped and mirrored on its own."""
+        _check_images(inputs, "RandomCropFlip")
+        images = _shifted(inputs, self.padding, generator)
+        if not self.flip:
+            return images
+        chosen = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=generator.device)
+        return torch.where(chosen.to(images.device, torch.bool), images.flip(3), images)
+
+    def __repr__(self) -> str:
+        return f"RandomCropFlip(padding={self.padding}, flip={self.flip})"
+
+
+def _check_images(inputs: Tensor, name: str) -> None:
+    if inputs.ndim != 4:
+        raise InputError(
+            "augment", tuple(inputs.shape), f"{name} takes images shaped [N, C, H, W]", "give augment=null"
+        )
+
+
+def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Each image at a random place of itself padded with zeros."""
+    if pixels == 0:
+        return images
+    p, n = pixels, images.shape[0]
+    height, width = images.shape[2:]
+    # Every window of the padded image is a view; picking one for each image is the only copy.
+    windows = F.pad(images, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
+    down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(images.device)
+    return windows[torch.arange(n, device=images.device), :, down, right]

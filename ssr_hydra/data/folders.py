@@ -1,0 +1,152 @@
+"""Images in folders, one for each class, read sample by sample."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ssr_hydra.data.describe import digest
+from ssr_hydra.errors import InputError, RunError, missing_package
+
+__all__ = ["ImageFolder"]
+
+_MOST_SIZES = 10_000
+
+
+class ImageFolder(Dataset[tuple[Tensor, int]]):
+    """Images in ``root/folder/<class>/...``, as ImageNet's are laid out; read by the workers of a DataLoader.
+
+    A class has the number of its place among the names of the folders in ``root/classes_from``, for every split alike:
+    a validation folder that lacks a class does not shift the others, and one that has another is refused.
+
+    An image is decoded to RGB, goes through ``transforms`` in order, becomes a float32 tensor in [0, 1] unless they
+    made one of it, and is normalised. What the transforms draw is a function of (seed, epoch, sample).
+
+    Args:
+        root: The folder.
+        folder: Which split: ``train``, ``val``.
+        classes_from: The split whose folders are the classes.
+        transforms: Of torchvision's transforms v2, which have to bring all images to one size.
+        mean: Subtracted from each channel; None for none. By default that of ImageNet.
+        std: Divides each channel; None for none.
+
+    Raises:
+        InputError: torchvision is not installed; a folder that is not there, has no classes, no images, or a class that
+            ``classes_from`` has not; something among the transforms that cannot be called.
+
+    Example:
+        >>> ImageFolder("nothing_here")
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: root='nothing_here': has no folder train; ...
+    """
+
+    def __init__(
+        self,
+        root: str,
+        folder: str = "train",
+        classes_from: str = "train",
+        transforms: Sequence[Callable[[Any], Any]] = (),
+        mean: Sequence[float] | None = (0.485, 0.456, 0.406),
+        std: Sequence[float] | None = (0.229, 0.224, 0.225),
+    ) -> None:
+        try:
+            from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+        except ModuleNotFoundError as error:
+            raise missing_package("root", root, "torchvision", "vision") from error
+        for field, value in (("root", root), ("folder", folder), ("classes_from", classes_from)):
+            if not isinstance(value, str) or not value or "\0" in value:
+                raise InputError(field, value, "must be the name of a folder", "e.g. train")
+        for index, transform in enumerate(transforms):
+            # A partial is what `_partial_: true` in a config makes: an argument short of a transform.
+            if not callable(transform) or isinstance(transform, functools.partial):
+                raise InputError(f"transforms[{index}]", transform, "is no transform", "e.g. one of transforms.v2")
+        self.transforms = tuple(transforms)
+        self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
+        base = Path(root).expanduser()
+        self.root, self.folder = root, folder
+        self.classes = _folders(base, classes_from, root)
+        number = {name: index for index, name in enumerate(self.classes)}
+        for name in _folders(base, folder, root):
+            if name not in number:
+                rule = f"has a class {name!r} that {base / classes_from} has not"
+                raise InputError("folder", folder, rule, "remove it, or set classes_from")
+        try:
+            found = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
+        except OSError as error:
+            raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
+        if not found:
+            raise InputError("root", root, f"holds no images in {base / folder}", f"of {' '.join(IMG_EXTENSIONS)}")
+        # Two arrays, not a list of a million tuples: workers count references, and every count copies a page.
+        prefix = len(os.fsencode(base / folder)) + 1
+        self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
+        self._labels = np.array([label for _, label in found])
+        self._base = base / folder
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+        from torchvision.transforms.v2 import functional
+
+        path = self._path(self._names[index])
+        try:
+            with Image.open(path) as file:
+                image: Any = file.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all of them for images that are broken
+            raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        for transform in self.transforms:
+            image = transform(image)
+        tensor = image if isinstance(image, Tensor) else functional.pil_to_tensor(image)
+        tensor = tensor.as_subclass(Tensor)
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.float32) / 255
+        if self._mean is not None:
+            tensor = tensor - self._mean
+        if self._std is not None:
+            tensor = tensor / self._std
+        return tensor, int(self._labels[index])
+
+    def _path(self, name: bytes) -> Path:
+        return self._base / os.fsdecode(bytes(name))
+
+    def describe(self) -> dict[str, Any]:
+        """Name, number of samples, and a SHA-256 of all names in order and of the sizes of up to 10,000 files."""
+        step = -(-len(self) // _MOST_SIZES)
+        sizes = [self._path(name).stat().st_size for name in self._names[::step]]
+        parts = [b"\0".join(self._names.tolist()), self._labels.tobytes(), repr(sizes).encode()]
+        return {"name": f"{self.root} {self.folder}", "samples": len(self), "sha256": digest(parts)}
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({self.root!r}, folder={self.folder!r}: {len(self)} images, {len(self.classes)} classes)"
+
+
+def _folders(base: Path, folder: str, root: str) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(base / folder) if entry.is_dir())
+    except OSError:
+        fix = f"looked for {(base / folder).absolute()}"
+        raise InputError("root", root, f"has no folder {folder}", fix) from None
+    if not names:
+        raise InputError("root", root, f"has no classes in {base / folder}", "put a folder there for each class")
+    return names
+
+
+def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
+    if values is None:
+        return None
+    numbers = list(values)
+    if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
+        raise InputError(field, values, "must be three numbers, one for each channel", "or null for none")
+    for index, value in enumerate(numbers):
+        if field == "std" and value <= 0:
+            raise InputError(f"std[{index}]", value, "must be above 0", "or std=null for none")
+    return torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1)

@@ -1,27 +1,63 @@
-"""Checkpoint files. (Skeleton: signatures hold, bodies follow.)"""
+"""The folder of a run's checkpoints: written whole or not at all, the last few kept and the best.
+
+::
+
+    checkpoints/ba1200/state.pt          tensors and plain values
+    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and a digest of its own
+
+A checkpoint is written into a folder with another name, synced, and renamed. One that is removed is renamed before it
+is deleted. So whatever has a checkpoint's name is whole, at whatever moment the process is killed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.errors import RunError
+from ssr_hydra.checkpoints.files import (
+    STATE,
+    CheckpointError,
+    Index,
+    check_state,
+    plain_json,
+    read_state,
+    write_state,
+)
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.trainer.records import sync_folder, try_lock, write_error
 
-__all__ = ["CHECKPOINTS", "Checkpoint", "CheckpointError", "CheckpointStore", "load", "load_latest_good"]
+__all__ = ["CHECKPOINTS", "Checkpoint", "CheckpointError", "CheckpointStore", "is_store", "load", "load_latest_good"]
 
 CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints, inside the run's own: pass ``run_dir / CHECKPOINTS`` to the store."""
+"""The folder of a run's checkpoints, inside the run's own."""
 
-
-class CheckpointError(RunError):
-    """A checkpoint that is there cannot be used: torn, altered, or not plain data. One line; exit code 1."""
+# The second is one that is just being replaced, by another of the same batch.
+_NAME = re.compile(r"ba\d+(\.replaced)?")
+_LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
+_LOCK = ".lock"
+_LOCK_SECONDS = 60.0
+_TRIES = 3
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read and verified. ``path`` is its folder."""
+    """A checkpoint that was read and verified.
+
+    Args:
+        path: Its folder.
+        state: Tensors and plain values, on the CPU.
+        timestamp: The counters of the run.
+        description: What the run is.
+        metric: By which the best is chosen, or None.
+    """
 
     path: Path
     state: dict[str, Any]
@@ -31,14 +67,38 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """Writes checkpoints ``folder/ba<batch>/`` and keeps the last ``keep`` of them and the best.
+    """Writes checkpoints ``folder/ba<batch>/``, and keeps the last ``keep`` of them and the best.
 
-    ``save`` is for one process (rank 0). Order is that of saving, not of batches: a run repeated from an earlier point
-    has its newest checkpoint at a smaller batch than those of the attempt that was given up.
+    Their order is that of saving, not that of batches: a run that was taken up at an earlier point saves fewer batches
+    than the attempt that was given up, and is the newer one. Of several processes one saves.
+
+    Args:
+        folder: Of the checkpoints; made when the first is saved.
+        keep: How many of the last are kept, at least 2, so that one that is damaged is not the only one.
+        best_mode: ``max`` or ``min``: the one with the best metric is kept as well. None: only the last.
+
+    Raises:
+        InputError: For another ``keep`` or ``best_mode``.
+
+    Example:
+        >>> store = CheckpointStore(Path("run/checkpoints"), best_mode="max")
+        >>> for batch, accuracy in ((10, 0.7), (20, 0.9), (30, 0.8), (40, 0.8)):
+        ...     path = store.save(
+        ...         {"step": batch}, timestamp={"batch": batch}, description={"ssr": 0.5}, metric=accuracy
+        ...     )
+        >>> [batch for batch, _ in store.all()], store.best().name
+        ([20, 30, 40], 'ba20')
+        >>> load(path).state
+        {'step': 40}
     """
 
     def __init__(self, folder: Path, keep: int = 2, best_mode: str | None = None) -> None:
-        raise NotImplementedError
+        if type(keep) is not int or keep < 2:
+            rule = "a whole number of at least 2: were one kept alone and damaged, the run would be lost"
+            raise InputError("keep", keep, rule, "write 2")
+        if best_mode not in ("max", "min", None):
+            raise InputError("best_mode", best_mode, "max, min or None", "write max for an accuracy, min for a loss")
+        self._folder, self._keep, self._best_mode = Path(folder), keep, best_mode
 
     def save(
         self,
@@ -48,27 +108,203 @@ class CheckpointStore:
         description: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write one; InputError (a state that is not plain, naming the key), WriteError (disk)."""
-        raise NotImplementedError
+        """Write a checkpoint, durably, then remove those that are not kept.
+
+        One of the same batch is replaced. What killed processes left half done is removed.
+
+        Args:
+            state: Tensors, numbers, strings, lists and dicts.
+            timestamp: ``Timestamp.state_dict()``.
+            description: What the run is, as JSON.
+            metric: By which the best is chosen; one that is not finite is none.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            InputError: Something in the state or the description is not plain; nothing is written.
+            WriteError: The disk is full, say: path and bytes are named, and what was saved before is intact.
+            RunError: Another process has been saving into this folder for a minute.
+        """
+        counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
+        batch = counters.get("batch")
+        if type(batch) is not int or batch < 0:
+            raise InputError("timestamp.batch", batch, "a whole number of batches", "pass Timestamp.state_dict()")
+        check_state(state)
+        value = None if metric is None or not math.isfinite(metric) else float(metric)
+        target = self._folder / f"ba{batch}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self._folder):
+                _remove_leftovers(self._folder)
+                number = 1 + max((index.number for _, index in _whole(self._folder)), default=0)
+                new = self._folder / f".ba{batch}.{os.getpid()}.new"
+                try:
+                    new.mkdir()
+                    size, sha256 = write_state(dict(state), new)
+                    Index(number, size, sha256, counters, described, value).write(new)
+                    sync_folder(new)
+                    _put(new, target)
+                finally:
+                    shutil.rmtree(new, ignore_errors=True)  # there only if something went wrong
+                self._rotate()
+        except RunError:
+            raise
+        except OSError as error:  # of a folder, not of a file in it
+            raise write_error(error, Path(error.filename or target), 0) from error
+        return target
+
+    def _rotate(self) -> None:
+        """Remove what is not kept. One that is not whole counts for nothing, and goes with those that are older."""
+        whole = _whole(self._folder)
+        kept = {path for path, _ in whole[-self._keep :]}
+        best = self._best(whole)
+        if len(whole) >= self._keep:
+            for path in _named(self._folder):
+                if path not in kept and path != best:
+                    _remove(path)
+
+    def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
+        """By the metrics on disk, so that a process that was killed has forgotten nothing. Of equal ones, the first."""
+        scored = [(index.metric, path) for path, index in whole if index.metric is not None]
+        if self._best_mode is None or not scored:
+            return None
+        choose = max if self._best_mode == "max" else min
+        return choose(scored, key=lambda item: item[0])[1]
 
     def all(self) -> list[tuple[int, Path]]:
-        """(batch, folder) of those that look whole, in the order of saving."""
-        raise NotImplementedError
+        """Batch and folder of the checkpoints that look whole, in the order of saving. Their tensors are not read."""
+        return [(index.batch, path) for path, index in _whole(self._folder)]
 
     def latest(self) -> Path | None:
-        """The one saved last."""
-        raise NotImplementedError
+        """The one that was saved last."""
+        return next((path for _, path in reversed(self.all())), None)
 
     def best(self) -> Path | None:
-        """The one with the best metric."""
-        raise NotImplementedError
+        """The one with the best metric; None where none has a metric, or no ``best_mode`` was given."""
+        return self._best(_whole(self._folder))
 
 
-def load(path: Path) -> Checkpoint:
-    """Read the checkpoint in folder ``path``; CheckpointError."""
-    raise NotImplementedError
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds anything that bears a checkpoint's name."""
+    return bool(_named(folder))
 
 
-def load_latest_good(folder: Path) -> tuple[Checkpoint, list[str]] | None:
-    """The newest of a checkpoints folder that can be read, and a line for each newer one that could not."""
-    raise NotImplementedError
+def load(path: Path | str) -> Checkpoint:
+    """Read a checkpoint, verified to the last bit before anything is believed.
+
+    Args:
+        path: Its folder.
+
+    Raises:
+        CheckpointError: It is missing, torn or altered, or holds other than plain data. The message names the file.
+    """
+    path = Path(path)
+    index = Index.read(path)
+    return Checkpoint(path, read_state(path, index), index.timestamp, index.description, index.metric)
+
+
+def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
+    """Read the newest checkpoint of a folder that can be read.
+
+    Args:
+        folder: Of checkpoints.
+
+    Returns:
+        The checkpoint, and a line for each newer one that was refused; None where there is none at all.
+
+    Raises:
+        CheckpointError: There are checkpoints, and none can be read: a run is never started anew in silence.
+    """
+    folder = Path(folder)
+    for _ in range(_TRIES):
+        refused: list[str] = []
+        has_vanished = False
+        for path in _newest_first(folder):
+            try:
+                return load(path), refused
+            except CheckpointError as error:  # noqa: PERF203 - the next one is tried
+                if path.exists():
+                    refused.append(f"refused {error.path}: {error.what}")
+                else:  # removed by the run that is writing here
+                    has_vanished = True
+        if not has_vanished:
+            break
+    if not refused and not has_vanished:
+        return None
+    refused = refused or ["another process keeps removing them"]
+    raise CheckpointError(
+        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start anew with resume=never"
+    )
+
+
+def _named(folder: Path) -> list[Path]:
+    """What bears a checkpoint's name."""
+    try:
+        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _whole(folder: Path) -> list[tuple[Path, Index]]:
+    """Checkpoints whose index is whole and whose state has its size, in the order of saving."""
+    found = []
+    for path in _named(folder):
+        try:
+            index = Index.read(path)
+            if (path / STATE).stat().st_size == index.size:
+                found.append((path, index))
+        except (CheckpointError, OSError):  # noqa: PERF203 - whoever reads it is told
+            continue
+    return sorted(found, key=lambda item: item[1].number)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """In the order in which they are tried. When one that is torn was saved is not known: it is told about first."""
+    whole = [path for path, _ in _whole(folder)]
+    return [path for path in _named(folder) if path not in whole] + whole[::-1]
+
+
+def _put(new: Path, target: Path) -> None:
+    """Give a checkpoint its name. A folder cannot be replaced at once, so the old one keeps a name that counts."""
+    folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
+    if target.exists():
+        if any(path == target for path, _ in _whole(folder)):
+            _remove(replaced)  # of a process that was killed after the second rename
+            target.rename(replaced)
+        else:
+            _remove(target)
+    new.rename(target)
+    sync_folder(folder)
+    _remove(replaced)
+
+
+def _remove(path: Path) -> None:
+    """Rename, then delete: half a checkpoint never has a checkpoint's name."""
+    if path.exists():
+        gone = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(gone)
+        sync_folder(path.parent)
+        shutil.rmtree(gone, ignore_errors=True)  # what stays is removed by the next save
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What killed processes left. The lock is held, so no process that lives is at work here."""
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time. The kernel lets go of the lock of a process that is killed."""
+    with (folder / _LOCK).open("ab") as file:
+        until = time.monotonic() + _LOCK_SECONDS
+        while not try_lock(file.fileno()):
+            if time.monotonic() > until:
+                raise RunError(
+                    f"{folder}: another process is saving checkpoints here; let each run have its own folder"
+                )
+            time.sleep(0.02)
+        yield

@@ -1,0 +1,287 @@
+"""The two files of a checkpoint: ``state.pt``, plain tensors, and ``checkpoint.json``, which vouches for it.
+
+``checkpoint.json`` holds size and SHA-256 of ``state.pt`` and a digest of itself, so an altered bit in either is seen
+before anything is believed: ``torch.load`` alone reads most damaged files without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.trainer.records import write_error
+
+__all__ = ["INDEX", "STATE", "CheckpointError", "Index", "check_state", "plain_json", "read_state", "write_state"]
+
+STATE, INDEX = "state.pt", "checkpoint.json"
+_FORMAT = 1
+_CHUNK = 2**20
+_OTHERWISE = "resume from another checkpoint, or start anew with resume=never"
+
+
+class CheckpointError(RunError):
+    """A checkpoint that is there cannot be used: torn, altered, or not plain data.
+
+    Args:
+        path: The file.
+        what: What is wrong with it.
+        fix: What to do.
+    """
+
+    def __init__(self, path: Path, what: str, fix: str = _OTHERWISE) -> None:
+        self.path, self.what, self.fix = path, " ".join(what.split()), fix
+        super().__init__(f"{path}: {self.what}; {fix}")
+
+    def __reduce__(self) -> tuple[type[CheckpointError], tuple[Path, str, str]]:
+        return type(self), (self.path, self.what, self.fix)
+
+
+@dataclass(frozen=True)
+class Index:
+    """The content of ``checkpoint.json``.
+
+    Args:
+        number: Of the checkpoint in its folder, in the order of saving.
+        size: Bytes of ``state.pt``.
+        sha256: Of ``state.pt``.
+        timestamp: The counters of the run.
+        description: What the run is.
+        metric: By which the best is chosen; None where there is none, or none that is finite.
+    """
+
+    number: int
+    size: int
+    sha256: str
+    timestamp: dict[str, Any]
+    description: dict[str, Any]
+    metric: float | None
+
+    @property
+    def batch(self) -> int:
+        """Batches behind the run."""
+        return int(self.timestamp["batch"])
+
+    def write(self, folder: Path) -> None:
+        """Write and sync ``folder/checkpoint.json``.
+
+        Raises:
+            WriteError: It cannot be written; the message names path and bytes.
+        """
+        path, content = folder / INDEX, _encode(self._content())
+        try:
+            with path.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_error(error, path, len(content)) from error
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "number": self.number,
+            "state": {"size": self.size, "sha256": self.sha256},
+            "timestamp": self.timestamp,
+            "description": self.description,
+            "metric": self.metric,
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> Index:
+        """Read and verify ``folder/checkpoint.json``.
+
+        Raises:
+            CheckpointError: It is missing, torn, altered, or of another format.
+        """
+        path = folder / INDEX
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(path, f"it cannot be read ({error.strerror or error})") from None
+        try:
+            content = json.loads(text)
+            del content["digest"]
+            is_whole = _encode(content) == text
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            is_whole = False
+        if not is_whole:  # not a byte differs from what was written: the digest is one of them
+            raise CheckpointError(path, "it is torn or was altered: its content does not match its digest")
+        if content.get("format") != _FORMAT:
+            what = f"it has format {content.get('format')!r}, and this release reads {_FORMAT}"
+            raise CheckpointError(path, what, "read it with the release that wrote it")
+        try:
+            state = content.pop("state")
+            del content["format"]
+            index = cls(size=state["size"], sha256=state["sha256"], **content)
+            if not all(type(count) is int for count in (index.number, index.size, index.timestamp["batch"])):
+                raise TypeError("a count is no whole number")
+            return index
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(path, f"it is no index of a checkpoint ({error})") from None
+
+
+def _encode(content: Mapping[str, Any]) -> bytes:
+    """As the file's bytes: the content, and last a digest of it."""
+    body = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps({**content, "digest": digest}, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """A mapping as JSON gives it back.
+
+    Raises:
+        InputError: It holds what JSON does not: other objects, other keys than strings, NaN.
+    """
+    try:
+        read = json.loads(json.dumps(value, allow_nan=False))
+        if not isinstance(value, Mapping) or read != _listed(value):
+            raise ValueError("the keys of a mapping are strings")
+    except (TypeError, ValueError, RecursionError) as error:
+        rule = f"plain dicts, lists, strings and finite numbers ({error})"
+        raise InputError(field, value, rule, "convert it first") from None
+    return dict(read)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def check_state(value: Any, field: str = "state") -> None:
+    """Refuse, before it is written, what ``torch.load(weights_only=True)`` would refuse to read.
+
+    Args:
+        value: The state.
+        field: Its name, dotted.
+
+    Raises:
+        InputError: Something in it is not a tensor, number, string, list or dict.
+
+    Example:
+        >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
+        Traceback (most recent call last):
+            ...
+        ssr_hydra.errors.InputError: state.callbacks.ema='set': a checkpoint holds ...
+    """
+    import torch
+
+    kind = type(value)  # exactly: a subclass, NumPy's float64 for one, is pickled by its own name
+    if kind in (bool, int, float, str, type(None), torch.Tensor, torch.nn.Parameter):
+        return
+    if kind in (dict, OrderedDict):
+        for key, item in value.items():
+            if type(key) not in (str, int):
+                rule = "the keys of a checkpoint's dicts are strings or whole numbers"
+                raise InputError(field, key, rule, "make it a string")
+            check_state(item, f"{field}.{key}")
+    elif kind in (list, tuple):
+        for number, item in enumerate(value):
+            check_state(item, f"{field}[{number}]")
+    else:
+        rule = "a checkpoint holds tensors, numbers, strings, lists and dicts, so that reading it cannot run code"
+        raise InputError(field, kind.__name__, rule, "return such from state_dict(), e.g. array.tolist()")
+
+
+class _HashingFile:
+    """A file for ``torch.save``: hashed while it is written, and told at the end what went wrong.
+
+    ``torch.save`` that meets an error half way raises another one about its own position. So an error is kept, and what
+    comes after it only counted.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self.size, self.error = 0, None
+
+    error: OSError | None
+
+    def write(self, data: Any) -> int:
+        self.size += (size := memoryview(data).nbytes)
+        if self.error is None:
+            self._hash.update(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing: the file is synced at its end."""
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
+    """Write and sync ``folder/state.pt``; returns size and SHA-256.
+
+    Raises:
+        WriteError: It cannot be written; the message names path and bytes.
+    """
+    import torch
+
+    path = folder / STATE
+    out = None
+    try:
+        file = path.open("wb", buffering=_CHUNK)
+        try:
+            out = _HashingFile(file)
+            torch.save(state, out)  # type: ignore[arg-type]
+            if out.error is not None:
+                raise out.error
+            file.flush()
+            os.fsync(file.fileno())
+        finally:
+            with suppress(OSError):  # closing tries again to write what could not be written
+                file.close()
+    except OSError as error:
+        raise write_error(error, path, 0 if out is None else out.size) from error
+    return out.size, out.hexdigest()
+
+
+def read_state(folder: Path, index: Index) -> dict[str, Any]:
+    """Verify ``folder/state.pt`` and read it onto the CPU.
+
+    Raises:
+        CheckpointError: It is missing, torn, altered, or holds other than plain data.
+    """
+    import torch
+
+    path = folder / STATE
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != index.size:
+                raise CheckpointError(path, f"it is torn: {size} bytes of {index.size}")
+            if _sha256(file) != index.sha256:
+                raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
+            file.seek(0)  # the very file that was hashed, whatever is renamed meanwhile
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # whatever unpickling meets
+                what = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
+                raise CheckpointError(path, f"it holds other than plain data, which is not read ({what})") from None
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read ({error.strerror or error})") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(path, f"it holds a {type(state).__name__}, and a state is a dict")
+    return state
+
+
+def _sha256(file: BinaryIO) -> str:
+    hashed, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    while size := file.readinto(chunk):  # type: ignore[attr-defined]
+        hashed.update(chunk[:size])
+    return hashed.hexdigest()

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError
+from ssr_hydra.configs import GROUPS, TRANSFORMS
+from ssr_hydra.errors import InputError, missing_package
 
 __all__ = ["REGISTERED", "check_targets", "check_trust", "instantiate", "is_trusted", "locate"]
 
@@ -45,6 +45,10 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 def _registered() -> frozenset[str]:
     names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
     names |= {"ssr_hydra.data.Digits", "ssr_hydra.data.RandomShift", "ssr_hydra.trainer.accuracy"}
+    names |= {f"ssr_hydra.data.{name}" for name in ("StdlibBytes", "StdlibDocuments")}
+    names |= {f"ssr_hydra.models.{name}" for name in ("bits_per_byte", "next_token_loss")}
+    names |= {f"ssr_hydra.data.{name}" for name in "Arrays FakeData ImageFolder RandomCropFlip SmallImages".split()}
+    names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS}
     for choices in GROUPS.values():
         for config in choices.values():
             target = getattr(config, "_target_", None)
@@ -222,6 +226,8 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     except ModuleNotFoundError as error:
         if error.name != module_name:
             raise
+        if module_name == "torchvision":
+            raise missing_package(field, name, module_name, "vision") from None
         fix = "install it, or put its folder on PYTHONPATH"
         raise InputError(field, name, f"there is no module {module_name}", fix) from None
     while len(rest) > 1:

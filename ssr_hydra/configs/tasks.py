@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -10,12 +10,16 @@ from omegaconf import MISSING
 __all__ = [
     "DATA",
     "MODELS",
+    "ArraysConfig",
+    "ArraysDataConfig",
     "ConvNetConfig",
     "DataConfig",
     "DigitsConfig",
     "DigitsDataConfig",
     "MLPConfig",
     "RandomShiftConfig",
+    "ViTConfig",
+    "as_train",
 ]
 
 
@@ -40,6 +44,22 @@ class MLPConfig:
 
 
 @dataclass
+class ViTConfig:
+    """``model=vit``."""
+
+    image_size: int = 32
+    patch_size: int = 4
+    in_channels: int = 3
+    num_classes: int = 10
+    width: int = 192
+    depth: int = 6
+    num_heads: int = 3
+    mlp_width: int = 768
+    dropout: float = 0.0
+    _target_: str = field(default="ssr_hydra.models.ViT", init=False)
+
+
+@dataclass
 class DigitsConfig:
     """One split of the digits."""
 
@@ -47,6 +67,28 @@ class DigitsConfig:
     eval_fraction: float = 1 / 3
     split_seed: int = 0
     _target_: str = field(default="ssr_hydra.data.Digits", init=False)
+
+
+@dataclass
+class ArraysConfig:
+    """One split of somebody's arrays or table."""
+
+    path: str = MISSING
+    eval_path: str | None = None
+    split: str = "train"
+    inputs: list[str] | None = None
+    targets: list[str] | None = None
+    task: str = "classification"
+    header: bool = True
+    delimiter: str = ","
+    shape: list[int] | None = None
+    layout: str | None = None
+    dtype: str = "float32"
+    divide_by: float = 1.0
+    standardize: bool = False
+    eval_fraction: float = 0.2
+    split_seed: int = 0
+    _target_: str = field(default="ssr_hydra.data.Arrays", init=False)
 
 
 @dataclass
@@ -72,6 +114,14 @@ class DataConfig:
     drop_last: bool = False
     num_workers: int = 0
     augment: Any = None
+    prefetch_factor: int | None = None
+
+
+def as_train(config: type, **own: Any) -> Any:
+    """The config of the evaluation data: what is not its own follows the training data's, wherever that is set."""
+    assert is_dataclass(config)
+    same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
+    return config(**same | own)
 
 
 @dataclass
@@ -80,21 +130,25 @@ class DigitsDataConfig(DataConfig):
 
     train: DigitsConfig = field(default_factory=DigitsConfig)
     eval: DigitsConfig | None = field(
-        default_factory=lambda: DigitsConfig(
-            # The splits are disjoint only while both are cut the same way.
-            split="eval",
-            eval_fraction="${..train.eval_fraction}",  # type: ignore[arg-type]
-            split_seed="${..train.split_seed}",  # type: ignore[arg-type]
-        )
+        # The splits are disjoint only while both are cut the same way.
+        default_factory=lambda: as_train(DigitsConfig, split="eval")
     )
     augment: RandomShiftConfig | None = field(default_factory=RandomShiftConfig)
+
+
+@dataclass
+class ArraysDataConfig(DataConfig):
+    """``data=arrays``: ``data.train.path`` names the file; a fifth is held out, or ``data.train.eval_path`` read."""
+
+    train: ArraysConfig = field(default_factory=ArraysConfig)
+    eval: ArraysConfig | None = field(default_factory=lambda: as_train(ArraysConfig, split="eval"))
 
 
 # A target of the user's own: its arguments are added with a plus, `+model.width=3`, or written in a YAML.
 _CUSTOM = {"_target_": MISSING}
 
-MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "custom": _CUSTOM}
+MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": _CUSTOM}
 """Choices of the group ``model``."""
 
-DATA: dict[str, Any] = {"digits": DigitsDataConfig, "custom": DataConfig}
+DATA: dict[str, Any] = {"digits": DigitsDataConfig, "arrays": ArraysDataConfig, "custom": DataConfig}
 """Choices of the group ``data``."""

@@ -2,12 +2,180 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["VISION_DATA", "VISION_MODELS"]
+from omegaconf import MISSING
 
-VISION_MODELS: dict[str, Any] = {}
+from ssr_hydra.configs.tasks import DataConfig, as_train
+
+__all__ = [
+    "TORCHVISION_MODELS",
+    "TRANSFORMS",
+    "VISION_DATA",
+    "VISION_MODELS",
+    "FakeDataConfig",
+    "FakeDataDataConfig",
+    "ImageFolderConfig",
+    "ImageFolderDataConfig",
+    "RandomCropFlipConfig",
+    "SmallImagesConfig",
+    "SmallImagesDataConfig",
+    "TorchvisionModelConfig",
+]
+
+TORCHVISION_MODELS = tuple(
+    (
+        "alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 "
+        "densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 "
+        "efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3 "
+        "maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small "
+        "regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf "
+        "regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf "
+        "regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d "
+        "resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 "
+        "squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn "
+        "vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2"
+    ).split()
+)
+"""torchvision's classification models, known here so that a name is checked before torchvision is imported."""
+
+TRANSFORMS = tuple(
+    (
+        "AugMix AutoAugment CenterCrop ColorJitter Compose ConvertImageDtype ElasticTransform GaussianBlur "
+        "GaussianNoise Grayscale Identity JPEG Normalize Pad PILToTensor RGB RandAugment RandomAdjustSharpness "
+        "RandomAffine RandomApply RandomAutocontrast RandomChannelPermutation RandomChoice RandomCrop RandomEqualize "
+        "RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder RandomPerspective "
+        "RandomPhotometricDistort RandomPosterize RandomResize RandomResizedCrop RandomRotation RandomShortestSize "
+        "RandomSolarize RandomVerticalFlip Resize ScaleJitter ToImage ToPILImage ToPureTensor TrivialAugmentWide"
+    ).split()
+)
+"""torchvision's transforms v2 that need no trust: they compute on one image. Not ``Lambda``, which calls anything."""
+
+
+@dataclass
+class TorchvisionModelConfig:
+    """``model=torchvision`` with a ``name``; or one of those that have a choice of their own, as ``model=resnet50``."""
+
+    name: str = MISSING
+    num_classes: int = 1000
+    in_channels: int = 3
+    small_images: bool = False
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    _target_: str = field(default="ssr_hydra.models.torchvision_model", init=False)
+
+
+@dataclass
+class RandomCropFlipConfig:
+    """Crop every image of a batch out of itself padded, and mirror every second one."""
+
+    padding: int = 4
+    flip: bool = True
+    _target_: str = field(default="ssr_hydra.data.RandomCropFlip", init=False)
+
+
+@dataclass
+class SmallImagesConfig:
+    """One split of CIFAR or MNIST, in memory."""
+
+    name: str = "cifar10"
+    split: str = "train"
+    root: str | None = None
+    download: bool = True
+    normalize: bool = True
+    _target_: str = field(default="ssr_hydra.data.SmallImages", init=False)
+
+
+@dataclass
+class SmallImagesDataConfig(DataConfig):
+    """``data=cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``."""
+
+    train: SmallImagesConfig = field(default_factory=SmallImagesConfig)
+    eval: SmallImagesConfig | None = field(default_factory=lambda: as_train(SmallImagesConfig, split="eval"))
+    batch_size: int = 128
+    eval_batch_size: int = 1000
+    augment: RandomCropFlipConfig | None = None
+
+
+@dataclass
+class FakeDataConfig:
+    """Images that are made."""
+
+    size: int = 1000
+    shape: list[int] = field(default_factory=lambda: [3, 32, 32])
+    num_classes: int = 10
+    split: str = "train"
+    noise: float = 1.0
+    data_seed: int = 0
+    _target_: str = field(default="ssr_hydra.data.FakeData", init=False)
+
+
+@dataclass
+class FakeDataDataConfig(DataConfig):
+    """``data=fake``: for trying out a model or a recipe without any file."""
+
+    train: FakeDataConfig = field(default_factory=FakeDataConfig)
+    eval: FakeDataConfig | None = field(default_factory=lambda: as_train(FakeDataConfig, size=200, split="eval"))
+
+
+@dataclass
+class ImageFolderConfig:
+    """One split of images in folders, one for each class."""
+
+    root: str = MISSING
+    folder: str = "train"
+    classes_from: str = "train"
+    transforms: dict[str, Any] = field(default_factory=dict)
+    mean: list[float] | None = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    std: list[float] | None = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    _target_: str = field(default="ssr_hydra.data.ImageFolder", init=False)
+
+
+def _transform(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": f"torchvision.transforms.v2.{name}", **arguments}
+
+
+def _train_folder() -> ImageFolderConfig:
+    transforms = {"crop": _transform("RandomResizedCrop", size=224), "flip": _transform("RandomHorizontalFlip")}
+    return ImageFolderConfig(transforms=transforms)
+
+
+def _eval_folder() -> Any:
+    transforms = {"resize": _transform("Resize", size=256), "crop": _transform("CenterCrop", size=224)}
+    return as_train(ImageFolderConfig, folder="val", transforms=transforms)
+
+
+@dataclass
+class ImageFolderDataConfig(DataConfig):
+    """``data=image_folder``: ``data.train.root`` holds ``train/<class>/...`` and ``val/<class>/...``."""
+
+    train: ImageFolderConfig = field(default_factory=_train_folder)
+    eval: ImageFolderConfig | None = field(default_factory=_eval_folder)
+    batch_size: int = 64
+    eval_batch_size: int = 256
+
+
+_MODELS = "resnet18 resnet34 resnet50 mobilenet_v3_small efficientnet_b0 convnext_tiny vit_b_16"
+
+VISION_MODELS: dict[str, Any] = {
+    "torchvision": TorchvisionModelConfig,
+    **{name: TorchvisionModelConfig(name=name) for name in _MODELS.split()},
+}
 """Choices of the group ``model``."""
 
-VISION_DATA: dict[str, Any] = {}
+
+def _small(name: str, augment: RandomCropFlipConfig | None = None) -> SmallImagesDataConfig:
+    return SmallImagesDataConfig(train=SmallImagesConfig(name=name), augment=augment)
+
+
+VISION_DATA: dict[str, Any] = {
+    "cifar10": _small("cifar10", RandomCropFlipConfig()),
+    "cifar100": _small("cifar100", RandomCropFlipConfig()),
+    "mnist": _small("mnist"),
+    "fashion_mnist": _small("fashion_mnist"),
+    "image_folder": ImageFolderDataConfig,
+    "imagenet": ImageFolderDataConfig(batch_size=256, num_workers=8),
+    "fake": FakeDataDataConfig,
+}
 """Choices of the group ``data``."""

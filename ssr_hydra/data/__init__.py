@@ -1,4 +1,4 @@
-"""Data: the digits that every machine has, images, arrays and tables; batches from memory, and seeded loaders for all."""
+"""Data: digits, images, arrays and tables; batches from memory, and seeded loaders for anybody's data set."""
 
 from ssr_hydra.data.arrays import Arrays
 from ssr_hydra.data.augment import Augment, RandomCropFlip, RandomShift
@@ -6,11 +6,13 @@ from ssr_hydra.data.digits import Digits
 from ssr_hydra.data.folders import ImageFolder
 from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, known_length, make_loaders
 from ssr_hydra.data.seeding import fold, seed_everything
+from ssr_hydra.data.text import ByteWindows, StdlibBytes, StdlibDocuments
 from ssr_hydra.data.vision import FakeData, SmallImages
 
 __all__ = [
     "Arrays",
     "Augment",
+    "ByteWindows",
     "Digits",
     "FakeData",
     "ImageFolder",
@@ -19,6 +21,8 @@ __all__ = [
     "SeededDataset",
     "SeededSampler",
     "SmallImages",
+    "StdlibBytes",
+    "StdlibDocuments",
     "TensorLoader",
     "fold",
     "known_length",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         root: The folder.
         folder: Which split: ``train``, ``val``.
         classes_from: The split whose folders are the classes.
-        transforms: Of torchvision's transforms v2, which have to bring all images to one size.
+        transforms: Name to one of torchvision's transforms v2, or None to leave it out; in this order. They have to
+            bring all images to one size.
         mean: Subtracted from each channel; None for none. By default that of ImageNet.
         std: Divides each channel; None for none.
 
@@ -53,7 +55,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         root: str,
         folder: str = "train",
         classes_from: str = "train",
-        transforms: Sequence[Callable[[Any], Any]] = (),
+        transforms: Mapping[str, Callable[[Any], Any] | None] = MappingProxyType({}),
         mean: Sequence[float] | None = (0.485, 0.456, 0.406),
         std: Sequence[float] | None = (0.229, 0.224, 0.225),
     ) -> None:
@@ -64,11 +66,11 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for field, value in (("root", root), ("folder", folder), ("classes_from", classes_from)):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise InputError(field, value, "must be the name of a folder", "e.g. train")
-        for index, transform in enumerate(transforms):
+        for name, transform in transforms.items():
             # A partial is what `_partial_: true` in a config makes: an argument short of a transform.
-            if not callable(transform) or isinstance(transform, functools.partial):
-                raise InputError(f"transforms[{index}]", transform, "is no transform", "e.g. one of transforms.v2")
-        self.transforms = tuple(transforms)
+            if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
+                raise InputError(f"transforms.{name}", transform, "is no transform", "e.g. one of transforms.v2")
+        self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
         self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
         base = Path(root).expanduser()
         self.root, self.folder = root, folder

@@ -341,6 +341,7 @@ def make_loaders(
     drop_last: bool = False,
     num_workers: int = 0,
     augment: Augment | None = None,
+    prefetch_factor: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     rank: int = 0,
@@ -349,7 +350,8 @@ def make_loaders(
     """The two loaders of a run, whose every batch is a function of (seed, epoch).
 
     Data sets that are tensors in memory (a ``TensorDataset``, :class:`Digits`) come from a :class:`TensorLoader`, which
-    is several times faster; every other data set from torch's ``DataLoader``.
+    is several times faster; every other data set from torch's ``DataLoader``, which makes batches by the data set's own
+    ``collate_fn`` where it has one.
 
     Args:
         train: The data set to train on.
@@ -361,6 +363,7 @@ def make_loaders(
         num_workers: Processes that read samples; for data sets in memory there is nothing to read and it has to be 0.
         augment: Whole-batch augmentation of data in memory. Other data sets augment their samples themselves, with
             Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
+        prefetch_factor: Batches that each worker has ready; None is torch's, 2.
         seed: The run's seed.
         device: Where training happens; data in memory moves there once.
         rank: Number of this process.
@@ -382,6 +385,11 @@ def make_loaders(
     workers = check_count(num_workers, "num_workers", least=0, example=0)
     check_count(batch_size, "batch_size")
     check_count(eval_batch_size, "eval_batch_size")
+    if prefetch_factor is not None:
+        check_count(prefetch_factor, "prefetch_factor", example=2)
+        if workers == 0:
+            rule = "without workers nothing is read ahead"
+            raise InputError("prefetch_factor", prefetch_factor, rule, "give num_workers, or prefetch_factor=None")
     for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size < world_size:
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
@@ -418,6 +426,7 @@ def make_loaders(
                 rank=rank,
                 world_size=world_size,
                 num_workers=workers,
+                collate_fn=getattr(dataset, "collate_fn", None),  # samples of different length know how they are padded
                 pin_memory=torch.device(device).type == "cuda",
                 # A stream's epoch and random numbers only reach workers that start with the epoch.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),

@@ -145,5 +145,10 @@ class ExperimentConfig:
 TRAINERS: dict[str, Any] = {
     "default": TrainerConfig,
     "regression": TrainerConfig(loss={"_target_": "torch.nn.MSELoss"}, metrics={}, objective="eval/loss"),
+    "language": TrainerConfig(
+        loss={"_target_": "ssr_hydra.models.next_token_loss", "_partial_": True},
+        metrics={"bits_per_byte": {"_target_": "ssr_hydra.models.bits_per_byte", "_partial_": True}},
+        objective="eval/bits_per_byte",
+    ),
 }
 """Choices of the group ``trainer``."""

@@ -2,12 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LANGUAGE_DATA", "LANGUAGE_MODELS"]
+from ssr_hydra.configs.tasks import DataConfig
 
-LANGUAGE_MODELS: dict[str, Any] = {}
+__all__ = [
+    "LANGUAGE_DATA",
+    "LANGUAGE_MODELS",
+    "ByteMLPConfig",
+    "ByteTransformerConfig",
+    "StdlibBytesConfig",
+    "StdlibBytesDataConfig",
+    "StdlibDocumentsConfig",
+    "StdlibDocumentsDataConfig",
+]
+
+
+@dataclass
+class ByteMLPConfig:
+    """``model=byte_mlp``."""
+
+    vocab_size: int = 256
+    context: int = 6
+    width: int = 32
+    hidden: int = 288
+    _target_: str = field(default="ssr_hydra.models.ByteMLP", init=False)
+
+
+@dataclass
+class ByteTransformerConfig:
+    """``model=byte_transformer``."""
+
+    vocab_size: int = 256
+    width: int = 64
+    depth: int = 2
+    num_heads: int = 4
+    mlp_width: int = 256
+    dropout: float = 0.0
+    tied: bool = True
+    rope_base: float = 100.0
+    _target_: str = field(default="ssr_hydra.models.ByteTransformer", init=False)
+
+
+@dataclass
+class StdlibBytesConfig:
+    """One split of the standard library's source, in windows."""
+
+    split: str = "train"
+    length: int = 64
+    eval_fraction: float = 0.1
+    split_seed: int = 0
+    limit: int | None = None
+    _target_: str = field(default="ssr_hydra.data.StdlibBytes", init=False)
+
+
+@dataclass
+class StdlibDocumentsConfig:
+    """One split of the standard library's source, in documents of different lengths."""
+
+    split: str = "train"
+    max_length: int = 256
+    eval_fraction: float = 0.1
+    split_seed: int = 0
+    limit: int | None = None
+    _target_: str = field(default="ssr_hydra.data.StdlibDocuments", init=False)
+
+
+# The splits are disjoint only while both are cut the same way.
+_SAME: dict[str, Any] = {"eval_fraction": "${..train.eval_fraction}", "split_seed": "${..train.split_seed}"}
+_HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}", "limit": 1024, **_SAME}
+_HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}
+
+
+@dataclass
+class StdlibBytesDataConfig(DataConfig):
+    """``data=stdlib_bytes``: windows of bytes. Evaluation reads 1,024 of them, spread over all held-out files."""
+
+    train: StdlibBytesConfig = field(default_factory=StdlibBytesConfig)
+    eval: StdlibBytesConfig | None = field(default_factory=lambda: StdlibBytesConfig(**_HELD_OUT_BYTES))
+    eval_batch_size: int = 64
+
+
+@dataclass
+class StdlibDocumentsDataConfig(DataConfig):
+    """``data=stdlib_documents``: documents of different lengths, padded batch by batch."""
+
+    train: StdlibDocumentsConfig = field(default_factory=StdlibDocumentsConfig)
+    eval: StdlibDocumentsConfig | None = field(default_factory=lambda: StdlibDocumentsConfig(**_HELD_OUT_DOCUMENTS))
+    eval_batch_size: int = 64
+
+
+LANGUAGE_MODELS: dict[str, Any] = {"byte_mlp": ByteMLPConfig, "byte_transformer": ByteTransformerConfig}
 """Choices of the group ``model``."""
 
-LANGUAGE_DATA: dict[str, Any] = {}
+LANGUAGE_DATA: dict[str, Any] = {"stdlib_bytes": StdlibBytesDataConfig, "stdlib_documents": StdlibDocumentsDataConfig}
 """Choices of the group ``data``."""

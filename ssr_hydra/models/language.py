@@ -1,0 +1,207 @@
+"""Small language models over bytes: a multilayer perceptron over the last few, and a decoder transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models.nets import check_size
+from ssr_hydra.models.next_token import next_token_loss
+
+__all__ = ["ByteMLP", "ByteTransformer"]
+
+
+class ByteMLP(nn.Module):
+    """The next byte from the last few: their embeddings side by side, one hidden layer, logits.
+
+    Position i reads the tokens i - context + 1 to i; what would lie before the window is a token of its own. With the
+    defaults 138 thousand weights, which learn much from little text: a run takes seconds on a laptop.
+
+    Args:
+        vocab_size: Different tokens; bytes are 256.
+        context: Tokens that a prediction is made from, the current one included.
+        width: Numbers in the embedding of a token.
+        hidden: Units of the hidden layer.
+
+    Raises:
+        InputError: A count below 1.
+
+    Example:
+        >>> ByteMLP()(torch.zeros(8, 16, dtype=torch.int64)).shape
+        torch.Size([8, 16, 256])
+
+    Source: Bengio et al. 2003, A Neural Probabilistic Language Model; GELU and RMSNorm are younger.
+    """
+
+    def __init__(self, vocab_size: int = 256, context: int = 6, width: int = 32, hidden: int = 288) -> None:
+        super().__init__()
+        for field, value in (("vocab_size", vocab_size), ("context", context), ("width", width), ("hidden", hidden)):
+            check_size(field, value)
+        self.context, self.nothing = context, vocab_size
+        self.embed = nn.Embedding(vocab_size + 1, width)
+        self.mix = nn.Linear(context * width, hidden)
+        self.norm = nn.RMSNorm(hidden)
+        self.unembed = nn.Linear(hidden, vocab_size)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> Any:
+        """Logits [N, L, vocab_size] of tokens [N, L]; with labels a mapping of ``loss`` and ``logits``.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: [N, L], 0 where there is padding, which then is as if nothing were there.
+            labels: The tokens again, -100 where nothing is to be predicted; each is predicted from those before it.
+        """
+        _check_tokens(input_ids)
+        if attention_mask is not None:
+            input_ids = input_ids.masked_fill(attention_mask == 0, self.nothing)
+        tokens = self.embed(F.pad(input_ids, (self.context - 1, 0), value=self.nothing))
+        # [N, L, width, context] is a view of what was embedded once; laying it out side by side is the only copy.
+        around = tokens.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
+        return _answer(self.unembed(self.norm(F.gelu(self.mix(around)))), labels)
+
+
+class ByteTransformer(nn.Module):
+    """A decoder: pre-norm blocks of causal attention and a perceptron, rotary positions, no biases.
+
+    ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, ``depth`` times; a norm; and logits by the embedding again,
+    if it is ``tied``. Every block starts as the identity. With the defaults 115 thousand weights. Positions are told by
+    rotation alone, so windows may have any length; but one trained on short windows does badly on longer ones.
+
+    Args:
+        vocab_size: Different tokens; bytes are 256.
+        width: Numbers in a token, a multiple of ``2 * num_heads``.
+        depth: Blocks.
+        num_heads: Heads of attention.
+        mlp_width: Hidden units between the two linear layers of a block.
+        dropout: Share of the numbers set to zero after the embedding, the attention and the linear layers.
+        tied: Whether the embedding's weights give the logits, too.
+        rope_base: The slowest rotation takes about ``2 pi rope_base`` positions; should be longer than a window.
+
+    Raises:
+        InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1), a base that is not above 1.
+
+    Example:
+        >>> ByteTransformer()(torch.zeros(8, 64, dtype=torch.int64)).shape
+        torch.Size([8, 64, 256])
+
+    Source: Vaswani et al. 2017, Attention Is All You Need; pre-norm and scales as in Radford et al. 2019 (GPT-2);
+    rotary positions from Su et al. 2021 (RoFormer).
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        width: int = 64,
+        depth: int = 2,
+        num_heads: int = 4,
+        mlp_width: int = 256,
+        dropout: float = 0.0,
+        tied: bool = True,
+        rope_base: float = 100.0,
+    ) -> None:
+        super().__init__()
+        for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
+            check_size(field, value)
+        check_size("mlp_width", mlp_width)
+        check_size("width", width, 2 * num_heads)  # the numbers of a head are rotated in pairs
+        _check_number("dropout", dropout, 0 <= _real(dropout) < 1, "a share from 0 to below 1", "try 0.1")
+        _check_number("rope_base", rope_base, 1 < _real(rope_base) < float("inf"), "a number above 1", "try 100")
+        self.embed = nn.Embedding(vocab_size, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList([_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)])
+        self.norm = nn.RMSNorm(width)
+        self.unembed = nn.Linear(width, vocab_size, bias=False)
+        # Norms take the scale out again; tied, the first logits are of the order of sqrt(width) / 10.
+        nn.init.normal_(self.embed.weight, std=0.1)
+        nn.init.normal_(self.unembed.weight, std=0.1)
+        if tied:
+            self.unembed.weight = self.embed.weight
+        pairs = width // num_heads // 2
+        speeds = rope_base ** -(torch.arange(pairs, dtype=torch.float32) / pairs)
+        self.speeds: Tensor
+        self.register_buffer("speeds", speeds, persistent=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> Any:
+        """Logits [N, L, vocab_size] of tokens [N, L]; with labels a mapping of ``loss`` and ``logits``.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: [N, L], 0 where there is padding, which no token attends to.
+            labels: The tokens again, -100 where nothing is to be predicted; each is predicted from those before it.
+        """
+        _check_tokens(input_ids)
+        length = input_ids.shape[1]
+        angles = torch.outer(torch.arange(length, device=input_ids.device, dtype=torch.float32), self.speeds)
+        rotation = (angles.cos(), angles.sin())
+        seen = None if attention_mask is None else _seen(attention_mask)
+        tokens = self.dropout(self.embed(input_ids))
+        for block in self.blocks:
+            tokens = block(tokens, rotation, seen)
+        return _answer(self.unembed(self.norm(tokens)), labels)
+
+
+class _Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv, self.project = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.widen, self.narrow = nn.Linear(width, mlp_width, bias=False), nn.Linear(mlp_width, width, bias=False)
+        for linear in (self.qkv, self.widen):
+            nn.init.normal_(linear.weight, std=width**-0.5)
+        for linear in (self.project, self.narrow):  # a block starts as the identity
+            nn.init.zeros_(linear.weight)
+
+    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
+        samples, length, width = tokens.shape
+        qkv = self.qkv(self.norm_1(tokens)).view(samples, length, 3, self.num_heads, width // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = _rotated(query, *rotation), _rotated(key, *rotation)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None)
+        mixed = self.project(mixed.transpose(1, 2).reshape(samples, length, width))
+        tokens = tokens + F.dropout(mixed, self.dropout, self.training)
+        return tokens + F.dropout(self.narrow(F.gelu(self.widen(self.norm_2(tokens)))), self.dropout, self.training)
+
+
+def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Pairs of numbers turned by angles that grow with the position: products then depend on distances alone."""
+    a, b = heads.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # autocast's heads are short
+
+
+def _seen(mask: Tensor) -> Tensor:
+    """[N, 1, L, L]: whether a position may look at another: not after itself, no padding; at itself in any case.
+
+    A row without anything to look at would be a division by zero, and what padding computes is not used.
+    """
+    length = mask.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=mask.device)
+    return ((causal & (mask != 0)[:, None, :]) | itself)[:, None]
+
+
+def _answer(logits: Tensor, labels: Tensor | None) -> Any:
+    if labels is None:
+        return logits
+    return {"loss": next_token_loss({"logits": logits}, {"labels": labels}), "logits": logits}
+
+
+def _check_tokens(tokens: Tensor) -> None:
+    if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        rule = "a language model takes tokens [N, L] as whole numbers"
+        raise InputError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")
+
+
+def _real(value: object) -> float:
+    return float("nan") if isinstance(value, bool) or not isinstance(value, (int, float)) else value
+
+
+def _check_number(field: str, value: object, good: bool, rule: str, fix: str) -> None:
+    if not good:
+        raise InputError(field, value, rule, fix)

@@ -1,0 +1,89 @@
+"""Predicting the next token: the loss, and the metrics, of every model that does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssr_hydra.data.text import IGNORED
+from ssr_hydra.errors import InputError
+
+__all__ = ["bits_per_byte", "next_token_loss"]
+
+
+def next_token_loss(outputs: Any, targets: Any) -> Tensor:
+    """The mean cross entropy, in nats, of the tokens that are to be predicted.
+
+    Two kinds of batches are understood. Of a pair ``(inputs, targets)``, ``outputs`` are logits [N, L, C] and
+    ``targets`` [N, L] are what follows each position. Of a mapping with ``input_ids`` and ``labels``, as Hugging Face's
+    models take it, ``outputs`` hold ``logits`` and the labels are the inputs themselves: here they are shifted by one,
+    unless the model has computed its ``loss`` already. A target of -100 does not count.
+
+    Args:
+        outputs: Logits, or a mapping with ``logits`` (and ``loss``), or an object with these attributes.
+        targets: Targets, or the batch with its ``labels``.
+
+    Raises:
+        InputError: Shapes that do not fit together, or a mapping without ``labels``.
+
+    Example:
+        >>> import torch
+        >>> next_token_loss(torch.zeros(2, 5, 256), torch.zeros(2, 5, dtype=torch.int64))  # log(256)
+        tensor(5.5452)
+    """
+    if not isinstance(targets, Tensor):
+        own = _part(outputs, "loss")
+        if isinstance(own, Tensor):
+            return own
+    logits, wanted = _aligned(outputs, targets)
+    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+
+
+def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
+    """The cross entropy of every predicted byte, in bits: what an ideal compressor would spend on it with this model.
+
+    Its mean is over bytes, however they are distributed over samples and batches. It counts what a token
+    costs, which is bits per byte where a token is a byte.
+
+    Args:
+        outputs: As for :func:`next_token_loss`.
+        targets: Likewise.
+
+    Returns:
+        One value for each target that counts, in no particular shape but flat.
+
+    Raises:
+        InputError: As :func:`next_token_loss`.
+
+    Example:
+        >>> import torch
+        >>> bits_per_byte(torch.zeros(1, 3, 256), torch.tensor([[7, 8, -100]]))
+        tensor([8., 8.])
+    """
+    logits, wanted = _aligned(outputs, targets)
+    logits, wanted = logits.flatten(0, 1), wanted.flatten()
+    nats = F.cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="none")
+    return nats[wanted != IGNORED] / math.log(2)
+
+
+def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """Logits [N, L, C] and what belongs at each position [N, L]."""
+    logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
+    shifted = not isinstance(targets, Tensor)
+    wanted = _part(targets, "labels") if shifted else targets
+    if not isinstance(wanted, Tensor):
+        rule = "there is nothing to predict: targets [N, L], or a mapping with labels [N, L]"
+        raise InputError("targets", type(targets).__name__, rule, "give labels")
+    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
+        rule = f"logits [N, L, C] for targets shaped {list(wanted.shape)}"
+        raise InputError("outputs", found, rule, "choose a language model for this data")
+    return (logits[:, :-1], wanted[:, 1:]) if shifted else (logits, wanted)
+
+
+def _part(outputs: Any, name: str) -> Any:
+    return outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)

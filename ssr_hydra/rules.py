@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -28,7 +29,16 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["Described", "Rule", "Selection", "check_hyperparameter", "parse_rules", "parse_selection", "selects"]
+__all__ = [
+    "BELOW_ONE",
+    "Described",
+    "Rule",
+    "Selection",
+    "check_hyperparameter",
+    "parse_rules",
+    "parse_selection",
+    "selects",
+]
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,7 @@ class Rule:
         name: What it is called.
         path: Its dotted place, for messages.
         params: What it selects: any of these.
+        given: The same as it was written.
         values: Hyperparameters that it sets.
         scales: Hyperparameters that it multiplies, and by what.
         layer_decay: Multiplies lr once for each layer between a parameter's and the last; None for no such thing.
@@ -174,6 +185,7 @@ class Rule:
     name: str
     path: str
     params: tuple[Selection, ...]
+    given: Any = None
     values: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     layer_decay: float | None = None
@@ -187,6 +199,7 @@ class Rule:
 _SCALE = "_scale"
 # Ways to compute, which belong to an optimizer as a whole, and what torch and this package keep in a group themselves.
 _OF_THE_OPTIMIZER = ("foreach", "fused", "capturable", "differentiable")
+_NAME = re.compile(r"[\w-]+")
 _RESERVED = ("name", "param_names", "initial_lr")
 
 
@@ -211,7 +224,8 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 
 
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
-    if not isinstance(name, str) or not name.isprintable() or not name.strip() or name == "default":
+    # Groups are named after their rules: "no_decay+layer_decay[3]".
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
         fix = "default is what no rule selects" if name == "default" else "write e.g. no_decay"
         raise InputError(path, name, "is no name for a rule", fix)
     if not isinstance(rule, Mapping):
@@ -235,7 +249,8 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         else:
             check_hyperparameter(key, value, place)
             values[key] = tuple(value) if _is_list(value) else value
-    layer_decay, layers = rule.get("layer_decay"), rule.get("layers")
+    layer_decay: Any = rule.get("layer_decay")
+    layers = rule.get("layers")
     if layer_decay is not None and not 0 < _scale(layer_decay, f"{path}.layer_decay") <= 1:
         raise InputError(f"{path}.layer_decay", layer_decay, "must lie above 0, up to 1", "write e.g. 0.75")
     if layers is not None and layer_decay is None:
@@ -246,10 +261,9 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         if key in values:
             fix = f"keep one of {key} and {key}_scale"
             raise InputError(f"{path}.{key}_scale", scales[key], f"multiplies what {key} sets beside it", fix)
-    patterns = () if layers is None else _words(layers, f"{path}.layers")
-    return Rule(
-        name, path, parse_selection(rule.get("params"), f"{path}.params"), values, scales, layer_decay, patterns
-    )
+    patterns: tuple[str, ...] = () if layers is None else _words(layers, f"{path}.layers")
+    given = rule.get("params")
+    return Rule(name, path, parse_selection(given, f"{path}.params"), given, values, scales, layer_decay, patterns)
 
 
 def _scale(value: Any, path: str) -> float:
@@ -259,8 +273,10 @@ def _scale(value: Any, path: str) -> float:
 
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
-_BELOW_ONE = ("betas", "rho", "alpha", "momentum")
-_NUMBERS = (*_NOT_NEGATIVE, *_BELOW_ONE)
+BELOW_ONE = ("betas", "rho", "alpha", "momentum")
+"""Hyperparameters that weigh a past against a present."""
+
+_NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
@@ -286,7 +302,7 @@ def check_hyperparameter(key: str, value: Any, path: str) -> None:
         raise InputError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
     if value < 0 and key in _NUMBERS:
         raise InputError(path, value, "must be at least 0", "write e.g. 0.1 or 3e-4")
-    if value >= 1 and key in _BELOW_ONE:
+    if value >= 1 and key in BELOW_ONE:
         raise InputError(path, value, "must be below 1", "write e.g. 0.9")
 
 

@@ -1,6 +1,7 @@
-"""Schedules in torch: learning rates that follow a run's time."""
+"""Schedules in torch: learning rates that follow a run's time, and param groups by rule."""
 
 from ssr_hydra.optim.compiled import compile_composer_scheduler
+from ssr_hydra.optim.groups import param_groups, split_params
 from ssr_hydra.optim.scheduled import ScheduledLR
 
-__all__ = ["ScheduledLR", "compile_composer_scheduler"]
+__all__ = ["ScheduledLR", "compile_composer_scheduler", "param_groups", "split_params"]

@@ -16,7 +16,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 
-__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer", "is_count"]
+__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer", "is_count", "rate"]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, several that multiply, or a mapping of names that param groups choose from."""
@@ -64,7 +64,7 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
         raise error.within(field) from None
 
 
-def _rate(lr: Any, base: float, alpha: float) -> float:
+def rate(lr: Any, base: float, alpha: float) -> float:
     """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
         # Two numbers of at most float32's precision: their product is exact here, and rounded once, where it is stored.
@@ -76,9 +76,9 @@ def _set_lr(group: _Group, base: float, alpha: float) -> None:
     """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
-        lr.fill_(_rate(lr, base, alpha))
+        lr.fill_(rate(lr, base, alpha))
     else:
-        group["lr"] = _rate(lr, base, alpha)
+        group["lr"] = rate(lr, base, alpha)
 
 
 class AlphaLR(LRScheduler, ABC):
@@ -207,8 +207,8 @@ class AlphaLR(LRScheduler, ABC):
         rates: list[float | Tensor] = []
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - late groups wait
             lr = group["lr"]
-            rate = _rate(lr, base, alphas[self._name_of(group, i)])
-            rates.append(torch.full_like(lr, rate) if isinstance(lr, Tensor) else rate)
+            value = rate(lr, base, alphas[self._name_of(group, i)])
+            rates.append(torch.full_like(lr, value) if isinstance(lr, Tensor) else value)
         return rates
 
 

@@ -1,0 +1,256 @@
+"""Rules to param groups: which parameters, and what is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.layers import layers_of
+from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, parse_rules, parse_selection, selects
+
+__all__ = ["DEFAULT_GROUP", "Grouping", "param_groups", "split_params"]
+
+DEFAULT_GROUP = "default"
+"""The name of the group of all that no rule selects."""
+
+
+def param_groups(
+    model: nn.Module,
+    rules: Mapping[str, Mapping[str, Any]],
+    *,
+    among: Iterable[nn.Parameter] | None = None,
+    **defaults: Any,
+) -> list[dict[str, Any]]:
+    """Param groups for any torch optimizer, by rules.
+
+    A parameter's value of a hyperparameter ``x`` is
+
+    ::
+
+        x = (x of the first rule that sets it, or else the default) * product of x_scale over its rules
+
+    and its lr moreover ``layer_decay ** (layers - 1 - layer)``. Parameters of the same rules are one group, named after
+    them (``"no_decay+head"``); those of none are the group ``"default"``, which comes first. A parameter that is tied
+    is in one group, and one that does not require gradients in none.
+
+    Args:
+        model: Any module.
+        rules: Name to rule: a selection of ``params`` (all by default) and hyperparameters; :mod:`ssr_hydra.rules`
+            describes them.
+        among: The parameters to be grouped; all of the model's by default.
+        defaults: Hyperparameters that every group gets, and that rules multiply, such as ``lr``.
+
+    Raises:
+        InputError: A rule that selects nothing, changes nothing, or multiplies what is not given.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+        >>> rules = {
+        ...     "no_decay": {"params": {"ndim": [0, 1]}, "weight_decay": 0.0},
+        ...     "head": {"params": {"layer": -1}, "lr_scale": 10},
+        ... }
+        >>> groups = param_groups(model, rules, lr=0.01, weight_decay=0.1)
+        >>> [(group["name"], len(group["params"]), group["lr"], group["weight_decay"]) for group in groups]
+        [('default', 1, 0.01, 0.1), ('no_decay', 3, 0.01, 0.0), ('head', 1, 0.1, 0.1), ('no_decay+head', 1, 0.1, 0.0)]
+        >>> optimizer = torch.optim.AdamW(groups)
+
+    Source: the separation of decayed and other parameters as in nanoGPT, layer-wise decay as in BEiT and timm.
+    """
+    for key, value in defaults.items():
+        check_hyperparameter(key, value, key)
+    groups = Grouping(model, parse_rules(rules)).groups(among, defaults)
+    return [{**group, **{key: value for key, value in defaults.items() if key not in group}} for group in groups]
+
+
+def split_params(
+    model: nn.Module, takers: Mapping[str, Any], path: str = "optimizers"
+) -> dict[str, list[nn.Parameter]]:
+    """Share out a model's parameters: each that requires gradients goes to exactly one.
+
+    Args:
+        model: Any module.
+        takers: Name to selection; None, for one of them, takes what the others leave.
+        path: The dotted place of the mapping, for messages.
+
+    Raises:
+        InputError: A parameter that two take, or that nobody does; one that takes nothing.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+        >>> parts = split_params(model, {"muon": {"ndim": 2}, "adamw": None})
+        >>> {name: len(parameters) for name, parameters in parts.items()}
+        {'muon': 2, 'adamw': 4}
+    """
+    survey = _survey(model)
+    rests = [name for name, selection in takers.items() if selection is None]
+    if len(rests) > 1:
+        rule = f"{rests[0]} takes the rest already"
+        raise InputError(f"{path}.{rests[1]}.params", None, rule, "say which it takes, e.g. {ndim: 2}")
+    parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
+    chosen = {
+        name: parse_selection(given, f"{path}.{name}.params") for name, given in takers.items() if given is not None
+    }
+    for name, selections in chosen.items():
+        _check_some(survey, selections, takers[name], f"{path}.{name}.params")
+    for parameter, described in survey.items():
+        if not parameter.requires_grad:
+            continue
+        taken = [name for name, selections in chosen.items() if selects(selections, described)] or rests
+        shown = described.aliases[0][0]
+        if len(taken) > 1:
+            rule = f"takes {shown}, which {taken[0]} takes as well"
+            raise InputError(f"{path}.{taken[1]}.params", takers[taken[1]], rule, "leave it out with except: ...")
+        if not taken:
+            fix = "let one of them have no params: it takes the rest"
+            raise InputError(path, sorted(takers), f"none of them takes {shown}", fix)
+        parts[taken[0]].append(parameter)
+    if rests and not parts[rests[0]]:
+        raise InputError(f"{path}.{rests[0]}.params", None, "the others leave nothing", f"take {rests[0]} out")
+    return parts
+
+
+class Grouping:
+    """Rules that were held against a model: each selects and changes something.
+
+    Args:
+        model: Any module.
+        rules: Read already.
+
+    Raises:
+        InputError: A rule that selects nothing, or whose every value an earlier rule has set.
+    """
+
+    def __init__(self, model: nn.Module, rules: tuple[Rule, ...]) -> None:
+        self._rules = rules
+        self._survey = _survey(model)
+        self._layers = {
+            rule.name: layers_of(model, rule.layers, f"{rule.path}.layers")
+            for rule in rules
+            if rule.layer_decay is not None
+        }
+        for rule in rules:
+            _check_some(self._survey, rule.params, rule.given, f"{rule.path}.params")
+        self._members = {
+            parameter: self._contributors(described)
+            for parameter, described in self._survey.items()
+            if parameter.requires_grad
+        }
+        used = {rule.name for members in self._members.values() for rule in members}
+        for rule in rules:
+            if rule.name not in used:
+                what = "changes nothing: an earlier rule sets all that it sets, of every parameter that it selects"
+                raise InputError(rule.path, dict(rule.values), what, "put it first, or take it out")
+
+    def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The groups, each with its name and what differs from the default.
+
+        Args:
+            among: The parameters to be grouped; None for all.
+            base: What scales multiply.
+
+        Raises:
+            InputError: A scale of what is no number or is not there, or one that leads out of bounds.
+        """
+        wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
+        found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
+        for parameter in wanted:
+            if parameter not in self._members:
+                raise InputError("among", tuple(parameter.shape), "is no parameter of the model", "give model's own")
+            members = self._members[parameter]
+            name = "+".join(self._part(rule, parameter) for rule in members) or DEFAULT_GROUP
+            if name not in found:
+                found[name] = {"params": [], "name": name, **self._values(members, parameter, base)}
+            found[name]["params"].append(parameter)
+        return [group for group in found.values() if group["params"]]
+
+    def field_of(self, key: str, group_name: str) -> str:
+        """The dotted place of the rule that gives a hyperparameter to a group."""
+        names = [part.partition("[")[0] for part in group_name.split("+")]
+        giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
+        rule = next(giving, None)
+        return "param_groups" if rule is None else rule.field_of(key)
+
+    def _contributors(self, described: Described) -> tuple[Rule, ...]:
+        """The rules that select a parameter and have something to say that no earlier one has said."""
+        said: set[str] = set()
+        members = []
+        for rule in self._rules:
+            if selects(rule.params, described):
+                if rule.scales or rule.layer_decay is not None or not said.issuperset(rule.values):
+                    members.append(rule)
+                said.update(rule.values)
+        return tuple(members)
+
+    def _part(self, rule: Rule, parameter: nn.Parameter) -> str:
+        return rule.name if rule.layer_decay is None else f"{rule.name}[{self._layers[rule.name][parameter]}]"
+
+    def _values(self, members: tuple[Rule, ...], parameter: nn.Parameter, base: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for rule in members:
+            values = {**rule.values, **values}
+        for rule in members:
+            scales = dict(rule.scales)
+            if rule.layer_decay is not None:
+                layers = self._layers[rule.name]
+                distance = max(layers.values()) - layers[parameter]
+                scales["lr"] = scales.get("lr", 1.0) * rule.layer_decay**distance
+            for key, scale in scales.items():
+                place = f"{rule.path}.{key}_scale" if key in rule.scales else f"{rule.path}.layer_decay"
+                value = values[key] if key in values else base.get(key)
+                if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+                    what = f"there is no {key} to multiply" if value is None else f"{key} is no number but {value!r}"
+                    raise InputError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
+                values[key] = value * scale
+                if not isinstance(value, Tensor):
+                    check_hyperparameter(key, values[key], place)
+        return values
+
+
+def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
+    """Every parameter once, in order, with all its names."""
+    if not isinstance(model, nn.Module):
+        raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
+    aliases: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owner = type(model.get_submodule(name.rpartition(".")[0]))
+        classes = tuple(base.__name__ for base in owner.__mro__ if base not in (nn.Module, object))
+        aliases.setdefault(parameter, []).append((name, classes))
+    if not any(parameter.requires_grad for parameter in aliases):
+        raise InputError("model", type(model).__name__, "it has no parameter to train", "check requires_grad")
+    layers = layers_of(model)
+    count = max(layers.values()) + 1
+    return {
+        parameter: Described(tuple(names), parameter.ndim, layers[parameter], count)
+        for parameter, names in aliases.items()
+    }
+
+
+def _check_some(
+    survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], given: Any, path: str
+) -> None:
+    """Refuse a selection that selects nothing, and say what there is."""
+    matched = [parameter for parameter, described in survey.items() if selects(selections, described)]
+    if any(parameter.requires_grad for parameter in matched):
+        return
+    if matched:
+        raise InputError(path, given, "selects frozen parameters alone", "take it out, or let them require gradients")
+    trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
+    there = []
+    if any(part.name for part in selections):
+        there.append(f"parameters are {_some([part.aliases[0][0] for part in trainable])}")
+    if any(part.module for part in selections):
+        classes = dict.fromkeys(classes[0] for part in trainable for _, classes in part.aliases)
+        there.append(f"modules are {_some(list(classes))}")
+    if any(part.ndim for part in selections):
+        there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
+    if any(part.layer for part in selections):
+        there.append(f"layers are 0 to {trainable[0].layers - 1}")
+    raise InputError(path, given, "selects no parameter", "; ".join(there) or "widen what except leaves out")
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

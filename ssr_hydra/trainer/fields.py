@@ -1,0 +1,243 @@
+"""Schedules of what is no learning rate: weight decay, momentum, any number in an optimizer's param groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.alpha import bind_all, rate
+from ssr_hydra.rules import BELOW_ONE
+from ssr_hydra.schedulers import Curve, SchedulerLike
+from ssr_hydra.time import Number
+
+__all__ = ["FieldSchedules"]
+
+_Group = dict[str, Any]
+_PART = re.compile(r"(\w*[a-z])([1-9])")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a field is in a group: under a key, and in a tuple there at an index."""
+
+    key: str
+    index: int | None = None
+
+    def get(self, group: _Group) -> Any:
+        value = group[self.key]
+        return value if self.index is None else value[self.index]
+
+    def set(self, group: _Group, value: float) -> None:
+        if self.index is None:
+            group[self.key] = value
+            return
+        parts = list(group[self.key])
+        parts[self.index] = value
+        group[self.key] = tuple(parts)
+
+
+@dataclass
+class _Target:
+    """One field of one group."""
+
+    group: _Group
+    place: _Place
+    initial: float
+    field: str
+
+    def set(self, alpha: float) -> None:
+        now = self.place.get(self.group)
+        value = rate(now, self.initial, alpha)
+        if value >= 1 and self.place.key in BELOW_ONE:
+            rule = f"must be below 1, and alpha is {alpha:g} times the initial {self.initial:g}"
+            raise InputError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
+        if isinstance(now, Tensor):  # a captured graph or a compiled step reads it where it is
+            now.fill_(value)
+        else:
+            self.place.set(self.group, value)
+
+
+class FieldSchedules:
+    """Drives hyperparameters of param groups, other than the learning rate, by schedules of training time.
+
+    ::
+
+        x_g(t) = initial_x_g * alpha_ssr(t)        for every group g that has the field x
+
+    The value of batch k is the one at timestamp k: set here for the present timestamp, and from then on by
+    :meth:`step`, which is called after ``state.timestamp`` has moved. A group keeps what alpha multiplies beside the
+    field (``initial_weight_decay``), as it does ``initial_lr``, so that it is saved with the optimizer; nothing else is
+    state, and loading needs nothing but an optimizer that was loaded and a timestamp.
+
+    A field is a key of the groups (``weight_decay``, ``momentum``, ``eps``), or a part of a tuple, counted from 1:
+    ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
+
+    Args:
+        schedules: Name of a field to its scheduler, or to several that multiply. None at all costs nothing.
+        state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
+        ssr: The scale schedule ratio.
+        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
+
+    Raises:
+        InputError: ``lr``, a field that no group has, one that is no number or is 0 in all of them, a schedule that
+            does not fit the run; also later, from :meth:`step`, where alpha leads a field out of its bounds.
+
+    Example:
+        >>> from ssr_hydra.schedulers import LinearScheduler
+        >>> from ssr_hydra.state import State
+        >>> optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], weight_decay=0.5)
+        >>> state = State(max_duration="4ba", optimizers=optimizer)
+        >>> fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
+        >>> for _ in range(3):
+        ...     state.timestamp = state.timestamp.to_next_batch()
+        ...     fields.step()
+        >>> optimizer.param_groups[0]["weight_decay"], fields.values()
+        (0.125, {'weight_decay': 0.125})
+    """
+
+    def __init__(
+        self,
+        schedules: Mapping[str, SchedulerLike | Sequence[SchedulerLike]],
+        state: Any,
+        ssr: Number = 1.0,
+        clock: Callable[[Any], Any] | None = None,
+    ) -> None:
+        if not isinstance(schedules, Mapping):
+            rule = "must be a mapping of fields to schedulers"
+            raise InputError("schedules", schedules, rule, "write {'weight_decay': ...}")
+        self._state, self._clock = state, clock
+        self._curves = _bind(schedules, state, ssr)
+        self._seen: list[tuple[list[_Group], int]] = []
+        self._targets: dict[str, list[_Target]] = {}
+        self.step()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that are driven."""
+        return tuple(self._curves)
+
+    def step(self) -> None:
+        """Set the fields for ``state.timestamp``: call it after the timestamp has moved, or an optimizer was loaded."""
+        if not self._curves:
+            return
+        if self._is_stale():
+            self._follow()
+        timestamp = self._state.timestamp
+        if self._clock is not None:
+            timestamp = self._clock(timestamp)
+        for field, curve in self._curves.items():
+            alpha = curve(timestamp)
+            for target in self._targets[field]:
+                target.set(alpha)
+
+    def values(self) -> dict[str, float | list[float]]:
+        """The present value of every field; a list, by groups that have it, where they differ."""
+        shown: dict[str, float | list[float]] = {}
+        for field, targets in self._targets.items():
+            numbers = [float(target.place.get(target.group)) for target in targets]
+            shown[field] = numbers[0] if len(set(numbers)) == 1 else numbers
+        return shown
+
+    def _is_stale(self) -> bool:
+        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
+        optimizers = self._state.optimizers
+        return len(optimizers) != len(self._seen) or any(
+            optimizer.param_groups is not groups or len(groups) != size
+            for optimizer, (groups, size) in zip(optimizers, self._seen, strict=True)
+        )
+
+    def _follow(self) -> None:
+        """Find the fields in every group, and what alpha multiplies there."""
+        optimizers = self._state.optimizers
+        if not optimizers:
+            raise InputError("optimizers", optimizers, "there is no optimizer to drive", "set state.optimizers")
+        groups = [
+            (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
+            for k, optimizer in enumerate(optimizers)
+            for i, group in enumerate(optimizer.param_groups)
+        ]
+        self._targets = {field: list(self._targets_of(field, groups)) for field in self._curves}
+        self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
+
+    def _targets_of(self, field: str, groups: Sequence[tuple[str, _Group]]) -> Iterator[_Target]:
+        found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]
+        if not found:
+            names = sorted({name for _, group in groups for name in _fields(group)})
+            raise InputError(f"schedules.{field}", field, "no param group has it", f"there are {', '.join(names)}")
+        # A tensor that groups share, such as the default of an optimizer to which a group was added late, is written to
+        # from the first step on: what was read first is its initial value.
+        known = {
+            id(value): target.initial
+            for target in self._targets.get(field, ())
+            if isinstance(value := target.place.get(target.group), Tensor)
+        }
+        key = f"initial_{field}"
+        targets = []
+        for path, group, place in found:
+            value = place.get(group)
+            if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+                rule = f"{path} has {value!r}, which is no number"
+                raise InputError(f"schedules.{field}", field, rule, "drive another field")
+            if isinstance(value, Tensor) and value.numel() != 1:
+                rule = f"{path} has a tensor of {value.numel()} numbers"
+                raise InputError(f"schedules.{field}", field, rule, "drive a field of one")
+            if key not in group:
+                initial = known.get(id(value), float(value))
+                group[key] = torch.full_like(value, initial) if isinstance(value, Tensor) else initial
+            targets.append(_Target(group, place, float(group[key]), field))
+        if not any(target.initial for target in targets):
+            rule = "every param group has 0, and 0 times anything is 0"
+            raise InputError(f"schedules.{field}", field, rule, f"give the optimizer a {field} above 0")
+        yield from targets
+
+
+def _bind(
+    schedules: Mapping[str, SchedulerLike | Sequence[SchedulerLike]], state: Any, ssr: Number
+) -> dict[str, Curve]:
+    for field, part in schedules.items():
+        if field == "lr":
+            raise InputError("schedules.lr", field, "the learning rate is what the scheduler drives", "use scheduler")
+        if isinstance(part, (Mapping, LRScheduler)):
+            rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"
+            raise InputError(f"schedules.{field}", type(part).__name__, rule, "pass e.g. LinearScheduler()")
+    if not schedules:
+        return {}
+    try:
+        return bind_all(schedules, state, ssr)
+    except InputError as error:  # bind_all speaks of an argument of its own name
+        name = re.sub(r"^schedulers\b", "schedules", error.field)
+        raise type(error)(name, error.value, error.rule, error.fix) from None
+
+
+def _place(field: str, group: _Group) -> _Place | None:
+    """Where a group has a field; None where it has not."""
+    if field.startswith("initial_"):  # what this package keeps there itself
+        return None
+    if field in group and not isinstance(group[field], (tuple, list)):
+        return _Place(field)
+    if (match := _PART.fullmatch(field)) is not None:
+        stem, index = match[1], int(match[2]) - 1
+        for key in (f"{stem}s", stem):
+            if isinstance(group.get(key), (tuple, list)) and key != "params" and index < len(group[key]):
+                return _Place(key, index)
+    return None
+
+
+def _fields(group: _Group) -> Iterator[str]:
+    """The names of what can be driven in a group."""
+    for key, value in group.items():
+        if key in ("params", "lr", "param_names") or key.startswith("initial_"):
+            continue
+        parts = list(value) if isinstance(value, (tuple, list)) else [value]
+        if all(isinstance(part, (int, float, Tensor)) and not isinstance(part, bool) for part in parts):
+            stem = key.removesuffix("s") if key != "eps" else key
+            yield from (
+                (f"{stem}{i}" for i in range(1, len(parts) + 1)) if isinstance(value, (tuple, list)) else (key,)
+            )

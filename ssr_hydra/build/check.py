@@ -19,6 +19,7 @@ from ssr_hydra.build.check_values import did_you_mean as _did_you_mean
 from ssr_hydra.build.check_values import duration as _duration
 from ssr_hydra.build.check_values import number as _number
 from ssr_hydra.build.explain import explain
+from ssr_hydra.build.known import check_fit, check_known, known_samples
 from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
@@ -28,7 +29,6 @@ __all__ = ["check", "check_schedule", "known_dataloader_len", "plain", "schedule
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _PART = re.compile(r"\.factors\.\w+$|\.phases\.\w+\.scheduler$")
-_DIGITS = 1797
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
@@ -94,6 +94,8 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_targets(values, trust)
     _check_data(values["data"])
     _check_model(values["model"])
+    check_known(values)
+    check_fit(values["data"], values["model"])
     _check_optimizer(values["optimizer"])
     _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
     _check_top(values)
@@ -241,19 +243,11 @@ def _check_data(node: Any) -> None:
     _count(node["batch_size"], "data.batch_size", 1)
     _count(node["eval_batch_size"], "data.eval_batch_size", 1)
     _count(node["num_workers"], "data.num_workers", 0, 1024)
-    for split in ("train", "eval"):
-        if _is_digits(node[split]):
-            _check_digits(node[split], f"data.{split}")
-
-
-def _is_digits(node: Any) -> bool:
-    return isinstance(node, Mapping) and node.get("_target_") == "ssr_hydra.data.Digits"
-
-
-def _check_digits(node: Mapping[str, Any], path: str) -> None:
-    fraction = node.get("eval_fraction", 1 / 3)
-    if not 0 < _number(fraction, f"{path}.eval_fraction") < 1 or not 0 < round(fraction * _DIGITS) < _DIGITS:
-        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
+    if node["prefetch_factor"] is not None:
+        _count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
+        if node["num_workers"] == 0:
+            rule = "without workers nothing is read ahead"
+            raise InputError("data.prefetch_factor", node["prefetch_factor"], rule, "set data.num_workers, or null")
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
@@ -262,9 +256,9 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
     Args:
         data: The node ``data`` of a checked experiment.
     """
-    if not _is_digits(data["train"]) or data["train"].get("split", "train") != "train":
+    samples = known_samples(data["train"])
+    if samples is None:
         return None
-    samples = _DIGITS - round(data["train"].get("eval_fraction", 1 / 3) * _DIGITS)
     whole, rest = divmod(samples, data["batch_size"])
     batches = whole if data["drop_last"] or rest == 0 else whole + 1
     return batches or None

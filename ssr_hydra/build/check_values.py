@@ -32,7 +32,8 @@ def check_against_choices(node: Mapping[str, Any], group: str) -> None:
     """Hold a node of a built-in target against its config."""
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
-            check_fields(node, config, group)
+            check_fields(node, config if isinstance(config, type) else type(config), group)
+            return
 
 
 def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:

@@ -1,0 +1,221 @@
+"""What is known of built-in data and models before they are made: names, sizes, and whether they fit each other."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from ssr_hydra.build.check_values import check_type, count, did_you_mean, number
+from ssr_hydra.configs import (
+    TORCHVISION_MODELS,
+    ArraysConfig,
+    DigitsConfig,
+    FakeDataConfig,
+    ImageFolderConfig,
+    RandomCropFlipConfig,
+    RandomShiftConfig,
+    SmallImagesConfig,
+)
+from ssr_hydra.errors import InputError, missing_package
+
+__all__ = ["IMAGES", "check_fit", "check_known", "known_samples"]
+
+_DIGITS = 1797
+_CONFIGS: dict[str, Any] = {
+    config._target_: config
+    for config in (
+        ArraysConfig,
+        DigitsConfig,
+        FakeDataConfig,
+        ImageFolderConfig,
+        RandomCropFlipConfig,
+        RandomShiftConfig,
+        SmallImagesConfig,
+    )
+}
+_CIFAR, _MNIST = {"train": 50_000, "eval": 10_000}, {"train": 60_000, "eval": 10_000}
+# By the start of their names, as in ssr_hydra.models.vision.
+_WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
+
+
+class Images(NamedTuple):
+    """The shape of an image, how many classes there are, and how many images in each split."""
+
+    shape: tuple[int, ...]
+    num_classes: int
+    samples: Mapping[str, int]
+
+
+IMAGES = {
+    "cifar10": Images((3, 32, 32), 10, _CIFAR),
+    "cifar100": Images((3, 32, 32), 100, _CIFAR),
+    "mnist": Images((1, 28, 28), 10, _MNIST),
+    "fashion_mnist": Images((1, 28, 28), 10, _MNIST),
+}
+"""The data sets of ``SmallImages``."""
+
+
+def check_known(values: Mapping[str, Any]) -> None:
+    """Refuse the arguments of built-in data and of torchvision's models that cannot be meant, wherever they stand.
+
+    Args:
+        values: The experiment, plain.
+
+    Raises:
+        InputError: A name or an argument that does not exist, one of the wrong type, a package that is not installed,
+            or a download to a folder that a config has no say over.
+    """
+    for path, node in _nodes(values, ""):
+        target = str(node["_target_"])
+        if target in _CONFIGS:
+            _check_arguments(node, _CONFIGS[target], path)
+            if node.get("split", "train") not in ("train", "eval"):
+                raise InputError(f"{path}.split", node["split"], "there are two splits", "use train or eval")
+        if target == "ssr_hydra.data.Digits":
+            _check_digits(node, path)
+        elif target == "ssr_hydra.data.SmallImages":
+            _check_small_images(node, path)
+        elif target == "ssr_hydra.models.torchvision_model":
+            _check_torchvision_model(node, path)
+        needed = target in _NEEDS_TORCHVISION or target.startswith("torchvision.")
+        if needed and importlib.util.find_spec("torchvision") is None:
+            raise missing_package(path, node.get("name", target), "torchvision", "vision")
+
+
+_NEEDS_TORCHVISION = (
+    "ssr_hydra.data.SmallImages",
+    "ssr_hydra.data.ImageFolder",
+    "ssr_hydra.models.torchvision_model",
+)
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Everything with a ``_target_``, the outer before the inner."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _nodes(value, f"{path}[{index}]")
+
+
+def _check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
+    """Names and types; what is not given has a default."""
+    types = get_type_hints(config)
+    names = [item.name for item in fields(config)]
+    for key, value in node.items():
+        if key in names and key != "_target_":
+            check_type(value, types[key], f"{path}.{key}")
+        elif not key.startswith("_"):
+            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(key, names))
+
+
+def _check_digits(node: Mapping[str, Any], path: str) -> None:
+    fraction = node.get("eval_fraction", 1 / 3)
+    if not 0 < number(fraction, f"{path}.eval_fraction") < 1 or not 0 < round(fraction * _DIGITS) < _DIGITS:
+        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
+
+
+def _check_small_images(node: Mapping[str, Any], path: str) -> None:
+    name, root = node.get("name", "cifar10"), node.get("root")
+    if name not in IMAGES:
+        raise InputError(f"{path}.name", name, "is no data set known here", did_you_mean(str(name), IMAGES))
+    if root is None or not node.get("download", True):
+        return  # the person's own folder, by SSR_HYDRA_DATA or by default; or one that is only read
+    own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
+    folder = Path(os.path.realpath(Path(root).expanduser()))
+    # A config may come from somebody else, who has no say over where files are written.
+    if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
+        rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
+        fix = f"say SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
+        raise InputError(f"{path}.root", root, rule, fix)
+
+
+def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
+    name = node.get("name")
+    if name not in TORCHVISION_MODELS:
+        close = difflib.get_close_matches(str(name), TORCHVISION_MODELS, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(TORCHVISION_MODELS)}"
+        raise InputError(f"{path}.name", name, "is no classification model of torchvision", fix)
+    for key in ("num_classes", "in_channels"):
+        count(node.get(key, 1), f"{path}.{key}", 1)
+    if node.get("small_images") is not True:
+        return
+    if not str(name).startswith(_WITH_STEM):
+        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
+        raise InputError(f"{path}.small_images", True, rule, "set it to false, or choose one of these")
+    if node.get("weights") is not None:
+        rule = "pretrained weights are those of the stem for large images"
+        raise InputError(f"{path}.small_images", True, rule, f"set {path}.weights=null, or this to false")
+
+
+def known_samples(node: Mapping[str, Any]) -> int | None:
+    """Samples of a built-in data set whose size is known without loading it; None for others.
+
+    Args:
+        node: A data set of a checked experiment.
+    """
+    target, split = node["_target_"], node.get("split", "train")
+    if target == "ssr_hydra.data.FakeData":
+        return int(node.get("size", 1000))
+    if target == "ssr_hydra.data.SmallImages":
+        return IMAGES[node.get("name", "cifar10")].samples.get(split)
+    if target == "ssr_hydra.data.Digits":
+        held_out = round(node.get("eval_fraction", 1 / 3) * _DIGITS)
+        return held_out if split == "eval" else _DIGITS - held_out
+    return None
+
+
+def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Refuse a built-in model that cannot take the images of built-in data, or tell their classes apart.
+
+    Args:
+        data: The node ``data`` of a checked experiment.
+        model: Its node ``model``.
+
+    Raises:
+        InputError: Naming the argument of the model, and what it has to be.
+    """
+    images = _images(data["train"])
+    if images is None:
+        return
+    channels, height, width = images.shape
+    size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
+    wanted = {key: size[key] for key in _TAKES.get(str(model["_target_"]), ())}
+    for key, value in wanted.items():
+        if key in model and model[key] != value:
+            what = f"an image of the data is {channels} x {height} x {width}"
+            raise InputError(f"model.{key}", model[key], what, f"set model.{key}={value}")
+    if wanted and isinstance(model.get("num_classes"), int) and model["num_classes"] < images.num_classes:
+        rule = f"the data has {images.num_classes} classes"
+        fix = f"set model.num_classes={images.num_classes}"
+        raise InputError("model.num_classes", model["num_classes"], rule, fix)
+
+
+_TAKES = {
+    "ssr_hydra.models.ConvNet": ("in_channels",),
+    "ssr_hydra.models.MLP": ("in_features",),
+    "ssr_hydra.models.ViT": ("in_channels", "image_size"),
+    "ssr_hydra.models.torchvision_model": ("in_channels",),
+}
+
+
+def _images(node: Mapping[str, Any]) -> Images | None:
+    target = node["_target_"]
+    if target == "ssr_hydra.data.Digits":
+        return Images((1, 8, 8), 10, {})
+    if target == "ssr_hydra.data.SmallImages":
+        return IMAGES[node.get("name", "cifar10")]
+    if target == "ssr_hydra.data.FakeData":
+        shape = tuple(node.get("shape", (3, 32, 32)))
+        if len(shape) == 3 and math.prod(shape) > 0:
+            return Images(shape, node.get("num_classes", 10), {})
+    return None

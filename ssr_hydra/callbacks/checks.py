@@ -15,7 +15,7 @@ WANDB_MODES = ("online", "offline")
 _MOST_PROFILED = 1000
 _PROFILER = {
     "wait": (0, 10**9),
-    "warmup": (0, _MOST_PROFILED),
+    "warmup": (1, _MOST_PROFILED),
     "active": (1, _MOST_PROFILED),
     "repeat": (1, _MOST_PROFILED),
     "rows": (1, _MOST_PROFILED),

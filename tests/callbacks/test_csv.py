@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from callback_helpers import StubTrainer, train
+
+from ssr_hydra.callbacks import CSVLogger
+from ssr_hydra.errors import RunError
+from ssr_hydra.trainer.records import WriteError
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(folder: Path, *records: dict[str, Any], batch: int = 0) -> None:
+    logger, trainer = CSVLogger(), StubTrainer(folder, batch)
+    logger.fit_start(trainer)
+    for record in records:
+        logger.log(trainer, record)
+    logger.close()
+
+
+def evaluation(batch: int, **values: Any) -> dict[str, Any]:
+    return {"event": "eval", "batch": batch, **values}
+
+
+def test_every_record_is_a_row_and_every_name_a_column_whenever_it_comes(tmp_path: Path) -> None:
+    write(tmp_path, train(10), evaluation(10, **{"eval/loss": 0.25}), train(20, lrs=[0.1, 0.2]), evaluation(20, late=7))
+    rows = table(tmp_path)
+    assert list(rows[0]) == [
+        *("event epoch batch sample token train_seconds train/loss lr eval/loss lr/0 lr/1 late".split())
+    ]
+    assert [(row["event"], row["batch"]) for row in rows] == [
+        ("train", "10"),
+        ("eval", "10"),
+        ("train", "20"),
+        ("eval", "20"),
+    ]
+    assert [row["train/loss"] for row in rows] == ["0.1", "", "0.05", ""]
+    assert [row["late"] for row in rows] == ["", "", "", "7"]
+    assert {line.count(",") for line in (tmp_path / "metrics.csv").read_text().splitlines()} == {11}
+
+
+def test_numbers_keep_all_their_digits_and_what_is_not_finite_is_one_that_is_read_back(tmp_path: Path) -> None:
+    values = [1 / 3, 1e-300, -5e-324, math.nan, math.inf, -math.inf]
+    write(tmp_path, *(train(10 * n + 10, x=value) for n, value in enumerate(values)))
+    found = [float(row["x"]) for row in table(tmp_path)]
+    assert found[:3] == values[:3]
+    np.testing.assert_array_equal(found, values)
+    by_numpy = np.genfromtxt(tmp_path / "metrics.csv", delimiter=",", names=True, usecols=("batch", "x"))
+    np.testing.assert_array_equal(by_numpy["x"], values)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
+    attack = f'{start}cmd|" /C calc"!A0'
+    write(tmp_path, train(10, note=attack, **{attack: 1.0}))
+    with (tmp_path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][-1] == rows[1][-2] == f"'{attack}"
+    # Read and written once more, on resume, it is not quoted again.
+    write(tmp_path, train(20), batch=10)
+    assert table(tmp_path)[0]["note"] == f"'{attack}"
+
+
+def test_text_with_commas_quotes_and_line_breaks_stays_one_cell(tmp_path: Path) -> None:
+    text = 'a,"b"\r\nc\nd'
+    write(tmp_path, train(10, note=text), train(20, new=1))
+    assert table(tmp_path)[0]["note"] == text
+
+
+def test_what_is_done_again_after_a_resume_stands_there_once(tmp_path: Path) -> None:
+    write(tmp_path, train(10), evaluation(10), train(20), train(30))
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("train,4,40,64")  # killed in the middle of a row
+    write(tmp_path, train(20), train(30, more=1), batch=10)
+    assert [(row["event"], row["batch"]) for row in table(tmp_path)] == [
+        ("train", "10"),
+        ("eval", "10"),
+        ("train", "20"),
+        ("train", "30"),
+    ]
+
+
+def test_a_run_from_the_beginning_has_the_table_for_itself(tmp_path: Path) -> None:
+    write(tmp_path, {**train(10), "batch": 0}, train(10))
+    write(tmp_path, train(20))
+    assert [row["batch"] for row in table(tmp_path)] == ["20"]
+
+
+def test_a_file_of_somebody_elses_is_replaced_and_not_mixed(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfea;b\n1;2\n")
+    write(tmp_path, train(20), batch=10)
+    assert [row["batch"] for row in table(tmp_path)] == ["20"]
+
+
+def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from callback_helpers import StubTrainer, train
+from ssr_hydra.callbacks import CSVLogger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+logger, trainer = CSVLogger(), StubTrainer(Path({str(tmp_path)!r}))
+logger.fit_start(trainer)
+try:
+    for batch in range(1, 100):
+        logger.log(trainer, train(batch))
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
+    assert issubclass(WriteError, RunError)
+    write(tmp_path, batch=99)  # resuming drops the torn row
+    assert [int(row["batch"]) for row in table(tmp_path)] == list(range(1, len(table(tmp_path)) + 1))
+    assert len(table(tmp_path)) > 5

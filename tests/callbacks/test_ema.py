@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from callback_helpers import StubTrainer
+from torch import nn
+
+from ssr_hydra.callbacks import EMA
+from ssr_hydra.errors import InputError
+
+
+def scalar(value: float = 1.0) -> nn.Linear:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def average(ema: EMA, name: str = "weight") -> float:
+    return float(ema.state_dict()["average"][name])
+
+
+def steps(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
+    """Batches first..last, after each of which the weight is the number of the batch."""
+    for batch in range(first, last + 1):
+        nn.init.constant_(trainer.model.weight, float(batch))  # type: ignore[arg-type]
+        ema.batch_end(trainer.at(batch), torch.tensor(0.0))
+
+
+def test_the_average_is_the_sum_of_its_formula(tmp_path: Path) -> None:
+    ema, trainer = EMA(decay=0.75, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
+    ema.fit_start(trainer)
+    steps(ema, trainer, 1, 10)
+    # Unrolled: the weight of batch k counts 0.25 * 0.75 ** (10 - k), the first weight (0) 0.75 ** 10.
+    assert average(ema) == pytest.approx(sum(0.25 * 0.75 ** (10 - k) * k for k in range(1, 11)), rel=1e-6)
+
+
+def test_with_warmup_the_first_decays_are_those_of_the_formula(tmp_path: Path) -> None:
+    ema, trainer = EMA(decay=0.2), StubTrainer(tmp_path, model=scalar(0.0))
+    ema.fit_start(trainer)
+    expected = 0.0
+    for batch, decay in enumerate((1 / 10, 2 / 11, 0.2, 0.2), start=1):  # 3 / 12 is above 0.2
+        steps(ema, trainer, batch, batch)
+        expected = decay * expected + (1 - decay) * batch
+        assert average(ema) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_interval_takes_in_every_kth_batch(tmp_path: Path) -> None:
+    ema, trainer = EMA(decay=0.5, interval=3, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
+    ema.fit_start(trainer)
+    steps(ema, trainer, 1, 7)
+    assert (ema.updates, average(ema)) == (2, 0.5 * (0.5 * 3) + 0.5 * 6)
+
+
+@pytest.mark.parametrize(
+    ("half_life", "batches"), [("8ba", 8), ("0.04dur", 4), ("0.5ep", 5), ("80sp", 5), ("0.125dur", 12.5)]
+)
+def test_a_half_life_in_any_unit_is_a_decay(tmp_path: Path, half_life: str, batches: float) -> None:
+    ema = EMA(half_life=half_life, interval=2)
+    ema.fit_start(StubTrainer(tmp_path, samples_per_batch=16))
+    assert ema.decay == 0.5 ** (2 / batches)
+
+
+def test_a_share_of_the_run_spans_the_same_part_at_every_length(tmp_path: Path) -> None:
+    decays = {}
+    for length in (100, 400):
+        ema = EMA(half_life="0.1dur")
+        ema.fit_start(StubTrainer(tmp_path, max_duration=f"{length}ba"))
+        decays[length] = ema.decay
+    # After a tenth of the run, one half is left: at both lengths.
+    assert decays[100] ** 10 == pytest.approx(0.5, rel=1e-12)
+    assert decays[400] ** 40 == pytest.approx(0.5, rel=1e-12)
+
+
+def test_statistics_are_averaged_and_counters_copied(tmp_path: Path) -> None:
+    model = nn.BatchNorm1d(1)
+    ema = EMA(decay=0.5, warmup=False)
+    ema.fit_start(StubTrainer(tmp_path, model=model))
+    model(torch.tensor([[2.0], [4.0]]))  # mean 3: running mean 0.1 * 3
+    ema.update()
+    state = ema.state_dict()["average"]
+    assert state["running_mean"].item() == pytest.approx(0.15)
+    assert state["num_batches_tracked"].item() == 1
+
+
+def test_tied_weights_are_averaged_once(tmp_path: Path) -> None:
+    model = nn.Sequential(scalar(), scalar())
+    model[1].weight = model[0].weight
+    ema = EMA(decay=0.5, warmup=False)
+    ema.attach(model)
+    nn.init.constant_(model[0].weight, 3.0)  # type: ignore[arg-type]
+    ema.update()
+    with ema.swapped():
+        assert (model[0].weight.item(), model[1].weight.item()) == (2.0, 2.0)
+    assert (model[0].weight.item(), average(ema, "0.weight")) == (3.0, 2.0)
+
+
+def filled(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def same(first: Any, second: Any) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in second) and first.keys() == second.keys()
+
+
+def test_an_evaluation_sees_the_average_and_leaves_the_weights_to_the_bit(tmp_path: Path) -> None:
+    trainer = StubTrainer(tmp_path, model=filled(0))
+    tensors = dict(trainer.model.state_dict(keep_vars=True))
+    ema = EMA(decay=0.9)
+    ema.fit_start(trainer)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    ema.update()
+    weights, averaged = copy.deepcopy(trainer.model.state_dict()), ema.state_dict()["average"]
+    assert not same(weights, averaged)
+    ema.eval_start(trainer)
+    assert same(trainer.model.state_dict(), averaged)
+    assert same(ema.state_dict()["average"], averaged)  # a checkpoint in the middle holds the average as the average
+    ema.eval_end(trainer, {})
+    assert same(trainer.model.state_dict(), weights)
+    assert same(ema.state_dict()["average"], averaged)
+    assert all(tensor is tensors[name] for name, tensor in trainer.model.state_dict(keep_vars=True).items())
+
+
+def test_an_evaluation_that_breaks_leaves_the_weights_at_the_end(tmp_path: Path) -> None:
+    trainer = StubTrainer(tmp_path, model=scalar())
+    ema = EMA(decay=0.5, warmup=False)
+    ema.fit_start(trainer)
+    steps(ema, trainer, 3, 3)
+    ema.eval_start(trainer)
+    ema.fit_end(trainer, None)
+    assert trainer.model.weight.item() == 3.0  # type: ignore[operator,union-attr]
+
+
+def test_evaluation_with_the_weights_is_a_choice(tmp_path: Path) -> None:
+    trainer = StubTrainer(tmp_path, model=scalar())
+    ema = EMA(decay=0.5, warmup=False, evaluate=False)
+    ema.fit_start(trainer)
+    steps(ema, trainer, 3, 3)
+    ema.eval_start(trainer)
+    assert trainer.model.weight.item() == 3.0  # type: ignore[operator,union-attr]
+    ema.eval_end(trainer, {})
+    assert average(ema) == 2.0
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+def test_a_resumed_average_has_the_same_bits(tmp_path: Path, stop: int) -> None:
+    def run(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
+        for batch in range(first, last + 1):
+            generator = torch.Generator().manual_seed(batch)
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator))
+            ema.batch_end(trainer.at(batch), torch.tensor(0.0))
+
+    whole, trainer = EMA(decay=0.9, interval=2), StubTrainer(tmp_path, model=filled(0))
+    whole.fit_start(trainer)
+    run(whole, trainer, 1, 12)
+
+    before, trainer = EMA(decay=0.9, interval=2), StubTrainer(tmp_path, model=filled(0))
+    before.fit_start(trainer)
+    run(before, trainer, 1, stop)
+    torch.save(before.state_dict(), tmp_path / "state.pt")
+
+    after, trainer = EMA(decay=0.9, interval=2), StubTrainer(tmp_path, model=filled(1))
+    after.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    after.fit_start(trainer)
+    run(after, trainer, stop + 1, 12)
+    assert same(after.state_dict()["average"], whole.state_dict()["average"])
+    assert after.updates == whole.updates == 6
+
+
+def test_the_average_can_be_given_to_a_model_to_export() -> None:
+    model, other = filled(0), filled(1)
+    ema = EMA()
+    ema.attach(model)
+    ema.copy_to(other)
+    assert same(other.state_dict(), ema.state_dict()["average"])
+    with pytest.raises(InputError, match=r"0.weight has the shape \(4, 3\) in .* and \(1, 1\)|0.weight has the shape"):
+        ema.copy_to(nn.Sequential(nn.Linear(1, 1)))
+
+
+def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
+    ema = EMA()
+    ema.load_state_dict({"updates": 1, "average": {"weight": torch.zeros(2, 2)}})
+    with pytest.raises(InputError, match=r"weight has the shape \(2, 2\) in what was saved and \(1, 1\) in the model"):
+        ema.fit_start(StubTrainer(tmp_path, model=scalar()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"decay": 1.0}, "decay"),
+        ({"decay": -0.1}, "decay"),
+        ({"decay": math.nan}, "decay"),
+        ({"decay": True}, "decay"),
+        ({"decay": 0.9, "half_life": "1ep"}, "half_life"),
+        ({"half_life": "0ba"}, "half_life"),
+        ({"half_life": "10"}, "half_life"),
+        ({"half_life": "10s"}, "half_life"),
+        ({"half_life": "10sec"}, "half_life"),
+        ({"interval": 0}, "interval"),
+        ({"interval": True}, "interval"),
+        ({"warmup": 1}, "warmup"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}="):
+        EMA(**arguments)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ssr_hydra.callbacks import EVENTS, Events
+from ssr_hydra.errors import InputError, RunError
+
+
+class Heard:
+    """Listens to two events and tells in which order it was called."""
+
+    def __init__(self, into: list[str], name: str) -> None:
+        self.into, self.name = into, name
+
+    def batch_end(self, trainer: Any, loss: Any) -> None:
+        self.into.append(f"{self.name} batch {loss}")
+
+    def close(self) -> None:
+        self.into.append(f"{self.name} close")
+
+
+class Logger(Heard):
+    def log(self, trainer: Any, record: dict[str, Any]) -> None:
+        self.into.append(f"{self.name} log {record['batch']}")
+
+
+class Memory:
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
+
+    def batch_end(self, trainer: Any, loss: Any) -> None:
+        self.value += 1
+
+    def state_dict(self) -> dict[str, int]:
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.value = state["value"]
+
+
+def test_listeners_are_called_in_order_callbacks_first() -> None:
+    heard: list[str] = []
+    events = Events({"a": Heard(heard, "a"), "b": Heard(heard, "b")}, {"l": Logger(heard, "l")})
+    events.on("batch_end", lambda trainer, loss: heard.append(f"function {loss}"))
+    events.fire("batch_end", None, 7)
+    events.fire("log", None, {"batch": 3})
+    assert heard == ["a batch 7", "b batch 7", "l batch 7", "function 7", "l log 3"]
+
+
+def test_an_event_that_nobody_listens_to_has_no_listeners() -> None:
+    events = Events([Heard([], "a")])
+    assert {event: len(events.listeners(event)) for event in EVENTS if events.listeners(event)} == {
+        "batch_end": 1,
+        "close": 1,
+    }
+    assert Events().listeners("batch_end") == ()
+    Events().fire("fit_start", None)
+
+
+def test_other_processes_have_no_loggers_and_nothing_that_is_for_the_first() -> None:
+    heard: list[str] = []
+    for_main = Heard(heard, "main")
+    for_main.main_only = True  # type: ignore[attr-defined]
+    events = Events({"all": Heard(heard, "all"), "main": for_main}, {"l": Logger(heard, "l")}, is_main=False)
+    events.fire("batch_end", None, 1)
+    events.fire("log", None, {"batch": 1})
+    assert heard == ["all batch 1"]
+
+
+def test_a_loggers_failure_names_it_and_its_event() -> None:
+    class Broken:
+        def log(self, trainer: Any, record: Any) -> None:
+            raise OSError("no\nroute to host")
+
+    with pytest.raises(RunError) as caught:
+        Events(loggers={"far": Broken()}).fire("log", None, {})
+    told = "logger far failed at log: OSError: no route to host"
+    assert str(caught.value) == f"{told}; metrics.jsonl has every record, and the run can be resumed"
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_errors_that_say_it_in_one_line_stay_what_they_are() -> None:
+    class Refuses:
+        def fit_start(self, trainer: Any) -> None:
+            raise InputError("run_dir", None, "is needed", "give it")
+
+        def log(self, trainer: Any, record: Any) -> None:
+            raise KeyboardInterrupt
+
+    events = Events(loggers=[Refuses()])
+    with pytest.raises(InputError, match="run_dir=None: is needed"):
+        events.fire("fit_start", None)
+    with pytest.raises(KeyboardInterrupt):
+        events.fire("log", None, {})
+
+
+def test_a_callbacks_error_is_the_persons_own() -> None:
+    class Mine:
+        def batch_end(self, trainer: Any, loss: Any) -> None:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        Events([Mine()]).fire("batch_end", None, 0)
+
+
+@pytest.mark.parametrize("event", ["eval_end", "fit_end", "close"])
+def test_at_an_end_everybody_is_heard_and_the_first_error_comes_out(event: str) -> None:
+    heard: list[str] = []
+    events = Events()
+
+    def fail(message: str) -> Any:
+        def listener(*args: Any) -> None:
+            raise ValueError(message)
+
+        return listener
+
+    events.on(event, fail("first"))
+    events.on(event, fail("second"))
+    events.on(event, lambda *args: heard.append("after"))
+    with pytest.raises(ValueError, match="first"):
+        events.fire(event, *EVENTS[event])
+    assert heard == ["after"]
+
+
+def test_elsewhere_nobody_is_called_after_an_error() -> None:
+    heard: list[str] = []
+    events = Events()
+    events.on("batch_end", lambda trainer, loss: 1 // loss)
+    events.on("batch_end", lambda trainer, loss: heard.append("after"))
+    with pytest.raises(ZeroDivisionError):
+        events.fire("batch_end", None, 0)
+    assert heard == []
+
+
+def test_closing_twice_closes_once() -> None:
+    heard: list[str] = []
+    events = Events([Heard(heard, "a")])
+    events.close()
+    events.close()
+    assert heard == ["a close"]
+
+
+def test_states_go_by_name() -> None:
+    events = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")})
+    saved = events.state_dict()
+    assert saved == {"first": {"value": 1}, "second": {"value": 2}}
+    again = {"second": Memory(), "first": Memory(), "new": Memory(9)}
+    Events(again).load_state_dict({**saved, "gone": {"value": 5}})
+    assert {name: item.value for name, item in again.items()} == {"first": 1, "second": 2, "new": 9}
+
+
+def test_objects_of_a_list_are_named_by_their_class() -> None:
+    events = Events([Memory(1), Memory(2)], [Logger([], "l")])
+    assert events.state_dict() == {"memory": {"value": 1}, "memory-2": {"value": 2}}
+
+
+class OneOfTwo:
+    def batch_end(self, trainer: Any, loss: Any) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+class Lightning:
+    def on_batch_end(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"callbacks": [object()]}, "callbacks.object='object': has no method for any event of a run; define one of"),
+        ({"callbacks": {"x": Lightning()}}, "on_batch_end? did you mean batch_end?"),
+        ({"callbacks": [Memory]}, "callbacks.type='Memory': is a class, and a run needs an object; write Memory()"),
+        ({"callbacks": Memory()}, "callbacks=<"),
+        ({"callbacks": "ema"}, "must be a list of objects, or a mapping of names to objects"),
+        ({"callbacks": {3: Memory()}}, "callbacks=3: is named by a word"),
+        ({"loggers": [Memory()]}, "loggers.memory='Memory': a logger has a method log(trainer, record)"),
+        ({"callbacks": [OneOfTwo()]}, "state_dict and load_state_dict belong together"),
+        ({"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}}, "loggers.a='Logger': two of one name"),
+    ],
+)
+def test_what_is_no_callback_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Events(**arguments)
+    assert message in str(caught.value)
+
+
+def test_functions_are_added_to_events_that_there_are() -> None:
+    with pytest.raises(InputError, match="event='on_epoch_end': is no event of a run; did you mean epoch_end?"):
+        Events().on("on_epoch_end", print)
+    with pytest.raises(InputError, match=r"function=3: must be a function; give one of \(trainer, loss\)"):
+        Events().on("batch_end", 3)  # type: ignore[arg-type]

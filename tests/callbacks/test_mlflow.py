@@ -1,0 +1,99 @@
+"""A real store, in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import StubTrainer, result, train
+
+from ssr_hydra.callbacks import Events, MLflowLogger
+from ssr_hydra.errors import RunError
+
+pytest.importorskip("mlflow")
+pytest.importorskip("sqlalchemy")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = "completed", **changes: Any) -> None:
+    logger, trainer = MLflowLogger(experiment="été"), StubTrainer(folder, batch, **changes)
+    logger.fit_start(trainer)
+    for record in records:
+        logger.log(trainer, record)
+    logger.fit_end(trainer, result(status))
+    logger.close()
+
+
+def client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def local(folder: Path) -> Any:
+    return client(f"sqlite:///{folder}/mlflow/mlflow.db")
+
+
+def runs(store: Any) -> list[Any]:
+    found = store.search_runs([store.get_experiment_by_name("été").experiment_id])
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
+    return sorted((item.step, item.value) for item in store.get_metric_history(run.info.run_id, name))
+
+
+def test_a_run_its_resume_and_a_new_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # One store for all: making its tables takes more than a second.
+    config = {"ssr": 0.5, "data": {"eval": None, "x": ["a"]}, "long": "x" * 7000, **{f"k{n}": n for n in range(120)}}
+    evaluation = {"event": "eval", "batch": 20, "eval/a=b": 0.5, "eval/loss": math.nan}
+    write(tmp_path, train(10, lrs=[0.5, 0.25]), train(20), evaluation, status="failed", config=config)
+    assert capfd.readouterr().err == ""
+    store = local(tmp_path)
+    (run,) = runs(store)
+    assert (run.info.run_name, run.info.status, run.data.tags["error"]) == ("été <b>", "FAILED", "ValueError: x")
+    assert history(store, run, "train/loss") == [(10, 0.1), (20, 0.05)]
+    assert history(store, run, "lr/1") == [(10, 0.25)]
+    assert history(store, run, "eval/a_b") == [(20, 0.5)]
+    assert history(store, run, "sample") == [(10, 160), (20, 320)]
+    assert math.isnan(history(store, run, "eval/loss")[0][1])
+    params = run.data.params
+    assert (params["ssr"], params["data.eval"], params["data.x_0_"], len(params["long"])) == ("0.5", "null", "a", 6000)
+    assert len(params) == 124
+
+    write(tmp_path, train(20), evaluation, train(30), batch=10, config=config)
+    (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+    assert history(store, run, "train/loss") == [(10, 0.1), (20, 0.05), (30, 1 / 30)]
+    assert history(store, run, "eval/a_b") == [(20, 0.5)]
+
+    write(tmp_path, train(10))
+    old, new = runs(store)
+    assert new.data.tags["resumed_from"] == old.info.run_id == run.info.run_id
+    assert history(store, new, "train/loss") == [(10, 0.1)]
+
+
+def test_the_environment_says_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    write(tmp_path / "one", train(10))
+    write(tmp_path / "two", train(10))
+    assert len(runs(client(uri))) == 2
+    assert not (tmp_path / "one" / "mlflow").exists()
+    assert json.loads((tmp_path / "one" / "mlflow.json").read_text())["place"] == f"{uri} été"
+
+
+def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    events = Events(loggers={"mlflow": MLflowLogger()})
+    with pytest.raises(RunError, match="^logger mlflow failed at fit_start: .*nonsense"):
+        events.fire("fit_start", StubTrainer(tmp_path))
+    events.close()

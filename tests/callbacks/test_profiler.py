@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from callback_helpers import StubTrainer, result
+
+from ssr_hydra.callbacks import Profiler
+from ssr_hydra.errors import InputError
+
+
+def run(folder: Path, batches: int, **arguments: Any) -> list[str]:
+    profiler, trainer = Profiler(**arguments), StubTrainer(folder)
+    profiler.fit_start(trainer)
+    for batch in range(1, batches + 1):
+        # Batch k multiplies k by k numbers: what is in the trace tells which batches it holds.
+        torch.ones(batch, batch) @ torch.ones(batch, batch)
+        profiler.batch_end(trainer.at(batch), torch.tensor(0.0))
+    profiler.fit_end(trainer, result())
+    profiler.close()
+    return sorted(path.name for path in (folder / "profile").iterdir())
+
+
+def test_the_trace_holds_the_active_batches_and_no_others(tmp_path: Path) -> None:
+    made = run(tmp_path, 9, wait=2, warmup=1, active=3, record_shapes=True)
+    assert made == ["table-6.txt", "trace-6.json"]
+    events = json.loads((tmp_path / "profile" / "trace-6.json").read_text())["traceEvents"]
+    shapes = [event["args"]["Input Dims"][0] for event in events if event.get("name") == "aten::mm"]
+    assert shapes == [[4, 4], [5, 5], [6, 6]]
+    table = (tmp_path / "profile" / "table-6.txt").read_text()
+    assert "aten::mm" in table
+    assert "Self CPU time total" in table
+
+
+def test_it_can_be_done_several_times_over(tmp_path: Path) -> None:
+    assert run(tmp_path, 20, wait=0, warmup=1, active=2, repeat=2) == [
+        "table-3.txt",
+        "table-6.txt",
+        "trace-3.json",
+        "trace-6.json",
+    ]
+
+
+def test_what_the_end_of_the_run_cuts_is_written(tmp_path: Path) -> None:
+    assert run(tmp_path, 4, wait=1, warmup=1, active=10) == ["table-4.txt", "trace-4.json"]
+
+
+def test_a_run_that_was_too_short_says_so(tmp_path: Path) -> None:
+    assert run(tmp_path, 2, wait=5) == ["nothing.txt"]
+    assert "ended after 2 batches, and wait=5" in (tmp_path / "profile" / "nothing.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("active", 0), ("warmup", 0), ("active", 1001), ("wait", -1), ("repeat", True), ("rows", 1.5), ("with_stack", 1)],
+)
+def test_what_cannot_be_meant_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{name}="):
+        Profiler(**{name: value})

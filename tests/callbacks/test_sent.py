@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import train
+
+from ssr_hydra.callbacks.sent import Sent
+
+
+def run(path: Path, batch: int, config: dict[str, Any] | None = None, place: str = "here") -> Sent:
+    sent = Sent(path / "x.json", place, config)
+    sent.resume(batch)
+    return sent
+
+
+def started(path: Path, config: dict[str, Any] | None = None) -> None:
+    """A run that has sent batches 10 and 20, and was killed before the evaluation at 20."""
+    sent = run(path, 0, config)
+    sent.start("id-1")
+    sent.add(train(10))
+    sent.add(train(20))
+
+
+def test_a_resumed_run_goes_on_where_it_was_and_says_nothing_twice(tmp_path: Path) -> None:
+    started(tmp_path)
+    sent = run(tmp_path, 10)
+    assert sent.id == "id-1"
+    assert [sent.is_new(train(batch)) for batch in (10, 20, 30)] == [False, False, True]
+    # The evaluation at 20 was not sent yet: it is another record at the same batch.
+    assert sent.is_new({**train(20), "event": "eval"})
+    sent.add({**train(20), "event": "eval"})
+    assert not run(tmp_path, 10).is_new({**train(20), "event": "eval"})
+
+
+@pytest.mark.parametrize(
+    ("batch", "config", "place", "identity", "previous"),
+    [
+        (10, {"ssr": 1, "name": "b", "resume": 1, "logger": {}, "checkpoint": 2}, "here", "id-1", None),
+        (10, {"ssr": 2}, "here", None, "id-1"),  # changed, and 20 was sent with the old config
+        (20, {"ssr": 2}, "here", "id-1", None),  # changed from here on: nothing has to be taken back
+        (0, {"ssr": 1}, "here", None, "id-1"),  # from the beginning
+        (10, {"ssr": 1}, "there", None, None),  # the id is another store's
+    ],
+)
+def test_when_a_run_gets_a_new_id(
+    tmp_path: Path, batch: int, config: dict[str, Any], place: str, identity: str | None, previous: str | None
+) -> None:
+    started(tmp_path, {"ssr": 1, "name": "a"})
+    sent = run(tmp_path, batch, config, place)
+    assert (sent.id, sent.previous) == (identity, previous)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"id": "x"}', '{"id":"x","place":"here","config":null,"batch":"?"}']
+)
+def test_a_file_that_is_not_whole_is_no_id(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    assert run(tmp_path, 10).id is None

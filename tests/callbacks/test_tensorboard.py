@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import StubTrainer, result, scalars_of_tensorboard, train
+
+from ssr_hydra.callbacks import TensorBoardLogger
+
+pytest.importorskip("tensorboard")
+
+
+def write(folder: Path, *records: dict[str, Any], batch: int = 0, ends: bool = False, **changes: Any) -> None:
+    logger, trainer = TensorBoardLogger(), StubTrainer(folder, batch, **changes)
+    logger.fit_start(trainer)
+    for record in records:
+        logger.log(trainer, record)
+    if ends:
+        logger.fit_end(trainer, result(**{"eval/accuracy": 0.75, "eval/loss": None}))
+    logger.close()
+
+
+def test_every_number_is_a_scalar_at_its_true_batch(tmp_path: Path) -> None:
+    evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
+    write(tmp_path, train(10, weight_decay=0.25), train(20, lrs=[0.5, 0.125]), evaluation)
+    found = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert found.pop("train/loss") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.05))]  # TensorBoard keeps float32
+    assert found.pop("lr") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.1))]
+    ((step, loss),) = found.pop("eval/loss")
+    assert step == 20
+    assert math.isnan(loss)
+    assert found == {
+        "weight_decay": [(10, 0.25)],
+        "lr/0": [(20, 0.5)],
+        "lr/1": [(20, 0.125)],
+        "eval/accuracy": [(20, 0.5)],
+    }
+
+
+def test_what_is_done_again_after_a_resume_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path, train(10), train(20), train(30, gone=1.0))
+    write(tmp_path, train(20), train(30), batch=10)
+    found = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert [step for step, _ in found["train/loss"]] == [10, 20, 30]
+    assert found.get("gone", []) == []
+    write(tmp_path, train(10))  # from the beginning
+    assert [step for step, _ in scalars_of_tensorboard(tmp_path / "tensorboard")["train/loss"]] == [10]
+
+
+def test_a_record_can_be_read_before_the_run_ends(tmp_path: Path) -> None:
+    logger, trainer = TensorBoardLogger(), StubTrainer(tmp_path)
+    logger.fit_start(trainer)
+    logger.log(trainer, train(10))
+    assert [step for step, _ in scalars_of_tensorboard(tmp_path / "tensorboard")["train/loss"]] == [10]
+    logger.close()
+
+
+def test_config_and_final_metrics_stand_side_by_side(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    config = {"ssr": 0.5, "optimizer": {"lr": 0.1, "nesterov": True}, "data": {"eval": None}, "note": "</script>```"}
+    write(tmp_path, train(10), ends=True, config=config)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (text,) = events.Tensors("config/text_summary")
+    lines = text.tensor_proto.string_val[0].decode().splitlines()
+    assert json.loads("".join(lines)) == config
+    assert all(line.startswith("    ") for line in lines)  # Markdown shows it as it is
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {name: value.WhichOneof("kind") for name, value in values.items()} == {
+        "ssr": "number_value",
+        "optimizer.lr": "number_value",
+        "optimizer.nesterov": "number_value",  # torch takes a bool for the int that it is
+        "data.eval": "string_value",
+        "note": "string_value",
+        "status": "string_value",
+    }
+    assert (values["ssr"].number_value, values["data.eval"].string_value) == (0.5, "null")
+    assert scalars_of_tensorboard(tmp_path / "tensorboard")["final/eval/accuracy"] == [(20, 0.75)]
+
+
+def test_a_run_that_never_started_closes(tmp_path: Path) -> None:
+    logger = TensorBoardLogger()
+    logger.fit_end(StubTrainer(tmp_path), result("failed"))
+    logger.close()
+    assert list(tmp_path.iterdir()) == []

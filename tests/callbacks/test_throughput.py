@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import Any
+
+from ssr_hydra.callbacks import Throughput
+
+
+def record(batch: int, seconds: float, token: int = 0, **values: Any) -> dict[str, Any]:
+    return {"event": "train", "batch": batch, "sample": 16 * batch, "token": token, "train_seconds": seconds, **values}
+
+
+def test_rates_are_those_between_two_records() -> None:
+    throughput, first, second = Throughput(), record(10, 1.0), record(30, 1.5)
+    throughput.log(None, first)
+    assert first == record(10, 1.0)
+    throughput.log(None, {"event": "eval", "batch": 20})  # has no part in it
+    throughput.log(None, second)
+    assert second == record(30, 1.5, **{"throughput/samples_per_second": 640.0, "throughput/batches_per_second": 40.0})
+
+
+def test_tokens_are_counted_where_there_are_any() -> None:
+    throughput, second = Throughput(), record(2, 3.0, token=2**40 + 100)
+    throughput.log(None, record(1, 1.0, token=2**40))
+    throughput.log(None, second)
+    assert second["throughput/tokens_per_second"] == 50.0
+
+
+def test_no_time_has_no_rate() -> None:
+    throughput, second = Throughput(), record(20, 1.0)
+    throughput.log(None, record(10, 1.0))
+    throughput.log(None, second)
+    assert second == record(20, 1.0)

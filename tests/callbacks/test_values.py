@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from callback_helpers import StubTrainer
+
+from ssr_hydra.callbacks.values import columns, flat, import_extra, run_folder, scalars
+from ssr_hydra.errors import InputError
+
+
+def test_several_param_groups_have_a_column_each() -> None:
+    record = {"lr": 0.1, "lrs": [0.1, 0.2], "weight_decays": [1, 2], "betas": [[0.9, 0.99]], "momentum": {"a": 1}}
+    assert columns(record) == {
+        "lr": 0.1,
+        "lr/0": 0.1,
+        "lr/1": 0.2,
+        "weight_decays/0": 1,  # no singular beside it: its name stays what it is
+        "weight_decays/1": 2,
+        "betas/0/0": 0.9,
+        "betas/0/1": 0.99,
+        "momentum/a": 1,
+    }
+
+
+def test_scalars_are_the_numbers_that_are_not_clocks() -> None:
+    found = scalars(
+        {"event": "eval", "batch": 3, "epoch": 1, "a": math.nan, "b": -math.inf, "c": None, "d": "x", "e": True}
+    )
+    assert list(found) == ["a", "b", "e"]
+    assert math.isnan(found["a"])
+    assert (found["b"], found["e"]) == (-math.inf, 1.0)
+
+
+def test_a_config_without_anything_has_no_values() -> None:
+    assert flat(None) == flat({}) == {}
+    assert flat({"a": [], "b": {}, "c": False}) == {"a": "[]", "b": "{}", "c": False}
+
+
+def test_a_run_without_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run_dir=None: the csv logger writes into the run's folder; give run_dir"):
+        run_folder(StubTrainer(None), "csv")
+    assert run_folder(StubTrainer(tmp_path / "new" / "run"), "csv").is_dir()
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        __import__("ssr_hydra.callbacks.values", fromlist=["x"]).PACKAGES, "wandb", ("no_such_package",)
+    )
+    with pytest.raises(InputError) as caught:
+        import_extra("no_such_package", "wandb")
+    assert str(caught.value) == "package='no_such_package': is not installed; pip install \"ssr-hydra[wandb]\""
+    with pytest.raises(ModuleNotFoundError, match="other"):  # not the extra's: a broken installation, told as it is
+        import_extra("no_such_other", "wandb")

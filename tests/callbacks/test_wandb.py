@@ -1,0 +1,91 @@
+"""Real runs of the real package, offline."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import StubTrainer, history_of_wandb, records_of_wandb, result, train
+
+from ssr_hydra.callbacks import WandbLogger
+from ssr_hydra.errors import InputError
+
+pytest.importorskip("wandb")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = "completed", **changes: Any) -> Path:
+    logger, trainer = WandbLogger(project="p", mode="offline", tags=["a", "b"]), StubTrainer(folder, batch, **changes)
+    known = set(folder.glob("wandb/offline-run-*"))
+    logger.fit_start(trainer)
+    for record in records:
+        logger.log(trainer, record)
+    logger.fit_end(trainer, result(status))
+    logger.close()
+    (made,) = set(folder.glob("wandb/offline-run-*")) - known
+    return made
+
+
+def started(folder: Path) -> Any:
+    return next(record.run for record in records_of_wandb(folder) if record.WhichOneof("record_type") == "run")
+
+
+def test_numbers_are_logged_at_the_true_batch_with_the_clocks_beside_them(tmp_path: Path) -> None:
+    evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
+    made = write(tmp_path, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config={"ssr": 0.5})
+    first, second = history_of_wandb(made)
+    assert first == {
+        "_step": 10,
+        "epoch": 1,
+        "batch": 10,
+        "sample": 160,
+        "token": 0,
+        "train_seconds": 1.25,
+        "train/loss": 0.1,
+        "lr": 0.1,
+    }
+    # Training and evaluation at one batch are one row.
+    assert (second["_step"], second["lr/0"], second["lr/1"], second["eval/accuracy"]) == (20, 0.5, 0.25, 0.5)
+    assert second["eval/loss"] in ("NaN", None) or math.isnan(second["eval/loss"])
+    run = started(made)
+    assert (run.display_name, run.project, list(run.tags)) == ("été <b>", "p", ["a", "b"])
+    assert {tuple(item.nested_key) or item.key: item.value_json for item in run.config.update}["ssr"] == "0.5"
+    exits = [record.exit.exit_code for record in records_of_wandb(made) if record.WhichOneof("record_type") == "exit"]
+    assert exits == [0]
+
+
+def test_a_resumed_run_is_the_same_run_and_says_nothing_twice(tmp_path: Path) -> None:
+    first = write(tmp_path, train(10), train(20), status="failed")
+    second = write(tmp_path, train(20), train(30), batch=10)
+    assert started(first).run_id == started(second).run_id == json.loads((tmp_path / "wandb.json").read_text())["id"]
+    assert [row["_step"] for folder in (first, second) for row in history_of_wandb(folder)] == [10, 20, 30]
+    exits = [record.exit.exit_code for record in records_of_wandb(first) if record.WhichOneof("record_type") == "exit"]
+    assert exits == [1]
+
+
+def test_a_run_from_the_beginning_is_another_one_and_names_the_old(tmp_path: Path) -> None:
+    first, second = write(tmp_path, train(10)), write(tmp_path, train(10))
+    assert started(first).run_id != started(second).run_id
+    config = {tuple(item.nested_key) or item.key: item.value_json for item in started(second).config.update}
+    assert json.loads(config["resumed_from"]) == started(first).run_id
+    assert [row["_step"] for row in history_of_wandb(second)] == [10]
+
+
+def test_records_without_numbers_are_not_sent(tmp_path: Path) -> None:
+    assert history_of_wandb(write(tmp_path, {"event": "resume", "batch": 10, "checkpoint": "x"})) == []
+
+
+@pytest.mark.parametrize("arguments", [{"mode": "disabled"}, {"mode": ""}, {"project": " "}, {"group": 3}])
+def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(arguments))}="):
+        WandbLogger(**arguments)

@@ -14,8 +14,29 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ssr_hydra.configs import GROUPS, DigitsConfig, PhaseConfig, RandomShiftConfig, TrainerConfig
-from ssr_hydra.data import Augment, Digits, RandomShift, make_loaders
+from ssr_hydra.configs import (
+    GROUPS,
+    ArraysConfig,
+    DigitsConfig,
+    FakeDataConfig,
+    ImageFolderConfig,
+    PhaseConfig,
+    RandomCropFlipConfig,
+    RandomShiftConfig,
+    SmallImagesConfig,
+    TrainerConfig,
+)
+from ssr_hydra.data import (
+    Arrays,
+    Augment,
+    Digits,
+    FakeData,
+    ImageFolder,
+    RandomCropFlip,
+    RandomShift,
+    SmallImages,
+    make_loaders,
+)
 from ssr_hydra.schedulers import Phase
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
@@ -37,6 +58,7 @@ PRESETS = {
     "piecewise_linear": {"points": [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]]},
     "product": {"factors": {}},
     "sequence": {"phases": {}},
+    "torchvision": {"name": "???"},
 }
 CLASSES = [
     (group, name, config)
@@ -56,7 +78,8 @@ def parameters(target: Any) -> list[inspect.Parameter]:
 
 
 def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    return {field.name: field for field in dataclasses.fields(config) if field.name != "_target_"}
+    # An optimizer's params are a selection in its config, and the parameters themselves in its signature.
+    return {field.name: field for field in dataclasses.fields(config) if field.name not in ("_target_", "params")}
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -120,7 +143,7 @@ def same_type(config: Any, target: Any) -> bool:
 @pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
 def test_types(group: str, name: str, config: Any) -> None:
     target = located(config)
-    hints = get_type_hints(target.__init__)
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     ours = get_type_hints(config)
     for parameter in parameters(target):
         if name == "piecewise_linear":  # pairs of a time and a number: OmegaConf has no type for them
@@ -146,6 +169,14 @@ def test_every_first_order_optimizer_of_torch_has_a_config() -> None:
             assert name == config._target_.rpartition(".")[2].lower()
 
 
+def test_every_optimizer_says_which_parameters_it_takes() -> None:
+    for config in GROUPS["optimizer"].values():
+        if inspect.isclass(config):
+            first = dataclasses.fields(config)[0]
+            assert (first.name, first.default) == ("params", None)
+            assert next(iter(inspect.signature(located(config)).parameters)) == "params"
+
+
 def test_every_scheduler_class_has_a_config() -> None:
     module = importlib.import_module("ssr_hydra.schedulers")
     classes = {
@@ -162,6 +193,11 @@ def test_every_scheduler_class_has_a_config() -> None:
     [
         (DigitsConfig, Digits, {}),
         (RandomShiftConfig, RandomShift, {}),
+        (RandomCropFlipConfig, RandomCropFlip, {}),
+        (SmallImagesConfig, SmallImages, {}),
+        (FakeDataConfig, FakeData, {"shape": [3, 32, 32]}),
+        (ArraysConfig, Arrays, {"path": "???"}),
+        (ImageFolderConfig, ImageFolder, {"root": "???", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
         (PhaseConfig, Phase, {"scheduler": None}),
         (GROUPS["data"]["custom"], make_loaders, {"train": {"_target_": "???"}}),
     ],

@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,28 +241,37 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
 def _named(folder: Path) -> list[Path]:
     """What bears a checkpoint's name."""
     try:
-        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return sorted(found, key=lambda path: (len(path.name), path.name))  # ba9, ba10
 
 
-def _whole(folder: Path) -> list[tuple[Path, Index]]:
-    """Checkpoints whose index is whole and whose state has its size, in the order of saving."""
+def _indexed(folder: Path) -> list[tuple[Path, Index]]:
+    """Checkpoints whose index is whole, in the order of saving."""
     found = []
     for path in _named(folder):
-        try:
-            index = Index.read(path)
-            if (path / STATE).stat().st_size == index.size:
-                found.append((path, index))
-        except (CheckpointError, OSError):  # noqa: PERF203 - whoever reads it is told
-            continue
+        with suppress(CheckpointError):  # whoever reads it is told
+            found.append((path, Index.read(path)))
     return sorted(found, key=lambda item: item[1].number)
 
 
+def _whole(folder: Path) -> list[tuple[Path, Index]]:
+    """Those whose state has its size, too."""
+    return [(path, index) for path, index in _indexed(folder) if _size(path / STATE) == index.size]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    """In the order in which they are tried. When one that is torn was saved is not known: it is told about first."""
-    whole = [path for path, _ in _whole(folder)]
-    return [path for path in _named(folder) if path not in whole] + whole[::-1]
+    """In the order in which they are tried. When one without its index was saved, nobody knows: it comes first."""
+    indexed = [path for path, _ in _indexed(folder)]
+    return [path for path in reversed(_named(folder)) if path not in indexed] + indexed[::-1]
 
 
 def _put(new: Path, target: Path) -> None:

@@ -1,0 +1,38 @@
+"""Checkpoints small enough to be damaged a thousand times in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssr_hydra.checkpoints import CheckpointStore
+
+DESCRIPTION = {"run": {"ssr": 0.5, "max_duration": "10ep"}, "optimizers": [{"class": "SGD", "lr": 0.1}]}
+
+
+def make_state(batch: int, numbers: int = 8) -> dict[str, Any]:
+    """A state in which every value follows from the batch, so that a mixture of two is seen."""
+    return {
+        "model": {"weight": torch.full((numbers,), float(batch)), "steps": torch.tensor(batch)},
+        "rng": {"python": [3, tuple(range(batch, batch + 5)), None], "torch": torch.get_rng_state()[:16]},
+        "name": "été",
+        "lr": 0.1,
+        "on": True,
+    }
+
+
+def save(store: CheckpointStore, batch: int, metric: float | None = None, numbers: int = 8) -> Path:
+    return store.save(
+        make_state(batch, numbers), timestamp={"batch": batch, "epoch": 1}, description=DESCRIPTION, metric=metric
+    )
+
+
+def is_of(state: dict[str, Any], batch: int) -> bool:
+    weight = state["model"]["weight"]
+    return (
+        bool((weight == float(batch)).all())
+        and state["model"]["steps"].item() == batch
+        and state["rng"]["python"][1] == tuple(range(batch, batch + 5))
+    )

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import random
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
+
+from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
+from ssr_hydra.checkpoints.files import Index, check_state, plain_json, read_state, write_state
+from ssr_hydra.errors import InputError
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of two checkpoints, and the newer one."""
+    store = CheckpointStore(tmp_path / "checkpoints")
+    save(store, 10)
+    return tmp_path / "checkpoints", save(store, 20)
+
+
+def damage_is_seen(folder: Path, newest: Path, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load(newest)
+    assert str(caught.value).startswith(f"{file}: ")  # refused by name
+    assert "\n" not in str(caught.value)
+    found = load_latest_good(folder)
+    assert found is not None
+    checkpoint, refused = found
+    assert checkpoint.path.name == "ba10"  # the previous good one is used
+    assert is_of(checkpoint.state, 10)
+    assert len(refused) == 1
+    assert str(file) in refused[0]
+
+
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
+def test_500_flipped_bits_in_each_file_are_refused_by_name_and_the_previous_one_is_used(
+    two: tuple[Path, Path], name: str
+) -> None:
+    folder, newest = two
+    file = newest / name
+    whole, draw = file.read_bytes(), random.Random(name)
+    for _ in range(500):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        damage_is_seen(folder, newest, file, bytes(content))
+    file.write_bytes(whole)
+    assert is_of(load(newest).state, 20)  # and nothing but the damage was refused
+
+
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
+def test_500_truncations_of_each_file_are_refused_by_name_and_the_previous_one_is_used(
+    two: tuple[Path, Path], name: str
+) -> None:
+    folder, newest = two
+    file = newest / name
+    whole, draw = file.read_bytes(), random.Random(name)
+    for _ in range(500):
+        damage_is_seen(folder, newest, file, whole[: draw.randrange(len(whole))])
+
+
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
+def test_bytes_that_were_zeroed_or_added_are_refused(two: tuple[Path, Path], name: str) -> None:
+    folder, newest = two
+    whole = (newest / name).read_bytes()
+    middle = len(whole) // 2
+    damage_is_seen(folder, newest, newest / name, whole[:middle] + bytes(100) + whole[middle + 100 :])
+    damage_is_seen(folder, newest, newest / name, whole + b"\n")
+    damage_is_seen(folder, newest, newest / name, b"")
+
+
+def test_a_number_that_is_written_in_another_way_is_an_alteration_too(two: tuple[Path, Path]) -> None:
+    folder, newest = two
+    text = (newest / "checkpoint.json").read_text()
+    assert '"ssr": 0.5' in text
+    damage_is_seen(folder, newest, newest / "checkpoint.json", text.replace('"ssr": 0.5', '"ssr": 5e-1').encode())
+
+
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
+def test_a_file_that_is_missing_is_named(two: tuple[Path, Path], name: str) -> None:
+    (two[1] / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}: it cannot be read \(No such file"):
+        load(two[1])
+
+
+def forge(folder: Path, content: bytes) -> None:
+    """Files of somebody who knows the format, digests and all."""
+    (folder / "state.pt").write_bytes(content)
+    index = Index.read(folder)
+    Index(
+        index.number, len(content), hashlib.sha256(content).hexdigest(), index.timestamp, index.description, None
+    ).write(folder)
+
+
+class Code:
+    """A pickle that runs code where it is read without weights_only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("as_torch", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_path: Path, as_torch: bool) -> None:
+    mark, file = tmp_path / "was-run", tmp_path / "evil"
+    if as_torch:
+        torch.save({"model": Code(mark)}, file)
+        torch.load(file, weights_only=False)
+        assert mark.exists()  # so it does run where it is not refused
+        mark.unlink()
+    else:
+        file.write_bytes(pickle.dumps(Code(mark)))
+    forge(two[1], file.read_bytes())
+    with pytest.raises(
+        CheckpointError, match=r"state\.pt: it holds other than plain data, which is not read"
+    ) as caught:
+        load(two[1])
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
+def test_a_state_is_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
+    torch.save([1], tmp_path / "list")
+    forge(two[1], (tmp_path / "list").read_bytes())
+    with pytest.raises(CheckpointError, match="it holds a list, and a state is a dict"):
+        load(two[1])
+
+
+def test_another_format_is_told_apart_from_damage(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index.read(two[1])
+    monkeypatch.setattr("ssr_hydra.checkpoints.files._FORMAT", 2)
+    index.write(two[1])
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="it has format 2, and this release reads 1; read it with the release"):
+        load(two[1])
+
+
+def test_an_index_without_its_parts_is_refused_although_its_digest_is_right(
+    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.read(two[1])
+    for odd in ({"format": 1}, {**index._content(), "more": 1}, {**index._content(), "timestamp": {}}):
+        monkeypatch.setattr(Index, "_content", lambda self, odd=odd: odd)
+        index.write(two[1])
+        monkeypatch.undo()
+        with pytest.raises(CheckpointError, match="it is no index of a checkpoint"):
+            load(two[1])
+
+
+def test_an_error_travels_between_processes(two: tuple[Path, Path]) -> None:
+    error = CheckpointError(two[1] / "state.pt", "it is torn: 3 bytes\nof 5")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert str(error).endswith(
+        "it is torn: 3 bytes of 5; resume from another checkpoint, or start anew with resume=never"
+    )
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    state = {
+        **make_state(7),
+        "half": torch.arange(5, dtype=torch.bfloat16),
+        "view": torch.arange(12.0).reshape(3, 4).T,
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "order": OrderedDict(b=1, a=[2**100, -1.5, float("inf")]),
+        "by number": {0: {"momentum_buffer": torch.zeros(2)}},
+    }
+    size, sha256 = write_state(state, tmp_path)
+    content = (tmp_path / "state.pt").read_bytes()
+    assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    read = read_state(tmp_path, Index(1, size, sha256, {"batch": 7}, {}, None))
+    assert is_of(read, 7)
+    assert list(read) == list(state)
+    for name in ("half", "view", "parameter"):
+        assert torch.equal(read[name], state[name])
+        assert read[name].dtype is state[name].dtype
+    assert read["order"] == state["order"]
+    assert torch.equal(read["by number"][0]["momentum_buffer"], torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"ema": {"seen": {1, 2}}}, "state.ema.seen='set'"),
+        ({"rng": [np.float64(0.5)]}, "state.rng[0]='float64'"),
+        ({"rng": np.arange(3)}, "state.rng='ndarray'"),
+        ({"when": Path()}, "state.when='PosixPath'"),
+        ({"f": print}, "state.f='builtin_function_or_method'"),
+        ({(1, 2): 3}, "state=(1, 2)"),
+        ({"t": torch.nn.Linear(1, 1)}, "state.t='Linear'"),
+    ],
+)
+def test_what_could_not_be_read_again_is_refused_before_it_is_written(
+    tmp_path: Path, part: dict[Any, Any], field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check_state(part)
+    assert str(caught.value).startswith(field)
+    store = CheckpointStore(tmp_path / "checkpoints")
+    with pytest.raises(InputError):
+        store.save(part, timestamp={"batch": 1}, description={})
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_an_array_within_a_state_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError) as caught:
+        check_state({"rng": {"numpy": np.zeros((3, 3))}})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{"lr": float("nan")}, {"path": Path()}, {1: 2}, {"a": {2: 3}}, [1], {"x": {1}}])
+def test_descriptions_are_json(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^description=.*plain dicts, lists, strings and finite numbers"):
+        plain_json(value, "description")
+
+
+def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = save(CheckpointStore(tmp_path), 3)
+    checkpoint = load(path)
+    assert checkpoint.description == DESCRIPTION
+    assert checkpoint.timestamp == {"batch": 3, "epoch": 1}
+    assert plain_json({"betas": (0.9, 0.95)}, "x") == {"betas": [0.9, 0.95]}
+    # Other programs can check it: the digest is the SHA-256 of the rest as compact JSON, the last key of the file.
+    content = json.loads((path / "checkpoint.json").read_text())
+    digest = content.pop("digest")
+    assert digest == hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+    assert content["state"]["sha256"] == hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()

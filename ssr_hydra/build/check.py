@@ -11,6 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build.check_language import check_language
+from ssr_hydra.build.check_optimizers import check_optimizers, check_scheduled_fields
 from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
 from ssr_hydra.build.check_values import check_fields as _check_fields
 from ssr_hydra.build.check_values import check_node as _check_node
@@ -24,9 +26,8 @@ from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets,
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
 
-__all__ = ["check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
+__all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
-_OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _PART = re.compile(r"\.factors\.\w+$|\.phases\.\w+\.scheduler$")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
@@ -96,9 +97,11 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     _check_model(values["model"])
     check_known(values)
     check_fit(values["data"], values["model"])
-    _check_optimizer(values["optimizer"])
+    check_optimizers(values)
+    check_scheduled_fields(values)
     _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
     _check_top(values)
+    check_language(values)
     check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
 
@@ -138,14 +141,20 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     from ssr_hydra.state import State
     from ssr_hydra.time import check_ssr
 
-    node = values["scheduler"]
-    if node is None:
-        return
+    parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
+    for name, node in values["schedules"].items():
+        if are_named(node) or node == []:
+            rule = "must be a scheduler, or a list of some that multiply"
+            raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
+        parts += scheduler_parts(node, f"schedules.{name}")
     ssr = check_ssr(values["ssr"])
-    for path, part in scheduler_parts(node):
+    for path, part in parts:
         if not isinstance(part, Mapping) or "_target_" not in part:
             raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
         if part["_target_"] in TORCH_SCHEDULERS:
+            if path.startswith("schedules."):
+                rule = "drives learning rates alone"
+                raise InputError(f"{path}._target_", part["_target_"], rule, f"e.g. +scheduler@{path}=cosine")
             continue  # torch checks it when it gets its optimizer
         scheduler = instantiate(_with_stand_ins(part, path), path=path)
         state = State(
@@ -163,11 +172,26 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             raise (error if error.field == "ssr" else error.within(path)) from None
 
 
-def scheduler_parts(node: Any) -> list[tuple[str, Any]]:
-    """The scheduler, or each of a list of them, with its place in the config."""
-    if not isinstance(node, list):
-        return [("scheduler", node)]
-    return [(f"scheduler[{index}]", part) for index, part in enumerate(node)]
+def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
+    """The scheduler, or each of a list or of a mapping of names to them, with its place in the config."""
+    if isinstance(node, list):
+        return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
+    if are_named(node):
+        return [found for name, part in node.items() for found in scheduler_parts(part, f"{path}.{name}")]
+    return [(path, node)]
+
+
+def are_named(node: Any) -> bool:
+    """Whether it is a mapping of names to schedulers, of which param groups choose."""
+    return (
+        isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
+    )
+
+
+def _are_schedulers(node: Any) -> bool:
+    return all(
+        isinstance(part, Mapping) and "_target_" in part for part in (node if isinstance(node, list) else [node])
+    )
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
@@ -188,42 +212,6 @@ def _with_stand_ins(node: Any, path: str) -> Any:
             raise InputError(path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}")
         return node
     return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]
-
-
-def _check_optimizer(node: Any) -> None:
-    _check_node(node, "optimizer", "optimizer=adamw")
-    config = _OPTIMIZERS.get(node["_target_"])
-    if config is None:
-        return  # the user's own; its lr is checked as everybody's is
-    _check_fields(node, config, "optimizer")
-    for key, value in node.items():
-        _check_hyperparameter(key, value, f"optimizer.{key}")
-    if node["_target_"] == "torch.optim.SGD" and node["nesterov"] and (not node["momentum"] or node["dampening"]):
-        rule = "Nesterov's momentum needs momentum above 0 and no dampening"
-        raise InputError("optimizer.nesterov", True, rule, "set optimizer.momentum=0.9")
-    if node.get("fused") and node.get("foreach"):
-        raise InputError("optimizer.fused", True, "fused and foreach exclude each other", "set one of them to null")
-
-
-_NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
-_BELOW_ONE = ("betas", "rho", "alpha", "momentum")
-
-
-def _check_hyperparameter(key: str, value: Any, field: str) -> None:
-    """What holds for hyperparameters by their names; None, switches and words have their own checks."""
-    if isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            _check_hyperparameter(key, part, f"{field}[{index}]")
-        return
-    if value is None or isinstance(value, (bool, str)):
-        return
-    number = _number(value, field)
-    if not math.isfinite(number):
-        raise InputError(field, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
-    if number < 0 and (key in _NOT_NEGATIVE or key in _BELOW_ONE):
-        raise InputError(field, value, "must be at least 0", "write e.g. 0.1 or 3e-4")
-    if number >= 1 and key in _BELOW_ONE:
-        raise InputError(field, value, "must be below 1", "write e.g. 0.9")
 
 
 def _check_model(node: Any) -> None:

@@ -1,24 +1,107 @@
-"""The optimizers of an experiment, made from its config."""
+"""The optimizers of an experiment, made from its config, and the schedules of their fields."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.build.targets import instantiate
+from ssr_hydra.build.check_optimizers import optimizer_nodes
+from ssr_hydra.build.targets import instantiate, locate
+from ssr_hydra.errors import InputError
+from ssr_hydra.rules import parse_rules
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["make_optimizers"]
+    from ssr_hydra.optim.groups import Grouping
+
+__all__ = ["make_fields", "make_optimizers"]
+
+# What a param group has beside the hyperparameters that its optimizer knows.
+_OURS = ("params", "name", "schedule")
 
 
 def make_optimizers(
     values: Mapping[str, Any], trust: tuple[str, ...], model: torch.nn.Module, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """The optimizers of a checked experiment, over the parameters of its model."""
-    node = _fused(values["optimizer"], model, device)
-    return [instantiate(node, trust, "optimizer", params=model.parameters())]
+    """The optimizers of a checked experiment, over the parameters of its model that require gradients.
+
+    Args:
+        values: The experiment, plain.
+        trust: What the person at the command line trusts.
+        model: On its device.
+        device: The same.
+
+    Raises:
+        InputError: Parameters that no optimizer takes, or two; a rule that selects nothing in this model, or sets what
+            an optimizer of its parameters does not have.
+    """
+    from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
+
+    nodes = optimizer_nodes(values["optimizer"])
+    rules = parse_rules(values["param_groups"])
+    is_alone = "optimizer" in nodes
+    taken = split_params(model, {path: node.get("params") for path, node in nodes.items()})
+    grouping = Grouping(model, rules)
+    made = []
+    for path, node in nodes.items():
+        arguments: Mapping[str, Any] = {key: value for key, value in node.items() if key != "params"}
+        _check_matrices(model, path, arguments, taken[path])
+        arguments = _fused(arguments, taken[path], device)
+        if is_alone and not rules:
+            made.append(instantiate(arguments, trust, path, params=taken[path]))
+            continue
+        groups = grouping.groups(taken[path], {**_defaults(arguments, trust, path), **arguments})
+        given = [(group["name"], list(group)) for group in groups]  # the optimizer will fill in the rest
+        if not is_alone:
+            prefix = path.removeprefix("optimizer.")
+            for group in groups:
+                group["name"] = prefix if group["name"] == DEFAULT_GROUP else f"{prefix}.{group['name']}"
+        optimizer = instantiate(arguments, trust, path, params=groups)
+        _check_known(optimizer, given, grouping, str(arguments["_target_"]))
+        made.append(optimizer)
+    return made
+
+
+def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
+    """The schedulers of fields other than the learning rate, by the names of the fields.
+
+    Args:
+        values: The experiment, plain.
+        trust: What the person at the command line trusts.
+    """
+    return {name: instantiate(node, trust, f"schedules.{name}") for name, node in values["schedules"].items()}
+
+
+def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
+    """What an optimizer takes where its config says nothing: a scale multiplies that too."""
+    parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+def _check_matrices(
+    model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
+) -> None:
+    if node["_target_"] != "torch.optim.Muon":
+        return
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for parameter in parameters:
+        if parameter.ndim != 2:
+            rule = f"Muon takes matrices, and {names[parameter]} has {parameter.ndim} dimensions"
+            fix = "choose optimizer=muon_adamw" if path == "optimizer" else "give it params: {ndim: 2}"
+            raise InputError(f"{path}.params", None, rule, fix)
+
+
+def _check_known(
+    optimizer: torch.optim.Optimizer, given: Sequence[tuple[str, list[str]]], grouping: Grouping, target: str
+) -> None:
+    """torch keeps whatever a group holds, known or not; a slip in a name would change nothing and say nothing."""
+    for name, keys in given:
+        for key in keys:
+            if key not in optimizer.defaults and key not in _OURS:
+                rule = f"{target} has no such hyperparameter, and takes parameters of this rule"
+                raise InputError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
 # Where fused kernels exist: several times faster than the default on small tensors, and on the CPU too.
@@ -30,7 +113,9 @@ _FUSED_ON = {
 }
 
 
-def _fused(node: Mapping[str, Any], model: torch.nn.Module, device: torch.device) -> Mapping[str, Any]:
+def _fused(
+    node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter], device: torch.device
+) -> Mapping[str, Any]:
     """Choose the fused implementation where neither it nor ``foreach`` was chosen or declined.
 
     Its bits differ from the default's, so whoever compares with a loop that does not use it says
@@ -39,6 +124,5 @@ def _fused(node: Mapping[str, Any], model: torch.nn.Module, device: torch.device
     chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
         return node
-    parameters = list(model.parameters())
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
     return {**node, "fused": True} if possible else node

@@ -1,11 +1,13 @@
-"""One config per first-order optimizer of ``torch.optim``: its arguments, order and defaults, without ``params``.
+"""One config per first-order optimizer of ``torch.optim``: its arguments, order and defaults.
 
-Where an optimizer takes a number or a tensor, the config takes the number.
+Where an optimizer takes a number or a tensor, the config takes the number. ``params`` is a selection of the model's
+parameters, as :mod:`ssr_hydra.rules` describes it; null for all of them, or all that other optimizers leave.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "OPTIMIZERS",
@@ -30,6 +32,7 @@ __all__ = [
 class SGDConfig:
     """``optimizer=sgd``."""
 
+    params: Any = None
     lr: float = 1e-3
     momentum: float = 0.0
     dampening: float = 0.0
@@ -46,6 +49,7 @@ class SGDConfig:
 class AdamConfig:
     """``optimizer=adam``."""
 
+    params: Any = None
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -64,6 +68,7 @@ class AdamConfig:
 class AdamWConfig:
     """``optimizer=adamw``."""
 
+    params: Any = None
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -81,6 +86,7 @@ class AdamWConfig:
 class AdamaxConfig:
     """``optimizer=adamax``."""
 
+    params: Any = None
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -96,6 +102,7 @@ class AdamaxConfig:
 class AdadeltaConfig:
     """``optimizer=adadelta``."""
 
+    params: Any = None
     lr: float = 1.0
     rho: float = 0.9
     eps: float = 1e-6
@@ -111,6 +118,7 @@ class AdadeltaConfig:
 class AdagradConfig:
     """``optimizer=adagrad``."""
 
+    params: Any = None
     lr: float = 1e-2
     lr_decay: float = 0.0
     weight_decay: float = 0.0
@@ -127,6 +135,7 @@ class AdagradConfig:
 class AdafactorConfig:
     """``optimizer=adafactor``."""
 
+    params: Any = None
     lr: float = 1e-2
     beta2_decay: float = -0.8
     eps: tuple[float | None, float] = (None, 1e-3)
@@ -141,6 +150,7 @@ class AdafactorConfig:
 class ASGDConfig:
     """``optimizer=asgd``."""
 
+    params: Any = None
     lr: float = 1e-2
     lambd: float = 1e-4
     alpha: float = 0.75
@@ -157,6 +167,7 @@ class ASGDConfig:
 class NAdamConfig:
     """``optimizer=nadam``."""
 
+    params: Any = None
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -174,6 +185,7 @@ class NAdamConfig:
 class RAdamConfig:
     """``optimizer=radam``."""
 
+    params: Any = None
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -190,6 +202,7 @@ class RAdamConfig:
 class RMSpropConfig:
     """``optimizer=rmsprop``."""
 
+    params: Any = None
     lr: float = 1e-2
     alpha: float = 0.99
     eps: float = 1e-8
@@ -207,6 +220,7 @@ class RMSpropConfig:
 class RpropConfig:
     """``optimizer=rprop``."""
 
+    params: Any = None
     lr: float = 1e-2
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
@@ -221,6 +235,7 @@ class RpropConfig:
 class SparseAdamConfig:
     """``optimizer=sparseadam``: for models whose gradients are sparse."""
 
+    params: Any = None
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -232,6 +247,7 @@ class SparseAdamConfig:
 class MuonConfig:
     """``optimizer=muon``: for models all of whose parameters are matrices."""
 
+    params: Any = None
     lr: float = 1e-3
     weight_decay: float = 0.1
     momentum: float = 0.95

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_scheduled_fields
+from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
 from ssr_hydra.build.check_values import check_fields as _check_fields
 from ssr_hydra.build.check_values import check_node as _check_node

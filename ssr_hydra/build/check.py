@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_scheduled_fields
-from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
 from ssr_hydra.build.check_values import check_fields as _check_fields
 from ssr_hydra.build.check_values import check_node as _check_node
@@ -232,6 +231,9 @@ def _check_data(node: Any) -> None:
     _count(node["batch_size"], "data.batch_size", 1)
     _count(node["eval_batch_size"], "data.eval_batch_size", 1)
     _count(node["num_workers"], "data.num_workers", 0, 1024)
+    for key in ("limit_train", "limit_eval"):
+        if node[key] is not None:
+            _count(node[key], f"data.{key}", 1)
     if node["prefetch_factor"] is not None:
         _count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
         if node["num_workers"] == 0:
@@ -248,6 +250,8 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
     samples = known_samples(data["train"])
     if samples is None:
         return None
+    if data["limit_train"] is not None:
+        samples = min(samples, data["limit_train"] * data["batch_size"])
     whole, rest = divmod(samples, data["batch_size"])
     batches = whole if data["drop_last"] or rest == 0 else whole + 1
     return batches or None

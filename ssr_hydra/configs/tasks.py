@@ -115,6 +115,8 @@ class DataConfig:
     num_workers: int = 0
     augment: Any = None
     prefetch_factor: int | None = None
+    limit_train: int | None = None
+    limit_eval: int | None = None
 
 
 def as_train(config: type, **own: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
 
 from ssr_hydra.data.augment import Augment
+from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeding import GlobalRng, check_count, check_seed, fold, preserved_rng, seed_global_rng
 from ssr_hydra.errors import InputError
 
@@ -342,6 +343,8 @@ def make_loaders(
     num_workers: int = 0,
     augment: Augment | None = None,
     prefetch_factor: int | None = None,
+    limit_train: int | None = None,
+    limit_eval: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     rank: int = 0,
@@ -364,6 +367,9 @@ def make_loaders(
         augment: Whole-batch augmentation of data in memory. Other data sets augment their samples themselves, with
             Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
         prefetch_factor: Batches that each worker has ready; None is torch's, 2.
+        limit_train: Train on as many samples as fill this many batches, spread evenly over the data set and the same in
+            every epoch; None for all. For trying something out.
+        limit_eval: Evaluate on as many, likewise.
         seed: The run's seed.
         device: Where training happens; data in memory moves there once.
         rank: Number of this process.
@@ -394,6 +400,9 @@ def make_loaders(
         if size < world_size:
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
             raise InputError(field, size, rule, f"give {world_size} or more")
+
+    train = limited(train, limit_train, batch_size, "limit_train")
+    eval = None if eval is None else limited(eval, limit_eval, eval_batch_size, "limit_eval")
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
         try:

@@ -1,0 +1,60 @@
+"""A part of a data set, for runs that only try something out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import IterableDataset, Subset
+
+from ssr_hydra.data.seeding import check_count
+from ssr_hydra.errors import InputError
+
+__all__ = ["Limited", "limited"]
+
+
+class Limited(Subset[Any]):
+    """Some samples of a data set, spread evenly over it: sample ``i`` of ``n`` is number ``i * length // n`` of all.
+
+    Data sets are often sorted by class, so the first few would have one class alone.
+
+    Args:
+        dataset: A map-style data set of at least that many samples.
+        samples: How many.
+
+    Example:
+        >>> Limited(list("abcdefgh"), 3).indices
+        [0, 2, 5]
+    """
+
+    def __init__(self, dataset: Any, samples: int) -> None:
+        length = len(dataset)
+        super().__init__(dataset, [number * length // samples for number in range(samples)])
+        if hasattr(dataset, "collate_fn"):
+            self.collate_fn = dataset.collate_fn
+
+    def describe(self) -> dict[str, Any]:
+        """What the whole says of itself, and how many samples of it these are."""
+        describe = getattr(self.dataset, "describe", None)
+        whole = describe() if callable(describe) else {"class": type(self.dataset).__qualname__}
+        return {**whole, "of_samples": len(self.dataset), "samples": len(self)}  # type: ignore[arg-type]
+
+
+def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
+    """A data set cut down to what fills some batches; the whole where it is smaller, or where there is no limit.
+
+    Args:
+        dataset: A data set.
+        batches: At most how many batches an epoch has; None for no limit.
+        batch_size: Samples per batch.
+        field: Name of the limit, for errors.
+
+    Raises:
+        InputError: A limit below 1, or one for a stream, which has no samples to choose among.
+    """
+    if batches is None:
+        return dataset
+    samples = check_count(batches, field) * batch_size
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        rule = "a stream has no samples to choose among"
+        raise InputError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")
+    return Limited(dataset, samples) if samples < len(dataset) else dataset

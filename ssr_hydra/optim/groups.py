@@ -66,15 +66,12 @@ def param_groups(
     return [{**group, **{key: value for key, value in defaults.items() if key not in group}} for group in groups]
 
 
-def split_params(
-    model: nn.Module, takers: Mapping[str, Any], path: str = "optimizers"
-) -> dict[str, list[nn.Parameter]]:
+def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[nn.Parameter]]:
     """Share out a model's parameters: each that requires gradients goes to exactly one.
 
     Args:
         model: Any module.
         takers: Name to selection; None, for one of them, takes what the others leave.
-        path: The dotted place of the mapping, for messages.
 
     Raises:
         InputError: A parameter that two take, or that nobody does; one that takes nothing.
@@ -86,16 +83,14 @@ def split_params(
         {'muon': 2, 'adamw': 4}
     """
     survey = _survey(model)
-    rests = [name for name, selection in takers.items() if selection is None]
+    rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
         rule = f"{rests[0]} takes the rest already"
-        raise InputError(f"{path}.{rests[1]}.params", None, rule, "say which it takes, e.g. {ndim: 2}")
+        raise InputError(f"{rests[1]}.params", None, rule, "say which it takes, e.g. {ndim: 2}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
-    chosen = {
-        name: parse_selection(given, f"{path}.{name}.params") for name, given in takers.items() if given is not None
-    }
+    chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
     for name, selections in chosen.items():
-        _check_some(survey, selections, takers[name], f"{path}.{name}.params")
+        _check_some(survey, selections, takers[name], f"{name}.params")
     for parameter, described in survey.items():
         if not parameter.requires_grad:
             continue
@@ -103,13 +98,14 @@ def split_params(
         shown = described.aliases[0][0]
         if len(taken) > 1:
             rule = f"takes {shown}, which {taken[0]} takes as well"
-            raise InputError(f"{path}.{taken[1]}.params", takers[taken[1]], rule, "leave it out with except: ...")
+            raise InputError(f"{taken[1]}.params", takers[taken[1]], rule, "leave it out with except: ...")
         if not taken:
-            fix = "let one of them have no params: it takes the rest"
-            raise InputError(path, sorted(takers), f"none of them takes {shown}", fix)
+            last = list(takers)[-1]
+            fix = "take params out of one, which then takes the rest, or do not let it require gradients"
+            raise InputError(f"{last}.params", takers[last], f"nobody takes {shown}", fix)
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
-        raise InputError(f"{path}.{rests[0]}.params", None, "the others leave nothing", f"take {rests[0]} out")
+        raise InputError(f"{rests[0]}.params", None, "the others leave nothing for it", f"take {rests[0]} out")
     return parts
 
 

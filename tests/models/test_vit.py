@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import ViT
+
+SMALL = {"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "num_heads": 2, "mlp_width": 40}
+
+
+def test_it_computes_what_torchvisions_computes_with_the_same_weights() -> None:
+    vision_transformer = pytest.importorskip("torchvision.models.vision_transformer")
+    torch.manual_seed(0)
+    ours = ViT(num_classes=5, **SMALL)
+    theirs = vision_transformer.VisionTransformer(
+        image_size=12, patch_size=4, num_layers=3, num_heads=2, hidden_dim=24, mlp_dim=40, num_classes=5
+    )
+    torch.nn.init.normal_(ours.classifier.weight)  # zero at first, and zeros would hide everything
+    names = {
+        "class_token": "class_token",
+        "embed": "conv_proj",
+        "position": "encoder.pos_embedding",
+        "norm": "encoder.ln",
+        "classifier": "heads.head",
+        "norm_1": "ln_1",
+        "norm_2": "ln_2",
+        "project": "self_attention.out_proj",
+        "mlp": "mlp",
+    }
+    state = {}
+    for name, value in ours.state_dict().items():
+        parts = name.split(".")
+        if parts[0] != "blocks":
+            state[".".join([names[parts[0]], *parts[1:]])] = value
+        elif parts[2] == "qkv":
+            state[f"encoder.layers.encoder_layer_{parts[1]}.self_attention.in_proj_{parts[3]}"] = value
+        else:
+            state[".".join(["encoder.layers", f"encoder_layer_{parts[1]}", names[parts[2]], *parts[3:]])] = value
+    theirs.load_state_dict(state)  # strict: every weight has its counterpart
+    images = torch.randn(4, 3, 12, 12)
+    for mode in (True, False):
+        torch.testing.assert_close(ours.train(mode)(images), theirs.train(mode)(images))
+
+
+def test_the_first_loss_is_that_of_a_guess() -> None:
+    net = ViT(num_classes=7, **SMALL)
+    loss = F.cross_entropy(net(torch.randn(9, 3, 12, 12)), torch.arange(9) % 7)
+    assert loss.item() == pytest.approx(math.log(7), abs=1e-6)
+
+
+def test_number_of_weights_is_as_documented() -> None:
+    # 48 x 192 + 192 to embed, 64 + 1 positions and a class token, 6 blocks of 12 x 192^2 + 13 x 192, a norm, a layer.
+    expected = 48 * 192 + 192 + 66 * 192 + 6 * (12 * 192**2 + 13 * 192) + 2 * 192 + 1930
+    assert sum(p.numel() for p in ViT().parameters()) == expected == 2_693_578
+
+
+def test_dropout_is_of_training_alone_and_every_weight_is_trained() -> None:
+    net, images = ViT(dropout=0.5, **SMALL), torch.randn(2, 3, 12, 12)
+    torch.nn.init.normal_(net.classifier.weight)
+    assert not torch.equal(net(images), net(images))
+    net(images).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+    net.eval()
+    assert torch.equal(net(images), net(images))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"image_size": 30}, "image_size"),
+        ({"width": 100}, "width"),
+        ({"patch_size": 0}, "patch_size"),
+        ({"depth": 1.0}, "depth"),
+        ({"num_classes": True}, "num_classes"),
+        ({"dropout": 1}, "dropout"),
+        ({"dropout": "0.1"}, "dropout"),
+    ],
+)
+def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ViT(**arguments)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 1, 12, 12)])
+def test_images_of_another_size_are_told_in_one_line(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"\[N, 3, 12, 12\]"):
+        ViT(**SMALL)(torch.zeros(shape))

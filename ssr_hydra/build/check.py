@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build.callbacks import check_callbacks
 from ssr_hydra.build.check_language import check_language
-from ssr_hydra.build.check_optimizers import check_optimizers, check_scheduled_fields
+from ssr_hydra.build.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
 from ssr_hydra.build.check_values import check_fields as _check_fields
 from ssr_hydra.build.check_values import check_node as _check_node
@@ -22,6 +23,7 @@ from ssr_hydra.build.check_values import duration as _duration
 from ssr_hydra.build.check_values import number as _number
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, known_samples
+from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
@@ -99,8 +101,11 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_fit(values["data"], values["model"])
     check_optimizers(values)
     check_scheduled_fields(values)
-    _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
+    results = _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
     _check_top(values)
+    check_checkpoint(values, results)
+    check_resume(values)
+    check_callbacks(values)
     check_language(values)
     check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
@@ -109,10 +114,12 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 def _check_top(values: Mapping[str, Any]) -> None:
     from ssr_hydra.time import check_ssr
 
-    name = values["name"]
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        rule = f"must be a name of 1 to {_LONGEST_NAME} printable characters"
-        raise InputError("name", name, rule, "write e.g. name=digits_wsd")
+    for key, example in (("name", "write e.g. name=digits_wsd"), ("debug", "or null")):
+        name = values[key]
+        if key == "debug" and name is None:
+            continue
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(_number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # the length as it is run has to be a time too
     if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
@@ -164,12 +171,16 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             tokens_per_batch=values["trainer"]["tokens_per_batch"],
         )
         try:
-            bind(scheduler, state, ssr)
+            curve = bind(scheduler, state, ssr)
         except MissingRateError as error:
             if dataloader_len is not None:
                 raise error.within(path) from None
         except InputError as error:
             raise (error if error.field == "ssr" else error.within(path)) from None
+        else:
+            group, _, field = path.partition(".")
+            if group == "schedules":
+                check_reach(values, field, curve, state)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
@@ -257,7 +268,8 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
     return batches or None
 
 
-def _check_trainer(node: Any, *, evaluates: bool) -> None:
+def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
+    """Refuse what cannot be meant; returns the names of the metrics that the run computes."""
     from ssr_hydra.trainer.progress import check_progress
 
     if not isinstance(node, Mapping):
@@ -292,6 +304,24 @@ def _check_trainer(node: Any, *, evaluates: bool) -> None:
         raise InputError(
             "trainer.objective", node["objective"], f"must be one of {', '.join(results)}", "or null for none"
         )
+    _check_step(node)
+    return results
+
+
+_CHOICES = {"precision": ("fp32", "bf16", "fp16"), "parallel": ("ddp", "fsdp"), "loss_mean_over": ("samples", "tokens")}
+
+
+def _check_step(node: Mapping[str, Any]) -> None:
+    for key, choices in _CHOICES.items():
+        if node[key] not in choices:
+            raise InputError(f"trainer.{key}", node[key], f"must be one of {', '.join(choices)}", f"write {choices[0]}")
+    _count(node["accumulate"], "trainer.accumulate", 1)
+    for key in ("clip_grad_norm", "clip_grad_value"):
+        if node[key] is not None and not 0 < _number(node[key], f"trainer.{key}") < math.inf:
+            raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "write 1.0, or null")
+    if node["clip_grad_norm"] is not None and node["clip_grad_value"] is not None:
+        rule = "gradients are clipped by their norm or by value, not both"
+        raise InputError("trainer.clip_grad_value", node["clip_grad_value"], rule, "set one of them to null")
 
 
 def _check_interval(value: Any, field: str, iteration_length: Any) -> None:

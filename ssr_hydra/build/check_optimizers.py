@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.build.check_values import check_fields, check_node, did_you_mean
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
-from ssr_hydra.rules import Rule, check_hyperparameter, parse_rules, parse_selection
+from ssr_hydra.rules import BELOW_ONE, Rule, check_hyperparameter, parse_rules, parse_selection
 
-__all__ = ["check_optimizers", "check_scheduled_fields", "optimizer_nodes"]
+__all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
 
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -142,6 +143,45 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
             rule = "it is 0, and 0 times anything is 0"
             raise InputError(place, name, rule, f"give the optimizer a {name} above 0")
+
+
+_PIECES = 256  # into which a run is cut to look for the largest alpha
+
+
+def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
+    """Whether a schedule would lead a field out of its bounds on the way, which would end the run there.
+
+    Args:
+        values: The experiment, plain.
+        name: Of the field.
+        curve: Its schedule, bound to the run.
+        state: The run.
+
+    Raises:
+        InputError: A weight of the past, such as momentum or ``beta2``, that would reach 1.
+    """
+    from ssr_hydra.previews.timeline import Timeline
+    from ssr_hydra.schedulers.run import Run
+
+    nodes = optimizer_nodes(values["optimizer"]).values()
+    initial = max(
+        (number for node in nodes for number in _numbers(node).get(name, ()) if _is_weight(node, name)), default=0
+    )
+    if not initial:
+        return
+    run, length = Run.of(state), state.max_duration
+    timeline = Timeline(length.unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
+    try:
+        alpha = max(curve(timeline.at(Fraction(length.value) * k / _PIECES)) for k in range(_PIECES + 1))
+    except InputError:
+        return  # a clock that nothing is known of before the data is there
+    if initial * alpha >= 1:
+        rule = f"alpha reaches {alpha:.4g}, and {name} {initial * alpha:.4g}, which must stay below 1"
+        raise InputError(f"schedules.{name}", name, rule, f"lower its peak, or optimizer's {name}, {initial:g}")
+
+
+def _is_weight(node: Mapping[str, Any], name: str) -> bool:
+    return any(key in BELOW_ONE and name in dict(_parts(key, value)) for key, value in node.items())
 
 
 def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:

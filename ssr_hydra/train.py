@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from ssr_hydra.build.callbacks import make_callbacks, run_name
 from ssr_hydra.build.check import check, check_schedule
 from ssr_hydra.build.job import hydra_run_dir, log, recorded
-from ssr_hydra.build.optimizers import make_optimizers
+from ssr_hydra.build.optimizers import make_fields, make_optimizers
+from ssr_hydra.build.resuming import resume_of
 from ssr_hydra.build.schedules import make_schedulers
 from ssr_hydra.build.targets import check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import summary
 
 if TYPE_CHECKING:
@@ -81,9 +84,12 @@ def train(
     """
     if run_dir is None:
         run_dir = hydra_run_dir()
-    with recorded(cfg, run_dir):
+    place = launched()
+    is_main = place is None or place.rank == 0
+    with recorded(cfg, run_dir if is_main else None):
         result = build(cfg, trust, run_dir).fit()
-    log(logging.INFO, summary(result, None))
+    if is_main:
+        log(logging.INFO, summary(result, None))
     objective = cfg["trainer"]["objective"]
     final = None if objective is None else result.metrics[objective]
     return None if final is None else float(final)
@@ -111,20 +117,23 @@ def build(
     from ssr_hydra.data import known_length, make_loaders, seed_everything
     from ssr_hydra.trainer import Trainer
     from ssr_hydra.trainer.hardware import choose_device
+    from ssr_hydra.trainer.parallel import shard
+    from ssr_hydra.trainer.processes import Processes
 
     settings = dict(values["trainer"])
     threads = settings.pop("threads")
-    for key in "precision accumulate clip_grad_norm clip_grad_value compile channels_last parallel loss_mean_over".split():
-        settings.pop(key)  # not yet
     if threads is not None:
         torch.set_num_threads(threads)
-    device = _within("trainer", lambda: choose_device(settings["device"]))
+    processes = Processes.start()
+    device = _within("trainer", lambda: choose_device(settings["device"], processes))
 
     # Once more before the model: what the data draw must not move its weights.
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
     try:
-        train_loader, eval_loader = make_loaders(**data, seed=values["seed"], device=device)
+        train_loader, eval_loader = make_loaders(
+            **data, seed=values["seed"], device=device, rank=processes.rank, world_size=processes.world_size
+        )
     except InputError as error:
         field = error.field.removesuffix(".dataset")  # the node of a data set is the data set
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
@@ -132,10 +141,14 @@ def build(
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
+    if settings["parallel"] == "fsdp":  # before the optimizer, which holds the shards
+        _within("trainer", lambda: shard(model, processes, device))
     optimizers = make_optimizers(values, trust, model, device)
     hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
     settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
     schedulers = make_schedulers(values, trust, optimizers)
+    callbacks, loggers = make_callbacks(values, trust, processes.is_main)
+    resume, on_change = resume_of(values)
     try:
         return Trainer(
             model=model,
@@ -143,12 +156,18 @@ def build(
             eval_dataloader=eval_loader,
             optimizers=optimizers,
             schedulers=schedulers,
+            schedules=make_fields(values, trust),
             max_duration=values["max_duration"],
             ssr=values["ssr"],
             seed=values["seed"],
-            name=values["name"],
+            name=run_name(values),
             run_dir=run_dir,
             config=values,
+            callbacks=callbacks,
+            loggers=loggers,
+            checkpoint=values["checkpoint"],
+            resume=resume,
+            on_change=on_change,
             **settings,
         )
     except InputError as error:

@@ -7,14 +7,16 @@ what it does, written out, for a loader of our own and a report of our own.
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import secrets
 import shutil
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,16 +36,17 @@ from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.display import breakable
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
+from ssr_hydra.build.resuming import spelled_out
 from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.trainer.processes import Launch, launched
 
 __all__ = ["run_app"]
 
 _FAILED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
-_TERMINATED = 143
 
 Task = Callable[[DictConfig], Any]
 MakeTask = Callable[[tuple[str, ...]], Task]
@@ -61,7 +64,7 @@ def run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str] | No
 
     Raises:
         SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 143 for one
-            that SIGTERM ended.
+            that SIGTERM ended, 140 for one that SIGUSR2 ended.
     """
     with breakable():
         _run_app(make_task, conf, name, sys.argv[1:] if argv is None else argv)
@@ -85,10 +88,10 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) ->
         if full:
             raise
         _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT)
-    except KeyboardInterrupt:
-        _exit("interrupted", _INTERRUPTED)
+    except KeyboardInterrupt as error:
+        _exit(str(error) or "interrupted", _INTERRUPTED)
     except TerminatedError as error:
-        _exit(str(error), _TERMINATED)
+        _exit(str(error), error.exit_code)
     except RunError as error:
         if full:
             raise
@@ -151,8 +154,44 @@ def _dispatch(
         raise InputError("flags", flags, "exclude each other", "give one of them")
     asked_for = asked[0] if asked else "run"
     trust, overrides = take_trust(args.overrides)
-    # The names of folders; the id is what keeps two runs of the same second apart.
-    OmegaConf.register_new_resolver("run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
+    overrides = spelled_out(overrides)
+    place = launched()
+    if place is not None and asked_for == "multirun":
+        rule = f"{place.world_size} processes were started for one run, and a sweep is many"
+        raise InputError("-m", "", rule, "start the sweep without torchrun, or each of its runs by torchrun")
+    together = nullcontext() if place is None or asked_for != "run" else _together()
+    with together as shared:
+        run_id, moment = shared or (secrets.token_hex(4), None)
+        # The names of folders; the id is what keeps two runs of the same second apart.
+        OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
+        _compose_and_run(args, parser, make_task, conf, name, asked_for, trust, overrides, place, moment)
+
+
+@contextmanager
+def _together() -> Iterator[tuple[str, float]]:
+    """Connect with the other processes of a run, and agree on what its folder is called."""
+    from ssr_hydra.trainer.processes import Processes
+
+    processes = Processes.start()
+    try:
+        yield processes.from_main((secrets.token_hex(4), time.time()))
+    finally:
+        processes.stop()
+
+
+def _compose_and_run(
+    args: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    make_task: MakeTask,
+    conf: Path,
+    name: str,
+    asked_for: str,
+    trust: tuple[str, ...],
+    overrides: list[str],
+    place: Launch | None,
+    moment: float | None,
+) -> None:
+    is_main = place is None or place.rank == 0
     search_path, trusted = find_configs(args, conf)
     loader = GuardedConfigLoader(
         search_path,
@@ -160,6 +199,7 @@ def _dispatch(
         command_line=overrides,
         trust=trust,
         checks=asked_for in ("run", "multirun"),
+        is_main=is_main,
     )
     config_name = args.config_name or "config"
     if args.config_path is not None:
@@ -169,6 +209,10 @@ def _dispatch(
         raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
     hydra = Hydra(task_name=name, config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
+    if moment is not None:
+        OmegaConf.register_new_resolver("now", lambda form: _at(moment, form), use_cache=True, replace=True)
+    if not is_main:  # rank 0 keeps the log and the config
+        overrides = [*overrides, "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     try:
         if asked_for in ("run", "multirun"):
             _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
@@ -176,6 +220,10 @@ def _dispatch(
             _look(hydra, asked_for, parser, args, config_name, overrides)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _at(moment: float, form: str) -> str:
+    return datetime.datetime.fromtimestamp(moment).astimezone().strftime(form)
 
 
 def _look(

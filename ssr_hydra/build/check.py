@@ -101,7 +101,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_fit(values["data"], values["model"])
     check_optimizers(values)
     check_scheduled_fields(values)
-    results = _check_trainer(values["trainer"], evaluates=values["data"]["eval"] is not None)
+    results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
     _check_top(values)
     check_checkpoint(values, results)
     check_resume(values)
@@ -109,6 +109,10 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_language(values)
     check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
+
+
+def _evaluates(data: Mapping[str, Any]) -> bool:
+    return data["eval"] is not None or data["eval_on_train"] is True
 
 
 def _check_top(values: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.check import check
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.interpolations import check_interpolations
+from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
@@ -63,6 +64,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         command_line: The overrides that were typed, without ``trust``.
         trust: What ``trust=[...]`` on the command line named.
         checks: Whether experiments are checked too; off for ``--cfg``, ``--help`` and completion, which run nothing.
+        is_main: Whether this process looks after the run's folder; of several, one does.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         command_line: Sequence[str] = (),
         trust: Sequence[str] = (),
         checks: bool = True,
+        is_main: bool = True,
     ) -> None:
         super().__init__(config_search_path)
         self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust))
-        self.trusted, self.trust, self.checks = trusted, tuple(trust), checks
+        self.trusted, self.trust, self.checks, self.is_main = trusted, tuple(trust), checks, is_main
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
         self._foreign: dict[str, DictConfig] = {}  # files of somebody else's that were loaded, as they were placed
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
@@ -101,8 +104,11 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             raise IsMultirun
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
-            check(cfg, self.trust)
-        self.new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+            values = check(cfg, self.trust)
+            if self.is_main:
+                check_folder(folder, cfg, values, "hydra.run.dir")
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        self.new_folders = new if self.is_main else []
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -187,9 +193,6 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
                 rule = "leads out of the folder that the run was started in"
                 raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
-        if kind == "run" and (Path(folder) / "result.json").exists():
-            rule = "holds the record of another run already"
-            raise InputError(field, folder, rule, f"leave {field} out, or name a new folder")
         return Path(folder)
 
 

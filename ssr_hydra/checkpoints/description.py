@@ -16,7 +16,16 @@ from typing import Any, Final
 from ssr_hydra.errors import InputError
 from ssr_hydra.time import Timestamp
 
-__all__ = ["MISSING", "ON_CHANGE", "Change", "Difference", "change_of", "check_change", "differences"]
+__all__ = [
+    "MISSING",
+    "ON_CHANGE",
+    "Change",
+    "Difference",
+    "change_of",
+    "check_change",
+    "differences",
+    "raw_differences",
+]
 
 ON_CHANGE = ("refuse", "extend", "rescale")
 """Values of ``resume.on_change``."""
@@ -127,7 +136,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
         >>> [str(found) for found in differences(old, new)]
         ['run.ssr was 1.0 and is 0.5', 'optimizers[0].lr was 0.1 and is 0.2']
     """
-    return [found for found in _compare(old, new, "") if change_of(found.field) is not Change.FREE]
+    return [found for found in raw_differences(old, new) if change_of(found.field) is not Change.FREE]
+
+
+def raw_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+    """Every field in which two nested mappings differ, in order."""
+    return list(_compare(old, new, ""))
 
 
 def _compare(old: Any, new: Any, field: str) -> Iterator[Difference]:

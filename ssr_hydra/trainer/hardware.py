@@ -12,19 +12,22 @@ from typing import Any
 import torch
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["choose_device", "hardware", "versions"]
 
 
-def choose_device(device: str | torch.device) -> torch.device:
+def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
     """The device of a run: ``auto`` is CUDA where there is one, else Apple's MPS, else the CPU.
+
+    Of several processes on a machine each takes a GPU of its own.
 
     Raises:
         InputError: An unknown device, or one that this machine does not have.
     """
     if device == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _own_gpu(processes)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     fix = "use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
     try:
@@ -33,9 +36,17 @@ def choose_device(device: str | torch.device) -> torch.device:
         raise InputError("device", device, "not a device that torch knows", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise InputError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
+    if chosen.type == "cuda" and processes.world_size > 1:
+        return _own_gpu(processes)
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device", str(device), "this machine has no MPS", "use 'auto' or 'cpu'")
     return chosen
+
+
+def _own_gpu(processes: Processes) -> torch.device:
+    if processes.world_size == 1:
+        return torch.device("cuda")
+    return torch.device("cuda", processes.local_rank % torch.cuda.device_count())
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

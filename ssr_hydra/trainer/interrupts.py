@@ -5,21 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NoReturn
 
-__all__ = ["TerminatedError", "reason", "terminable"]
+__all__ = ["StopRequest", "TerminatedError", "reason", "terminable"]
 
 
 class TerminatedError(BaseException):
-    """The process was told to end by SIGTERM: ``docker stop``, a scheduler's time limit, a shutdown.
+    """The process was told to end: by SIGTERM (``docker stop``, a time limit, a shutdown) or SIGUSR2 (preemption).
 
     Like ``KeyboardInterrupt`` it is no ``Exception``, so code that handles failures does not swallow it.
+
+    Args:
+        number: Of the signal.
+        after: What was done before, for people.
     """
 
-    def __init__(self) -> None:
-        super().__init__("terminated by SIGTERM")
+    def __init__(self, number: int = signal.SIGTERM, after: str = "") -> None:
+        self.number = int(number)
+        super().__init__(f"terminated by {signal.Signals(number).name}{after}")
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it: 128 and the signal's number."""
+        return 128 + self.number
 
 
 @contextmanager
@@ -44,11 +55,93 @@ def terminable() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)  # whoever sends it twice must not stop the record from being written
         raise TerminatedError
 
+    stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training may take the signal over for a while
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class StopRequest:
+    """Within it, a signal to stop is kept until somebody looks: a step ends and a checkpoint is written before.
+
+    SIGTERM and SIGUSR2 set :attr:`number`, and so does the first ctrl-C; a second one interrupts at once. A handler of
+    SIGUSR2 that was there before (a job launcher's, which puts the job back in the queue) is called by :meth:`leave`,
+    when the checkpoint is written. A handler of somebody else for the other signals stays, and so does everything
+    outside of the main thread, where Python takes no handlers.
+
+    Attributes:
+        number: The signal that asks to stop, or 0.
+
+    Example:
+        >>> with StopRequest() as stop:
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        ...     stop.number == signal.SIGTERM
+        True
+    """
+
+    def __init__(self, tell: Callable[[str], object] | None = None) -> None:
+        self.number = 0
+        self._tell = tell
+        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._process = os.getpid()
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR2", None)):
+            if number is not None and self._may_take(number):
+                self._before[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._asked:
+                signal.signal(number, handler)
+        self._before.clear()
+
+    @staticmethod
+    def _may_take(number: int) -> bool:
+        handler = signal.getsignal(number)
+        if number == signal.SIGINT:
+            return handler is signal.default_int_handler
+        if number == signal.SIGTERM:
+            return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
+        return handler is not None  # one that was not installed by Python could not be put back
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != self._process:  # a forked worker has inherited this handler
+            if number != signal.SIGINT:  # ctrl-C reaches it too, but it is this process that ends it
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if number == signal.SIGINT:
+            if self.number:
+                raise KeyboardInterrupt
+            if self._tell is not None:
+                self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
+        self.number = self.number or number
+
+    def leave(self, after: str = "") -> NoReturn:
+        """End the run for the signal that asked for it.
+
+        Args:
+            after: What was done before, for people.
+
+        Raises:
+            KeyboardInterrupt: For ctrl-C.
+            TerminatedError: For the others.
+        """
+        number = self.number
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt(f"interrupted{after}")
+        before = self._before.get(number)
+        if number != signal.SIGTERM and callable(before):
+            before(number, None)
+        raise TerminatedError(number, after)
 
 
 def reason(error: BaseException) -> str:
@@ -61,5 +154,5 @@ def reason(error: BaseException) -> str:
     if isinstance(error, TerminatedError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "KeyboardInterrupt: interrupted"
+        return f"KeyboardInterrupt: {str(error) or 'interrupted'}"
     return f"{type(error).__name__}: {error}".rstrip(": ")

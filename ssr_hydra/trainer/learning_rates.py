@@ -1,198 +1,292 @@
-"""Who sets the learning rate, and when: ours before every batch, torch's at the end of epochs or batches."""
+"""Who sets the learning rate, and when: ours and torch's, as functions of time, each at its own pace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.optim.torch_rates import Entry, TorchRates
+from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.schedulers import Curve, bind
+from ssr_hydra.schedulers.combinators import product
+from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
+from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
+from ssr_hydra.torch_schedulers.moments import epoch_start
 
 __all__ = ["LearningRates", "torch_schedulers"]
 
-_OURS_INSTEAD = {
-    "ConstantLR": "PiecewiseLinearScheduler",
-    "CosineAnnealingLR": "CosineAnnealingScheduler",
-    "CosineAnnealingWarmRestarts": "CosineAnnealingWarmRestartsScheduler",
-    "ExponentialLR": "ExponentialScheduler",
-    "LinearLR": "LinearScheduler",
-    "MultiStepLR": "MultiStepScheduler",
-    "OneCycleLR": "OneCycleScheduler",
-    "PolynomialLR": "PolynomialScheduler",
-    "SequentialLR": "SequentialScheduler",
-    "StepLR": "StepScheduler",
-}
+_Clock = Callable[[Timestamp], Timestamp]
 
 
 class LearningRates:
     """The schedulers of a run, each at its own pace.
 
-    Ours (scheduler objects, functions of (state) or (state, ssr)) multiply the optimizers' learning rates by alpha at
-    the state's timestamp, before every batch. torch's step at the end of every epoch. ``use_stepwise_scheduler=False``
-    puts ours on epochs too, True puts torch's on batches. Where both drive a run, ours multiply the rate that torch's
-    have set: torch's step on a rate without alpha, so that recursive ones such as ExponentialLR compute what they would
-    alone. ``ReduceLROnPlateau`` steps after each evaluation.
+    ::
+
+        lr_g(t) = torch_g(t) * product of alpha(t) over ours        torch_g is the group's initial rate without torch's
+
+    Ours (scheduler objects, functions of (state) or (state, ssr)) give alpha at the state's timestamp, before every
+    batch. torch's are read once (:func:`ssr_hydra.optim.torch_schedulers.read`) and are functions of time as well,
+    whose value changes at the end of every epoch; those of CyclicLR and OneCycleLR before every batch.
+    ``use_stepwise_scheduler=False`` puts all on epochs, True on batches, but for those that have a pace of their own.
+    Several of torch's on one optimizer are a chain, as in torch. ``ReduceLROnPlateau`` follows each evaluation.
+
+    A torch scheduler that is no function of time (a class of the user's own) runs as it is, at ssr 1.
 
     Args:
-        schedulers: One scheduler, a list that mixes any, a mapping of name to ours, or None.
+        schedulers: One scheduler, a list that mixes any, a mapping of name to ours, or None. torch's are instances, a
+            :class:`~ssr_hydra.optim.torch_schedulers.Paced` one, or of :mod:`ssr_hydra.torch_schedulers`, which drive
+            all optimizers.
         state: The run; its optimizers are those that are driven.
-        ssr: The scale schedule ratio, for ours.
+        ssr: The scale schedule ratio.
         use_stepwise_scheduler: True: all per batch; False: all per epoch; None: each its own way.
+        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
+        plan: The run that schedules are bound to, where it is another than ``state``.
 
     Raises:
-        InputError: A torch scheduler with ssr other than 1, of a foreign optimizer or in a mapping; a schedule that
-            does not fit the run.
+        InputError: A torch scheduler of a foreign optimizer or in a mapping; one that runs as it is with ssr other than
+            1 or a clock; a schedule that does not fit the run.
     """
 
     def __init__(
-        self, schedulers: Any, state: State, ssr: Fraction, use_stepwise_scheduler: bool | None = None
+        self,
+        schedulers: Any,
+        state: State,
+        ssr: Fraction,
+        use_stepwise_scheduler: bool | None = None,
+        *,
+        clock: _Clock | None = None,
+        plan: State | None = None,
     ) -> None:
-        self._state = state
-        torchs, ours = _sort(schedulers, state.optimizers, ssr)
-        self._plateaus = [item for item in torchs if isinstance(item, ReduceLROnPlateau)]
-        self._torchs = [item for item in torchs if not isinstance(item, ReduceLROnPlateau)]
-        self._refresh: Callable[[], object] | None = None
-        if ours and torchs:
-            self._curves = [_bind(item, number, state, ssr) for number, item in ours]
-            self._rates = [(group, _copy(group["lr"])) for opt in state.optimizers for group in opt.param_groups]
-            self._refresh = self._multiply
-            self._multiply()
-        elif ours:
-            self._refresh = compile_composer_scheduler(schedulers, state, ssr).step
-        ours_by_batch = use_stepwise_scheduler is not False
-        self._by_batch: list[Callable[[], object]] = []
-        self._by_epoch: list[Callable[[], object]] = []
-        if self._torchs:
-            (self._by_batch if use_stepwise_scheduler else self._by_epoch).append(self._step_torch)
-        if self._refresh is not None:
-            (self._by_batch if ours_by_batch else self._by_epoch).append(self._refresh)
-        self._ours_by_batch = ours_by_batch
+        self._state, self._clock = state, clock
+        plan = state if plan is None else plan
+        entries, ours = _sort(schedulers, state.optimizers, use_stepwise_scheduler)
+        as_it_is = ssr == 1 and clock is None
+        if not as_it_is:
+            for _, entry in entries:
+                if entry.description is None:
+                    raise _cannot_stretch(entry, ssr)
+        self._ours_by_batch = use_stepwise_scheduler is not False
+        self._compiled: Any = None
+        self._alpha_of: Curve | None = None
+        self._alpha = 1.0
+        self._torch: list[TorchRates] = []
+        if ours and not entries:
+            self._compiled = compile_composer_scheduler(schedulers, state, ssr, clock=clock, plan=plan)
+        else:
+            if ours:
+                self._alpha_of = product([_bind(item, field, plan, ssr) for field, item in ours])
+            self._torch = _by_optimizer(entries, state.optimizers, Run.of(plan, ssr), bool(ours), as_it_is)
+            self._set_all()
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether a scheduler steps on an evaluation's metric."""
-        return bool(self._plateaus)
+        """Whether a scheduler follows an evaluation's metric."""
+        return any(rates.needs_evaluation for rates in self._torch)
+
+    @property
+    def drives_momentum(self) -> bool:
+        """Whether a scheduler sets momentum (or the first beta) as well as the learning rate."""
+        return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
         """The function that sets the rate of the next batch, whose timestamp the state holds already."""
-        if len(self._by_batch) == 1:  # in almost every run: no call more than needed
-            return self._by_batch[0]
-
-        def step_all() -> None:
-            for step in self._by_batch:
-                step()
-
-        return step_all
+        if self._compiled is not None:
+            step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
+            return step
+        by_batch = any(rates.moves_by(BATCH) for rates in self._torch)
+        return self._batch_ended if by_batch or (self._alpha_of is not None and self._ours_by_batch) else _do_nothing
 
     def epoch_ended(self, *, again: bool = False) -> None:
-        """Step what steps by epochs; with ``again``, the batch's end was told before the epoch's was known."""
-        for step in self._by_epoch:
-            step()
-        if again and self._ours_by_batch and self._refresh is not None:
-            self._refresh()
+        """Move what moves by epochs; with ``again``, the batch's end was told before the epoch's was known."""
+        if self._compiled is not None:
+            if again or not self._ours_by_batch:
+                self._compiled.step()
+            return
+        for rates in self._torch:
+            rates.step(EPOCH)
+            rates.refresh(EPOCH, self._epoch_start())
+            if again:
+                rates.refresh(BATCH, self._now())
+        if again or not self._ours_by_batch:
+            self._set_alpha()
+        self._write()
 
     def evaluated(self, metric: float) -> None:
         """Give a metric to the schedulers that wait for a plateau."""
-        if self._plateaus:
-            with self._torch_rates():
-                for plateau in self._plateaus:
-                    plateau.step(metric)
+        if self.needs_evaluation:
+            for rates in self._torch:
+                rates.evaluated(metric, self._now())
+            self._write()
 
-    def _step_torch(self) -> None:
-        with self._torch_rates():
-            for scheduler in self._torchs:
-                scheduler.step()
+    def state_dict(self) -> dict[str, Any]:
+        """What is no function of time: plateaus, and what runs as it is. Empty where there is none.
 
-    @contextmanager
-    def _torch_rates(self) -> Iterator[None]:
-        """The rates without alpha, for torch's schedulers to change."""
-        if self._refresh is None:
-            yield
+        Plain numbers, strings, lists and dicts, as far as a scheduler of the user's own keeps to them.
+        """
+        states = [rates.state_dict() for rates in self._torch]
+        return {"optimizers": states} if any(states) else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave, and set the learning rates for the state's timestamp.
+
+        Load the optimizers and the state's timestamp first.
+
+        Raises:
+            InputError: It was given by other schedulers.
+        """
+        own = self.state_dict()
+        if not isinstance(state, Mapping) or set(state) != set(own):
+            rule = "is not what these schedulers remember"
+            raise InputError("schedulers", state, rule, "resume with the schedulers that the checkpoint had")
+        if self._compiled is not None:
+            self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates anew
             return
-        for group, rate in self._rates:
-            _set(group, rate)
-        yield
-        self._rates = [(group, _copy(group["lr"])) for group, _ in self._rates]
-        self._multiply()
+        states = state.get("optimizers", [{} for _ in self._torch])
+        if len(states) != len(self._torch):
+            rule = f"is of {len(states)} optimizers, and there are {len(self._torch)}"
+            raise InputError("schedulers", state, rule, "resume with the optimizers that the checkpoint had")
+        for rates, memory in zip(self._torch, states, strict=True):
+            rates.load_state_dict(memory)
+        self._set_all()
 
-    def _multiply(self) -> None:
-        alpha = 1.0
-        for curve in self._curves:
-            alpha *= curve(self._state.timestamp)
-        for group, rate in self._rates:
-            _set(group, rate * alpha)
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _now(self) -> Timestamp:
+        """The one place where schedules read time: the state's, as the clock has it."""
+        timestamp = self._state.timestamp
+        return timestamp if self._clock is None else self._clock(timestamp)
+
+    def _epoch_start(self) -> Timestamp:
+        timestamp = epoch_start(self._state.timestamp)
+        return timestamp if self._clock is None else self._clock(timestamp)
+
+    def _batch_ended(self) -> None:
+        for rates in self._torch:
+            rates.step(BATCH)
+            rates.refresh(BATCH, self._now())
+        if self._ours_by_batch:
+            self._set_alpha()
+        self._write()
+
+    def _set_all(self) -> None:
+        """Everything from the timestamp, within an epoch as well: nothing is stepped."""
+        for rates in self._torch:
+            rates.refresh(EPOCH, self._epoch_start())
+            rates.refresh(BATCH, self._now())
+        self._set_alpha()
+        self._write()
+
+    def _set_alpha(self) -> None:
+        if self._alpha_of is not None:
+            self._alpha = self._alpha_of(self._now() if self._ours_by_batch else self._epoch_start())
+
+    def _write(self) -> None:
+        for rates in self._torch:
+            rates.write(self._alpha)
 
 
 def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
-    """Those of an argument's schedulers that are torch's."""
+    """Those of an argument's schedulers that were made with torch, and so with an optimizer."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
-    return [item for item in items if isinstance(item, LRScheduler)]
+    unpacked = [item.scheduler if isinstance(item, Paced) else item for item in items]
+    return [item for item in unpacked if isinstance(item, LRScheduler)]
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _by_optimizer(
+    entries: Sequence[tuple[Optimizer | None, Entry]],
+    optimizers: Sequence[Optimizer],
+    run: Run,
+    all_of_them: bool,
+    as_it_is: bool,
+) -> list[TorchRates]:
+    found = []
+    for optimizer in optimizers:
+        own = [entry for of, entry in entries if of is None or of is optimizer]
+        if own or all_of_them:
+            found.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is))
+    return found
 
 
 def _sort(
-    schedulers: Any, optimizers: Sequence[Optimizer], ssr: Fraction
-) -> tuple[list[LRScheduler], list[tuple[int, Any]]]:
-    """torch's schedulers, and ours with their places."""
+    schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
+) -> tuple[list[tuple[Optimizer | None, Entry]], list[tuple[str, Any]]]:
+    """torch's schedulers with their optimizers (None for all), and ours with their places."""
     if schedulers is None:
         return [], []
     if isinstance(schedulers, Mapping):
         for name, item in schedulers.items():
-            if isinstance(item, LRScheduler):
+            if isinstance(item, (LRScheduler, Paced, TorchScheduler, ReduceLROnPlateau)):
                 rule = (
                     "a mapping names schedules that param groups choose; a torch scheduler drives its whole optimizer"
                 )
                 raise InputError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
-        return [], list(enumerate(schedulers.values()))
-    items = list(schedulers) if isinstance(schedulers, (list, tuple)) else [schedulers]
-    torchs, ours = [], []
-    for number, item in enumerate(items):
-        field = f"schedulers[{number}]" if isinstance(schedulers, (list, tuple)) else "schedulers"
+        return [], [(f"schedulers.{name}", item) for name, item in schedulers.items()]
+    is_list = isinstance(schedulers, (list, tuple))
+    entries: list[tuple[Optimizer | None, Entry]] = []
+    ours: list[tuple[str, Any]] = []
+    for number, item in enumerate(schedulers if is_list else [schedulers]):
+        field = f"schedulers[{number}]" if is_list else "schedulers"
         if isinstance(item, type):
             raise InputError(field, item.__name__, "a scheduler, not its class", f"write {item.__name__}(...)")
-        if isinstance(item, LRScheduler):
-            torchs.append(_checked(item, field, optimizers, ssr))
+        if isinstance(item, TorchScheduler):
+            entries.append((None, Entry(field, item, None, item.pace_in(use_stepwise_scheduler))))
+        elif isinstance(item, ReduceLROnPlateau):
+            entries.append((None, Entry(field, item, None, EPOCH)))
+        elif isinstance(item, (LRScheduler, Paced)):
+            instance, pace = (item.scheduler, item.pace) if isinstance(item, Paced) else (item, None)
+            entries.append((instance.optimizer, _entry(instance, field, optimizers, use_stepwise_scheduler, pace)))
         else:
-            ours.append((number, item))
-    return torchs, ours
+            ours.append((field, item))
+    return entries, ours
 
 
-def _bind(item: Any, number: int, state: State, ssr: Fraction) -> Curve:
-    try:
-        return bind(item, state, ssr)
-    except InputError as error:
-        raise error.within(f"schedulers[{number}]") from None
-
-
-def _checked(item: LRScheduler, field: str, optimizers: Sequence[Optimizer], ssr: Fraction) -> LRScheduler:
+def _entry(
+    item: LRScheduler, field: str, optimizers: Sequence[Optimizer], stepwise: bool | None, pace: str | None
+) -> Entry:
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
         raise InputError(field, name, "it is bound to a clock of its own", "give the schedule that it was made from")
     if all(item.optimizer is not optimizer for optimizer in optimizers):
         rule = "it was made for an optimizer that this trainer does not run"
         raise InputError(field, name, rule, "make it for one of optimizers")
-    if ssr != 1:
-        instead = _OURS_INSTEAD.get(name)
-        rule = f"a torch scheduler counts its own calls and cannot be stretched to ssr {float(ssr):g}"
-        fix = "use one of ssr_hydra.schedulers, or ssr 1" if instead is None else f"use {instead}, or ssr 1"
-        raise InputError(field, name, rule, fix)
-    return item
+    try:
+        description = read(item, pace)
+    except InputError:
+        return Entry(field, None, item, pace or (BATCH if stepwise else EPOCH))
+    if isinstance(description, ReduceLROnPlateau):
+        return Entry(field, description, item, EPOCH)
+    return Entry(field, description, item, description.pace_in(stepwise))
 
 
-def _copy(rate: Any) -> Any:
-    return rate.clone() if isinstance(rate, Tensor) else rate
+def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
+    """Why a scheduler that was read in vain is refused."""
+    assert entry.instance is not None
+    wanted = f"stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time of a run that was changed"
+    try:
+        read(entry.instance)
+    except InputError as error:
+        inner = error if error.field == "scheduler" else error.within(type(entry.instance).__name__)
+        rule = f"cannot be {wanted}: it {error.rule}" if error.field == "scheduler" else f"cannot be {wanted}: {inner}"
+        return InputError(entry.field, type(entry.instance).__name__, rule, error.fix)
+    raise AssertionError
 
 
-def _set(group: dict[str, Any], rate: Any) -> None:
-    # In place, so that a captured or compiled optimizer step sees it.
-    if isinstance(group["lr"], Tensor):
-        group["lr"].copy_(rate)
-    else:
-        group["lr"] = rate
+def _bind(item: Any, field: str, plan: State, ssr: Fraction) -> Curve:
+    try:
+        return bind(item, plan, ssr)
+    except InputError as error:
+        raise error.within(field) from None

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
 
+from ssr_hydra.callbacks.events import Events
+from ssr_hydra.data.loaders import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
+from ssr_hydra.trainer.interrupts import StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
+from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.progress import Progress, Snapshot
+from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Loop", "Plan"]
+if TYPE_CHECKING:
+    from ssr_hydra.trainer.fields import FieldSchedules
+
+__all__ = ["Around", "Loop", "Plan"]
 
 _Record = dict[str, Any]
 
@@ -33,55 +43,101 @@ class Plan:
     evaluation: Deadline | None
     log: Deadline | None
     iteration: Deadline | None = None
+    checkpoint: Deadline | None = None
 
     def all(self) -> list[Deadline]:
         """Those that there are."""
-        return [due for due in (self.end, self.evaluation, self.log, self.iteration) if due is not None]
+        dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
+        return [due for due in dues if due is not None]
 
     def next_batch(self) -> int:
         """Before which batch nothing can be due: 0 where a deadline is not counted in batches."""
         return min(due.batch for due in self.all())
+
+    def continued(self, timestamp: Timestamp) -> None:
+        """Move what repeats on to its next time after a timestamp."""
+        for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
+            if due is not None:
+                due.renew(timestamp)
+
+
+@dataclass
+class Around:
+    """What surrounds a loop; the default is nothing.
+
+    Args:
+        events: Those who listen to the run.
+        owner: What they are given as the trainer.
+        processes: Those that train together.
+        stop: Says when a signal asks to stop.
+        save: Writes a checkpoint; None where there are none.
+        is_best: Of an evaluation's metrics, whether they are worth a checkpoint; None where none is kept for that.
+        compile_time: Nanoseconds spent compiling since the last call; None where nothing is compiled.
+    """
+
+    events: Events = field(default_factory=Events)
+    owner: Any = None
+    processes: Processes = ALONE
+    stop: StopRequest = field(default_factory=StopRequest)
+    save: Callable[[], object] | None = None
+    is_best: Callable[[Mapping[str, float]], bool] | None = None
+    compile_time: Callable[[], int] | None = None
+
+
+class _Stopped(BaseException):
+    """An evaluation that a signal has ended; it is done again when the run is resumed."""
 
 
 class Loop:
     """Trains to the end of the plan, keeping state, learning rates, clock and records in step.
 
     For each batch: forward, backward, step; then the timestamp moves on, what is due is done, and the learning rate of
-    the next batch is set from the new timestamp. So the rate of batch k is alpha at timestamp k.
+    the next batch is set from the new timestamp. So the rate of batch k is alpha at timestamp k. A checkpoint is
+    written last, when everything stands as the next batch will find it.
 
     Args:
+        step: Takes the optimizer steps.
         task: Model and loss.
         state: The run; its timestamp is replaced after every batch.
         rates: The schedulers.
+        fields: The schedules of other fields than the learning rate, or None.
+        watch: Sums the losses.
         train: Batches to train on.
         evaluation: Batches to evaluate on, or None.
         plan: When things are due.
         progress: Where the run is shown.
         record: Takes each record of ``metrics.jsonl``.
         objective: Metric for schedulers that wait for a plateau.
+        around: Listeners, other processes, signals and checkpoints.
     """
 
     def __init__(
         self,
+        step: TrainStep,
         task: Task,
         state: State,
         rates: LearningRates,
+        fields: FieldSchedules | None,
+        watch: LossWatch,
         train: Iterable[Any],
         evaluation: Iterable[Any] | None,
         plan: Plan,
         progress: Progress,
         record: Callable[[_Record], None],
         objective: str,
+        around: Around | None = None,
     ) -> None:
-        self._task, self._state, self._rates, self._plan = task, state, rates, plan
-        self._train, self._evaluation = train, evaluation
+        self._step, self._task, self._state, self._rates, self._fields = step, task, state, rates, fields
+        self._train, self._evaluation, self._plan = train, evaluation, plan
         self._progress, self._record, self._objective = progress, record, objective
+        self._around = around = Around() if around is None else around
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
-        self._watch = LossWatch(task.device)
+        self._watch = watch
         self._next_show: float = 0  # the first batch is looked at
         self._wake = 0  # nothing is due before this batch
-        self._ended = False
-        self._evaluated_at = -1
+        self._ended = self._saving = self._after = False
+        self._evaluated_at, self._pending = -1, False
+        self._counted: tuple[int, int] = (0, 0)
         self.metrics: dict[str, float] = {}
         self.evaluations: list[_Record] = []
 
@@ -90,22 +146,47 @@ class Loop:
         """Seconds of training so far."""
         return self._state.timestamp._nanoseconds / 1e9
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a loop remembers beside the timestamp."""
+        self._watch.settle(self._state.timestamp._batch)
+        return {
+            "watch": self._watch.state_dict(),
+            "metrics": dict(self.metrics),
+            "evaluations": list(self.evaluations),
+            "evaluated_at": self._evaluated_at,
+            "pending": self._pending,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state, at the state's timestamp."""
+        timestamp = self._state.timestamp
+        self._watch.load_state_dict(state["watch"], timestamp._batch)
+        self.metrics, self.evaluations = dict(state["metrics"]), list(state["evaluations"])
+        self._evaluated_at, self._pending = state["evaluated_at"], state["pending"]
+        self._plan.continued(timestamp)
+
     def run(self) -> None:
         """Train to the end.
 
         Raises:
             DivergedError: A loss was not finite.
             InputError: The loader gives other batches than it promised.
+            KeyboardInterrupt, TerminatedError: A signal asked to stop; a checkpoint is written where there are any.
         """
-        task, state, rates, watch = self._task, self._state, self._rates, self._watch
-        loss_of, clock, add = task.loss, time.perf_counter_ns, watch.add
-        optimizers, step_rates = self._optimizers, rates.batch_ended()
+        task, state, around = self._task, self._state, self._around
+        clock, stop, alone = time.perf_counter_ns, around.stop, around.processes.world_size == 1
+        listeners = around.events.listeners("batch_end")
+        self._step.keeps_loss = bool(listeners)
+        step, set_rates = self._step.function(), self._set_rates()
+        compile_time = around.compile_time
         length = state.dataloader_len
         if not task.model.training:
             task.model.train()
         timestamp = state.timestamp
+        if self._is_over(timestamp):
+            return
         # Starting the loader's workers is start-up, not training; so is the first use of the device.
-        batches = self._batches(timestamp._epoch)
+        batches = self._batches(timestamp._epoch, timestamp._batch_in_epoch)
         self._synchronize()
         then = clock()
         while True:
@@ -113,42 +194,119 @@ class Loop:
             for batch in batches:
                 if timestamp._epoch != epoch:
                     raise self._wrong_length(timestamp, "more")
-                for optimizer in optimizers:
-                    optimizer.zero_grad()
-                loss, samples, tokens = loss_of(batch)
-                add(loss, timestamp._batch)
-                loss.backward()  # type: ignore[no-untyped-call]
-                for optimizer in optimizers:
-                    optimizer.step()
+                samples, tokens = step(batch, timestamp._batch)
+                if compile_time is not None:
+                    then += compile_time()
                 now = clock()
-                timestamp = timestamp.to_next_batch(samples, tokens, (now - then) * 1e-9)
+                spent = now - then if alone else self._agree(now - then)
+                timestamp = timestamp.to_next_batch(samples, tokens, spent * 1e-9)
                 then = now
                 epoch_ended = timestamp._batch_in_epoch == length
                 if epoch_ended:
                     timestamp = timestamp.to_next_epoch()
                 state.timestamp = timestamp
-                if timestamp._batch >= self._wake or now >= self._next_show:
+                for listener in listeners:
+                    listener(around.owner, self._step.loss)
+                if timestamp._batch >= self._wake or now >= self._next_show or stop.number:
                     timestamp, then = self._do_what_is_due(timestamp, now)
                 if epoch_ended:
-                    rates.epoch_ended()
-                step_rates()
-                if self._ended:
-                    return
+                    self._end_epoch()
+                set_rates()
+                if self._after:
+                    then = self._save_and_leave(then)
+                    if self._ended:
+                        return
             if length is None:
                 timestamp, then = self._end_of_epoch(then)
                 if self._ended:
                     return
             elif timestamp._epoch == epoch:
                 raise self._wrong_length(timestamp, "fewer")
-            batches = self._batches(timestamp._epoch)
+            batches = self._batches(timestamp._epoch, timestamp._batch_in_epoch)
 
-    def _batches(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch, in the order that belongs to it."""
-        for part in (self._train, getattr(self._train, "sampler", None), getattr(self._train, "batch_sampler", None)):
-            set_epoch = getattr(part, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
-        return iter(self._train)
+    def _set_rates(self) -> Callable[[], object]:
+        """The function that sets what the next batch is trained with."""
+        set_rates = self._rates.batch_ended()
+        if self._fields is None:
+            return set_rates
+        set_fields = self._fields.step
+
+        def set_all() -> None:
+            set_rates()
+            set_fields()
+
+        return set_all
+
+    def _is_over(self, timestamp: Timestamp) -> bool:
+        """Do what a run that was stopped has left undone; whether that was all."""
+        over = self._plan.end.reached(timestamp)
+        if self._pending or (over and self._evaluated_at != timestamp._batch):
+            self._evaluate(timestamp, time.perf_counter_ns())
+        if over and timestamp._batch:
+            self._ended = self._saving = True
+            self._save_and_leave(0)
+        return over
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Any]:
+        """The batches of an epoch from one of them on, in the order that belongs to the epoch."""
+        seek = getattr(self._train, "seek", None)
+        if seek is not None:
+            seek(epoch, start)
+            batches = iter(self._train)
+        else:
+            parts = (self._train, getattr(self._train, "sampler", None), getattr(self._train, "batch_sampler", None))
+            for part in parts:
+                set_epoch = getattr(part, "set_epoch", None)
+                if set_epoch is not None:
+                    set_epoch(epoch)
+            batches = iter(self._train)
+            for _ in range(start):
+                next(batches, None)
+        if self._next_show == 0:
+            batches = self._looked_at(batches)
+        return batches if self._around.processes.world_size == 1 else self._together(batches)
+
+    def _looked_at(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, of which the first has tokens if the run is measured in them: it would never end."""
+        due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
+        end = object()
+        first = next(batches, end) if due is not None else end
+        if first is end:
+            return batches
+        batch = first.batch if isinstance(first, Padding) else first
+        if due is not None and self._task.count(batch)[1] == 0 and not isinstance(first, Padding):
+            rule = "the batches hold no tokens that could be counted"
+            raise InputError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
+        return itertools.chain([first], batches)
+
+    # --- several processes --------------------------------------------------------------------------------------------
+
+    def _together(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches that all processes have, counted in all; one that has none left ends the epoch for all."""
+        processes, task, step = self._around.processes, self._task, self._step
+        end = object()
+        while True:
+            batch = next(batches, end)
+            samples, tokens = (0, 0) if batch is end or isinstance(batch, Padding) else task.count(batch)
+            samples, tokens, having = processes.sum((samples, tokens, batch is not end))
+            if having < processes.world_size:
+                return
+            step.total = (samples, tokens)
+            yield batch
+
+    def _agree(self, nanoseconds: int) -> int:
+        """Rank 0's time, so that all processes have one clock; and whether any of them was asked to stop."""
+        processes, stop = self._around.processes, self._around.stop
+        nanoseconds, asked = processes.sum((nanoseconds if processes.is_main else 0, bool(stop.number)))
+        if asked and not stop.number:
+            stop.number = signal.SIGTERM
+        return nanoseconds
+
+    # --- what is due --------------------------------------------------------------------------------------------------
+
+    def _end_epoch(self, *, again: bool = False) -> None:
+        self._rates.epoch_ended(again=again)
+        self._around.events.fire("epoch_end", self._around.owner)
 
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
         """The end of an epoch whose length was not known before."""
@@ -159,7 +317,11 @@ class Loop:
             raise InputError("train_dataloader", type(self._train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
         timestamp, then = self._do_what_is_due(state.timestamp, then)
-        self._rates.epoch_ended(again=True)
+        self._end_epoch(again=True)
+        if self._fields is not None:
+            self._fields.step()
+        if self._after:
+            then = self._save_and_leave(then)
         return timestamp, then
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
@@ -171,7 +333,7 @@ class Loop:
         plan = self._plan
         showing = now >= self._next_show
         if self._next_show == 0:
-            self._look_at_first_batch(timestamp)
+            self._next_show = time.perf_counter_ns() + self._progress.interval * 1e9
             showing = False
         if plan.iteration is not None and plan.iteration.reached(timestamp):  # first: others may be due by iterations
             self._state.timestamp = timestamp = timestamp.to_next_iteration()
@@ -185,25 +347,45 @@ class Loop:
             now = self._evaluate(timestamp, now)
         elif showing:
             self._show()
+        saving = ended or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
+        if self._around.is_best is not None and self._evaluated_at == timestamp._batch:
+            saving = saving or self._around.is_best(self.metrics)
+        if saving and plan.checkpoint is not None:
+            plan.checkpoint.renew(timestamp)
+        self._saving = saving
         self._wake, self._ended = plan.next_batch(), ended
+        self._after = saving or bool(self._around.stop.number)
         return self._state.timestamp, now
 
-    def _look_at_first_batch(self, timestamp: Timestamp) -> None:
-        """A run on the clock of tokens would never end if none were counted."""
-        self._next_show = time.perf_counter_ns() + self._progress.interval * 1e9
-        for due in self._plan.all():
-            if due.time.unit is TimeUnit.TOKEN and timestamp._token == 0:
-                rule = "the batches hold no tokens that could be counted"
-                raise InputError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
+    def _save_and_leave(self, then: int) -> int:
+        """Write a checkpoint, and end the run if a signal asks for it.
+
+        Time has been counted up to ``then``; returns up to where it is counted afterwards.
+        """
+        stop, save = self._around.stop, self._around.save
+        leaving = bool(stop.number) and not (self._ended and not self._pending)
+        saving = save is not None and (self._saving or leaving)
+        if saving:
+            self._synchronize()
+        waited = time.perf_counter_ns()
+        if saving and save is not None:
+            save()
+        self._saving = self._after = False
+        if leaving:
+            stop.leave("" if save is None else f", with a checkpoint at batch {self._state.timestamp._batch}")
+        # What passed since was no training, and what lay before it was.
+        return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> None:
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
         loss = self._watch.flush(timestamp._batch)
         rates = [float(group["lr"]) for optimizer in self._optimizers for group in optimizer.param_groups]
-        record: _Record = {"event": "train", **self._when(), "train/loss": loss, "lr": rates[0]}
+        record: _Record = {"event": "train", **self.when(), "train/loss": loss, "lr": rates[0]}
         if len(rates) > 1:
             record["lrs"] = rates
+        if self._fields is not None:
+            record.update(self._fields.values())
         self._record(record)
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
@@ -213,16 +395,25 @@ class Loop:
         self._synchronize()
         waited = time.perf_counter_ns() - now  # for the device to finish training: that is training
         started = time.perf_counter()
-        self._evaluated_at = timestamp._batch
         if self._plan.evaluation is not None and self._plan.evaluation.reached(timestamp):
             self._plan.evaluation.renew(timestamp)
-        self._state.timestamp = timestamp = timestamp.copy(seconds=Fraction(timestamp._nanoseconds + waited, 10**9))
-        metrics = {"train/loss": self._watch.since_evaluation()}
+        # With several processes the clock is rank 0's, and moves by what all have agreed on.
+        if self._around.processes.world_size == 1 and not self._pending:
+            seconds = Fraction(timestamp._nanoseconds + waited, 10**9)
+            self._state.timestamp = timestamp = timestamp.copy(seconds=seconds)
+        metrics: dict[str, float] = {}
         if self._evaluation is not None:
-            metrics = {**self._task.evaluate(self._evaluation), **metrics}
-            seconds = time.perf_counter() - started
-            self.evaluations.append({"timestamp": self._when(), "metrics": dict(metrics), "seconds": seconds})
-            self._record({"event": "eval", **self._when(), **metrics, "eval_seconds": seconds})
+            try:
+                metrics = self._measured(self._evaluation)
+            except _Stopped:
+                self._pending = True
+                return time.perf_counter_ns()
+        self._evaluated_at, self._pending = timestamp._batch, False
+        metrics["train/loss"] = self._watch.since_evaluation()
+        if self._evaluation is not None:
+            seconds_taken = time.perf_counter() - started
+            self.evaluations.append({"timestamp": self.when(), "metrics": dict(metrics), "seconds": seconds_taken})
+            self._record({"event": "eval", **self.when(), **metrics, "eval_seconds": seconds_taken})
         self.metrics = metrics
         loss = metrics.get("eval/loss", 0.0)
         if loss - loss != 0.0:  # NaN or infinite
@@ -232,7 +423,27 @@ class Loop:
         self._show(evaluated=self._evaluation is not None)
         return time.perf_counter_ns()
 
-    def _when(self) -> _Record:
+    def _measured(self, loader: Iterable[Any]) -> dict[str, float]:
+        """The metrics of an evaluation, between its two events."""
+        around = self._around
+        alone = around.processes.world_size == 1
+
+        def look() -> None:
+            # Of several processes each evaluates to the end: they compute together.
+            if around.stop.number and alone and around.save is not None:
+                raise _Stopped
+
+        around.events.fire("eval_start", around.owner)
+        metrics: dict[str, float] = {}
+        try:
+            around.processes.share_buffers(self._task.model)
+            metrics = self._task.evaluate(loader, around.processes, look)
+        finally:
+            around.events.fire("eval_end", around.owner, metrics)
+        return metrics
+
+    def when(self) -> _Record:
+        """Where the run stands, for a record."""
         timestamp = self._state.timestamp
         return {
             "epoch": timestamp._epoch,

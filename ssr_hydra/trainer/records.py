@@ -58,7 +58,9 @@ class RunResult:
             and the ``seconds`` it took.
         config_hash: SHA-256 of the run's configuration as canonical JSON, or None without one.
         versions: Of python, torch, numpy and ssr_hydra.
-        hardware: CPU, its instruction set and threads, and the GPU.
+        hardware: CPU, its instruction set and threads, the GPU, and the number of processes.
+        data: What was trained on: batches, samples, and what the data set says of itself.
+        resumes: How often the run was taken up again from a checkpoint.
     """
 
     status: str
@@ -77,6 +79,8 @@ class RunResult:
     config_hash: str | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    resumes: int = 0
 
     def to_json(self) -> str:
         """As the text of ``result.json``."""
@@ -123,26 +127,38 @@ class RunResult:
 class MetricsLog:
     """``metrics.jsonl``: one JSON object a line, each written whole and at once, so a kill tears the last at most.
 
-    While it is open the file is locked: a second run in the same folder is refused, and so is a folder that holds a
-    ``result.json``. What a killed run has left in ``metrics.jsonl`` is replaced.
+    While it is open the file is locked: a second run in the same folder is refused. A run that is continued keeps what
+    it had written when its checkpoint was; what came after is done again, and written again.
 
     Args:
         folder: The run's folder; made if missing.
+        keep: Bytes to keep of what the file holds, which end with a line.
 
     Raises:
-        InputError: The folder holds a finished run, or another run is writing to it.
+        InputError: Another run is writing to the folder.
         OSError: It cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        refuse_finished(folder)
+    def __init__(self, folder: Path, keep: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self._file = self.path.open("ab", buffering=0)
         if not try_lock(self._file.fileno()):
             self._file.close()
             raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
-        self._file.truncate(0)
+        self._file.truncate(self._whole_lines(keep))
+
+    def _whole_lines(self, keep: int) -> int:
+        """Of so many bytes, those that make whole lines: of a machine that died, the file may have lost its end."""
+        if keep <= 0:
+            return 0
+        with self.path.open("rb") as file:
+            return file.read(keep).rfind(b"\n") + 1
+
+    def sync(self) -> int:
+        """Have the records on the disk; returns their bytes, for ``keep``."""
+        os.fsync(self._file.fileno())
+        return self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record."""

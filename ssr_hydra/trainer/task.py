@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssr_hydra.data.loaders import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["Task", "accuracy"]
 
 _TOKEN_TYPES = (torch.int64, torch.int32)
+_Sums = dict[str, tuple[Tensor | float, int]]
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -54,6 +57,10 @@ class Task:
         count_samples: A function of the batch; None counts the first dimension of its first tensor.
         count_tokens: A function of the batch; None counts ``attention_mask``'s ones or ``input_ids`` of a mapping, and
             the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+        channels_last: Give images to the model in that memory format.
+
+    Attributes:
+        train_model: What training calls: the model, or what wraps it for several processes.
     """
 
     def __init__(
@@ -64,15 +71,18 @@ class Task:
         device: torch.device,
         count_samples: Callable[[Any], int] | None = None,
         count_tokens: Callable[[Any], int] | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.model, self.device = model, device
+        self.train_model = model
         self._given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is None else {}
         self.metrics = _check_metrics(metrics)
         self._count_samples, self._count_tokens = count_samples, count_tokens
         # Moving costs more than asking on the CPU, where it almost never happens.
-        self._move = device.type != "cpu"
+        self._move = device.type != "cpu" or channels_last
+        self._channels_last = channels_last
         self._plain = not self._move and count_samples is None and count_tokens is None
 
     def loss(self, batch: Any) -> tuple[Tensor, int, int]:
@@ -80,10 +90,17 @@ class Task:
         if self._plain and type(batch) in (tuple, list) and len(batch) == 2:
             inputs, targets = batch
             if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to find out
-                return self._loss(self.model(inputs), targets), inputs.size(0), 0
+                return self._loss(self.train_model(inputs), targets), inputs.size(0), 0
         samples, tokens = self.count(batch)
-        loss, _, _ = self._compute(batch)
-        return loss, samples, tokens
+        return self.training_loss(batch), samples, tokens
+
+    def training_loss(self, batch: Any) -> Tensor:
+        """The loss of a batch, or of a part of one, computed by what training calls."""
+        return self._compute(batch, self.train_model)[0]
+
+    def count_samples(self, batch: Any) -> int:
+        """Samples of a batch."""
+        return self.count(batch)[0]
 
     def count(self, batch: Any) -> tuple[int, int]:
         """Samples and tokens of a batch, read before it is moved, so that no device has to be waited for."""
@@ -92,11 +109,11 @@ class Task:
         tokens = _tokens(inputs) if self._count_tokens is None else self._count_tokens(batch)
         return samples, tokens
 
-    def _compute(self, batch: Any) -> tuple[Tensor, Any, Any]:
+    def _compute(self, batch: Any, model: nn.Module) -> tuple[Tensor, Any, Any]:
         """Loss, outputs and targets."""
         if isinstance(batch, Mapping):
             batch = self._to_device(batch)
-            outputs = self.model(**batch)
+            outputs = model(**batch)
             if self._given_loss is not None:
                 return self._given_loss(outputs, batch), outputs, batch
             return _own_loss(outputs), outputs, batch
@@ -104,15 +121,17 @@ class Task:
         if self._move:
             inputs, targets = self._to_device(inputs), self._to_device(targets)
         if isinstance(inputs, Tensor):
-            outputs = self.model(inputs)
+            outputs = model(inputs)
         elif isinstance(inputs, Mapping):
-            outputs = self.model(**inputs)
+            outputs = model(**inputs)
         else:
-            outputs = self.model(*inputs)
+            outputs = model(*inputs)
         return self._loss(outputs, targets), outputs, targets
 
     def _to_device(self, value: Any) -> Any:
         if isinstance(value, Tensor):
+            if self._channels_last and value.ndim == 4:
+                return value.to(self.device, non_blocking=True, memory_format=torch.channels_last)
             return value.to(self.device, non_blocking=True)
         if isinstance(value, Mapping):
             return {key: self._to_device(item) for key, item in value.items()}
@@ -121,35 +140,60 @@ class Task:
         return value
 
     @torch.no_grad()
-    def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
+    def evaluate(
+        self,
+        loader: Iterable[Any],
+        processes: Processes = ALONE,
+        each_batch: Callable[[], object] | None = None,
+    ) -> dict[str, float]:
         """``eval/loss`` and ``eval/<metric>`` over a loader: means over samples, whatever the sizes of the batches.
 
         The model is in evaluation mode meanwhile; afterwards every module is in the mode that it was in, and the global
         random numbers are where they were.
 
+        Args:
+            loader: Of several processes each reads its own share of the batches.
+            processes: Those that evaluate together.
+            each_batch: Called before every batch; what it raises ends the evaluation.
+
         Raises:
             InputError: The loader gives no batch.
         """
         modes = [(module, module.training) for module in self.model.modules()]
-        sums: dict[str, tuple[Tensor, int]] = {}
+        sums: _Sums = {}
         self.model.eval()
         try:
             with preserved_rng():
-                for batch in loader:
+                for given in loader:
+                    if each_batch is not None:
+                        each_batch()
+                    batch = given.batch if isinstance(given, Padding) else given
                     samples, _ = self.count(batch)
-                    loss, outputs, targets = self._compute(batch)
+                    loss, outputs, targets = self._compute(batch, self.model)
+                    if isinstance(given, Padding):
+                        continue  # computed along with the others, and not counted
                     for name, metric in self.metrics.items():
                         _accumulate(sums, f"eval/{name}", metric(outputs, targets), samples)
                     _accumulate(sums, "eval/loss", loss, samples)
         finally:
             for module, mode in modes:
                 module.training = mode
-        if not sums:
+        if processes.world_size > 1:
+            sums = self._together(sums, processes)
+        if not sums or not sums["eval/loss"][1]:
             raise InputError("eval_dataloader", type(loader).__name__, "it gave no batch", "give one that can be read")
         return {name: float(total) / count for name, (total, count) in sums.items()}
 
+    def _together(self, sums: _Sums, processes: Processes) -> _Sums:
+        """Sums over all processes; one whose share was empty has none of its own."""
+        names = [*(f"eval/{name}" for name in self.metrics), "eval/loss"]
+        mine = [sums.get(name, (0.0, 0)) for name in names]
+        totals = processes.sum_floats([float(total) for total, _ in mine], "an evaluation")
+        counts = processes.sum([count for _, count in mine], "an evaluation")
+        return dict(zip(names, zip(totals, counts, strict=True), strict=True))
 
-def _accumulate(sums: dict[str, tuple[Tensor, int]], name: str, values: Any, samples: int) -> None:
+
+def _accumulate(sums: _Sums, name: str, values: Any, samples: int) -> None:
     values = torch.as_tensor(values).detach()
     # Sums stay on the device until the end; MPS has no float64.
     precise = torch.float32 if values.device.type == "mps" else torch.float64

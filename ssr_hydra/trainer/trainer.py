@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssr_hydra.callbacks.events import Events
+from ssr_hydra.checkpoints import CheckpointStore, TimeMap
+from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
-from ssr_hydra.data.seeding import check_seed, seed_everything
-from ssr_hydra.errors import InputError
+from ssr_hydra.data.seeding import check_seed, fold, seed_everything
+from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.state import State
-from ssr_hydra.time import Number, TimeLike, TimeUnit, as_time, check_ssr
-from ssr_hydra.trainer.deadlines import Deadline, scaled
+from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
+from ssr_hydra.trainer.checks import batch_size, check_loader, check_optimizers, check_switches, hooks, make_plan
+from ssr_hydra.trainer.deadlines import scaled
+from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
+from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, versions
-from ssr_hydra.trainer.interrupts import reason
-from ssr_hydra.trainer.learning_rates import LearningRates, torch_schedulers
-from ssr_hydra.trainer.loop import Loop, Plan
+from ssr_hydra.trainer.interrupts import StopRequest, reason
+from ssr_hydra.trainer.learning_rates import LearningRates
+from ssr_hydra.trainer.loop import Around, Loop
+from ssr_hydra.trainer.parallel import check_parallel, wrapped
+from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
-from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, refuse_finished
+from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash
+from ssr_hydra.trainer.resuming import PlanState, Resuming
+from ssr_hydra.trainer.saving import Checkpointing, saved_weights
+from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock
 from ssr_hydra.trainer.task import Task
-from ssr_hydra.trainer.watch import DivergedError
+from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
 __all__ = ["Trainer"]
 
@@ -60,7 +72,7 @@ class Trainer:
         seed: Seeds Python, NumPy and torch when training starts; None leaves them as they are. The order of the data is
             the loader's matter (:func:`ssr_hydra.data.make_loaders`), the initial weights the model's.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
-        run_dir: Folder for ``metrics.jsonl`` and ``result.json``; None writes nothing.
+        run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; None writes nothing.
         name: Of the run, for people.
         config: What the run was configured with, as plain data; its hash goes into the record.
         objective: Which of the final metrics counts, such as ``"eval/accuracy"``; ``ReduceLROnPlateau`` follows it
@@ -73,10 +85,37 @@ class Trainer:
         get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
         get_num_tokens_in_batch: Counts its tokens; None counts ``attention_mask`` or ``input_ids`` of a mapping, and
             the numbers in inputs [N, L] of int64 or int32, and takes anything else to have none.
+        precision: ``fp32``, or ``bf16`` or ``fp16``: the forward pass under autocast, in fp16 with a scaled loss.
+        accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
+        clip_grad_norm: Largest 2-norm of all gradients together.
+        clip_grad_value: Largest absolute value of a gradient.
+        compile: Compile the model in place by ``torch.compile``; the time that takes is no training.
+        channels_last: Keep images and convolutions in that memory format.
+        parallel: With several processes, ``ddp`` (the model is copied) or ``fsdp`` (it was sharded by
+            :func:`ssr_hydra.trainer.parallel.shard` before its optimizer was made).
+        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``: the weight of its parts.
+        schedules: Name of another field of the param groups (``weight_decay``, ``momentum``) to its scheduler.
+        callbacks: Objects with methods for events, a list or a mapping of names (:class:`ssr_hydra.callbacks.Events`).
+        loggers: Likewise; they take every record.
+        checkpoint: A :class:`~ssr_hydra.trainer.saving.Checkpointing`, or a mapping of its arguments. Checkpoints need
+            ``run_dir``.
+        resume: ``auto`` goes on with what ``run_dir`` holds, ``never`` starts anew; else the folder of a run, or a
+            checkpoint.
+        on_change: ``refuse`` another run than the checkpoint's; ``extend`` follows the new schedule at the true time,
+            ``rescale`` the rest of the schedule over the rest of the time.
+
+    With several processes (started by torchrun or srun) every process makes the same trainer; batches are those of all
+    together, and rank 0 shows the run and writes its records.
 
     Attributes:
         state: The run as schedules see it; ``state.max_duration`` carries ssr.
         model: The model.
+        device: Where it is trained.
+        name: Of the run.
+        config: What it was configured with.
+        run_dir: Its folder, or None.
+        is_main: Whether this process is rank 0.
+        resumed_from: The checkpoint that it goes on from, or None.
 
     Raises:
         InputError: Anything that cannot be meant, before training starts; it names field, value, rule and fix.
@@ -123,93 +162,270 @@ class Trainer:
         iteration_length: TimeLike | None = None,
         get_num_samples_in_batch: Callable[[Any], int] | None = None,
         get_num_tokens_in_batch: Callable[[Any], int] | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        clip_grad_norm: float | None = None,
+        clip_grad_value: float | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
+        parallel: str = "ddp",
+        loss_mean_over: str = "samples",
+        schedules: Mapping[str, Any] | None = None,
+        callbacks: Mapping[str, object] | Sequence[object] | None = None,
+        loggers: Mapping[str, object] | Sequence[object] | None = None,
+        checkpoint: Checkpointing | Mapping[str, Any] | None = None,
+        resume: str | Path = "auto",
+        on_change: str = "refuse",
     ) -> None:
         # Everything that can be refused is refused here, the cheap things first.
         ratio = check_ssr(ssr)
         self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
         self._seed = None if seed is None else check_seed(seed)
         check_progress(progress)
-        self._progress = progress
-        self._name, self._config_hash = name, config_hash(config)
-        self._run_dir = None if run_dir is None else Path(run_dir)
-        if self._run_dir is not None:
-            refuse_finished(self._run_dir)
-        for field, value in (("loss", loss), *_hooks(get_num_samples_in_batch, get_num_tokens_in_batch)):
+        self._progress, self.name, self.config = progress, name, config
+        self._config_hash = config_hash(config)
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        check_switches(
+            use_stepwise_scheduler=(use_stepwise_scheduler, True),
+            compile=(compile, False),
+            channels_last=(channels_last, False),
+        )
+        for field, value in (("loss", loss), *hooks(get_num_samples_in_batch, get_num_tokens_in_batch)):
             if value is not None and not callable(value):
                 raise InputError(field, value, "must be a function", "give a function, or leave it out")
-        if use_stepwise_scheduler not in (None, True, False):
-            rule = "True, False or None"
-            raise InputError("use_stepwise_scheduler", use_stepwise_scheduler, rule, "leave it out")
+        settings = StepSettings(precision, accumulate, clip_grad_norm, clip_grad_value, loss_mean_over)
+        self._checkpointing = Checkpointing.of(checkpoint)
+        check_parallel(parallel)
         if not isinstance(model, nn.Module):
             raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
-        self._device = choose_device(device)
-        self.model = model.to(self._device)
-        self._train = _check_loader(train_dataloader, "train_dataloader")
-        self._eval = None if eval_dataloader is None else _check_loader(eval_dataloader, "eval_dataloader")
-        self._task = Task(model, loss, metrics, self._device, get_num_samples_in_batch, get_num_tokens_in_batch)
-        self._objective = self._check_objective(objective)
-        self.state = State(
+        self._processes = processes = Processes.start()
+        self.is_main = processes.is_main
+        self.device = choose_device(device, processes)
+        self.model = model.to(self.device)
+        if channels_last:
+            model.to(memory_format=torch.channels_last)
+        self._train = check_loader(train_dataloader, "train_dataloader")
+        self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
+        counts = get_num_samples_in_batch, get_num_tokens_in_batch
+        self._task = task = Task(model, loss, metrics, self.device, *counts, channels_last=channels_last)
+        self._objective = self._check_metric(objective, "objective")
+        self._check_metric(self._checkpointing.best, "checkpoint.best")
+        self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
-            samples_per_batch=_batch_size(train_dataloader) if samples_per_batch is None else samples_per_batch,
+            samples_per_batch=batch_size(train_dataloader) if samples_per_batch is None else samples_per_batch,
             tokens_per_batch=tokens_per_batch,
-            optimizers=_check_optimizers(optimizers, schedulers, model),
+            optimizers=check_optimizers(optimizers, schedulers, model),
         )
-        self._plan = self._make_plan(eval_interval, log_interval, iteration_length)
-        self._rates = LearningRates(schedulers, self.state, ratio, use_stepwise_scheduler)
+        self._events = Events(callbacks, loggers, self.is_main)
+        self._plan = make_plan(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
+        self._description = {
+            "run": {"ssr": self._ssr, "max_duration": self._max_duration.to_timestring(), "seed": self._seed},
+            "scheduler": describe_schedule(schedulers),
+            "schedules": describe_schedule(schedules or {}),
+            "use_stepwise_scheduler": use_stepwise_scheduler,
+            "optimizers": [describe_optimizer(optimizer) for optimizer in state.optimizers],
+            "model": describe_model(model),
+            "data": describe_loader(train_dataloader),
+            "loss": describe_schedule(loss),
+            "iteration_length": None if iteration_length is None else str(iteration_length),
+            "step": {key: value for key, value in vars(settings).items() if key != "precision"},
+            "precision": settings.precision,
+            "channels_last": channels_last,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+            "device": self.device.type,
+            "processes": processes.world_size,
+        }
+        self._started = False
+        self._best: float | None = None
+        self._log: MetricsLog | None = None
+        self._resuming = resuming = Resuming(self.run_dir, resume, on_change, processes, self._checkpointing.enabled)
+        self.resumed_from = resuming.path
+        time_map = resuming.restore(model, state, ratio, self._description)
+        schedule_state, schedule_ssr = self._scheduled_on(time_map)
+        self._rates = LearningRates(schedulers, schedule_state, schedule_ssr, use_stepwise_scheduler)
+        self._fields = FieldSchedules(schedules, schedule_state, schedule_ssr) if schedules else None
         if self._rates.needs_evaluation and self._eval is None:
             rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
-        self._started = False
+        if resuming.state is not None:
+            self._rates.load_state_dict(resuming.state["rates"])
+        task.train_model = wrapped(model, parallel, processes, self.device)
+        if compile:
+            task.train_model.compile()
+        self._compiles = compile
+        self._watch = LossWatch(self.device, processes)
+        self._step = TrainStep(task, state.optimizers, self._watch, settings, processes)
+
+    def on(self, event: str, function: Callable[..., object]) -> None:
+        """Call a function at an event of the run, such as ``trainer.on("batch_end", f)`` for ``f(trainer, loss)``.
+
+        Raises:
+            InputError: An unknown event, or no function.
+        """
+        self._events.on(event, function)
 
     def fit(self) -> RunResult:
         """Train to the end, evaluate, and write the records.
+
+        A run that ``run_dir`` holds the record of already is not trained again: its record is returned.
 
         Returns:
             What the run did, as ``result.json`` holds it.
 
         Raises:
             DivergedError: A loss was NaN or infinite; the record's status is ``diverged``.
-            InputError: The folder is in use or holds a finished run; the loader is not what it promised.
+            InputError: The folder is in use; the loader is not what it promised.
             RuntimeError: Called a second time.
             Exception: Whatever training raised, after a record with status ``failed``; so for an interrupt.
         """
         if self._started:
             raise RuntimeError("fit() was called before: make a new Trainer for another run")
         self._started = True
-        began = time.perf_counter()
-        log: AbstractContextManager[MetricsLog | None]
-        log = nullcontext() if self._run_dir is None else MetricsLog(self._run_dir)
-        with log as metrics_log:
-            progress = choose_progress(self._progress, self._name or "training")
-            loop = Loop(
+        if self._resuming.finished is not None:
+            if self.is_main:
+                print(f"nothing to train: {self.run_dir} holds this run, finished")
+            return self._resuming.finished
+        began = time.perf_counter() - self._resuming.seconds_before
+        log: AbstractContextManager[MetricsLog | None] = nullcontext()
+        if self.run_dir is not None and self.is_main:
+            log = MetricsLog(self.run_dir, self._resuming.keep)
+        progress = choose_progress(self._progress if self.is_main else "none", self.name or "training")
+        saves = self._checkpointing.enabled and self.run_dir is not None
+        with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
+            self._began, self._progress_shown = began, progress
+            around = Around(
+                self._events,
+                self,
+                self._processes,
+                stack.enter_context(StopRequest(progress.tell)) if saves else StopRequest(),
+                self._save if saves else None,
+                self._is_best if saves and self._checkpointing.best is not None else None,
+                compile_time if self._compiles else None,
+            )
+            self._loop = loop = Loop(
+                self._step,
                 self._task,
                 self.state,
                 self._rates,
+                self._fields,
+                self._watch,
                 self._train,
                 self._eval,
                 self._plan,
                 progress,
-                _write_nothing if metrics_log is None else metrics_log.write,
+                self._record,
                 self._objective or "eval/loss",
+                around,
             )
             try:
                 with self._deterministic():
-                    if self._seed is not None:
-                        seed_everything(self._seed)
+                    self._begin(loop, progress)
                     loop.run()
             except BaseException as error:
                 # An interrupt is recorded as well: a run that was stopped is not a run that is still going.
                 status = "diverged" if isinstance(error, DivergedError) else "failed"
-                self._finish(self._result(loop, began, status, error), progress)
+                lost = self._lost(error)
+                self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
+                if lost is not None:
+                    raise lost from error
                 raise
             result = self._result(loop, began, "completed", None)
             self._finish(result, progress)
             return result
 
+    def evaluate(self) -> dict[str, float]:
+        """``eval/loss`` and the metrics of the model as it stands, over ``eval_dataloader``.
+
+        Raises:
+            InputError: There is no ``eval_dataloader``.
+        """
+        if self._eval is None:
+            raise InputError("eval_dataloader", None, "there is nothing to evaluate on", "give an eval_dataloader")
+        self._processes.share_buffers(self.model)
+        return self._task.evaluate(self._eval, self._processes)
+
+    def _begin(self, loop: Loop, progress: Progress) -> None:
+        """Seed a run that starts, put back one that goes on; tell everybody."""
+        resuming = self._resuming
+        rank = self._processes.rank
+        for line in resuming.messages if self.is_main else ():
+            progress.tell(line)
+        if resuming.state is None:
+            if self._seed is not None:
+                seed_everything(fold(self._seed, rank) if rank else self._seed)
+            self._events.fire("fit_start", self)
+            return
+        loop.load_state_dict(resuming.state["loop"])
+        self._events.load_state_dict(resuming.state["callbacks"])
+        if self._step.scaler is not None and resuming.state["scaler"] is not None:
+            self._step.scaler.load_state_dict(resuming.state["scaler"])
+        self._events.fire("fit_start", self)
+        if self.is_main:
+            record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
+            self._record({**record, "changes": resuming.changes} if resuming.changes else record)
+        # Last: whatever was done until here may have drawn.
+        resuming.restore_random_numbers(self._seed)
+
+    def _scheduled_on(self, time_map: TimeMap) -> tuple[State, Fraction]:
+        """The state that schedules read: the run's own, or in a rescaled run the plan's, which follows it."""
+        self._time_map = time_map
+        return (
+            (self.state, time_map.ssr) if time_map.is_identity else (PlanState.of(self.state, time_map), time_map.ssr)
+        )
+
+    def _record(self, record: dict[str, Any]) -> None:
+        if self._log is not None:
+            self._log.write(record)
+        if self._events.listeners("log"):
+            self._events.fire("log", self, record)
+
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
+        best = self._checkpointing.best
+        assert best is not None
+        value, before = metrics.get(best), self._best
+        if value is None or (
+            before is not None and not (value > before if self._checkpointing.best_mode == "max" else value < before)
+        ):
+            return False
+        self._best = value
+        return True
+
+    def _save(self) -> None:
+        """Write a checkpoint of the run as it stands between two batches."""
+        weights = saved_weights(self.model, self.state.optimizers, self._processes)
+        loop = self._loop.state_dict()
+        if not self.is_main:
+            return
+        state = {
+            **weights,
+            "scaler": None if self._step.scaler is None else self._step.scaler.state_dict(),
+            "rates": self._rates.state_dict(),
+            "callbacks": self._events.state_dict(),
+            "timestamp": self.state.timestamp.state_dict(),
+            "time_map": self._time_map.state_dict(),
+            "loop": loop,
+            "best": self._best,
+            "log_bytes": 0 if self._log is None else self._log.sync(),
+            "total_seconds": time.perf_counter() - self._began,
+            "resumes": self._resuming.count,
+        }
+        metric = None
+        if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp._batch:
+            metric = self._loop.metrics.get(self._checkpointing.best)
+        store = self._store()
+        path = store.save(
+            state, timestamp=self.state.timestamp.state_dict(), description=self._description, metric=metric
+        )
+        self._events.fire("checkpoint_saved", self, path)
+
+    def _store(self) -> CheckpointStore:
+        assert self.run_dir is not None
+        return CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
+
     def _deterministic(self) -> AbstractContextManager[Any]:
         """On CUDA a seeded run asks cuDNN for kernels that repeat their bits; on the CPU they do so anyway."""
-        if self._seed is None or self._device.type != "cuda":
+        if self._seed is None or self.device.type != "cuda":
             return nullcontext()
         cudnn = torch.backends.cudnn
         flags: AbstractContextManager[Any] = cudnn.flags(
@@ -217,18 +433,35 @@ class Trainer:
         )
         return flags
 
-    def _finish(self, result: RunResult, progress: Progress) -> None:
+    def _lost(self, error: BaseException) -> RunError | None:
+        """What a failing exchange of gradients says in many words: that another process is gone."""
+        if self._processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
+            return None
+        text = str(error).lower()
+        signs = ("connection closed by peer", "connection reset", "broken pipe", "timed out waiting", "nccl", "gloo")
+        return LostProcessError("the gradients", error) if any(sign in text for sign in signs) else None
+
+    def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
-        if self._run_dir is not None:
-            result.save(self._run_dir)
-        progress.tell(summary(result, self._run_dir, self._objective))
+        try:
+            if self.run_dir is not None and self.is_main:
+                result.save(self.run_dir)
+        finally:
+            # Of a run that failed, its own error is the one to be seen.
+            with suppress(Exception) if failed else nullcontext():
+                try:
+                    self._events.fire("fit_end", self, result)
+                finally:
+                    self._events.close()
+        if self.is_main:
+            progress.tell(summary(result, self.run_dir, self._objective))
 
     def _result(self, loop: Loop, began: float, status: str, error: BaseException | None) -> RunResult:
         timestamp = self.state.timestamp
         return RunResult(
             status=status,
             error=None if error is None else reason(error),
-            name=self._name,
+            name=self.name,
             ssr=self._ssr,
             max_duration=self._max_duration.to_timestring(),
             seed=self._seed,
@@ -241,91 +474,15 @@ class Trainer:
             evaluations=list(loop.evaluations),
             config_hash=self._config_hash,
             versions=versions(),
-            hardware=hardware(self._device),
+            hardware={**hardware(self.device), "processes": self._processes.world_size},
+            data=self._description["data"],
+            resumes=self._resuming.count,
         )
 
-    def _make_plan(
-        self, eval_interval: TimeLike | None, log_interval: TimeLike | None, iteration_length: TimeLike | None
-    ) -> Plan:
-        def every(interval: TimeLike | None, field: str) -> Deadline | None:
-            if interval is None:
-                return None
-            due = Deadline(interval, self.state, field, repeats=True)
-            if due.time.unit is TimeUnit.ITERATION and iteration_length is None:
-                raise _no_iterations(field, interval)
-            return due
-
-        end = Deadline(_given(self.state.max_duration), self.state, "max_duration")
-        if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
-            raise _no_iterations("max_duration", self._max_duration)
-        iteration = every(iteration_length, "iteration_length")
-        if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
-            rule = "an iteration is not measured in iterations"
-            raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
-        return Plan(end, every(eval_interval, "eval_interval"), every(log_interval, "log_interval"), iteration)
-
-    def _check_objective(self, objective: str | None) -> str | None:
+    def _check_metric(self, metric: str | None, field: str) -> str | None:
         known = ["train/loss"]
         if self._eval is not None:
             known = [*(f"eval/{name}" for name in self._task.metrics), "eval/loss", *known]
-        if objective is not None and objective not in known:
-            raise InputError("objective", objective, "a metric that the run computes", f"use {' or '.join(known)}")
-        return objective
-
-
-def _hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("get_num_samples_in_batch", samples), ("get_num_tokens_in_batch", tokens)
-
-
-def _write_nothing(record: Mapping[str, Any]) -> None:
-    del record  # a run without a folder
-
-
-def _given(value: Any) -> Any:
-    assert value is not None
-    return value
-
-
-def _no_iterations(field: str, value: TimeLike) -> InputError:
-    rule = "iterations are counted where their length is given"
-    return InputError(field, str(value), rule, "give iteration_length, or use another unit")
-
-
-def _check_loader(loader: Any, field: str) -> Iterable[Any]:
-    if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
-        raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
-    if known_length(loader) == 0:
-        raise InputError(field, type(loader).__name__, "it has no batch", "check the data set and drop_last")
-    return loader
-
-
-def _batch_size(loader: Any) -> int | None:
-    """Samples per batch as torch's loaders tell it; not every loader does, and not every size is a number."""
-    for part in (loader, getattr(loader, "batch_sampler", None)):
-        size = getattr(part, "batch_size", None)
-        if isinstance(size, int) and not isinstance(size, bool) and size > 0:
-            return size
-    return None
-
-
-def _check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tuple[Optimizer, ...]:
-    if optimizers is None:
-        found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
-        if found:
-            return tuple(found.values())
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not parameters:
-            raise InputError("model", type(model).__name__, "it has no parameter to train", "give optimizers")
-        fused = parameters[0].device.type in ("cpu", "cuda", "mps")
-        return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
-    given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
-    for optimizer in given:
-        if not isinstance(optimizer, Optimizer):
-            rule = "a torch.optim.Optimizer, or a list of them"
-            raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
-        if isinstance(optimizer, torch.optim.LBFGS):
-            rule = "it evaluates the loss several times a step, and this loop does so once"
-            raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
-    if not given:
-        raise InputError("optimizers", optimizers, "at least one", "leave it out for the default")
-    return given
+        if metric is not None and metric not in known:
+            raise InputError(field, metric, "a metric that the run computes", f"use {' or '.join(known)}")
+        return metric

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ssr_hydra.errors import RunError
+from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["DivergedError", "LossWatch"]
 
@@ -37,14 +39,17 @@ class LossWatch:
 
     On the CPU every loss is read, before the optimizer uses its gradients. On another device a read would make Python
     wait for the device in every step; there the sum is kept on the device and read at :meth:`flush` alone. A sum with
-    one NaN or infinite term is not finite, so none is missed.
+    one NaN or infinite term is not finite, so none is missed. With several processes each has its part of every loss,
+    and the parts are added there too, so that all of them see the same.
 
     Args:
         device: Where the losses are computed.
+        processes: Those whose parts add up to ``world_size`` times the loss.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._on_cpu = device.type == "cpu"
+    def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
+        self._on_cpu = device.type == "cpu" and processes.world_size == 1
+        self._processes = processes
         self._pending = torch.zeros((), device=device)
         self._checked = 0
         self.sum, self.count = 0.0, 0  # since the last evaluation
@@ -67,18 +72,28 @@ class LossWatch:
         else:
             self._pending += loss.detach()
 
+    def settle(self, batch: int) -> None:
+        """Read what is summed elsewhere than here.
+
+        Raises:
+            DivergedError: If one of the losses since the last time was not finite.
+        """
+        if self._on_cpu:
+            return
+        (pending,) = self._processes.sum_floats([self._pending.item()], "the loss")
+        self.sum += pending / self._processes.world_size
+        self._pending.zero_()
+        if not math.isfinite(self.sum):
+            raise DivergedError("train/loss", self.sum, batch, self._checked)
+        self._checked = batch
+
     def flush(self, batch: int) -> float:
         """The mean loss since the last flush, in a run of ``batch`` steps.
 
         Raises:
             DivergedError: If one of the losses since then was not finite.
         """
-        if not self._on_cpu:
-            self.sum += self._pending.item()
-            self._pending.zero_()
-            if not math.isfinite(self.sum):
-                raise DivergedError("train/loss", self.sum, batch, self._checked)
-            self._checked = batch
+        self.settle(batch)
         if self.count > self._logged_count:
             self.last = (self.sum - self._logged_sum) / (self.count - self._logged_count)
             self._logged_sum, self._logged_count = self.sum, self.count
@@ -90,3 +105,19 @@ class LossWatch:
         self.sum = self._logged_sum = 0.0
         self.count = self._logged_count = 0
         return mean
+
+    def state_dict(self) -> dict[str, float]:
+        """What was summed so far, and how much of it was logged. Call :meth:`settle` before."""
+        return {
+            "sum": self.sum,
+            "count": self.count,
+            "logged_sum": self._logged_sum,
+            "logged_count": self._logged_count,
+            "last": self.last,
+        }
+
+    def load_state_dict(self, state: Mapping[str, float], batch: int) -> None:
+        """Go on from such a state, ``batch`` steps into the run."""
+        self.sum, self.count = float(state["sum"]), int(state["count"])
+        self._logged_sum, self._logged_count = float(state["logged_sum"]), int(state["logged_count"])
+        self.last, self._checked = float(state["last"]), batch

@@ -1,0 +1,142 @@
+"""``resume`` and ``checkpoint`` at composition: what they may say, and whether the run's folder is this run's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.check_values import check_fields
+from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, raw_differences
+from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
+from ssr_hydra.configs import CheckpointConfig, ResumeConfig
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import as_time
+
+__all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
+
+# What may differ without another run coming of it: how it is watched, kept and evaluated, and how data are fetched.
+_FREE = re.compile(
+    r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
+    r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
+    r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
+)
+_MOST_SHOWN = 6
+
+
+def spelled_out(overrides: Sequence[str]) -> list[str]:
+    """``resume=auto``, as people type it, is short for ``resume.path=auto``.
+
+    Example:
+        >>> spelled_out(["ssr=0.5", "resume=outputs/run"])
+        ['ssr=0.5', 'resume.path=outputs/run']
+    """
+    return [re.sub(r"^resume=(?!\s*\{)", "resume.path=", override) for override in overrides]
+
+
+def resume_of(values: Mapping[str, Any]) -> tuple[str, str]:
+    """Path and ``on_change`` of an experiment, whose ``resume`` may be the path alone."""
+    node = values["resume"]
+    if isinstance(node, Mapping):
+        return str(node["path"]), str(node["on_change"])
+    return str(node), ResumeConfig().on_change
+
+
+def check_resume(values: Mapping[str, Any]) -> None:
+    """Refuse what cannot be meant by ``resume``: something to resume from that is not there, for one.
+
+    Raises:
+        InputError: Naming the field.
+    """
+    node = values["resume"]
+    if isinstance(node, Mapping):
+        check_fields(node, ResumeConfig, "resume")
+    elif not isinstance(node, str):
+        raise InputError("resume", node, "must be auto, never or a path", "write resume=auto")
+    path, on_change = resume_of(values)
+    if on_change not in ON_CHANGE:
+        raise InputError("resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "write refuse")
+    if not path.strip():
+        raise InputError("resume.path", path, "must be auto, never or a path", "write resume=auto")
+    if path not in (AUTO, NEVER):
+        find(path, None)
+
+
+def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
+    """Refuse what cannot be meant by ``checkpoint``.
+
+    Args:
+        values: The experiment, plain.
+        results: Names of the metrics that the run computes.
+
+    Raises:
+        InputError: Naming the field.
+    """
+    node = values["checkpoint"]
+    if not isinstance(node, Mapping):
+        raise InputError(
+            "checkpoint", node, "must be a mapping with interval, keep ...", "e.g. checkpoint.interval=1ep"
+        )
+    check_fields(node, CheckpointConfig, "checkpoint")
+    if node["interval"] is not None:
+        time = as_time(node["interval"], "checkpoint.interval")
+        if time.value <= 0:
+            raise InputError("checkpoint.interval", str(time), "must be above 0", "write e.g. 1ep or 10m")
+        if time.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
+            rule = "iterations are counted where their length is given"
+            raise InputError("checkpoint.interval", str(time), rule, "set trainer.iteration_length")
+    if node["keep"] < 2:
+        rule = "must be at least 2, so that one that is torn is never the only one"
+        raise InputError("checkpoint.keep", node["keep"], rule, "write 2")
+    if node["mode"] not in ("auto", "max", "min"):
+        raise InputError("checkpoint.mode", node["mode"], "must be auto, max or min", "write auto")
+    if node["best"] is not None and node["best"] not in results:
+        raise InputError("checkpoint.best", node["best"], f"must be one of {', '.join(results)}", "or null for none")
+
+
+def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
+    """Refuse to run in the folder of another run, before anything is written there.
+
+    What the folder holds is compared as it is written, interpolations and all.
+
+    Args:
+        folder: Where the run is to write.
+        config: The experiment as it was composed.
+        values: The same, plain.
+        field: Name of the setting that says the folder.
+
+    Raises:
+        InputError: It holds a run that this one neither is nor goes on with.
+    """
+    path, on_change = resume_of(values)
+    has_record = (folder / "result.json").exists()
+    own = find(AUTO, folder)
+    if path == NEVER and (has_record or own is not None):
+        rule = "holds another run already, and resume=never starts anew"
+        raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
+    if own is None or on_change != "refuse":
+        return
+    try:
+        before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
+    except (OSError, ValueError, OmegaConfBaseException):
+        return  # it was not started by this app; the checkpoint itself says what it is of
+    now: Any = OmegaConf.to_container(config, resolve=False)
+    now = {key: value for key, value in now.items() if key != "hydra"}
+    found = [item for item in raw_differences(before, now) if not _is_free(item)]
+    if found:
+        shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
+        rule = f"{folder} holds another run: {', '.join(shown)}"
+        fix = (
+            "name a new folder; or say what the change is to mean, by resume.on_change=extend (the new plan from here "
+            "on) or resume.on_change=rescale (the rest of the plan over the rest of the run)"
+        )
+        raise InputError("resume", path, rule, fix)
+
+
+def _is_free(item: Difference) -> bool:
+    # A newer release may have fields that an older one had not: its checkpoints tell whether that matters.
+    return _FREE.match(item.field) is not None or item.old is MISSING

@@ -1,0 +1,109 @@
+"""What a trainer is given, checked: each argument by itself, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ssr_hydra.data.loaders import known_length
+from ssr_hydra.errors import InputError
+from ssr_hydra.state import State
+from ssr_hydra.time import TimeLike, TimeUnit
+from ssr_hydra.trainer.deadlines import Deadline
+from ssr_hydra.trainer.learning_rates import torch_schedulers
+from ssr_hydra.trainer.loop import Plan
+
+__all__ = ["batch_size", "check_loader", "check_optimizers", "check_switches", "hooks", "make_plan"]
+
+
+def hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    """Those that count a batch, by the names of their arguments."""
+    return ("get_num_samples_in_batch", samples), ("get_num_tokens_in_batch", tokens)
+
+
+def check_switches(**switches: tuple[Any, bool]) -> None:
+    """Refuse what is neither True nor False; with each value, whether None will do as well."""
+    for field, (value, optional) in switches.items():
+        if not isinstance(value, bool) and not (optional and value is None):
+            rule = "True, False or None" if optional else "True or False"
+            raise InputError(field, value, rule, "leave it out")
+
+
+def make_plan(
+    state: State,
+    eval_interval: TimeLike | None,
+    log_interval: TimeLike | None,
+    iteration_length: TimeLike | None,
+    checkpoint_interval: TimeLike | None,
+) -> Plan:
+    """When things are due in a run of ``state.max_duration``."""
+
+    def every(interval: TimeLike | None, field: str) -> Deadline | None:
+        if interval is None:
+            return None
+        due = Deadline(interval, state, field, repeats=True)
+        if due.time.unit is TimeUnit.ITERATION and iteration_length is None:
+            raise _no_iterations(field, interval)
+        return due
+
+    assert state.max_duration is not None
+    end = Deadline(state.max_duration, state, "max_duration")
+    if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
+        raise _no_iterations("max_duration", state.max_duration)
+    iteration = every(iteration_length, "iteration_length")
+    if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
+        rule = "an iteration is not measured in iterations"
+        raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
+    evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
+    return Plan(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
+
+
+def _no_iterations(field: str, value: TimeLike) -> InputError:
+    rule = "iterations are counted where their length is given"
+    return InputError(field, str(value), rule, "give iteration_length, or use another unit")
+
+
+def check_loader(loader: Any, field: str) -> Iterable[Any]:
+    """Refuse what gives no batches."""
+    if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
+        raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
+    if known_length(loader) == 0:
+        raise InputError(field, type(loader).__name__, "it has no batch", "check the data set and drop_last")
+    return loader
+
+
+def batch_size(loader: Any) -> int | None:
+    """Samples per batch as torch's loaders tell it; not every loader does, and not every size is a number."""
+    for part in (loader, getattr(loader, "batch_sampler", None)):
+        size = getattr(part, "batch_size", None)
+        if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+            return size
+    return None
+
+
+def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tuple[Optimizer, ...]:
+    """The optimizers of a run; where none is given, those of torch's schedulers, else the default."""
+    if optimizers is None:
+        found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
+        if found:
+            return tuple(found.values())
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise InputError("model", type(model).__name__, "it has no parameter to train", "give optimizers")
+        fused = parameters[0].device.type in ("cpu", "cuda", "mps")
+        return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
+    given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
+    for optimizer in given:
+        if not isinstance(optimizer, Optimizer):
+            rule = "a torch.optim.Optimizer, or a list of them"
+            raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            rule = "it evaluates the loss several times a step, and this loop does so once"
+            raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
+    if not given:
+        raise InputError("optimizers", optimizers, "at least one", "leave it out for the default")
+    return given

@@ -1,0 +1,124 @@
+"""What a run is, as its checkpoints remember it: all that a resumed run has to have in common with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ssr_hydra.data.loaders import SeededDataset, known_length
+from ssr_hydra.time import Time
+from ssr_hydra.trainer.checks import batch_size
+from ssr_hydra.trainer.parallel import is_sharded
+
+__all__ = ["describe_data", "describe_loader", "describe_model", "describe_optimizer", "describe_schedule"]
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Its class, and the type and shape of everything in its state."""
+    tensors = {
+        name: f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    return {"class": type(model).__qualname__, "sharded": is_sharded(model), "state": tensors}
+
+
+def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """Its class, and of each param group the hyperparameters as they were given."""
+    return {"class": type(optimizer).__qualname__, "groups": [_group(group) for group in optimizer.param_groups]}
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's hyperparameters before any schedule: what schedules multiply is remembered as ``initial_*``."""
+    plain = {key: value for key, value in group.items() if key != "params" and not key.startswith("initial_")}
+    plain.update({key.removeprefix("initial_"): group[key] for key in group if key.startswith("initial_")})
+    return {"parameters": len(group["params"]), **{key: _plain(value) for key, value in plain.items()}}
+
+
+def describe_schedule(schedule: Any) -> Any:
+    """A scheduler, or what is made of several: classes and arguments."""
+    return _plain(schedule)
+
+
+def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
+    """The batches of an epoch: their number and size, their order, and what they are made of."""
+    described: dict[str, Any] = {
+        "loader": type(loader).__qualname__,
+        "batches": known_length(loader),
+        "batch_size": batch_size(loader),
+    }
+    for part in (loader, getattr(loader, "batch_sampler", None)):
+        for name in ("seed", "shuffle", "drop_last"):
+            value = getattr(part, name, None)
+            if isinstance(value, (bool, int)) and name not in described:
+                described[name] = value
+    if getattr(loader, "augment", None) is not None:
+        described["augment"] = _plain(loader.augment)  # type: ignore[attr-defined]
+    dataset = getattr(loader, "dataset", None)
+    if dataset is not None:
+        described["dataset"] = describe_data(dataset)
+    return described
+
+
+def describe_data(dataset: Any) -> dict[str, Any]:
+    """A data set: what it says of itself by ``describe()``, else its class and length."""
+    if isinstance(dataset, SeededDataset):
+        dataset = dataset.dataset
+    describe = getattr(dataset, "describe", None)
+    if callable(describe):
+        return {str(key): _plain(value) for key, value in describe().items()}
+    return {"class": type(dataset).__qualname__, "samples": known_length(dataset)}
+
+
+def _plain(value: Any) -> Any:
+    """As plain data that a JSON file can hold, the same for the same thing in every process."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        return value.tolist() if value.numel() <= 64 else f"tensor {list(value.shape)}"
+    if isinstance(value, (torch.dtype, torch.device)):
+        return str(value)
+    if isinstance(value, Time):
+        return value.to_timestring()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__qualname__, **fields}
+    if isinstance(value, functools.partial):
+        return {"class": _name(value.func), "args": _plain(value.args), **_plain(value.keywords)}
+    if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+        numbers = {key: _plain(item) for key, item in vars(value).items() if _is_setting(key, item)}
+        return {"class": type(value).__qualname__, **numbers}
+    if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
+        return _name(value)
+    settings = (
+        {key: _plain(item) for key, item in vars(value).items() if _is_setting(key, item)} if _has_vars(value) else {}
+    )
+    return {"class": type(value).__qualname__, **settings}
+
+
+def _name(function: Any) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _has_vars(value: Any) -> bool:
+    return hasattr(value, "__dict__")
+
+
+# What torch's schedulers count, or take from their optimizer: no settings.
+_MOVING = frozenset({"last_epoch", "base_lrs", "num_bad_epochs", "cooldown_counter", "best", "T_cur", "T_i"})
+
+
+def _is_setting(key: str, value: Any) -> bool:
+    return (
+        not key.startswith("_") and key not in _MOVING and isinstance(value, (bool, int, float, str, list, tuple, Time))
+    )

@@ -1,0 +1,120 @@
+"""The model in several processes: copied, or sharded; and its weights put together again for a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import Processes
+
+__all__ = ["PARALLEL", "check_parallel", "is_sharded", "load_weights", "shard", "weights", "wrapped"]
+
+PARALLEL = ("ddp", "fsdp")
+
+
+def check_parallel(parallel: str) -> str:
+    """Refuse what is no way of training in several processes."""
+    if parallel not in PARALLEL:
+        rule = "ddp copies the model into every process, fsdp shards it"
+        raise InputError("parallel", parallel, rule, "write ddp or fsdp")
+    return parallel
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a model's parameters are spread over the processes, as :func:`shard` leaves them."""
+    return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+
+
+def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
+    """Spread a model's parameters over the processes by torch's ``fully_shard``; optimizers are made afterwards.
+
+    Children that are repeated (the blocks of a transformer, in a ``ModuleList`` or ``Sequential``) are sharded one by
+    one, so that only one of them is whole at a time; the rest goes with the model itself.
+
+    Args:
+        model: The whole model, the same in every process.
+        processes: Those to spread it over.
+        device: Where it is trained.
+
+    Raises:
+        InputError: There is one process only.
+    """
+    if processes.world_size == 1:
+        rule = "a model is sharded over several processes, and there is one"
+        raise InputError("parallel", "fsdp", rule, "start it by torchrun --nproc-per-node=2, or use ddp")
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (processes.world_size,))
+    model.to(device)
+    for module in list(model.modules()):
+        if isinstance(module, (nn.ModuleList, nn.Sequential)) and module is not model:
+            for child in module:
+                if len(list(child.children())) > 0 and any(True for _ in child.parameters()):
+                    fully_shard(child, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch.device) -> nn.Module:
+    """What training calls instead of the model: the model itself where it is alone, or sharded.
+
+    Raises:
+        InputError: ``fsdp`` for a model that is whole: its optimizer would hold parameters that are no more.
+    """
+    if processes.world_size == 1:
+        if parallel == "fsdp":
+            shard(model, processes, device)  # which says why not
+        return model
+    if parallel == "fsdp":
+        if not is_sharded(model):
+            rule = "the model is sharded before its optimizer is made, and this one is whole"
+            raise InputError("parallel", "fsdp", rule, "call ssr_hydra.trainer.parallel.shard(model, ...) first")
+        return model
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The state of a model and its optimizers, whole and on the CPU; every process takes part."""
+    if not is_sharded(model):
+        return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
+    from torch.distributed.checkpoint.state_dict import (
+        StateDictOptions,
+        get_model_state_dict,
+        get_optimizer_state_dict,
+    )
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    states = [get_optimizer_state_dict(model, optimizer, options=options) for optimizer in optimizers]
+    return dict(get_model_state_dict(model, options=options)), states
+
+
+def load_weights(
+    model: nn.Module,
+    optimizers: tuple[Optimizer, ...],
+    model_state: dict[str, Any],
+    optimizer_states: list[dict[str, Any]],
+) -> None:
+    """Put the state of :func:`weights` back; every process has read it."""
+    if not is_sharded(model):
+        model.load_state_dict(model_state)
+        for optimizer, state in zip(optimizers, optimizer_states, strict=True):
+            optimizer.load_state_dict(state)
+        return
+    from torch.distributed.checkpoint.state_dict import (
+        StateDictOptions,
+        set_model_state_dict,
+        set_optimizer_state_dict,
+    )
+
+    options = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(model, model_state, options=options)
+    for optimizer, state in zip(optimizers, optimizer_states, strict=True):
+        set_optimizer_state_dict(model, optimizer, state, options=options)

@@ -1,0 +1,207 @@
+"""Where a run begins: anew, at a checkpoint, or nowhere because it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ssr_hydra.checkpoints import Checkpoint, TimeMap, check_change, differences, load, open_checkpoint
+from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.data.seeding import fold, seed_everything
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.trainer.processes import Processes
+from ssr_hydra.trainer.records import METRICS, RESULT, RunResult, refuse_finished
+from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers
+
+__all__ = ["PlanState", "Resuming"]
+
+
+class PlanState(State):
+    """The state that schedules of a rescaled run read: the plan they are bound to, at the mapped time of the run."""
+
+    __slots__ = ("_map", "_now", "_run", "_seen")
+
+    _map: TimeMap
+    _now: Timestamp
+    _run: State
+    _seen: Timestamp | None
+
+    @classmethod
+    def of(cls, run: State, time_map: TimeMap) -> PlanState:
+        """The plan's state, which follows the run's timestamp."""
+        plan = time_map.plan(run)
+        made = cls(plan.max_duration, plan.dataloader_len, plan.samples_per_batch, plan.tokens_per_batch)
+        made.optimizers = run.optimizers
+        made._run, made._map, made._seen = run, time_map, None
+        return made
+
+    @property
+    def timestamp(self) -> Timestamp:
+        """The time on the plan."""
+        timestamp = self._run.timestamp
+        if self._seen is not timestamp:
+            self._seen, self._now = timestamp, self._map(timestamp)
+        return self._now
+
+    @timestamp.setter
+    def timestamp(self, value: Timestamp) -> None:
+        del value  # it is the run's to move
+
+
+class Resuming:
+    """Finds out where a run begins, and puts it there.
+
+    Args:
+        run_dir: The run's own folder; None where it leaves no files.
+        resume: ``auto``, ``never``, or where a checkpoint lies.
+        on_change: ``refuse``, ``extend`` or ``rescale``.
+        processes: Those of the run: rank 0 decides, and the others read what it has chosen.
+        saves: Whether the run writes checkpoints of its own.
+
+    Attributes:
+        path: The checkpoint to go on from, or None.
+        state: What it holds.
+        finished: The record of the run, if there is nothing left to train.
+        messages: What a person is to be told.
+        changes: What of the run is not as in the checkpoint, in words.
+        count: How often the run was taken up again.
+
+    Raises:
+        InputError, CheckpointError: There is nothing to resume from where something was named; all is torn; the folder
+            is another run's.
+    """
+
+    def __init__(
+        self, run_dir: Path | None, resume: str | Path, on_change: str, processes: Processes, saves: bool
+    ) -> None:
+        self._run_dir, self._resume, self._on_change, self._processes = run_dir, str(resume), on_change, processes
+        self.messages: list[str] = []
+        self.changes: list[str] = []
+        self.finished: RunResult | None = None
+        self._checkpoint = self._agreed(saves)
+        checkpoint = self._checkpoint
+        self.path = None if checkpoint is None else checkpoint.path
+        self.state = None if checkpoint is None else checkpoint.state
+        self.count = 0 if self.state is None else int(self.state["resumes"]) + 1
+        self.keep = 0
+        self.seconds_before = 0.0 if self.state is None else float(self.state["total_seconds"])
+
+    def _agreed(self, saves: bool) -> Checkpoint | None:
+        """What rank 0 has found, read by every process; an error of its is everybody's."""
+        found: Checkpoint | None = None
+        error: Exception | None = None
+        if self._processes.is_main:
+            try:
+                found = self._found(saves)
+            except (InputError, RunError, OSError) as raised:
+                error = raised
+        path, error = self._processes.from_main((None if found is None else found.path, error))
+        if error is not None:
+            raise error
+        if path is None or self._processes.is_main:
+            return found
+        return load(Path(path))
+
+    def _found(self, saves: bool) -> Checkpoint | None:
+        folder = self._run_dir
+        opened = open_checkpoint(self._resume, folder)
+        if opened is not None:
+            checkpoint, refused = opened
+            self.messages += refused
+            return checkpoint
+        if folder is None:
+            return None
+        if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
+            rule = "the folder holds checkpoints of another run, and two runs are not mixed"
+            raise InputError("run_dir", str(folder), rule, "choose another folder, or go on with resume=auto")
+        record = folder / RESULT
+        if record.exists() and not self._may_start_again(record):
+            refuse_finished(folder)
+        if self._resume == "auto" and (folder / METRICS).exists() and saves:
+            self.messages.append(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
+        return None
+
+    def _may_start_again(self, record: Path) -> bool:
+        """Whether a record is of a run that never trained a batch, in the way of nothing."""
+        if self._resume == "never":
+            return False
+        try:
+            result = RunResult.load(record)
+        except InputError:
+            return False
+        return result.status == "failed" and result.steps == 0
+
+    def restore(self, model: nn.Module, state: State, ssr: Fraction, description: Mapping[str, Any]) -> TimeMap:
+        """Put model, optimizers and timestamp where the checkpoint has them.
+
+        Returns:
+            The time that schedules are read at.
+
+        Raises:
+            InputError: The run is not the checkpoint's, and ``on_change`` does not say what that is to mean.
+        """
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            self._clear()
+            return TimeMap.planned(state, ssr)
+        timestamp = Timestamp.from_state_dict(checkpoint.state["timestamp"])
+        found = differences(checkpoint.description, description)
+        check_change(found, self._on_change, timestamp, self._resume)
+        self.changes = [str(item) for item in found]
+        saved_map = TimeMap.from_state_dict(checkpoint.state["time_map"])
+        state.timestamp = timestamp
+        # Loops and schedules see a change of the plan alone; of the rest they see nothing.
+        time_map = saved_map
+        if found:
+            time_map = saved_map.extended(state, ssr) if self._on_change == "extend" else saved_map.rescaled(state)
+        elif self._is_done():
+            return saved_map
+        restore_optimizers(
+            model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]
+        )
+        own = self._is_own(checkpoint)
+        if own:
+            self.keep = int(checkpoint.state["log_bytes"])
+        self._clear()
+        self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
+        self.messages += [f"  changed: {change}" for change in self.changes]
+        return time_map
+
+    def _is_own(self, checkpoint: Checkpoint) -> bool:
+        return self._run_dir is not None and checkpoint.path.resolve().parent.parent == self._run_dir.resolve()
+
+    def _is_done(self) -> bool:
+        """Whether the folder holds this very run, finished."""
+        if self._run_dir is None or self._checkpoint is None or not self._is_own(self._checkpoint):
+            return False
+        try:
+            record = RunResult.load(self._run_dir)
+        except (InputError, OSError):
+            return False
+        if record.status != "completed":
+            return False
+        self.finished = record
+        return True
+
+    def _clear(self) -> None:
+        """Take away the record of what is going on now: until it ends there is none to be believed."""
+        if self._run_dir is not None and self._processes.is_main:
+            (self._run_dir / RESULT).unlink(missing_ok=True)
+
+    def restore_random_numbers(self, seed: int | None) -> None:
+        """Put this process's random generators where the checkpoint has them.
+
+        A process that the checkpoint knows nothing of draws numbers of its own.
+        """
+        assert self.state is not None
+        saved, rank = self.state["random"], self._processes.rank
+        if rank < len(saved):
+            restore_random_numbers(saved[rank])
+        elif seed is not None:
+            seed_everything(fold(seed, rank, int(self.state["timestamp"]["batch"])))

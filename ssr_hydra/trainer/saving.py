@@ -1,0 +1,174 @@
+"""Between a run and its checkpoints: when they are written, what goes in, and how a run is put back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ssr_hydra.data.seeding import GlobalRng
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.parallel import load_weights, weights
+from ssr_hydra.trainer.processes import Processes
+
+__all__ = [
+    "Checkpointing",
+    "random_numbers",
+    "restore_optimizers",
+    "restore_random_numbers",
+    "restore_weights",
+    "saved_weights",
+]
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """When checkpoints are written into a run's folder, and which are kept.
+
+    Args:
+        enabled: False writes none, and a signal ends the run at once.
+        interval: Time between two, in any unit, not scaled by ssr; None is at the run's end alone. One is always
+            written at the end, and when a signal stops the run.
+        keep: How many of the last are kept, 2 or more.
+        best: A metric whose best checkpoint is kept as well, such as ``"eval/accuracy"``.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` is the least of a loss, the most of all else.
+
+    Raises:
+        InputError: A value out of range.
+
+    Example:
+        >>> Checkpointing(best="eval/loss").best_mode
+        'min'
+    """
+
+    enabled: bool = True
+    interval: Any = "10m"
+    keep: int = 2
+    best: str | None = None
+    mode: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.enabled, bool):
+            raise InputError("checkpoint.enabled", self.enabled, "must be true or false", "write true or false")
+        if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
+            rule = "2 or more, so that one that is torn is never the only one"
+            raise InputError("checkpoint.keep", self.keep, rule, "write 2")
+        if self.mode not in ("auto", "max", "min"):
+            raise InputError("checkpoint.mode", self.mode, "must be auto, max or min", "write auto")
+
+    @classmethod
+    def of(cls, given: Checkpointing | Mapping[str, Any] | None) -> Checkpointing:
+        """From what a trainer is given; None is the default."""
+        if given is None:
+            return cls()
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            rule = "must be a mapping with interval, keep, best ..."
+            raise InputError("checkpoint", given, rule, "write {'interval': '1ep'}")
+        known = cls.__dataclass_fields__
+        for key in given:
+            if key not in known:
+                raise InputError(
+                    f"checkpoint.{key}", given[key], "is no setting of it", f"there are {', '.join(known)}"
+                )
+        return cls(**given)
+
+    @property
+    def best_mode(self) -> str | None:
+        """``max`` or ``min``, or None where no best one is kept."""
+        if self.best is None:
+            return None
+        return self.mode if self.mode != "auto" else "min" if self.best.endswith("loss") else "max"
+
+
+def random_numbers() -> dict[str, Any]:
+    """This process's random generators, as plain data."""
+    now = GlobalRng.now()
+    version, numbers, gauss = now.python
+    numpy = None
+    if now.numpy is not None:
+        name, keys, *rest = now.numpy
+        numpy = [str(name), [int(key) for key in keys], *(number for number in rest)]
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": numpy,
+        "cpu": now.cpu,
+        "cuda": now.cuda,
+        "mps": now.mps,
+    }
+
+
+def restore_random_numbers(state: Mapping[str, Any]) -> None:
+    """Put this process's generators where :func:`random_numbers` saw them.
+
+    Those of a device that is not in use here are left out: a run may go on where there is none.
+    """
+    version, numbers, gauss = state["python"]
+    numpy = state["numpy"]
+    now = GlobalRng.now()
+    if numpy is not None and now.numpy is not None:
+        import numpy as np
+
+        name, keys, *rest = numpy
+        numpy = (name, np.array(keys, dtype=np.uint32), *rest)
+    cuda = state["cuda"]
+    usable = cuda is not None and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count()
+    GlobalRng(
+        python=(version, tuple(numbers), gauss),
+        numpy=numpy if now.numpy is not None else None,
+        cpu=state["cpu"],
+        cuda=cuda if usable else None,
+        mps=state["mps"] if now.mps is not None else None,
+    ).restore()
+
+
+def saved_weights(model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes) -> dict[str, Any]:
+    """Model and optimizers, for a checkpoint; and every process's random numbers. All take part."""
+    model_state, optimizer_states = weights(model, tuple(optimizers))
+    return {
+        "model": model_state,
+        "optimizers": optimizer_states,
+        "random": processes.gather(random_numbers()),
+    }
+
+
+def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """The model alone, as a checkpoint has it."""
+    load_weights(model, (), state["model"], [])
+
+
+def restore_optimizers(
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    state: Mapping[str, Any],
+    old: Sequence[Mapping[str, Any]],
+    new: Sequence[Mapping[str, Any]],
+) -> None:
+    """Model and optimizers, as a checkpoint has them, with the hyperparameters that were changed since.
+
+    Args:
+        model: To load into.
+        optimizers: Likewise, as they were just made.
+        state: The checkpoint's.
+        old: How the checkpoint describes its optimizers.
+        new: How these are described: what differs is taken from them.
+    """
+    made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
+    load_weights(model, tuple(optimizers), state["model"], state["optimizers"])
+    for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
+        for group, given, before, after in zip(
+            optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True
+        ):
+            for key in given:
+                name = key.removeprefix("initial_")
+                if key == "params" or (name in before and before[name] == after.get(name)):
+                    continue
+                group[key] = given[key]
+                group.pop(f"initial_{key}", None)
+                if f"initial_{key}" in given:
+                    group[f"initial_{key}"] = given[f"initial_{key}"]

@@ -1,0 +1,297 @@
+"""One optimizer step: forward, backward, update, and whatever of it was asked for beyond that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ssr_hydra.data.loaders import Padding
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import ALONE, Processes
+from ssr_hydra.trainer.task import Task
+from ssr_hydra.trainer.watch import LossWatch
+
+__all__ = ["PRECISIONS", "StepSettings", "TrainStep", "compile_clock"]
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_Step = Callable[[Any, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How a step is taken.
+
+    Args:
+        precision: ``fp32``; ``bf16`` or ``fp16``: the forward pass runs under autocast, fp16 with a scaled loss.
+        accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
+        clip_grad_norm: Largest 2-norm of all gradients together.
+        clip_grad_value: Largest absolute value of a gradient.
+        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``.
+
+    Raises:
+        InputError: A value out of range; both ways of clipping at once.
+    """
+
+    precision: str = "fp32"
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    clip_grad_value: float | None = None
+    loss_mean_over: str = "samples"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}", "use fp32")
+        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise InputError("accumulate", self.accumulate, "a whole number, 1 or more", "use 1 for none")
+        for field in ("clip_grad_norm", "clip_grad_value"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise InputError(field, value, "a finite number above 0", "write e.g. 1.0, or leave it out")
+        if self.clip_grad_norm is not None and self.clip_grad_value is not None:
+            rule = "gradients are clipped by their norm or by value, not both"
+            raise InputError("clip_grad_value", self.clip_grad_value, rule, "give one of them")
+        if self.loss_mean_over not in ("samples", "tokens"):
+            rule = "a loss is a mean over samples or tokens"
+            raise InputError("loss_mean_over", self.loss_mean_over, rule, "write samples or tokens")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is nothing but forward, backward and update."""
+        return (
+            self.precision == "fp32"
+            and self.accumulate == 1
+            and self.clip_grad_norm is None
+            and self.clip_grad_value is None
+        )
+
+
+class TrainStep:
+    """Takes the optimizer steps of a run.
+
+    The gradient is that of the mean loss over the whole batch, however it is split: over processes, whose shares may
+    differ in size, and over accumulated parts. Each part weighs as many samples (or tokens) as it has.
+
+    Args:
+        task: Model and loss.
+        optimizers: All step after each batch.
+        watch: Takes every loss.
+        settings: How a step is taken.
+        processes: Those that share each batch.
+
+    Attributes:
+        scaler: Of the loss in fp16, else None.
+        loss: The loss of the last step, for those who listen; set when ``keeps_loss``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizers: Sequence[Optimizer],
+        watch: LossWatch,
+        settings: StepSettings | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._task, self._optimizers, self._watch = task, tuple(optimizers), watch
+        self._settings = settings = StepSettings() if settings is None else settings
+        self._processes = processes
+        self._by_tokens = settings.loss_mean_over == "tokens"
+        dtype = PRECISIONS[settings.precision]
+        self._autocast: AbstractContextManager[Any] = (
+            nullcontext() if dtype is None else torch.autocast(task.device.type, dtype=dtype)
+        )
+        self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
+        self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        self.keeps_loss = False
+        self.loss: Tensor | None = None
+        self.total = (0, 0)  # samples and tokens of the batch in all processes, which the loop has asked for
+
+    def function(self) -> _Step:
+        """The function of (batch, number of batches before) that takes a step; it returns samples and tokens."""
+        if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
+            return self._plain()
+        return self._step
+
+    def _plain(self) -> _Step:
+        """A step with nothing to decide."""
+        loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
+        if len(optimizers) == 1:
+            zero_grad, update = optimizers[0].zero_grad, optimizers[0].step
+
+            def step_one(batch: Any, number: int) -> tuple[int, int]:
+                zero_grad()
+                loss, samples, tokens = loss_of(batch)
+                add(loss, number)
+                loss.backward()  # type: ignore[no-untyped-call]
+                update()
+                return samples, tokens
+
+            return step_one
+
+        def step_all(batch: Any, number: int) -> tuple[int, int]:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss, samples, tokens = loss_of(batch)
+            add(loss, number)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in optimizers:
+                optimizer.step()
+            return samples, tokens
+
+        return step_all
+
+    def _step(self, batch: Any, number: int) -> tuple[int, int]:
+        settings, world_size = self._settings, self._processes.world_size
+        weightless = isinstance(batch, Padding)
+        batch = batch.batch if isinstance(batch, Padding) else batch
+        if world_size == 1:
+            self.total = self._task.count(batch)
+        total = self.total[1 if self._by_tokens else 0]
+        if total == 0:
+            rule = f"the loss is a mean over {settings.loss_mean_over}, and the batch has none that can be counted"
+            raise InputError("loss_mean_over", settings.loss_mean_over, rule, "count them by get_num_tokens_in_batch")
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        parts = _split(batch, settings.accumulate, self._task, pad=world_size > 1)
+        loss = torch.zeros((), device=self._task.device)
+        for index, part in enumerate(parts):
+            is_last = index == len(parts) - 1
+            with nullcontext() if is_last else self._not_synchronized():
+                loss = loss + self._backward(part, total, weightless)
+        self._watch.add(loss, number)
+        self._update()
+        if self.keeps_loss:
+            self.loss = loss if world_size == 1 else loss / world_size
+        return self.total
+
+    def _backward(self, part: Any, total: int, weightless: bool) -> Tensor:
+        """Backward of a part, weighted by its share of the batch; returns its part of the batch's loss."""
+        empty = weightless or isinstance(part, Padding)
+        part = part.batch if isinstance(part, Padding) else part
+        with self._autocast:
+            loss = self._task.training_loss(part)
+        if loss.ndim:
+            rule = f"must be one number, and is shaped {tuple(loss.shape)}"
+            raise InputError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
+        size = 0 if empty else self._task.count(part)[1 if self._by_tokens else 0]
+        # Gradients are averaged over processes, and this undoes the division.
+        weight = size * self._processes.world_size / total
+        weighted = loss if weight == 1 else loss * weight
+        scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return weighted.detach()
+
+    def _update(self) -> None:
+        settings, scaler = self._settings, self.scaler
+        clips = settings.clip_grad_norm is not None or settings.clip_grad_value is not None
+        if scaler is not None and clips:
+            for optimizer in self._optimizers:
+                scaler.unscale_(optimizer)
+        if settings.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip_grad_norm)
+        elif settings.clip_grad_value is not None:
+            torch.nn.utils.clip_grad_value_(self._parameters, settings.clip_grad_value)
+        for optimizer in self._optimizers:
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
+        if scaler is not None:
+            scaler.update()
+
+    def _not_synchronized(self) -> AbstractContextManager[Any]:
+        """Within it gradients stay in this process: they are exchanged once, with the last part."""
+        no_sync = getattr(self._task.train_model, "no_sync", None)
+        if no_sync is not None:
+            context: AbstractContextManager[Any] = no_sync()
+            return context
+        return _without_gradient_sync(self._task.train_model)
+
+
+@contextmanager
+def _without_gradient_sync(model: Any) -> Iterator[None]:
+    """The same for a model sharded by ``fully_shard``; nothing for one that is in one process."""
+    switch = getattr(model, "set_requires_gradient_sync", None)
+    if switch is None:
+        yield
+        return
+    switch(False)
+    try:
+        yield
+    finally:
+        switch(True)
+
+
+def _split(batch: Any, parts: int, task: Task, *, pad: bool) -> list[Any]:
+    """A batch in ``parts`` whose sizes differ by one at most; of fewer samples than parts, one part each.
+
+    With several processes the number of parts is the same in all of them, since they compute together: parts that are
+    left empty are paddings.
+    """
+    if parts == 1:
+        return [batch]
+    samples = task.count_samples(batch)
+    made = min(parts, samples)
+    split = [_piece(batch, made, index, samples) for index in range(made)]
+    if pad and made < parts:
+        # Last, so that the paddings before the exchange of gradients are those with weight: none may be left out.
+        split = [Padding(_piece(batch, made, 0, samples))] * (parts - made) + split
+    return split
+
+
+def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
+    if isinstance(value, Tensor):
+        return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
+    if isinstance(value, Mapping):
+        return {key: _piece(item, parts, index, samples) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        pieces = [_piece(item, parts, index, samples) for item in value]
+        make = getattr(type(value), "_make", type(value))  # a named tuple takes its fields one by one
+        return make(pieces)
+    return value
+
+
+class _CompileClock:
+    """Nanoseconds that ``torch.compile`` has spent, which are no training."""
+
+    def __init__(self) -> None:
+        self._spent = self._began = 0
+
+    def start(self, _: object) -> None:
+        self._began = time.perf_counter_ns()
+
+    def end(self, _: object) -> None:
+        self._spent += time.perf_counter_ns() - self._began
+
+    def take(self) -> int:
+        """What was spent since the last call."""
+        spent, self._spent = self._spent, 0
+        return spent
+
+
+@contextmanager
+def compile_clock(compiles: bool) -> Iterator[Callable[[], int]]:
+    """Within it, a function that returns the nanoseconds spent compiling since it was called last."""
+    if not compiles:
+        yield lambda: 0
+        return
+    # Public enough to have decorators of its own (torch._dynamo.on_compile_start), but those cannot be taken off.
+    from torch._dynamo.callback import callback_handler
+
+    clock = _CompileClock()
+    callback_handler.register_start_callback(clock.start)
+    callback_handler.register_end_callback(clock.end)
+    try:
+        yield clock.take
+    finally:
+        callback_handler.remove_start_callback(clock.start)
+        callback_handler.remove_end_callback(clock.end)

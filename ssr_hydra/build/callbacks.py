@@ -11,7 +11,7 @@ from ssr_hydra.build.targets import instantiate
 from ssr_hydra.callbacks.checks import check_ema, check_profiler, check_wandb
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, missing_package
 
 __all__ = ["check_callbacks", "make_callbacks", "run_name"]
 
@@ -79,7 +79,7 @@ def run_name(values: Mapping[str, Any]) -> str:
 def _check_package(choice: str, path: str) -> None:
     for module in PACKAGES.get(choice, ()):
         if importlib.util.find_spec(module) is None:
-            raise InputError(path, module, "is not installed", f'pip install "ssr-hydra[{choice}]"')
+            raise missing_package(path, choice, module, choice)
 
 
 def _check_ema(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, missing_package
 
 __all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "import_extra", "run_folder", "scalars"]
 
@@ -102,4 +102,4 @@ def import_extra(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in PACKAGES[extra]:
             raise
-        raise InputError("package", error.name, "is not installed", f'pip install "ssr-hydra[{extra}]"') from None
+        raise missing_package("logger", extra, str(error.name), extra) from None

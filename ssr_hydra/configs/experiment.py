@@ -123,6 +123,7 @@ class ExperimentConfig:
         callbacks: Of the group ``callbacks``, several at once.
         checkpoint: See :class:`CheckpointConfig`.
         resume: See :class:`ResumeConfig`; or the path alone.
+        debug: Which preset of the group ``debug`` made this a run that only tries something out; null for a real one.
     """
 
     name: str = "default"
@@ -140,6 +141,7 @@ class ExperimentConfig:
     callbacks: dict[str, Any] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     resume: Any = field(default_factory=ResumeConfig)
+    debug: str | None = None
 
 
 TRAINERS: dict[str, Any] = {

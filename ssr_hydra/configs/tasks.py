@@ -117,6 +117,7 @@ class DataConfig:
     prefetch_factor: int | None = None
     limit_train: int | None = None
     limit_eval: int | None = None
+    eval_on_train: bool = False
 
 
 def as_train(config: type, **own: Any) -> Any:

@@ -345,6 +345,7 @@ def make_loaders(
     prefetch_factor: int | None = None,
     limit_train: int | None = None,
     limit_eval: int | None = None,
+    eval_on_train: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     rank: int = 0,
@@ -370,6 +371,7 @@ def make_loaders(
         limit_train: Train on as many samples as fill this many batches, spread evenly over the data set and the same in
             every epoch; None for all. For trying something out.
         limit_eval: Evaluate on as many, likewise.
+        eval_on_train: Evaluate on what is trained on, and not on ``eval``: to see a model learn by heart.
         seed: The run's seed.
         device: Where training happens; data in memory moves there once.
         rank: Number of this process.
@@ -402,6 +404,7 @@ def make_loaders(
             raise InputError(field, size, rule, f"give {world_size} or more")
 
     train = limited(train, limit_train, batch_size, "limit_train")
+    eval = train if eval_on_train else eval
     eval = None if eval is None else limited(eval, limit_eval, eval_batch_size, "limit_eval")
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:

@@ -50,6 +50,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(InputError) as caught:
         import_extra("no_such_package", "wandb")
-    assert str(caught.value) == "package='no_such_package': is not installed; pip install \"ssr-hydra[wandb]\""
+    told = "logger='wandb': needs no_such_package, which is not installed; pip install \"ssr-hydra[wandb]\""
+    assert str(caught.value) == told
     with pytest.raises(ModuleNotFoundError, match="other"):  # not the extra's: a broken installation, told as it is
         import_extra("no_such_other", "wandb")

@@ -1,0 +1,434 @@
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssr_hydra.checkpoints import TimeMap
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.schedulers import (
+    CosineAnnealingScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    SequentialScheduler,
+    StepScheduler,
+    bind,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+
+LENGTH = 75  # batches of an epoch
+SAMPLES = 16
+
+
+def at(batch: int, length: int = LENGTH, samples: int = SAMPLES) -> Timestamp:
+    """The timestamp of a run in which every batch holds the same and takes a second."""
+    return Timestamp(
+        epoch=batch // length,
+        batch=batch,
+        batch_in_epoch=batch % length,
+        sample=batch * samples,
+        token=batch * samples * 10,
+        seconds=batch,
+        iteration=batch // 10,
+    )
+
+
+def run(max_duration: str, batch: int = 0, **changes: Any) -> State:
+    rates: dict[str, Any] = {"dataloader_len": LENGTH, "samples_per_batch": SAMPLES, **changes}
+    timestamp = rates.pop("timestamp", None) or at(batch)
+    return State(max_duration=max_duration, timestamp=timestamp, **rates)
+
+
+def alpha(scheduler: Any, time_map: TimeMap, state: State) -> Any:
+    """alpha as a function of the run's batches, by the documented way of binding."""
+    curve = bind(scheduler, time_map.plan(state), time_map.ssr)
+    return lambda batch: curve(time_map(at(batch)))
+
+
+# --- the law of rescaling, in every unit ----------------------------------------------------------------------------
+
+PER_BATCH = {"ba": 1, "ep": Fraction(1, LENGTH), "sp": SAMPLES, "tok": 10 * SAMPLES, "sec": 1}
+COUNTERS = {"ba": "batch", "ep": "batch", "sp": "sample", "tok": "token", "sec": "seconds"}
+units = st.sampled_from(sorted(PER_BATCH))
+
+
+def length(batches: int, unit: str) -> str:
+    return f"{Fraction(PER_BATCH[unit]) * batches}{unit}"
+
+
+@st.composite
+def journeys(draw: Any) -> tuple[str, list[int], list[int]]:
+    """A unit, lengths in batches, and the batches at which the run is taken up with the next of them."""
+    lengths = [draw(st.integers(2, 10**6))]
+    times: list[int] = []
+    for _ in range(draw(st.integers(1, 4))):
+        times.append(draw(st.integers(times[-1] if times else 0, lengths[-1] - 1)))
+        lengths.append(draw(st.integers(times[-1] + 1, 2 * 10**6)))
+    return draw(units), lengths, times
+
+
+def travel(unit: str, lengths: list[int], times: list[int]) -> TimeMap:
+    time_map = TimeMap.planned(run(length(lengths[0], unit)), 1)
+    for then, now in zip(times, lengths[1:], strict=True):
+        time_map = time_map.rescaled(run(length(now, unit), then))
+    return time_map
+
+
+def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
+    """The plan's time in batches."""
+    counter = Fraction(getattr(time_map(at(batch)), COUNTERS[unit]).value)
+    return counter / (1 if unit == "ep" else Fraction(PER_BATCH[unit]))
+
+
+@given(journeys())
+def test_the_rest_of_the_plan_goes_over_the_rest_of_the_run(journey: tuple[str, list[int], list[int]]) -> None:
+    unit, lengths, times = journey
+    # v = v0 + s (t - t0), s = (N - v0) / (M - t0), worked out here by hand for each change in turn.
+    offset, slope = Fraction(0), Fraction(1)
+    for then, now in zip(times, lengths[1:], strict=True):
+        before = offset + slope * then
+        slope = (lengths[0] - before) / (now - then)
+        offset = before - slope * then
+    time_map = travel(unit, lengths, times)
+    for batch in (times[-1], (times[-1] + lengths[-1]) // 2, lengths[-1], lengths[-1] + 3):
+        expected = offset + slope * batch
+        if unit == "sec":  # kept as whole nanoseconds
+            assert abs(virtual(time_map, batch, unit) - expected) <= Fraction(1, 10**9)
+        else:
+            assert virtual(time_map, batch, unit) == expected
+    assert virtual(time_map, lengths[-1], unit) == lengths[0]
+
+
+@given(journeys())
+def test_time_does_not_jump_and_does_not_run_backwards(journey: tuple[str, list[int], list[int]]) -> None:
+    unit, lengths, times = journey
+    before = travel(unit, lengths[:-1], times[:-1])
+    after = travel(unit, lengths, times)
+    assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
+    shown = [virtual(after, times[-1] + k, unit) for k in range(5)]
+    assert shown == sorted(shown)
+    assert len(set(shown)) == 5
+
+
+@given(journeys(), st.floats(0, 1))
+def test_taking_a_run_up_again_without_a_change_changes_nothing(
+    journey: tuple[str, list[int], list[int]], share: float
+) -> None:
+    unit, lengths, times = journey
+    time_map = travel(unit, lengths, times)
+    then = times[-1] + int(share * (lengths[-1] - 1 - times[-1]))
+    assert time_map.rescaled(run(length(lengths[-1], unit), then)) == time_map
+
+
+@given(journeys())
+def test_a_map_survives_a_checkpoint(journey: tuple[str, list[int], list[int]]) -> None:
+    time_map = travel(*journey)
+    stored = json.loads(json.dumps(time_map.state_dict()))
+    again = TimeMap.from_state_dict(stored)
+    assert again == time_map
+    assert hash(again) == hash(time_map)
+    assert again.is_identity is time_map.is_identity
+    assert again.max_duration == time_map.max_duration
+
+
+@given(journeys(), units)
+def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[int]], other: str) -> None:
+    unit, lengths, times = journey
+    if times[-1] == 0 and COUNTERS[unit] != COUNTERS[other]:
+        return  # nothing is counted yet, by which the two units could be compared: refused, see below
+    before = travel(unit, lengths[:-1], times[:-1])
+    after = before.rescaled(run(length(lengths[-1], other), times[-1]))
+    assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
+    assert virtual(after, lengths[-1], unit) == lengths[0]
+    # The counters that do not measure the plan go along: here every batch holds the same, so they must agree.
+    middle = at((times[-1] + lengths[-1]) // 2)
+    batches = {name: after(middle).get(name).value / Fraction(PER_BATCH[name]) for name in ("ba", "sp", "tok")}
+    assert len(set(batches.values())) == 1
+
+
+def test_ten_epochs_become_a_thousand_batches() -> None:
+    old = TimeMap.planned(run("10ep"), 1)
+    new = run("1000ba", 5 * LENGTH)
+    time_map = old.rescaled(new)
+    # 5 of 10 epochs are left for 1000 - 375 batches.
+    assert [time_map(at(batch)).batch for batch in (375, 1000)] == [375, 750]
+    assert alpha(LinearScheduler(), time_map, new)(375 + 625 // 5 * 2) == pytest.approx(0.5 * (1 - 2 / 5))
+
+
+# --- learning rates against closed forms ------------------------------------------------------------------------------
+
+
+def cosine(tau: float) -> float:
+    return (1 + math.cos(math.pi * tau)) / 2
+
+
+def test_extending_a_finished_run_of_10_epochs_to_20() -> None:
+    new = run("20ep", 10 * LENGTH)
+    time_map = TimeMap.planned(run("10ep"), 1).extended(new, 1)
+    assert time_map.is_identity
+    assert time_map.plan(new) is new
+    of_cosine, of_linear = (alpha(item, time_map, new) for item in (CosineAnnealingScheduler(), LinearScheduler()))
+    # The learning rate was 0; from here on it is that of a run of 20 epochs that was planned so from the start.
+    assert of_cosine(10 * LENGTH) == pytest.approx(0.5)
+    for batch in range(10 * LENGTH, 20 * LENGTH + 1, 50):
+        assert of_cosine(batch) == pytest.approx(cosine(batch / (20 * LENGTH)), abs=1e-15)
+        assert of_linear(batch) == pytest.approx(1 - batch / (20 * LENGTH), abs=1e-15)
+
+
+def test_a_finished_run_has_no_rest_to_rescale() -> None:
+    with pytest.raises(InputError) as caught:
+        TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
+    assert str(caught.value) == (
+        "resume.on_change='rescale': the schedule is at its end (10ep) already, and nothing of it is left to rescale; "
+        "use resume.on_change=extend, which follows the new schedule at the true time"
+    )
+
+
+@pytest.mark.parametrize(("begin", "old", "new"), [(4, 10, 20), (8, 20, 12), (1, 10, 2), (7, 10, 10)])
+def test_rescaling_to_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
+    state = run(f"{new}ep", begin * LENGTH)
+    time_map = TimeMap.planned(run(f"{old}ep"), 1).rescaled(state)
+    of_cosine, of_linear = (alpha(item, time_map, state) for item in (CosineAnnealingScheduler(), LinearScheduler()))
+    for batch in range(begin * LENGTH, new * LENGTH + 1, 5):
+        epoch = batch / LENGTH
+        tau = (begin + (old - begin) * (epoch - begin) / (new - begin)) / old
+        assert of_cosine(batch) == pytest.approx(cosine(tau), abs=1e-14)
+        assert of_linear(batch) == pytest.approx(1 - tau, abs=1e-14)
+    was = bind(CosineAnnealingScheduler(), run(f"{old}ep"))(at(begin * LENGTH))
+    assert of_cosine(begin * LENGTH) == was  # continuous, to the last bit
+    assert of_cosine(new * LENGTH) == 0.0  # and at its end with the run
+
+
+def test_shrinking_by_extend_is_the_shorter_plan() -> None:
+    new = run("12ep", 8 * LENGTH)
+    of_linear = alpha(LinearScheduler(), TimeMap.planned(run("20ep"), 1).extended(new, 1), new)
+    assert [of_linear(epoch * LENGTH) for epoch in (8, 9, 12)] == pytest.approx([4 / 12, 3 / 12, 0], abs=1e-15)
+
+
+@pytest.mark.parametrize("mode", ["extend", "rescale"])
+def test_another_peak_learning_rate_scales_what_is_left(mode: str) -> None:
+    """lr_new * alpha(t): the initial lr is the optimizer's, and the schedule is read where it was."""
+    state = run("10ep", 4 * LENGTH)
+    old = TimeMap.planned(run("10ep"), 1)
+    time_map = old.rescaled(state) if mode == "rescale" else old.extended(state, 1)
+    assert time_map == old
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    plan = time_map.plan(state)
+    plan.optimizers = (optimizer,)
+    scheduler = compile_composer_scheduler(CosineAnnealingScheduler(), plan, time_map.ssr)
+    for batch in range(4 * LENGTH, 10 * LENGTH):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * cosine(batch / (10 * LENGTH)), abs=1e-15)
+        optimizer.step()
+        plan.timestamp = time_map(at(batch + 1))
+        scheduler.step()
+
+
+def test_another_ssr_stretches_the_rest() -> None:
+    """At ssr 0.5 the run of 10 epochs would take 5; taken up at 2, the remaining 8 of the plan go over 3."""
+    state = run("5ep", 2 * LENGTH)
+    old = TimeMap.planned(run("10ep"), 1)
+    rescaled, extended = old.rescaled(state), old.extended(state, 0.5)
+    assert (rescaled.ssr, extended.ssr) == (1, Fraction(1, 2))
+    decay = StepScheduler("5ep", 0.1)  # scaled by ssr
+    of_rescaled, of_extended = alpha(decay, rescaled, state), alpha(decay, extended, state)
+    # Rescaled, epoch 5 of the plan comes at 2 + 3/8 * 3 = 3.125. Planned so from the start it comes at 2.5.
+    assert [of_rescaled(batch) for batch in (234, 235)] == [1.0, 0.1]  # 3.125 * 75 = 234.375
+    assert [of_extended(batch) for batch in (187, 188)] == [1.0, 0.1]  # 2.5 * 75 = 187.5
+
+
+# --- schedules in units of their own --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin", [30, 100, 400])
+@pytest.mark.parametrize("new", ["6ep", "20ep", "1000ba"])
+def test_no_schedule_jumps_where_only_the_length_changes(begin: int, new: str) -> None:
+    """Warmups and milestones in batches, epochs and samples are on the plan's axis: what is over stays over."""
+    schedulers = [
+        CosineAnnealingWithWarmupScheduler("50ba"),
+        CosineAnnealingWithWarmupScheduler("0.1dur", alpha_f=0.1),
+        CosineAnnealingWithWarmupScheduler("3000sp"),
+        MultiStepScheduler(["2ep", "200ba", "0.9dur"]),
+        SequentialScheduler(
+            {
+                "constant": {"scheduler": StepScheduler("100ba"), "until": "3ep"},
+                "decay": {"scheduler": LinearScheduler(), "until": "1dur"},
+            }
+        ),
+        lambda state: 1 - float(state.timestamp.batch.value) / 1e4,
+        lambda state, ssr: 1 / (1 + float(state.get_elapsed_duration().value)) / ssr,
+    ]
+    planned, state = TimeMap.planned(run("10ep"), 1), run(new, begin)
+    rescaled = planned.rescaled(state)
+    for scheduler in schedulers:
+        before = bind(scheduler, run("10ep"))
+        after = alpha(scheduler, rescaled, state)
+        assert after(begin) == pytest.approx(before(at(begin)), abs=1e-15)
+        assert after({"6ep": 450, "20ep": 1500, "1000ba": 1000}[new]) == pytest.approx(before(at(750)), abs=1e-12)
+
+
+def test_a_warmup_in_progress_goes_on_where_it_is() -> None:
+    """At batch 30 of 50 of the warmup; the rest of the plan is stretched by (1500 - 30) / (750 - 30)."""
+    state = run("20ep", 30)
+    curve = alpha(CosineAnnealingWithWarmupScheduler("50ba"), TimeMap.planned(run("10ep"), 1).rescaled(state), state)
+    peak = 30 + 20 * (1500 - 30) / (750 - 30)  # batch 70.83
+    assert curve(30) == 0.6
+    assert curve(50) == pytest.approx(0.6 + 0.4 * 20 / (peak - 30))
+    assert curve(70) < 1.0
+    assert curve(71) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_an_earlier_rescaling_is_undone_by_extend() -> None:
+    rescaled = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 300))
+    assert not rescaled.is_identity
+    new = run("30ep", 600)
+    assert rescaled.extended(new, 1) == TimeMap.planned(new, 1)
+
+
+# --- another batch size, another data set ---------------------------------------------------------------------------
+
+
+def test_epochs_of_another_length_are_epochs_still() -> None:
+    """At the end of epoch 5 of 10 the batch size is doubled: 5 epochs of 38 batches are left, not 5 of 75."""
+    now = at(5 * LENGTH)
+    new = run("10ep", timestamp=now, dataloader_len=38, samples_per_batch=32)
+    old = TimeMap.planned(run("10ep"), 1)
+    extended, rescaled = old.extended(new, 1), old.rescaled(new)
+    end = now.copy(epoch=10, batch=375 + 190)
+    half = now.copy(epoch=7, batch=375 + 95, batch_in_epoch=19)
+    for time_map in (extended, rescaled):
+        curve = bind(LinearScheduler(), time_map.plan(new), time_map.ssr)
+        assert [curve(time_map(time)) for time in (now, half, end)] == pytest.approx([0.5, 0.25, 0.0], abs=1e-15)
+        milestones = bind(StepScheduler("7ep", 0.1), time_map.plan(new), time_map.ssr)
+        moments = [now.copy(epoch=6, batch=375 + 75, batch_in_epoch=37), now.copy(epoch=7, batch=375 + 76)]
+        assert [milestones(time_map(time)) for time in moments] == [1.0, 0.1]
+    # extend: as a run of such batches from the start would stand. rescale: two batches of the plan for each.
+    assert [str(time_map(now).batch) for time_map in (extended, rescaled)] == ["190ba", "375ba"]
+    assert extended(half).epoch == rescaled(half).epoch == 7
+    assert extended(half).batch_in_epoch == 19
+    # Samples are samples, as far as the rates tell: 190 * 32 of them for 375 * 16.
+    late = now.copy(batch=375 + 190, sample=now.sample.value + 190 * 32)
+    assert rescaled(late).sample == 750 * 16
+
+
+def test_a_run_measured_in_batches_counts_batches_whatever_they_hold() -> None:
+    now = at(500)
+    new = run("1000ba", timestamp=now, dataloader_len=38, samples_per_batch=32)
+    old = TimeMap.planned(run("1000ba"), 1)
+    assert old.extended(new, 1).is_identity
+    rescaled = old.rescaled(new)
+    later = now.copy(batch=750, sample=500 * 16 + 250 * 32)
+    assert rescaled(later).batch == 750
+    assert rescaled(later).sample == 750 * 16  # of the plan, on which a batch holds 16
+
+
+def test_a_data_set_of_another_size_goes_by_epochs() -> None:
+    now = at(5 * LENGTH)
+    new = run("10ep", timestamp=now, dataloader_len=2 * LENGTH)
+    rescaled = TimeMap.planned(run("10ep"), 1).rescaled(new)
+    end = now.copy(epoch=10, batch=375 + 750, sample=(375 + 750) * 16)
+    assert rescaled(end).batch == 750
+    assert rescaled(end).sample == 750 * 16
+    assert rescaled(end).epoch == 10
+
+
+def test_epochs_of_unknown_length_are_counted_whole() -> None:
+    now = at(3 * LENGTH)
+    old = TimeMap.planned(run("10ep", dataloader_len=None), 1)
+    rescaled = old.rescaled(run("17ep", timestamp=now, dataloader_len=None))
+    assert [rescaled(now.copy(epoch=epoch)).epoch.value for epoch in (3, 10, 17)] == [3, Fraction(13, 2), 10]
+    assert rescaled(now).batch_in_epoch == now.batch_in_epoch
+
+
+# --- the rest of the interface ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [750, 751])
+@pytest.mark.parametrize("mode", ["extend", "rescale"])
+def test_a_run_that_would_be_over_is_refused(mode: str, batch: int) -> None:
+    old, new = TimeMap.planned(run("20ep"), 1), run("10ep", batch)
+    with pytest.raises(InputError) as caught:
+        old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
+    here = "10ep" if batch == 750 else "751/75ep"
+    assert str(caught.value) == (
+        f"max_duration='10ep': the checkpoint stands at {here} already, and the run would end at 10ep; "
+        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use resume=never"
+    )
+
+
+def test_a_unit_that_was_not_counted_is_refused() -> None:
+    old, now = TimeMap.planned(run("10ep"), 1), at(75).copy(token=0)
+    with pytest.raises(InputError, match=r"max_duration='1000000tok': the unit of the length has changed, and the run"):
+        old.rescaled(run("1000000tok", timestamp=now))
+
+
+def test_a_run_without_a_length_is_refused() -> None:
+    with pytest.raises(InputError, match="max_duration=None"):
+        TimeMap.planned(State(dataloader_len=10), 1)
+
+
+@pytest.mark.parametrize("ssr", [0, -1, math.nan, "half"])
+def test_a_ratio_is_above_zero(ssr: Any) -> None:
+    with pytest.raises(InputError, match="ssr"):
+        TimeMap.planned(run("10ep"), ssr)
+
+
+GOOD = TimeMap.planned(run("10ep"), 0.5).rescaled(run("20ep", 300)).state_dict()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        [],
+        None,
+        {**GOOD, "ssr": "0"},
+        {**GOOD, "ssr": 0.5},
+        {**GOOD, "max_duration": "10ep"},
+        {**GOOD, "max_duration": ["10", "dur"]},
+        {**GOOD, "max_duration": ["1/0", "ep"]},
+        {**GOOD, "dataloader_len": "many"},
+        {**GOOD, "counters": {}},
+        {**GOOD, "counters": {**GOOD["counters"], "batch": ["batch", "0"]}},
+        {**GOOD, "counters": {**GOOD["counters"], "batch": ["__class__", "0", "1"]}},
+        {**GOOD, "counters": {**GOOD["counters"], "batch": ["batch", "nan", "1"]}},
+    ],
+)
+def test_what_is_no_map_is_refused(bad: Any) -> None:
+    with pytest.raises(InputError, match=r"^time_map="):
+        TimeMap.from_state_dict(bad)
+    assert TimeMap.from_state_dict(GOOD).ssr == Fraction(1, 2)
+
+
+def test_a_mapped_time_is_a_timestamp() -> None:
+    time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
+    mapped = time_map(at(375 + 100))
+    assert isinstance(mapped, Timestamp)
+    assert mapped.batch == Fraction(375) + Fraction(100, 3)
+    assert mapped.epoch == 5
+    assert mapped.batch_in_epoch == Fraction(100, 3)
+    assert mapped.seconds.value == Fraction(math.floor((375 + Fraction(100, 3)) * 10**9), 10**9)
+    assert mapped.total_wct.total_seconds() == pytest.approx(375 + 100 / 3)
+    assert mapped.get("sp").value == (375 + Fraction(100, 3)) * SAMPLES
+    assert mapped.sample_in_epoch == at(475).sample_in_epoch
+    plain = mapped.to_next_batch(16).copy(token=3)
+    assert type(plain) is Timestamp
+    assert plain.batch == mapped.batch + 1
+    assert Timestamp.from_state_dict(mapped.state_dict()) == mapped
+    assert time_map.plan(run("20ep", 475)).timestamp == mapped
+    assert time_map.plan(run("20ep", 475)).max_duration == "10ep"
+
+
+def test_a_map_shows_what_it_does() -> None:
+    time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
+    assert "batch = 250 + 1/3 batch" in repr(time_map)
+    assert repr(TimeMap.planned(run("10ep"), 2)) == "TimeMap(10ep, ssr 2)"
+    assert time_map != "a map"

@@ -70,6 +70,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
+        self._completing = 0  # of those who listen to records, how many are callbacks
         named = [(name, item, False) for name, item in _named(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _named(loggers, "loggers")]
         names: set[str] = set()
@@ -81,6 +82,7 @@ class Events:
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):
                 continue
+            self._completing += "log" in methods and not is_logger
             for event, method in methods.items():
                 self._listeners[event] += (_guarded(method, name, event) if is_logger else method,)
             if _is_stateful(item, field):
@@ -126,6 +128,24 @@ class Events:
                 first = error if first is None else first
         if first is not None:
             raise first
+
+    def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
+        """Fire ``log`` and write the record: callbacks first, which may add to it, then the file, then loggers.
+
+        So what a callback adds is in ``metrics.jsonl`` too, and a logger that fails leaves the record there.
+
+        Args:
+            trainer: What listeners are given as the trainer.
+            record: The record.
+            write: Writes it to ``metrics.jsonl``; None where there is no such file.
+        """
+        listeners = self._listeners["log"]
+        for listener in listeners[: self._completing]:
+            listener(trainer, record)
+        if write is not None:
+            write(record)
+        for listener in listeners[self._completing :]:
+            listener(trainer, record)
 
     def close(self) -> None:
         """Close everybody, whatever one of them raises; the first such error is raised at the end. Once is enough."""

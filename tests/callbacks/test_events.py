@@ -49,6 +49,28 @@ def test_listeners_are_called_in_order_callbacks_first() -> None:
     assert heard == ["a batch 7", "b batch 7", "l batch 7", "function 7", "l log 3"]
 
 
+def test_a_record_is_completed_by_callbacks_written_and_then_logged() -> None:
+    heard: list[str] = []
+
+    class Adds:
+        def log(self, trainer: Any, record: dict[str, Any]) -> None:
+            record["more"] = 1
+
+    class Fails:
+        def log(self, trainer: Any, record: dict[str, Any]) -> None:
+            heard.append(f"logged {record}")
+            raise OSError
+
+    events = Events([Heard([], "other"), Adds()], [Fails()])
+    events.on("log", lambda trainer, record: heard.append("never"))
+    with pytest.raises(RunError, match="logger fails failed at log: OSError: no message"):
+        events.record(None, {"batch": 1}, lambda record: heard.append(f"written {record}"))
+    assert heard == ["written {'batch': 1, 'more': 1}", "logged {'batch': 1, 'more': 1}"]
+    record: dict[str, Any] = {}
+    Events([Adds()]).record(None, record, None)
+    assert record == {"more": 1}
+
+
 def test_an_event_that_nobody_listens_to_has_no_listeners() -> None:
     events = Events([Heard([], "a")])
     assert {event: len(events.listeners(event)) for event in EVENTS if events.listeners(event)} == {

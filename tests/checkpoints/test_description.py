@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import pytest
+
+from ssr_hydra.checkpoints import MISSING, Difference, check_change, differences
+from ssr_hydra.checkpoints.description import Change, change_of
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import Timestamp
+
+DESCRIPTION: dict[str, Any] = {
+    "run": {"ssr": 1.0, "max_duration": "10ep", "seed": 0, "threads": 1, "device": "cpu", "name": "a"},
+    "scheduler": {"_target_": "CosineAnnealingScheduler", "alpha_f": 0.0},
+    "schedules": {"weight_decay": {"_target_": "LinearScheduler"}},
+    "optimizers": [
+        {"class": "AdamW", "groups": [{"lr": 0.1, "betas": [0.9, 0.95], "amsgrad": False, "params": ["w"]}]}
+    ],
+    "model": {"parameters": {"0.weight": [[4, 2], "float32"]}},
+    "data": {"batch_size": 16, "samples": 1198, "sha256": "ab", "shuffle": True, "num_workers": 0, "eval_samples": 599},
+    "processes": 1,
+    "precision": "fp32",
+}
+WITHIN, AT_END = Timestamp(batch=30, epoch=0, batch_in_epoch=30), Timestamp(batch=75, epoch=1)
+
+
+def changed(path: str, value: Any) -> list[Difference]:
+    """The differences after one value is changed; numbers in the path are places in lists."""
+    new = copy.deepcopy(DESCRIPTION)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split("/")]
+    part: Any = new
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    return differences(DESCRIPTION, new)
+
+
+def refusal(found: list[Difference], on_change: str, timestamp: Timestamp) -> str | None:
+    try:
+        check_change(found, on_change, timestamp)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def test_what_a_checkpoint_gives_back_is_no_change() -> None:
+    assert differences(json.loads(json.dumps(DESCRIPTION)), DESCRIPTION) == []
+    assert differences({"betas": [0.9, 1]}, {"betas": (0.9, 1.0)}) == []
+    check_change([], "refuse", WITHIN)
+
+
+ANYTIME = [
+    ("run/ssr", 0.5),
+    ("run/max_duration", "20ep"),
+    ("run/threads", 2),
+    ("run/device", "cuda"),
+    ("processes", 2),
+    ("scheduler/alpha_f", 0.1),
+    ("scheduler/_target_", "LinearScheduler"),
+    ("schedules/weight_decay", None),
+    ("optimizers/0/groups/0/lr", 0.2),
+    ("optimizers/0/groups/0/betas/1", 0.99),
+    ("data/eval_samples", 100),
+]
+EPOCH = [
+    ("run/seed", 1),
+    ("data/batch_size", 32),
+    ("data/samples", 1200),
+    ("data/sha256", "cd"),
+    ("data/shuffle", False),
+]
+NEVER = [
+    ("model/parameters/0.weight", [[4, 3], "float32"]),
+    ("model/parameters/1.bias", [[4], "float32"]),
+    ("optimizers/0/class", "SGD"),
+    ("optimizers/0/groups/0/amsgrad", True),
+    ("optimizers/0/groups/0/params", ["w", "b"]),
+    ("optimizers", []),
+    ("precision", "fp16"),
+]
+FREE = [("run/name", "b"), ("data/num_workers", 2), ("run/log_interval", "5ba"), ("logger", {"csv": {}})]
+
+
+@pytest.mark.parametrize(("path", "value"), FREE)
+def test_what_does_not_move_a_weight_is_no_change(path: str, value: Any) -> None:
+    assert changed(path, value) == []
+
+
+@pytest.mark.parametrize("timestamp", [WITHIN, AT_END])
+@pytest.mark.parametrize(("path", "value"), ANYTIME)
+def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: Any, timestamp: Timestamp) -> None:
+    found = changed(path, value)
+    assert len(found) == 1
+    message = refusal(found, "refuse", timestamp)
+    assert message is not None
+    assert message.startswith("resume='auto': the checkpoint is of another run: ")
+    assert str(found[0]) in message
+    assert f"was {found[0].old!r} and is {value!r}" in message
+    for fix in ("resume.on_change=extend", "resume.on_change=rescale", "resume=never"):
+        assert fix in message
+    assert refusal(found, "extend", timestamp) is None
+    assert refusal(found, "rescale", timestamp) is None
+
+
+@pytest.mark.parametrize(("path", "value"), EPOCH)
+def test_other_batches_are_allowed_at_the_end_of_an_epoch_alone(path: str, value: Any) -> None:
+    found = changed(path, value)
+    assert len(found) == 1
+    assert "the checkpoint is of another run" in (refusal(found, "refuse", AT_END) or "")
+    for on_change in ("extend", "rescale"):
+        assert refusal(found, on_change, AT_END) is None
+        message = refusal(found, on_change, WITHIN)
+        assert message == (
+            "resume='auto': the checkpoint stands after batch 30 of epoch 0, and within an epoch this cannot change: "
+            f"{found[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
+        )
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "extend", "rescale"])
+@pytest.mark.parametrize(("path", "value"), NEVER)
+def test_a_state_that_does_not_fit_is_always_refused(path: str, value: Any, on_change: str) -> None:
+    message = refusal(changed(path, value), on_change, AT_END)
+    assert message is not None
+    assert message.startswith("resume='auto': the checkpoint's state does not fit this run: ")
+    assert message.endswith("or start anew with resume=never")
+    assert "on_change" not in message  # it would not help
+
+
+def test_every_field_is_shown_with_both_values() -> None:
+    new = copy.deepcopy(DESCRIPTION)
+    new["run"].update(ssr=0.5, max_duration="20ep", seed=3)
+    new["optimizers"][0]["groups"][0]["lr"] = 0.2
+    del new["schedules"]["weight_decay"]
+    message = refusal(differences(DESCRIPTION, new), "refuse", AT_END)
+    assert message is not None
+    assert (
+        "run.ssr was 1.0 and is 0.5, run.max_duration was '10ep' and is '20ep', run.seed was 0 and is 3, "
+        "schedules.weight_decay was {'_target_': 'LinearScheduler'} and is not there, "
+        "optimizers[0].groups[0].lr was 0.1 and is 0.2;"
+    ) in message
+    assert "\n" not in message
+
+
+def test_many_are_counted() -> None:
+    found = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
+    assert len(found) == 30
+    message = refusal(found, "refuse", AT_END)
+    assert message is not None
+    assert len(re.findall("was 0 and is 1", message)) == 12
+    assert "and 18 more;" in message
+
+
+def test_a_long_value_is_cut() -> None:
+    (found,) = differences({"scheduler": "x"}, {"scheduler": "y" * 1000})
+    assert len(str(found)) < 120
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ({"a": 1}, {"a": True}, "a"),
+        ({"a": 0}, {"a": None}, "a"),
+        ({"a": {}}, {"a": None}, "a"),
+        ({"a": [1]}, {"a": [1, 2]}, "a"),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, "a[1].b"),
+        ({"a": "1"}, {"a": 1}, "a"),
+    ],
+)
+def test_values_are_told_apart(old: Any, new: Any, field: str) -> None:
+    assert [found.field for found in differences(old, new)] == [field]
+    assert [found.field for found in differences(new, old)] == [field]
+
+
+def test_a_value_that_only_one_has() -> None:
+    assert differences({"a": {}}, {"a": {"b": None}}) == [Difference("a.b", MISSING, None)]
+    assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
+
+
+def test_on_change_is_one_of_three() -> None:
+    with pytest.raises(InputError, match=r"^resume\.on_change='yes': one of refuse, extend, rescale"):
+        check_change([], "yes", AT_END)
+
+
+def test_a_field_that_nobody_thought_of_is_refused_by_default() -> None:
+    assert change_of("anything.new") is Change.ANYTIME

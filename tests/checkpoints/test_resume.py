@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from checkpoint_helpers import save
+
+from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, find, open_checkpoint
+from ssr_hydra.errors import InputError
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> Path:
+    store = CheckpointStore(tmp_path / "a run" / "checkpoints")
+    for batch in (10, 20):
+        save(store, batch)
+    return tmp_path / "a run"
+
+
+def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
+    found = open_checkpoint(resume, run_dir)
+    assert found is not None
+    return found[0].path.name, found[1]
+
+
+def test_auto_is_the_run_s_own_folder(a_run: Path, tmp_path: Path) -> None:
+    assert find("auto", a_run) == a_run / "checkpoints"
+    assert opened("auto", a_run) == ("ba20", [])
+    assert find("auto", tmp_path / "new") is None
+    assert find("auto", None) is None
+    assert open_checkpoint("auto", tmp_path / "new") is None
+
+
+def test_auto_starts_anew_where_the_first_checkpoint_was_never_finished(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / ".ba10.4242.new").mkdir(parents=True)
+    assert find("auto", tmp_path) is None
+
+
+def test_never_is_never(a_run: Path) -> None:
+    assert find("never", a_run) is None
+    assert open_checkpoint("never", a_run) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("", "ba20"),
+        ("checkpoints", "ba20"),
+        ("checkpoints/ba10", "ba10"),
+        ("checkpoints/ba10/state.pt", "ba10"),
+        ("checkpoints/ba10/checkpoint.json", "ba10"),
+    ],
+)
+def test_a_path_is_a_run_or_checkpoints_or_one(a_run: Path, tmp_path: Path, part: str, name: str) -> None:
+    for run_dir in (tmp_path / "new", None):
+        assert opened(a_run / part, run_dir) == (name, [])
+        assert opened(str(a_run / part), run_dir) == (name, [])
+    # A path into the run's own folder is taken as it is named.
+    assert opened(a_run / part, a_run) == (name, [])
+
+
+def test_a_checkpoint_that_was_copied_elsewhere_under_another_name(a_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(a_run / "checkpoints" / "ba10", tmp_path / "pretrained")
+    assert opened(tmp_path / "pretrained", None) == ("pretrained", [])
+
+
+def test_the_home_folder_has_a_short_name(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(a_run.parent))
+    assert opened("~/a run", None) == ("ba20", [])
+
+
+def test_a_job_that_is_queued_again_goes_on_from_its_own_checkpoints(a_run: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert opened(a_run, new) == ("ba20", [])
+    save(CheckpointStore(new / "checkpoints"), 35)
+    for name in (str(a_run), str(a_run / "checkpoints" / "ba10")):
+        checkpoint, told = opened(name, new)
+        assert checkpoint == "ba35"
+        assert told == [f"{name} is where this run began; it goes on from its own checkpoints in {new}/checkpoints"]
+    shutil.rmtree(a_run)  # it is not needed any more
+    assert opened(str(a_run), new)[0] == "ba35"
+
+
+def test_what_is_refused_on_the_way_is_told(a_run: Path) -> None:
+    (a_run / "checkpoints" / "ba20" / "state.pt").write_bytes(b"")
+    checkpoint, told = opened("auto", a_run)
+    assert checkpoint == "ba10"
+    assert len(told) == 1
+    assert "ba20/state.pt: it is torn: 0 bytes of" in told[0]
+    # The one that a person names is not replaced by another.
+    with pytest.raises(CheckpointError, match="ba20/state.pt: it is torn"):
+        open_checkpoint(a_run / "checkpoints" / "ba20", None)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_no_new_run(a_run: Path) -> None:
+    for batch in (10, 20):
+        (a_run / "checkpoints" / f"ba{batch}" / "checkpoint.json").unlink()
+    for resume in ("auto", str(a_run)):
+        with pytest.raises(CheckpointError, match="none of its checkpoints can be used"):
+            open_checkpoint(resume, a_run)
+
+
+def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "weights.pt").write_bytes(b"")
+    fix = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
+    for name, rule in (
+        ("missing", "there is no such file or folder"),
+        ("empty", "it holds no checkpoint"),
+        ("weights.pt", "a checkpoint is a folder of state.pt and checkpoint.json, and this file is neither"),
+    ):
+        with pytest.raises(InputError) as caught:
+            find(tmp_path / name, tmp_path / "new")
+        assert (caught.value.field, caught.value.rule, caught.value.fix) == ("resume", rule, fix)

@@ -61,7 +61,9 @@ class ByteMLP(nn.Module):
         tokens = self.embed(F.pad(input_ids, (self.context - 1, 0), value=self.nothing))
         # [N, L, width, context] is a view of what was embedded once; laying it out side by side is the only copy.
         around = tokens.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
-        return _answer(self.unembed(self.norm(F.gelu(self.mix(around)))), labels)
+        # Autocast's numbers are short; a norm wants the precision of its weights.
+        hidden = F.gelu(self.mix(around)).to(self.norm.weight.dtype)
+        return _answer(self.unembed(self.norm(hidden)), labels)
 
 
 class ByteTransformer(nn.Module):

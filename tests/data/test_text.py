@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ssr_hydra.data import ByteWindows, StdlibBytes, StdlibDocuments, TensorLoader, make_loaders, text
+from ssr_hydra.errors import InputError
+
+STDLIB = Path(sysconfig.get_path("stdlib"))
+
+
+def whole(windows: ByteWindows) -> bytes:
+    """The text that windows cover, from their inputs and the one byte that only targets have."""
+    inputs, targets = windows.tensors
+    return bytes(inputs.flatten().tolist()) + bytes(targets[-1, -1:].tolist())
+
+
+# ---- windows
+
+
+@pytest.mark.parametrize("size", [17, 18, 20, 21, 33])
+def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_left_out(size: int) -> None:
+    source = bytes(range(size))
+    windows = ByteWindows(source, length=4)
+    covered = whole(windows)
+    assert source.startswith(covered)
+    assert 0 <= size - len(covered) < 4
+    assert windows.tensors[1].flatten().tolist() == list(range(1, len(covered)))
+
+
+def test_targets_are_the_same_memory_one_byte_on() -> None:
+    inputs, targets = ByteWindows(bytes(1000), length=10).tensors
+    assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
+    assert inputs.dtype == torch.int64  # what embeddings and losses take, and what is counted as tokens
+
+
+def test_a_limit_takes_windows_from_all_over_the_text() -> None:
+    source = bytes(range(101))
+    assert [int(x[0]) for x, _ in ByteWindows(source, length=10, limit=4)] == [0, 20, 50, 70]  # floor(10 i / 4)
+    assert len(ByteWindows(source, length=10, limit=10)) == len(ByteWindows(source, length=10, limit=11)) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [((b"abcd", 4), "length"), ((b"", 1), "length"), ((b"abc", 0), "length"), ((b"abc", 1, 0), "limit")],
+)
+def test_windows_that_cannot_be_are_refused(arguments: tuple[Any, ...], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ByteWindows(*arguments)
+    assert caught.value.field == field
+
+
+# ---- the standard library
+
+
+def test_the_splits_are_whole_files_disjoint_and_together_everything() -> None:
+    train, held_out = StdlibBytes("train"), StdlibBytes("eval")
+    files = {"train": dict(train._files), "eval": dict(held_out._files)}
+    assert not files["train"].keys() & files["eval"].keys()
+    together = {**files["train"], **files["eval"]}
+    assert len(files["eval"]) == round(0.1 * len(together))
+    assert together["os"] == (STDLIB / "os.py").read_bytes()
+    assert all((STDLIB / f"{name}.py").read_bytes().replace(b"\r\n", b"\n") == text for name, text in together.items())
+    # A module that is there and left out belongs to one build of Python, not to its version.
+    left_out = {path.stem for path in STDLIB.glob("*.py")} - together.keys()
+    assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
+
+
+def test_the_split_is_fixed_and_split_seed_makes_another() -> None:
+    state = torch.get_rng_state()
+    first, again, other = StdlibBytes("eval"), StdlibBytes("eval"), StdlibBytes("eval", split_seed=1)
+    assert first.describe() == again.describe()
+    assert first.describe()["sha256"] != other.describe()["sha256"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_its_description_is_that_of_its_text() -> None:
+    held_out = StdlibBytes("eval", length=32)
+    described = json.loads(json.dumps(held_out.describe()))
+    content = b"".join(text for _, text in held_out._files)
+    assert described["sha256"] == hashlib.sha256(content).hexdigest()
+    assert described["bytes"] == len(content)
+    assert (described["name"], described["samples"]) == ("stdlib_bytes eval", len(held_out))
+    assert described["version"].split()[-1] == ".".join(map(str, __import__("sys").version_info[:3]))
+
+
+def test_windows_are_served_from_memory_in_an_order_of_seed_and_epoch() -> None:
+    loader, _ = make_loaders(StdlibBytes("train", length=512), batch_size=64, seed=3)
+    assert isinstance(loader, TensorLoader)  # an index_select a batch, nothing collated
+
+    def first(epoch: int) -> torch.Tensor:
+        loader.set_epoch(epoch)
+        inputs, targets = next(iter(loader))
+        assert torch.equal(inputs[:, 1:], targets[:, :-1])
+        return inputs
+
+    assert torch.equal(first(0), first(0))
+    assert not torch.equal(first(0), first(1))
+
+
+def test_line_ends_are_those_of_unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "_FEWEST", 1)
+    (tmp_path / "os.py").write_bytes(b"import abc\r\nx = 1\r\n")
+    (tmp_path / "mine.py").write_bytes(b"no part of the library\n")
+    assert text._read(str(tmp_path)) == (("os", b"import abc\nx = 1\n"),)
+
+
+@pytest.mark.parametrize("place", ["python311.zip", "Lib"])
+def test_a_python_without_its_sources_says_so(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """An embedded Python has its library in a zip file, a stripped one has compiled files alone."""
+    folder = tmp_path / place
+    if place == "Lib":
+        folder.mkdir()
+        (folder / "os.pyc").write_bytes(b"\0")
+    else:
+        folder.write_bytes(b"PK")
+    monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(folder))  # type: ignore[attr-defined]
+    for dataset in (StdlibBytes, StdlibDocuments):
+        with pytest.raises(InputError, match="0 files of its library can be read") as caught:
+            dataset("train")
+        assert (caught.value.field, caught.value.value) == ("stdlib", str(folder))
+
+
+@pytest.mark.parametrize("dataset", [StdlibBytes, StdlibDocuments])
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"split": "test"}, "split"),
+        ({"eval_fraction": 0.0}, "eval_fraction"),
+        ({"eval_fraction": 1e-9}, "eval_fraction"),
+        ({"eval_fraction": "0.1"}, "eval_fraction"),
+        ({"split_seed": -1}, "split_seed"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 2.5}, "limit"),
+    ],
+)
+def test_bad_arguments_are_named(dataset: Any, arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        dataset(**arguments)
+    assert caught.value.field == field
+
+
+# ---- documents
+
+
+@pytest.fixture(scope="module")
+def documents() -> StdlibDocuments:
+    return StdlibDocuments("eval", max_length=100)
+
+
+def test_documents_are_the_text_without_the_blank_lines(documents: StdlibDocuments) -> None:
+    held_out = dict(StdlibBytes("eval")._files)
+    pieces = [bytes(documents[index]["input_ids"].tolist()) for index in range(len(documents))]
+    assert all(2 <= len(piece) <= 100 for piece in pieces)
+    assert len({len(piece) for piece in pieces}) > 50  # ragged indeed
+    # Pieces of one byte are left out, and every other byte that is no newline is somewhere.
+    lost = sum(len(text.replace(b"\n", b"")) for text in held_out.values())
+    lost -= sum(len(piece.replace(b"\n", b"")) for piece in pieces)
+    assert 0 <= lost < len(pieces) / 20
+    assert pieces[0] in next(iter(held_out.values()))
+
+
+def test_a_batch_is_padded_and_its_mask_has_the_true_lengths(documents: StdlibDocuments) -> None:
+    samples = [documents[index] for index in (0, 7, 3)]
+    batch = documents.collate_fn(samples)
+    for row, sample in enumerate(samples):
+        ids = sample["input_ids"]
+        size = len(ids)
+        assert torch.equal(batch["input_ids"][row, :size], ids)
+        assert batch["attention_mask"][row].tolist() == [1] * size + [0] * (batch["input_ids"].shape[1] - size)
+        assert torch.equal(batch["labels"][row, :size], ids)
+        assert (batch["labels"][row, size:] == -100).all()
+    assert batch["input_ids"].shape[1] == max(len(sample["input_ids"]) for sample in samples)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_makes_batches_by_the_data_sets_own_collate_fn(documents: StdlibDocuments, workers: int) -> None:
+    subset = StdlibDocuments("eval", max_length=100, limit=10)
+    loader, _ = make_loaders(subset, batch_size=4, num_workers=workers)
+    plain = DataLoader(subset, batch_size=4, collate_fn=subset.collate_fn)
+    batches = list(loader)
+    assert [len(batch["input_ids"]) for batch in batches] == [4, 4, 2]
+    assert sum(int(batch["attention_mask"].sum()) for batch in batches) == subset._ends[-1]
+    assert sum(int(batch["attention_mask"].sum()) for batch in plain) == subset._ends[-1]
+
+
+def test_documents_are_counted_limited_and_described(documents: StdlibDocuments) -> None:
+    limited = StdlibDocuments("eval", max_length=100, limit=10)
+    assert len(limited) == 10
+    assert torch.equal(limited[5]["input_ids"], documents[5 * len(documents) // 10]["input_ids"])
+    assert torch.equal(documents[-1]["input_ids"], documents[len(documents) - 1]["input_ids"])
+    with pytest.raises(IndexError):
+        documents[len(documents)]
+    assert documents.describe()["sha256"] == StdlibBytes("eval").describe()["sha256"]
+    assert documents.describe()["samples"] == len(documents)
+    with pytest.raises(InputError, match="max_length"):
+        StdlibDocuments(max_length=1)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import ByteMLP, ByteTransformer, next_token_loss
+
+MODELS: list[Any] = [ByteMLP, ByteTransformer]
+
+
+def tokens(samples: int = 3, length: int = 20, seed: int = 0) -> Tensor:
+    return torch.randint(256, (samples, length), generator=torch.Generator().manual_seed(seed))
+
+
+def model(make: Any, **options: Any) -> nn.Module:
+    """A model as it is after some training: nothing in it is zero any more."""
+    torch.manual_seed(0)
+    made: nn.Module = make(**options)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+def test_the_sizes_are_those_of_the_documentation() -> None:
+    assert sum(p.numel() for p in ByteMLP().parameters()) == 257 * 32 + (6 * 32 + 1) * 288 + 288 + 289 * 256 == 138_080
+    block = 2 * 64 + 4 * 64 * 64 + 2 * 64 * 256
+    assert sum(p.numel() for p in ByteTransformer().parameters()) == 256 * 64 + 2 * block + 64 == 115_008
+    assert sum(p.numel() for p in ByteTransformer(tied=False).parameters()) == 115_008 + 256 * 64
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_no_position_sees_what_comes_after_it(make: Any) -> None:
+    net, inputs = model(make), tokens()
+    before = net(inputs)
+    changed = inputs.clone()
+    changed[:, 12:] = tokens(seed=1)[:, 12:]
+    after = net(changed)
+    torch.testing.assert_close(after[:, :12], before[:, :12])
+    assert not torch.allclose(after[:, 12:], before[:, 12:])
+
+
+def test_the_perceptron_sees_its_context_and_no_more() -> None:
+    net, inputs = model(ByteMLP, context=5), tokens()
+    changed = inputs.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % 256
+    different = (net(changed) != net(inputs)).any(-1).any(0)
+    assert different.nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
+    # By hand: two embeddings side by side, with "nothing" where the window has not begun.
+    byte_mlp = ByteMLP(context=2, width=3, hidden=4)
+    mixed = byte_mlp.mix(byte_mlp.embed(torch.tensor([[256, 7], [7, 9]])).flatten(1))
+    expected = byte_mlp.unembed(byte_mlp.norm(nn.functional.gelu(mixed)))
+    torch.testing.assert_close(byte_mlp(torch.tensor([[7, 9]]))[0], expected)
+
+
+def test_the_transformer_sees_everything_before() -> None:
+    net, inputs = model(ByteTransformer, depth=1), tokens()
+    changed = inputs.clone()
+    changed[:, 0] = (changed[:, 0] + 1) % 256
+    assert (net(changed) != net(inputs)).any(-1).all()
+
+
+def test_positions_are_told_by_distance_alone() -> None:
+    """Rotary: with one block, what a token computes from the k before it does not depend on where the window begins."""
+    net, inputs = model(ByteTransformer, depth=1), tokens(1, 12)
+    masked = torch.ones(1, 15, dtype=torch.int64)
+    masked[:, :3] = 0  # three tokens of padding in front move everything by three positions
+    moved = torch.cat([torch.zeros(1, 3, dtype=torch.int64), inputs], 1)
+    torch.testing.assert_close(net(moved, masked)[:, 3:], net(inputs), rtol=1e-4, atol=1e-4)
+    # And order does matter.
+    swapped = inputs[:, [1, 0, *range(2, 12)]]
+    assert not torch.allclose(net(swapped)[:, -1], net(inputs)[:, -1])
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(make: Any, side: str) -> None:
+    net, inputs = model(make), tokens(2, 9)
+    padding = torch.full((2, 4), 65)
+    parts, masks = [inputs, padding], [torch.ones(2, 9), torch.zeros(2, 4)]
+    if side == "left":
+        parts, masks = parts[::-1], masks[::-1]
+    place = slice(4, 13) if side == "left" else slice(0, 9)
+    found = net(torch.cat(parts, 1), torch.cat(masks, 1))[:, place]
+    torch.testing.assert_close(found, net(inputs), rtol=1e-4, atol=1e-4)
+    assert torch.isfinite(net(torch.cat(parts, 1), torch.cat(masks, 1))).all()
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_with_labels_the_loss_is_that_of_each_document_alone(make: Any) -> None:
+    net = model(make)
+    a, b = tokens(1, 9), tokens(1, 5, seed=1)
+    labels = torch.full((2, 9), -100)
+    labels[0], labels[1, :5] = a[0], b[0]
+    mask = (labels != -100).long()
+    batch = {"input_ids": labels.clamp(min=0), "attention_mask": mask, "labels": labels}
+    answer = net(**batch)
+    alone = [next_token_loss({"logits": net(part)}, {"labels": part}) for part in (a, b)]
+    torch.testing.assert_close(answer["loss"], (8 * alone[0] + 4 * alone[1]) / 12)
+    assert answer["logits"].shape == (2, 9, 256)
+
+
+def test_every_block_starts_as_the_identity_and_the_embedding_is_shared() -> None:
+    torch.manual_seed(0)
+    net = ByteTransformer()
+    expected = net.unembed(net.norm(net.embed(tokens())))
+    torch.testing.assert_close(net(tokens()), expected)
+    assert net.unembed.weight is net.embed.weight
+    assert ByteTransformer(tied=False).unembed.weight is not net.embed.weight
+    assert [name for name, _ in net.named_parameters()].count("embed.weight") == 1
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_bfloat16_autocast_and_a_checkpoint_of_the_weights_alone(make: Any) -> None:
+    net = model(make)
+    with torch.autocast("cpu", torch.bfloat16):
+        short = net(tokens())
+    torch.testing.assert_close(short.float(), net(tokens()), rtol=0.1, atol=1.0)
+    other = make()
+    other.load_state_dict(net.state_dict())
+    torch.testing.assert_close(other.eval()(tokens()), net(tokens()))
+
+
+def test_dropout_is_drawn_in_training_alone() -> None:
+    torch.manual_seed(0)
+    net = ByteTransformer(dropout=0.5)
+    assert not torch.equal(net(tokens()), net(tokens()))
+    net.eval()
+    assert torch.equal(net(tokens()), net(tokens()))
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_few_steps_learn_what_always_follows(make: Any) -> None:
+    torch.manual_seed(0)
+    net = make()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    text = torch.tensor([list(b"abcdefgh" * 4)])
+    first = last = 0.0
+    for step in range(40):
+        loss = next_token_loss(net(text[:, :-1]), text[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        last = loss.item()
+        first = last if step == 0 else first
+    assert first > 4  # nothing is known: log(256) = 5.5, less for a tied embedding
+    assert last < 0.1
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (lambda: ByteMLP(0), "vocab_size"),
+        (lambda: ByteMLP(context=0), "context"),
+        (lambda: ByteMLP(width=True), "width"),
+        (lambda: ByteMLP(hidden="4"), "hidden"),  # type: ignore[arg-type]
+        (lambda: ByteTransformer(vocab_size=0), "vocab_size"),
+        (lambda: ByteTransformer(width=60), "width"),  # 4 heads of 15 numbers are no pairs
+        (lambda: ByteTransformer(depth=0), "depth"),
+        (lambda: ByteTransformer(num_heads=0), "num_heads"),
+        (lambda: ByteTransformer(mlp_width=-1), "mlp_width"),
+        (lambda: ByteTransformer(dropout=1.0), "dropout"),
+        (lambda: ByteTransformer(dropout=True), "dropout"),
+        (lambda: ByteTransformer(rope_base=1.0), "rope_base"),
+        (lambda: ByteTransformer(rope_base=float("nan")), "rope_base"),
+        (lambda: ByteTransformer()(torch.zeros(2, 3)), "input_ids"),
+        (lambda: ByteMLP()(torch.zeros(3, dtype=torch.int64)), "input_ids"),
+    ],
+)
+def test_what_cannot_be_is_named(build: Any, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build()
+    assert caught.value.field == field

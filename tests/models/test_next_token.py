@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import bits_per_byte, next_token_loss
+
+LOGITS = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0], [math.log(7), 0.0]]])  # p(1) = 3/4, 1/2, 1/8
+
+
+def test_of_a_pair_each_position_has_its_own_target() -> None:
+    targets = torch.tensor([[1, 0, 1]])
+    torch.testing.assert_close(bits_per_byte(LOGITS, targets), torch.tensor([math.log2(4 / 3), 1.0, 3.0]))
+    expected = math.log(2) * (math.log2(4 / 3) + 1 + 3) / 3
+    assert float(next_token_loss(LOGITS, targets)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda **parts: SimpleNamespace(**parts)])
+def test_of_a_mapping_labels_are_the_inputs_and_shifted(wrap: Any) -> None:
+    batch = {"labels": torch.tensor([[0, 1, 0]])}  # the first is not predicted, the last logits predict nothing
+    torch.testing.assert_close(bits_per_byte(wrap(logits=LOGITS), batch), torch.tensor([math.log2(4 / 3), 1.0]))
+    assert float(next_token_loss(wrap(logits=LOGITS), batch)) == pytest.approx(math.log(2) * 1.4150375 / 2, rel=1e-6)
+
+
+def test_what_is_ignored_counts_neither_in_the_mean_nor_in_the_metric() -> None:
+    targets = torch.tensor([[1, -100, 1]])
+    assert len(bits_per_byte(LOGITS, targets)) == 2
+    expected = math.log(2) * (math.log2(4 / 3) + 3) / 2
+    assert float(next_token_loss(LOGITS, targets)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_that_the_model_has_computed_is_not_computed_again() -> None:
+    own = torch.tensor(7.0)
+    assert next_token_loss({"loss": own, "logits": LOGITS}, {"labels": torch.tensor([[0, 1, 0]])}) is own
+    # With a pair there are targets, and it is they that count.
+    assert next_token_loss({"loss": own, "logits": LOGITS}, torch.tensor([[1, 0, 1]])) is not own
+
+
+def test_half_precision_is_measured_in_full() -> None:
+    assert bits_per_byte(LOGITS.bfloat16(), torch.tensor([[1, 0, 1]])).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "field"),
+    [
+        (LOGITS.transpose(1, 2), torch.tensor([[1, 0, 1]]), "outputs"),
+        (LOGITS[0], torch.tensor([1, 0, 1]), "outputs"),
+        ({"logits": LOGITS}, {"input_ids": torch.tensor([[1, 0, 1]])}, "targets"),
+        ({"scores": LOGITS}, {"labels": torch.tensor([[1, 0, 1]])}, "outputs"),
+        (LOGITS, torch.tensor([[1, 0]]), "outputs"),
+    ],
+)
+def test_what_does_not_fit_is_named(outputs: Any, targets: Any, field: str) -> None:
+    for function in (next_token_loss, bits_per_byte):
+        with pytest.raises(InputError) as caught:
+            function(outputs, targets)
+        assert caught.value.field == field

@@ -16,7 +16,17 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 
-__all__ = ["DEFAULT", "AlphaLR", "Schedulers", "bind_all", "check_optimizer", "is_count", "rate"]
+__all__ = [
+    "DEFAULT",
+    "AlphaLR",
+    "Schedulers",
+    "bind_all",
+    "check_optimizer",
+    "initial_lr",
+    "is_count",
+    "rate",
+    "set_lr",
+]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, several that multiply, or a mapping of names that param groups choose from."""
@@ -72,7 +82,7 @@ def rate(lr: Any, base: float, alpha: float) -> float:
     return base * alpha
 
 
-def _set_lr(group: _Group, base: float, alpha: float) -> None:
+def set_lr(group: _Group, base: float, alpha: float) -> None:
     """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
@@ -134,7 +144,7 @@ class AlphaLR(LRScheduler, ABC):
             if group["lr"].__class__ is float:
                 group["lr"] = base * alpha
             else:
-                _set_lr(group, base, alpha)
+                set_lr(group, base, alpha)
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._is_stale():
@@ -142,7 +152,7 @@ class AlphaLR(LRScheduler, ABC):
         self._alphas = alphas = {name: curve(timestamp) for name, curve in self._curves.items()}
         self._alpha = alphas.get(DEFAULT, 1.0)
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs, strict=True)):
-            _set_lr(group, base, alphas[self._name_of(group, i)])
+            set_lr(group, base, alphas[self._name_of(group, i)])
 
     def _every_group(self) -> Iterator[_Group]:
         for optimizer in self._optimizers:
@@ -177,7 +187,7 @@ class AlphaLR(LRScheduler, ABC):
             old_groups, old_size = self._seen[k] if self._seen else (None, 0)
             kept = old_size if groups is old_groups and old_size <= len(groups) else 0
             for i, group in enumerate(groups):
-                base = self.base_lrs[position + i] if i < kept else _initial_lr(group, known)
+                base = self.base_lrs[position + i] if i < kept else initial_lr(group, known)
                 bases.append(base)
                 known[id(group["lr"])] = base
             position += old_size
@@ -212,7 +222,7 @@ class AlphaLR(LRScheduler, ABC):
         return rates
 
 
-def _initial_lr(group: _Group, known: dict[int, float]) -> float:
+def initial_lr(group: _Group, known: dict[int, float]) -> float:
     """What alpha multiplies: ``group["initial_lr"]``, which is the group's lr when it is seen first."""
     lr = group["lr"]
     if "initial_lr" not in group:

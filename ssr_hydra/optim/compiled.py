@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,9 +17,16 @@ __all__ = ["CompiledScheduler", "compile_composer_scheduler"]
 class CompiledScheduler(AlphaLR):
     """The scheduler that :func:`compile_composer_scheduler` returns."""
 
-    def __init__(self, schedulers: Schedulers, state: Any, ssr: Number = 1.0) -> None:
-        self._bound = (schedulers, state, ssr)
-        self._state = state
+    def __init__(
+        self,
+        schedulers: Schedulers,
+        state: Any,
+        ssr: Number = 1.0,
+        clock: Callable[[Any], Any] | None = None,
+        plan: Any = None,
+    ) -> None:
+        self._bound = (schedulers, state if plan is None else plan, ssr)
+        self._state, self._clock = state, clock
         given = getattr(state, "optimizers", None)
         optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
         if not optimizers:
@@ -29,7 +36,8 @@ class CompiledScheduler(AlphaLR):
         super().__init__(optimizers, bind_all(*self._bound))
 
     def _now(self) -> Any:
-        return self._state.timestamp
+        timestamp = self._state.timestamp
+        return timestamp if self._clock is None else self._clock(timestamp)
 
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates for ``state.timestamp``: call it after the timestamp has moved."""
@@ -38,7 +46,8 @@ class CompiledScheduler(AlphaLR):
             return
         self._step_count += 1
         self.last_epoch += 1
-        self._set_lrs(self._state.timestamp)
+        timestamp = self._state.timestamp  # _now(), at the cost of no call
+        self._set_lrs(timestamp if self._clock is None else self._clock(timestamp))
 
     def state_dict(self) -> dict[str, Any]:
         """The number of steps. Time is the state's to keep, initial learning rates are the optimizer's."""
@@ -67,7 +76,14 @@ class CompiledScheduler(AlphaLR):
         self._take(bind_all(*self._bound))
 
 
-def compile_composer_scheduler(schedulers: Schedulers, state: Any, ssr: Number = 1.0) -> LRScheduler:
+def compile_composer_scheduler(
+    schedulers: Schedulers,
+    state: Any,
+    ssr: Number = 1.0,
+    *,
+    clock: Callable[[Any], Any] | None = None,
+    plan: Any = None,
+) -> LRScheduler:
     """A torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in all of a state's optimizers.
 
     ::
@@ -85,6 +101,8 @@ def compile_composer_scheduler(schedulers: Schedulers, state: Any, ssr: Number =
         state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
             Composer's own state will do.
         ssr: The scale schedule ratio.
+        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
+        plan: The run that schedules are bound to, where it is another than ``state``.
 
     Returns:
         One scheduler for all the optimizers; ``get_last_lr()`` lists their groups in order. Its ``state_dict`` holds no
@@ -109,4 +127,4 @@ def compile_composer_scheduler(schedulers: Schedulers, state: Any, ssr: Number =
 
     Source: MosaicML Composer's ``compile_composer_scheduler``.
     """
-    return CompiledScheduler(schedulers, state, ssr)
+    return CompiledScheduler(schedulers, state, ssr, clock, plan)

@@ -69,12 +69,12 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
         first = run.resolve(as_time(self.t_0, "t_0"), "t_0")
         clock = run.clock(first.unit, "t_0", first)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
-        cycles = _Cycles(end - start, exact(self.t_mult, "t_mult"))
+        cycles = Cycles(end - start, exact(self.t_mult, "t_mult"))
         shape = cosine(1.0, self.alpha_f)
         return lambda timestamp: shape(cycles.tau(read(timestamp) * factor - start))
 
 
-class _Cycles:
+class Cycles:
     """Where in its cycle a time lies, for cycles of growing length.
 
     Remembers the bounds of the cycle asked for last: the next time mostly lies in it too. That is a cache, not state.

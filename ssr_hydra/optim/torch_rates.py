@@ -1,0 +1,300 @@
+"""The learning rates that torch's schedulers give one optimizer, before this package's multiply them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.alpha import initial_lr, set_lr
+from ssr_hydra.optim.torch_schedulers import Description
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.torch_schedulers import Course
+from ssr_hydra.torch_schedulers.base import BATCH, EPOCH, Steps
+from ssr_hydra.torch_schedulers.chains import UnchainableError, chain, is_factor
+from ssr_hydra.torch_schedulers.combined import links
+from ssr_hydra.torch_schedulers.plateau import Plateau
+
+__all__ = ["Entry", "TorchRates"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A torch scheduler as it was given.
+
+    Attributes:
+        field: Its place, for errors.
+        description: What it is as a function of time; None for one that runs as it is.
+        instance: The scheduler itself, where it was made with torch.
+        pace: What one of its steps is.
+    """
+
+    field: str
+    description: Description | None
+    instance: LRScheduler | None
+    pace: str
+
+
+@dataclass
+class _Part:
+    field: str
+    course: Course
+    pace: str
+    rates: list[float]
+
+
+class TorchRates:
+    """One optimizer's rates by torch's schedulers: functions of time, what waits for a metric, what runs as it is.
+
+    Functions of time on one optimizer are a chain, as they are in torch. What cannot be a function of time (a class of
+    the user's own, a chain whose parts undo each other) runs as it is, at ssr 1: then it has a memory.
+
+    Args:
+        optimizer: The optimizer.
+        entries: Its schedulers, in order.
+        run: The run that they are bound to.
+        runs_as_it_is: Whether something may run as it is.
+
+    Raises:
+        InputError: A schedule that does not fit the run; a mixture that has no meaning.
+    """
+
+    def __init__(self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool) -> None:
+        self.optimizer = optimizer
+        self._bases: list[float] = []
+        self._seen: tuple[list[dict[str, Any]], int] | None = None
+        self._parts: list[_Part] = []
+        self._plateaus: list[Plateau] = []
+        self._as_they_are: list[tuple[LRScheduler, str]] = []
+        self._waiting: list[ReduceLROnPlateau] = []  # of a class of the user's own
+        functions = self._sort(entries, run)
+        stepped = [entry for entry in entries if not _waits(entry)]
+        if len(functions) < len(stepped) or (functions and self._waiting):
+            self._run_as_they_are(stepped)
+        else:
+            try:
+                self._parts = _parts(functions, run)
+            except UnchainableError:
+                if not runs_as_it_is or any(entry.instance is None for entry in functions):
+                    raise
+                self._run_as_they_are(functions)
+        for part in self._parts:
+            if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
+                rule = f"{type(optimizer).__name__} has no momentum to cycle"
+                raise InputError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
+        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # by those that run as they are
+        self._follow()
+
+    def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
+        """Those that are functions of time; what waits for a metric is put aside."""
+        for entry in entries:
+            if isinstance(entry.description, ours.ReduceLROnPlateau):
+                try:
+                    self._plateaus.append(entry.description.bind(run))
+                except InputError as error:
+                    raise error.within(entry.field) from None
+            elif isinstance(entry.instance, ReduceLROnPlateau):
+                self._waiting.append(entry.instance)
+        return [entry for entry in entries if entry.description is not None and not _waits(entry)]
+
+    def _run_as_they_are(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.instance is None:
+                rule = "cannot be mixed with a scheduler that has to run as it is"
+                raise InputError(entry.field, type(entry.description).__name__, rule, "take one of them out")
+            self._as_they_are.append((entry.instance, entry.pace))
+
+    # --- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def needs_evaluation(self) -> bool:
+        """Whether something waits for a metric."""
+        return bool(self._plateaus or self._waiting)
+
+    @property
+    def runs_as_it_is(self) -> bool:
+        """Whether something is no function of time."""
+        return bool(self._as_they_are or self._waiting)
+
+    @property
+    def drives_momentum(self) -> bool:
+        """Whether momentum, or the first beta, is set as well."""
+        return any(part.course.has_momenta for part in self._parts)
+
+    def moves_by(self, pace: str) -> bool:
+        """Whether anything moves at that pace."""
+        return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def refresh(self, pace: str, timestamp: Any) -> None:
+        """Compute anew what moves at a pace, at a timestamp at one of its boundaries."""
+        if self._is_stale():
+            self._follow()
+        for part in self._parts:
+            if part.pace == pace:
+                try:
+                    self._compute(part, timestamp)
+                except InputError as error:
+                    raise error.within(part.field) from None
+
+    def _compute(self, part: _Part, timestamp: Any) -> None:
+        # One alone gives rates; of several each gives factors.
+        bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
+        part.rates = part.course.rates(timestamp, bases)
+        if part.course.has_momenta:
+            momenta = part.course.momenta(timestamp, len(bases))
+            for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
+                _set_momentum(group, momentum)
+
+    def _is_stale(self) -> bool:
+        groups = self.optimizer.param_groups
+        return self._seen is None or self._seen[0] is not groups or self._seen[1] != len(groups)
+
+    def _follow(self) -> None:
+        """Read the initial rate of every group, also of those that were added or loaded."""
+        groups = self.optimizer.param_groups
+        kept = self._seen[1] if self._seen is not None and self._seen[0] is groups else 0
+        known: dict[int, float] = {}
+        bases: list[float] = []
+        for i, group in enumerate(groups):
+            bases.append(self._bases[i] if i < kept else initial_lr(group, known))
+            known[id(group["lr"])] = bases[-1]
+        self._bases, self._seen = bases, (groups, len(groups))
+        self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
+        for part in self._parts:
+            part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
+
+    def step(self, pace: str) -> None:
+        """Step what runs as it is at a pace, on the rates that it left."""
+        steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
+        if steps:
+            self._on_own_rates(steps)
+
+    def _on_own_rates(self, steps: Sequence[Callable[[], object]]) -> None:
+        if self._is_stale():
+            self._follow()
+        for group, found in zip(self.optimizer.param_groups, self._found, strict=True):
+            _put(group, found)
+        for step in steps:
+            step()
+        self._found = [_copy(group["lr"]) for group in self.optimizer.param_groups]
+
+    def evaluated(self, metric: float, timestamp: Any) -> None:
+        """Give a metric to what waits for it."""
+        if self._waiting:
+            self._on_own_rates([lambda item=item: item.step(metric) for item in self._waiting])  # type: ignore[misc]
+        for plateau in self._plateaus:
+            plateau.evaluated(metric, timestamp, self.rates())
+
+    # --- rates ----------------------------------------------------------------------------------------------------
+
+    def rates(self) -> list[float]:
+        """The rate of each group as torch's schedulers have it."""
+        if self._is_stale():
+            self._follow()
+        if self._as_they_are or self._waiting:
+            rates = [float(found) for found in self._found]
+        elif len(self._parts) == 1:
+            rates = list(self._parts[0].rates)
+        else:
+            rates = list(self._bases)
+            for part in self._parts:
+                rates = [value * factor for value, factor in zip(rates, part.rates, strict=True)]
+        for plateau in self._plateaus:
+            factors = plateau.factors(len(rates))
+            rates = [value * factor for value, factor in zip(rates, factors, strict=True)]
+        return rates
+
+    def write(self, alpha: float) -> None:
+        """Set every group's learning rate, times alpha."""
+        for group, value in zip(self.optimizer.param_groups, self.rates(), strict=True):
+            set_lr(group, value, alpha)
+
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered; empty where everything is a function of time."""
+        state: dict[str, Any] = {}
+        if self._plateaus:
+            state["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
+        if self.runs_as_it_is:
+            state["schedulers"] = [item.state_dict() for item in self._stateful()]
+            state["rates"] = [float(found) for found in self._found]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; the optimizer has been loaded before.
+
+        Raises:
+            InputError: It was given by other schedulers.
+        """
+        own = self.state_dict()
+        sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
+        if sizes is None or {**sizes, "rates": 0} != {**{key: len(value) for key, value in own.items()}, "rates": 0}:
+            rule = "is not what these schedulers remember"
+            raise InputError("schedulers", sorted(state), rule, "resume with the schedulers that the checkpoint had")
+        for plateau, memory in zip(self._plateaus, state.get("plateaus", []), strict=True):
+            plateau.load_state_dict(memory)
+        for item, memory in zip(self._stateful(), state.get("schedulers", []), strict=True):
+            item.load_state_dict(dict(memory))
+        self._follow()
+        for i, (found, value) in enumerate(zip(self._found, state.get("rates", []), strict=False)):
+            self._found[i] = found.fill_(value) if isinstance(found, Tensor) else value
+
+    def _stateful(self) -> list[LRScheduler]:
+        return [*(item for item, _ in self._as_they_are), *self._waiting] if self.runs_as_it_is else []
+
+
+def _parts(functions: Sequence[Entry], run: Run) -> list[_Part]:
+    if not functions:
+        return []
+    found = [
+        (entry, links([(entry.field, entry.description)], Steps.at(run, entry.pace))[0])  # type: ignore[list-item]
+        for entry in functions
+    ]
+    if len(found) == 1 or all(is_factor(link) for _, link in found):
+        return [_Part(entry.field, link.course, entry.pace, []) for entry, link in found]
+    paces = {entry.pace for entry, _ in found}
+    for entry, link in found:
+        if len(paces) > 1 and not is_factor(link):
+            rule = "goes on from the rate that others leave step by step, and they step at another pace"
+            raise UnchainableError(entry.field, link.name, rule, f"give all of them one pace, {BATCH} or {EPOCH}")
+    pace = paces.pop()
+    return [_Part(found[0][0].field, chain([link for _, link in found], Steps.at(run, pace)), pace, [])]
+
+
+def _waits(entry: Entry) -> bool:
+    """Whether it follows a metric."""
+    return isinstance(entry.description, ours.ReduceLROnPlateau) or isinstance(entry.instance, ReduceLROnPlateau)
+
+
+def _set_momentum(group: dict[str, Any], value: float) -> None:
+    if "betas" in group:
+        first = group["betas"][0]
+        if isinstance(first, Tensor):
+            first.fill_(value)
+        else:
+            group["betas"] = (value, *group["betas"][1:])
+    elif isinstance(group["momentum"], Tensor):
+        group["momentum"].fill_(value)
+    else:
+        group["momentum"] = value
+
+
+def _copy(rate: Any) -> Any:
+    return rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def _put(group: dict[str, Any], rate: Any) -> None:
+    # In place, so that a captured or compiled optimizer step sees it.
+    if isinstance(group["lr"], Tensor):
+        group["lr"].copy_(rate)
+    else:
+        group["lr"] = rate

@@ -1,0 +1,233 @@
+"""Schedulers that were made with torch, read: what they are as functions of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from torch import Tensor
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import choice
+
+__all__ = ["Description", "Paced", "read"]
+
+Description = ours.TorchScheduler | ours.ReduceLROnPlateau
+"""What describes a torch scheduler without its optimizer."""
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A torch scheduler with a pace of its own, whatever the trainer's ``use_stepwise_scheduler`` says.
+
+    Args:
+        scheduler: A scheduler of ``torch.optim.lr_scheduler``.
+        pace: What one of its steps is: ``"batch"`` or ``"epoch"``.
+
+    Raises:
+        InputError: For what is no such scheduler, or another pace.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> Paced(torch.optim.lr_scheduler.StepLR(optimizer, 100), "batch").pace
+        'batch'
+    """
+
+    scheduler: LRScheduler
+    pace: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
+            rule = "must be a scheduler of torch.optim.lr_scheduler that is stepped"
+            raise InputError("scheduler", type(self.scheduler).__name__, rule, "e.g. StepLR(optimizer, 30)")
+        choice(self.pace, "pace", ("batch", "epoch"))
+
+
+def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
+    """A torch scheduler as a function of time: its arguments, read off the instance.
+
+    Args:
+        scheduler: One that has not been stepped yet.
+        pace: Its own, if it has one.
+
+    Returns:
+        The description of the same class and arguments.
+
+    Raises:
+        InputError: For one that cannot be read: it says why.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> read(torch.optim.lr_scheduler.StepLR(optimizer, 30)).gamma
+        0.1
+    """
+    name = type(scheduler).__name__
+    if not _known(scheduler):
+        rule = "is a class of its own, whose steps only it knows: there is no value between them to stretch to"
+        raise InputError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
+    try:
+        _check_fresh(scheduler, 0)
+        return _describe(scheduler, pace)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        IndexError,
+    ) as error:  # another release of torch may store it otherwise
+        rule = f"is stored in a way that this package does not know ({error})"
+        raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
+
+
+def _known(scheduler: Any) -> bool:
+    """Whether it, and all of its parts, are exactly torch's classes."""
+    kind = type(scheduler)
+    if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
+        return False
+    return all(_known(part) for part in getattr(scheduler, "_schedulers", ()))
+
+
+def _check_fresh(scheduler: Any, expected: int) -> None:
+    """Time begins with the run: a scheduler that is somewhere else already cannot be a function of it."""
+    parts = getattr(scheduler, "_schedulers", None)
+    if isinstance(scheduler, lr_scheduler.SequentialLR):
+        for number, part in enumerate(scheduler._schedulers):
+            _check_fresh(part, expected if number == 0 else -1)
+        return
+    if parts is not None:
+        for part in parts:
+            _check_fresh(part, expected)
+        return
+    found = scheduler.last_epoch
+    # In a sequence torch takes the steps of parts back, and of the parts of a part more than one.
+    if (found != expected) if expected == 0 else (found > expected):
+        rule = f"has been stepped already: it stands at its step {found}"
+        raise InputError(
+            "scheduler", type(scheduler).__name__, rule, "make a new one; the run's clock says where it is"
+        )
+    _check_bases(scheduler)
+
+
+def _check_bases(scheduler: Any) -> None:
+    if isinstance(scheduler, (lr_scheduler.CyclicLR, lr_scheduler.OneCycleLR, lr_scheduler.ReduceLROnPlateau)):
+        return
+    bases = [float(base) for base in scheduler.base_lrs]
+    initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
+    if bases != initial:
+        rule = f"was made for the initial learning rates {bases}, which are {initial} now"
+        fix = "make OneCycleLR, which sets them, before the others, and all of them after the last param group"
+        raise InputError("scheduler", type(scheduler).__name__, rule, fix)
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    """One for all groups where they agree, so that a group that is added later gets it too."""
+    plain = [float(value) if isinstance(value, Tensor) else value for value in values]
+    return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
+
+
+def _count(value: Any) -> Any:
+    return Fraction(value) if isinstance(value, (int, float)) else value
+
+
+def _cyclic(scheduler: Any) -> dict[str, Any]:
+    total, ratio = Fraction(scheduler.total_size), scheduler.step_ratio
+    up = Fraction(round(float(total) * ratio))
+    if float(up) / float(total) != ratio:
+        up = total * Fraction(ratio)
+    arguments = {
+        "base_lr": _one_or_all(scheduler.base_lrs),
+        "max_lr": _one_or_all(scheduler.max_lrs),
+        "step_size_up": up,
+        "step_size_down": total - up,
+        "gamma": scheduler.gamma,
+        "scale_fn": scheduler._scale_fn_custom,
+        "scale_mode": scheduler.scale_mode,
+        **_momentum(scheduler, "base_momentums", "max_momentums"),
+    }
+    return arguments if scheduler._scale_fn_custom is not None else {**arguments, "mode": scheduler.mode}
+
+
+def _momentum(scheduler: Any, base: str, high: str) -> dict[str, Any]:
+    if not scheduler.cycle_momentum:
+        return {"cycle_momentum": False}
+    return {
+        "cycle_momentum": True,
+        "base_momentum": _one_or_all(getattr(scheduler, base)),
+        "max_momentum": _one_or_all(getattr(scheduler, high)),
+    }
+
+
+def _one_cycle(scheduler: Any) -> dict[str, Any]:
+    groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
+    first = groups[0]
+    if scheduler.cycle_momentum:
+        momentum = {
+            "base_momentum": _one_or_all([group["base_momentum"] for group in groups]),
+            "max_momentum": _one_or_all([group["max_momentum"] for group in groups]),
+        }
+    else:
+        momentum = {}
+    return {
+        "max_lr": _one_or_all([group["max_lr"] for group in groups]),
+        "total_steps": scheduler.total_steps,
+        "pct_start": (phases[0]["end_step"] + 1.0) / scheduler.total_steps,
+        "anneal_strategy": scheduler._anneal_func_type,
+        "cycle_momentum": scheduler.cycle_momentum,
+        "div_factor": float(first["max_lr"]) / float(first["initial_lr"]),
+        "final_div_factor": float(first["initial_lr"]) / float(first["min_lr"]),
+        "three_phase": len(phases) == 3,
+        **momentum,
+    }
+
+
+_READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "StepLR": lambda s: {"step_size": _count(s.step_size), "gamma": s.gamma},
+    "MultiStepLR": lambda s: {"milestones": sorted(s.milestones.elements()), "gamma": s.gamma},
+    "ConstantLR": lambda s: {"factor": s.factor, "total_iters": _count(s.total_iters)},
+    "LinearLR": lambda s: {
+        "start_factor": s.start_factor, "end_factor": s.end_factor, "total_iters": _count(s.total_iters)
+    },
+    "ExponentialLR": lambda s: {"gamma": s.gamma},
+    "PolynomialLR": lambda s: {"total_iters": _count(s.total_iters), "power": s.power},
+    "CosineAnnealingLR": lambda s: {"T_max": _count(s.T_max), "eta_min": s.eta_min},
+    "CosineAnnealingWarmRestarts": lambda s: {"T_0": s.T_0, "T_mult": s.T_mult, "eta_min": s.eta_min},
+    "LambdaLR": lambda s: {"lr_lambda": _one_or_all(s.lr_lambdas)},
+    "MultiplicativeLR": lambda s: {"lr_lambda": _one_or_all(s.lr_lambdas)},
+    "CyclicLR": _cyclic,
+    "OneCycleLR": _one_cycle,
+}  # fmt: skip
+_WHOLES = ("SequentialLR", "ChainedScheduler")
+
+
+def _describe(scheduler: Any, pace: str | None) -> Description:
+    name = type(scheduler).__name__
+    if name == "ReduceLROnPlateau":
+        return _plateau(scheduler)
+    if name in _WHOLES:
+        parts = [_describe(part, None) for part in scheduler._schedulers]
+        arguments: Mapping[str, Any] = {"schedulers": parts}
+        if name == "SequentialLR":
+            arguments = {"schedulers": parts, "milestones": list(scheduler._milestones)}
+    else:
+        arguments = _READERS[name](scheduler)
+    description: Description = getattr(ours, name)(**arguments, pace=pace)
+    return description
+
+
+def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
+    if scheduler.num_bad_epochs or scheduler.cooldown_counter:
+        rule = "has been stepped already"
+        raise InputError("scheduler", "ReduceLROnPlateau", rule, "make a new one")
+    names = ("mode", "factor", "threshold", "threshold_mode", "eps")
+    return ours.ReduceLROnPlateau(
+        **{name: getattr(scheduler, name) for name in names},
+        patience=_count(scheduler.patience),
+        cooldown=_count(scheduler.cooldown),
+        min_lr=_one_or_all(scheduler.min_lrs),
+    )

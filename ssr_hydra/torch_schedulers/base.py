@@ -1,0 +1,234 @@
+"""What the descriptions of torch's schedulers share: steps at a pace, and what they become once a run is known."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import choice, put
+from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Number, Time, TimeLike, TimeUnit, as_time, exact
+from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start
+
+__all__ = [
+    "BATCH", "EPOCH", "Course", "Duration", "Factor", "PerGroup", "Steps", "TorchScheduler", "amounts", "finite",
+    "listed", "per_group", "steps",
+]  # fmt: skip
+
+BATCH, EPOCH = "batch", "epoch"
+
+Duration = int | TimeLike
+"""A whole number of the scheduler's own steps, or a time such as ``"30ep"`` or ``"0.5dur"``."""
+
+PerGroup = float | Sequence[float]
+"""One number for all param groups, or one for each."""
+
+
+def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
+    """A duration as it is stored: a Time, or the number of own steps."""
+    is_time = isinstance(value, (str, Time)) or (hasattr(value, "unit") and hasattr(value, "value"))
+    amount: Any = as_time(value, name) if is_time else exact(value, name)
+    if amount < 0 or (above_zero and amount == 0):
+        rule = f"must be {'above' if above_zero else 'at least'} 0"
+        raise InputError(name, str(value) if is_time else value, rule, "write e.g. 30, '30ep' or '0.5dur'")
+    return amount
+
+
+def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:
+    """A finite number from ``least`` to ``most``; above ``least`` where it says so."""
+    limits = f"{'above' if above else 'of at least'} {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
+    try:
+        number = float(exact(value, name))
+    except (InputError, OverflowError):
+        number = math.nan
+    if isinstance(value, str) or not least <= number <= most or number == math.inf or (above and number == least):
+        raise InputError(name, value, f"must be a finite number {limits}", "write e.g. 0.1 or 1")
+    return number
+
+
+def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
+    """A list, and not a string that looks like one."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise InputError(name, value, f"must be a list of {what}", f"write e.g. {example}")
+    return list(value)
+
+
+def amounts(value: Any, name: str, **limits: Any) -> Any:
+    """A number, or a list of one for each param group."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if not value:
+            raise InputError(name, list(value), "must hold a number for each param group", "or one for all")
+        return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
+    return finite(value, name, **limits)
+
+
+def per_group(value: Any, count: int, name: str) -> list[Any]:
+    """What each of ``count`` param groups gets."""
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        rule = f"has {len(value)} values, and the optimizer has {count} param groups"
+        raise InputError(name, [_show(part) for part in value], rule, "give one for each group, or one for all")
+    return list(value)
+
+
+def _show(value: Any) -> Any:
+    return getattr(value, "__name__", value)
+
+
+class Steps:
+    """A run counted in the steps of one scheduler, which its pace makes, stretched by ssr.
+
+    Args:
+        run: The run, or the phase of it.
+        unit: Of the pace: batches or epochs.
+    """
+
+    def __init__(self, run: Run, unit: TimeUnit) -> None:
+        self.run, self.unit = run, unit
+        self.one = self.time(Fraction(1), "pace")
+
+    @classmethod
+    def at(cls, run: Run, pace: str) -> Steps:
+        """A run in the steps of a pace."""
+        return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
+
+    def time(self, amount: Any, name: str) -> Time:
+        """A stored duration, resolved and stretched: a time on a clock of the run, from its start."""
+        return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
+
+    def whole(self, time: Time, name: str) -> Fraction:
+        """How many own steps a resolved time holds."""
+        return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
+
+    def count(self) -> Callable[[Any], int | float]:
+        """Own steps since the start, at a timestamp: an int where they are whole, else the nearest float."""
+        clock = self.run.clock(self.one.unit, "pace", self.one)
+        read, factor, (start, end) = clock.read, clock.factor, clock.points
+        width = end - start
+
+        def count(timestamp: Any) -> int | float:
+            passed = read(timestamp) * factor - start
+            whole, rest = divmod(passed, width)
+            return int(whole) if rest == 0 else float(passed / width)
+
+        return count
+
+    def share(self, time: Time, name: str) -> Curve:
+        """The elapsed share of a resolved time: 1 at its end, and on beyond it."""
+        clock = self.run.clock(time.unit, name, time)
+        read, factor, (start, end) = clock.read, clock.factor, clock.points
+        width = end - start
+        return lambda timestamp: float((read(timestamp) * factor - start) / width)
+
+    def phase(self, start: Time, end: Time | None) -> Steps:
+        """The steps of a phase from ``start`` to ``end``."""
+        return Steps(self.run.phase(start, end, scale=True), self.unit)
+
+
+class Course(ABC):
+    """A torch scheduler over a run: the learning rate of every param group, and maybe its momentum, at a timestamp."""
+
+    chains = False
+    """Whether, in torch, it multiplies the rate that it finds instead of setting it anew at every step."""
+
+    has_momenta = False
+    """Whether it drives momentum as well."""
+
+    @abstractmethod
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        """The learning rate of each group, given its initial one."""
+
+    def momenta(self, timestamp: Any, count: int) -> list[float]:
+        """The momentum (or first beta) of each of ``count`` groups, where :attr:`has_momenta`."""
+        raise NotImplementedError
+
+
+class Factor(Course):
+    """``lr = base * factor(t)``.
+
+    Args:
+        factor: The factor at a timestamp.
+        extra: What multiplies it from the start, see ``again`` in :meth:`TorchScheduler.course`.
+    """
+
+    chains = True
+
+    def __init__(self, factor: Curve, extra: float = 1.0) -> None:
+        self._factor, self._extra = factor, extra
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        factor = self._extra * self._factor(timestamp)
+        return [base * factor for base in bases]
+
+
+class _OnEpochs(Course):
+    """The same, at the start of the epoch that a timestamp lies in."""
+
+    def __init__(self, course: Course) -> None:
+        self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        return self._course.rates(epoch_start(timestamp), bases)
+
+    def momenta(self, timestamp: Any, count: int) -> list[float]:
+        return self._course.momenta(epoch_start(timestamp), count)
+
+
+@dataclass(frozen=True)
+class TorchScheduler(ABC):
+    """Base of the descriptions of torch's schedulers: the same arguments, without an optimizer, and a pace.
+
+    Args:
+        pace: ``"epoch"`` or ``"batch"``: what one step of the scheduler is, and when the learning rate may change. None
+            is the trainer's choice, ``use_stepwise_scheduler``; where that is None too, an epoch, but a batch for
+            CyclicLR and OneCycleLR, as torch's documentation has it.
+    """
+
+    pace: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.pace is not None:
+            put(self, pace=choice(self.pace, "pace", (EPOCH, BATCH)))
+
+    @property
+    def natural_pace(self) -> str:
+        """The pace where nobody chose one."""
+        return EPOCH
+
+    def pace_in(self, use_stepwise_scheduler: bool | None) -> str:
+        """The pace under a trainer's setting."""
+        if self.pace is not None:
+            return self.pace
+        if use_stepwise_scheduler is None:
+            return self.natural_pace
+        return BATCH if use_stepwise_scheduler else EPOCH
+
+    @abstractmethod
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        """The scheduler resolved against a run.
+
+        Args:
+            steps: The run in its steps.
+            again: In how many sequences it lies as a part of a part: torch takes the first step of those once more.
+        """
+
+    def course_in(self, run: Run, pace: str) -> Course:
+        """The scheduler resolved against a run at a pace; for timestamps at the boundaries of that pace."""
+        return self.course(Steps.at(run, pace))
+
+    def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
+        """Resolve against a state's ``max_duration`` and rates: learning rates at any timestamp.
+
+        Raises:
+            InputError: If a time cannot be resolved, or ssr is not above 0.
+        """
+        pace = self.pace_in(use_stepwise_scheduler)
+        course = self.course_in(Run.of(state, ssr), pace)
+        return course if pace == BATCH else _OnEpochs(course)

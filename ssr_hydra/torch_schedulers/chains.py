@@ -1,0 +1,180 @@
+"""Several torch schedulers on one learning rate at once: a product where it is one, else torch's recursion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.time import Time
+from ssr_hydra.torch_schedulers.base import Course, Steps
+from ssr_hydra.torch_schedulers.cosines import Cosine
+from ssr_hydra.torch_schedulers.moments import moment
+
+__all__ = ["Link", "Product", "UnchainableError", "chain", "is_factor"]
+
+
+class UnchainableError(InputError):
+    """Schedulers that have no common value as functions of time; torch can step them all the same."""
+
+
+class Link(NamedTuple):
+    """One scheduler of a chain.
+
+    Attributes:
+        place: Where it stands, for errors.
+        name: Of its class.
+        course: What it computes alone.
+        resets: The times at which it sets the rate anew.
+    """
+
+    place: str
+    name: str
+    course: Course
+    resets: Sequence[Time] = ()
+
+
+def chain(links: list[Link], steps: Steps) -> Course:
+    """The course of all of them.
+
+    Raises:
+        UnchainableError: For one that undoes the others, or a mixture that has no value between two steps.
+    """
+    if len(links) == 1:
+        return links[0].course
+    for link in links:
+        if not link.course.chains:
+            rule = "sets the learning rate anew at every step, which undoes the others in its chain"
+            raise UnchainableError(link.place, link.name, rule, "use scheduler=product of this package's schedulers")
+    cosines = [link for link in links if isinstance(link.course, Cosine)]
+    resetting = [link for link in links if link.resets]
+    if cosines and resetting:
+        rule = (
+            f"sets the rate anew at its milestones, and {cosines[0].name} goes on from there by a recursion of its own"
+        )
+        raise UnchainableError(resetting[0].place, resetting[0].name, rule, "put the cosine into the sequence")
+    for link in links:
+        if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in _all_courses(link.course)):
+            rule = "holds a CosineAnnealingLR, which goes on by a recursion of its own where others change the rate"
+            raise UnchainableError(link.place, link.name, rule, "chain factors alone with it")
+    courses = [link.course for link in links]
+    if cosines:
+        return _Recursion(courses, steps)
+    return _Resetting(links, steps) if resetting else Product(courses)
+
+
+def is_factor(link: Link) -> bool:
+    """Whether it multiplies by a number of its own, whatever the others and their paces are."""
+    return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in _all_courses(link.course))
+
+
+def _all_courses(course: Course) -> list[Course]:
+    inner = getattr(course, "courses", [])
+    return [course, *(deeper for part in inner for deeper in _all_courses(part))]
+
+
+class Product(Course):
+    """Factors multiply."""
+
+    chains = True
+
+    def __init__(self, courses: Sequence[Course]) -> None:
+        self.courses = courses
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        rates = list(bases)
+        for course in self.courses:
+            rates = course.rates(timestamp, rates)
+        return rates
+
+
+class _Recursion(Course):
+    """Factors and cosines: torch's steps one by one, the last of them in part.
+
+    The rates at the last whole step are remembered, as a cache: another run of it computes them anew.
+    """
+
+    chains = True
+
+    def __init__(self, courses: Sequence[Course], steps: Steps) -> None:
+        self.courses = courses
+        self._steps, self._count = steps, steps.count()
+        self._known: tuple[int, list[float], list[float]] | None = None  # step, initial rates, rates
+        cosines = [course for course in courses if isinstance(course, Cosine)]
+        self._falls = [cosine.tau for cosine in cosines] if not any(cosine.eta_min for cosine in cosines) else None
+        self._product = Product(courses)
+
+    def _at(self, step: int) -> Any:
+        return moment(self._steps.run, self._steps.one * step)
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        if self._falls is not None and all(tau(timestamp) <= 1.0 for tau in self._falls):
+            return self._product.rates(timestamp, bases)  # the same, at once
+        count = self._count(timestamp)
+        whole = math.floor(count)
+        rates = self._rates_at(whole, list(bases))
+        return rates if count == whole else self._advance(rates, bases, self._at(whole), timestamp)
+
+    def _rates_at(self, step: int, bases: list[float]) -> list[float]:
+        if self._known is not None and self._known[0] <= step and self._known[1] == bases:
+            first, _, rates = self._known
+        else:
+            first, rates = 0, bases
+            for course in self.courses:
+                rates = course.rates(self._at(0), rates)
+        before = self._at(first)
+        for number in range(first + 1, step + 1):
+            after = self._at(number)
+            rates = self._advance(rates, bases, before, after)
+            before = after
+        self._known = (step, bases, rates)
+        return rates
+
+    def _advance(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
+        ones = [1.0] * len(bases)
+        found = list(rates)
+        for course in self.courses:
+            if isinstance(course, Cosine):
+                found = course.stepped(found, bases, before, after)
+            else:
+                ratios = zip(course.rates(before, ones), course.rates(after, ones), strict=True)
+                found = [rate * _ratio(*pair) for rate, pair in zip(found, ratios, strict=True)]
+        return found
+
+
+class _Resetting(Course):
+    """Factors and sequences of factors: at a milestone, its sequence sets the rate anew, and the others go on."""
+
+    chains = True
+
+    def __init__(self, links: Sequence[Link], steps: Steps) -> None:
+        self.courses = [link.course for link in links]
+        run, one = steps.run, steps.one
+        events = []
+        for number, link in enumerate(links):
+            for time in link.resets:
+                clock = run.clock(time.unit, "milestones", time)
+                # What stands behind it in the chain steps after it, and so has one step more to multiply.
+                before = moment(run, time - run.convert(one, time.unit, "milestones"))
+                sinces = [moment(run, time) if i < number else before for i in range(len(links))]
+                key = run.convert(time, one.unit, "milestones").value
+                events.append((key, number, (clock.read, clock.factor, clock.points[1], number, sinces)))
+        self._events = [event for _, _, event in sorted(events, key=lambda item: item[:2], reverse=True)]
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        last = next((event for event in self._events if event[0](timestamp) * event[1] >= event[2]), None)
+        if last is None:
+            return Product(self.courses).rates(timestamp, bases)
+        number, sinces = last[3:]
+        rates, ones = self.courses[number].rates(timestamp, bases), [1.0] * len(bases)
+        for i, course in enumerate(self.courses):
+            if i != number:
+                ratios = zip(course.rates(sinces[i], ones), course.rates(timestamp, ones), strict=True)
+                rates = [rate * _ratio(*pair) for rate, pair in zip(rates, ratios, strict=True)]
+        return rates
+
+
+def _ratio(before: float, after: float) -> float:
+    # What has reached 0 stays there in torch, and multiplies by 1 what is set anew.
+    return after / before if before != 0.0 else 1.0

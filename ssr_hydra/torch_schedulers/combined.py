@@ -1,0 +1,269 @@
+"""torch's schedulers made of schedulers: one after another, and all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import put
+from ssr_hydra.time import Time, Timestamp
+from ssr_hydra.torch_schedulers.base import BATCH, Course, Duration, Steps, TorchScheduler, listed, steps
+from ssr_hydra.torch_schedulers.chains import Link, chain
+from ssr_hydra.torch_schedulers.functions import Products
+from ssr_hydra.torch_schedulers.moments import moment
+
+__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "links"]
+
+Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
+
+
+def _named(parts: Any) -> list[tuple[str, Any]]:
+    """Each part with its place."""
+    if isinstance(parts, Mapping):
+        return [(f"schedulers.{name}", part) for name, part in parts.items()]
+    return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]
+
+
+def _check_parts(value: Any) -> Any:
+    parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", "[...]"))
+    if not parts:
+        raise InputError(
+            "schedulers", value, "must hold at least one scheduler", "write e.g. {warmup: ..., decay: ...}"
+        )
+    for place, part in _named(parts):
+        name = type(part).__name__
+        if name == "ReduceLROnPlateau":
+            rule = "waits for a metric, so it has no place in a sequence or chain (torch says so too)"
+            raise InputError(place, name, rule, "put it beside the others, in a list of schedulers")
+        if not isinstance(part, TorchScheduler):
+            rule = "must be one of ssr_hydra.torch_schedulers, as all of its parts are stepped together"
+            raise InputError(place, name, rule, "choose one, or use ours: scheduler=sequence, scheduler=product")
+        if part.pace is not None:
+            rule = "is stepped with the whole that it is a part of"
+            raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole")
+    return parts
+
+
+def _pace_of(parts: Any) -> str:
+    paces = [part.natural_pace for _, part in _named(parts)]
+    return BATCH if BATCH in paces else paces[0]
+
+
+class _Continued(Course):
+    """A phase that multiplies the rate that it finds: MultiplicativeLR has no way to begin anew.
+
+    Args:
+        before: The course of the phase before.
+        last: The timestamp of its last step.
+        own: The products of this phase.
+    """
+
+    chains = True
+
+    def __init__(self, before: Course, last: Timestamp, own: Products) -> None:
+        self._before, self._last, self._own = before, last, own
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        found = self._before.rates(self._last, bases)
+        first = self._own.at_zero(len(bases))
+        return self._own.rates(timestamp, [rate * factor for rate, factor in zip(found, first, strict=True)])
+
+
+class Phases(Course):
+    """Courses one after another.
+
+    Args:
+        courses: One for each phase.
+        ends: Where each but the last ends, with what reads it off a timestamp.
+        lasts: The timestamp of the last step of each but the last.
+        start: The timestamp that all begins with.
+    """
+
+    def __init__(
+        self, courses: list[Course], ends: list[tuple[Any, int, int]], lasts: list[Timestamp], start: Timestamp
+    ) -> None:
+        self.courses, self._ends, self._lasts, self._start = courses, ends, lasts, start
+        self.chains = all(course.chains for course in courses)
+        self._driving = [i for i, course in enumerate(courses) if course.has_momenta]
+        self.has_momenta = bool(self._driving)
+
+    def index(self, timestamp: Any) -> int:
+        """The phase that a timestamp lies in."""
+        return next((i for i, (read, factor, stop) in enumerate(self._ends) if read(timestamp) * factor < stop), -1)
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        return self.courses[self.index(timestamp)].rates(timestamp, bases)
+
+    def momenta(self, timestamp: Any, count: int) -> list[float]:
+        # A phase that drives no momentum leaves it where the last one that does had it. Before the first of them it is
+        # where making the last of them put it.
+        index = self.index(timestamp) % len(self.courses)
+        driven = [i for i in self._driving if i <= index]
+        if not driven:
+            return self.courses[self._driving[-1]].momenta(self._start, count)
+        last = driven[-1]
+        return self.courses[last].momenta(timestamp if last == index else self._lasts[last], count)
+
+
+@dataclass(frozen=True)
+class SequentialLR(TorchScheduler):
+    """One scheduler after another.
+
+    ::
+
+        lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
+
+    Each begins with its milestone at its own step 0, from the initial learning rate (a MultiplicativeLR: from the rate
+    that it finds). A share of the run (``dur``) is one of its phase. SSR stretches milestones and schedulers alike.
+
+    A sequence or a chain may be the first part of a sequence. torch then takes the first step of its parts twice, so
+    that an ExponentialLR begins a step ahead; so it does here, as the values are torch's. In a later place torch has no
+    way to begin them; here they begin as they would alone.
+
+    Args:
+        schedulers: A list of schedulers, or a mapping of names to them, in order. Their ``pace`` is that of the whole.
+        milestones: Where each but the first begins: numbers of steps, or times.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For no schedulers, another number of milestones than one less, or milestones out of order.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra.torch_schedulers import CosineAnnealingLR, LinearLR
+        >>> both = SequentialLR([LinearLR(0.5, total_iters="1dur"), CosineAnnealingLR("1dur")], ["0.5dur"])
+        >>> course = both.bind(State(max_duration="4ba"), use_stepwise_scheduler=True)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(4)]
+        [[0.5], [0.75], [1.0], [0.5]]
+
+    Source: ``torch.optim.lr_scheduler.SequentialLR``.
+    """
+
+    schedulers: Parts
+    milestones: Sequence[Duration]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parts = _check_parts(self.schedulers)
+        stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
+        if len(stated) != len(parts) - 1:
+            rule = f"must be one less than the schedulers, of which there are {len(parts)}"
+            raise InputError("milestones", stated, rule, "say where each scheduler but the first begins")
+        milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
+        put(self, schedulers=parts, milestones=milestones)
+
+    @property
+    def natural_pace(self) -> str:
+        return _pace_of(self.schedulers)
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        run, parts = steps.run, _named(self.schedulers)
+        ends: list[Time] = []
+        for i, value in enumerate(self.milestones):
+            name = f"milestones[{i}]"
+            ends.append(steps.time(value, name))
+            if i > 0 and run.is_before(ends[i], ends[i - 1]):
+                rule = f"is at {ends[i]}, before the one before it, at {ends[i - 1]}"
+                raise InputError(name, str(value), rule, "reorder the milestones")
+        # A sequence within counts a step that it has taken again, so that its milestones come early by as much.
+        early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
+        courses: list[Course] = []
+        readers: list[tuple[Any, int, int]] = []
+        lasts: list[Timestamp] = []
+        zero = start = Time(0, steps.one.unit)
+        for i, (place, part) in enumerate(parts):
+            end = early[i] if i < len(early) else None
+            if end is not None and (end.value <= 0 or run.is_before(start, end) is False):
+                continue  # over before it begins
+            try:
+                within = steps if end is None and start is zero else steps.phase(start, end)
+                is_whole = isinstance(part, (SequentialLR, ChainedScheduler))
+                course = part.course(within, again + is_whole if i == 0 else 0)
+            except InputError as error:
+                raise error.within(place) from None
+            if isinstance(course, Products) and courses:
+                course = _Continued(courses[-1], lasts[-1], course)
+            courses.append(course)
+            if end is not None:
+                clock = run.clock(end.unit, f"milestones[{i}]", end)
+                readers.append((clock.read, clock.factor, clock.points[1]))
+                lasts.append(moment(run, end - run.convert(steps.one, end.unit, "milestones")))
+                start = end
+        return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
+
+    def resets(self, steps: Steps) -> list[Time]:
+        """Where, in torch, the rate is set anew whatever it was: at each milestone but that of a MultiplicativeLR."""
+        later = [part for _, part in _named(self.schedulers)][1:]
+        return [
+            steps.time(value, f"milestones[{i}]")
+            for i, (value, part) in enumerate(zip(self.milestones, later, strict=True))
+            if type(part).__name__ != "MultiplicativeLR"
+        ]
+
+
+@dataclass(frozen=True)
+class ChainedScheduler(TorchScheduler):
+    """Several schedulers at once: each step of one goes on from the learning rate that the others have left.
+
+    ::
+
+        lr(t) = lr_0 factor_1(t) factor_2(t) ...
+
+    where all of them are factors. With a CosineAnnealingLR it is torch's recursion: ``lr - eta_min`` is multiplied step
+    by step, between two steps by the part of a step. A SequentialLR sets the rate anew at its milestones, from where
+    the others go on. SSR stretches all of them.
+
+    What sets the rate anew at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR) undoes what the
+    others did, and cannot be chained: use ``scheduler=product`` of this package's schedulers.
+
+    Args:
+        schedulers: A list of schedulers, or a mapping of names to them, in order. Their ``pace`` is that of the whole.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For no schedulers, or some that cannot be chained.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra.torch_schedulers import ConstantLR, ExponentialLR
+        >>> both = ChainedScheduler([ConstantLR(0.5, 2), ExponentialLR(0.5)], pace="batch")
+        >>> course = both.bind(State(max_duration="4ba"), ssr=2)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
+        [[0.5], [0.25], [0.25]]
+
+    Source: ``torch.optim.lr_scheduler.ChainedScheduler``.
+    """
+
+    schedulers: Parts
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, schedulers=_check_parts(self.schedulers))
+
+    @property
+    def natural_pace(self) -> str:
+        return _pace_of(self.schedulers)
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        return chain(links(_named(self.schedulers), steps, again), steps)
+
+
+def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0) -> list[Link]:
+    """Schedulers, with the place of each, as the links of a chain."""
+    found = []
+    for place, part in named:
+        try:
+            course = part.course(steps, again)
+        except InputError as error:
+            raise error.within(place) from None
+        resets: list[Time] = []
+        if isinstance(part, SequentialLR) and isinstance(course, Phases):
+            one = steps.one * Fraction(again)
+            resets = [time - steps.run.convert(one, time.unit, "milestones") for time in part.resets(steps)]
+        found.append(Link(place, type(part).__name__, course, resets))
+    return found

@@ -1,0 +1,146 @@
+"""torch's cosines, with a floor that is an absolute learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.cycles import Cycles
+from ssr_hydra.time import exact
+from ssr_hydra.torch_schedulers.base import Course, Duration, Steps, TorchScheduler, finite, steps
+
+__all__ = ["Cosine", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
+
+
+class Cosine(Course):
+    """``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.
+
+    Args:
+        tau: The elapsed share at a timestamp.
+        eta_min: The floor.
+        chains: Whether torch computes it from the rate that it finds, step by step.
+        extra: What multiplies the height above the floor down to its first end.
+    """
+
+    def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
+        self.tau, self.eta_min, self.chains, self._extra = tau, eta_min, chains, extra
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        tau, eta = self.tau(timestamp), self.eta_min
+        height = 1.0 + math.cos(math.pi * tau)
+        if tau < 1.0:
+            height *= self._extra
+        return [eta + (base - eta) * height / 2.0 for base in bases]
+
+    def stepped(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
+        """The rates one step (or a part of one) after ``rates``, whatever else has changed them: torch's recursion.
+
+        Args:
+            rates: What the step finds.
+            bases: The initial rates, from which it starts anew at the bottom of the cosine.
+            before: The timestamp of the step before.
+            after: The timestamp of this step.
+        """
+        first, second, eta = self.tau(before), self.tau(after), self.eta_min
+        if first % 2.0 == 1.0:
+            rise = (1.0 - math.cos(math.pi * (second - first))) / 2.0
+            return [rate + (base - eta) * rise for rate, base in zip(rates, bases, strict=True)]
+        ratio = (1.0 + math.cos(math.pi * second)) / (1.0 + math.cos(math.pi * first))
+        return [eta + (rate - eta) * ratio for rate in rates]
+
+
+@dataclass(frozen=True)
+class CosineAnnealingLR(TorchScheduler):
+    """Half a cosine down to ``eta_min``, and up again after it.
+
+    ::
+
+        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2
+
+    SSR stretches ``T_max``.
+
+    Args:
+        T_max: Where ``eta_min`` is reached: a number of steps, or a time.
+        eta_min: The lowest learning rate, absolute.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``T_max`` that is not above 0, or an ``eta_min`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = CosineAnnealingLR("1dur", pace="batch").bind(State(max_duration="4ba"))
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
+        [[1.0], [0.5], [0.0]]
+
+    Source: ``torch.optim.lr_scheduler.CosineAnnealingLR``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    """
+
+    T_max: Duration
+    eta_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, T_max=steps(self.T_max, "T_max"), eta_min=finite(self.eta_min, "eta_min"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        end = steps.time(self.T_max, "T_max")
+        length = float(steps.whole(end, "T_max")) if again else 1.0
+        # Step 0 as an ordinary one; torch's own case for a T_max of 1 doubles the height there.
+        extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
+        return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
+
+
+@dataclass(frozen=True)
+class CosineAnnealingWarmRestarts(TorchScheduler):
+    """Half a cosine again and again, each cycle ``T_mult`` times as long as the one before.
+
+    ::
+
+        cycle n lasts T_0 T_mult^n
+        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed share of the cycle
+
+    SSR stretches ``T_0``, and so every cycle; they are found in closed form.
+
+    Args:
+        T_0: Length of the first cycle: a number of steps, or a time.
+        T_mult: Ratio of the lengths of two cycles in a row, a whole number of at least 1.
+        eta_min: The lowest learning rate, absolute.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``T_0`` that is not above 0, a ``T_mult`` that is no whole number of at least 1, or an
+            ``eta_min`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = CosineAnnealingWarmRestarts(4, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 1, 2, 3)]
+        [[1.0], [0.5], [1.0], [0.5]]
+
+    Source: ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    """
+
+    T_0: Duration
+    T_mult: int = 1
+    eta_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.T_mult) is not int or self.T_mult < 1:
+            raise InputError("T_mult", self.T_mult, "must be a whole number of at least 1", "write e.g. 1 or 2")
+        put(self, T_0=steps(self.T_0, "T_0"), eta_min=finite(self.eta_min, "eta_min"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+        first = steps.time(self.T_0, "T_0")
+        clock = steps.run.clock(first.unit, "T_0", first)
+        read, factor, (start, end) = clock.read, clock.factor, clock.points
+        cycles = Cycles(end - start, exact(self.T_mult, "T_mult"))
+        return Cosine(lambda timestamp: cycles.tau(read(timestamp) * factor - start), self.eta_min, chains=False)

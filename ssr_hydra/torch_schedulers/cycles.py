@@ -1,0 +1,306 @@
+"""torch's schedulers that set absolute learning rates, and momentum against them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import choice, flag, put
+from ssr_hydra.time import Time, exact
+from ssr_hydra.torch_schedulers.base import (
+    BATCH,
+    Course,
+    Duration,
+    PerGroup,
+    Steps,
+    TorchScheduler,
+    amounts,
+    finite,
+    per_group,
+    steps,
+)
+from ssr_hydra.torch_schedulers.functions import asked, check_function
+
+__all__ = ["CyclicLR", "OneCycleLR"]
+
+
+class _Cyclic(Course):
+    def __init__(self, scheduler: CyclicLR, steps: Steps) -> None:
+        self._own = scheduler
+        up = steps.time(scheduler.step_size_up, "step_size_up")
+        down = up
+        if scheduler.step_size_down is not None:
+            down = steps.run.convert(steps.time(scheduler.step_size_down, "step_size_down"), up.unit, "step_size_down")
+        clock = steps.run.clock(up.unit, "step_size_up", up, down)
+        self._read, self._factor, (self._start, top, bottom) = clock.read, clock.factor, clock.points
+        self._up, self._down = top - self._start, bottom - self._start
+        self._count = steps.count()
+        self.has_momenta = scheduler.cycle_momentum
+
+    def _height(self, timestamp: Any) -> float:
+        """How far from the bottom, as a share of the first cycle's height."""
+        own = self._own
+        index, rest = divmod(self._read(timestamp) * self._factor - self._start, self._up + self._down)
+        share = float(rest / self._up if rest <= self._up else (self._up + self._down - rest) / self._down)
+        cycle = int(index) + 1
+        if own.scale_fn is not None:
+            by_cycle = own.scale_mode == "cycle"
+            return share * asked(own.scale_fn, cycle if by_cycle else self._count(timestamp), "scale_fn")
+        if own.mode == "triangular":
+            return share
+        if own.mode == "triangular2":
+            return share * math.ldexp(1.0, 1 - cycle)
+        return share * float(own.gamma ** self._count(timestamp))
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        height, count = self._height(timestamp), len(bases)
+        low = per_group(self._own.base_lr, count, "base_lr")
+        high = per_group(self._own.max_lr, count, "max_lr")
+        return [base + (top - base) * height for base, top in zip(low, high, strict=True)]
+
+    def momenta(self, timestamp: Any, count: int) -> list[float]:
+        height = self._height(timestamp)
+        low = per_group(self._own.base_momentum, count, "base_momentum")
+        high = per_group(self._own.max_momentum, count, "max_momentum")
+        return [top - (top - base) * height for base, top in zip(low, high, strict=True)]
+
+
+@dataclass(frozen=True)
+class CyclicLR(TorchScheduler):
+    """Up and down between two learning rates, momentum against them.
+
+    ::
+
+        lr(t) = base_lr + (max_lr - base_lr) h(t) s(t)
+        h(t) climbs from 0 to 1 in step_size_up and falls back in step_size_down
+        s(t) = 1 (triangular), 2 ** (1 - cycle) (triangular2), gamma ** t (exp_range), or scale_fn(cycle or t)
+        momentum(t) = max_momentum - (max_momentum - base_momentum) h(t) s(t)
+
+    SSR stretches both parts of a cycle, and the steps of ``exp_range``.
+
+    Args:
+        base_lr: Learning rate at the bottom, absolute: one, or a list of one for each param group.
+        max_lr: At the top of the first cycle, likewise.
+        step_size_up: Length of the climb: a number of steps, or a time.
+        step_size_down: Length of the way back; None is that of the climb.
+        mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
+        gamma: Of ``exp_range``, at least 0.
+        scale_fn: A function of one's own instead of ``mode``.
+        scale_mode: What ``scale_fn`` is a function of: ``"cycle"``, counted from 1, or ``"iterations"``.
+        cycle_momentum: Whether momentum (or the first beta) is driven as well.
+        base_momentum: Momentum at the top of the learning rate.
+        max_momentum: Momentum at its bottom.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a length that is not above 0, a number that is negative or not finite, an unknown mode.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = CyclicLR(0.0, 1.0, step_size_up=4).bind(State(max_duration="9ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [0.1]) for k in range(4)]
+        [[0.0], [0.5], [1.0], [0.5]]
+
+    Source: ``torch.optim.lr_scheduler.CyclicLR``; Smith 2017 (arXiv 1506.01186).
+    """
+
+    base_lr: PerGroup
+    max_lr: PerGroup
+    step_size_up: Duration = 2000
+    step_size_down: Duration | None = None
+    mode: str = "triangular"
+    gamma: float = 1.0
+    scale_fn: Callable[[float], float] | None = None
+    scale_mode: str = "cycle"
+    cycle_momentum: bool = True
+    base_momentum: PerGroup = 0.8
+    max_momentum: PerGroup = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        down = self.step_size_down
+        put(
+            self,
+            base_lr=amounts(self.base_lr, "base_lr"),
+            max_lr=amounts(self.max_lr, "max_lr"),
+            step_size_up=steps(self.step_size_up, "step_size_up"),
+            step_size_down=None if down is None else steps(down, "step_size_down"),
+            mode=choice(self.mode, "mode", ("triangular", "triangular2", "exp_range")),
+            gamma=finite(self.gamma, "gamma"),
+            scale_fn=None if self.scale_fn is None else check_function(self.scale_fn, "scale_fn"),
+            scale_mode=choice(self.scale_mode, "scale_mode", ("cycle", "iterations")),
+            cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
+            base_momentum=amounts(self.base_momentum, "base_momentum"),
+            max_momentum=amounts(self.max_momentum, "max_momentum"),
+        )
+
+    @property
+    def natural_pace(self) -> str:
+        return BATCH
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+        return _Cyclic(self, steps)
+
+
+class _OneCycle(Course):
+    def __init__(self, scheduler: OneCycleLR, steps: Steps) -> None:
+        own = self._own = scheduler
+        total = steps.time(own.total, "total_steps")
+        one = steps.run.convert(steps.one, total.unit, "total_steps")
+        _check_length(steps, total, own.total)
+        start, end = exact(own.pct_start, "pct_start"), total - one
+        # torch's phases end a step early each: time 0 is a step as well.
+        ends = [total * start - one, *([total * (2 * start) - one * 2] if own.three_phase else []), end]
+        clock = steps.run.clock(total.unit, "total_steps", *ends)
+        self._read, self._factor = clock.read, clock.factor
+        self._start, *self._ends = clock.points
+        lrs = ("initial", "max", "initial", "min") if own.three_phase else ("initial", "max", "min")
+        self._lrs = list(pairwise(lrs))
+        momenta = ("max", "base", "max", "max") if own.three_phase else ("max", "base", "max")
+        self._momenta = list(pairwise(momenta))
+        self.has_momenta = own.cycle_momentum
+
+    def _where(self, timestamp: Any) -> tuple[int, float]:
+        """The phase, and the elapsed share of it; the last value stays."""
+        count = self._read(timestamp) * self._factor
+        start, last = self._start, len(self._ends) - 1
+        for index, end in enumerate(self._ends):
+            if count <= end or index == last:
+                return index, 1.0 if count >= end else float((count - start) / (end - start))
+            start = end
+        raise AssertionError
+
+    def _between(self, first: float, second: float, tau: float) -> float:
+        if self._own.anneal_strategy == "linear":
+            return (second - first) * tau + first
+        return second + (first - second) / 2.0 * (math.cos(math.pi * tau) + 1.0)
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        own, (index, tau) = self._own, self._where(timestamp)
+        first, second = self._lrs[index]
+        rates = []
+        for top in per_group(own.max_lr, len(bases), "max_lr"):
+            initial = top / own.div_factor
+            values = {"max": top, "initial": initial, "min": initial / own.final_div_factor}
+            rates.append(self._between(values[first], values[second], tau))
+        return rates
+
+    def momenta(self, timestamp: Any, count: int) -> list[float]:
+        own, (index, tau) = self._own, self._where(timestamp)
+        first, second = self._momenta[index]
+        base = per_group(own.base_momentum, count, "base_momentum")
+        high = per_group(own.max_momentum, count, "max_momentum")
+        both = [{"base": low, "max": top} for low, top in zip(base, high, strict=True)]
+        return [self._between(values[first], values[second], tau) for values in both]
+
+
+def _check_length(steps: Steps, total: Time, stated: Any) -> None:
+    """torch raises after ``total_steps``, in the middle of a run; here it is told before."""
+    length = steps.run.length() if steps.run.max_duration is not None else None
+    if length is not None and steps.run.is_before(total, length):
+        rule = f"ends at {total}, before the run does ({length}), and is not defined after it"
+        shown = str(stated) if isinstance(stated, Time) else int(stated)
+        raise InputError("total_steps", shown, rule, "write '1dur' for the whole run")
+
+
+@dataclass(frozen=True)
+class OneCycleLR(TorchScheduler):
+    """One climb to ``max_lr`` and one long descent to nearly nothing, momentum against it.
+
+    ::
+
+        lr(t) from max_lr / div_factor to max_lr at pct_start total - 1, to max_lr / div_factor / final_div_factor at
+        total - 1, in halves of a cosine or straight lines; three_phase goes back to max_lr / div_factor in between
+
+    SSR stretches every part. After ``total - 1`` the last value stays.
+
+    Args:
+        max_lr: The peak, absolute: one, or a list of one for each param group.
+        total_steps: Length of the cycle: a number of steps, or a time. None is ``epochs * steps_per_epoch``, or the run
+            where these are None too.
+        epochs: With ``steps_per_epoch``, the length of the cycle.
+        steps_per_epoch: See ``epochs``.
+        pct_start: Share of the climb.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        cycle_momentum: Whether momentum (or the first beta) is driven as well.
+        base_momentum: Momentum at the peak.
+        max_momentum: Momentum at the start and the end.
+        div_factor: ``max_lr`` over the initial learning rate, above 0.
+        final_div_factor: The initial learning rate over the last, above 0.
+        three_phase: Whether the descent to the initial learning rate mirrors the climb.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a length that is not above 0 or ends before the run does, a share beyond 0 and 1, a number that
+            is negative or not finite, an unknown strategy.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = OneCycleLR(1.0, 10, pct_start=0.4).bind(State(max_duration="5ba"), ssr=0.5)
+        >>> [round(course.rates(Timestamp(batch=k), [0.1])[0], 3) for k in range(5)]
+        [0.04, 0.76, 0.933, 0.5, 0.067]
+
+    Source: ``torch.optim.lr_scheduler.OneCycleLR``; Smith and Topin 2018 (arXiv 1708.07120).
+    """
+
+    max_lr: PerGroup
+    total_steps: Duration | None = None
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+    pct_start: float = 0.3
+    anneal_strategy: str = "cos"
+    cycle_momentum: bool = True
+    base_momentum: PerGroup = 0.85
+    max_momentum: PerGroup = 0.95
+    div_factor: float = 25.0
+    final_div_factor: float = 10000.0
+    three_phase: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        total = self.total_steps
+        put(
+            self,
+            max_lr=amounts(self.max_lr, "max_lr"),
+            total_steps=None if total is None else steps(total, "total_steps"),
+            pct_start=finite(self.pct_start, "pct_start", most=1.0),
+            anneal_strategy=choice(self.anneal_strategy, "anneal_strategy", ("cos", "linear")),
+            cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
+            base_momentum=amounts(self.base_momentum, "base_momentum"),
+            max_momentum=amounts(self.max_momentum, "max_momentum"),
+            div_factor=finite(self.div_factor, "div_factor", above=True),
+            final_div_factor=finite(self.final_div_factor, "final_div_factor", above=True),
+            three_phase=flag(self.three_phase, "three_phase"),
+        )
+        for name, other in (("epochs", "steps_per_epoch"), ("steps_per_epoch", "epochs")):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if type(value) is not int or value < 1:
+                raise InputError(name, value, "must be a whole number of at least 1", "or give total_steps alone")
+            if total is not None or getattr(self, other) is None:
+                rule = f"total_steps stands alone, and {name} beside {other}"
+                raise InputError(name, value, rule, "give total_steps alone")
+
+    @property
+    def total(self) -> Any:
+        """The length of the cycle as it was given."""
+        if self.total_steps is not None:
+            return self.total_steps
+        if self.epochs is not None and self.steps_per_epoch is not None:
+            return Fraction(self.epochs * self.steps_per_epoch)
+        return Time("1dur")
+
+    @property
+    def natural_pace(self) -> str:
+        return BATCH
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+        return _OneCycle(self, steps)

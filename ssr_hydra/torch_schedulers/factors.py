@@ -1,0 +1,289 @@
+"""torch's schedulers that multiply the initial learning rate by a factor of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.curves import Curve, stepped
+from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
+
+__all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
+
+
+def _power(gamma: float, exponent: float) -> float:
+    try:
+        power: float = gamma**exponent
+    except (OverflowError, ZeroDivisionError):
+        rule = "makes the learning rate larger than any float at this time"
+        raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
+    return power
+
+
+@dataclass(frozen=True)
+class StepLR(TorchScheduler):
+    """Decay by ``gamma`` after every ``step_size``.
+
+    ::
+
+        lr(t) = lr_0 gamma ** floor(t / step_size)
+
+    SSR stretches ``step_size``, also to lengths between two steps: the decay is then seen by the first step after it.
+
+    Args:
+        step_size: Between two decays: a number of steps, or a time.
+        gamma: Factor of each decay, at least 0.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``step_size`` that is not above 0, or a ``gamma`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = StepLR(2, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
+        [[1.0], [0.1], [0.010000000000000002]]
+
+    Source: ``torch.optim.lr_scheduler.StepLR``.
+    """
+
+    step_size: Duration
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, step_size=steps(self.step_size, "step_size"), gamma=finite(self.gamma, "gamma"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
+        period = steps.time(self.step_size, "step_size")
+        clock = steps.run.clock(period.unit, "step_size", period)
+        read, factor, (start, end) = clock.read, clock.factor, clock.points
+        width, gamma = end - start, self.gamma
+        return Factor(lambda timestamp: _power(gamma, (read(timestamp) * factor - start) // width))
+
+
+@dataclass(frozen=True)
+class MultiStepLR(TorchScheduler):
+    """Decay by ``gamma`` at each milestone.
+
+    ::
+
+        lr(t) = lr_0 gamma ** (number of milestones <= t)
+
+    SSR stretches every milestone; two that fall between the same two steps both count.
+
+    Args:
+        milestones: Numbers of steps, or times, in any order; one that stands twice decays twice.
+        gamma: Factor of each decay, at least 0.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a negative milestone, or a ``gamma`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = MultiStepLR(["0.5dur"], gamma=0.5, pace="batch").bind(State(max_duration="4ba"))
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
+        [[1.0], [1.0], [0.5]]
+
+    Source: ``torch.optim.lr_scheduler.MultiStepLR``.
+    """
+
+    milestones: Sequence[Duration]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stated = listed(self.milestones, "milestones", "milestones", "[30, 60] or ['0.5dur']")
+        milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
+        put(self, milestones=milestones, gamma=finite(self.gamma, "gamma"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
+        fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
+        times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
+        decays = [_power(self.gamma, k) for k in range(len(times) + 1)]
+        return Factor(stepped(steps.run, times, decays) if times else lambda _: 1.0)
+
+
+@dataclass(frozen=True)
+class ConstantLR(TorchScheduler):
+    """Hold a share of the initial learning rate, then all of it.
+
+    ::
+
+        lr(t) = lr_0 factor    for t < total_iters, then lr_0
+
+    SSR stretches ``total_iters``.
+
+    Args:
+        factor: The share, from 0 to 1.
+        total_iters: How long it holds: a number of steps, or a time.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``factor`` beyond its limits, or a ``total_iters`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = ConstantLR(0.5, 4, pace="batch").bind(State(max_duration="9ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
+        [[0.5], [0.5], [1.0]]
+
+    Source: ``torch.optim.lr_scheduler.ConstantLR``.
+    """
+
+    factor: float = 1.0 / 3
+    total_iters: Duration = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        factor = finite(self.factor, "factor", most=1.0)
+        put(self, factor=factor, total_iters=steps(self.total_iters, "total_iters"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
+        end = steps.time(self.total_iters, "total_iters")
+        return Factor(stepped(steps.run, [(end, "total_iters")], (self.factor, 1.0)))
+
+
+@dataclass(frozen=True)
+class LinearLR(TorchScheduler):
+    """A straight line between two shares of the initial learning rate, then its end.
+
+    ::
+
+        lr(t) = lr_0 (start_factor + (end_factor - start_factor) min(1, t / total_iters))
+
+    SSR stretches ``total_iters``.
+
+    Args:
+        start_factor: The share at the start, above 0 and at most 1.
+        end_factor: The share at the end, from 0 to 1.
+        total_iters: Where the end is: a number of steps, or a time.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a factor beyond its limits, or a ``total_iters`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = LinearLR(0.5, total_iters=4, pace="batch").bind(State(max_duration="9ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
+        [[0.5], [0.75], [1.0]]
+
+    Source: ``torch.optim.lr_scheduler.LinearLR``.
+    """
+
+    start_factor: float = 1.0 / 3
+    end_factor: float = 1.0
+    total_iters: Duration = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(
+            self,
+            start_factor=finite(self.start_factor, "start_factor", most=1.0, above=True),
+            end_factor=finite(self.end_factor, "end_factor", most=1.0),
+            total_iters=steps(self.total_iters, "total_iters"),
+        )
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # torch restarts it at step 0
+        first, last = self.start_factor, self.end_factor
+
+        def line(tau: float) -> float:
+            return first + (last - first) * tau if tau < 1.0 else last
+
+        return Factor(_shaped(steps.share(steps.time(self.total_iters, "total_iters"), "total_iters"), line))
+
+
+@dataclass(frozen=True)
+class PolynomialLR(TorchScheduler):
+    """A polynomial from the initial learning rate to 0.
+
+    ::
+
+        lr(t) = lr_0 (1 - min(1, t / total_iters)) ** power
+
+    SSR stretches ``total_iters``.
+
+    Args:
+        total_iters: Where 0 is reached: a number of steps, or a time.
+        power: The exponent, above 0.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``total_iters`` or a ``power`` that is not above 0.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = PolynomialLR("1dur", 2.0, pace="batch").bind(State(max_duration="4ba"))
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
+        [[1.0], [0.25], [0.0]]
+
+    Source: ``torch.optim.lr_scheduler.PolynomialLR``.
+    """
+
+    total_iters: Duration = 5
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(
+            self,
+            total_iters=steps(self.total_iters, "total_iters"),
+            power=finite(self.power, "power", above=True),
+        )
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        end, power = steps.time(self.total_iters, "total_iters"), self.power
+        curve = _shaped(steps.share(end, "total_iters"), lambda tau: (1.0 - min(1.0, tau)) ** power)
+        return Factor(curve, 1.0 / (1.0 + 1.0 / float(steps.whole(end, "total_iters"))) ** power if again else 1.0)
+
+
+@dataclass(frozen=True)
+class ExponentialLR(TorchScheduler):
+    """Decay by ``gamma`` at every step.
+
+    ::
+
+        lr(t) = lr_0 gamma ** t
+
+    SSR stretches a step: after k steps of a run at ssr 0.5 the decay is ``gamma ** (k / 0.5)``.
+
+    Args:
+        gamma: Factor of each step, at least 0.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For a ``gamma`` that is negative or not finite.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = ExponentialLR(0.5, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
+        [[1.0], [0.25], [0.0625]]
+
+    Source: ``torch.optim.lr_scheduler.ExponentialLR``.
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, gamma=finite(self.gamma, "gamma"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        count, gamma = steps.count(), self.gamma
+        return Factor(lambda timestamp: _power(gamma, count(timestamp)), gamma if again else 1.0)
+
+
+def _shaped(share: Curve, shape: Any) -> Curve:
+    return lambda timestamp: shape(share(timestamp))

@@ -1,0 +1,180 @@
+"""torch's schedulers made of functions of one's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import put
+from ssr_hydra.torch_schedulers.base import Course, Steps, TorchScheduler, per_group
+
+__all__ = ["LambdaLR", "MultiplicativeLR", "asked", "check_function"]
+
+Function = Callable[[int], float]
+Functions = Function | Sequence[Function]
+
+
+def check_function(value: Any, name: str) -> Any:
+    """A function, not its class."""
+    if not callable(value) or isinstance(value, type):
+        rule = "must be a function of the step"
+        raise InputError(name, value, rule, "name one of a module that you trust, with _partial_: true beside it")
+    return value
+
+
+def _check_functions(value: Any, name: str) -> Any:
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise InputError(name, list(value), "must hold a function for each param group", "or one for all")
+        return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
+    return check_function(value, name)
+
+
+def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
+    """What a user's function gives at a step; between two of them it is asked there, with a float.
+
+    Raises:
+        InputError: If it takes no fraction, or gives no finite number.
+    """
+    if isinstance(step, int):
+        value = function(step)
+    else:
+        try:
+            value = function(step)
+        except (TypeError, ValueError, LookupError) as error:
+            rule = f"does not take the fraction of a step ({step:g}) that this ssr asks for: {error}"
+            fix = "wrap it: lambda step: f(int(step)) keeps each value until the next whole step"
+            raise InputError(name, getattr(function, "__name__", function), rule, fix) from error
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        rule = f"must give a finite number, and gave it at step {step}"
+        raise InputError(name, value, rule, "check its formula")
+    return number
+
+
+class _Lambda(Course):
+    def __init__(self, functions: Any, count: Callable[[Any], int | float]) -> None:
+        self._functions, self._count = functions, count
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        step, functions = self._count(timestamp), self._functions
+        if callable(functions):
+            factor = asked(functions, step, "lr_lambda")
+            return [base * factor for base in bases]
+        own = per_group(functions, len(bases), "lr_lambda")
+        return [base * asked(function, step, "lr_lambda") for function, base in zip(own, bases, strict=True)]
+
+
+@dataclass(frozen=True)
+class LambdaLR(TorchScheduler):
+    """The initial learning rate times a function of the step.
+
+    ::
+
+        lr(t) = lr_0 lr_lambda(t)
+
+    SSR stretches the function's time: it is asked at ``t / ssr``, with an int where that is whole, else with a float. A
+    function that takes no fractions is refused at an ssr that needs them; one that compares steps for equality
+    (``step == 5``) or looks into a table should be wrapped: ``lambda step: f(int(step))`` keeps each value until the
+    next whole step.
+
+    Args:
+        lr_lambda: A function of the step, or a list of one for each param group.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For what is no function, or takes no fractions where ssr asks for them.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = LambdaLR(lambda step: 1 / (1 + step), pace="batch").bind(State(max_duration="4ba"), ssr=2)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 6)]
+        [[1.0], [0.5], [0.25]]
+
+    Source: ``torch.optim.lr_scheduler.LambdaLR``.
+    """
+
+    lr_lambda: Functions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, lr_lambda=_check_functions(self.lr_lambda, "lr_lambda"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+        first = 1 / steps.run.ssr
+        if first.denominator != 1:  # the first step is a fraction: rather hear of it now than in the middle of a run
+            for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):
+                asked(function, float(first), "lr_lambda")
+        return _Lambda(self.lr_lambda, steps.count())
+
+
+class Products(Course):
+    """The product of a function's values at steps 1 to k; what was multiplied is remembered, as a cache."""
+
+    chains = True
+
+    def __init__(self, functions: Any, count: Callable[[Any], int | float], again: int) -> None:
+        self._functions, self._count, self._again = functions, count, again
+        self._known: dict[int, list[float]] = {}  # by the function
+
+    def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
+        step = math.floor(self._count(timestamp))
+        own = per_group(self._functions, len(bases), "lr_lambda")
+        rates = [base * self._product(function, step) for function, base in zip(own, bases, strict=True)]
+        if self._again:
+            rates = [rate * factor for rate, factor in zip(rates, self.at_zero(len(bases)), strict=True)]
+        return rates
+
+    def _product(self, function: Function, step: int) -> float:
+        known = self._known.setdefault(id(function), [1.0])
+        while len(known) <= step:
+            known.append(known[-1] * asked(function, len(known), "lr_lambda"))
+        return known[step]
+
+    def at_zero(self, count: int) -> list[float]:
+        """The functions at step 0, which torch multiplies by where a phase of a sequence begins with them."""
+        return [asked(function, 0, "lr_lambda") for function in per_group(self._functions, count, "lr_lambda")]
+
+
+@dataclass(frozen=True)
+class MultiplicativeLR(TorchScheduler):
+    """The learning rate is multiplied by a function of the step at every step.
+
+    ::
+
+        lr(t) = lr_0 lr_lambda(1) lr_lambda(2) ... lr_lambda(floor(t))
+
+    SSR stretches the steps: the k-th factor comes at ``k * ssr``, so the function is asked for whole steps alone.
+
+    Args:
+        lr_lambda: A function of the step, or a list of one for each param group.
+        pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
+
+    Raises:
+        InputError: For what is no function, or gives no finite number.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> course = MultiplicativeLR(lambda step: 1 / step, pace="batch").bind(State(max_duration="4ba"), ssr=2)
+        >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (2, 4, 5)]
+        [[1.0], [0.5], [0.5]]
+
+    Source: ``torch.optim.lr_scheduler.MultiplicativeLR``.
+    """
+
+    lr_lambda: Functions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, lr_lambda=_check_functions(self.lr_lambda, "lr_lambda"))
+
+    def course(self, steps: Steps, again: int = 0) -> Course:
+        return Products(self.lr_lambda, steps.count(), again)

@@ -1,0 +1,187 @@
+"""torch's scheduler that waits for a metric: the one that has a memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.checks import choice, put
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, exact
+from ssr_hydra.torch_schedulers.base import Duration, PerGroup, amounts, finite, per_group, steps
+
+__all__ = ["Plateau", "ReduceLROnPlateau"]
+
+
+@dataclass(frozen=True)
+class ReduceLROnPlateau:
+    """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
+
+    It is given the trainer's objective after each evaluation, ``eval/loss`` if there is none. SSR multiplies
+    ``patience`` and ``cooldown``; nothing is rounded: 5 evaluations at ssr 0.5 are two and a half, which the third
+    exceeds. As times they are counted on the run's clocks, whatever the interval of evaluation is.
+
+    Args:
+        mode: ``"min"`` or ``"max"``: whether lower or higher is better.
+        factor: What the rate is multiplied by, at least 0 and below 1.
+        patience: How long the metric may fail to improve: a number of evaluations, or a time.
+        threshold: By how much it has to improve.
+        threshold_mode: ``"rel"``, as a share of the best, or ``"abs"``.
+        cooldown: For how long after a reduction no patience is lost: a number of evaluations, or a time.
+        min_lr: The lowest rate, absolute: one, or a list of one for each param group.
+        eps: A reduction by no more than this is not made.
+
+    Raises:
+        InputError: For an argument beyond its limits.
+
+    Example:
+        >>> from ssr_hydra.schedulers.run import Run
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> plateau = ReduceLROnPlateau(factor=0.5, patience=2).bind(Run.of(State(), ssr=0.5))
+        >>> [plateau.evaluated(1.0, Timestamp(), [0.8]) for _ in range(3)]
+        [[0.8], [0.8], [0.4]]
+
+    Source: ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
+    """
+
+    mode: str = "min"
+    factor: float = 0.1
+    patience: Duration = 10
+    threshold: float = 1e-4
+    threshold_mode: str = "rel"
+    cooldown: Duration = 0
+    min_lr: PerGroup = 0
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        factor = finite(self.factor, "factor")
+        if factor >= 1.0:
+            raise InputError("factor", self.factor, "must be below 1", "write e.g. 0.1")
+        put(
+            self,
+            mode=choice(self.mode, "mode", ("min", "max")),
+            factor=factor,
+            patience=steps(self.patience, "patience", above_zero=False),
+            threshold=finite(self.threshold, "threshold"),
+            threshold_mode=choice(self.threshold_mode, "threshold_mode", ("rel", "abs")),
+            cooldown=steps(self.cooldown, "cooldown", above_zero=False),
+            min_lr=amounts(self.min_lr, "min_lr"),
+            eps=finite(self.eps, "eps"),
+        )
+
+    def bind(self, run: Run) -> Plateau:
+        """Resolve against a run: what watches the metric over it."""
+        return Plateau(self, run)
+
+
+class _Wait:
+    """A length that is waited for, in evaluations or on a clock of the run."""
+
+    def __init__(self, run: Run, amount: Any, name: str) -> None:
+        self._read: Any = None
+        if not isinstance(amount, Time):
+            self._length, self._factor = amount * run.ssr, 1
+            return
+        time = run.resolve(amount, name)
+        clock = run.clock(time.unit, name, time)
+        self._read, self._factor = clock.read, clock.factor
+        self._length = Fraction(clock.points[1] - clock.points[0])
+
+    def now(self, evaluations: int, timestamp: Any) -> Fraction:
+        """Where it is counted from."""
+        return Fraction(evaluations if self._read is None else self._read(timestamp))
+
+    def is_over(self, since: Fraction, now: Fraction) -> bool:
+        """Whether more than the length has passed."""
+        return bool((now - since) * self._factor > self._length)
+
+
+class Plateau:
+    """The memory of a :class:`ReduceLROnPlateau`: the best metric, since when it waits, and what it has reduced."""
+
+    def __init__(self, scheduler: ReduceLROnPlateau, run: Run) -> None:
+        self._own = scheduler
+        self._patience = _Wait(run, scheduler.patience, "patience")
+        self._cooldown = _Wait(run, scheduler.cooldown, "cooldown")
+        self._evaluations = 0
+        self._best = math.inf if scheduler.mode == "min" else -math.inf
+        self._since = self._patience.now(0, run.state.timestamp)
+        self._reduced: Fraction | None = None
+        self._factors: list[float] = []
+
+    def factors(self, count: int) -> list[float]:
+        """What it multiplies the rate of each group by; a group that is new has not been reduced."""
+        return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
+
+    def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
+        """Take a metric, and reduce the rates if it is time.
+
+        Args:
+            metric: The metric.
+            timestamp: Of the evaluation.
+            rates: The rate of each group as it is, reductions included.
+
+        Returns:
+            The rates from now on.
+        """
+        self._evaluations += 1
+        now = self._patience.now(self._evaluations, timestamp)
+        cooled = self._cooldown.now(self._evaluations, timestamp)
+        if self._is_better(metric):
+            self._best, self._since = metric, now
+        if self._reduced is not None and not self._cooldown.is_over(self._reduced, cooled):
+            self._since = now
+        if not self._patience.is_over(self._since, now):
+            return list(rates)
+        self._since, self._reduced = now, cooled
+        return self._reduce(rates)
+
+    def _reduce(self, rates: Sequence[float]) -> list[float]:
+        own, known = self._own, self.factors(len(rates))
+        lowest = per_group(own.min_lr, len(rates), "min_lr")
+        new = [max(rate * own.factor, least) for rate, least in zip(rates, lowest, strict=True)]
+        kept = [low if rate - low > own.eps else rate for rate, low in zip(rates, new, strict=True)]
+        self._factors = [
+            factor * (low / rate) if low != rate else factor
+            for factor, low, rate in zip(known, kept, rates, strict=True)
+        ]
+        return kept
+
+    def _is_better(self, metric: float) -> bool:
+        own, sign = self._own, 1.0 if self._own.mode == "min" else -1.0
+        if own.threshold_mode == "abs":
+            return sign * metric < sign * self._best - own.threshold
+        # torch's own form, which for a negative metric asks for less than the best.
+        return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is remembered, as numbers and strings; times are exact."""
+        return {
+            "evaluations": self._evaluations,
+            "best": self._best,
+            "since": str(self._since),
+            "reduced": None if self._reduced is None else str(self._reduced),
+            "factors": list(self._factors),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            InputError: For what is no such state; nothing is changed then.
+        """
+        try:
+            evaluations, best = int(state["evaluations"]), float(state["best"])
+            since, reduced = exact(state["since"], "since"), state["reduced"]
+            reduced = None if reduced is None else exact(reduced, "reduced")
+            factors = [float(factor) for factor in state["factors"]]
+        except (KeyError, TypeError, ValueError) as error:
+            rule = "is no state of a ReduceLROnPlateau"
+            raise InputError("state_dict", state, rule, "load what state_dict() gave") from error
+        self._evaluations, self._best, self._since = evaluations, best, since
+        self._reduced, self._factors = reduced, factors

@@ -155,7 +155,8 @@ def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype
         _refuse(table, raw, raw != np.floor(raw), "is no whole number", "use dtype=float32")
     elif raw.dtype.kind == "f":
         _refuse(table, raw, ~np.isfinite(raw), "is not finite", "correct it, or choose columns with inputs=[...]")
-    x = torch.from_numpy(np.array(raw, dtype=str(dtype).removeprefix("torch.")))
+    with np.errstate(over="ignore"):  # seen right after
+        x = torch.from_numpy(np.array(raw, dtype=str(dtype).removeprefix("torch.")))
     if not torch.isfinite(x).all():
         raise InputError("dtype", "float32", f"{table.path} holds numbers too large for it", "use dtype=float64")
     if divide_by != 1:

@@ -68,7 +68,8 @@ def read_table(
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
         if suffix == ".npz":
-            with np.load(file, allow_pickle=False) as archive:
+            # Opened here, because NumPy leaves a file open whose archive is torn.
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":
             return _from_matrix(path, field, np.load(file, mmap_mode="r", allow_pickle=False), inputs, targets)

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ssr_hydra.data import Arrays, TensorLoader, make_loaders
+from ssr_hydra.errors import InputError
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def table(in_tmp: Path) -> Path:
+    """Ten rows: a is the row's number, b its square, kind changes with every row."""
+    rows = "".join(f"{k},{k * k},{'odd' if k % 2 else 'even'}\n" for k in range(10))
+    (in_tmp / "t.csv").write_text(f"a,b,kind\n{rows}")
+    return in_tmp
+
+
+def sorted_rows(*splits: Arrays) -> list[tuple[float, ...]]:
+    return sorted((*x.flatten().tolist(), float(y)) for split in splits for x, y in split)
+
+
+def test_a_table_is_split_into_two_parts_that_are_the_whole(table: Path) -> None:
+    train, held_out = Arrays("t.csv"), Arrays("t.csv", split="eval")
+    assert (len(train), len(held_out)) == (8, 2)
+    # Words are numbered in their order: even is 0, odd is 1.
+    assert sorted_rows(train, held_out) == [(k, k * k, k % 2) for k in range(10)]
+    assert held_out.tensors[1].tolist().count(0) == 1  # a fifth of each class
+    assert train.classes == ["even", "odd"]
+    assert (train.tensors[0].dtype, train.tensors[1].dtype) == (torch.float32, torch.int64)
+
+
+def test_the_split_follows_its_own_seed_alone(table: Path) -> None:
+    first = sorted_rows(Arrays("t.csv", split="eval"))
+    torch.manual_seed(5)
+    assert sorted_rows(Arrays("t.csv", split="eval")) == first
+    others = [sorted_rows(Arrays("t.csv", split="eval", split_seed=seed)) for seed in range(1, 6)]
+    assert any(other != first for other in others)
+
+
+def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
+    data = Arrays("t.csv", inputs=["b"], targets=["a"], task="regression", eval_fraction=0.1)
+    assert data.tensors[0].shape == (9, 1) == data.tensors[1].shape
+    assert torch.equal(data.tensors[0], data.tensors[1] ** 2)
+    (table / "bare.csv").write_text("1;2;0\n3;4;1\n")
+    bare = Arrays("bare.csv", header=False, delimiter=";", inputs=["1"], eval_fraction=0.5)
+    assert bare.tensors[0].item() in (2.0, 4.0)
+    assert bare.classes is None
+
+
+def test_a_file_of_its_own_to_evaluate_on(table: Path) -> None:
+    (table / "e.csv").write_text("a,b,kind\n20,0,odd\n")
+    train, evaluation = (Arrays("t.csv", "e.csv", split, standardize=True) for split in ("train", "eval"))
+    assert (len(train), len(evaluation)) == (10, 1)
+    # The numbers 0 ... 9 have mean 4.5 and variance 8.25; the evaluation's own mean would give 0.
+    assert evaluation.tensors[0][0, 0].item() == pytest.approx((20 - 4.5) / 8.25**0.5)
+    assert train.tensors[0].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert evaluation.tensors[1].tolist() == [1]  # the number that odd has in training
+    (table / "e.csv").write_text("b,a,kind\n20,0,odd\n")
+    with pytest.raises(InputError, match="eval_path='e.csv': its inputs are"):
+        Arrays("t.csv", "e.csv", "eval")
+    (table / "e.csv").write_text("a,b,kind\n20,0,prime\n")
+    with pytest.raises(InputError, match=r"targets='prime': is no class of the training samples \(e.csv, row 2\)"):
+        Arrays("t.csv", "e.csv", "eval")
+
+
+def test_standardize_learns_from_the_training_samples_alone(table: Path) -> None:
+    train, held_out = (Arrays("t.csv", split=split, standardize=True, inputs=["a"]) for split in ("train", "eval"))
+    raw = Arrays("t.csv", inputs=["a"]).tensors[0].flatten().tolist()
+    mean, std = np.mean(raw), np.std(raw)
+    assert train.tensors[0].flatten().tolist() == pytest.approx([(value - mean) / std for value in raw], abs=1e-6)
+    other = Arrays("t.csv", split="eval", inputs=["a"]).tensors[0].flatten().tolist()
+    assert held_out.tensors[0].flatten().tolist() == pytest.approx([(v - mean) / std for v in other], abs=1e-6)
+
+
+def test_a_constant_feature_becomes_zero(in_tmp: Path) -> None:
+    np.savez("a.npz", x=np.full((10, 1), 3.0), y=np.arange(10) % 2)
+    assert not Arrays("a.npz", standardize=True).tensors[0].any()
+
+
+@pytest.mark.parametrize("layout", ["hw", "hwc", "chw"])
+def test_images_of_any_layout_become_channels_first(in_tmp: Path, layout: str) -> None:
+    bytes_ = rng().integers(0, 256, (10, 4, 5, 3), dtype=np.uint8)
+    stored = {"hw": bytes_[..., 0], "hwc": bytes_, "chw": bytes_.transpose(0, 3, 1, 2)}[layout]
+    np.savez("a.npz", images=stored, labels=np.arange(10))
+    data = Arrays("a.npz", layout=layout, divide_by=255, eval_path="a.npz")
+    expected = torch.from_numpy(bytes_).permute(0, 3, 1, 2)[:, : 1 if layout == "hw" else 3] / 255
+    assert torch.equal(data.tensors[0], expected)
+    channels = Arrays("a.npz", layout=layout, standardize=True, eval_path="a.npz").tensors[0]
+    assert channels.mean((0, 2, 3)).tolist() == pytest.approx([0] * channels.shape[1], abs=1e-5)
+    assert channels.std((0, 2, 3), unbiased=False).tolist() == pytest.approx([1] * channels.shape[1], abs=1e-5)
+
+
+def test_rows_take_a_shape(in_tmp: Path) -> None:
+    np.save("m.npy", np.arange(50).reshape(10, 5))
+    data = Arrays("m.npy", eval_path="m.npy", shape=[1, 2, 2], targets=["4"], task="regression")
+    assert data.tensors[0].shape == (10, 1, 2, 2)
+    assert data.tensors[0][1].flatten().tolist() == [5, 6, 7, 8]
+    assert data.tensors[1].flatten().tolist() == [4.0 + 5 * k for k in range(10)]
+
+
+def test_a_folder_is_an_archive_that_is_unpacked(in_tmp: Path) -> None:
+    (in_tmp / "set").mkdir()
+    x, y = rng().normal(size=(6, 3)), np.array([[0, 1]] * 6)
+    np.save("set/x.npy", x)
+    np.save("set/goal.npy", y)
+    np.savez("set.npz", x=x, goal=y)
+    arguments: dict[str, Any] = {"targets": ["goal"], "task": "regression", "split_seed": 3}
+    folder, archive = Arrays("set", **arguments), Arrays("set.npz", **arguments)
+    assert all(torch.equal(a, b) for a, b in zip(folder.tensors, archive.tensors, strict=True))
+    assert folder.tensors[1].shape == (5, 2)
+
+
+def test_tokens_stay_whole_numbers(in_tmp: Path) -> None:
+    np.savez("a.npz", x=np.array([[2**40 + 1, 2]] * 4), y=[0, 1, 0, 1])
+    assert Arrays("a.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
+
+
+def test_batches_come_from_memory(table: Path) -> None:
+    train, held_out = make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval"), batch_size=4)
+    assert isinstance(train, TensorLoader)
+    assert (len(train), len(held_out)) == (2, 1)
+
+
+def test_the_description_tells_contents_apart(table: Path) -> None:
+    first = Arrays("t.csv").describe()
+    assert first == Arrays("t.csv").describe()
+    assert (first["name"], first["samples"], len(first["sha256"])) == ("t.csv train", 8, 64)
+    assert Arrays("t.csv", split_seed=1).describe()["sha256"] != first["sha256"]
+    text = (table / "t.csv").read_text()
+    (table / "t.csv").write_text(text.replace("\n3,9,", "\n3,9.5,").replace("\n5,25,", "\n5,25.5,"))
+    changed = [Arrays("t.csv", split=split).describe()["sha256"] for split in ("train", "eval")]
+    assert changed[0] != first["sha256"] or changed[1] != Arrays("t.csv", split="eval").describe()["sha256"]
+
+
+BAD_TABLES = [
+    # contents, arguments, field, what is said
+    ("a,b\n1,2\n", {"inputs": ["c"]}, "inputs", "there are a, b"),
+    ("a,b\n1,0\n\n3,x\n", {"task": "regression"}, "targets", "is no number (t.csv, row 4, column 'b')"),
+    ("a,b\n1,0\nx,1\n", {}, "path", "row 3, column 'a' holds 'x'"),
+    ("a,b\n1,0\n,1\n", {}, "path", "row 3, column 'a' is empty"),
+    ("a,b\n1,0\n1,2,3\n", {}, "path", "row 3 has 3 columns instead of 2"),
+    ("a,b\n1,0\nnan,1\n", {}, "inputs", "is not finite (t.csv, row 3, column 'a')"),
+    ("a,b\n1,0\n1e39,1\n", {}, "dtype", "too large"),
+    ("a,b\n1,0.5\n2,1\n", {}, "targets", "whole number from 0 (t.csv, row 2)"),
+    ("a,b\n1,0\n2,-1\n", {}, "targets", "whole number from 0 (t.csv, row 3)"),
+    ("a,b\n1,0\n2,inf\n", {"task": "regression"}, "targets", "is not finite (t.csv, row 3, column 'b')"),
+    ("a,b\n1.5,0\n2,1\n", {"dtype": "int64"}, "inputs", "no whole number (t.csv, row 2, column 'a')"),
+    ("1,2\n3,4\n", {}, "header", "header=false"),
+    ("a,a\n3,4\n", {}, "path", "two columns 'a'"),
+    ("a,b\n", {}, "path", "has no rows"),
+    ("", {}, "path", "is empty"),
+    ("a,b\n1,0\n", {}, "eval_fraction", "neither side of 1 samples"),
+    ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "is a target too"),
+    ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "no column"),
+    ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one target"),
+    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "has 1 numbers"),
+    ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shaped [1]"),
+    ("a,b\n1,0\n2,1\n", {"layout": "wh"}, "layout", "hw, hwc, chw"),
+    ("a,b\n1,0\n2,1\n", {"dtype": "float8"}, "dtype", "float32"),
+    ("a,b\n1,0\n2,1\n", {"task": "ranking"}, "task", "regression"),
+    ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),
+    ("a,b\n1,0\n2,1\n", {"divide_by": 0}, "divide_by", "above 0"),
+    ("a,b\n1,0\n2,1\n", {"dtype": "int64", "standardize": True}, "standardize", "float32"),
+    ("a,b\n1,0\n2,1\n", {"split": "test"}, "split", "two splits"),
+    ("a,b\n1,0\n2,1\n", {"eval_fraction": 1.0}, "eval_fraction", "between 0 and 1"),
+    ("a,b\n1,\xff\n", {}, "path", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("text", "arguments", "field", "said"), BAD_TABLES)
+def test_bad_tables_are_one_line_with_the_place(
+    in_tmp: Path, text: str, arguments: dict[str, Any], field: str, said: str
+) -> None:
+    (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        Arrays("t.csv", **arguments)
+    assert caught.value.field == field
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Hostile:
+    ran = False
+
+    def __reduce__(self) -> Any:
+        return setattr, (Hostile, "ran", True)
+
+
+def object_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([Hostile()], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "folder"])
+def test_nothing_is_ever_unpickled(in_tmp: Path, name: str) -> None:
+    if name == "a.npy":
+        (in_tmp / name).write_bytes(object_array())
+    elif name == "a.npz":
+        np.savez(name, x=np.array([Hostile()], dtype=object), y=[0], allow_pickle=True)
+    else:
+        (in_tmp / name).mkdir()
+        (in_tmp / name / "x.npy").write_bytes(pickle.dumps(Hostile()))
+        np.save(in_tmp / name / "y.npy", [0])
+    Hostile.ran = False
+    with pytest.raises(InputError, match="Python objects"):
+        Arrays(name)
+    assert not Hostile.ran
+
+
+@pytest.mark.parametrize(
+    ("arrays", "arguments", "field"),
+    [
+        ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, {}, "path"),
+        ({"x": np.zeros((3, 2))}, {}, "targets"),
+        ({"x": np.zeros((3, 2)), "X": np.zeros((3, 2)), "y": np.zeros(3)}, {}, "inputs"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, {"inputs": ["z"]}, "inputs"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, {"inputs": ["x", "y"]}, "inputs"),
+        ({"x": np.array(["a", "b"]), "y": np.zeros(2)}, {}, "inputs"),
+        ({"x": np.zeros(2, dtype=complex), "y": np.zeros(2)}, {}, "inputs"),
+        ({"x": np.zeros(2), "y": np.zeros(2, dtype=complex)}, {}, "targets"),
+        ({"x": np.zeros((2, 1)), "y": np.zeros((2, 1, 1))}, {}, "targets"),
+        ({"x": np.zeros(()), "y": np.zeros(2)}, {}, "path"),
+    ],
+)
+def test_bad_archives_are_named(in_tmp: Path, arrays: dict[str, Any], arguments: dict[str, Any], field: str) -> None:
+    np.savez("a.npz", **arrays)
+    with pytest.raises(InputError) as caught:
+        Arrays("a.npz", **arguments)
+    assert caught.value.field == field
+
+
+def test_the_place_of_a_bad_number_in_an_archive(in_tmp: Path) -> None:
+    x = np.zeros((4, 2, 3))
+    x[2, 1, 0] = np.inf
+    np.savez("a.npz", x=x, y=np.zeros(4))
+    with pytest.raises(InputError, match=r"a.npz, sample 2, at \[1, 0\]"):
+        Arrays("a.npz")
+
+
+@pytest.mark.parametrize("path", ["none.csv", "", None, 5, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
+def test_bad_files_are_named(in_tmp: Path, path: Any) -> None:
+    (in_tmp / "a.xlsx").write_bytes(b"PK")
+    np.savez("torn.npz", x=np.zeros((100, 9)), y=np.zeros(100))
+    np.save("torn.npy", np.zeros((100, 9)))
+    for name in ("torn.npz", "torn.npy"):
+        (in_tmp / name).write_bytes((in_tmp / name).read_bytes()[:-200])
+    with pytest.raises(InputError) as caught:
+        Arrays(path)
+    assert caught.value.field == "path"
+    assert "\n" not in str(caught.value)

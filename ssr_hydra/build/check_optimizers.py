@@ -60,8 +60,8 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
                 rule = f"{rest} takes all parameters that others leave"
                 raise InputError(f"{path}.params", None, rule, f"say which it takes, e.g. +{path}.params='{{ndim: 2}}'")
             rest = path
-    for rule in parse_rules(values["param_groups"]):
-        _check_rule(rule, nodes, values["scheduler"])
+    for each in parse_rules(values["param_groups"]):
+        _check_rule(each, nodes, values["scheduler"])
 
 
 def _check_optimizer(node: Mapping[str, Any], path: str) -> None:

@@ -61,7 +61,9 @@ def param_groups(
     Source: the separation of decayed and other parameters as in nanoGPT, layer-wise decay as in BEiT and timm.
     """
     for key, value in defaults.items():
-        check_hyperparameter(key, value, key)
+        parts = value if isinstance(value, (tuple, list)) else (value,)
+        if not any(isinstance(part, Tensor) for part in parts):  # torch takes tensors, and checks them
+            check_hyperparameter(key, value, key)
     groups = Grouping(model, parse_rules(rules)).groups(among, defaults)
     return [{**group, **{key: value for key, value in defaults.items() if key not in group}} for group in groups]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.alpha import bind_all, rate
@@ -116,6 +115,8 @@ class FieldSchedules:
         self._curves = _bind(schedules, state, ssr)
         self._seen: list[tuple[list[_Group], int]] = []
         self._targets: dict[str, list[_Target]] = {}
+        if self._curves and not state.optimizers:
+            raise InputError("optimizers", state.optimizers, "there is no optimizer to drive", "set state.optimizers")
         self.step()
 
     @property
@@ -156,8 +157,6 @@ class FieldSchedules:
     def _follow(self) -> None:
         """Find the fields in every group, and what alpha multiplies there."""
         optimizers = self._state.optimizers
-        if not optimizers:
-            raise InputError("optimizers", optimizers, "there is no optimizer to drive", "set state.optimizers")
         groups = [
             (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
             for k, optimizer in enumerate(optimizers)
@@ -204,9 +203,10 @@ def _bind(
     for field, part in schedules.items():
         if field == "lr":
             raise InputError("schedules.lr", field, "the learning rate is what the scheduler drives", "use scheduler")
-        if isinstance(part, (Mapping, LRScheduler)):
+        if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
+            shown = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"
-            raise InputError(f"schedules.{field}", type(part).__name__, rule, "pass e.g. LinearScheduler()")
+            raise InputError(f"schedules.{field}", shown, rule, "pass e.g. LinearScheduler()")
     if not schedules:
         return {}
     try:

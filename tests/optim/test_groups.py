@@ -1,0 +1,226 @@
+"""Param groups by rule: who is in which, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.optim import param_groups, split_params
+
+NO_DECAY = {"params": [{"ndim": [0, 1]}, {"name": ["bias", "*.bias"]}, {"module": "*Norm*"}], "weight_decay": 0.0}
+
+
+def members(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Group name to the names of its parameters; every parameter that requires gradients is in exactly one."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    every = [parameter for group in groups for parameter in group["params"]]
+    assert len(set(every)) == len(every)
+    assert set(every) == {parameter for parameter in model.parameters() if parameter.requires_grad}
+    return {group["name"]: [names[parameter] for parameter in group["params"]] for group in groups}
+
+
+def by_name(groups: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    return {group["name"]: group[key] for group in groups}
+
+
+def test_no_decay_on_a_conv_net() -> None:
+    model = ConvNet()
+    groups = param_groups(model, {"no_decay": NO_DECAY}, lr=0.1, weight_decay=0.5)
+    assert members(model, groups) == {
+        "default": ["features.0.weight", "features.3.weight", "classifier.weight"],
+        "no_decay": ["features.1.weight", "features.1.bias", "features.4.weight", "features.4.bias", "classifier.bias"],
+    }
+    assert by_name(groups, "weight_decay") == {"default": 0.5, "no_decay": 0.0}
+    assert by_name(groups, "lr") == {"default": 0.1, "no_decay": 0.1}
+
+
+def test_no_decay_on_an_mlp() -> None:
+    model = MLP()
+    found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
+    assert found == {
+        "default": ["layers.1.weight", "layers.3.weight"],
+        "no_decay": ["layers.1.bias", "layers.3.bias"],
+    }
+
+
+def test_no_decay_on_a_transformer() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
+    matrices = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+    assert found["default"] == [f"layers.{k}.{name}" for k in range(2) for name in matrices]
+    assert len(found["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
+
+
+def test_a_norm_over_several_dimensions_does_not_decay() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.LayerNorm([2, 4, 4]))
+    assert members(model, param_groups(model, {"no_decay": NO_DECAY}))["no_decay"] == ["0.bias", "1.weight", "1.bias"]
+
+
+def test_no_decay_and_layer_decay_on_a_resnet() -> None:
+    models = pytest.importorskip("torchvision.models")
+    model = models.resnet18()
+    groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
+    found = members(model, groups)
+    # The stem, eight blocks and the classifier; a weight that decays and vectors that don't in each.
+    assert len(groups) == 2 * 10
+    assert found["deep[9]"] == ["fc.weight"]
+    assert found["no_decay+deep[0]"] == ["bn1.weight", "bn1.bias"]
+    assert sum(len(names) for name, names in found.items() if "no_decay" in name) == 41  # 20 norms of two, and fc.bias
+    for group in groups:
+        layer = int(group["name"].split("[")[1][:-1])
+        assert group["lr"] == 0.5 ** (9 - layer)
+        assert group["weight_decay"] == (0.0 if group["name"].startswith("no_decay+") else 0.1)
+
+
+def test_every_rule_that_selects_a_parameter_applies() -> None:
+    model = MLP()
+    rules = {
+        "head": {"params": {"layer": -1}, "lr_scale": 10, "weight_decay": 0.3},
+        "no_decay": {"params": "*.bias", "weight_decay": 0.0, "lr_scale": 2},
+    }
+    groups = param_groups(model, rules, lr=0.01, weight_decay=0.1)
+    assert by_name(groups, "lr") == {"default": 0.01, "no_decay": 0.02, "head": 0.1, "head+no_decay": 0.2}
+    # Of two that set the same, the first counts.
+    assert by_name(groups, "weight_decay") == {"default": 0.1, "no_decay": 0.0, "head": 0.3, "head+no_decay": 0.3}
+
+
+def test_a_scale_multiplies_what_another_rule_sets() -> None:
+    model = MLP()
+    rules = {"slow": {"lr_scale": 0.5}, "head": {"params": {"layer": -1}, "lr": 0.4}}
+    assert by_name(param_groups(model, rules, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
+
+
+def test_a_rule_that_adds_nothing_makes_no_group_of_its_own() -> None:
+    model = MLP()
+    rules = {"all": {"params": {"layer": 0}, "weight_decay": 0.3}, "biases": {"params": "*.bias", "weight_decay": 0.0}}
+    assert members(model, param_groups(model, rules)) == {
+        "default": ["layers.3.weight"],
+        "all": ["layers.1.weight", "layers.1.bias"],
+        "biases": ["layers.3.bias"],
+    }
+
+
+def test_the_default_group_comes_first() -> None:
+    model = MLP()
+    groups = param_groups(model, {"first": {"params": {"layer": 0}, "lr": 1.0}}, lr=0.1)
+    assert [group["name"] for group in groups] == ["default", "first"]
+
+
+def test_layer_decay_by_names_of_layers() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3, norm=nn.LayerNorm(8))
+    groups = param_groups(model, {"deep": {"layer_decay": 0.5, "layers": "layers.?"}}, lr=1.0)
+    assert by_name(groups, "lr") == {"deep[0]": 0.125, "deep[1]": 0.25, "deep[2]": 0.5, "deep[3]": 1.0}
+    assert [len(group["params"]) for group in groups] == [12, 12, 12, 2]
+
+
+def test_tied_parameters_are_in_one_group_and_frozen_ones_in_none() -> None:
+    model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
+    model[2].weight = model[0].weight
+    model[1].weight.requires_grad_(False)
+    groups = param_groups(model, {"embedding": {"params": {"module": "Embedding"}, "lr": 1.0}}, lr=0.1)
+    assert members(model, groups) == {"default": ["1.bias", "2.bias"], "embedding": ["0.weight"]}
+    head = param_groups(model, {"head": {"params": "2.*", "lr": 1.0}}, lr=0.1)
+    assert members(model, head)["head"] == ["0.weight", "2.bias"]  # tied: it is called 2.weight as well
+
+
+def test_only_among_some() -> None:
+    model = MLP()
+    parts = split_params(model, {"weights": {"ndim": 2}, "rest": None})
+    groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr": 1.0}}, among=parts["rest"], lr=0.1)
+    assert [(group["name"], [p.ndim for p in group["params"]]) for group in groups] == [("default", [1]), ("head", [1])]
+    with pytest.raises(InputError, match="no parameter of the model"):
+        param_groups(model, {}, among=[nn.Parameter(torch.zeros(2))])
+
+
+def test_a_learning_rate_that_is_a_tensor_is_scaled_to_one_of_its_own() -> None:
+    model = MLP()
+    groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr_scale": 2}}, lr=torch.tensor(0.5))
+    assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
+
+
+def test_torch_takes_the_groups_and_keeps_their_names() -> None:
+    model = ConvNet()
+
+    def optimizer() -> torch.optim.AdamW:
+        rules = {"no_decay": NO_DECAY, "head": {"params": {"layer": -1}, "lr_scale": 10}}
+        return torch.optim.AdamW(param_groups(model, rules, lr=0.01, betas=(0.9, 0.95)), fused=True)
+
+    first = optimizer()
+    model(torch.randn(4, 1, 8, 8)).square().mean().backward()
+    before = [parameter.clone() for parameter in model.parameters()]
+    first.step()
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    names = ["default", "no_decay", "head", "no_decay+head"]
+    assert [group["name"] for group in first.param_groups] == names
+    assert {group["betas"] for group in first.param_groups} == {(0.9, 0.95)}
+    again = optimizer()
+    again.load_state_dict(first.state_dict())
+    assert [group["name"] for group in again.param_groups] == names
+
+
+@pytest.mark.parametrize(
+    ("rules", "field", "says"),
+    [
+        ({"a": {"params": "x.*", "lr": 1}}, "param_groups.a.params", "parameters are features.0.weight"),
+        ({"a": {"params": {"module": "BatchNorm*"}, "lr": 1}}, "param_groups.a.params", "Conv2d, GroupNorm, Linear"),
+        ({"a": {"params": {"ndim": 3}, "lr": 1}}, "param_groups.a.params", "dimensions are 1, 2, 4"),
+        ({"a": {"params": {"layer": 3}, "lr": 1}}, "param_groups.a.params", "layers are 0 to 2"),
+        ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "put it first"),
+        ({"a": {"momentum_scale": 2}}, "param_groups.a.momentum_scale", "there is no momentum"),
+        ({"a": {"betas_scale": 2}}, "param_groups.a.betas_scale", "betas is no number"),
+        ({"a": {"dampening_scale": 2}, "b": {"alpha_scale": 3}}, "param_groups.b.alpha_scale", "must be below 1"),
+        ({"a": {"layer_decay": 0.5, "layers": "block.*"}}, "param_groups.a.layers", "features.0"),
+    ],
+)
+def test_rules_that_do_not_fit_the_model_are_refused(rules: Mapping[str, Any], field: str, says: str) -> None:
+    with pytest.raises(InputError) as info:
+        param_groups(ConvNet(), rules, lr=0.1, betas=(0.9, 0.99), dampening=0.0, alpha=0.5)
+    assert info.value.field == field
+    assert says in str(info.value)
+
+
+def test_what_is_no_model_or_has_nothing_to_train_is_refused() -> None:
+    with pytest.raises(InputError, match="must be a torch"):
+        param_groups([], {})  # type: ignore[arg-type]
+    frozen = MLP().requires_grad_(False)
+    with pytest.raises(InputError, match="no parameter to train"):
+        param_groups(frozen, {})
+    frozen.layers[1].requires_grad_(True)
+    with pytest.raises(InputError, match="selects frozen parameters alone"):
+        param_groups(frozen, {"a": {"params": "layers.3.*", "lr": 1}})
+    with pytest.raises(InputError, match="weight_decay=-1"):
+        param_groups(frozen, {}, weight_decay=-1)
+
+
+def test_parameters_are_shared_out() -> None:
+    model = ConvNet()
+    parts = split_params(model, {"matrices": {"ndim": 2}, "rest": None, "convolutions": {"module": "Conv2d"}})
+    assert [[p.ndim for p in parts[name]] for name in ("matrices", "convolutions", "rest")] == [
+        [2],
+        [4, 4],
+        [1, 1, 1, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("takers", "field", "says"),
+    [
+        ({"a": {"ndim": 1}}, "a.params", "nobody takes features.0.weight"),
+        ({"a": {"ndim": 1}, "b": "*.weight", "c": None}, "b.params", "takes features.1.weight, which a takes as well"),
+        ({"a": None, "b": None}, "b.params", "a takes the rest already"),
+        ({"a": {"except": "nothing"}, "b": None}, "b.params", "leave nothing"),
+        ({"a": {"ndim": 3}, "b": None}, "a.params", "selects no parameter"),
+        ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "whole number"),
+    ],
+)
+def test_a_parameter_goes_to_exactly_one(takers: Mapping[str, Any], field: str, says: str) -> None:
+    with pytest.raises(InputError) as info:
+        split_params(ConvNet(), takers)
+    assert info.value.field == field
+    assert says in str(info.value)

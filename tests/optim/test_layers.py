@@ -1,0 +1,117 @@
+"""Layers by the structure of models that people use."""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn, randn, zeros
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.optim.layers import layers_of
+
+
+def named(model: nn.Module, layers: tuple[str, ...] = ()) -> dict[str, int]:
+    found = layers_of(model, layers)
+    return {name: found[parameter] for name, parameter in model.named_parameters()}
+
+
+def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
+    """The first parameter of every layer, in order."""
+    found: dict[int, str] = {}
+    for name, layer in named(model, layers).items():
+        found.setdefault(layer, name)
+    assert list(found) == list(range(len(found)))
+    return list(found.values())
+
+
+def test_an_mlp_has_its_linear_layers() -> None:
+    assert named(MLP(hidden=(8, 4))) == {
+        "layers.1.weight": 0,
+        "layers.1.bias": 0,
+        "layers.3.weight": 1,
+        "layers.3.bias": 1,
+        "layers.5.weight": 2,
+        "layers.5.bias": 2,
+    }
+
+
+def test_a_norm_belongs_to_its_convolution() -> None:
+    layers = named(ConvNet())
+    assert (layers["features.0.weight"], layers["features.1.weight"], layers["features.1.bias"]) == (0, 0, 0)
+    assert (layers["features.3.weight"], layers["features.4.weight"], layers["classifier.weight"]) == (1, 1, 2)
+
+
+class Language(nn.Module):
+    """As GPT-2 is written: two embeddings, blocks, a last norm and a head that is tied with the first embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(zeros(()))
+        self.wte, self.wpe = nn.Embedding(16, 8), nn.Embedding(4, 8)
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(2))
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 16)
+        self.head.weight = self.wte.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.wte(x)
+        return y
+
+
+def test_embeddings_are_one_layer_and_a_block_is_one() -> None:
+    layers = named(Language())
+    assert (layers["scale"], layers["wte.weight"], layers["wpe.weight"]) == (0, 0, 0)
+    assert {layer for name, layer in layers.items() if name.startswith("blocks.0.")} == {1}
+    assert {layer for name, layer in layers.items() if name.startswith("blocks.1.")} == {2}
+    assert layers["norm.weight"] == 2
+    assert layers["head.bias"] == 2  # its matrix is the embedding, so a vector is all there is
+    assert max(layers.values()) == 2
+
+
+def test_vectors_that_come_first_wait_for_the_first_layer() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 2))
+    assert firsts(model) == ["0.weight", "2.weight"]
+
+
+def test_a_module_with_parameters_and_activations_is_a_layer() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = nn.Parameter(randn(2, 2))
+            self.activation = nn.ReLU()
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Own(), Own()
+
+    assert firsts(Model()) == ["first.matrix", "second.matrix"]
+
+
+def test_models_of_torchvision() -> None:
+    models = pytest.importorskip("torchvision.models")
+    assert firsts(models.resnet18()) == [
+        "conv1.weight",
+        *(f"layer{stage}.{block}.conv1.weight" for stage in range(1, 5) for block in range(2)),
+        "fc.weight",
+    ]
+    vit = models.VisionTransformer(8, 4, num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=8, num_classes=2)
+    blocks = [f"encoder.layers.encoder_layer_{k}.ln_1.weight" for k in range(3)]
+    assert firsts(vit) == ["class_token", *blocks, "heads.head.weight"]
+    # As BEiT and MAE count: what comes after the blocks is one layer, the last norm included.
+    assert firsts(vit, ("encoder.layers.*",)) == ["class_token", *blocks, "encoder.ln.weight"]
+
+
+def test_layers_by_name() -> None:
+    model = Language()
+    layers = named(model, ("blocks.?",))
+    assert (layers["scale"], layers["wpe.weight"]) == (0, 0)
+    assert {layer for name, layer in layers.items() if name.startswith("blocks.1.")} == {2}
+    assert (layers["norm.weight"], layers["head.bias"]) == (3, 3)
+    # "blocks.*" fits what is inside a block as well: the outermost counts.
+    assert named(model, ("blocks.*",)) == layers
+
+
+def test_a_pattern_that_fits_no_module_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^x='block\.\*': fits the name of no module; modules are features"):
+        layers_of(ConvNet(), ["classifier", "block.*"], "x")

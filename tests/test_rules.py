@@ -1,0 +1,147 @@
+"""Selections and rules as plain data: what they take, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.rules import Described, check_hyperparameter, parse_rules, parse_selection, selects
+
+# Parameters of a model of three layers: an embedding that is tied with the head, a norm, and a linear layer.
+TIED = Described((("wte.weight", ("Embedding",)), ("head.weight", ("Linear",))), ndim=2, layer=0, layers=3)
+NORM = Described((("h.0.ln.weight", ("LlamaRMSNorm", "RMSNorm")),), ndim=1, layer=1, layers=3)
+BIAS = Described((("h.0.fc.bias", ("Linear",)),), ndim=1, layer=1, layers=3)
+MATRIX = Described((("h.0.fc.weight", ("Linear",)),), ndim=2, layer=1, layers=3)
+LAST = Described((("out.weight", ("Linear",)),), ndim=2, layer=2, layers=3)
+ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, "tied norm bias matrix last"),
+        ("*.bias", "bias"),
+        ("*bias", "bias"),
+        ("bias", ""),  # a pattern fits a whole name
+        ("h.*", "norm bias matrix"),  # * is anything, dots too
+        ({"name": ["wte.*", "out.*"]}, "tied last"),
+        ({"name": "head.*"}, "tied"),  # by its second name
+        ({"module": "Embedding"}, "tied"),
+        ({"module": "*Norm*"}, "norm"),
+        ({"module": "RMSNorm"}, "norm"),  # a class of somebody's own that is derived from it
+        ({"module": "linear"}, ""),  # letters count
+        ({"ndim": 1}, "norm bias"),
+        ({"ndim": [0, 2]}, "tied matrix last"),
+        ({"layer": 0}, "tied"),
+        ({"layer": -1}, "last"),
+        ({"layer": [1, -3]}, "tied norm bias matrix"),
+        ({"layer": 5}, ""),
+        ({"ndim": 2, "module": "Linear"}, "tied matrix last"),  # both have to hold
+        ({"name": "head.*", "module": "Embedding"}, ""),  # of one and the same name
+        ({"ndim": 2, "except": {"module": "Embedding"}}, "matrix last"),
+        ({"ndim": 2, "except": [{"layer": -1}, "wte.*"]}, "matrix"),
+        ({"except": {"ndim": 2, "except": "out.*"}}, "norm bias last"),
+        ([{"ndim": 1}, "out.*"], "norm bias last"),  # one of them
+        ({"ndim": 1, "name": None}, "norm bias"),  # null takes a condition out
+    ],
+)
+def test_what_a_selection_takes(given: Any, taken: str) -> None:
+    selections = parse_selection(given, "params")
+    assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == taken.split()
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "params"),
+        ([], "params"),
+        (3, "params"),
+        (True, "params"),
+        ("", "params"),
+        ({"naem": "x"}, "params.naem"),
+        ({"weight_decay": 0}, "params.weight_decay"),
+        ({"name": 3}, "params.name"),
+        ({"name": []}, "params.name"),
+        ({"name": ["a", ""]}, "params.name"),
+        ({"module": [None]}, "params.module"),
+        ({"ndim": -1}, "params.ndim"),
+        ({"ndim": 1.5}, "params.ndim"),
+        ({"ndim": True}, "params.ndim"),
+        ({"ndim": "<=1"}, "params.ndim"),
+        ({"ndim": []}, "params.ndim"),
+        ({"layer": "last"}, "params.layer"),
+        ({"except": {}}, "params.except"),
+        ({"except": {"nmae": "x"}}, "params.except.nmae"),
+        ([{"ndim": 1}, None], "params[1]"),
+        ([{"ndim": 1}, {"ndim": "x"}], "params[1].ndim"),
+    ],
+)
+def test_selections_that_are_refused(given: Any, field: str) -> None:
+    with pytest.raises(InputError) as info:
+        parse_selection(given, "params")
+    assert info.value.field == field
+
+
+def test_a_rule_is_read() -> None:
+    (rule,) = parse_rules({"head": {"params": {"layer": -1}, "betas": [0.9, 0.95], "lr_scale": 10, "layer_decay": 0.5}})
+    assert (rule.name, rule.path) == ("head", "param_groups.head")
+    assert rule.values == {"betas": (0.9, 0.95)}
+    assert (rule.scales, rule.layer_decay, rule.layers) == ({"lr": 10}, 0.5, ())
+    assert (rule.field_of("betas"), rule.field_of("lr")) == ("param_groups.head.betas", "param_groups.head.lr_scale")
+    assert parse_rules({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "field"),
+    [
+        ([], "param_groups"),
+        (None, "param_groups"),
+        ({"a": None}, "param_groups.a"),
+        ({"a": 0.1}, "param_groups.a"),
+        ({"a": {}}, "param_groups.a"),
+        ({"a": {"params": "*"}}, "param_groups.a"),  # it says nothing of them
+        ({"default": {"lr": 1}}, "param_groups.default"),
+        ({"a+b": {"lr": 1}}, "param_groups.a+b"),
+        ({1: {"lr": 1}}, "param_groups.1"),
+        ({"a": {"name": "*.bias", "lr": 1}}, "param_groups.a.name"),
+        ({"a": {"ndim": 1, "lr": 1}}, "param_groups.a.ndim"),
+        ({"a": {"fused": True}}, "param_groups.a.fused"),
+        ({"a": {"initial_lr": 1}}, "param_groups.a.initial_lr"),
+        ({"a": {"lr": None}}, "param_groups.a.lr"),
+        ({"a": {"lr": "fast"}}, "param_groups.a.lr"),
+        ({"a": {"weight_decay": -0.1}}, "param_groups.a.weight_decay"),
+        ({"a": {"betas": [0.9, 1]}}, "param_groups.a.betas[1]"),
+        ({"a": {"lr_scale": -1}}, "param_groups.a.lr_scale"),
+        ({"a": {"lr_scale": float("inf")}}, "param_groups.a.lr_scale"),
+        ({"a": {"lr_scale": "x"}}, "param_groups.a.lr_scale"),
+        ({"a": {"lr": 1, "lr_scale": 2}}, "param_groups.a.lr_scale"),
+        *(({"a": {"layer_decay": value}}, "param_groups.a.layer_decay") for value in (0, 1.1, -1, True, "x")),
+        ({"a": {"lr": 1, "layers": "h.*"}}, "param_groups.a.layers"),
+        ({"a": {"layer_decay": 0.5, "layers": []}}, "param_groups.a.layers"),
+        ({"a": {"lr": 1}, "b": {"lr": 1, "params": {"x": 1}}}, "param_groups.b.params.x"),
+    ],
+)
+def test_rules_that_are_refused(rules: Any, field: str) -> None:
+    with pytest.raises(InputError) as info:
+        parse_rules(rules)
+    assert info.value.field == field
+    assert "\n" not in str(info.value)
+
+
+def test_hyperparameters_are_held_to_what_their_names_mean() -> None:
+    for key, value in (("lr", 0), ("betas", (0, 0.999)), ("nesterov", True), ("amsgrad", False), ("foreach", None)):
+        check_hyperparameter(key, value, key)
+    for key, value, field in (
+        ("lr", -1, "x"),
+        ("lr", True, "x"),
+        ("momentum", 1, "x"),
+        ("betas", (0.5, 1.0), "x[1]"),
+        ("eps", float("nan"), "x"),
+        ("anything", float("inf"), "x"),
+        ("anything", {}, "x"),
+    ):
+        with pytest.raises(InputError) as info:
+            check_hyperparameter(key, value, "x")
+        assert info.value.field == field

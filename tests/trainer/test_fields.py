@@ -1,0 +1,276 @@
+"""Schedules of weight decay, momentum and betas: the values that an optimizer steps with."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adafactor, AdamW, Optimizer
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    CosineAnnealingScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    PiecewiseLinearScheduler,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.trainer.fields import FieldSchedules
+
+
+def parameter() -> nn.Parameter:
+    return nn.Parameter(torch.ones(2))
+
+
+def run(*optimizers: Optimizer, length: str = "10ba", **rates: Any) -> State:
+    return State(max_duration=length, optimizers=list(optimizers), **rates)
+
+
+def advance(fields: FieldSchedules, state: State, batches: int = 1) -> None:
+    for _ in range(batches):
+        state.timestamp = state.timestamp.to_next_batch()
+        fields.step()
+
+
+def test_the_value_of_batch_k_is_initial_times_alpha_of_k() -> None:
+    optimizer = AdamW([parameter()], weight_decay=0.4)
+    state = run(optimizer)
+    fields = FieldSchedules({"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}, state)
+    for k in range(11):
+        alpha = 0.1 + 0.9 * (1 + math.cos(math.pi * k / 10)) / 2
+        assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * alpha, rel=1e-12)
+        advance(fields, state)
+
+
+def test_ssr_stretches_the_schedule() -> None:
+    values = {}
+    for ssr in (1.0, 2.0):
+        optimizer = SGD([parameter()], momentum=0.8)
+        state = run(optimizer, length="20ba")
+        fields = FieldSchedules({"momentum": MultiStepScheduler(["3ba"], gamma=0.5)}, state, ssr)
+        seen = []
+        for _ in range(8):
+            seen.append(optimizer.param_groups[0]["momentum"])
+            advance(fields, state)
+        values[ssr] = seen
+    assert values == {1.0: [0.8] * 3 + [0.4] * 5, 2.0: [0.8] * 6 + [0.4] * 2}
+
+
+def test_what_the_optimizer_computes_with_is_the_scheduled_value() -> None:
+    """Decay alone: with no gradient AdamW multiplies by 1 - lr * weight_decay in every step."""
+    for fused in (False, True):
+        weight = parameter()
+        optimizer = AdamW([weight], lr=0.5, weight_decay=0.4, fused=fused)
+        state = run(optimizer, length="4ba")
+        fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
+        expected = 1.0
+        for k in range(4):
+            weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+            expected *= 1 - 0.5 * 0.4 * (1 - k / 4)
+            assert weight.detach().tolist() == pytest.approx([expected] * 2, rel=1e-6)
+            advance(fields, state)
+
+
+def test_the_parts_of_betas() -> None:
+    optimizer = AdamW([parameter()], betas=(0.8, 0.96))
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"beta1": LinearScheduler(), "beta2": LinearScheduler(1.0, 0.5)}, state)
+    advance(fields, state, 2)
+    assert optimizer.param_groups[0]["betas"] == (0.4, 0.72)
+    assert fields.values() == {"beta1": 0.4, "beta2": 0.72}
+    assert fields.fields == ("beta1", "beta2")
+
+
+def test_the_parts_of_other_tuples() -> None:
+    rprop = torch.optim.Rprop([parameter()], etas=(0.5, 1.5))
+    FieldSchedules({"eta2": ConstantScheduler(0.9)}, run(rprop))
+    assert rprop.param_groups[0]["etas"] == (0.5, 1.5 * 0.9)
+    adafactor = Adafactor([parameter()], eps=(None, 1e-3))
+    FieldSchedules({"eps2": ConstantScheduler(0.5)}, run(adafactor))
+    assert adafactor.param_groups[0]["eps"] == (None, 5e-4)
+
+
+def test_only_groups_that_have_the_field() -> None:
+    weight, bias = parameter(), parameter()
+    sgd = SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], weight_decay=0.2, momentum=0.9)
+    adamw = AdamW([parameter()], weight_decay=0.1)
+    state = run(sgd, adamw, length="4ba")
+    fields = FieldSchedules({"weight_decay": LinearScheduler(), "momentum": LinearScheduler(1.0, 0.5)}, state)
+    advance(fields, state, 2)
+    assert fields.values() == {"weight_decay": [0.1, 0.0, 0.05], "momentum": pytest.approx(0.675)}
+    assert "momentum" not in adamw.param_groups[0]
+    assert not {key for key in adamw.param_groups[0] if key.startswith("initial_")} - {"initial_weight_decay"}
+
+
+def test_several_schedules_multiply_and_a_function_is_one() -> None:
+    optimizer = AdamW([parameter()], weight_decay=0.4)
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"weight_decay": [LinearScheduler(), lambda state: 0.5]}, state)
+    advance(fields, state)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.4 * 0.75 * 0.5
+
+
+def test_none_at_all_costs_nothing() -> None:
+    class Untouchable:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+    fields = FieldSchedules({}, Untouchable())
+    fields.step()
+    assert (fields.values(), fields.fields) == ({}, ())
+
+
+def test_one_curve_is_evaluated_once_a_step() -> None:
+    calls = []
+
+    def schedule(state: Any) -> float:
+        calls.append(state)
+        return 1.0
+
+    optimizer = SGD([{"params": [parameter()]} for _ in range(5)], weight_decay=0.1)
+    state = run(optimizer)
+    fields = FieldSchedules({"weight_decay": schedule}, state)
+    advance(fields, state, 3)
+    assert len(calls) == 4
+
+
+def test_a_clock_of_another_time() -> None:
+    optimizer = AdamW([parameter()], weight_decay=0.4)
+    state = run(optimizer, length="10ba")
+    state.timestamp = Timestamp(batch=2)
+    fields = FieldSchedules(
+        {"weight_decay": LinearScheduler()}, state, clock=lambda now: Timestamp(batch=now._batch * 2)
+    )
+    assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * 0.6)
+    advance(fields, state)
+    assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * 0.4)
+
+
+def test_a_resume_needs_the_optimizer_and_the_time() -> None:
+    def make() -> tuple[AdamW, State]:
+        optimizer = AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
+        return optimizer, run(optimizer, length="8ba")
+
+    schedules = {"weight_decay": LinearScheduler(), "beta1": CosineAnnealingScheduler(alpha_f=0.5)}
+    optimizer, state = make()
+    fields = FieldSchedules(schedules, state)
+    advance(fields, state, 5)
+    buffer = io.BytesIO()
+    torch.save(optimizer.state_dict(), buffer)
+    buffer.seek(0)
+    saved = torch.load(buffer, weights_only=True)
+    assert saved["param_groups"][0]["initial_weight_decay"] == 0.4
+
+    again, resumed = make()
+    later = FieldSchedules(schedules, resumed)  # the optimizer is loaded after it was made, as in a trainer
+    again.load_state_dict(saved)
+    resumed.timestamp = state.timestamp
+    later.step()
+    assert later.values() == fields.values()
+    advance(fields, state, 2)
+    advance(later, resumed, 2)
+    assert later.values() == fields.values() == {"weight_decay": 0.4 * (1 - 7 / 8), "beta1": fields.values()["beta1"]}
+
+    first, fresh = make()  # or before
+    first.load_state_dict(saved)
+    fresh.timestamp = state.timestamp
+    assert FieldSchedules(schedules, fresh).values() == fields.values()
+
+
+def test_a_group_that_is_added_later_follows() -> None:
+    optimizer = AdamW([parameter()], weight_decay=0.4)
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
+    optimizer.add_param_group({"params": [parameter()], "weight_decay": 0.8})
+    advance(fields, state)
+    assert fields.values() == {"weight_decay": [pytest.approx(0.3), pytest.approx(0.6)]}
+
+
+def test_tensors_are_changed_in_place() -> None:
+    beta1, decay = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.4)
+    optimizer = AdamW([parameter()], betas=(beta1, torch.tensor(0.9)), capturable=False)
+    optimizer.param_groups[0]["weight_decay"] = decay
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"beta1": LinearScheduler(), "weight_decay": LinearScheduler()}, state)
+    advance(fields, state)
+    assert optimizer.param_groups[0]["betas"][0] is beta1
+    assert optimizer.param_groups[0]["weight_decay"] is decay
+    assert (beta1.item(), decay) == (0.375, torch.tensor(0.3))
+    assert isinstance(optimizer.param_groups[0]["initial_weight_decay"], Tensor)
+    assert fields.values() == {"beta1": 0.375, "weight_decay": decay.item()}
+
+
+def test_a_tensor_that_groups_share_is_read_before_it_is_written() -> None:
+    shared = torch.tensor(0.4)
+    optimizer = SGD([{"params": [parameter()]}], weight_decay=0.1)
+    optimizer.param_groups[0]["weight_decay"] = shared
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
+    advance(fields, state, 2)
+    optimizer.add_param_group({"params": [parameter()], "weight_decay": shared})
+    advance(fields, state)
+    assert shared == torch.tensor(0.1)
+
+
+def adamw() -> AdamW:
+    return AdamW([parameter()], weight_decay=0.0, betas=(0.9, 0.99), amsgrad=True)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "field", "says"),
+    [
+        ({"lr": LinearScheduler()}, "schedules.lr", "use scheduler"),
+        ({"momentum": LinearScheduler()}, "schedules.momentum", "there are beta1, beta2, eps, weight_decay"),
+        ({"betas": LinearScheduler()}, "schedules.betas", "no param group has it"),
+        ({"beta3": LinearScheduler()}, "schedules.beta3", "no param group has it"),
+        ({"initial_lr": LinearScheduler()}, "schedules.initial_lr", "no param group has it"),
+        ({"params": LinearScheduler()}, "schedules.params", "no param group has it"),
+        ({"amsgrad": LinearScheduler()}, "schedules.amsgrad", "which is no number"),
+        ({"foreach": LinearScheduler()}, "schedules.foreach", "which is no number"),
+        ({"weight_decay": LinearScheduler()}, "schedules.weight_decay", "0 times anything is 0"),
+        ({"eps": LinearScheduler}, "schedules.eps", "must be a scheduler"),
+        ({"eps": {"a": LinearScheduler()}}, "schedules.eps", "must be a scheduler"),
+        ({"eps": []}, "schedules.eps", "at least one"),
+        ({"eps": LinearScheduler(t_max="3ep")}, "schedules.eps.t_max", "dataloader_len"),
+        ([LinearScheduler()], "schedules", "a mapping of fields"),
+    ],
+)
+def test_what_cannot_be_driven_is_refused(schedules: Any, field: str, says: str) -> None:
+    with pytest.raises(InputError) as info:
+        FieldSchedules(schedules, run(adamw()))
+    assert info.value.field == field
+    assert says in str(info.value)
+
+
+def test_a_torch_scheduler_is_refused() -> None:
+    optimizer = adamw()
+    torchs = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    with pytest.raises(InputError, match=r"^schedules\.eps='StepLR': must be a scheduler of this package"):
+        FieldSchedules({"eps": torchs}, run(optimizer))  # type: ignore[dict-item]
+
+
+def test_no_optimizer_and_no_single_number_are_refused() -> None:
+    with pytest.raises(InputError, match="no optimizer to drive"):
+        FieldSchedules({"eps": LinearScheduler()}, State(max_duration="4ba"))
+    optimizer = adamw()
+    optimizer.param_groups[0]["eps"] = torch.ones(3)
+    with pytest.raises(InputError, match="a tensor of 3 numbers"):
+        FieldSchedules({"eps": LinearScheduler()}, run(optimizer))
+
+
+def test_a_beta_cannot_reach_one() -> None:
+    optimizer = adamw()
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"beta1": PiecewiseLinearScheduler([("0dur", 1.0), ("1dur", 1.2)])}, state)
+    advance(fields, state, 2)
+    assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 * 1.1)
+    with pytest.raises(InputError, match=r"^schedules\.beta1=1\.035\d*: must be below 1"):
+        advance(fields, state)
+    assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 * 1.1)  # nothing was set

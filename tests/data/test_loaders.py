@@ -215,3 +215,10 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], field: str) -> None:
 def test_tensors_of_unequal_length_are_refused() -> None:
     with pytest.raises(InputError, match="one length"):
         TensorLoader([torch.zeros(3), torch.zeros(4)], 2)
+
+
+def test_workers_read_ahead_as_far_as_they_are_told() -> None:
+    loader, _ = make_loaders(Noisy(), batch_size=4, num_workers=1, prefetch_factor=3)
+    assert loader.prefetch_factor == 3
+    with pytest.raises(InputError, match="prefetch_factor=3: without workers"):
+        make_loaders(Noisy(), batch_size=4, prefetch_factor=3)

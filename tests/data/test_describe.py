@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+
+from ssr_hydra.data import Digits
+from ssr_hydra.data.describe import describe_tensors
+
+
+def test_it_is_the_hash_of_types_shapes_and_bytes() -> None:
+    x = torch.arange(4, dtype=torch.int64).reshape(2, 2)
+    raw = b"torch.int64 (2, 2)\n" + b"".join(k.to_bytes(8, "little") for k in range(4))
+    assert describe_tensors("x", [x]) == {"name": "x", "samples": 2, "sha256": hashlib.sha256(raw).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.tensor([[1.0, 2.0], [3.0, 5.0]]),
+        torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64),
+        torch.tensor([1.0, 2.0, 3.0, 4.0]),
+        torch.tensor([[1.0, 3.0], [2.0, 4.0]]),
+    ],
+)
+def test_any_other_content_has_another_hash(other: torch.Tensor) -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert describe_tensors("x", [x])["sha256"] != describe_tensors("x", [other])["sha256"]
+
+
+def test_memory_formats_and_types_without_a_counterpart_in_numpy_are_no_matter() -> None:
+    x = torch.randn(3, 4, 5)
+    turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    assert not turned.is_contiguous()
+    assert describe_tensors("x", [x]) == describe_tensors("x", [turned])
+    assert describe_tensors("x", [x.bfloat16()])["samples"] == 3
+    assert describe_tensors("x", [torch.zeros(2, 0)])["samples"] == 2
+
+
+def test_the_digits_describe_themselves() -> None:
+    train, held_out = Digits("train").describe(), Digits("eval").describe()
+    assert (train["name"], train["samples"], held_out["samples"]) == ("digits train", 1198, 599)
+    assert train["sha256"] != held_out["sha256"]
+    assert train == Digits("train").describe() != Digits("train", split_seed=1).describe()

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ssr_hydra.build import instantiate
+from ssr_hydra.configs import TRANSFORMS
+from ssr_hydra.data import ImageFolder, make_loaders
+from ssr_hydra.errors import InputError, RunError
+
+transforms = pytest.importorskip("torchvision.transforms.v2")
+Image = pytest.importorskip("PIL.Image")
+
+
+def picture(index: int, height: int = 6, width: int = 8) -> Any:
+    return np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def root(in_tmp: Path) -> Path:
+    """Three classes of two images to train on; of the middle class there is none to validate on."""
+    for number, name in enumerate(["ant", "bee", "cat"]):
+        for k in range(2):
+            save(in_tmp / f"root/train/{name}/deep/{k}.png", picture(2 * number + k))
+        if name != "bee":
+            save(in_tmp / f"root/val/{name}/0.png", picture(number))
+    (in_tmp / "root/train/ant/readme.txt").write_text("no image")
+    return in_tmp / "root"
+
+
+def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
+    data = ImageFolder("root")
+    assert (len(data), data.classes) == (6, ["ant", "bee", "cat"])
+    image, label = data[3]
+    expected = torch.from_numpy(picture(3)).permute(2, 0, 1) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    assert label == 1
+    torch.testing.assert_close(image, (expected - mean) / std)
+    assert type(image) is torch.Tensor
+    plain, _ = ImageFolder("root", mean=None, std=None)[3]
+    torch.testing.assert_close(plain, expected)
+
+
+def test_a_class_that_is_missing_in_validation_shifts_no_other(root: Path) -> None:
+    data = ImageFolder("root", folder="val")
+    assert [data[k][1] for k in range(len(data))] == [0, 2]
+    save(root / "val/dog/0.png", picture(9))
+    with pytest.raises(InputError, match="has a class 'dog' that"):
+        ImageFolder("root", folder="val")
+    assert len(ImageFolder("root", folder="val", classes_from="val")) == 3
+
+
+def test_transforms_are_applied_in_order_and_null_leaves_one_out(root: Path) -> None:
+    steps = {
+        "crop": transforms.CenterCrop([4, 4]),
+        "flip": transforms.RandomHorizontalFlip(1.0),
+        "nothing": None,
+    }
+    image, _ = ImageFolder("root", transforms=steps, mean=None, std=None)[0]
+    expected = torch.from_numpy(picture(0)[1:5, 2:6][:, ::-1].copy()).permute(2, 0, 1) / 255
+    torch.testing.assert_close(image, expected)
+
+
+def test_transforms_may_make_the_tensor_themselves(root: Path) -> None:
+    steps = {
+        "image": transforms.ToImage(),
+        "float": transforms.ConvertImageDtype(),
+        "normalize": transforms.Normalize([0.5] * 3, [0.25] * 3),
+    }
+    image, _ = ImageFolder("root", transforms=steps, mean=None, std=None)[0]
+    torch.testing.assert_close(image, (torch.from_numpy(picture(0)).permute(2, 0, 1) / 255 - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_transforms_draw_is_a_function_of_seed_epoch_and_sample(root: Path, workers: int) -> None:
+    data = ImageFolder("root", transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
+
+    def images(seed: int, epoch: int, workers: int = workers) -> torch.Tensor:
+        train, _ = make_loaders(data, batch_size=4, seed=seed, num_workers=workers, shuffle=False)
+        train.set_epoch(epoch)
+        return torch.cat([batch[0] for batch in train])
+
+    first = images(0, 1)
+    assert torch.equal(first, images(0, 1, 0))
+    assert not torch.equal(first, images(0, 2, 0))
+    assert not torch.equal(first, images(1, 1, 0))
+
+
+def test_the_description_tells_other_files_apart(root: Path) -> None:
+    first = ImageFolder("root").describe()
+    assert first == ImageFolder("root").describe()
+    assert (first["name"], first["samples"]) == ("root train", 6)
+    (root / "train/cat/deep/1.png").rename(root / "train/bee/deep/7.png")  # another class
+    moved = ImageFolder("root").describe()["sha256"]
+    save(root / "train/bee/deep/7.png", picture(1, 60, 80))  # another size
+    larger = ImageFolder("root").describe()["sha256"]
+    assert len({first["sha256"], moved, larger}) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_a_broken_image_is_named(root: Path, content: bytes | None) -> None:
+    file = root / "train/bee/deep/0.png"
+    file.write_bytes(file.read_bytes()[:60] if content is None else content)
+    with pytest.raises(RunError) as caught:
+        ImageFolder("root")[2]
+    assert str(caught.value).startswith("root/train/bee/deep/0.png cannot be read: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"root": "nowhere"}, "root"),
+        ({"root": ""}, "root"),
+        ({"root": 3}, "root"),
+        ({"folder": "test"}, "root"),
+        ({"root": "root/train"}, "root"),
+        ({"root": "root/train", "folder": "ant", "classes_from": "ant"}, "root"),  # no image but in its one folder
+        ({"mean": [0.5]}, "mean"),
+        ({"std": [1, 0, 1]}, "std[1]"),
+        ({"std": [1, "a", 1]}, "std"),
+        ({"transforms": {"crop": "RandomCrop"}}, "transforms.crop"),
+        ({"transforms": {"crop": functools.partial(transforms.Resize, 3)}}, "transforms.crop"),
+    ],
+)
+def test_bad_arguments_are_named(root: Path, arguments: dict[str, Any], field: str) -> None:
+    for image in (root / "train/ant/deep").iterdir():
+        image.unlink()
+    with pytest.raises(InputError) as caught:
+        ImageFolder(**{"root": "root", **arguments})
+    assert caught.value.field == field
+
+
+def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("torchvision")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
+        ImageFolder("root")
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_every_transform_that_needs_no_trust_is_one_of_an_image(name: str) -> None:
+    cls = getattr(transforms, name)
+    assert issubclass(cls, transforms.Transform)
+    arguments: dict[str, Any] = {
+        "CenterCrop": {"size": [4, 4]},
+        "Compose": {"transforms": [{"_target_": "torchvision.transforms.v2.RGB"}]},
+        "GaussianBlur": {"kernel_size": 3},
+        "GaussianNoise": {},
+        "JPEG": {"quality": 50},
+        "Normalize": {"mean": [0.5] * 3, "std": [0.5] * 3},
+        "Pad": {"padding": 1},
+        "RandomAdjustSharpness": {"sharpness_factor": 2},
+        "RandomAffine": {"degrees": 10},
+        "RandomApply": {"transforms": [{"_target_": "torchvision.transforms.v2.RGB"}]},
+        "RandomChoice": {"transforms": [{"_target_": "torchvision.transforms.v2.RGB"}]},
+        "RandomCrop": {"size": [4, 4]},
+        "RandomOrder": {"transforms": [{"_target_": "torchvision.transforms.v2.RGB"}]},
+        "RandomPosterize": {"bits": 4},
+        "RandomResize": {"min_size": 4, "max_size": 9},
+        "RandomResizedCrop": {"size": [4, 4]},
+        "RandomRotation": {"degrees": 10},
+        "RandomShortestSize": {"min_size": [4, 5]},
+        "RandomSolarize": {"threshold": 100},
+        "Resize": {"size": [4, 4]},
+        "ScaleJitter": {"target_size": [4, 4]},
+    }.get(name, {})
+    made = instantiate({"_target_": f"torchvision.transforms.v2.{name}", **arguments})
+    image: Any = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)
+    image = image.float() / 255 if name in ("Normalize", "GaussianNoise") else transforms.functional.to_pil_image(image)
+    assert isinstance(made(image), (torch.Tensor, Image.Image))

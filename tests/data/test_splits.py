@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssr_hydra.data.splits import hold_out
+from ssr_hydra.errors import InputError
+
+
+def test_each_class_gives_its_share_and_the_total_is_exact() -> None:
+    labels = np.repeat([0, 1, 2], [10, 15, 26])
+    held_out = hold_out(labels, 0.3, seed=0)
+    # 30% are 3, 4.5 and 7.8; of 51 samples 15.3, so 15: the 7.8 is rounded up first.
+    assert held_out.sum() == 15
+    assert np.bincount(labels[held_out]).tolist() == [3, 4, 8]
+
+
+def test_it_is_a_function_of_the_seed() -> None:
+    labels = np.zeros(100)
+    assert (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 1)).all()
+    agreement = (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 2)).mean()
+    assert 0.3 < agreement < 0.7  # 0.5 expected, standard deviation 0.05
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan"), True, "0.5", 0.01, 0.99])
+def test_both_sides_have_samples(fraction: float) -> None:
+    with pytest.raises(InputError, match="eval_fraction"):
+        hold_out(np.zeros(10), fraction, 0)

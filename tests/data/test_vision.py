@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import multiprocessing
+import os
+import pickle
+import struct
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from local_server import served
+
+from ssr_hydra.data import FakeData, SmallImages, TensorLoader, make_loaders
+from ssr_hydra.data import vision as module
+from ssr_hydra.errors import InputError, RunError
+
+datasets = pytest.importorskip("torchvision.datasets")
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def names(folder: str | Path) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def images_of(count: int, *shape: int) -> Any:
+    return np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def small_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive in CIFAR-10's own format, 10 images a batch, and its hashes in the place of CIFAR-10's."""
+    inner = folder / "cifar-10-batches-py"
+    inner.mkdir(parents=True)
+    hashes = {}
+    for number, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+        data = {
+            "data": images_of(10 + (name == "test_batch"), 3072)[:10],
+            "labels": [(k + number) % 10 for k in range(10)],
+        }
+        (inner / name).write_bytes(pickle.dumps(data))
+    (inner / "batches.meta").write_bytes(pickle.dumps({"label_names": [str(k) for k in range(10)]}))
+    hashes = {file.name: md5(file.read_bytes()) for file in inner.iterdir()}
+    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(inner, inner.name)
+    cls = datasets.CIFAR10
+    monkeypatch.setattr(cls, "tgz_md5", md5((folder / "cifar-10-python.tar.gz").read_bytes()))
+    monkeypatch.setattr(cls, "train_list", [[f"data_batch_{k}", hashes[f"data_batch_{k}"]] for k in range(1, 6)])
+    monkeypatch.setattr(cls, "test_list", [["test_batch", hashes["test_batch"]]])
+    monkeypatch.setattr(cls, "meta", cls.meta | {"md5": hashes["batches.meta"]})
+    known = module._KNOWN["cifar10"]
+    monkeypatch.setitem(module._KNOWN, "cifar10", known._replace(sizes={"train": 50, "eval": 10}))
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    small_cifar(tmp_path / "served", monkeypatch)
+    with served(tmp_path / "served") as address:
+        monkeypatch.setattr(datasets.CIFAR10, "url", f"{address}/cifar-10-python.tar.gz")
+        yield tmp_path
+
+
+def test_cifar_is_downloaded_once_decoded_and_normalised(cifar: Path) -> None:
+    root = str(cifar / "root")
+    data = SmallImages("cifar10", root=root)
+    (cifar / "served/cifar-10-python.tar.gz").unlink()
+    plain = SmallImages("cifar10", root=root, normalize=False)
+    assert names(root) == [".lock", "cifar-10-batches-py"]
+    with (cifar / "served/cifar-10-batches-py/data_batch_1").open("rb") as file:
+        first = pickle.load(file)
+    expected = torch.from_numpy(first["data"].reshape(10, 3, 32, 32)) / 255
+    torch.testing.assert_close(plain.tensors[0][:10], expected)
+    assert plain.tensors[1][:10].tolist() == first["labels"]
+    # As torchvision's Normalize has it, with the statistics that everybody uses for CIFAR-10.
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
+    normal = (expected - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(data.tensors[0][:10], normal, atol=1e-5, rtol=1e-5)
+    train, evaluation = make_loaders(data, SmallImages("cifar10", "eval", root), batch_size=20)
+    assert isinstance(train, TensorLoader)
+    assert (len(train), len(evaluation)) == (3, 1)
+
+
+def test_the_description_tells_splits_and_normalisation_apart(cifar: Path) -> None:
+    root = str(cifar / "root")
+    train = SmallImages("cifar10", root=root).describe()
+    assert train == SmallImages("cifar10", root=root).describe()
+    assert (train["name"], train["samples"]) == ("cifar10 train", 50)
+    assert SmallImages("cifar10", "eval", root).describe()["sha256"] != train["sha256"]
+    assert SmallImages("cifar10", root=root, normalize=False).describe() == train | {"normalize": False}
+
+
+def test_an_altered_archive_is_not_unpacked(cifar: Path) -> None:
+    archive = cifar / "served/cifar-10-python.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match="cannot download cifar10 from http://127.0.0.1"):
+        SmallImages("cifar10", root=str(cifar / "root"))
+    assert names(cifar / "root") == [".lock"]
+
+
+class Hostile:
+    def __reduce__(self) -> Any:
+        return setattr, (Hostile, "ran", True)
+
+
+def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
+    root = str(cifar / "root")
+    SmallImages("cifar10", root=root)
+    (cifar / "root/cifar-10-batches-py/test_batch").write_bytes(pickle.dumps(Hostile()))
+    for split in ("train", "eval"):
+        with pytest.raises(RunError, match="is not the cifar10 that it should be"):
+            SmallImages("cifar10", split, root)
+    assert not hasattr(Hostile, "ran")
+
+
+def test_a_download_that_was_cut_off_leaves_nothing_that_is_taken_for_whole(
+    cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(self: Any) -> None:
+        Path(self.root, "cifar-10-batches-py").mkdir()
+        raise ConnectionResetError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.CIFAR10, "download", cut_off)
+        with pytest.raises(RunError, match="gone"):
+            SmallImages("cifar10", root=str(cifar / "root"))
+    assert len(SmallImages("cifar10", root=str(cifar / "root"))) == 50
+
+
+def _load(root: str, results: Any) -> None:
+    results.put(SmallImages("cifar10", root=root).describe()["sha256"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the processes inherit the server's address by fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_processes_that_download_at_once_end_with_the_same_set(cifar: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results: Any = context.Queue()
+    processes = [context.Process(target=_load, args=(str(cifar / "root"), results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join(60)
+    assert len(found) == 1
+    assert names(cifar / "root") == [".lock", "cifar-10-batches-py"]
+
+
+def idx(array: Any) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Unpacked files in MNIST's own format, 20 and 10 images."""
+    raw = tmp_path / "root/MNIST/raw"
+    raw.mkdir(parents=True)
+    for name, count in (("train", 20), ("t10k", 10)):
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(images_of(count, 28, 28)))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
+    monkeypatch.setitem(module._KNOWN, "mnist", module._KNOWN["mnist"]._replace(sizes={"train": 20, "eval": 10}))
+    return tmp_path / "root"
+
+
+def test_mnist_is_read_and_has_one_channel(mnist: Path) -> None:
+    data = SmallImages("mnist", "eval", str(mnist), download=False, normalize=False)
+    assert torch.equal(data.tensors[0], torch.from_numpy(images_of(10, 1, 28, 28)) / 255)
+    assert data.tensors[1].tolist() == list(range(10))
+    assert repr(data) == "SmallImages('mnist', split='eval': 10 images of [1, 28, 28])"
+
+
+def test_mnist_is_downloaded_by_torchvision_with_its_hashes(
+    tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "served"
+    source.mkdir()
+    resources = []
+    for file in sorted((mnist / "MNIST/raw").iterdir()):
+        packed = gzip.compress(file.read_bytes())
+        (source / f"{file.name}.gz").write_bytes(packed)
+        resources.append((f"{file.name}.gz", md5(packed)))
+    with served(source) as address:
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}/"])
+        monkeypatch.setattr(datasets.MNIST, "resources", resources)
+        again = SmallImages("mnist", root=str(tmp_path / "again"))
+        monkeypatch.setattr(datasets.MNIST, "resources", [*resources[:-1], (resources[-1][0], "0" * 32)])
+        with pytest.raises(RunError, match="cannot download mnist"):
+            SmallImages("mnist", root=str(tmp_path / "wrong"))
+    assert again.describe() == SmallImages("mnist", root=str(mnist)).describe()
+    assert not (tmp_path / "wrong/MNIST").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 784, 5000])
+def test_a_torn_file_of_mnist_is_told_from_a_whole_one(mnist: Path, cut: int) -> None:
+    file = mnist / "MNIST/raw/train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-cut])
+    with pytest.raises(RunError, match="delete it"):
+        SmallImages("mnist", root=str(mnist))
+
+
+def test_where_sets_are_kept_by_default(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSR_HYDRA_DATA", str(mnist))
+    assert len(SmallImages("mnist")) == 20
+
+
+def test_without_a_network_one_line_names_the_address_and_what_to_do(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
+    with pytest.raises(RunError) as caught:
+        SmallImages("cifar10", root="here")
+    said = str(caught.value)
+    assert "\n" not in said
+    assert all(part in said for part in ("http://127.0.0.1:9", "cifar-10-batches-py", "here", "data=fake"))
+    with pytest.raises(InputError, match="download=true"):
+        SmallImages("cifar10", root="here", download=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"), [(("imagenet",), "name"), (("mnist", "test"), "split"), (("mnist", "train", ""), "root")]
+)
+def test_bad_arguments_are_named(arguments: Any, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        SmallImages(*arguments)
+    assert caught.value.field == field
+
+
+def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
+        SmallImages("mnist")
+
+
+REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", module._KNOWN)
+def test_the_real_sets_have_the_sizes_and_statistics_that_are_written_down(name: str) -> None:
+    known = module._KNOWN[name]
+    if not (REAL / known.folder).exists():
+        pytest.skip(f"{name} is not on this machine")
+    train = SmallImages(name, root=str(REAL), download=False)
+    held_out = SmallImages(name, "eval", str(REAL), download=False)
+    assert (len(train), len(held_out)) == (known.sizes["train"], known.sizes["eval"])
+    assert train.tensors[0].mean((0, 2, 3)).abs().max() < 1e-3
+    assert (train.tensors[0].std((0, 2, 3)) - 1).abs().max() < 5e-3
+    assert train.tensors[1].unique().tolist() == list(range(known.num_classes))
+
+
+def test_fake_images_are_the_same_everywhere_and_of_any_size() -> None:
+    state = torch.get_rng_state()
+    data = FakeData(300, [1, 9, 12], num_classes=7)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert data.tensors[0].shape == (300, 1, 9, 12)
+    assert data.tensors[1].tolist() == [k % 7 for k in range(300)]
+    assert data.describe() == FakeData(300, [1, 9, 12], num_classes=7).describe()
+    others = [FakeData(300, [1, 9, 12], 7, "eval"), FakeData(300, [1, 9, 12], 7, data_seed=1)]
+    assert all(other.describe()["sha256"] != data.describe()["sha256"] for other in others)
+
+
+def test_fake_images_are_pattern_plus_noise_and_both_splits_share_the_patterns() -> None:
+    def patterns(split: str, noise: float = 0.0) -> Any:
+        return FakeData(40, [3, 32, 32], 10, split, noise).tensors[0]
+
+    assert torch.equal(patterns("train"), patterns("eval"))
+    assert torch.equal(patterns("train")[:10], patterns("train")[10:20])
+    assert patterns("train")[:10].std().item() == pytest.approx(1, abs=0.1)  # 1,920 numbers: 0.016
+    noise = patterns("train", 2.0) - patterns("train")
+    assert noise.std().item() == pytest.approx(2, abs=0.02)  # 122,880 numbers: 0.004
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"size": 0}, "size"),
+        ({"shape": [3, 32]}, "shape"),
+        ({"shape": "cifar"}, "shape"),
+        ({"shape": [3, 0, 32]}, "shape[1]"),
+        ({"num_classes": 0}, "num_classes"),
+        ({"split": "test"}, "split"),
+        ({"noise": -1}, "noise"),
+        ({"data_seed": -1}, "data_seed"),
+    ],
+)
+def test_bad_fake_data_is_named(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        FakeData(**arguments)
+    assert caught.value.field == field

@@ -27,7 +27,8 @@ class Deadline:
     """The next moment that something is due: once, or at every multiple of an interval.
 
     A batch boundary at or after the moment is when it is due. With the loader's length known, epochs are counted in
-    batches, so half an epoch of seven batches is due after the fourth; otherwise only whole epochs can be told.
+    batches, so half an epoch of seven batches is due after the fourth; otherwise only whole epochs can be told. An
+    epoch has as many batches as it has now: a run that was taken up with another batch size ends with its epochs.
 
     Args:
         time: The moment or the interval, as the run counts it: nothing is scaled here. ``dur`` is a share of
@@ -41,7 +42,7 @@ class Deadline:
         InputError: No time; zero; ``dur`` in a run without a length; part of an iteration.
     """
 
-    __slots__ = ("_interval", "_read", "_unit", "count", "field", "time")
+    __slots__ = ("_epoch_length", "_interval", "_read", "_shift", "_unit", "count", "field", "time")
 
     def __init__(self, time: TimeLike, state: State, field: str, *, repeats: bool = False) -> None:
         self.time = moment = as_time(time, field)
@@ -52,8 +53,10 @@ class Deadline:
                 raise InputError(field, str(moment), "a share of the run needs its length", "give it in another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
-        if unit is TimeUnit.EPOCH and state.dataloader_len is not None:
-            unit, value = TimeUnit.BATCH, value * state.dataloader_len
+        self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
+        self._shift = 0  # batches that the run has had beyond those of its epochs, as long as they are now
+        if self._epoch_length is not None:
+            unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
             if unit is TimeUnit.EPOCH:
                 rule = "part of an epoch needs the loader's length, and len(train_dataloader) is not known"
@@ -66,24 +69,31 @@ class Deadline:
         self._interval = value if repeats else None
         self.count = math.ceil(value)
 
+    def _now(self, timestamp: Timestamp) -> int:
+        if self._epoch_length is None:
+            return self._read(timestamp)
+        now = timestamp._epoch * self._epoch_length + timestamp._batch_in_epoch
+        self._shift = timestamp._batch - now
+        return now
+
     def reached(self, timestamp: Timestamp) -> bool:
         """Whether it is due at this batch boundary."""
-        return self._read(timestamp) >= self.count
+        return self._now(timestamp) >= self.count
 
     @property
     def batch(self) -> int:
         """The batch at whose end it is due, or 0 where that is not known."""
-        return self.count if self._unit is TimeUnit.BATCH else 0
+        return self.count + self._shift if self._unit is TimeUnit.BATCH else 0
 
     def renew(self, timestamp: Timestamp) -> None:
         """Move on to the first multiple of the interval that still lies ahead."""
         assert self._interval is not None
-        done = math.floor(self._read(timestamp) / self._interval)
+        done = math.floor(self._now(timestamp) / self._interval)
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
         """How much of the way lies behind, from 0 to 1."""
-        return min(1.0, self._read(timestamp) / self.count)
+        return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
         """In which number of batches it will be reached, where the rates tell."""
@@ -93,7 +103,7 @@ class Deadline:
             TimeUnit.TOKEN: state.tokens_per_batch,
         }
         rate = rates.get(self._unit)
-        return None if rate is None else math.ceil(self.count / rate)
+        return None if rate is None else math.ceil(self.count / rate) + self._shift
 
 
 def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:

@@ -58,9 +58,28 @@ def test_an_interval_is_due_once_for_each_multiple_that_was_passed(
     for jump in jumps:
         before, batch = batch, batch + jump
         passed = math.floor(batch / (interval * length)) > math.floor(before / (interval * length))
-        assert deadline.reached(Timestamp(batch=batch)) == passed
+        timestamp = Timestamp(epoch=batch // length, batch=batch, batch_in_epoch=batch % length)
+        assert deadline.reached(timestamp) == passed
         if passed:
-            deadline.renew(Timestamp(batch=batch))
+            deadline.renew(timestamp)
+
+
+@pytest.mark.parametrize("length", [75, 38, 150])
+def test_epochs_are_epochs_in_a_run_that_was_taken_up_with_another_batch_size(length: int) -> None:
+    """375 batches in 5 epochs of 75 lie behind it; the 10th ends after 5 more of the new length."""
+    end, log = due("10ep", dataloader_len=length), due("0.5ep", repeats=True, dataloader_len=length)
+    here = Timestamp(epoch=5, batch=375)
+    log.renew(here)
+    assert not end.reached(here)
+    assert end.share(here) == 0.5
+    half, last = math.ceil(length / 2), 5 * length
+    assert not log.reached(here.copy(batch=375 + half - 1, batch_in_epoch=half - 1))
+    assert log.reached(here.copy(batch=375 + half, batch_in_epoch=half))
+    assert log.batch == 375 + half
+    assert not end.reached(Timestamp(epoch=9, batch=375 + last - 1, batch_in_epoch=length - 1))
+    assert end.reached(Timestamp(epoch=10, batch=375 + last))
+    assert end.batch == 375 + last
+    assert end.steps(State(max_duration="10ep", dataloader_len=length)) == 375 + last
 
 
 def test_steps_are_told_where_the_rates_tell_them() -> None:

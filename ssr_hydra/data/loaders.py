@@ -438,6 +438,7 @@ def make_loaders(
                 rank=rank,
                 world_size=world_size,
                 num_workers=workers,
+                prefetch_factor=prefetch_factor,
                 collate_fn=getattr(dataset, "collate_fn", None),  # samples of different length know how they are padded
                 pin_memory=torch.device(device).type == "cuda",
                 # A stream's epoch and random numbers only reach workers that start with the epoch.

@@ -174,7 +174,7 @@ def test_every_transform_that_needs_no_trust_is_one_of_an_image(name: str) -> No
         "RandomShortestSize": {"min_size": [4, 5]},
         "RandomSolarize": {"threshold": 100},
         "Resize": {"size": [4, 4]},
-        "ScaleJitter": {"target_size": [4, 4]},
+        "ScaleJitter": {"target_size": [32, 32], "scale_range": [0.5, 2]},
     }.get(name, {})
     made = instantiate({"_target_": f"torchvision.transforms.v2.{name}", **arguments})
     image: Any = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)

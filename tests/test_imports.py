@@ -20,7 +20,7 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("module", ["errors", "time", "state", "schedulers"])
+@pytest.mark.parametrize("module", ["errors", "time", "state", "schedulers", "torch_schedulers"])
 def test_schedules_load_neither_torch_nor_hydra(module: str) -> None:
     code = f"""
 import sys, ssr_hydra, ssr_hydra.{module}
@@ -63,8 +63,9 @@ ARROWS: dict[str, set[str]] = {
     "data": set(),
     "state": {"time"},
     "schedulers": {"state", "time"},
-    "optim": {"rules", "schedulers", "state", "time"},
-    "trainer": {"data", "optim", "rules", "schedulers", "state", "time"},
+    "torch_schedulers": {"schedulers", "state", "time"},
+    "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
+    "trainer": {"data", "optim", "rules", "schedulers", "state", "time", "torch_schedulers"},
 }
 
 

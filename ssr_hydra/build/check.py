@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.callbacks import check_callbacks
 from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
+from ssr_hydra.build.check_torch import check_torch_schedulers, is_description
 from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
 from ssr_hydra.build.check_values import check_fields as _check_fields
 from ssr_hydra.build.check_values import check_node as _check_node
@@ -24,14 +25,15 @@ from ssr_hydra.build.check_values import number as _number
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, known_samples
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
-from ssr_hydra.build.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate
+from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
 
 __all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
-_PART = re.compile(r"\.factors\.\w+$|\.phases\.\w+\.scheduler$")
+_SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
+_PART = re.compile(r"\.(factors|schedulers)\.\w+$|\.phases\.\w+\.scheduler$")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
@@ -159,21 +161,21 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     ssr = check_ssr(values["ssr"])
-    for path, part in parts:
+    state = State(
+        max_duration=_run_length(values["max_duration"]) * ssr,
+        dataloader_len=dataloader_len,
+        samples_per_batch=values["trainer"]["samples_per_batch"] or values["data"]["batch_size"],
+        tokens_per_batch=values["trainer"]["tokens_per_batch"],
+    )
+    torchs = []
+    for path, given in parts:
+        part = as_description(given)
         if not isinstance(part, Mapping) or "_target_" not in part:
             raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
-        if part["_target_"] in TORCH_SCHEDULERS:
-            if path.startswith("schedules."):
-                rule = "drives learning rates alone"
-                raise InputError(f"{path}._target_", part["_target_"], rule, f"e.g. +scheduler@{path}=cosine")
-            continue  # torch checks it when it gets its optimizer
         scheduler = instantiate(_with_stand_ins(part, path), path=path)
-        state = State(
-            max_duration=_run_length(values["max_duration"]) * ssr,
-            dataloader_len=dataloader_len,
-            samples_per_batch=values["trainer"]["samples_per_batch"] or values["data"]["batch_size"],
-            tokens_per_batch=values["trainer"]["tokens_per_batch"],
-        )
+        if is_description(part):
+            torchs.append((path, scheduler))
+            continue
         try:
             curve = bind(scheduler, state, ssr)
         except MissingRateError as error:
@@ -185,6 +187,8 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             group, _, field = path.partition(".")
             if group == "schedules":
                 check_reach(values, field, curve, state)
+    if torchs:
+        check_torch_schedulers(torchs, values, state, ssr)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
@@ -217,8 +221,8 @@ def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the 
 def _with_stand_ins(node: Any, path: str) -> Any:
     if isinstance(node, Mapping):
         target = node.get("_target_")
-        if isinstance(target, str) and not target.startswith("ssr_hydra.schedulers."):
-            if target in REGISTERED and target not in TORCH_SCHEDULERS:
+        if isinstance(target, str) and not target.startswith(_SCHEDULER_HOMES):
+            if target in REGISTERED:
                 raise InputError(f"{path}._target_", target, "is no scheduler", "e.g. scheduler=cosine_warmup")
             return _stand_in
         return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.build.check import are_named, scheduler_parts
-from ssr_hydra.build.targets import TORCH_SCHEDULERS, instantiate
+from ssr_hydra.build.targets import as_description, instantiate, locate
 from ssr_hydra.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,23 +18,30 @@ __all__ = ["make_schedulers"]
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """The scheduler, or the list of them, or the mapping of names to them; torch's own want their optimizer."""
+    """The scheduler of a checked experiment, the list of them, or the mapping of names to either; None for none.
+
+    torch's own are described, not made, so they need no optimizer; a class of the user's own gets it.
+    """
     node = values["scheduler"]
-    if node is None:
-        return None
+    return None if node is None else _made(node, trust, optimizers, "scheduler")
+
+
+def _made(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer], path: str) -> Any:
+    if isinstance(node, list):
+        return [_made(part, trust, optimizers, f"{path}[{index}]") for index, part in enumerate(node)]
+    if "_target_" not in node:
+        return {name: _made(part, trust, optimizers, f"{path}.{name}") for name, part in node.items()}
     import torch
 
-    made: dict[str, Any] = {}
-    for path, part in scheduler_parts(node):
-        extra = {"optimizer": optimizers[0]} if part["_target_"] in TORCH_SCHEDULERS else {}
-        scheduler = instantiate(part, trust, path, **extra)
-        if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
-            raise InputError(f"{path}._target_", part["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
-        made[path] = scheduler
-    if are_named(node):
-        return {name: _gather(part, f"scheduler.{name}", made) for name, part in node.items()}
-    return _gather(node, "scheduler", made)
-
-
-def _gather(node: Any, path: str, made: Mapping[str, Any]) -> Any:
-    return [made[f"{path}[{index}]"] for index in range(len(node))] if isinstance(node, list) else made[path]
+    node = as_description(node)
+    target = locate(node["_target_"], trust, f"{path}._target_")
+    extra = {}
+    if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
+        if len(optimizers) > 1:
+            rule = f"drives one optimizer, and there are {len(optimizers)}"
+            raise InputError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
+        extra = {"optimizer": optimizers[0]}
+    scheduler = instantiate(node, trust, path, **extra)
+    if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
+        raise InputError(f"{path}._target_", node["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
+    return scheduler

@@ -20,7 +20,7 @@ from typing import Any
 from ssr_hydra.configs import GROUPS, TRANSFORMS
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["REGISTERED", "check_targets", "check_trust", "instantiate", "is_trusted", "locate"]
+__all__ = ["REGISTERED", "as_description", "check_targets", "check_trust", "instantiate", "is_trusted", "locate"]
 
 _LOSSES = (
     "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss HingeEmbeddingLoss HuberLoss "
@@ -40,6 +40,16 @@ _TORCH_SCHEDULERS = (
 )
 
 TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TORCH_SCHEDULERS.split())
+
+
+def as_description(node: Any) -> Any:
+    """A node with torch's schedulers replaced by their descriptions, which take the same arguments and no optimizer."""
+    if isinstance(node, Mapping):
+        changed = {key: as_description(value) for key, value in node.items()}
+        if node.get("_target_") in TORCH_SCHEDULERS:
+            changed["_target_"] = f"ssr_hydra.torch_schedulers.{node['_target_'].rpartition('.')[2]}"
+        return changed
+    return [as_description(value) for value in node] if isinstance(node, list) else node
 
 
 def _registered() -> frozenset[str]:

@@ -43,6 +43,8 @@ _SEVERAL = ("logger", "callbacks")
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
+    "torch_sequential": {"schedulers.warmup": "torch_linear", "schedulers.decay": "torch_cosine"},
+    "torch_chained": {"schedulers.warmup": "torch_linear", "schedulers.decay": "torch_exponential"},
 }
 
 
@@ -86,6 +88,9 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     node["defaults"] = ["_self_", *parts]
     if name == "sequence":
         node["phases"] = {"warmup": PhaseConfig(until="0.05dur", scale=False)}
+    if name == "torch_sequential":
+        node["defaults"] = [*parts, "_self_"]
+        node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
     OmegaConf.set_struct(node, None)  # back to what a structured config is by itself
     return node
 

@@ -16,9 +16,8 @@ from ssr_hydra.optim.alpha import initial_lr, set_lr
 from ssr_hydra.optim.torch_schedulers import Description
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.torch_schedulers import Course
-from ssr_hydra.torch_schedulers.base import BATCH, EPOCH, Steps
-from ssr_hydra.torch_schedulers.chains import UnchainableError, chain, is_factor
-from ssr_hydra.torch_schedulers.combined import links
+from ssr_hydra.torch_schedulers.chains import UnchainableError
+from ssr_hydra.torch_schedulers.combined import together
 from ssr_hydra.torch_schedulers.plateau import Plateau
 
 __all__ = ["Entry", "TorchRates"]
@@ -79,7 +78,7 @@ class TorchRates:
             self._run_as_they_are(stepped)
         else:
             try:
-                self._parts = _parts(functions, run)
+                self._parts = [_Part(*part, []) for part in together(_described(functions), run)]
             except UnchainableError:
                 if not runs_as_it_is or any(entry.instance is None for entry in functions):
                     raise
@@ -252,22 +251,8 @@ class TorchRates:
         return [*(item for item, _ in self._as_they_are), *self._waiting] if self.runs_as_it_is else []
 
 
-def _parts(functions: Sequence[Entry], run: Run) -> list[_Part]:
-    if not functions:
-        return []
-    found = [
-        (entry, links([(entry.field, entry.description)], Steps.at(run, entry.pace))[0])  # type: ignore[list-item]
-        for entry in functions
-    ]
-    if len(found) == 1 or all(is_factor(link) for _, link in found):
-        return [_Part(entry.field, link.course, entry.pace, []) for entry, link in found]
-    paces = {entry.pace for entry, _ in found}
-    for entry, link in found:
-        if len(paces) > 1 and not is_factor(link):
-            rule = "goes on from the rate that others leave step by step, and they step at another pace"
-            raise UnchainableError(entry.field, link.name, rule, f"give all of them one pace, {BATCH} or {EPOCH}")
-    pace = paces.pop()
-    return [_Part(found[0][0].field, chain([link for _, link in found], Steps.at(run, pace)), pace, [])]
+def _described(entries: Sequence[Entry]) -> list[tuple[str, ours.TorchScheduler, str]]:
+    return [(entry.field, entry.description, entry.pace) for entry in entries]  # type: ignore[misc]
 
 
 def _waits(entry: Entry) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
-from ssr_hydra.torch_schedulers.base import BATCH, Course, Duration, Steps, TorchScheduler, listed, steps
-from ssr_hydra.torch_schedulers.chains import Link, chain
+from ssr_hydra.torch_schedulers.base import BATCH, EPOCH, Course, Duration, Steps, TorchScheduler, listed, steps
+from ssr_hydra.torch_schedulers.chains import Link, UnchainableError, chain, is_factor
 from ssr_hydra.torch_schedulers.functions import Products
 from ssr_hydra.torch_schedulers.moments import moment
 
-__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "links"]
+__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "links", "together"]
 
 Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
@@ -267,3 +268,31 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
             resets = [time - steps.run.convert(one, time.unit, "milestones") for time in part.resets(steps)]
         found.append(Link(place, type(part).__name__, course, resets))
     return found
+
+
+def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
+    """Schedulers of one optimizer at once: a chain, as it is in torch.
+
+    Args:
+        entries: Place, scheduler and pace of each.
+        run: The run.
+
+    Returns:
+        Place, course and pace: of one that gives rates, or of several that give factors.
+
+    Raises:
+        UnchainableError: For some that undo each other, or go on from each other at different paces.
+        InputError: For a time that cannot be resolved.
+    """
+    found = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
+    if len(found) < 2 or all(is_factor(link) for link, _ in found):
+        return [(link.place, link.course, pace) for link, pace in found]
+    paces = {pace for _, pace in found}
+    for link, _ in found:
+        if not link.course.chains:
+            chain([other for other, _ in found], Steps.at(run, EPOCH))  # which says so
+        if len(paces) > 1 and not is_factor(link):
+            rule = "goes on from the rate that others leave step by step, and they step at another pace"
+            raise UnchainableError(link.place, link.name, rule, f"give all of them one pace, {BATCH} or {EPOCH}")
+    pace = paces.pop()
+    return [(found[0][0].place, chain([link for link, _ in found], Steps.at(run, pace)), pace)]

@@ -1,0 +1,80 @@
+"""The checks of torch's own schedulers, before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.state import State
+
+__all__ = ["check_torch_schedulers", "is_description"]
+
+_HOME = "ssr_hydra.torch_schedulers."
+
+
+def is_description(node: Any) -> bool:
+    """Whether a node of a config is one of torch's schedulers."""
+    return isinstance(node, Mapping) and str(node.get("_target_", "")).startswith(_HOME)
+
+
+def check_torch_schedulers(
+    found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
+) -> None:
+    """Bind torch's schedulers of an experiment to the run, as far as its rates are known, and to each other.
+
+    Args:
+        found: Place and description of each.
+        values: The experiment, plain.
+        state: The run.
+        ssr: The scale schedule ratio.
+
+    Raises:
+        InputError: Times that do not fit the run, a place where they do not belong, schedulers that undo each other,
+            momentum that is not there to be cycled or that something else drives, no evaluation to wait for.
+    """
+    from ssr_hydra.schedulers.run import Run
+    from ssr_hydra.torch_schedulers import ReduceLROnPlateau
+    from ssr_hydra.torch_schedulers.combined import together
+
+    stepwise = values["trainer"]["use_stepwise_scheduler"]
+    run = Run.of(state, ssr)
+    entries = []
+    for path, scheduler in found:
+        if path.startswith(("schedules.", "scheduler.")):
+            rule = "drives the learning rate of a whole optimizer"
+            raise InputError(path, type(scheduler).__name__, rule, "choose one of this package's, e.g. cosine")
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            entries.append((path, scheduler, scheduler.pace_in(stepwise)))
+            continue
+        if values["data"]["eval"] is None:
+            rule = "follows an evaluation, and there are no data for one"
+            raise InputError(path, "ReduceLROnPlateau", rule, "set data.eval")
+        try:
+            scheduler.bind(run)
+        except MissingRateError as error:
+            if state.dataloader_len is not None:
+                raise error.within(path) from None
+        except InputError as error:
+            raise error.within(path) from None
+    try:
+        courses = together(entries, run)
+    except MissingRateError:
+        if state.dataloader_len is not None:
+            raise
+        return
+    for path, course, _ in courses:
+        if course.has_momenta:
+            _check_momentum(path, values)
+
+
+def _check_momentum(path: str, values: Mapping[str, Any]) -> None:
+    optimizer, field = values["optimizer"], f"{path}.cycle_momentum"
+    is_torchs = isinstance(optimizer, Mapping) and str(optimizer.get("_target_", "")).startswith("torch.optim.")
+    if is_torchs and not {"momentum", "betas"} & optimizer.keys():
+        name = optimizer["_target_"].rpartition(".")[2]
+        raise InputError(field, True, f"{name} has no momentum to cycle", "set it to false")
+    for name in ("momentum", "betas", "beta1"):
+        if name in values.get("schedules", {}):
+            raise InputError(field, True, f"schedules.{name} drives momentum as well", "set it to false")

@@ -1,0 +1,365 @@
+"""Runs measured in tokens, samples, seconds and iterations: counters, ends, and learning rates in closed form.
+
+The learning rate of a batch is the schedule at the counters that stood before it, so it is computed here from the
+record of the batch before. No expected value is a duration: where a clock runs, it is what the clock said that is compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_helpers import Answer, answer, command
+from torch import Tensor, nn
+
+from ssr_hydra.data import StdlibDocuments, TensorLoader, make_loaders
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import ByteMLP, bits_per_byte, next_token_loss
+from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, StepScheduler
+from ssr_hydra.trainer import RunResult, Trainer
+
+QUICK = ("trainer.progress=none", "trainer.log_interval=1ba", "hydra.run.dir=run")
+SMALL_MLP = ("model.width=4", "model.hidden=8")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
+    def run(*arguments: str) -> Answer:
+        found = answer(capsys, *arguments, *QUICK)
+        assert found.code == 0, found.err
+        return found
+
+    return run
+
+
+def records(folder: Path = Path("run")) -> tuple[list[dict[str, Any]], RunResult]:
+    """The records of ``metrics.jsonl``, and the result."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines], RunResult.load(folder)
+
+
+def batches(folder: Path = Path("run")) -> list[dict[str, Any]]:
+    """The records of training, one for each batch."""
+    found = [record for record in records(folder)[0] if record["event"] == "train"]
+    assert [record["batch"] for record in found] == list(range(1, len(found) + 1))
+    return found
+
+
+def before(values: list[Any]) -> list[Any]:
+    """What stood before each batch, from what stood after it."""
+    return [0, *values[:-1]]
+
+
+def linear_warmup(time: float, length: float, warmup: float) -> float:
+    """From 0 to 1 until ``warmup``, then to 0 at ``length``."""
+    return time / warmup if time < warmup else (length - time) / (length - warmup)
+
+
+def exact(expected: list[float]) -> Any:
+    return pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+# ---- tokens
+
+
+@pytest.mark.parametrize("ssr", [0.5, 1])
+def test_a_run_in_tokens(app: Callable[..., Answer], ssr: float) -> None:
+    app("experiment=byte_lm", "max_duration=2000tok", f"ssr={ssr}", "data.eval.limit=2", *SMALL_MLP)
+    found, length = batches(), 2000 * ssr
+    tokens = [record["token"] for record in found]
+    assert tokens == [128 * k for k in range(1, len(found) + 1)]  # 8 windows of 16 bytes each
+    assert tokens[-2] < length <= tokens[-1]
+    assert [r["lr"] for r in found] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
+    result = records()[1]
+    assert (result.tokens, result.samples, result.steps) == (tokens[-1], 8 * len(found), len(found))
+    assert result.max_duration == "2000tok"
+    assert set(result.metrics) == {"eval/bits_per_byte", "eval/loss", "train/loss"}
+    assert result.metrics["eval/bits_per_byte"] == pytest.approx(result.metrics["eval/loss"] / 0.6931471805599453)
+
+
+@pytest.mark.parametrize("ssr", [0.5, 1])
+def test_a_run_in_ragged_tokens(app: Callable[..., Answer], ssr: float) -> None:
+    app("experiment=byte_lm_ragged", "max_duration=4000tok", f"ssr={ssr}", "data.eval.limit=4", "seed=3", *SMALL_MLP)
+    found, length = batches(), 4000 * ssr
+    # The same data again, without a trainer: what the masks of its batches hold.
+    loader, _ = make_loaders(StdlibDocuments("train", max_length=128), batch_size=4, seed=3)
+    masks = [int(batch["attention_mask"].sum()) for batch in itertools.islice(loader, len(found))]
+    assert len(set(masks)) > len(masks) / 2
+    tokens = list(itertools.accumulate(masks))
+    assert [record["token"] for record in found] == tokens
+    assert tokens[-2] < length <= tokens[-1]
+    assert [r["lr"] for r in found] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
+    assert records()[1].tokens == tokens[-1]
+
+
+def test_intervals_in_tokens_are_due_at_the_first_boundary_after_each_multiple(app: Callable[..., Answer]) -> None:
+    settings = ("max_duration=4000tok", "trainer.eval_interval=1000tok", "data.eval.limit=4")
+    app("experiment=byte_lm_ragged", *settings, *SMALL_MLP)
+    tokens = [record["token"] for record in batches()]
+    expected = [next(t for t in tokens if t >= multiple) for multiple in (1000, 2000, 3000, 4000)]
+    assert [e["timestamp"]["token"] for e in records()[1].evaluations] == sorted(set(expected))
+
+
+def ragged(documents: list[int], batch_size: int) -> list[dict[str, Tensor]]:
+    """Batches of documents of these lengths."""
+    generator = torch.Generator().manual_seed(0)
+    samples = [{"input_ids": torch.randint(256, (size,), generator=generator)} for size in documents]
+    return [
+        StdlibDocuments.collate_fn(samples[begin : begin + batch_size]) for begin in range(0, len(samples), batch_size)
+    ]
+
+
+def test_ragged_batches_in_python_with_a_model_that_computes_its_own_loss() -> None:
+    loader = ragged([3, 7, 2, 2, 30, 4, 9], 2)  # 10, 4, 34 and 9 tokens: 57 an epoch
+    model = ByteMLP(width=4, hidden=8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    rates: list[float] = []
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    trainer = Trainer(
+        model,
+        loader,
+        loader,
+        optimizer,
+        LinearScheduler(),
+        "100tok",
+        metrics={"bits_per_byte": bits_per_byte},
+        device="cpu",
+        progress="none",
+    )
+    result = trainer.fit()
+    assert (result.tokens, result.samples, result.steps) == (105, 13, 7)  # 57 + 10 + 4 + 34 is the first past 100
+    assert rates == exact([1 - tokens / 100 for tokens in (0, 10, 14, 48, 57, 67, 71)])
+    with torch.no_grad():
+        each = torch.cat([bits_per_byte(model(**batch), batch) for batch in loader])
+    assert result.metrics["eval/bits_per_byte"] == pytest.approx(float(each.double().mean()), rel=1e-6)
+    assert len(each) == 57 - 7  # the first byte of a document is not predicted
+
+
+def test_a_schedule_in_tokens_follows_the_tokens_of_a_run_in_tokens() -> None:
+    loader = ragged([5, 5, 1 + 20, 9, 11, 3], 1)
+    model = ByteMLP(width=4, hidden=8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    rates: list[float] = []
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    schedule = StepScheduler("10tok", gamma=0.5)
+    Trainer(
+        model, loader, None, optimizer, schedule, "54tok", loss=next_token_loss, device="cpu", progress="none"
+    ).fit()
+    assert rates == [0.5 ** (tokens // 10) for tokens in (0, 5, 10, 31, 40, 51)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_duration": "100tok"},
+        {"max_duration": "2ba", "eval_interval": "10tok"},
+        {"max_duration": "2ba", "log_interval": "10tok"},
+    ],
+)
+def test_a_run_in_tokens_without_tokens_ends_before_its_first_step(settings: dict[str, Any]) -> None:
+    loader = TensorLoader([torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)], 2)
+    model = nn.Linear(4, 2)
+    weights = model.weight.detach().clone()
+    with pytest.raises(InputError, match="no tokens that could be counted") as caught:
+        Trainer(model, loader, loader, device="cpu", progress="none", **settings).fit()
+    assert caught.value.field in settings
+    assert torch.equal(model.weight, weights)
+    settings["get_num_tokens_in_batch"] = lambda batch: 5 * len(batch[0])
+    result = Trainer(nn.Linear(4, 2), loader, loader, device="cpu", progress="none", **settings).fit()
+    assert result.tokens == 10 * result.steps
+
+
+# ---- samples
+
+
+@pytest.mark.parametrize(
+    ("ssr", "samples"),
+    # 1,198 digits in batches of 500: 500, 500 and 198 in every epoch.
+    [(1, [500, 1000, 1198, 1698, 2198, 2396, 2896]), (0.5, [500, 1000, 1198, 1698])],
+)
+def test_a_run_in_samples_with_uneven_batches(app: Callable[..., Answer], ssr: float, samples: list[int]) -> None:
+    app("max_duration=2500sp", "data.batch_size=500", f"ssr={ssr}", "scheduler=linear")
+    found = batches()
+    assert [record["sample"] for record in found] == samples
+    assert [record["lr"] for record in found] == exact([0.1 * (1 - s / (2500 * ssr)) for s in before(samples)])
+    assert records()[1].samples == samples[-1]
+
+
+def test_intervals_in_samples(app: Callable[..., Answer]) -> None:
+    app("max_duration=2500sp", "data.batch_size=500", "trainer.eval_interval=1000sp")
+    assert [e["timestamp"]["sample"] for e in records()[1].evaluations] == [1000, 2198, 2896]
+
+
+# ---- seconds
+
+
+def check_clock(found: list[dict[str, Any]], result: RunResult, budget: float, lr: float) -> None:
+    """What holds for a linear decay over a budget of seconds, however fast the machine is."""
+    rates, stood = [], 0.0
+    for record in found:  # an evaluation may have waited for the device, which is training
+        if record["event"] == "train":
+            rates.append((record["lr"], stood))
+        stood = record["train_seconds"]
+    assert [rate for rate, _ in rates] == exact([lr * (1 - seconds / budget) for _, seconds in rates])
+    assert rates[-1][1] < budget <= stood  # the last batch begins before the end, and ends after it
+    assert result.train_seconds == stood
+    assert result.status == "completed"
+    assert result.steps == len(rates)
+
+
+@pytest.mark.parametrize("ssr", [0.5, 1])
+def test_a_wall_clock_budget(app: Callable[..., Answer], ssr: float) -> None:
+    app("max_duration=0.3s", f"ssr={ssr}", "scheduler=linear", "trainer.eval_interval=0.1s")
+    found, result = records()
+    check_clock(found, result, budget=0.3 * ssr, lr=0.1)
+    ends = [e["timestamp"]["train_seconds"] for e in result.evaluations]
+    assert ends[-1] == result.train_seconds
+    assert ends[0] >= 0.1
+    assert sum(e["seconds"] for e in result.evaluations) + result.train_seconds <= result.total_seconds
+
+
+@pytest.mark.slow
+def test_a_wall_clock_budget_in_a_process_of_its_own_with_a_warmup(in_tmp: Path) -> None:
+    settings = ("max_duration=0.5s", "scheduler=linear_warmup", "scheduler.t_warmup=0.1s")
+    found = command("-m", "ssr_hydra", "experiment=byte_lm", *settings, *SMALL_MLP, *QUICK, cwd=in_tmp)
+    assert found.code == 0, found.err
+    lines, result = records(in_tmp / "run")
+    stood = 0.0
+    for record in lines:
+        if record["event"] == "train":
+            assert record["lr"] == pytest.approx(1e-2 * linear_warmup(stood, 0.5, 0.1), rel=1e-9, abs=1e-15)
+        stood = record["train_seconds"]
+    assert result.train_seconds == stood >= 0.5
+    assert result.tokens == 128 * result.steps
+
+
+class Slow(nn.Module):
+    """A model whose steps take the milliseconds that it is told, one after the other; evaluating takes none."""
+
+    def __init__(self, clock: Any, steps: list[int]) -> None:
+        super().__init__()
+        self.linear, self._clock, self._steps = nn.Linear(4, 2), clock, itertools.cycle(steps)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Classes of inputs."""
+        if self.training:
+            self._clock.sleep(next(self._steps))
+        logits: Tensor = self.linear(inputs)
+        return logits
+
+
+class SlowEvaluation:
+    """A loader that takes a second for a batch."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Any]:
+        self._clock.sleep(1000)
+        yield torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("ssr", "ends"),
+    # Steps of 30, 50, 10 and 40 ms, over and over; the run ends at the first boundary at or after 200 ms * ssr.
+    [
+        (0.5, [30, 80, 90, 130]),
+        (1, [30, 80, 90, 130, 160, 210]),
+        (1.5, [30, 80, 90, 130, 160, 210, 220, 260, 290, 340]),
+    ],
+)
+def test_evaluating_and_saving_stop_the_clock(clock: Any, tmp_path: Path, ssr: float, ends: list[int]) -> None:
+    model = Slow(clock, [30, 50, 10, 40])
+    loader = TensorLoader([torch.randn(10, 4), torch.zeros(10, dtype=torch.int64)], 2)
+    trainer = Trainer(
+        model,
+        loader,
+        SlowEvaluation(clock),
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        LinearWithWarmupScheduler("0.05s"),
+        "0.2s",
+        ssr=ssr,
+        eval_interval="3ba",
+        log_interval="1ba",
+        device="cpu",
+        progress="none",
+        run_dir=tmp_path,
+        checkpoint={"interval": "2ba"},
+    )
+    saved: list[Path] = []
+
+    def save(_: Trainer, path: Path) -> None:
+        clock.sleep(5000)
+        saved.append(path)
+
+    trainer.on("checkpoint_saved", save)
+    result = trainer.fit()
+    found = batches(tmp_path)
+    assert [round(record["train_seconds"] * 1000) for record in found] == ends
+    # A warmup keeps its length at any ssr, as in every other unit.
+    expected = [linear_warmup(t / 1000, 0.2 * ssr, 0.05) for t in before(ends)]
+    assert [record["lr"] for record in found] == exact(expected)
+    assert result.train_seconds == pytest.approx(ends[-1] / 1000)
+    assert len(saved) == -(-len(ends) // 2)
+    waited = len(result.evaluations) + 5 * len(saved)
+    assert result.total_seconds == pytest.approx(ends[-1] / 1000 + waited)
+
+
+# ---- iterations
+
+
+def test_a_run_in_iterations(app: Callable[..., Answer]) -> None:
+    iterations = ("trainer.iteration_length=3ba", "trainer.eval_interval=2iter")
+    app("max_duration=5iter", "scheduler=linear", "optimizer=sgd", "optimizer.lr=1.0", *iterations)
+    found, result = records()
+    rates = [record["lr"] for record in found if record["event"] == "train"]
+    assert rates == exact([1 - (k // 3) / 5 for k in range(15)])  # the clock moves at the end of every iteration
+    assert [e["timestamp"]["batch"] for e in result.evaluations] == [6, 12, 15]
+    assert (result.steps, result.max_duration) == (15, "5iter")
+
+
+@pytest.mark.parametrize(
+    ("length", "iteration"),
+    [
+        ("3ba", lambda k: k // 3),
+        ("1ep", lambda k: k // 5),
+        ("5sp", lambda k: 2 * k // 5),
+        ("0.5ep", lambda k: 2 * k // 5),
+    ],
+)
+@pytest.mark.parametrize("ssr", [0.5, 1])
+def test_an_iteration_may_have_any_length(length: str, iteration: Callable[[int], int], ssr: float) -> None:
+    """Batches of 2 samples, 5 in an epoch. Time in iterations is the number of those that have ended."""
+    loader = TensorLoader([torch.randn(10, 4), torch.zeros(10, dtype=torch.int64)], 2)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    rates: list[float] = []
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    trainer = Trainer(
+        model,
+        loader,
+        None,
+        optimizer,
+        StepScheduler("1iter", gamma=0.5),
+        "4iter",
+        ssr=ssr,
+        iteration_length=length,
+        device="cpu",
+        progress="none",
+    )
+    result = trainer.fit()
+    steps = next(k for k in itertools.count() if iteration(k) >= 4 * ssr)
+    assert result.steps == steps
+    assert rates == [0.5 ** int(iteration(k) / ssr) for k in range(steps)]

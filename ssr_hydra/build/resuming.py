@@ -16,6 +16,7 @@ from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import CheckpointConfig, ResumeConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.time import as_time
+from ssr_hydra.trainer.records import refuse_finished
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
 
@@ -118,6 +119,8 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     if path == NEVER and (has_record or own is not None):
         rule = "holds another run already, and resume=never starts anew"
         raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
+    if own is None:
+        refuse_finished(folder, field)
     if own is None or on_change != "refuse":
         return
     try:

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
+# Keys that records of earlier releases lack.
+_ADDED = frozenset({"data", "resumes"})
 STATUSES = ("completed", "failed", "diverged")
 
 
@@ -116,7 +118,8 @@ class RunResult:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError("result", str(path), f"not a whole JSON record ({error})", fix) from None
         names = [item.name for item in fields(cls)]
-        if not isinstance(content, dict) or set(content) != set(names):
+        needed = {item.name for item in fields(cls) if item.name not in _ADDED}
+        if not isinstance(content, dict) or not needed <= set(content) <= set(names):
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
             raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
         if content["status"] not in STATUSES:
@@ -181,11 +184,23 @@ class MetricsLog:
         self.close()
 
 
-def refuse_finished(folder: Path) -> None:
-    """Raise InputError if the folder holds the record of a finished run: two runs are never mixed."""
-    if (folder / RESULT).exists():
-        rule = f"the folder already holds a {RESULT}, and two runs are not mixed"
-        raise InputError("run_dir", str(folder), rule, "choose another folder, or move that one away")
+def refuse_finished(folder: Path, field: str = "run_dir") -> None:
+    """Refuse a folder that holds the record of a run and no checkpoint to go on from: two runs are never mixed.
+
+    A run that failed before its first batch has left nothing, and may be tried again.
+
+    Raises:
+        InputError: Naming ``field``.
+    """
+    if not (folder / RESULT).exists():
+        return
+    try:
+        record = RunResult.load(folder)
+    except InputError:
+        record = None
+    if record is None or record.status != "failed" or record.steps > 0:
+        rule = f"the folder holds the {RESULT} of another run, with no checkpoint to go on from"
+        raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
 
 
 def write_atomically(path: Path, text: str) -> None:

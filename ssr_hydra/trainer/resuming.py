@@ -120,22 +120,13 @@ class Resuming:
         if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
             rule = "the folder holds checkpoints of another run, and two runs are not mixed"
             raise InputError("run_dir", str(folder), rule, "choose another folder, or go on with resume=auto")
-        record = folder / RESULT
-        if record.exists() and not self._may_start_again(record):
-            refuse_finished(folder)
+        if self._resume == "never" and (folder / RESULT).exists():
+            rule = "the folder holds the record of another run, and two runs are not mixed"
+            raise InputError("run_dir", str(folder), rule, "choose another folder")
+        refuse_finished(folder)
         if self._resume == "auto" and (folder / METRICS).exists() and saves:
             self.messages.append(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
         return None
-
-    def _may_start_again(self, record: Path) -> bool:
-        """Whether a record is of a run that never trained a batch, in the way of nothing."""
-        if self._resume == "never":
-            return False
-        try:
-            result = RunResult.load(record)
-        except InputError:
-            return False
-        return result.status == "failed" and result.steps == 0
 
     def restore(self, model: nn.Module, state: State, ssr: Fraction, description: Mapping[str, Any]) -> TimeMap:
         """Put model, optimizers and timestamp where the checkpoint has them.
@@ -148,7 +139,6 @@ class Resuming:
         """
         checkpoint = self._checkpoint
         if checkpoint is None:
-            self._clear()
             return TimeMap.planned(state, ssr)
         timestamp = Timestamp.from_state_dict(checkpoint.state["timestamp"])
         found = differences(checkpoint.description, description)
@@ -168,7 +158,6 @@ class Resuming:
         own = self._is_own(checkpoint)
         if own:
             self.keep = int(checkpoint.state["log_bytes"])
-        self._clear()
         self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
         self.messages += [f"  changed: {change}" for change in self.changes]
         return time_map
@@ -189,7 +178,7 @@ class Resuming:
         self.finished = record
         return True
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Take away the record of what is going on now: until it ends there is none to be believed."""
         if self._run_dir is not None and self._processes.is_main:
             (self._run_dir / RESULT).unlink(missing_ok=True)

@@ -348,6 +348,7 @@ class Trainer:
     def _begin(self, loop: Loop, progress: Progress) -> None:
         """Seed a run that starts, put back one that goes on; tell everybody."""
         resuming = self._resuming
+        resuming.clear()
         rank = self._processes.rank
         for line in resuming.messages if self.is_main else ():
             progress.tell(line)

@@ -97,7 +97,7 @@ def test_a_full_disk_in_a_process(in_tmp: Path) -> None:
     ("text", "said"),
     [
         ("optimizer: {lrr: 0.3}", "optimizer.lrr=0.3: there is no such key (in experiment/u.yaml); did you mean lr?"),
-        ("schedulre: wsd", "schedulre='wsd': there is no such key (in experiment/u.yaml); did you mean scheduler?"),
+        ("sheduler: wsd", "sheduler='wsd': there is no such key (in experiment/u.yaml); did you mean scheduler?"),
         (
             "optimizer: {lr: fast}",
             "optimizer.lr='fast': must be a number (in experiment/u.yaml); e.g. optimizer.lr=0.5",

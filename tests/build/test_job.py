@@ -88,8 +88,10 @@ def test_signals_are_recorded(tmp_path: Path, number: int, code: int, error: str
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     record = RunResult.load(tmp_path / "run")
-    assert (process.returncode, record.status, record.error) == (code, "failed", error)
+    kept = f", with a checkpoint at batch {record.steps}"
+    assert (process.returncode, record.status, record.error) == (code, "failed", error + kept)
     assert record.steps > 0
+    assert (tmp_path / f"run/checkpoints/ba{record.steps}").is_dir()
     assert said.count("\n") == 1
 
 

@@ -24,6 +24,8 @@ from ssr_hydra.configs import (
     RandomCropFlipConfig,
     RandomShiftConfig,
     SmallImagesConfig,
+    StdlibBytesConfig,
+    StdlibDocumentsConfig,
     TrainerConfig,
 )
 from ssr_hydra.data import (
@@ -35,6 +37,8 @@ from ssr_hydra.data import (
     RandomCropFlip,
     RandomShift,
     SmallImages,
+    StdlibBytes,
+    StdlibDocuments,
     make_loaders,
 )
 from ssr_hydra.schedulers import Phase
@@ -62,7 +66,7 @@ PRESETS = {
 }
 CLASSES = [
     (group, name, config)
-    for group in ("scheduler", "optimizer", "model")
+    for group in ("scheduler", "optimizer", "model", "logger", "callbacks")
     for name, config in GROUPS[group].items()
     if inspect.isclass(config)
 ]
@@ -198,6 +202,8 @@ def test_every_scheduler_class_has_a_config() -> None:
         (FakeDataConfig, FakeData, {"shape": [3, 32, 32]}),
         (ArraysConfig, Arrays, {"path": "???"}),
         (ImageFolderConfig, ImageFolder, {"root": "???", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
+        (StdlibBytesConfig, StdlibBytes, {}),
+        (StdlibDocumentsConfig, StdlibDocuments, {}),
         (PhaseConfig, Phase, {"scheduler": None}),
         (GROUPS["data"]["custom"], make_loaders, {"train": {"_target_": "???"}}),
     ],
@@ -220,7 +226,7 @@ def test_an_augmentation_is_what_the_loader_takes() -> None:
 def test_trainer_config_has_the_trainers_arguments() -> None:
     # What the app itself decides or builds.
     built = {"model", "train_dataloader", "eval_dataloader", "optimizers", "schedulers", "max_duration", "ssr", "seed"}
-    built |= {"run_dir", "name", "config"}
+    built |= {"run_dir", "name", "config", "schedules", "callbacks", "loggers", "checkpoint", "resume", "on_change"}
     expected = {p.name: p.default for p in parameters(Trainer) if p.name not in built}
     found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
     assert found.pop("threads") == 1

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, write_atomically
+from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, refuse_finished, write_atomically
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
-    "config_hash versions hardware"
+    "config_hash versions hardware data resumes"
 ).split()
 
 
@@ -112,10 +112,31 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_mixed_with_another(tmp_path: Path) -> None:
     before = result().save(tmp_path).read_bytes()
-    with pytest.raises(InputError, match=r"already holds a result\.json"):
-        MetricsLog(tmp_path)
+    with pytest.raises(InputError, match=r"holds the result\.json of another run"):
+        refuse_finished(tmp_path)
     assert (tmp_path / "result.json").read_bytes() == before
-    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_run_that_failed_before_its_first_batch_may_be_tried_again(tmp_path: Path) -> None:
+    result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
+    refuse_finished(tmp_path)
+    result(status="failed", error="OSError: no network", steps=1).save(tmp_path)
+    with pytest.raises(InputError, match="choose another folder"):
+        refuse_finished(tmp_path)
+
+
+def test_a_run_that_goes_on_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path) as log:
+        log.write({"batch": 1})
+        kept = log.sync()
+        log.write({"batch": 2})
+    with MetricsLog(tmp_path, kept) as log:
+        log.write({"batch": 3})
+    assert lines(tmp_path) == [{"batch": 1}, {"batch": 3}]
+    # A machine that died may have lost the end of what was written: whole lines are kept, a torn one is not.
+    with MetricsLog(tmp_path, kept + 5) as log:
+        log.write({"batch": 4})
+    assert lines(tmp_path) == [{"batch": 1}, {"batch": 4}]
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_run_leaves_its_records(tmp_path: Path) -> None:
     assert 0 < result.train_seconds < result.total_seconds
     assert len(result.config_hash or "") == 64
     assert result.hardware["threads"] == torch.get_num_threads()
-    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.jsonl", "result.json"]
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["checkpoints", "metrics.jsonl", "result.json"]
     events = [record["event"] for record in log_of(tmp_path / "run")]
     assert events == ["train"] * 6 + ["eval"]
 
@@ -164,10 +164,13 @@ def test_train_seconds_leave_evaluation_out(clock: Any) -> None:
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
-    small(run_dir=tmp_path).fit()
+    first = small(run_dir=tmp_path).fit()
     before = (tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    assert small(run_dir=tmp_path).fit() == first  # the same run: there is nothing to train
+    with pytest.raises(InputError, match="run.max_duration was '1ep' and is '2ep'"):
+        small(run_dir=tmp_path, max_duration="2ep")
     with pytest.raises(InputError, match="run_dir"):
-        small(run_dir=tmp_path)
+        small(run_dir=tmp_path, resume="never")
     assert ((tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()) == before
 
 

@@ -1,7 +1,7 @@
 """Runs measured in tokens, samples, seconds and iterations: counters, ends, and learning rates in closed form.
 
 The learning rate of a batch is the schedule at the counters that stood before it, so it is computed here from the
-record of the batch before. Where a real clock runs, it is what the clock said that is compared; no duration is expected.
+record of the batch before. Where a real clock runs, what the clock said is compared; no duration is expected.
 """
 
 from __future__ import annotations

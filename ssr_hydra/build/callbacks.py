@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_hydra.build.check_values import check_fields, check_node
 from ssr_hydra.build.targets import instantiate
-from ssr_hydra.callbacks.checks import check_ema, check_profiler, check_wandb
+from ssr_hydra.callbacks.checks import check_ema, check_profiler, check_wandb, in_batches
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
@@ -83,16 +83,13 @@ def _check_package(choice: str, path: str) -> None:
 
 
 def _check_ema(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    from ssr_hydra.schedulers.run import Run
     from ssr_hydra.state import State
-    from ssr_hydra.time import TimeUnit
 
     half_life = check_ema(**arguments)
     if half_life is not None:
         # Whether it can be told in batches does not depend on the rates, as long as there are some.
         state = State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1)
-        run = Run.of(state)
-        run.convert(run.resolve(half_life, "half_life", scale=False), TimeUnit.BATCH, "half_life")
+        in_batches(half_life, state)
     if values["trainer"]["parallel"] == "fsdp":
         rule = "an average of weights that are sharded cannot be saved whole"
         raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or take ema out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit, as_time
 
-__all__ = ["WANDB_MODES", "check_ema", "check_profiler", "check_wandb"]
+__all__ = ["WANDB_MODES", "check_ema", "check_profiler", "check_wandb", "in_batches"]
 
 WANDB_MODES = ("online", "offline")
 
@@ -45,6 +47,20 @@ def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **swi
     if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
         raise InputError("half_life", str(time), "cannot be told in batches", "give it in ba, ep, sp, tok or dur")
     return time
+
+
+def in_batches(half_life: Time, state: Any) -> Fraction:
+    """A half-life in batches of a run; a share of the run follows its length, which carries ssr, and nothing is scaled.
+
+    Raises:
+        InputError: No rate of the run tells it.
+    """
+    run = Run.of(state)
+    try:
+        return Fraction(run.convert(run.resolve(half_life, "", scale=False), TimeUnit.BATCH, "half_life").value)
+    except InputError as error:
+        rule = f"cannot be told in batches of this run: {error.rule}"
+        raise type(error)("half_life", str(half_life), rule, "give it in ba, or a decay") from None
 
 
 def check_profiler(**arguments: Any) -> None:

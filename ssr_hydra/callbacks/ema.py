@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ssr_hydra.callbacks.checks import check_ema
+from ssr_hydra.callbacks.checks import check_ema, in_batches
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeLike, TimeUnit
+from ssr_hydra.time import TimeLike
 
 __all__ = ["EMA"]
 
@@ -80,7 +78,7 @@ class EMA:
     def fit_start(self, trainer: Any) -> None:
         """Begin with the model's weights, or with the average that a checkpoint held."""
         if self._half_life is not None:
-            self.decay = _decay(self._half_life, self.interval, trainer.state)
+            self.decay = float(0.5 ** (self.interval / in_batches(self._half_life, trainer.state)))
         self.attach(trainer.model)
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
@@ -194,12 +192,6 @@ class EMA:
             self._model[name].copy_(average)
             average.copy_(weights)
         self._swapped = not self._swapped
-
-
-def _decay(half_life: Time, interval: int, state: Any) -> float:
-    run = Run.of(state)
-    batches = run.convert(run.resolve(half_life, "half_life", scale=False), TimeUnit.BATCH, "half_life").value
-    return float(0.5 ** (Fraction(interval) / Fraction(batches)))
 
 
 def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

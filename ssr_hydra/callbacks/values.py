@@ -46,12 +46,18 @@ def columns(record: Mapping[str, Any]) -> dict[str, Any]:
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers that a record tells, without those of its clocks; NaN and infinity are numbers.
 
+    The ``train/loss`` of an evaluation is the mean since the evaluation before, and that of a record of training the
+    mean since the record before. Stores have one value for a name at a step, so the first is ``train/loss_since_eval``.
+
     Example:
         >>> scalars({"event": "eval", "batch": 10, "eval/accuracy": 0.5, "note": "x", "eval/loss": None})
         {'eval/accuracy': 0.5}
     """
-    values = columns(record).items()
-    return {name: float(value) for name, value in values if name not in CLOCKS and isinstance(value, (int, float))}
+    found = columns(record).items()
+    values = {name: float(value) for name, value in found if name not in CLOCKS and isinstance(value, (int, float))}
+    if record.get("event") == "eval" and "train/loss" in values:
+        values["train/loss_since_eval"] = values.pop("train/loss")
+    return values
 
 
 def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool]:

@@ -33,6 +33,14 @@ def test_scalars_are_the_numbers_that_are_not_clocks() -> None:
     assert (found["b"], found["e"]) == (-math.inf, 1.0)
 
 
+def test_the_two_losses_of_training_have_a_name_each() -> None:
+    assert scalars({"event": "train", "batch": 16, "train/loss": 1.0}) == {"train/loss": 1.0}
+    assert scalars({"event": "eval", "batch": 16, "train/loss": 2.0, "eval/loss": 3.0}) == {
+        "train/loss_since_eval": 2.0,
+        "eval/loss": 3.0,
+    }
+
+
 def test_a_config_without_anything_has_no_values() -> None:
     assert flat(None) == flat({}) == {}
     assert flat({"a": [], "b": {}, "c": False}) == {"a": "[]", "b": "{}", "c": False}

@@ -1,0 +1,214 @@
+"""Loggers and callbacks in real runs: what they have when a run was interrupted and resumed, and when it was not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from callback_helpers import history_of_wandb, scalars_of_tensorboard
+from torch import nn
+
+from ssr_hydra.callbacks import EMA, CSVLogger, Profiler, TensorBoardLogger, Throughput
+from ssr_hydra.data import Digits, make_loaders
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
+from ssr_hydra.trainer import RunResult, Trainer
+
+
+class _Killed(Exception):
+    pass
+
+
+def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 10)
+    )
+    body, head = list(model[1].parameters()), [*model[2].parameters(), *model[5].parameters()]
+    train, evaluation = make_loaders(Digits("train"), Digits("eval"), batch_size=32, seed=3)
+    groups = [{"params": body, "lr": 0.1, "weight_decay": 0.01}, {"params": head, "lr": 0.2, "weight_decay": 0.01}]
+    settings: dict[str, Any] = {
+        "max_duration": "48ba",
+        "eval_interval": "16ba",
+        "log_interval": "4ba",
+        "checkpoint": {"interval": "10ba"},
+        "schedules": {"weight_decay": LinearScheduler()},
+        "seed": 5,
+        "progress": "none",
+        "device": "cpu",
+        "run_dir": run_dir,
+        "config": {"lr": 0.1},
+    }
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    return Trainer(model, train, evaluation, optimizer, [CosineAnnealingScheduler()], **{**settings, **changes})
+
+
+def interrupted_and_resumed(run_dir: Path, parts: Callable[[], dict[str, Any]]) -> Trainer:
+    """A run that breaks after batch 37, past the checkpoint at 30, and one that goes on in its folder."""
+    first = trainer(run_dir, **parts())
+
+    def stop(run: Trainer, loss: torch.Tensor) -> None:
+        if run.state.timestamp.batch.value == 37:
+            raise _Killed
+
+    first.on("batch_end", stop)
+    with pytest.raises(_Killed):
+        first.fit()
+    second = trainer(run_dir, **parts())
+    assert second.fit().status == "completed"
+    return second
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def table(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_interrupted_run_has_every_record_once_and_the_true_rates(tmp_path: Path) -> None:
+    interrupted_and_resumed(tmp_path, lambda: {"loggers": [CSVLogger(), TensorBoardLogger()]})
+    rows = table(tmp_path)
+    trained = {int(row["batch"]): row for row in rows if row["event"] == "train"}
+    assert [int(row["batch"]) for row in rows if row["event"] == "train"] == list(range(4, 49, 4))
+    assert [int(row["batch"]) for row in rows if row["event"] == "eval"] == [16, 32, 48]
+    assert len([row for row in rows if row["event"] == "resume"]) == 1
+    assert len(rows) == len(records(tmp_path))
+    found = scalars_of_tensorboard(tmp_path / "tensorboard")
+    for name in ("train/loss", "lr", "lr/0", "lr/1", "weight_decay"):
+        assert [step for step, _ in found[name]] == list(range(4, 49, 4)), name
+    for name in ("eval/accuracy", "train/loss_since_eval"):
+        assert [step for step, _ in found[name]] == [16, 32, 48], name
+    for number, batch in enumerate(range(4, 49, 4)):
+        # After k batches the rate is that of the last of them, whose timestamp was k - 1.
+        alpha = (1 + math.cos(math.pi * (batch - 1) / 48)) / 2
+        assert float(trained[batch]["lr"]) == pytest.approx(0.1 * alpha, rel=1e-12)
+        assert float(trained[batch]["lr/1"]) == pytest.approx(2 * float(trained[batch]["lr/0"]), rel=1e-12)
+        for name in ("lr", "lr/1", "train/loss", "weight_decay"):
+            assert found[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
+
+
+def test_an_interrupted_average_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def parts() -> dict[str, Any]:
+        return {"callbacks": {"ema": EMA(decay=0.9, interval=3)}}
+
+    whole = trainer(tmp_path / "whole", **parts())
+    result = whole.fit()
+    again = interrupted_and_resumed(tmp_path / "again", parts)
+    states = [run._events.state_dict()["ema"] for run in (whole, again)]
+    assert states[0]["updates"] == states[1]["updates"] == 16
+    assert all(torch.equal(states[0]["average"][name], states[1]["average"][name]) for name in states[0]["average"])
+    assert RunResult.load(tmp_path / "again").metrics == result.metrics
+    # The records are of the average, and not of the weights that the model ends with.
+    without = trainer(None).fit()
+    assert without.metrics["train/loss"] == result.metrics["train/loss"]
+    assert without.metrics["eval/loss"] != result.metrics["eval/loss"]
+    ema = EMA()
+    ema.attach(whole.model)
+    ema.load_state_dict(states[0])
+    with ema.swapped():
+        assert whole.evaluate()["eval/loss"] == result.metrics["eval/loss"]
+    assert whole.evaluate()["eval/loss"] == without.metrics["eval/loss"]
+
+
+def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    from ssr_hydra.callbacks import WandbLogger
+
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    interrupted_and_resumed(tmp_path, lambda: {"loggers": [WandbLogger(mode="offline")]})
+    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
+    assert len(folders) == 2
+    assert len({folder.name.rpartition("-")[2] for folder in folders}) == 1
+    rows = [row for folder in folders for row in history_of_wandb(folder)]
+    assert sorted(row["_step"] for row in rows) == list(range(4, 49, 4))
+    assert {row["_step"] for row in rows if "eval/accuracy" in row} == {16, 32, 48}
+
+
+def test_mlflow_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    from mlflow.tracking import MlflowClient
+
+    from ssr_hydra.callbacks import MLflowLogger
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    interrupted_and_resumed(tmp_path, lambda: {"loggers": [MLflowLogger()]})
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("ssr_hydra").experiment_id])
+    assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "completed")
+    for name, steps in (("weight_decay", range(4, 49, 4)), ("eval/loss", (16, 32, 48))):
+        assert sorted(item.step for item in client.get_metric_history(run.info.run_id, name)) == list(steps)
+
+
+def test_a_logger_that_fails_ends_the_run_which_can_be_resumed(tmp_path: Path) -> None:
+    class Far:
+        closed = 0
+
+        def log(self, run: Trainer, record: dict[str, Any]) -> None:
+            if record["batch"] == 36:
+                raise ConnectionError("gone")
+
+        def close(self) -> None:
+            self.closed += 1
+
+    far = Far()
+    with pytest.raises(RunError, match="logger far failed at log: ConnectionError: gone"):
+        trainer(tmp_path, loggers={"far": far}).fit()
+    assert far.closed == 1
+    result = RunResult.load(tmp_path)
+    assert (result.status, result.steps) == ("failed", 36)
+    assert "logger far" in str(result.error)
+    assert records(tmp_path)[-1]["batch"] == 36
+    assert trainer(tmp_path).fit().status == "completed"
+    assert [record["batch"] for record in records(tmp_path) if record["event"] == "train"] == list(range(4, 49, 4))
+
+
+def test_callbacks_leave_the_run_as_it_is(tmp_path: Path) -> None:
+    plain = trainer(None)
+    bare = plain.fit()
+    watched = trainer(
+        tmp_path,
+        callbacks=[EMA(evaluate=False), Throughput(), Profiler(wait=1, warmup=1, active=1)],
+        loggers=[CSVLogger(), TensorBoardLogger()],
+    )
+    result = watched.fit()
+    assert result.metrics == bare.metrics
+    for name, tensor in plain.model.state_dict().items():
+        assert torch.equal(tensor, watched.model.state_dict()[name]), name
+    assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == ["table-3.txt", "trace-3.json"]
+    rates = [row["throughput/samples_per_second"] for row in table(tmp_path) if row["event"] == "train"]
+    assert rates[0] == ""
+    assert all(float(rate) > 0 for rate in rates[1:])
+
+
+def test_a_callback_needs_no_class_and_hears_everything_in_order(tmp_path: Path) -> None:
+    heard: list[str] = []
+    run = trainer(tmp_path, max_duration="20ba", eval_interval="10ba", log_interval="10ba")
+    for event in ("fit_start", "epoch_end", "eval_start", "eval_end", "checkpoint_saved", "fit_end", "close"):
+        run.on(event, lambda *arguments, event=event: heard.append(event))
+    run.on("log", lambda run, record: heard.append(f"log {record['event']} {record['batch']}"))
+    run.on("eval_end", lambda run, metrics: metrics.update({"eval/mine": 7.0}))
+    result = run.fit()
+    at_ten = ["log train 10", "eval_start", "eval_end", "log eval 10", "checkpoint_saved"]
+    # 38 batches are an epoch, so there is none that ends.
+    at_twenty = [part.replace("10", "20") for part in at_ten]
+    assert heard == ["fit_start", *at_ten, *at_twenty, "fit_end", "close"]
+    assert result.metrics["eval/mine"] == 7.0
+    assert records(tmp_path)[-1]["eval/mine"] == 7.0
+
+
+def test_loggers_that_write_files_need_a_folder() -> None:
+    with pytest.raises(InputError, match="run_dir=None: the csv logger writes into the run's folder"):
+        trainer(None, loggers=[CSVLogger()]).fit()

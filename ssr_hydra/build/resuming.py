@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check_values import check_fields
-from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, raw_differences
+from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import CheckpointConfig, ResumeConfig
 from ssr_hydra.errors import InputError
@@ -129,7 +129,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         return  # it was not started by this app; the checkpoint itself says what it is of
     now: Any = OmegaConf.to_container(config, resolve=False)
     now = {key: value for key, value in now.items() if key != "hydra"}
-    found = [item for item in raw_differences(before, now) if not _is_free(item)]
+    found = [item for item in differences(before, now) if not _is_free(item)]
     if found:
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
         rule = f"{folder} holds another run: {', '.join(shown)}"

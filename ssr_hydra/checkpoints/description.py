@@ -24,7 +24,6 @@ __all__ = [
     "change_of",
     "check_change",
     "differences",
-    "raw_differences",
 ]
 
 ON_CHANGE = ("refuse", "extend", "rescale")
@@ -37,7 +36,6 @@ _LONGEST_SHOWN = 60
 class Change(Enum):
     """When a field may be another than in the checkpoint."""
 
-    FREE = "no change of the run"
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
     NEVER = "the state does not fit"
@@ -45,40 +43,20 @@ class Change(Enum):
 
 # The first pattern that a field's name matches decides; the numbers of lists are left out of names.
 _RULES: tuple[tuple[str, Change], ...] = (
-    # What is shown, logged and evaluated, and how data are fetched, does not move a weight.
-    ("name", Change.FREE),
-    ("*.name", Change.FREE),
-    ("run.eval_interval", Change.FREE),
-    ("run.log_interval", Change.FREE),
-    ("run.objective", Change.FREE),
-    ("run.progress", Change.FREE),
-    ("checkpoint", Change.FREE),
-    ("checkpoint.*", Change.FREE),
-    ("logger", Change.FREE),
-    ("logger.*", Change.FREE),
-    ("data.num_workers", Change.FREE),
-    ("data.pin_memory", Change.FREE),
-    ("data.prefetch*", Change.FREE),
-    ("data.persistent_workers", Change.FREE),
     # Tensors in the checkpoint have these shapes, names and meanings.
     ("model", Change.NEVER),
     ("model.*", Change.NEVER),
     ("precision", Change.NEVER),
-    ("precision.*", Change.NEVER),
     ("optimizers", Change.NEVER),
     ("optimizers.class", Change.NEVER),
-    ("optimizers._target_", Change.NEVER),
-    ("optimizers.*.params", Change.NEVER),
     ("optimizers.*parameters*", Change.NEVER),
     ("optimizers.*amsgrad", Change.NEVER),  # one more tensor per parameter, which the checkpoint lacks
     ("optimizers.*centered", Change.NEVER),  # likewise
     # What the batches of an epoch hold: within one, samples would be repeated or left out.
-    ("data.eval*", Change.ANYTIME),
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),
-    ("seed", Change.EPOCH),
     ("run.seed", Change.EPOCH),
-    # The rest of the plan: length, ssr, schedules, hyperparameters, processes, threads, device.
+    # The rest: length, ssr, schedules, hyperparameters, processes, threads, device.
     ("*", Change.ANYTIME),
 )
 
@@ -124,23 +102,18 @@ def change_of(field: str) -> Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Every field in which two descriptions differ, in order, but for those that do not change a run.
+    """Every field in which two descriptions, or other nested mappings, differ, in order.
 
     Args:
         old: The checkpoint's.
         new: The run's.
 
     Example:
-        >>> old = {"run": {"ssr": 1.0, "name": "a"}, "optimizers": [{"lr": 0.1}]}
-        >>> new = {"run": {"ssr": 0.5, "name": "b"}, "optimizers": [{"lr": 0.2}]}
+        >>> old = {"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}
+        >>> new = {"run": {"ssr": 0.5, "seed": 0}, "optimizers": [{"lr": 0.2}]}
         >>> [str(found) for found in differences(old, new)]
         ['run.ssr was 1.0 and is 0.5', 'optimizers[0].lr was 0.1 and is 0.2']
     """
-    return [found for found in raw_differences(old, new) if change_of(found.field) is not Change.FREE]
-
-
-def raw_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Every field in which two nested mappings differ, in order."""
     return list(_compare(old, new, ""))
 
 

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
@@ -60,6 +60,17 @@ PRESETS = {
     "wsd": {"t_warmup": "0.05dur"},
     "inverse_sqrt_warmup": {"t_warmup": "0.05dur"},
     "piecewise_linear": {"points": [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]]},
+    "torch_step": {"step_size": "0.3dur"},
+    "torch_multistep": {"milestones": ["0.5dur", "0.75dur"]},
+    "torch_exponential": {"gamma": 0.9},
+    "torch_cosine": {"T_max": "1dur"},
+    "torch_cosine_restarts": {"T_0": "0.25dur"},
+    "torch_cyclic": {"base_lr": 0.01, "max_lr": 0.1},
+    "torch_onecycle": {"max_lr": 0.1},
+    "torch_lambda": {"lr_lambda": "???"},
+    "torch_multiplicative": {"lr_lambda": "???"},
+    "torch_sequential": {"schedulers": {}, "milestones": ["0.05dur"]},
+    "torch_chained": {"schedulers": {}},
     "product": {"factors": {}},
     "sequence": {"phases": {}},
     "torchvision": {"name": "???"},
@@ -136,6 +147,13 @@ def in_configs(hint: Any) -> Any:
     return hint
 
 
+def is_unknown_to_omegaconf(hint: Any) -> bool:
+    """A function, or a choice between a list or mapping and something else: a config can only leave it open."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_unknown_to_omegaconf(part) or get_origin(part) is not None for part in get_args(hint))
+    return get_origin(hint) is Callable
+
+
 def same_type(config: Any, target: Any) -> bool:
     if get_origin(config) is dict:
         return target is dict
@@ -155,6 +173,8 @@ def test_types(group: str, name: str, config: Any) -> None:
             continue
         expected = in_configs(hints[parameter.name])
         found = ours[parameter.name]
+        if found is Any and is_unknown_to_omegaconf(hints[parameter.name]):
+            continue
         if found is float and expected is int:  # torch annotates 0 for 0.0 nowhere, but some defaults are ints
             expected = float
         assert same_type(found, expected), (parameter.name, found, expected)
@@ -187,7 +207,9 @@ def test_every_scheduler_class_has_a_config() -> None:
         name for name in dir(module) if name.endswith("Scheduler") and dataclasses.is_dataclass(getattr(module, name))
     }
     configured = {
-        config._target_.rpartition(".")[2] for config in GROUPS["scheduler"].values() if hasattr(config, "_target_")
+        config._target_.rpartition(".")[2]
+        for config in GROUPS["scheduler"].values()
+        if getattr(config, "_target_", "").startswith("ssr_hydra.schedulers.")
     }
     assert configured == classes
 

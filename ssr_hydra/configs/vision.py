@@ -43,7 +43,7 @@ TORCHVISION_MODELS = tuple(
 TRANSFORMS = tuple(
     (
         "AugMix AutoAugment CenterCrop ColorJitter Compose ConvertImageDtype ElasticTransform GaussianBlur "
-        "GaussianNoise Grayscale Identity JPEG Normalize Pad PILToTensor RGB RandAugment RandomAdjustSharpness "
+        "GaussianNoise Grayscale Identity JPEG Normalize PILToTensor Pad RGB RandAugment RandomAdjustSharpness "
         "RandomAffine RandomApply RandomAutocontrast RandomChannelPermutation RandomChoice RandomCrop RandomEqualize "
         "RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder RandomPerspective "
         "RandomPhotometricDistort RandomPosterize RandomResize RandomResizedCrop RandomRotation RandomShortestSize "

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from ssr_hydra.build import check, instantiate
+from ssr_hydra.build import known as module
+from ssr_hydra.build.check import known_dataloader_len
+from ssr_hydra.build.known import IMAGES, known_samples
+from ssr_hydra.errors import InputError
+
+Composed = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSR_HYDRA_DATA", str(in_tmp / "sets"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=cifar10", "model=resnet18", "model.num_classes=10"],
+        ["data=cifar100", "model=resnet50", "model.num_classes=100", "model.small_images=true"],
+        ["data=mnist", "model=vit", "model.in_channels=1", "model.image_size=28"],
+        ["data=fashion_mnist"],
+        ["data=fashion_mnist", "model.num_classes=12"],
+        ["data=fake", "data.train.shape=[1,8,8]", "model=mlp"],
+        ["data=image_folder", "data.train.root=x", "model=efficientnet_b0"],
+        ["data=imagenet", "data.train.root=x", "data.train.transforms.flip=null", "model=vit_b_16"],
+        ["data=arrays", "data.train.path=x.npz", "data.train.inputs=[images]", "data.train.shape=[1,8,8]"],
+        ["data=arrays", "data.train.path=x.npz", "model=torchvision", "model.name=swin_t", "model.weights=DEFAULT"],
+    ],
+)
+def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
+    values = check(composed(*overrides))
+    evaluation, train = values["data"]["eval"], values["data"]["train"]
+    differ = {key for key in train if train[key] != evaluation[key]}
+    assert differ <= {"split", "size", "folder", "transforms"}  # all else follows the training data
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "fix"),
+    [
+        (["data=cifar10"], "model.in_channels", "set model.in_channels=3"),
+        (["data=cifar10", "model=mlp"], "model.in_features", "set model.in_features=3072"),
+        (["data=mnist", "model=vit"], "model.in_channels", "=1"),
+        (["data=mnist", "model=vit", "model.in_channels=1"], "model.image_size", "=28"),
+        (["data=cifar100", "model=vit"], "model.num_classes", "=100"),
+        (["model.num_classes=9"], "model.num_classes", "=10"),
+        (["data=fake", "data.train.num_classes=11", "model=vit"], "model.num_classes", "=11"),
+        (["data=cifar10", "data.train.name=cifar"], "data.train.name", "cifar10"),
+        (["data=arrays", "data.train.path=x", "data.train.split=test"], "data.train.split", "train or eval"),
+        (["data=fake", "+data.train.colour=3"], "data.train.colour", "num_classes"),
+        (["data=fake", "data.prefetch_factor=2"], "data.prefetch_factor", "num_workers"),
+        (["data=fake", "data.num_workers=1", "data.prefetch_factor=0"], "data.prefetch_factor", ""),
+        (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
+        (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
+        (["model=resnet18", "model.num_classes=0"], "model.num_classes", ""),
+        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "false"),
+        (
+            ["model=resnet18", "model.small_images=true", "model.weights=DEFAULT"],
+            "model.small_images",
+            "model.weights=null",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert caught.value.field == field
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("data.train.download", "yes"), ("data.train.name", 3), ("data.train.root", 5), ("data.train.size", 3)],
+)
+def test_handwritten_nodes_are_held_to_their_types(composed: Composed, field: str, value: Any) -> None:
+    from ssr_hydra.build.check import plain
+
+    values = plain(composed("data=mnist"))
+    values["data"]["train"] = {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist", field.split(".")[-1]: value}
+    with pytest.raises(InputError) as caught:
+        check(values)
+    assert caught.value.field == field
+
+
+# Where a config may have a download written: below the folder that the run starts in, or the person's own data folder.
+
+
+@pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
+def test_a_config_cannot_have_downloads_written_elsewhere(composed: Composed, in_tmp: Path, root: str) -> None:
+    (in_tmp / "link").symlink_to("/usr")
+    with pytest.raises(InputError) as caught:
+        check(composed("data=mnist", f"data.train.root='{root}'"))
+    assert caught.value.field == "data.train.root"
+    check(composed("data=mnist", f"data.train.root='{root}'", "data.train.download=false"))
+
+
+@pytest.mark.parametrize("root", ["data", "./a/b", "null", "sets/deep"])
+def test_downloads_below_the_folder_of_the_run_or_the_data_folder(composed: Composed, root: str) -> None:
+    check(composed("data=mnist", f"data.train.root={root}"))
+
+
+def test_the_data_folder_is_the_persons_own_word(
+    composed: Composed, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = in_tmp.parent / "elsewhere"
+    with pytest.raises(InputError):
+        check(composed("data=mnist", f"data.train.root={elsewhere}"))
+    monkeypatch.setenv("SSR_HYDRA_DATA", str(elsewhere))
+    check(composed("data=mnist", f"data.train.root={elsewhere}"))
+
+
+@pytest.mark.parametrize("place", ["model", "trainer.loss", "data.augment", "data.train"])
+def test_a_data_set_is_found_wherever_it_hides(composed: Composed, place: str) -> None:
+    from ssr_hydra.build.check import plain
+
+    values = plain(composed())
+    node: Any = values
+    for key in place.split("."):
+        node = node[key]
+    node["transforms" if place == "data.train" else "reduction"] = [
+        {"_target_": "ssr_hydra.data.SmallImages", "root": "/etc"}
+    ]
+    with pytest.raises(InputError):
+        check(values)
+    with pytest.raises(InputError, match=r"\[0\].root='/etc': downloads are written below"):
+        module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})
+
+
+def test_without_torchvision_it_is_refused_at_composition(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    for overrides in (["model=resnet18"], ["data=mnist"], ["data=image_folder", "data.train.root=x"]):
+        with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
+            check(composed(*overrides))
+    check(composed())
+    check(composed("data=fake", "model=vit"))
+
+
+def test_composing_images_imports_neither_torch_nor_torchvision(repo: Path) -> None:
+    code = """
+import sys
+from hydra import compose, initialize_config_dir
+from ssr_hydra.build import check
+from ssr_hydra.configs import register
+from ssr_hydra.train import conf_dir
+register()
+with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    check(compose("config", ["experiment=resnet50_imagenet", "data.train.root=x"]))
+    check(compose("config", ["experiment=cifar10_resnet18"]))
+sys.exit(", ".join({"torch", "torchvision", "numpy", "PIL"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# What is written down here about data sets is what they are.
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "ssr_hydra.data.FakeData", "size": 30, "shape": [2, 4, 4], "num_classes": 3},
+        {"_target_": "ssr_hydra.data.FakeData"},
+        {"_target_": "ssr_hydra.data.Digits", "eval_fraction": 0.2},
+        {"_target_": "ssr_hydra.data.Digits", "split": "eval"},
+    ],
+)
+def test_sizes_and_shapes_are_those_of_the_data(node: dict[str, Any]) -> None:
+    data = instantiate(node)
+    assert known_samples(node) == len(data)
+    images = module._images(node)
+    assert images is not None
+    assert images.shape == tuple(data.tensors[0].shape[1:])
+    assert images.num_classes == int(data.tensors[1].max()) + 1
+
+
+def test_what_is_known_of_small_images_is_what_their_reader_knows() -> None:
+    from ssr_hydra.data.vision import _KNOWN
+    from ssr_hydra.models.vision import _WITH_STEM
+
+    assert set(IMAGES) == set(_KNOWN)
+    for name, known in _KNOWN.items():
+        assert (IMAGES[name].samples, IMAGES[name].num_classes) == (known.sizes, known.num_classes)
+        assert IMAGES[name].shape[0] == len(known.mean) == len(known.std)
+    assert module._WITH_STEM == _WITH_STEM
+
+
+def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> None:
+    values = check(composed("data=cifar10", "model=vit", "data.batch_size=128"))
+    assert known_dataloader_len(values["data"]) == 391  # 50,000 = 390 x 128 + 80
+    with pytest.raises(InputError, match="t_warmup"):  # 4,000 batches of warmup in 10 epochs of 391
+        check(
+            composed(
+                "data=cifar10", "model=vit", "data.batch_size=128", "max_duration=10ep", "scheduler.t_warmup=4000ba"
+            )
+        )

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation that show the scale schedule ratio.
+"""Draw the pictures of the documentation that show the scale schedule ratio, and what resuming makes of a schedule.
 
     python scripts/figures.py [FOLDER]
 
@@ -10,19 +10,58 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
 
+from ssr_hydra import State, Timestamp
+from ssr_hydra.checkpoints import TimeMap
 from ssr_hydra.previews import preview
-from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler
+from ssr_hydra.previews.figure import render, style
+from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, bind
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
+def resumed() -> Figure:
+    """A cosine over 10 epochs that is taken up at epoch 6 with 16 and with 8, in both ways."""
+    figure = Figure(figsize=(6.3, 2.7), layout="constrained")
+    at, dataloader_len = 6, 100
+
+    def state(epochs: int, batch: int = 0) -> State:
+        timestamp = Timestamp(epoch=batch // dataloader_len, batch=batch)
+        return State(max_duration=f"{epochs}ep", dataloader_len=dataloader_len, timestamp=timestamp)
+
+    planned = TimeMap.planned(state(10), 1)
+    for axes, epochs in zip(figure.subplots(1, 2, sharey=True), (16, 8), strict=True):
+        new = state(epochs, at * dataloader_len)
+        lines = (
+            ("as planned", planned, 10, 0, "#555555", (0, (2, 1.5))),
+            ("extend", planned.extended(new, 1), epochs, at, "#0072B2", "-"),
+            ("rescale", planned.rescaled(new), epochs, at, "#D55E00", "-"),
+        )
+        for label, time_map, end, begin, color, dashes in lines:
+            curve = bind(CosineAnnealingScheduler(), time_map.plan(state(end)), time_map.ssr)
+            batches = range(begin * dataloader_len, end * dataloader_len + 1, 5)
+            alphas = [curve(time_map(Timestamp(batch=batch))) for batch in batches]
+            axes.plot([batch / dataloader_len for batch in batches], alphas, label=label, color=color, linestyle=dashes)
+        axes.axvline(at, color="#BBBBBB", linewidth=0.8, zorder=0)
+        axes.set_title(f"10 epochs, taken up at {at} with {epochs}")
+        axes.set_xlabel("epochs")
+        axes.set_xlim(0, max(epochs, 10))
+    figure.axes[0].set_ylabel("alpha")
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
 def main(folder: Path = FOLDER) -> None:
-    """Write ``ssr.svg`` and ``ssr.png``: one schedule at four ratios."""
+    """Write ``ssr.svg`` and ``ssr.png``, one schedule at four ratios, and ``resuming.svg``."""
     cosine = CosineAnnealingWithWarmupScheduler("0.1dur")
     for path in preview(cosine, max_duration="20ep", ssr=(0.25, 0.5, 1, 2)).save(folder / "ssr"):
         print(path)
+    with style():
+        (folder / "resuming.svg").write_bytes(render(resumed(), "svg"))
+    print(folder / "resuming.svg")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""The experiments byte_lm*: they run, learn, repeat their bits, and say what text it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cli_helpers import Answer, answer
+
+from ssr_hydra.data import StdlibBytes
+from ssr_hydra.trainer import RunResult
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., RunResult]:
+    def train(name: str, *arguments: str) -> RunResult:
+        found: Answer = answer(capsys, *arguments, "trainer.progress=none", f"hydra.run.dir={name}")
+        assert found.code == 0, found.err
+        return RunResult.load(name)
+
+    return train
+
+
+@pytest.mark.parametrize("name", ["byte_lm", "byte_lm_transformer", "byte_lm_ragged"])
+def test_every_experiment_runs_and_records_its_text(run: Callable[..., RunResult], name: str) -> None:
+    result = run("run", f"experiment={name}", "max_duration=1500tok", "data.eval.limit=4", "trainer.eval_interval=null")
+    assert result.status == "completed"
+    assert 1500 <= result.tokens < 1500 + 1024  # a batch holds 1,024 tokens at most
+    assert 1 < result.metrics["eval/bits_per_byte"] < 8  # type: ignore[operator]  # knowing nothing costs 8 bits
+    text = StdlibBytes("train").describe()
+    assert {key: result.data["dataset"][key] for key in ("version", "sha256")} == {
+        key: text[key] for key in ("version", "sha256")
+    }
+
+
+@pytest.mark.slow
+def test_a_longer_run_is_better_and_repeats_its_bits(run: Callable[..., RunResult]) -> None:
+    short, long, again = (
+        run(name, "experiment=byte_lm", f"ssr={ssr}", "trainer.eval_interval=null")
+        for name, ssr in (("short", 0.0625), ("long", 0.25), ("again", 0.25))
+    )
+    assert long.metrics == again.metrics
+    assert (short.steps, long.steps) == (100, 400)
+    # 3.7 and 3.0 bits were measured, +-0.01 between seeds; the text, and so the number, is another in another Python.
+    assert long.metrics["eval/bits_per_byte"] < 3.25  # type: ignore[operator]
+    assert short.metrics["eval/bits_per_byte"] > long.metrics["eval/bits_per_byte"] + 0.3  # type: ignore[operator]

@@ -1,0 +1,169 @@
+"""What holds for every description of a torch scheduler."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from schedule_helpers import refused
+from torch.optim import lr_scheduler as theirs
+from torch_helpers import CASES, GROUPS, squash
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp, exact
+
+NAMES = [name for name in theirs.__all__ if name not in ("LRScheduler",)]
+
+
+def at(batch: Any, dataloader_len: int = 8) -> Timestamp:
+    whole = Fraction(batch) // dataloader_len
+    return Timestamp(epoch=whole, batch=batch, batch_in_epoch=Fraction(batch) - whole * dataloader_len)
+
+
+def bound(scheduler: Any, ssr: Any = 1, stepwise: bool = True) -> ours.Course:
+    return scheduler.bind(State(Time("64ba") * exact(ssr), dataloader_len=8), ssr, stepwise)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("ssr", ["0.3", "1.7", "1/3"])
+@pytest.mark.parametrize("name", CASES)
+def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> None:
+    course, reference, ratio = bound(CASES[name][1](), ssr), bound(CASES[name][1]()), exact(ssr)
+    for third in range(150):
+        time = Fraction(third, 3)
+        found, wanted = course.rates(at(time * ratio), GROUPS), reference.rates(at(time), GROUPS)
+        assert found == wanted, time  # to the last bit
+        if course.has_momenta:
+            assert course.momenta(at(time * ratio), 3) == reference.momenta(at(time), 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_are_torchs_in_torchs_order_with_torchs_defaults(name: str) -> None:
+    torchs = [
+        parameter
+        for key, parameter in inspect.signature(getattr(theirs, name)).parameters.items()
+        if key not in ("optimizer", "last_epoch")
+    ]
+    own = [field for field in fields(getattr(ours, name)) if field.name != "pace"]
+    assert [field.name for field in own] == [parameter.name for parameter in torchs]
+    parameters = inspect.signature(getattr(ours, name)).parameters
+    assert [parameters[p.name].default for p in torchs] == [p.default for p in torchs]
+
+
+def test_every_class_is_here() -> None:
+    assert set(ours.__all__) == {*NAMES, "Course", "TorchScheduler"}
+    assert {name.split()[0] for name in CASES} == {*NAMES} - {"ReduceLROnPlateau"}
+
+
+def test_pace() -> None:
+    assert ours.StepLR(1).pace_in(None) == "epoch"
+    assert ours.OneCycleLR(1.0).pace_in(None) == ours.CyclicLR(0.1, 1.0).pace_in(None) == "batch"
+    assert ours.SequentialLR([ours.StepLR(1), ours.OneCycleLR(1.0)], [3]).pace_in(None) == "batch"
+    assert ours.ChainedScheduler([ours.StepLR(1), ours.StepLR(2)]).pace_in(None) == "epoch"
+    assert ours.StepLR(1).pace_in(True) == "batch"
+    assert ours.OneCycleLR(1.0).pace_in(False) == "epoch"
+    assert ours.StepLR(1, pace="epoch").pace_in(True) == "epoch"
+    with refused("pace"):
+        ours.StepLR(1, pace="step")
+
+
+def test_by_epochs_a_value_holds_until_the_next_epoch_begins() -> None:
+    # Six tenths of thirty batches of ten: time 1.8 epochs, which the epoch that begins at 2 is the first to see.
+    course = ours.StepLR("1.8ep", 0.5).bind(State("30ba", dataloader_len=10), 1)
+    assert [course.rates(at(k, 10), [1.0])[0] for k in (0, 18, 19, 20, 29)] == [1.0, 1.0, 1.0, 0.5, 0.5]
+    batches = ours.StepLR("1.8ep", 0.5, pace="batch").bind(State("30ba", dataloader_len=10), 1)
+    assert [batches.rates(at(k, 10), [1.0])[0] for k in (17, 18, 20)] == [1.0, 0.5, 0.5]
+
+
+def test_times_in_any_unit_are_read_on_its_own_clock() -> None:
+    state = State("100ba", dataloader_len=10, samples_per_batch=32)
+    tokens = ours.StepLR("1000tok", 0.5, pace="batch").bind(state)
+    assert [tokens.rates(Timestamp(batch=1, token=n), [1.0])[0] for n in (999, 1000, 2500)] == [1.0, 0.5, 0.25]
+    shares = ours.CosineAnnealingLR("0.5dur", pace="batch").bind(state, 0.5)
+    assert shares.rates(Timestamp(batch=50), [1.0]) == [0.0]  # the run has 100 batches: dur carries ssr already
+    seconds = ours.ConstantLR(0.5, "1m", pace="batch").bind(state, 0.5)
+    assert [seconds.rates(Timestamp(seconds=n), [1.0])[0] for n in (29, 30)] == [0.5, 1.0]
+
+
+def test_epochs_of_unknown_length_are_counted_where_they_end() -> None:
+    course = ours.StepLR(3, 0.5).bind(State("12ep"), 0.5)
+    assert [course.rates(Timestamp(epoch=k, batch=7 * k), [1.0])[0] for k in (0, 1, 2, 3)] == [1.0, 1.0, 0.5, 0.25]
+    with pytest.raises(MissingRateError, match="dataloader_len"):
+        ours.StepLR("3ep", pace="batch").bind(State("12ep"))
+
+
+def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
+    course = ours.StepLR(2**53 + 1, 0.5, pace="batch").bind(State(f"{2**60}ba"))
+    rates = [course.rates(Timestamp(batch=k), [1.0])[0] for k in (2**53, 2**53 + 1)]
+    assert rates == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: ours.StepLR(0), "step_size"),
+        (lambda: ours.StepLR(-3), "step_size"),
+        (lambda: ours.StepLR("3"), "step_size"),
+        (lambda: ours.StepLR("-3ep"), "step_size"),
+        (lambda: ours.StepLR(True), "step_size"),
+        (lambda: ours.StepLR(None), "step_size"),  # type: ignore[arg-type]
+        (lambda: ours.StepLR(float("nan")), "step_size"),  # type: ignore[arg-type]
+        (lambda: ours.StepLR(3, -0.1), "gamma"),
+        (lambda: ours.StepLR(3, float("inf")), "gamma"),
+        (lambda: ours.StepLR(3, "0.1"), "gamma"),  # type: ignore[arg-type]
+        (lambda: ours.MultiStepLR("3ep"), "milestones"),
+        (lambda: ours.MultiStepLR([3, -1]), "milestones[1]"),
+        (lambda: ours.ConstantLR(1.5), "factor"),
+        (lambda: ours.ConstantLR(0.5, 0), "total_iters"),
+        (lambda: ours.LinearLR(0.0), "start_factor"),
+        (lambda: ours.LinearLR(0.5, 1.5), "end_factor"),
+        (lambda: ours.ExponentialLR(-1.0), "gamma"),
+        (lambda: ours.PolynomialLR(0), "total_iters"),
+        (lambda: ours.PolynomialLR(5, 0.0), "power"),
+        (lambda: ours.CosineAnnealingLR("0dur"), "T_max"),
+        (lambda: ours.CosineAnnealingLR(3, -0.1), "eta_min"),
+        (lambda: ours.CosineAnnealingWarmRestarts(3, 0), "T_mult"),
+        (lambda: ours.CosineAnnealingWarmRestarts(3, 1.5), "T_mult"),  # type: ignore[arg-type]
+        (lambda: ours.CyclicLR(-0.1, 1.0), "base_lr"),
+        (lambda: ours.CyclicLR([0.1, -1.0], 1.0), "base_lr[1]"),
+        (lambda: ours.CyclicLR([], 1.0), "base_lr"),
+        (lambda: ours.CyclicLR(0.1, 1.0, mode="square"), "mode"),
+        (lambda: ours.CyclicLR(0.1, 1.0, scale_fn=3), "scale_fn"),  # type: ignore[arg-type]
+        (lambda: ours.CyclicLR(0.1, 1.0, step_size_down=0), "step_size_down"),
+        (lambda: ours.OneCycleLR(1.0, pct_start=1.5), "pct_start"),
+        (lambda: ours.OneCycleLR(1.0, anneal_strategy="cosine"), "anneal_strategy"),
+        (lambda: ours.OneCycleLR(1.0, epochs=3), "epochs"),
+        (lambda: ours.OneCycleLR(1.0, 10, epochs=3, steps_per_epoch=3), "epochs"),
+        (lambda: ours.OneCycleLR(1.0, epochs=3, steps_per_epoch=0), "steps_per_epoch"),
+        (lambda: ours.OneCycleLR(1.0, div_factor=0.0), "div_factor"),
+        (lambda: ours.LambdaLR(3), "lr_lambda"),  # type: ignore[arg-type]
+        (lambda: ours.LambdaLR([]), "lr_lambda"),
+        (lambda: ours.MultiplicativeLR([squash, int]), "lr_lambda[1]"),
+        (lambda: ours.SequentialLR([], []), "schedulers"),
+        (lambda: ours.SequentialLR([ours.StepLR(1)], [3]), "milestones"),
+        (lambda: ours.SequentialLR(ours.StepLR(1), [3]), "schedulers"),  # type: ignore[arg-type]
+        (lambda: ours.ChainedScheduler([ours.StepLR(1), 3]), "schedulers[1]"),  # type: ignore[list-item]
+        (lambda: ours.ChainedScheduler({"a": ours.ReduceLROnPlateau()}), "schedulers.a"),  # type: ignore[dict-item]
+        (lambda: ours.ChainedScheduler([ours.StepLR(1, pace="batch")]), "schedulers[0].pace"),
+        (lambda: ours.ReduceLROnPlateau("low"), "mode"),
+        (lambda: ours.ReduceLROnPlateau(factor=1.0), "factor"),
+        (lambda: ours.ReduceLROnPlateau(patience=-1), "patience"),
+        (lambda: ours.ReduceLROnPlateau(cooldown="3"), "cooldown"),
+        (lambda: ours.ReduceLROnPlateau(min_lr=-1.0), "min_lr"),
+        (lambda: ours.ReduceLROnPlateau(threshold_mode="none"), "threshold_mode"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_in_one_line(make: Any, field: str) -> None:
+    with refused(field):
+        make()
+
+
+def test_a_list_has_one_value_for_each_group() -> None:
+    course = ours.OneCycleLR([0.1, 0.2]).bind(State("8ba"))
+    assert len(course.rates(Timestamp(), [1.0, 1.0])) == 2
+    with pytest.raises(InputError, match="has 2 values, and the optimizer has 3 param groups"):
+        course.rates(Timestamp(), [1.0] * 3)

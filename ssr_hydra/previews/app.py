@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,15 +20,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check, known_dataloader_len, scheduler_parts
+from ssr_hydra.build.check_torch import is_description
 from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader
-from ssr_hydra.build.targets import TORCH_SCHEDULERS, instantiate
+from ssr_hydra.build.targets import as_description, instantiate
 from ssr_hydra.build.versions import version_line
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.result import Preview, check_count, check_lr
+from ssr_hydra.previews.torch_curves import TorchCurve
 from ssr_hydra.schedulers import ProductScheduler
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.state import State
@@ -196,23 +198,29 @@ def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
             rates[rate] = given
     length = State(max_duration=values["max_duration"]).max_duration
     assert length is not None
-    scheduler = _scheduler(values["scheduler"], job.trust)
     try:
         lr = check_lr(values["optimizer"].get("lr"))
     except InputError as error:
         raise error.within("optimizer") from None
+    scheduler = _scheduler(values, job.trust, lr)
     return draw_out(
         scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr, path="scheduler"
     )
 
 
-def _scheduler(node: Any, trust: tuple[str, ...]) -> Any:
+def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | None) -> Any:
+    node = values["scheduler"]
     if node is None:
         raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
-    made = []
-    for path, part in scheduler_parts(node):
-        if part["_target_"] in TORCH_SCHEDULERS:
-            rule = "changes an optimizer step by step, so there is no curve to draw without one"
-            raise InputError(f"{path}._target_", part["_target_"], rule, "choose its sibling, e.g. scheduler=cosine")
-        made.append(instantiate(part, trust, path))
+    made: list[Any] = []
+    torchs = []
+    for path, given in scheduler_parts(node):
+        part = as_description(given)
+        scheduler = instantiate(part, trust, path)
+        if is_description(part):
+            torchs.append((path, scheduler))
+        else:
+            made.append(scheduler)
+    if torchs:
+        made.append(TorchCurve.of(torchs, lr, values["trainer"]["use_stepwise_scheduler"]))
     return made[0] if len(made) == 1 else ProductScheduler({str(index): part for index, part in enumerate(made)})

@@ -1,0 +1,103 @@
+"""torch's schedulers as curves of alpha, so that they are drawn beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import Curve, Scheduler
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Time, TimeUnit
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
+from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
+from ssr_hydra.torch_schedulers.combined import together
+from ssr_hydra.torch_schedulers.moments import epoch_start
+
+__all__ = ["TorchCurve"]
+
+_COUNTS = ("step_size", "milestones", "total_iters", "T_max", "T_0", "step_size_up", "step_size_down", "total_steps")
+
+
+@dataclass(frozen=True)
+class TorchCurve(Scheduler):
+    """Several of torch's schedulers on one param group, over the learning rate that the optimizer has.
+
+    Args:
+        schedulers: Place, scheduler and pace of each.
+        lr: The optimizer's learning rate, which alpha is a multiple of.
+        times: Every time in them, as durations: own steps are batches or epochs.
+        functions: Every function in them.
+
+    Raises:
+        InputError: One that has no curve: it waits for a metric; or no learning rate.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra.torch_schedulers import StepLR
+        >>> curve = TorchCurve.of([("scheduler", StepLR(1, 0.5))], 0.1, None).bind(State("4ep", dataloader_len=10))
+        >>> curve(Timestamp(epoch=2, batch=25, batch_in_epoch=5))
+        0.25
+    """
+
+    schedulers: tuple[tuple[str, TorchScheduler, str], ...]
+    lr: float
+    times: tuple[Time, ...]
+    functions: tuple[Callable[..., Any], ...]
+
+    @classmethod
+    def of(cls, found: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
+        """The curve of schedulers and their places."""
+        for path, scheduler in found:
+            if isinstance(scheduler, ReduceLROnPlateau):
+                rule = "waits for the metric of a run, so there is no curve to draw without one"
+                raise InputError(path, "ReduceLROnPlateau", rule, "choose another, e.g. scheduler=torch_cosine")
+        if lr is None:
+            rule = "torch's schedulers give absolute learning rates, and alpha is a multiple of the optimizer's"
+            raise InputError("optimizer.lr", None, rule, "set optimizer.lr")
+        entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in found)
+        walked = [part for _, item, pace in entries for part in _walk(item, pace)]
+        return cls(
+            entries,
+            lr,
+            tuple(part for part in walked if isinstance(part, Time)),
+            tuple(part for part in walked if not isinstance(part, Time)),
+        )
+
+    def curve(self, run: Run) -> Curve:
+        try:
+            courses = together(self.schedulers, run)
+        except InputError as error:  # who draws a schedule knows that it is one, as with ours
+            raise type(error)(error.field.removeprefix("scheduler."), error.value, error.rule, error.fix) from None
+
+        def alpha(timestamp: Any) -> float:
+            rate = self.lr
+            for _, course, pace in courses:
+                (rate,) = course.rates(timestamp if pace == BATCH else epoch_start(timestamp), [rate])
+            return rate / self.lr
+
+        return alpha
+
+
+def _walk(part: Any, pace: str) -> Iterator[Any]:
+    """Every time and function in a scheduler."""
+    if isinstance(part, TorchScheduler):
+        yield Time(1, TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH)  # a step, whose length a curve may follow
+        for item in fields(part):
+            value = getattr(part, item.name)
+            values = value if item.name == "milestones" else (value,)
+            if item.name in _COUNTS:
+                unit = TimeUnit.EPOCH if pace == EPOCH else TimeUnit.BATCH
+                yield from (Time(n, unit) if isinstance(n, Fraction) else n for n in values if n is not None)
+            elif callable(value):
+                yield value
+            else:
+                yield from _walk(value, pace)
+    elif isinstance(part, (list, tuple, Mapping)):
+        for inner in part.values() if isinstance(part, Mapping) else part:
+            if callable(inner):
+                yield inner
+            yield from _walk(inner, pace)

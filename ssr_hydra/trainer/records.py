@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -149,6 +150,7 @@ class MetricsLog:
         if not try_lock(self._file.fileno()):
             self._file.close()
             raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
+        _open_logs.add(self)
         self._file.truncate(self._whole_lines(keep))
 
     def _whole_lines(self, keep: int) -> int:
@@ -175,6 +177,7 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file, and with it the lock."""
+        _open_logs.discard(self)
         self._file.close()
 
     def __enter__(self) -> MetricsLog:
@@ -182,6 +185,19 @@ class MetricsLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+_open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """A forked process shares its parent's locks: a loader's worker that outlives a killed run would keep its folder."""
+    for log in list(_open_logs):
+        log.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 def refuse_finished(folder: Path, field: str = "run_dir") -> None:

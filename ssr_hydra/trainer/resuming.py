@@ -155,19 +155,21 @@ class Resuming:
         restore_optimizers(
             model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]
         )
-        own = self._is_own(checkpoint)
-        if own:
+        if self.is_own:
             self.keep = int(checkpoint.state["log_bytes"])
         self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
         self.messages += [f"  changed: {change}" for change in self.changes]
         return time_map
 
-    def _is_own(self, checkpoint: Checkpoint) -> bool:
-        return self._run_dir is not None and checkpoint.path.resolve().parent.parent == self._run_dir.resolve()
+    @property
+    def is_own(self) -> bool:
+        """Whether the run goes on from a checkpoint in its own folder."""
+        path = self.path
+        return path is not None and self._run_dir is not None and path.resolve().parents[1] == self._run_dir.resolve()
 
     def _is_done(self) -> bool:
         """Whether the folder holds this very run, finished."""
-        if self._run_dir is None or self._checkpoint is None or not self._is_own(self._checkpoint):
+        if self._run_dir is None or not self.is_own:
             return False
         try:
             record = RunResult.load(self._run_dir)

@@ -21,7 +21,15 @@ from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
-from ssr_hydra.trainer.checks import batch_size, check_loader, check_optimizers, check_switches, hooks, make_plan
+from ssr_hydra.trainer.checks import (
+    check_loader,
+    check_optimizers,
+    check_same_length,
+    check_switches,
+    hooks,
+    make_plan,
+)
+from ssr_hydra.trainer.checks import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.deadlines import scaled
 from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
 from ssr_hydra.trainer.fields import FieldSchedules
@@ -206,6 +214,8 @@ class Trainer:
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
+        check_same_length(train_dataloader, "train_dataloader", processes)
+        per_batch = loader_samples_per_batch(train_dataloader, processes)
         counts = get_num_samples_in_batch, get_num_tokens_in_batch
         self._task = task = Task(model, loss, metrics, self.device, *counts, channels_last=channels_last)
         self._objective = self._check_metric(objective, "objective")
@@ -213,7 +223,7 @@ class Trainer:
         self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
-            samples_per_batch=batch_size(train_dataloader) if samples_per_batch is None else samples_per_batch,
+            samples_per_batch=per_batch if samples_per_batch is None else samples_per_batch,
             tokens_per_batch=tokens_per_batch,
             optimizers=check_optimizers(optimizers, schedulers, model),
         )
@@ -358,6 +368,9 @@ class Trainer:
             self._events.fire("fit_start", self)
             return
         loop.load_state_dict(resuming.state["loop"])
+        if self._checkpointing.best is not None and resuming.is_own:  # the best is looked for where it is kept
+            for evaluation in loop.evaluations:
+                self._is_best(evaluation["metrics"])
         self._events.load_state_dict(resuming.state["callbacks"])
         if self._step.scaler is not None and resuming.state["scaler"] is not None:
             self._step.scaler.load_state_dict(resuming.state["scaler"])
@@ -406,7 +419,6 @@ class Trainer:
             "timestamp": self.state.timestamp.state_dict(),
             "time_map": self._time_map.state_dict(),
             "loop": loop,
-            "best": self._best,
             "log_bytes": 0 if self._log is None else self._log.sync(),
             "total_seconds": time.perf_counter() - self._began,
             "resumes": self._resuming.count,

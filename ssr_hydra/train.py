@@ -179,6 +179,8 @@ def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError
     first, dot, rest = error.field.partition(".")
     if first in settings:
         return error.within("trainer")
+    if first in ("loggers", "schedules"):
+        return type(error)(error.field.replace("loggers", "logger", 1), error.value, error.rule, error.fix)
     argument, bracket, index = first.partition("[")
     if argument in ("schedulers", "optimizers"):
         field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"

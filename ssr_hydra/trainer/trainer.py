@@ -345,15 +345,26 @@ class Trainer:
             return result
 
     def evaluate(self) -> dict[str, float]:
-        """``eval/loss`` and the metrics of the model as it stands, over ``eval_dataloader``.
+        """``eval/loss`` and the metrics of the model as it stands, over ``eval_dataloader``, as the run computes them.
+
+        Callbacks take part: a run that evaluates an average of its weights does so here. Of a checkpoint that the
+        trainer was resumed from, they have their state too.
 
         Raises:
             InputError: There is no ``eval_dataloader``.
         """
         if self._eval is None:
             raise InputError("eval_dataloader", None, "there is nothing to evaluate on", "give an eval_dataloader")
+        if not self._started and self._resuming.state is not None:
+            self._events.load_state_dict(self._resuming.state["callbacks"])
         self._processes.share_buffers(self.model)
-        return self._task.evaluate(self._eval, self._processes)
+        self._events.fire("eval_start", self)
+        metrics: dict[str, float] = {}
+        try:
+            metrics = self._task.evaluate(self._eval, self._processes)
+        finally:
+            self._events.fire("eval_end", self, metrics)
+        return metrics
 
     def _begin(self, loop: Loop, progress: Progress) -> None:
         """Seed a run that starts, put back one that goes on; tell everybody."""
@@ -389,10 +400,7 @@ class Trainer:
         )
 
     def _record(self, record: dict[str, Any]) -> None:
-        if self._log is not None:
-            self._log.write(record)
-        if self._events.listeners("log"):
-            self._events.fire("log", self, record)
+        self._events.record(self, record, None if self._log is None else self._log.write)
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         best = self._checkpointing.best

@@ -50,6 +50,6 @@ def test_a_longer_run_is_better_and_repeats_its_bits(run: Callable[..., RunResul
     )
     assert long.metrics == again.metrics
     assert (short.steps, long.steps) == (100, 400)
-    # 3.7 and 3.0 bits were measured, +-0.01 between seeds; the text, and so the number, is another in another Python.
+    # 3.6 and 3.0 bits were measured, +-0.01 between seeds; the text, and so the number, is another in another Python.
     assert long.metrics["eval/bits_per_byte"] < 3.25  # type: ignore[operator]
     assert short.metrics["eval/bits_per_byte"] > long.metrics["eval/bits_per_byte"] + 0.3  # type: ignore[operator]

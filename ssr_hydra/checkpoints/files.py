@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.trainer.records import write_error
+from ssr_hydra.files import write_error
 
 __all__ = ["INDEX", "STATE", "CheckpointError", "Index", "check_state", "plain_json", "read_state", "write_state"]
 

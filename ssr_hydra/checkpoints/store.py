@@ -32,7 +32,7 @@ from ssr_hydra.checkpoints.files import (
     write_state,
 )
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.trainer.records import sync_folder, try_lock, write_error
+from ssr_hydra.files import sync_folder, try_lock, write_error
 
 __all__ = ["CHECKPOINTS", "Checkpoint", "CheckpointError", "CheckpointStore", "is_store", "load", "load_latest_good"]
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import InputError
+from ssr_hydra.files import WriteError, try_lock, write_atomically, write_error
 
 __all__ = [
     "METRICS",
@@ -28,10 +29,7 @@ __all__ = [
     "RunResult",
     "WriteError",
     "config_hash",
-    "sync_folder",
-    "try_lock",
     "write_atomically",
-    "write_error",
 ]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
@@ -191,7 +189,7 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """A forked process shares its parent's locks: a loader's worker that outlives a killed run would keep its folder."""
+    """A forked process shares its parent's locks: a worker that outlives a killed run would keep its folder."""
     for log in list(_open_logs):
         log.close()
 
@@ -217,27 +215,6 @@ def refuse_finished(folder: Path, field: str = "run_dir") -> None:
     if record is None or record.status != "failed" or record.steps > 0:
         rule = f"the folder holds the {RESULT} of another run, with no checkpoint to go on from"
         raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
-
-    Raises:
-        WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
-    """
-    content = text.encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(error, path, len(content)) from error
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
@@ -271,38 +248,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
-
-
-class WriteError(RunError, OSError):
-    """A record cannot be written: the disk is full, say. The message names path and bytes."""
-
-
-def write_error(error: OSError, path: Path, size: int) -> WriteError:
-    """The error that says which file could not be written, and how large it was to be."""
-    return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder durable."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is as durable as it gets
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies; False if another process holds the lock."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nothing can be known, and a run should not fail for it
-        return True
-    return True

@@ -18,7 +18,7 @@ from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.trainer.records import WriteError, try_lock
+from ssr_hydra.files import WriteError, try_lock
 
 KILLER = Path(__file__).resolve().parent.parent / "checkpoint_killer.py"
 

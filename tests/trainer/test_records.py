@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
-import os
 import resource
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, refuse_finished, write_atomically
+from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, refuse_finished
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
@@ -72,30 +69,6 @@ def test_what_is_no_whole_record_is_not_believed(tmp_path: Path, text: str) -> N
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(InputError, match="result"):
         RunResult.load(tmp_path)
-
-
-def test_a_failed_write_leaves_what_was_there_and_names_path_and_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "result.json"
-    path.write_text("before")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="cannot write 5 bytes: No space left on device") as caught:
-        write_atomically(path, "after")
-    assert caught.value.filename == str(path)
-    assert caught.value.errno == errno.ENOSPC
-    assert path.read_text() == "before"
-    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
-
-
-def test_a_record_has_the_permissions_of_any_file(tmp_path: Path) -> None:
-    (tmp_path / "plain").write_text("")
-    write_atomically(tmp_path / "record", "x")
-    assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

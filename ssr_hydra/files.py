@@ -1,0 +1,66 @@
+"""Files that are there whole or not at all, and what is said where one cannot be written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ssr_hydra.errors import RunError
+
+__all__ = ["WriteError", "sync_folder", "try_lock", "write_atomically", "write_error"]
+
+
+class WriteError(RunError, OSError):
+    """A file cannot be written: the disk is full, say. The message names path and bytes."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
+
+    Raises:
+        WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
+    """
+    content = text.encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(error, path, len(content)) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
+
+
+def write_error(error: OSError, path: Path, size: int) -> WriteError:
+    """The error that says which file could not be written, and how large it was to be."""
+    return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder durable."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is as durable as it gets
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file until it is closed or its process dies; False if another process holds the lock."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing can be known, and a run should not fail for it
+        return True
+    return True

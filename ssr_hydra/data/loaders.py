@@ -117,6 +117,11 @@ class TensorLoader:
         whole, rest = divmod(self._length, self.batch_size)
         return whole if self.drop_last or rest == 0 else whole + 1
 
+    @property
+    def global_batch_size(self) -> int:
+        """Samples per batch, those of all processes together."""
+        return self.batch_size
+
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; an iteration that runs to its end counts on by itself."""
         self.seek(epoch)
@@ -261,7 +266,7 @@ class SeededDataLoader(DataLoader[Any]):
         **options: Any,
     ) -> None:
         self.seed, self.epoch, self._start = seed, 0, 0
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.global_batch_size = rank, world_size, batch_size
         if isinstance(dataset, IterableDataset):
             begin, end = share(batch_size, rank, world_size)
             options.update(batch_size=end - begin, drop_last=drop_last)

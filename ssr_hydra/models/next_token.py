@@ -43,6 +43,18 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
 
 
+def _num_averaged(batch: Any) -> int:
+    """How many targets of a batch :func:`next_token_loss` is the mean of."""
+    if not isinstance(batch, Mapping):
+        return int((batch[1] != IGNORED).sum())
+    labels = batch.get("labels")
+    return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
+
+
+# By which the parts of a batch are weighed, where it is shared by processes or accumulated.
+next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
+
+
 def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
     """The cross entropy of every predicted byte, in bits: what an ideal compressor would spend on it with this model.
 

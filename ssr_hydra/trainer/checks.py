@@ -16,8 +16,19 @@ from ssr_hydra.time import TimeLike, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
 from ssr_hydra.trainer.learning_rates import torch_schedulers
 from ssr_hydra.trainer.loop import Plan
+from ssr_hydra.trainer.parallel import check_sharded, is_sharded
+from ssr_hydra.trainer.processes import Processes
 
-__all__ = ["batch_size", "check_loader", "check_optimizers", "check_switches", "hooks", "make_plan"]
+__all__ = [
+    "batch_size",
+    "check_loader",
+    "check_optimizers",
+    "check_same_length",
+    "check_switches",
+    "hooks",
+    "make_plan",
+    "samples_per_batch",
+]
 
 
 def hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
@@ -76,8 +87,31 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
     return loader
 
 
+def check_same_length(loader: Any, field: str, processes: Processes) -> None:
+    """Refuse loaders that promise another number of batches in another process: schedules would differ too."""
+    lengths = processes.gather(known_length(loader), "the start")
+    for rank, length in enumerate(lengths):
+        if length != lengths[0]:
+            rule = f"it has {lengths[0]} batches in process 0 and {length} in process {rank}"
+            fix = "share the samples out evenly, as a DistributedSampler does"
+            raise InputError(field, type(loader).__name__, rule, fix)
+
+
+def samples_per_batch(loader: Any, processes: Processes) -> int | None:
+    """Samples of one batch in all processes together, where every loader tells its part."""
+    shared = getattr(loader, "global_batch_size", None)
+    if shared is not None:
+        return int(shared)
+    size = batch_size(loader)
+    total, known = processes.sum((size or 0, size is not None), "the start")
+    return total if known == processes.world_size else None
+
+
 def batch_size(loader: Any) -> int | None:
-    """Samples per batch as torch's loaders tell it; not every loader does, and not every size is a number."""
+    """Samples per batch as loaders tell it; not every loader does, and not every size is a number."""
+    shared = getattr(loader, "global_batch_size", None)
+    if shared is not None:
+        return int(shared)
     for part in (loader, getattr(loader, "batch_sampler", None)):
         size = getattr(part, "batch_size", None)
         if isinstance(size, int) and not isinstance(size, bool) and size > 0:
@@ -94,7 +128,7 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tupl
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not parameters:
             raise InputError("model", type(model).__name__, "it has no parameter to train", "give optimizers")
-        fused = parameters[0].device.type in ("cpu", "cuda", "mps")
+        fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not is_sharded(model)
         return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
     given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
     for optimizer in given:
@@ -106,4 +140,6 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tupl
             raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not given:
         raise InputError("optimizers", optimizers, "at least one", "leave it out for the default")
+    if is_sharded(model):
+        check_sharded(given)
     return given

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
-from ssr_hydra.data.loaders import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
@@ -88,6 +87,35 @@ class _Stopped(BaseException):
     """An evaluation that a signal has ended; it is done again when the run is resumed."""
 
 
+class _AgreedStop:
+    """A signal as all processes see it, at the same batch boundary: where any of them has got one, they all stop.
+
+    Args:
+        request: This process's own.
+        processes: Those that agree.
+    """
+
+    # Where they got different ones, the first of these counts.
+    _SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGINT") if hasattr(signal, name))
+
+    def __init__(self, request: StopRequest, processes: Processes) -> None:
+        self.number = 0
+        self._request, self._processes = request, processes
+
+    def agree(self, nanoseconds: int) -> int:
+        """Look whether anybody was asked to stop; and rank 0's time, so that all processes have one clock."""
+        asked = self._request.number
+        mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in self._SIGNALS))
+        nanoseconds, *counts = self._processes.sum(mine)
+        self.number = next((number for number, count in zip(self._SIGNALS, counts, strict=True) if count), 0)
+        return nanoseconds
+
+    def leave(self, after: str = "") -> NoReturn:
+        """End the run for the signal that was agreed on."""
+        self._request.number = self.number
+        self._request.leave(after)
+
+
 class Loop:
     """Trains to the end of the plan, keeping state, learning rates, clock and records in step.
 
@@ -131,6 +159,7 @@ class Loop:
         self._train, self._evaluation, self._plan = train, evaluation, plan
         self._progress, self._record, self._objective = progress, record, objective
         self._around = around = Around() if around is None else around
+        self._stop = around.stop if around.processes.world_size == 1 else _AgreedStop(around.stop, around.processes)
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
         self._watch = watch
         self._next_show: float = 0  # the first batch is looked at
@@ -174,9 +203,11 @@ class Loop:
             KeyboardInterrupt, TerminatedError: A signal asked to stop; a checkpoint is written where there are any.
         """
         task, state, around = self._task, self._state, self._around
-        clock, stop, alone = time.perf_counter_ns, around.stop, around.processes.world_size == 1
+        clock, stop = time.perf_counter_ns, self._stop
+        agree = stop.agree if isinstance(stop, _AgreedStop) else None
         listeners = around.events.listeners("batch_end")
-        self._step.keeps_loss = bool(listeners)
+        # Of several processes all have to know: they add the loss up together.
+        self._step.keeps_loss = around.processes.sum([len(listeners)])[0] > 0
         step, set_rates = self._step.function(), self._set_rates()
         compile_time = around.compile_time
         length = state.dataloader_len
@@ -198,7 +229,7 @@ class Loop:
                 if compile_time is not None:
                     then += compile_time()
                 now = clock()
-                spent = now - then if alone else self._agree(now - then)
+                spent = now - then if agree is None else agree(now - then)
                 timestamp = timestamp.to_next_batch(samples, tokens, spent * 1e-9)
                 then = now
                 epoch_ended = timestamp._batch_in_epoch == length
@@ -262,45 +293,45 @@ class Loop:
             batches = iter(self._train)
             for _ in range(start):
                 next(batches, None)
-        if self._next_show == 0:
-            batches = self._looked_at(batches)
-        return batches if self._around.processes.world_size == 1 else self._together(batches)
+        if self._around.processes.world_size > 1:
+            return self._together(batches)
+        return self._looked_at(batches) if self._next_show == 0 else batches
 
     def _looked_at(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches, of which the first has tokens if the run is measured in them: it would never end."""
-        due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
+        """The batches, of which the first is looked at before."""
         end = object()
-        first = next(batches, end) if due is not None else end
+        first = next(batches, end)
         if first is end:
             return batches
-        batch = first.batch if isinstance(first, Padding) else first
-        if due is not None and self._task.count(batch)[1] == 0 and not isinstance(first, Padding):
+        self._check_tokens(self._task.count(first)[1])
+        return itertools.chain([first], batches)
+
+    def _check_tokens(self, tokens: int) -> None:
+        """The first batch has tokens if the run is measured in them: it would never end."""
+        due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
+        if due is not None and tokens == 0:
             rule = "the batches hold no tokens that could be counted"
             raise InputError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
-        return itertools.chain([first], batches)
 
     # --- several processes --------------------------------------------------------------------------------------------
 
     def _together(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches that all processes have, counted in all; one that has none left ends the epoch for all."""
-        processes, task, step = self._around.processes, self._task, self._step
+        processes, step, epoch = self._around.processes, self._step, self._state.timestamp._epoch
         end = object()
         while True:
             batch = next(batches, end)
-            samples, tokens = (0, 0) if batch is end or isinstance(batch, Padding) else task.count(batch)
-            samples, tokens, having = processes.sum((samples, tokens, batch is not end))
+            counts = (0, 0, 0) if batch is end else step.count(batch)
+            samples, tokens, weight, having = processes.sum((*counts, batch is not end))
             if having < processes.world_size:
+                timestamp = self._state.timestamp
+                if having and self._state.dataloader_len is not None:
+                    raise self._wrong_length(timestamp, "fewer" if timestamp._epoch == epoch else "more")
                 return
-            step.total = (samples, tokens)
+            if self._next_show == 0:
+                self._check_tokens(tokens)
+            step.total = (samples, tokens, weight)
             yield batch
-
-    def _agree(self, nanoseconds: int) -> int:
-        """Rank 0's time, so that all processes have one clock; and whether any of them was asked to stop."""
-        processes, stop = self._around.processes, self._around.stop
-        nanoseconds, asked = processes.sum((nanoseconds if processes.is_main else 0, bool(stop.number)))
-        if asked and not stop.number:
-            stop.number = signal.SIGTERM
-        return nanoseconds
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
@@ -342,7 +373,7 @@ class Loop:
         evaluating = ended or (plan.evaluation is not None and plan.evaluation.reached(timestamp))
         logging = evaluating or (plan.log is not None and plan.log.reached(timestamp))
         if logging:
-            self._log(timestamp)
+            now += self._log(timestamp)
         if evaluating:
             now = self._evaluate(timestamp, now)
         elif showing:
@@ -354,7 +385,7 @@ class Loop:
             plan.checkpoint.renew(timestamp)
         self._saving = saving
         self._wake, self._ended = plan.next_batch(), ended
-        self._after = saving or bool(self._around.stop.number)
+        self._after = saving or bool(self._stop.number)
         return self._state.timestamp, now
 
     def _save_and_leave(self, then: int) -> int:
@@ -362,7 +393,7 @@ class Loop:
 
         Time has been counted up to ``then``; returns up to where it is counted afterwards.
         """
-        stop, save = self._around.stop, self._around.save
+        stop, save = self._stop, self._around.save
         leaving = bool(stop.number) and not (self._ended and not self._pending)
         saving = save is not None and (self._saving or leaving)
         if saving:
@@ -376,7 +407,8 @@ class Loop:
         # What passed since was no training, and what lay before it was.
         return then + time.perf_counter_ns() - waited
 
-    def _log(self, timestamp: Timestamp) -> None:
+    def _log(self, timestamp: Timestamp) -> int:
+        """Make a record of training; returns the nanoseconds that writing it took, which are no training."""
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
         loss = self._watch.flush(timestamp._batch)
@@ -386,7 +418,9 @@ class Loop:
             record["lrs"] = rates
         if self._fields is not None:
             record.update(self._fields.values())
+        began = time.perf_counter_ns()
         self._record(record)
+        return time.perf_counter_ns() - began
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
         """Evaluate, outside of the time of training; returns the time from which training is counted again."""

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ssr_hydra.data.loaders import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = ["PARALLEL", "check_parallel", "is_sharded", "load_weights", "shard", "weights", "wrapped"]
+__all__ = [
+    "PARALLEL",
+    "UNFUSED",
+    "check_parallel",
+    "check_sharded",
+    "in_step",
+    "is_sharded",
+    "load_weights",
+    "shard",
+    "weights",
+    "wrapped",
+]
 
 PARALLEL = ("ddp", "fsdp")
+
+UNFUSED = ("SGD", "Adagrad")
+"""Optimizers of torch whose fused kernels know nothing of shards."""
 
 
 def check_parallel(parallel: str) -> str:
@@ -27,6 +43,14 @@ def check_parallel(parallel: str) -> str:
 def is_sharded(model: nn.Module) -> bool:
     """Whether a model's parameters are spread over the processes, as :func:`shard` leaves them."""
     return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+
+
+def check_sharded(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse an optimizer that cannot step shards: of torch's fused kernels only Adam's can."""
+    for index, optimizer in enumerate(optimizers):
+        if type(optimizer).__name__ in UNFUSED and any(group.get("fused") for group in optimizer.param_groups):
+            rule = f"torch's fused {type(optimizer).__name__} does not step a sharded model"
+            raise InputError(f"optimizers[{index}].fused", True, rule, "give fused=False, or parallel='ddp'")
 
 
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
@@ -79,6 +103,30 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
         return model
     devices = [device] if device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
+    """A loader's batches, as many in every process: a sharded model computes in all of them or in none.
+
+    A process that has no more is given its last batch again, as a padding.
+
+    Raises:
+        InputError: A process has no batch at all.
+    """
+    batches, batch, end = iter(loader), None, object()
+    while True:
+        found = next(batches, end)
+        (having,) = processes.sum([found is not end], "an evaluation")
+        if having == 0:
+            return
+        if found is not end:
+            batch = found
+        elif batch is None:
+            rule = "it has no batch in this process, and the model is sharded over all"
+            raise InputError("eval_dataloader", type(loader).__name__, rule, "share the batches out evenly")
+        else:
+            found = batch if isinstance(batch, Padding) else Padding(batch)
+        yield found
 
 
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "Launch", "LostProcessError", "Processes", "launched"]
 
-_FIRST_PORT, _PORTS = 20000, 20000
+# Below the ports that systems give to outgoing connections, which begin at 32768.
+_FIRST_PORT, _PORTS = 15000, 17000
+_START = datetime.timedelta(minutes=10)
+_SILENCE = datetime.timedelta(minutes=30)
+_TOLD = "ssr_hydra/told"
 
 
 class LostProcessError(RunError):
@@ -86,7 +91,7 @@ class Processes:
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
         self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
         self._group: Any = None
-        self._owned = False
+        self._store: Any = None  # of those that this has connected
 
     @classmethod
     def start(cls) -> Processes:
@@ -110,17 +115,25 @@ class Processes:
         own = cls(*place)
         if torch.cuda.is_available():
             torch.cuda.set_device(own.local_rank % torch.cuda.device_count())
-        if not connected:
-            _set_address()
-            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            try:
-                dist.init_process_group(backend, rank=own.rank, world_size=own.world_size)
-            except (RuntimeError, ValueError, OSError) as error:
-                raise LostProcessError("the start", error) from error
-            own._owned = True
-        # A group of its own: messages never wait for gradients, and a hanging process is found in time.
-        own._group = dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=30))
+        try:
+            if not connected:
+                own._connect()
+            own._group = _message_group()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LostProcessError("the start", error) from error
         return own
+
+    def _connect(self) -> None:
+        """Find the others, where the environment says that rank 0 listens."""
+        import torch
+        import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
+
+        os.environ.update(_address(os.environ))
+        store, _, _ = next(iter(rendezvous("env://", self.rank, self.world_size, timeout=_START)))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
+        self._store = store
 
     @property
     def is_main(self) -> bool:
@@ -159,6 +172,16 @@ class Processes:
         except RuntimeError as error:
             raise LostProcessError(what, error) from error
         return tensor
+
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor's mean over all processes, which take the way of the gradients: a GPU is not waited for."""
+        if self.world_size == 1:
+            return tensor
+        import torch.distributed as dist
+
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
 
     def gather(self, value: Any, what: str = "a checkpoint") -> list[Any]:
         """What every process has, by rank.
@@ -209,12 +232,33 @@ class Processes:
         except RuntimeError as error:
             raise LostProcessError("an evaluation", error) from error
 
+    def is_told(self, message: str, seconds: float = 5) -> bool:
+        """Whether rank 0 ends with the same message, now or in some seconds; what rank 0 itself says is remembered.
+
+        Of what all have found out alike, a wrong argument for one, a person is told once.
+
+        Args:
+            message: What there is to say; ``""`` is the same as anything.
+            seconds: To wait for rank 0, which may not have come so far.
+        """
+        if self._store is None:
+            return False
+        try:
+            if self.is_main:
+                self._store.set(_TOLD, message)
+                return False
+            self._store.wait([_TOLD], datetime.timedelta(seconds=seconds))
+            return message in ("", self._store.get(_TOLD).decode())
+        except RuntimeError:  # rank 0 has nothing to say, or is no more
+            return False
+
     def stop(self) -> None:
         """Leave the others, if this is what connected them."""
-        if self._owned:
+        global _messages
+        if self._store is not None:
             import torch.distributed as dist
 
-            self._owned = False
+            self._store = _messages = None
             with suppress(RuntimeError):  # the others may have ended before
                 dist.destroy_process_group()
 
@@ -222,23 +266,37 @@ class Processes:
 ALONE = Processes()
 """A process that trains alone."""
 
+_messages: tuple[Any, Any] | None = None
+"""The group of all processes, and the one made for their messages; one is enough for all runs of a process."""
 
-def _set_address() -> None:
-    """Where rank 0 listens: torchrun says it; of Slurm it is worked out."""
-    if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_host(os.environ.get("SLURM_STEP_NODELIST", ""))
-    if "MASTER_PORT" not in os.environ:
-        job, step = (os.environ.get(name, "0") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+
+def _message_group() -> Any:
+    """Of its own, so that messages never wait for gradients, nor a CPU for a GPU."""
+    global _messages
+    import torch.distributed as dist
+
+    everybody = dist.group.WORLD
+    if _messages is None or _messages[0] is not everybody:
+        _messages = everybody, dist.new_group(backend="gloo", timeout=_SILENCE)
+    return _messages[1]
+
+
+def _address(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where rank 0 listens: torchrun says it; of a step of Slurm it is worked out."""
+    address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
+    if "MASTER_ADDR" not in address:
+        alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"
+        nodes = environment.get("SLURM_STEP_NODELIST", "")
+        address["MASTER_ADDR"] = "127.0.0.1" if alone else _first_host(nodes) or socket.gethostname()
+    if "MASTER_PORT" not in address:
+        # Of steps that run side by side on a node, each has a port of its own.
+        job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
         number = (int(job) if job.isdecimal() else 0) * 16 + (int(step) if step.isdecimal() else 0)
-        os.environ["MASTER_PORT"] = str(_FIRST_PORT + number % _PORTS)
+        address["MASTER_PORT"] = str(_FIRST_PORT + number % _PORTS)
+    return address
 
 
 def _first_host(nodes: str) -> str:
-    """The first of Slurm's list of hosts: ``gpu[03-06,9],cpu1`` begins with ``gpu03``."""
-    if os.environ.get("SLURM_STEP_NUM_NODES", "1") == "1":
-        return "127.0.0.1"
-    prefix, bracket, rest = nodes.partition("[")
-    if not bracket or "," in prefix:
-        return prefix.partition(",")[0] or socket.gethostname()
-    inside, _, suffix = rest.partition("]")
-    return prefix + inside.partition(",")[0].partition("-")[0] + suffix.partition(",")[0]
+    """The first of Slurm's list of hosts: of ``gpu[03-06,9],cpu1`` it is ``gpu03``, of ``r[1-2]n[4,7]`` ``r1n4``."""
+    first = re.match(r"(?:[^,\[]|\[[^]]*\])*", nodes)
+    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0] if first else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,7 +35,8 @@ class StepSettings:
         accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
         clip_grad_norm: Largest 2-norm of all gradients together.
         clip_grad_value: Largest absolute value of a gradient.
-        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``.
+        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``. Of tokens it is those that
+            the loss counts by ``loss.num_averaged(batch)``, where it has that, else those of the run's time.
 
     Raises:
         InputError: A value out of range; both ways of clipping at once.
@@ -105,6 +107,10 @@ class TrainStep:
         self._settings = settings = StepSettings() if settings is None else settings
         self._processes = processes
         self._by_tokens = settings.loss_mean_over == "tokens"
+        loss: Any = task.given_loss
+        while isinstance(loss, functools.partial):
+            loss = loss.func
+        self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
         dtype = PRECISIONS[settings.precision]
         self._autocast: AbstractContextManager[Any] = (
             nullcontext() if dtype is None else torch.autocast(task.device.type, dtype=dtype)
@@ -113,7 +119,8 @@ class TrainStep:
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False
         self.loss: Tensor | None = None
-        self.total = (0, 0)  # samples and tokens of the batch in all processes, which the loop has asked for
+        # Samples, tokens and weight of the batch in all processes, which the loop has asked for.
+        self.total = (0, 0, 0)
 
     def function(self) -> _Step:
         """The function of (batch, number of batches before) that takes a step; it returns samples and tokens."""
@@ -151,44 +158,71 @@ class TrainStep:
 
     def _step(self, batch: Any, number: int) -> tuple[int, int]:
         settings, world_size = self._settings, self._processes.world_size
-        weightless = isinstance(batch, Padding)
-        batch = batch.batch if isinstance(batch, Padding) else batch
         if world_size == 1:
-            self.total = self._task.count(batch)
-        total = self.total[1 if self._by_tokens else 0]
+            self.total = self.count(batch)
+        samples, tokens, total = self.total
         if total == 0:
             rule = f"the loss is a mean over {settings.loss_mean_over}, and the batch has none that can be counted"
             raise InputError("loss_mean_over", settings.loss_mean_over, rule, "count them by get_num_tokens_in_batch")
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        parts = _split(batch, settings.accumulate, self._task, pad=world_size > 1)
+        parts = self._parts(batch)
         loss = torch.zeros((), device=self._task.device)
-        for index, part in enumerate(parts):
+        for index, (part, size) in enumerate(parts):
             is_last = index == len(parts) - 1
             with nullcontext() if is_last else self._not_synchronized():
-                loss = loss + self._backward(part, total, weightless)
+                # Gradients are averaged over processes, and world_size undoes the division.
+                loss = loss + self._backward(part, size * world_size / total)
         self._watch.add(loss, number)
         self._update()
         if self.keeps_loss:
-            self.loss = loss if world_size == 1 else loss / world_size
-        return self.total
+            self.loss = self._processes.mean(loss)
+        return samples, tokens
 
-    def _backward(self, part: Any, total: int, weightless: bool) -> Tensor:
-        """Backward of a part, weighted by its share of the batch; returns its part of the batch's loss."""
-        empty = weightless or isinstance(part, Padding)
-        part = part.batch if isinstance(part, Padding) else part
+    def count(self, batch: Any) -> tuple[int, int, int]:
+        """Samples, tokens, and how much a batch of this process weighs: what its loss is a mean over."""
+        if isinstance(batch, Padding):
+            return 0, 0, 0
+        samples, tokens = self._task.count(batch)
+        if not self._by_tokens:
+            return samples, tokens, samples
+        return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
+
+    def _parts(self, batch: Any) -> list[tuple[Any, int]]:
+        """What goes through the model one after another, and how much each part weighs."""
+        parts = self._settings.accumulate
+        if isinstance(batch, Padding):
+            return [(batch.batch, 0)] * parts
+        weight = self.count(batch)[2] if self._processes.world_size > 1 else self.total[2]
+        if parts == 1:
+            return [(batch, weight)]
+        length = self._task.length(batch)
+        made = min(parts, length)
+        split = [(part, self.count(part)[2]) for part in (_piece(batch, made, index, length) for index in range(made))]
+        if sum(size for _, size in split) != weight:
+            rule = (
+                f"the parts of a batch have {sum(size for _, size in split)} {self._settings.loss_mean_over} together"
+            )
+            fix = "give batches that can be cut along the first dimension of their tensors, or accumulate=1"
+            raise InputError("accumulate", parts, f"{rule}, and the whole has {weight}", fix)
+        if self._processes.world_size > 1:
+            # As many in every process, since they compute together; those that weigh nothing come first, so that the
+            # last one, with which gradients are exchanged, is never left out.
+            split = [(split[0][0], 0)] * (parts - made) + split
+        return split
+
+    def _backward(self, part: Any, weight: float) -> Tensor:
+        """Backward of a part of that weight; returns its part of the batch's loss."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
             rule = f"must be one number, and is shaped {tuple(loss.shape)}"
             raise InputError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
-        size = 0 if empty else self._task.count(part)[1 if self._by_tokens else 0]
-        # Gradients are averaged over processes, and this undoes the division.
-        weight = size * self._processes.world_size / total
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
         scaled.backward()  # type: ignore[no-untyped-call]
-        return weighted.detach()
+        # A mean over nothing is NaN, and its gradient nothing.
+        return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def _update(self) -> None:
         settings, scaler = self._settings, self.scaler
@@ -231,24 +265,8 @@ def _without_gradient_sync(model: Any) -> Iterator[None]:
         switch(True)
 
 
-def _split(batch: Any, parts: int, task: Task, *, pad: bool) -> list[Any]:
-    """A batch in ``parts`` whose sizes differ by one at most; of fewer samples than parts, one part each.
-
-    With several processes the number of parts is the same in all of them, since they compute together: parts that are
-    left empty are paddings.
-    """
-    if parts == 1:
-        return [batch]
-    samples = task.count_samples(batch)
-    made = min(parts, samples)
-    split = [_piece(batch, made, index, samples) for index in range(made)]
-    if pad and made < parts:
-        # Last, so that the paddings before the exchange of gradients are those with weight: none may be left out.
-        split = [Padding(_piece(batch, made, 0, samples))] * (parts - made) + split
-    return split
-
-
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
+    """One of the parts of a batch, whose sizes differ by one at most: of everything in it that is as long as it."""
     if isinstance(value, Tensor):
         return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
     if isinstance(value, Mapping):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["Task", "accuracy"]
@@ -60,6 +61,7 @@ class Task:
         channels_last: Give images to the model in that memory format.
 
     Attributes:
+        given_loss: As it was given.
         train_model: What training calls: the model, or what wraps it for several processes.
     """
 
@@ -75,7 +77,7 @@ class Task:
     ) -> None:
         self.model, self.device = model, device
         self.train_model = model
-        self._given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
+        self.given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is None else {}
         self.metrics = _check_metrics(metrics)
@@ -98,9 +100,10 @@ class Task:
         """The loss of a batch, or of a part of one, computed by what training calls."""
         return self._compute(batch, self.train_model)[0]
 
-    def count_samples(self, batch: Any) -> int:
-        """Samples of a batch."""
-        return self.count(batch)[0]
+    @staticmethod
+    def length(batch: Any) -> int:
+        """First dimension of a batch's first tensor: what it can be cut along."""
+        return _samples(batch if isinstance(batch, Mapping) else _pair(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
         """Samples and tokens of a batch, read before it is moved, so that no device has to be waited for."""
@@ -114,8 +117,8 @@ class Task:
         if isinstance(batch, Mapping):
             batch = self._to_device(batch)
             outputs = model(**batch)
-            if self._given_loss is not None:
-                return self._given_loss(outputs, batch), outputs, batch
+            if self.given_loss is not None:
+                return self.given_loss(outputs, batch), outputs, batch
             return _own_loss(outputs), outputs, batch
         inputs, targets = _pair(batch)
         if self._move:
@@ -164,7 +167,7 @@ class Task:
         self.model.eval()
         try:
             with preserved_rng():
-                for given in loader:
+                for given in in_step(loader, processes) if is_sharded(self.model) else loader:
                     if each_batch is not None:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given

@@ -86,8 +86,22 @@ def check_known(values: Mapping[str, Any]) -> None:
         needed = target in _NEEDS_TORCHVISION or target.startswith("torchvision.")
         if needed and importlib.util.find_spec("torchvision") is None:
             raise missing_package(path, node.get("name", target), "torchvision", "vision")
+    _check_loading(values["data"])
 
 
+def _check_loading(data: Mapping[str, Any]) -> None:
+    """Refuse what the loaders would, before the data are read."""
+    targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
+    if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
+        raise InputError(
+            "data.num_workers", data["num_workers"], "data in memory is not read by workers", "set it to 0"
+        )
+    if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
+        rule = "augments whole batches of data in memory, and images in folders are read one by one"
+        raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
+
+
+_IN_MEMORY = tuple(f"ssr_hydra.data.{name}" for name in ("Arrays", "Digits", "FakeData", "SmallImages"))
 _NEEDS_TORCHVISION = (
     "ssr_hydra.data.SmallImages",
     "ssr_hydra.data.ImageFolder",
@@ -169,7 +183,7 @@ def known_samples(node: Mapping[str, Any]) -> int | None:
     if target == "ssr_hydra.data.SmallImages":
         return IMAGES[node.get("name", "cifar10")].samples.get(split)
     if target == "ssr_hydra.data.Digits":
-        held_out = round(node.get("eval_fraction", 1 / 3) * _DIGITS)
+        held_out = round(float(node.get("eval_fraction", 1 / 3)) * _DIGITS)
         return held_out if split == "eval" else _DIGITS - held_out
     return None
 

@@ -60,6 +60,13 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
         (["data=fake", "+data.train.colour=3"], "data.train.colour", "num_classes"),
         (["data=fake", "data.prefetch_factor=2"], "data.prefetch_factor", "num_workers"),
         (["data=fake", "data.num_workers=1", "data.prefetch_factor=0"], "data.prefetch_factor", ""),
+        (["data=fake", "data.num_workers=1"], "data.num_workers", "set it to 0"),
+        (["data.num_workers=1", "data.eval=null"], "data.num_workers", "set it to 0"),
+        (
+            ["data=image_folder", "data.train.root=x", "+data.augment._target_=ssr_hydra.data.RandomCropFlip"],
+            "data.augment",
+            "transforms",
+        ),
         (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
         (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
         (["model=resnet18", "model.num_classes=0"], "model.num_classes", ""),
@@ -133,7 +140,7 @@ def test_a_data_set_is_found_wherever_it_hides(composed: Composed, place: str) -
     with pytest.raises(InputError):
         check(values)
     with pytest.raises(InputError, match=r"\[0\].root='/etc': downloads are written below"):
-        module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})
+        module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
 
 
 def test_without_torchvision_it_is_refused_at_composition(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:

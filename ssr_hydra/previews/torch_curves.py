@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
@@ -91,7 +90,7 @@ def _walk(part: Any, pace: str) -> Iterator[Any]:
             values = value if item.name == "milestones" else (value,)
             if item.name in _COUNTS:
                 unit = TimeUnit.EPOCH if pace == EPOCH else TimeUnit.BATCH
-                yield from (Time(n, unit) if isinstance(n, Fraction) else n for n in values if n is not None)
+                yield from (n if isinstance(n, Time) else Time(n, unit) for n in values if n is not None)
             elif callable(value):
                 yield value
             else:

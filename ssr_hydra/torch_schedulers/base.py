@@ -37,7 +37,7 @@ def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
     if amount < 0 or (above_zero and amount == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
         raise InputError(name, str(value) if is_time else value, rule, "write e.g. 30, '30ep' or '0.5dur'")
-    return amount
+    return amount if isinstance(amount, Time) or amount.denominator != 1 else int(amount)
 
 
 def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -205,7 +204,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"ends at {total}, before the run does ({length}), and is not defined after it"
-        shown = str(stated) if isinstance(stated, Time) else int(stated)
+        shown = str(stated) if isinstance(stated, Time) else stated
         raise InputError("total_steps", shown, rule, "write '1dur' for the whole run")
 
 
@@ -295,7 +294,7 @@ class OneCycleLR(TorchScheduler):
         if self.total_steps is not None:
             return self.total_steps
         if self.epochs is not None and self.steps_per_epoch is not None:
-            return Fraction(self.epochs * self.steps_per_epoch)
+            return self.epochs * self.steps_per_epoch
         return Time("1dur")
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import SeededDataset, known_length
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.time import Time
 from ssr_hydra.trainer.checks import batch_size
 from ssr_hydra.trainer.parallel import is_sharded
@@ -95,7 +98,15 @@ def _plain(value: Any) -> Any:
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, functools.partial):
         return {"class": _name(value.func), "args": _plain(value.args), **_plain(value.keywords)}
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, Paced):
+        return {"pace": value.pace, **_plain(value.scheduler)}
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+        try:
+            return _plain(read(value))  # all of its arguments, also those that it keeps to itself
+        except InputError:
+            pass
         numbers = {key: _plain(item) for key, item in vars(value).items() if _is_setting(key, item)}
         return {"class": type(value).__qualname__, **numbers}
     if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""The learning rates that a trainer really sets after a change, batch by batch, against closed forms."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from ssr_hydra.data import make_loaders
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, LinearScheduler
+from ssr_hydra.trainer import Trainer
+
+LENGTH = 5  # batches of 4 samples in an epoch of 18: the last is smaller
+
+
+def trainer(
+    run_dir: Path, max_duration: str, scheduler: Any, *, lr: float = 1e-3, batch_size: int = 4, **more: Any
+) -> Trainer:
+    data = TensorDataset(torch.linspace(-1, 1, 36).reshape(18, 2), torch.arange(18) % 3)
+    train, _ = make_loaders(data, None, batch_size=batch_size, seed=0)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    return Trainer(
+        model,
+        train,
+        None,
+        optimizer,
+        scheduler,
+        max_duration,
+        seed=0,
+        device="cpu",
+        progress="none",
+        run_dir=run_dir,
+        metrics={},
+        checkpoint={"interval": "1ep", "keep": 99},
+        **more,
+    )
+
+
+def rates(made: Trainer) -> dict[int, float]:
+    """The learning rate that each batch was trained with."""
+    seen: dict[int, float] = {}
+
+    def note(trainer: Trainer, loss: torch.Tensor) -> None:
+        seen[trainer.state.timestamp._batch - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
+
+    made.on("batch_end", note)
+    made.fit()
+    return seen
+
+
+def cosine(tau: float) -> float:
+    return (1 + math.cos(math.pi * tau)) / 2
+
+
+@pytest.fixture(scope="module")
+def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 10 epochs, with a checkpoint at the end of each."""
+    folder = tmp_path_factory.mktemp("runs") / "ten"
+    trainer(folder, "10ep", CosineAnnealingScheduler()).fit()
+    return folder
+
+
+def resumed(ten_epochs: Path, epoch: int, folder: Path, *arguments: Any, **more: Any) -> dict[int, float]:
+    path = ten_epochs / "checkpoints" / f"ba{epoch * LENGTH}"
+    return rates(trainer(folder, *arguments, resume=path, **more))
+
+
+def test_extending_a_finished_run_of_10_epochs_to_20(ten_epochs: Path, tmp_path: Path) -> None:
+    seen = resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="extend")
+    assert list(seen) == list(range(50, 100))
+    for batch, lr in seen.items():
+        assert lr == pytest.approx(1e-3 * cosine(batch / 100), rel=1e-12, abs=1e-18)
+
+
+@pytest.mark.parametrize(("epoch", "epochs"), [(5, 20), (8, 9), (2, 4)])
+def test_rescaling_to_longer_and_shorter(ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int) -> None:
+    seen = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
+    first, last = epoch * LENGTH, epochs * LENGTH
+    assert list(seen) == list(range(first, last))
+    for batch, lr in seen.items():
+        on_plan = first + (50 - first) * (batch - first) / (last - first)
+        assert lr == pytest.approx(1e-3 * cosine(on_plan / 50), rel=1e-12)
+
+
+@pytest.mark.parametrize("on_change", ["extend", "rescale"])
+def test_another_peak_and_another_schedule(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+    seen = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
+    for batch, lr in seen.items():
+        assert lr == pytest.approx(5e-3 * (1 - batch / 50), rel=1e-12)
+
+
+def test_another_ratio(ten_epochs: Path, tmp_path: Path) -> None:
+    for on_change in ("extend", "rescale"):
+        folder = tmp_path / on_change
+        seen = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
+        assert list(seen) == list(range(20, 30))
+        for batch, lr in seen.items():
+            tau = batch / 30 if on_change == "extend" else (20 + 30 * (batch - 20) / 10) / 50
+            assert lr == pytest.approx(1e-3 * cosine(tau), rel=1e-12)
+
+
+@pytest.mark.parametrize("on_change", ["extend", "rescale"])
+def test_another_batch_size_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+    """18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left."""
+    seen = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
+    assert list(seen) == list(range(30, 30 + 36))
+    for batch, lr in seen.items():
+        assert lr == pytest.approx(1e-3 * cosine((6 + (batch - 30) / 9) / 10), rel=1e-12)
+
+
+def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
+    """10 epochs, taken up at 2 with 20, stopped and taken up as they are, then taken up at 11 with 14."""
+    warmup = CosineAnnealingWithWarmupScheduler("15ba")  # in progress at batch 10
+    trainer(tmp_path / "a", "10ep", warmup).fit()
+    trainer(tmp_path / "b", "20ep", warmup, resume=tmp_path / "a/checkpoints/ba10", on_change="rescale").fit()
+    again = rates(trainer(tmp_path / "c", "20ep", warmup, resume=tmp_path / "b/checkpoints/ba30"))
+    last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=tmp_path / "b/checkpoints/ba55", on_change="rescale"))
+
+    def alpha(on_plan: float) -> float:
+        return on_plan / 15 if on_plan < 15 else cosine((on_plan - 15) / 35)
+
+    for batch, lr in again.items():
+        assert lr == pytest.approx(1e-3 * alpha(10 + 40 * (batch - 10) / 90), rel=1e-12)
+    for batch, lr in last.items():
+        assert lr == pytest.approx(1e-3 * alpha(30 + 20 * (batch - 55) / 15), rel=1e-12)
+    assert list(last) == list(range(55, 70))
+
+
+def test_what_was_not_said_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
+    for more, told in (
+        ({"lr": 0.5}, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
+        ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),
+        ({"batch_size": 2}, r"data\.batch_size was 4 and is 2"),
+    ):
+        with pytest.raises(InputError, match=told):
+            resumed(ten_epochs, 4, tmp_path, "10ep", CosineAnnealingScheduler(), **more)
+    with pytest.raises(InputError, match=r"max_duration='3ep': the checkpoint stands at 4ep already"):
+        resumed(ten_epochs, 4, tmp_path, "3ep", CosineAnnealingScheduler(), on_change="extend")
+    with pytest.raises(InputError, match="nothing of it is left to rescale"):
+        resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="rescale")

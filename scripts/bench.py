@@ -11,6 +11,8 @@ __all__ = ["main"]
 _BENCHES = {
     "schedulers": "what a learning-rate scheduler's step costs",
     "loop": "what a training loop costs per step",
+    "throughput": "samples per second against a loop written by hand, on a GPU where there is one",
+    "features": "what each feature of the trainer adds to a step",
     "startup": "how long the command line takes to answer",
 }
 

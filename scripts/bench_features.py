@@ -47,7 +47,7 @@ def variants() -> dict[str, Mapping[str, Any]]:
         "a callback after each batch": {"callbacks": _Listener},
         "EMA of the weights": {"callbacks": EMA},
         "a schedule of weight_decay": {"schedules": {"weight_decay": LinearScheduler()}},
-        "param groups: no decay on biases": {"groups": {"no_decay": {"ndim": 1, "weight_decay": 0.0}}},
+        "param groups: no decay on biases": {"groups": {"no_decay": {"params": {"ndim": 1}, "weight_decay": 0.0}}},
         "clip_grad_norm": {"clip_grad_norm": 1.0},
         "accumulate=2": {"accumulate": 2},
         "bf16 on the CPU": {"precision": "bf16"},

@@ -154,10 +154,11 @@ def test_torchs_own_schedulers(composed: Callable[..., DictConfig]) -> None:
 
 
 def test_an_error_about_torchs_schedulers_names_their_place(composed: Callable[..., DictConfig]) -> None:
-    node = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}
-    for scheduler, place in ((node, "scheduler"), ([node, node], "scheduler[0]")):
+    node = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 0}
+    good = {**node, "step_size": 3}
+    for scheduler, place in ((node, "scheduler.step_size"), ([good, node], "scheduler[1].step_size")):
         values = dict(composed("ssr=0.5"), scheduler=scheduler)
-        with pytest.raises(InputError, match="StepScheduler") as caught:
+        with pytest.raises(InputError, match="must be above 0") as caught:
             build(values)
         assert caught.value.field == place
 

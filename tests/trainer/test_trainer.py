@@ -326,16 +326,20 @@ def test_models_and_loaders_are_looked_at(arguments: tuple[Any, ...], field: str
     assert caught.value.field == field
 
 
-def test_a_torch_scheduler_cannot_be_stretched_and_the_error_says_what_to_use() -> None:
+def test_torchs_schedulers_stretch_and_the_error_says_which_cannot() -> None:
+    class MyStep(StepLR):
+        """A class of the user's own."""
+
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    with pytest.raises(InputError, match="cannot be stretched to ssr 0.5; use StepScheduler, or ssr 1"):
-        Trainer(model, loader, schedulers=StepLR(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
-    # Without optimizers given, its own is the one that is meant.
-    result = Trainer(model, loader, schedulers=StepLR(optimizer, 1), device="cpu", progress="none").fit()
+    with pytest.raises(InputError, match="MyStep.*cannot be stretched to ssr 0.5: it is a class of its own"):
+        Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
+    # Without optimizers given, its own is the one that is meant. Half of two epochs: a decay at each half.
+    schedulers = StepLR(optimizer, 1)
+    result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
 def test_a_plateau_needs_something_to_follow() -> None:

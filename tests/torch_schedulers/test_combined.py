@@ -1,0 +1,103 @@
+"""Sequences and chains: their parts' time, and what has no meaning together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from schedule_helpers import refused
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.torch_schedulers.chains import UnchainableError
+from ssr_hydra.torch_schedulers.combined import together
+
+
+def rates(scheduler: Any, batches: list[int], ssr: Any = 1, length: str = "20ba") -> list[float]:
+    course = scheduler.bind(State(length, dataloader_len=4), ssr, True)
+    return [course.rates(Timestamp(batch=k), [1.0])[0] for k in batches]
+
+
+def test_a_share_of_the_run_is_one_of_the_phase() -> None:
+    both = ours.SequentialLR([ours.LinearLR(0.5, total_iters="1dur"), ours.PolynomialLR("0.5dur")], ["0.2dur"])
+    # Phases of 4 and 16 batches: half way up at 2, and at 0 after a half of the second, 4 + 8.
+    assert rates(both, [0, 2, 4, 8, 12, 16]) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
+    # dur follows the run's length, which carries ssr.
+    assert rates(both, [0, 2, 4, 8, 12, 16], ssr=0.5) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_names_are_as_good_as_numbers() -> None:
+    parts = [ours.LinearLR(0.5), ours.StepLR(2)]
+    named = ours.SequentialLR({"warmup": parts[0], "decay": parts[1]}, ["1ep"])
+    assert rates(named, list(range(12))) == rates(ours.SequentialLR(parts, [4]), list(range(12)))
+    with refused("schedulers.decay.step_size"):
+        ours.SequentialLR({"a": parts[0], "decay": ours.StepLR("9tok")}, [4]).bind(State("20ba"), 1, True)
+
+
+def test_phases_of_no_length_are_passed_over() -> None:
+    scheduler = ours.SequentialLR([ours.ConstantLR(0.5), ours.StepLR(2), ours.ConstantLR(0.25, 9)], [3, 3])
+    assert rates(scheduler, [2, 3, 4]) == [0.5, 0.25, 0.25]
+
+
+def test_milestones_out_of_order_are_refused() -> None:
+    scheduler = ours.SequentialLR([ours.StepLR(2)] * 3, ["1ep", 3])
+    with refused("milestones[1]", match="is at 3ba, before the one before it, at 4ba"):
+        scheduler.bind(State("20ba", dataloader_len=4), 1, True)
+
+
+def test_wholes_in_a_later_place_begin_as_they_would_alone() -> None:
+    # torch raises NotImplementedError at such a milestone.
+    inner = ours.SequentialLR([ours.ConstantLR(0.5), ours.ExponentialLR(0.5)], [3])
+    scheduler = ours.SequentialLR([ours.StepLR(100), inner], [10])
+    assert rates(scheduler, [10 + k for k in range(6)]) == rates(inner, list(range(6))) == [0.5] * 3 + [1.0, 0.5, 0.25]
+
+
+SETTERS = [
+    ours.LambdaLR(lambda step: 1.0),
+    ours.CosineAnnealingWarmRestarts(3),
+    ours.CyclicLR(0.1, 1.0),
+    ours.OneCycleLR(1.0),
+]
+
+
+@pytest.mark.parametrize("setter", SETTERS, ids=lambda s: type(s).__name__)
+def test_what_sets_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
+    for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
+        with refused(f"schedulers[{parts.index(setter)}]", UnchainableError, match="which undoes the others"):
+            rates(ours.ChainedScheduler(parts), [0])
+    within = ours.ChainedScheduler({"a": ours.SequentialLR([ours.StepLR(2), setter], [3]), "b": ours.StepLR(2)})
+    with refused("schedulers.a", UnchainableError):
+        rates(within, [0])
+    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it undoes nothing
+
+
+def test_a_recursion_cannot_go_on_from_what_a_sequence_sets_anew() -> None:
+    sequence = ours.SequentialLR([ours.StepLR(2), ours.StepLR(3)], [3])
+    with refused("schedulers[1]", UnchainableError, match="put the cosine into the sequence"):
+        rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
+    inner = ours.SequentialLR([ours.CosineAnnealingLR(9), ours.StepLR(3)], [3])
+    with refused("schedulers[0]", UnchainableError, match="holds a CosineAnnealingLR"):
+        rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
+
+
+def test_factors_of_different_paces_multiply_and_recursions_do_not() -> None:
+    run = Run.of(State("20ba", dataloader_len=4))
+    found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
+    assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]
+    with refused("b", UnchainableError, match="they step at another pace; give all of them one pace"):
+        together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.CosineAnnealingLR(9), "batch")], run)
+    with refused("b", UnchainableError, match="undoes the others"):
+        together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.OneCycleLR(1.0), "batch")], run)
+
+
+def test_one_cycle_ends_with_the_run_or_after_it() -> None:
+    assert rates(ours.OneCycleLR(1.0, 20), [0]) == pytest.approx([0.04])
+    for scheduler in (ours.OneCycleLR(1.0, 19), ours.OneCycleLR(1.0, "0.9dur")):
+        with refused("total_steps", match="before the run does"):
+            rates(scheduler, [0])
+    # Stretched with the run: ten steps at ssr 2 are its twenty batches.
+    assert rates(ours.OneCycleLR(1.0, 10), [0, 19], ssr=2) == pytest.approx([0.04, 0.04 / 1e4])
+    with refused("total_steps"):
+        rates(ours.OneCycleLR(1.0, 19), [0], ssr=0.5)

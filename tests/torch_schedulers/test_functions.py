@@ -1,0 +1,85 @@
+"""Functions of one's own under SSR: asked at fractions where they take them, refused in one line where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from schedule_helpers import refused
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.torch_schedulers import CyclicLR, LambdaLR, MultiplicativeLR
+
+TABLE = [1.0, 0.5, 0.25, 0.125, 0.0625, 0.0]
+
+
+def asked_at(ssr: Any, batches: int, scheduler: Any = LambdaLR) -> list[Any]:
+    """The steps that a function is asked for in a run, with their types."""
+    steps: list[Any] = []
+
+    def note(step: Any) -> float:
+        steps.append(step)
+        return 1.0
+
+    course = scheduler(note, pace="batch").bind(State("60ba"), ssr)
+    steps.clear()  # one trial when it is bound
+    for batch in range(batches):
+        course.rates(Timestamp(batch=batch), [1.0])
+    return steps
+
+
+def test_a_function_gets_ints_where_steps_are_whole_and_floats_between() -> None:
+    for ssr, expected in ((1, [0, 1, 2, 3]), (0.5, [0, 2, 4, 6]), (2, [0, 0.5, 1, 1.5]), (0.4, [0, 2.5, 5, 7.5])):
+        steps = asked_at(ssr, 4)
+        assert steps == expected
+        assert [type(step) for step in steps] == [int if step == int(step) else float for step in expected]
+
+
+def test_products_ask_for_whole_steps_alone_and_once() -> None:
+    assert asked_at(0.4, 4, MultiplicativeLR) == [1, 2, 3, 4, 5, 6, 7]
+    course = MultiplicativeLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 2)
+    # The k-th factor comes at 2k: 0.5, then 0.5 * 0.25.
+    assert [course.rates(Timestamp(batch=k), [8.0])[0] for k in range(5)] == [8.0, 8.0, 4.0, 4.0, 1.0]
+    assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # a function of time: back again
+
+
+def test_a_function_without_fractions_runs_where_there_are_none() -> None:
+    course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 0.5)
+    assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
+
+
+def test_a_function_without_fractions_is_refused_before_the_run_where_there_are() -> None:
+    scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
+    with refused("lr_lambda", match=r"does not take the fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)"):
+        scheduler.bind(State("60ba"), 2)
+    wrapped = LambdaLR(lambda step: TABLE[int(step)], pace="batch").bind(State("60ba"), 2)
+    assert [wrapped.rates(Timestamp(batch=k), [1.0])[0] for k in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_a_functions_own_errors_at_whole_steps_are_its_own() -> None:
+    course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"))
+    with pytest.raises(IndexError):
+        course.rates(Timestamp(batch=9), [1.0])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "half"])
+def test_a_function_gives_finite_numbers(value: Any) -> None:
+    course = LambdaLR(lambda step: value, pace="batch").bind(State("60ba"))
+    with pytest.raises(InputError, match="must give a finite number, and gave it at step 3"):
+        course.rates(Timestamp(batch=3), [1.0])
+
+
+def test_a_cycles_function_is_asked_for_cycles_or_steps() -> None:
+    steps: list[Any] = []
+
+    def note(step: Any) -> float:
+        steps.append(step)
+        return 1.0
+
+    for mode in ("cycle", "iterations"):
+        course = CyclicLR(0.1, 1.0, 2, scale_fn=note, scale_mode=mode, cycle_momentum=False).bind(State("9ba"), 2)
+        for batch in (0, 7, 8):
+            course.rates(Timestamp(batch=batch), [1.0])
+    assert steps == [1, 1, 2, 0, 3.5, 4]

@@ -1,0 +1,125 @@
+"""ReduceLROnPlateau against torch's, and what SSR and times do to its patience."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from schedule_helpers import refused
+from torch.optim.lr_scheduler import ReduceLROnPlateau as Theirs
+
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau
+from ssr_hydra.torch_schedulers.plateau import Plateau
+
+BASES = [0.8, 0.05, 1e-3]
+
+
+def metrics(seed: int, length: int = 120) -> list[float]:
+    """Falling, then flat, with noise: improvements, plateaus, and both signs."""
+    rng = random.Random(seed)
+    return [max(1.0 - step / 30, -0.2) + rng.uniform(-0.02, 0.02) for step in range(length)]
+
+
+def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[float]]:
+    rates, seen = BASES, []
+    for number, value in enumerate(values, 1):
+        rates = plateau.evaluated(value, Timestamp(batch=number * every, epoch=number), rates)
+        seen.append(rates)
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("mode", "threshold_mode"), list(product(("min", "max"), ("rel", "abs"))))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patience": 3, "factor": 0.5},
+        {"patience": 0, "factor": 0.9, "cooldown": 4},
+        {"patience": 2, "cooldown": 1, "threshold": 0.05, "min_lr": 1e-3},
+        {"patience": 1, "factor": 0.3, "min_lr": [0.1, 0.01, 0.0], "eps": 1e-3},
+    ],
+)
+def test_at_ssr_1_it_is_torchs(options: dict[str, Any], mode: Any, threshold_mode: Any, seed: int) -> None:
+    own = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in BASES])
+    theirs = Theirs(own, mode=mode, threshold_mode=threshold_mode, **options)
+    expected = []
+    for value in metrics(seed):
+        theirs.step(value)
+        expected.append([group["lr"] for group in own.param_groups])
+    ours = ReduceLROnPlateau(mode=mode, threshold_mode=threshold_mode, **options).bind(Run.of(State()))
+    found = follow(ours, metrics(seed))
+    assert found == [pytest.approx(rates, rel=1e-12) for rates in expected]
+    assert expected[-1] != BASES  # something was reduced
+    # What it remembers multiplies the rates that it was not given.
+    assert [base * factor for base, factor in zip(BASES, ours.factors(3), strict=True)] == pytest.approx(expected[-1])
+
+
+def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any) -> list[int]:
+    """The evaluations of a metric that never improves at which the rate falls."""
+    plateau = ReduceLROnPlateau(factor=0.5, **options).bind(Run.of(State(**state), ssr))
+    rates = [first for first, *_ in [BASES, *follow(plateau, [1.0] * 16, every)]]
+    return [number for number in range(1, 17) if rates[number] != rates[number - 1]]
+
+
+def test_ssr_multiplies_patience_and_nothing_is_rounded() -> None:
+    # The first evaluation improves on nothing at all, then patience counts: more than 5, 10, 2.5 and 1 of them.
+    assert reductions({"patience": 5}, 1)[0] == 7
+    assert reductions({"patience": 5}, 2)[0] == 12
+    assert reductions({"patience": 5}, 0.5)[0] == 4
+    assert reductions({"patience": 5}, 0.2)[0] == 3
+
+
+def test_ssr_multiplies_cooldown() -> None:
+    # In a cooldown of two evaluations patience starts anew: 1 + 1 for patience, 2 of cooldown, then 1 + 1 again.
+    assert reductions({"patience": 1, "cooldown": 2}, 1)[:3] == [3, 7, 11]
+    assert reductions({"patience": 0, "cooldown": 4}, 0.5)[:3] == [2, 5, 8]
+    assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
+
+
+def test_times_are_counted_on_the_clock_whatever_the_interval_of_evaluation() -> None:
+    # More than 50 batches after the best, which was evaluated at the first: 7th evaluation by tens, 4th by twenties.
+    assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7
+    assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4
+    assert reductions({"patience": "50ba"}, 0.5, every=10)[0] == 4
+    assert reductions({"patience": "5ep"}, 1, every=10, dataloader_len=10)[0] == 7
+    # A share of a run of 100 batches: that length carries ssr already.
+    assert reductions({"patience": "0.5dur"}, 0.5, every=10, max_duration="100ba")[0] == 7
+
+
+def test_its_memory_is_plain_and_goes_on_where_it_was() -> None:
+    for options in ({"patience": 3, "cooldown": 2}, {"patience": "35ba", "cooldown": "15ba"}):
+        values = metrics(1)
+        whole = follow(ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7)), values, 10)
+        for cut in (0, 1, 40, 47, 60):
+            first = ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7))
+            rates = follow(first, values[:cut], 10)[-1] if cut else BASES
+            state = json.loads(json.dumps(first.state_dict()))
+            second = ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7))
+            second.load_state_dict(state)
+            for number, value in enumerate(values[cut:], cut + 1):
+                rates = second.evaluated(value, Timestamp(batch=number * 10), rates)
+                assert rates == whole[number - 1]
+
+
+def test_a_state_of_something_else_changes_nothing() -> None:
+    plateau = ReduceLROnPlateau().bind(Run.of(State()))
+    before = plateau.state_dict()
+    for state in ({}, {**before, "since": "soon"}, {**before, "factors": None}, {"best": 1.0}):
+        with refused("state_dict"):
+            plateau.load_state_dict(state)
+    assert plateau.state_dict() == before
+
+
+def test_a_group_that_is_added_later_has_not_been_reduced() -> None:
+    plateau = ReduceLROnPlateau(patience=0, factor=0.5).bind(Run.of(State()))
+    plateau.evaluated(1.0, Timestamp(), [1.0])
+    plateau.evaluated(2.0, Timestamp(), [1.0])
+    assert plateau.factors(2) == [0.5, 1.0]

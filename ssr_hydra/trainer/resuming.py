@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,11 @@ from ssr_hydra.trainer.records import METRICS, RESULT, RunResult, refuse_finishe
 from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers
 
 __all__ = ["PlanState", "Resuming"]
+
+# What of a description says when which learning rate is due.
+_PLAN = re.compile(
+    r"run\.(ssr|max_duration)|scheduler|schedules|use_stepwise_scheduler|iteration_length|data\.(batches|batch_size)"
+)
 
 
 class PlanState(State):
@@ -146,11 +152,11 @@ class Resuming:
         self.changes = [str(item) for item in found]
         saved_map = TimeMap.from_state_dict(checkpoint.state["time_map"])
         state.timestamp = timestamp
-        # Loops and schedules see a change of the plan alone; of the rest they see nothing.
+        # Only another plan needs another clock: another peak, or other processes, follow the schedule where it stands.
         time_map = saved_map
-        if found:
+        if any(_PLAN.match(item.field) for item in found):
             time_map = saved_map.extended(state, ssr) if self._on_change == "extend" else saved_map.rescaled(state)
-        elif self._is_done():
+        elif not found and self._is_done():
             return saved_map
         restore_optimizers(
             model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]

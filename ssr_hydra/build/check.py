@@ -15,13 +15,15 @@ from ssr_hydra.build.callbacks import check_callbacks
 from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.build.check_torch import check_torch_schedulers, is_description
-from ssr_hydra.build.check_values import check_against_choices as _check_against_choices
-from ssr_hydra.build.check_values import check_fields as _check_fields
-from ssr_hydra.build.check_values import check_node as _check_node
-from ssr_hydra.build.check_values import count as _count
-from ssr_hydra.build.check_values import did_you_mean as _did_you_mean
-from ssr_hydra.build.check_values import duration as _duration
-from ssr_hydra.build.check_values import number as _number
+from ssr_hydra.build.check_values import (
+    check_against_choices,
+    check_fields,
+    check_node,
+    count,
+    did_you_mean,
+    duration,
+    number,
+)
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, known_samples
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
@@ -91,7 +93,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     known = [field.name for field in fields(ExperimentConfig)]
     for key in values:
         if key not in known:
-            raise InputError(key, values[key], "is no part of an experiment", _did_you_mean(key, known))
+            raise InputError(key, values[key], "is no part of an experiment", did_you_mean(key, known))
     for key in known:
         if key not in values:
             raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
@@ -126,18 +128,18 @@ def _check_top(values: Mapping[str, Any]) -> None:
             continue
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
             raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
-    ssr = check_ssr(_number(values["ssr"], "ssr"))
+    ssr = check_ssr(number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # the length as it is run has to be a time too
     if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
         rule = "iterations are counted where their length is given"
         raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
-    _count(values["seed"], "seed", 0, _LARGEST_SEED)
+    count(values["seed"], "seed", 0, _LARGEST_SEED)
 
 
 def _run_length(value: Any) -> Any:
     from ssr_hydra.state import State
 
-    return State(max_duration=_duration(value, "max_duration")).max_duration
+    return State(max_duration=duration(value, "max_duration")).max_duration
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
@@ -234,27 +236,27 @@ def _with_stand_ins(node: Any, path: str) -> Any:
 
 
 def _check_model(node: Any) -> None:
-    _check_node(node, "model", "model=conv")
-    _check_against_choices(node, "model")
+    check_node(node, "model", "model=conv")
+    check_against_choices(node, "model")
 
 
 def _check_data(node: Any) -> None:
     if not isinstance(node, Mapping):
         raise InputError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
-    _check_fields(node, GROUPS["data"]["custom"], "data")
-    _check_node(node["train"], "data.train", "data=digits")
+    check_fields(node, GROUPS["data"]["custom"], "data")
+    check_node(node["train"], "data.train", "data=digits")
     if node["eval"] is not None:
-        _check_node(node["eval"], "data.eval", "data=digits")
+        check_node(node["eval"], "data.eval", "data=digits")
     if node["augment"] is not None:
-        _check_node(node["augment"], "data.augment", "data.augment=null")
-    _count(node["batch_size"], "data.batch_size", 1)
-    _count(node["eval_batch_size"], "data.eval_batch_size", 1)
-    _count(node["num_workers"], "data.num_workers", 0, 1024)
+        check_node(node["augment"], "data.augment", "data.augment=null")
+    count(node["batch_size"], "data.batch_size", 1)
+    count(node["eval_batch_size"], "data.eval_batch_size", 1)
+    count(node["num_workers"], "data.num_workers", 0, 1024)
     for key in ("limit_train", "limit_eval"):
         if node[key] is not None:
-            _count(node[key], f"data.{key}", 1)
+            count(node[key], f"data.{key}", 1)
     if node["prefetch_factor"] is not None:
-        _count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
+        count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
         if node["num_workers"] == 0:
             rule = "without workers nothing is read ahead"
             raise InputError("data.prefetch_factor", node["prefetch_factor"], rule, "set data.num_workers, or null")
@@ -284,15 +286,15 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise InputError(
             "trainer", node, "must be a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default"
         )
-    _check_fields(node, GROUPS["trainer"]["default"], "trainer")
-    _check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
+    check_fields(node, GROUPS["trainer"]["default"], "trainer")
+    check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
     for name, metric in node["metrics"].items():
-        _check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
+        check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
     for key in ("get_num_samples_in_batch", "get_num_tokens_in_batch"):
         if node[key] is not None:
-            _check_node(node[key], f"trainer.{key}", "null")
+            check_node(node[key], f"trainer.{key}", "null")
     for key in ("samples_per_batch", "tokens_per_batch"):
-        if node[key] is not None and not 0 < _number(node[key], f"trainer.{key}") < math.inf:
+        if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:
             raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "or null")
     for key in ("eval_interval", "log_interval", "iteration_length"):
         if node[key] is not None:
@@ -302,7 +304,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
             "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
         )
     if node["threads"] is not None:
-        _count(node["threads"], "trainer.threads", 1, 4096)
+        count(node["threads"], "trainer.threads", 1, 4096)
     try:
         check_progress(node["progress"])
     except InputError as error:
@@ -323,9 +325,9 @@ def _check_step(node: Mapping[str, Any]) -> None:
     for key, choices in _CHOICES.items():
         if node[key] not in choices:
             raise InputError(f"trainer.{key}", node[key], f"must be one of {', '.join(choices)}", f"write {choices[0]}")
-    _count(node["accumulate"], "trainer.accumulate", 1)
+    count(node["accumulate"], "trainer.accumulate", 1)
     for key in ("clip_grad_norm", "clip_grad_value"):
-        if node[key] is not None and not 0 < _number(node[key], f"trainer.{key}") < math.inf:
+        if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:
             raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "write 1.0, or null")
     if node["clip_grad_norm"] is not None and node["clip_grad_value"] is not None:
         rule = "gradients are clipped by their norm or by value, not both"
@@ -333,7 +335,7 @@ def _check_step(node: Mapping[str, Any]) -> None:
 
 
 def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
-    time = _duration(value, field)
+    time = duration(value, field)
     if time.value <= 0:
         raise InputError(field, str(time), "must be above 0", "write e.g. 1ep or 0.1dur")
     if time.unit.value == "iter" and (iteration_length is None or field == "trainer.iteration_length"):

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.check import check, known_dataloader_len, scheduler_parts
+from ssr_hydra.build.check import are_named, check, known_dataloader_len, scheduler_parts
 from ssr_hydra.build.check_torch import is_description
 from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
@@ -212,6 +212,9 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
     node = values["scheduler"]
     if node is None:
         raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
+    if are_named(node):
+        rule = "param groups choose among several, and a picture is of one"
+        raise InputError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
     made: list[Any] = []
     torchs = []
     for path, given in scheduler_parts(node):

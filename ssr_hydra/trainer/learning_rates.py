@@ -81,7 +81,8 @@ class LearningRates:
         self._alpha = 1.0
         self._torch: list[TorchRates] = []
         if ours and not entries:
-            self._compiled = compile_composer_scheduler(schedulers, state, ssr, clock=clock, plan=plan)
+            own = clock if self._ours_by_batch else self._at_epoch_start
+            self._compiled = compile_composer_scheduler(schedulers, state, ssr, clock=own, plan=plan)
         else:
             if ours:
                 self._alpha_of = product([_bind(item, field, plan, ssr) for field, item in ours])
@@ -167,7 +168,10 @@ class LearningRates:
         return timestamp if self._clock is None else self._clock(timestamp)
 
     def _epoch_start(self) -> Timestamp:
-        timestamp = epoch_start(self._state.timestamp)
+        return self._at_epoch_start(self._state.timestamp)
+
+    def _at_epoch_start(self, timestamp: Timestamp) -> Timestamp:
+        timestamp = epoch_start(timestamp)
         return timestamp if self._clock is None else self._clock(timestamp)
 
     def _batch_ended(self) -> None:
@@ -275,12 +279,12 @@ def _entry(
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
     """Why a scheduler that was read in vain is refused."""
     assert entry.instance is not None
-    wanted = f"stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time of a run that was changed"
+    wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the clock of a run that was changed"
     try:
         read(entry.instance)
     except InputError as error:
         inner = error if error.field == "scheduler" else error.within(type(entry.instance).__name__)
-        rule = f"cannot be {wanted}: it {error.rule}" if error.field == "scheduler" else f"cannot be {wanted}: {inner}"
+        rule = f"cannot {wanted}: it {error.rule}" if error.field == "scheduler" else f"cannot {wanted}: {inner}"
         return InputError(entry.field, type(entry.instance).__name__, rule, error.fix)
     raise AssertionError
 

@@ -1,24 +1,32 @@
 from __future__ import annotations
 
+import math
+import pickle
 from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import (
+    ChainedScheduler,
     CosineAnnealingLR,
     ExponentialLR,
+    LambdaLR,
     LinearLR,
     LRScheduler,
     MultiStepLR,
+    OneCycleLR,
     ReduceLROnPlateau,
     StepLR,
 )
 
+from ssr_hydra import torch_schedulers as described
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim import ScheduledLR
+from ssr_hydra.optim.torch_schedulers import Paced
 from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
 from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.learning_rates import LearningRates
 
 BATCHES = 4
@@ -149,23 +157,243 @@ def test_no_schedule_leaves_the_rate_alone() -> None:
     assert trace(None, sgd()) == [0.8] * 8 == trace([], sgd())
 
 
+class MyStep(StepLR):
+    """A class of the user's own."""
+
+
+class MyPlateau(ReduceLROnPlateau):
+    """Likewise."""
+
+
 @pytest.mark.parametrize(
     ("make", "ssr", "field", "words"),
     [
-        (lambda o: StepLR(o, 1), 0.5, "schedulers", "use StepScheduler"),
-        (lambda o: [CosineAnnealingLR(o, 5)], 2, "schedulers[0]", "use CosineAnnealingScheduler"),
-        (lambda o: [ReduceLROnPlateau(o)], 2, "schedulers[0]", "ssr_hydra.schedulers"),
+        (lambda o: MyStep(o, 1), 0.5, "schedulers", "cannot be stretched to ssr 0.5: it is a class of its own"),
+        (lambda o: [MyPlateau(o)], 2, "schedulers[0]", "cannot be stretched to ssr 2: it is a class of its own"),
+        (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "undoes the others"),
+        (lambda o: ChainedScheduler([LambdaLR(o, decays), StepLR(o, 1)]), 2, "schedulers.schedulers[0]", "undoes"),
+        (lambda o: [described.StepLR(1), MyStep(o, 1)], 1, "schedulers[0]", "has to run as it is"),
+        (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "undoes the others"),
+        (lambda o: [described.CyclicLR(0.1, 1.0, 3, "3tok")], 1, "schedulers[0].step_size_down", "tokens_per_batch"),
+        (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.1][step]), 2, "schedulers.lr_lambda", "fraction of a step"),
+        (lambda o: OneCycleLR(o, 1.0, total_steps=3), 1, "schedulers.total_steps", "before the run does"),
         (lambda o: [None, StepLR(sgd(), 1)], 1, "schedulers[1]", "an optimizer that this trainer does not run"),
         (lambda o: {"a": StepLR(o, 1)}, 1, "schedulers.a", "in a list"),
+        (lambda o: {"a": described.StepLR(1)}, 1, "schedulers.a", "in a list"),
         (lambda o: StepLR, 1, "schedulers", r"StepLR\(\.\.\.\)"),
         (lambda o: ScheduledLR(o, LinearScheduler(), max_duration="8ba"), 1, "schedulers", "clock of its own"),
         (lambda o: decay, 0.5, "ssr", "second argument ssr"),
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_drive_the_run_is_refused_by_name(make: Any, ssr: float, field: str, words: str) -> None:
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with pytest.raises(InputError, match=words) as caught:
         LearningRates(make(optimizer), state, Fraction(str(ssr)))
     assert caught.value.field == field
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# --- what is no function of time runs as it is, at ssr 1 ---
+
+
+AS_THEY_ARE: dict[str, Any] = {
+    "a class of the user's own": lambda o: MyStep(o, 1, 0.5),
+    "with others of torch": lambda o: [MyStep(o, 2, 0.5), ExponentialLR(o, 0.9)],
+    "a chain that undoes itself": lambda o: ChainedScheduler([LambdaLR(o, decays), ExponentialLR(o, 0.9)]),
+    "a list that undoes itself": lambda o: [ExponentialLR(o, 0.9), LambdaLR(o, decays)],
+}
+
+
+def decays(step: float) -> float:
+    return 1.0 / (1.0 + step)
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+@pytest.mark.parametrize("with_ours", [False, True])
+def test_what_is_no_function_of_time_runs_as_it_is(name: str, with_ours: bool) -> None:
+    def several(o: torch.optim.Optimizer) -> list[Any]:
+        made = AS_THEY_ARE[name](o)
+        return list(made) if isinstance(made, list) else [made]
+
+    reference = sgd()
+    items, expected = several(reference), []
+    for batch in range(8):
+        expected.append(reference.param_groups[0]["lr"] * ((8 - batch) / 8 if with_ours else 1.0))
+        reference.step()
+        for item in items if batch % BATCHES == BATCHES - 1 else []:
+            item.step()
+    optimizer = sgd()
+    found = trace([*several(optimizer), *([LinearScheduler()] if with_ours else [])], optimizer)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_runs_as_it_is_cannot_follow_another_clock() -> None:
+    optimizer = sgd()
+    state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
+    with pytest.raises(InputError, match="cannot follow the clock of a run that was changed"):
+        LearningRates(MyStep(optimizer, 1), state, Fraction(1), clock=lambda timestamp: timestamp)
+
+
+# --- resuming: a function of time is computed anew, a memory is loaded ---
+
+
+RESUMED: dict[str, Any] = {
+    "ours": lambda o: LinearScheduler(),
+    "ours by name": lambda o: {"default": LinearScheduler()},
+    "none": lambda o: None,
+    "torch": lambda o: CosineAnnealingLR(o, 3, 0.01),
+    "torch by batches": lambda o: Paced(ExponentialLR(o, 0.9), "batch"),
+    "a recursion": lambda o: [LinearLR(o, 0.1, total_iters=3), CosineAnnealingLR(o, 3, 0.01), decay],
+    "described": lambda o: [described.OneCycleLR(1.0), LinearScheduler()],
+    "plateau": lambda o: [ReduceLROnPlateau(o, patience=1, factor=0.5), ExponentialLR(o, 0.9)],
+    "plateaus": lambda o: [described.ReduceLROnPlateau(patience="5ba", factor=0.5, cooldown=1), LinearScheduler()],
+    "my plateau": lambda o: [MyPlateau(o, patience=1, factor=0.5), LinearScheduler()],
+    "as it is": lambda o: [MyStep(o, 1, 0.5), ExponentialLR(o, 0.9), LinearScheduler()],
+}
+
+
+@pytest.mark.parametrize("stepwise", [None, True, False])
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("cut", [1, 4, 6, 11])
+def test_a_run_that_was_cut_goes_on_to_the_bit(name: str, stepwise: bool | None, cut: int) -> None:
+    def start(optimizer: torch.optim.Optimizer) -> tuple[State, LearningRates]:
+        state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
+        return state, LearningRates(RESUMED[name](optimizer), state, Fraction(1), stepwise)
+
+    def go(state: State, rates: LearningRates, optimizer: torch.optim.Optimizer, batches: range) -> list[Any]:
+        seen = []
+        for batch in batches:
+            seen.append(dict(optimizer.param_groups[0], params=None))
+            optimizer.step()
+            state.timestamp = state.timestamp.to_next_batch()
+            if (batch + 1) % BATCHES == 0:
+                state.timestamp = state.timestamp.to_next_epoch()
+                rates.epoch_ended()
+            rates.batch_ended()()
+            if (batch + 1) % 2 == 0:
+                rates.evaluated(1.0)
+        return seen
+
+    optimizer = sgd()
+    state, rates = start(optimizer)
+    whole = go(state, rates, optimizer, range(16))
+    optimizer = sgd()
+    state, rates = start(optimizer)
+    first = go(state, rates, optimizer, range(cut))
+    saved = pickle.loads(pickle.dumps((rates.state_dict(), optimizer.state_dict(), state.timestamp)))
+    assert bool(saved[0]) == (name in ("plateau", "plateaus", "my plateau", "as it is"))
+    other = sgd()
+    new_state, new_rates = start(other)
+    other.load_state_dict(saved[1])
+    new_state.timestamp = saved[2]
+    new_rates.load_state_dict(saved[0])
+    assert first + go(new_state, new_rates, other, range(cut, 16)) == whole
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_the_memory_of_other_schedulers_is_refused(name: str) -> None:
+    optimizer = sgd()
+    state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
+    rates = LearningRates(RESUMED[name](optimizer), state, Fraction(1))
+    for memory in ({"optimizers": [{"plateaus": [{}] * 3}]}, {"optimizers": [{}, {}]}, None, {"other": 1}):
+        with pytest.raises(InputError, match="resume with the"):
+            rates.load_state_dict(memory)  # type: ignore[arg-type]
+
+
+# --- the clock ---
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: LinearScheduler(),
+        lambda o: {"default": LinearScheduler()},
+        lambda o: described.LinearLR(1.0, 0.0, "1dur", pace="batch"),
+        lambda o: [described.LinearLR(1.0, 0.0, "1dur", pace="batch"), ConstantScheduler(1.0)],
+        lambda o: [described.StepLR(1, 1.0), LinearScheduler()],
+    ],
+)
+def test_schedules_follow_the_clock_over_the_plan(make: Any) -> None:
+    # A run of 16 batches after 4 of a plan of 8: the clock goes at a third of the speed from there.
+    optimizer = sgd()
+    state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
+    plan = State(max_duration="8ba", dataloader_len=BATCHES)
+
+    def clock(timestamp: Timestamp) -> Timestamp:
+        return timestamp.copy(batch=4 + Fraction(timestamp._batch - 4, 3)) if timestamp._batch > 4 else timestamp
+
+    rates = LearningRates(make(optimizer), state, Fraction(1), clock=clock, plan=plan)
+    seen = []
+    for _ in range(16):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        state.timestamp = state.timestamp.to_next_batch()
+        rates.batch_ended()()
+    times = [*range(5), *(4 + Fraction(k, 3) for k in range(1, 12))]
+    assert seen == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
+
+
+def test_epochs_end_where_they_end_whatever_the_clock_says() -> None:
+    optimizer = sgd()
+    state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
+
+    def twice(timestamp: Timestamp) -> Timestamp:
+        return timestamp.copy(batch=2 * timestamp._batch, epoch=2 * timestamp._epoch)
+
+    rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
+    state.timestamp = Timestamp(epoch=1, batch=6, batch_in_epoch=2)
+    rates.load_state_dict({})
+    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, and not the third
+
+
+# --- groups and optimizers ---
+
+
+def test_groups_that_are_added_later_follow() -> None:
+    for make in (
+        lambda o: ExponentialLR(o, 0.5),
+        lambda o: [described.ExponentialLR(0.5), ConstantScheduler(1.0)],
+        lambda o: [StepLR(o, 1, 0.5), ReduceLROnPlateau(o)],
+    ):
+        optimizer = sgd()
+        state = State(max_duration="9ep", dataloader_len=1, optimizers=optimizer)
+        rates = LearningRates(make(optimizer), state, Fraction(1))
+        for epoch in range(1, 4):
+            if epoch == 2:
+                optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1})
+            state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
+            rates.epoch_ended()
+            rates.batch_ended()()
+        # As if it had been there from the start: a rate is a function of time.
+        assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
+
+
+def test_a_description_drives_every_optimizer_and_an_instance_its_own() -> None:
+    a, b = sgd(), sgd(0.2)
+    state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
+    rates = LearningRates([described.ExponentialLR(0.5), StepLR(b, 1, 0.1)], state, Fraction(1))
+    state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
+    rates.epoch_ended()
+    assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.4, 0.01])
+
+
+def test_momentum_needs_an_optimizer_that_has_it() -> None:
+    optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    state = State(max_duration="8ba", optimizers=optimizer)
+    with pytest.raises(InputError, match="Adagrad has no momentum to cycle") as caught:
+        LearningRates([described.OneCycleLR(1.0)], state, Fraction(1))
+    assert caught.value.field == "schedulers[0].cycle_momentum"
+    assert not LearningRates(described.OneCycleLR(1.0, cycle_momentum=False), state, Fraction(1)).drives_momentum
+    state = State(max_duration="8ba", optimizers=sgd())
+    assert LearningRates(described.OneCycleLR(1.0), state, Fraction(1)).drives_momentum
+
+
+def test_tensors_are_filled_where_they_are_and_keep_their_precision() -> None:
+    lr = torch.tensor(0.8)
+    optimizer = sgd(lr)
+    seen = trace(described.CosineAnnealingLR(8, pace="batch"), optimizer)
+    assert optimizer.param_groups[0]["lr"] is lr
+    expected = [0.4 * (1 + math.cos(math.pi * k / 8)) for k in range(8)]
+    assert seen == pytest.approx(expected, rel=1e-6)

@@ -1,0 +1,64 @@
+"""torch's schedulers are drawn as they are trained with."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from torch_helpers import CASES, by_torch
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.previews.curves import draw_out
+from ssr_hydra.previews.torch_curves import TorchCurve
+from ssr_hydra.schedulers.protocol import bind
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+
+# A value or function for each of three param groups: a picture has one.
+OF_GROUPS = ("LambdaLR", "MultiplicativeLR", "CyclicLR", "OneCycleLR")
+RATES = {"dataloader_len": 8, "samples_per_batch": 4, "tokens_per_batch": None}
+
+
+def drawn(scheduler: Any, length: str = "64ba", ssr: float = 1, stepwise: bool | None = True, **rates: Any) -> Any:
+    curve = TorchCurve.of([("scheduler", scheduler)], 0.8, stepwise)
+    return draw_out(curve, name="", max_duration=Time(length), ssr=ssr, rates={**RATES, **rates}, lr=0.8)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in OF_GROUPS])
+def test_the_curve_is_what_torch_trains_with(name: str) -> None:
+    describe = CASES[name][1]
+    expected = by_torch(CASES[name][0])
+    curve = bind(TorchCurve.of([("scheduler", describe())], 0.8, True), State("64ba", dataloader_len=8))
+    for batch in range(64):
+        assert 0.8 * curve(Timestamp(batch=batch)) == pytest.approx(expected[batch][0][0], rel=1e-12)
+
+
+def test_steps_by_epochs_are_steps_in_the_picture() -> None:
+    shown = drawn(ours.ExponentialLR(0.5), "3ep", stepwise=None)
+    assert [str(jump) for jump in shown.jumps] == ["1ep", "2ep"]
+    assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
+    half = drawn(ours.ExponentialLR(0.5), "4ep", ssr=0.5, stepwise=None)
+    assert sorted(set(half.alphas)) == [0.25, 1.0]
+
+
+def test_epochs_need_no_length_and_batches_do() -> None:
+    shown = drawn(ours.StepLR(1, 0.5), "3ep", stepwise=None, dataloader_len=None)
+    assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
+    with pytest.raises(MissingRateError):
+        drawn(ours.StepLR(1, 0.5), "3ep", dataloader_len=None)
+
+
+def test_several_multiply() -> None:
+    both = [("scheduler[0]", ours.StepLR(2, 0.5)), ("scheduler[1]", ours.ConstantLR(0.5, 100, pace="batch"))]
+    curve = bind(TorchCurve.of(both, 0.1, None), State("64ba", dataloader_len=8))
+    assert curve(Timestamp(batch=20, epoch=2, batch_in_epoch=4)) == pytest.approx(0.25)
+    assert curve(Timestamp(batch=Fraction(31, 2), epoch=1, batch_in_epoch=Fraction(15, 2))) == pytest.approx(0.5)
+
+
+def test_what_cannot_be_drawn_says_so() -> None:
+    with pytest.raises(InputError, match="waits for the metric"):
+        TorchCurve.of([("scheduler", ours.ReduceLROnPlateau())], 0.1, None)
+    with pytest.raises(InputError, match="set optimizer.lr"):
+        TorchCurve.of([("scheduler", ours.StepLR(2))], None, None)

@@ -31,6 +31,7 @@ from ssr_hydra.errors import InputError
 
 __all__ = [
     "BELOW_ONE",
+    "UNFUSED",
     "Described",
     "Rule",
     "Selection",
@@ -39,6 +40,10 @@ __all__ = [
     "parse_selection",
     "selects",
 ]
+
+
+UNFUSED = ("SGD", "Adagrad")
+"""Optimizers of torch whose fused kernels cannot step the shards of a model; Adam's and AdamW's can."""
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ def build(
         torch.set_num_threads(threads)
     processes = Processes.start()
     device = _within("trainer", lambda: choose_device(settings["device"], processes))
+    _check_processes(values, processes.world_size)
 
     # Once more before the model: what the data draw must not move its weights.
     seed_everything(values["seed"])
@@ -172,6 +173,17 @@ def build(
         )
     except InputError as error:
         raise _as_configured(error, settings) from None
+
+
+def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
+    """What does not fit the number of processes, found before there are data."""
+    if world_size == 1 and values["trainer"]["parallel"] == "fsdp":
+        rule = "a model is sharded over several processes, and there is one"
+        raise InputError("trainer.parallel", "fsdp", rule, "start it by torchrun --nproc-per-node=2, or use ddp")
+    for key in ("batch_size", "eval_batch_size"):
+        if values["data"][key] < world_size:
+            rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
+            raise InputError(f"data.{key}", values["data"][key], rule, f"give {world_size} or more")
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:

@@ -40,7 +40,7 @@ from ssr_hydra.build.resuming import spelled_out
 from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import TerminatedError
-from ssr_hydra.trainer.processes import Launch, launched
+from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
 
 __all__ = ["run_app"]
 
@@ -83,19 +83,19 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) ->
     except InputError as error:
         if full:
             raise
-        _exit(f"error: {error}", _BAD_INPUT)
+        _exit(f"error: {error}", _BAD_INPUT, error)
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
-        _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT)
+        _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT, error)
     except KeyboardInterrupt as error:
-        _exit(str(error) or "interrupted", _INTERRUPTED)
+        _exit(str(error) or "interrupted", _INTERRUPTED, error)
     except TerminatedError as error:
-        _exit(str(error), error.exit_code)
+        _exit(str(error), error.exit_code, error)
     except RunError as error:
         if full:
             raise
-        _exit(f"error: {error}", _FAILED)
+        _exit(f"error: {error}", _FAILED, error)
     except Exception as error:
         if full:
             raise
@@ -118,22 +118,37 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _exit(message: str, code: int) -> NoReturn:
+def _exit(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     with suppress(OSError):  # nobody reads it
         sys.stdout.flush()
+    prefix = _prefix(error)
     with suppress(OSError):
-        print(message, file=sys.stderr)
+        if prefix is not None:
+            print(f"{prefix}{message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _prefix(error: BaseException | None) -> str | None:
+    """What goes before a message: which of several processes it is; None where another one has said it already."""
+    if getattr(error, "_is_told", False):
+        return None
+    place = None if error is None else launched()
+    return "" if place is None or place.rank == 0 else f"process {place.rank}: "
 
 
 def _report(error: Exception) -> None:
     """The traceback of a job, from where the job begins: the frames before it are this file's and Hydra's."""
+    prefix = _prefix(error)
+    if prefix is None:
+        return
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "run_job":
         trace = trace.tb_next
     with suppress(OSError):
         sys.stdout.flush()
-    traceback.print_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
+    lines = traceback.format_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
+    with suppress(OSError):
+        sys.stderr.write(prefix + "".join(lines))
 
 
 def _dispatch(
@@ -157,24 +172,38 @@ def _dispatch(
     overrides = spelled_out(overrides)
     place = launched()
     if place is not None and asked_for == "multirun":
-        rule = f"{place.world_size} processes were started for one run, and a sweep is many"
-        raise InputError("-m", "", rule, "start the sweep without torchrun, or each of its runs by torchrun")
-    together = nullcontext() if place is None or asked_for != "run" else _together()
-    with together as shared:
-        run_id, moment = shared or (secrets.token_hex(4), None)
+        raise _refused_sweep(place, "-m")
+    together = nullcontext(ALONE) if place is None or asked_for != "run" else _together()
+    with together as processes:
+        run_id, moment = processes.from_main((secrets.token_hex(4), time.time()))
         # The names of folders; the id is what keeps two runs of the same second apart.
         OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
-        _compose_and_run(args, parser, make_task, conf, name, asked_for, trust, overrides, place, moment)
+        _compose_and_run(args, parser, make_task, conf, name, asked_for, trust, overrides, processes, moment)
+
+
+def _refused_sweep(place: Launch | Processes, flag: str) -> InputError:
+    rule = f"{place.world_size} processes were started for one run, and a sweep is many"
+    error = InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
+    error._is_told = place.rank != 0  # type: ignore[attr-defined]  # all of them see the same
+    return error
 
 
 @contextmanager
-def _together() -> Iterator[tuple[str, float]]:
-    """Connect with the other processes of a run, and agree on what its folder is called."""
-    from ssr_hydra.trainer.processes import Processes
+def _together() -> Iterator[Processes]:
+    """Connect with the other processes of a run.
 
+    What all of them fail on alike is told by rank 0; so is, by one of them, that another one is gone.
+    """
     processes = Processes.start()
     try:
-        yield processes.from_main((secrets.token_hex(4), time.time()))
+        yield processes
+    except Exception as error:
+        said = "" if isinstance(error, LostProcessError) and not processes.is_main else f"{type(error)} {error}"
+        error._is_told = processes.is_told(said)  # type: ignore[attr-defined]
+        raise
+    except (KeyboardInterrupt, TerminatedError) as error:
+        error._is_told = processes.is_told("stopped")  # type: ignore[union-attr]
+        raise
     finally:
         processes.stop()
 
@@ -188,10 +217,9 @@ def _compose_and_run(
     asked_for: str,
     trust: tuple[str, ...],
     overrides: list[str],
-    place: Launch | None,
-    moment: float | None,
+    processes: Processes,
+    moment: float,
 ) -> None:
-    is_main = place is None or place.rank == 0
     search_path, trusted = find_configs(args, conf)
     loader = GuardedConfigLoader(
         search_path,
@@ -199,7 +227,7 @@ def _compose_and_run(
         command_line=overrides,
         trust=trust,
         checks=asked_for in ("run", "multirun"),
-        is_main=is_main,
+        is_main=processes.is_main,
     )
     config_name = args.config_name or "config"
     if args.config_path is not None:
@@ -209,13 +237,13 @@ def _compose_and_run(
         raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
     hydra = Hydra(task_name=name, config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
-    if moment is not None:
+    if processes.world_size > 1:
         OmegaConf.register_new_resolver("now", lambda form: _at(moment, form), use_cache=True, replace=True)
-    if not is_main:  # rank 0 keeps the log and the config
+    if not processes.is_main:  # rank 0 keeps the log and the config
         overrides = [*overrides, "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     try:
         if asked_for in ("run", "multirun"):
-            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun")
+            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun", processes)
         else:
             _look(hydra, asked_for, parser, args, config_name, overrides)
     finally:
@@ -260,24 +288,32 @@ _OURS = {"hydra/output": "unique"}
 
 
 def _run(
-    hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str], multirun: bool
+    hydra: Hydra,
+    loader: GuardedConfigLoader,
+    task: Task,
+    name: str,
+    overrides: list[str],
+    multirun: bool,
+    processes: Processes,
 ) -> None:
     try:
         if not multirun:
             try:
-                _run_once(hydra, task, name, overrides)
+                _run_once(hydra, task, name, overrides, processes)
                 return
             except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
-                pass
+                if processes.world_size > 1:
+                    raise _refused_sweep(processes, "hydra.mode=MULTIRUN") from None
         _run_sweep(hydra, task, name, [*overrides, "hydra.mode=MULTIRUN"])
     except InputError:
         _remove_refused(loader.new_folders)
         raise
 
 
-def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> None:
+def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str], processes: Processes) -> None:
     """As ``Hydra.run``, which also prints a line of its own about every error."""
     cfg = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=True)
+    processes.from_main(None)  # rank 0 has seen which folders are new, so from here on they may be made
     cfg.hydra.mode = RunMode.RUN
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=name)

@@ -11,7 +11,7 @@ from typing import Any
 from ssr_hydra.build.check_values import check_fields, check_node, did_you_mean
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
-from ssr_hydra.rules import BELOW_ONE, Rule, check_hyperparameter, parse_rules, parse_selection
+from ssr_hydra.rules import BELOW_ONE, UNFUSED, Rule, check_hyperparameter, parse_rules, parse_selection
 
 __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
 
@@ -60,6 +60,7 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
                 rule = f"{rest} takes all parameters that others leave"
                 raise InputError(f"{path}.params", None, rule, f"say which it takes, e.g. +{path}.params='{{ndim: 2}}'")
             rest = path
+        _check_shards(node, path, values["trainer"])
     for each in parse_rules(values["param_groups"]):
         _check_rule(each, nodes, values["scheduler"])
 
@@ -76,6 +77,14 @@ def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
         raise InputError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
         raise InputError(f"{path}.fused", True, "fused and foreach exclude each other", "set one of them to null")
+
+
+def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
+    name = str(node["_target_"])
+    unfused = name.startswith("torch.optim.") and name.rpartition(".")[2] in UNFUSED
+    if unfused and node.get("fused") and isinstance(trainer, Mapping) and trainer.get("parallel") == "fsdp":
+        rule = "torch's fused kernel does not step the shards of trainer.parallel=fsdp"
+        raise InputError(f"{path}.fused", True, rule, f"set {path}.fused=false")
 
 
 def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssr_hydra.build.check_optimizers import optimizer_nodes
 from ssr_hydra.build.targets import instantiate, locate
 from ssr_hydra.errors import InputError
-from ssr_hydra.rules import parse_rules
+from ssr_hydra.rules import UNFUSED, parse_rules
 
 if TYPE_CHECKING:
     import torch
@@ -125,4 +125,6 @@ def _fused(
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
         return node
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
+    if any(hasattr(p, "device_mesh") for p in parameters):  # shards, which not all kernels know
+        possible = possible and str(node["_target_"]).rpartition(".")[2] not in UNFUSED
     return {**node, "fused": True} if possible else node

@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.errors import InputError
+from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
     "PARALLEL",
-    "UNFUSED",
     "check_parallel",
     "check_sharded",
     "in_step",
@@ -28,9 +28,6 @@ __all__ = [
 
 PARALLEL = ("ddp", "fsdp")
 
-UNFUSED = ("SGD", "Adagrad")
-"""Optimizers of torch whose fused kernels know nothing of shards."""
-
 
 def check_parallel(parallel: str) -> str:
     """Refuse what is no way of training in several processes."""
@@ -42,7 +39,9 @@ def check_parallel(parallel: str) -> str:
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether a model's parameters are spread over the processes, as :func:`shard` leaves them."""
-    return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+    # By the class that fully_shard gives to modules, under a name that needs no import: between a forward pass without
+    # a backward and the next one the parameters are whole.
+    return any(base.__name__ == "FSDPModule" for module in model.modules() for base in type(module).__mro__)
 
 
 def check_sharded(optimizers: Sequence[Optimizer]) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 __all__ = ["StopRequest", "TerminatedError", "reason", "terminable"]
+
+
+_STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
+# torchrun sends on the ctrl-C that the terminal has sent to every process already.
+_SAME_INTERRUPT_SECONDS = 2.0
 
 
 class TerminatedError(BaseException):
@@ -35,16 +41,13 @@ class TerminatedError(BaseException):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within it, SIGTERM raises :class:`TerminatedError` once; afterwards it does what it did before.
+    """Within it, SIGTERM or SIGUSR2 raises :class:`TerminatedError` once; afterwards they do what they did before.
 
     A handler that somebody else has installed stays, and so does the default outside of the main thread, where Python
     takes no handlers.
     """
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not ours:
-        yield
-        return
     process = os.getpid()
+    ours: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
@@ -52,24 +55,30 @@ def terminable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        signal.signal(number, signal.SIG_IGN)  # whoever sends it twice must not stop the record from being written
-        raise TerminatedError
+        for each in ours:  # whoever sends it twice must not stop the record from being written
+            signal.signal(each, signal.SIG_IGN)
+        raise TerminatedError(number)
 
     stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training may take the signal over for a while
-    signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is threading.main_thread():
+        ours = [number for number in _STOPS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class StopRequest:
     """Within it, a signal to stop is kept until somebody looks: a step ends and a checkpoint is written before.
 
-    SIGTERM and SIGUSR2 set :attr:`number`, and so does the first ctrl-C; a second one interrupts at once. A handler of
-    SIGUSR2 that was there before (a job launcher's, which puts the job back in the queue) is called by :meth:`leave`,
-    when the checkpoint is written. A handler of somebody else for the other signals stays, and so does everything
-    outside of the main thread, where Python takes no handlers.
+    SIGTERM and SIGUSR2 set :attr:`number`, and so does the first ctrl-C; a second one interrupts at once. Under
+    torchrun one that comes within two seconds is still the first: the terminal sends it, and so does torchrun. A
+    handler of SIGUSR2 that was there before (a job launcher's, which puts the job back in the queue) is called by
+    :meth:`leave`, when the checkpoint is written. A handler of somebody else for the other signals stays, and so does
+    everything outside of the main thread, where Python takes no handlers.
 
     Attributes:
         number: The signal that asks to stop, or 0.
@@ -85,14 +94,15 @@ class StopRequest:
         self.number = 0
         self._tell = tell
         self._before: dict[int, Any] = {}
+        self._interrupted = 0.0
         self._process = os.getpid()
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self
         self._process = os.getpid()
-        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR2", None)):
-            if number is not None and self._may_take(number):
+        for number in (signal.SIGINT, *_STOPS):
+            if self._may_take(number):
                 self._before[number] = signal.signal(number, self._asked)
         return self
 
@@ -109,21 +119,28 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number == signal.SIGTERM:
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        return handler is not None  # one that was not installed by Python could not be put back
+        # One that was not installed by Python could not be put back; one that is ignored is so on purpose.
+        return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if os.getpid() != self._process:  # a forked worker has inherited this handler
+        if os.getpid() != self._process:  # a forked process has inherited this handler
             if number != signal.SIGINT:  # ctrl-C reaches it too, but it is this process that ends it
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
         if number == signal.SIGINT:
-            if self.number:
+            if self.number and not self._is_the_same():
                 raise KeyboardInterrupt
-            if self._tell is not None:
+            if self._tell is not None and not self.number:
                 self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
+            self._interrupted = self._interrupted or time.monotonic()
         self.number = self.number or number
+
+    def _is_the_same(self) -> bool:
+        """Whether this is the ctrl-C of before, which arrives twice."""
+        is_recent = self._interrupted > 0 and time.monotonic() - self._interrupted < _SAME_INTERRUPT_SECONDS
+        return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
     def leave(self, after: str = "") -> NoReturn:
         """End the run for the signal that asked for it.
@@ -139,7 +156,7 @@ class StopRequest:
         if number == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")
         before = self._before.get(number)
-        if number != signal.SIGTERM and callable(before):
+        if number != signal.SIGTERM and callable(before) and not getattr(before, "_stops_a_job", False):
             before(number, None)
         raise TerminatedError(number, after)
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import WriteError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
@@ -22,6 +23,7 @@ from ssr_hydra.trainer.interrupts import StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.progress import Progress, Snapshot
+from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
@@ -161,6 +163,7 @@ class Loop:
         self._around = around = Around() if around is None else around
         self._stop = around.stop if around.processes.world_size == 1 else _AgreedStop(around.stop, around.processes)
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
+        self._rereading = None if hasattr(train, "seek") else Rereading(train)
         self._watch = watch
         self._next_show: float = 0  # the first batch is looked at
         self._wake = 0  # nothing is due before this batch
@@ -185,6 +188,16 @@ class Loop:
             "evaluated_at": self._evaluated_at,
             "pending": self._pending,
         }
+
+    def reading(self) -> dict[str, Any] | None:
+        """What the loader of this process needs to be entered where it stands; None where it needs nothing."""
+        within = self._state.timestamp._batch_in_epoch > 0
+        return None if self._rereading is None else self._rereading.state_dict(within=within)
+
+    def load_reading(self, state: Mapping[str, Any] | None) -> None:
+        """Enter the loader where :meth:`reading` has seen it."""
+        if self._rereading is not None and state is not None:
+            self._rereading.load_state_dict(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from such a state, at the state's timestamp."""
@@ -271,28 +284,22 @@ class Loop:
     def _is_over(self, timestamp: Timestamp) -> bool:
         """Do what a run that was stopped has left undone; whether that was all."""
         over = self._plan.end.reached(timestamp)
+        self._saving = self._ended = over and timestamp._batch > 0
         if self._pending or (over and self._evaluated_at != timestamp._batch):
             self._evaluate(timestamp, time.perf_counter_ns())
-        if over and timestamp._batch:
-            self._ended = self._saving = True
+            if self._around.is_best is not None and not self._pending:
+                self._saving |= self._around.is_best(self.metrics)
+        if self._saving or self._pending:
             self._save_and_leave(0)
         return over
 
     def _batches(self, epoch: int, start: int) -> Iterator[Any]:
         """The batches of an epoch from one of them on, in the order that belongs to the epoch."""
-        seek = getattr(self._train, "seek", None)
-        if seek is not None:
-            seek(epoch, start)
+        if self._rereading is None:
+            self._train.seek(epoch, start)  # type: ignore[attr-defined]
             batches = iter(self._train)
         else:
-            parts = (self._train, getattr(self._train, "sampler", None), getattr(self._train, "batch_sampler", None))
-            for part in parts:
-                set_epoch = getattr(part, "set_epoch", None)
-                if set_epoch is not None:
-                    set_epoch(epoch)
-            batches = iter(self._train)
-            for _ in range(start):
-                next(batches, None)
+            batches = self._rereading.batches(epoch, start)
         if self._around.processes.world_size > 1:
             return self._together(batches)
         return self._looked_at(batches) if self._next_show == 0 else batches
@@ -399,11 +406,18 @@ class Loop:
         if saving:
             self._synchronize()
         waited = time.perf_counter_ns()
+        after = ""
         if saving and save is not None:
-            save()
+            after = f", with a checkpoint at batch {self._state.timestamp._batch}"
+            try:
+                save()
+            except WriteError as error:
+                if not leaving:
+                    raise
+                after = f", without a checkpoint: {error}"  # the run can still go on from the one before
         self._saving = self._after = False
         if leaving:
-            stop.leave("" if save is None else f", with a checkpoint at batch {self._state.timestamp._batch}")
+            stop.leave(after)
         # What passed since was no training, and what lay before it was.
         return then + time.perf_counter_ns() - waited
 

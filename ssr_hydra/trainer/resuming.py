@@ -191,14 +191,20 @@ class Resuming:
         if self._run_dir is not None and self._processes.is_main:
             (self._run_dir / RESULT).unlink(missing_ok=True)
 
-    def restore_random_numbers(self, seed: int | None) -> None:
+    def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
         """Put this process's random generators where the checkpoint has them.
 
         A process that the checkpoint knows nothing of draws numbers of its own.
+
+        Returns:
+            Where the process's loader stood.
         """
         assert self.state is not None
         saved, rank = self.state["random"], self._processes.rank
         if rank < len(saved):
             restore_random_numbers(saved[rank])
-        elif seed is not None:
+            reading: Mapping[str, Any] | None = saved[rank]["reading"]
+            return reading
+        if seed is not None:
             seed_everything(fold(seed, rank, int(self.state["timestamp"]["batch"])))
+        return None

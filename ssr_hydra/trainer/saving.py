@@ -17,6 +17,7 @@ from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
     "Checkpointing",
+    "plain_random_numbers",
     "random_numbers",
     "restore_optimizers",
     "restore_random_numbers",
@@ -88,7 +89,11 @@ class Checkpointing:
 
 def random_numbers() -> dict[str, Any]:
     """This process's random generators, as plain data."""
-    now = GlobalRng.now()
+    return plain_random_numbers(GlobalRng.now())
+
+
+def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
+    """The state of generators, as plain data."""
     version, numbers, gauss = now.python
     numpy = None
     if now.numpy is not None:
@@ -127,13 +132,22 @@ def restore_random_numbers(state: Mapping[str, Any]) -> None:
     ).restore()
 
 
-def saved_weights(model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes) -> dict[str, Any]:
-    """Model and optimizers, for a checkpoint; and every process's random numbers. All take part."""
+def saved_weights(
+    model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes, reading: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Model and optimizers, for a checkpoint; and every process's random numbers. All take part.
+
+    Args:
+        model: The model.
+        optimizers: Of the run.
+        processes: Those that train together.
+        reading: What the loader of this process needs to be entered where it stands.
+    """
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
         "model": model_state,
         "optimizers": optimizer_states,
-        "random": processes.gather(random_numbers()),
+        "random": processes.gather({**random_numbers(), "reading": reading}),
     }
 
 

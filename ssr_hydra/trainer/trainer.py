@@ -46,6 +46,7 @@ from ssr_hydra.trainer.saving import Checkpointing, saved_weights
 from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
+from ssr_hydra.trainer.workers import shielded
 
 __all__ = ["Trainer"]
 
@@ -303,6 +304,8 @@ class Trainer:
         progress = choose_progress(self._progress if self.is_main else "none", self.name or "training")
         saves = self._checkpointing.enabled and self.run_dir is not None
         with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
+            if saves:
+                stack.enter_context(shielded(self._train, self._eval))
             self._began, self._progress_shown = began, progress
             around = Around(
                 self._events,
@@ -390,7 +393,7 @@ class Trainer:
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
             self._record({**record, "changes": resuming.changes} if resuming.changes else record)
         # Last: whatever was done until here may have drawn.
-        resuming.restore_random_numbers(self._seed)
+        loop.load_reading(resuming.restore_random_numbers(self._seed))
 
     def _scheduled_on(self, time_map: TimeMap) -> tuple[State, Fraction]:
         """The state that schedules read: the run's own, or in a rescaled run the plan's, which follows it."""
@@ -415,7 +418,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint of the run as it stands between two batches."""
-        weights = saved_weights(self.model, self.state.optimizers, self._processes)
+        weights = saved_weights(self.model, self.state.optimizers, self._processes, self._loop.reading())
         loop = self._loop.state_dict()
         if not self.is_main:
             return

@@ -1,0 +1,66 @@
+"""The workers of a loader while signals ask their run to stop."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+__all__ = ["shielded"]
+
+
+class _Shield:
+    """A ``worker_init_fn`` that has a worker pass over signals to stop, until training is over.
+
+    A time limit, a scheduler that preempts a job and ctrl-C reach every process of a job. A worker that ended by them
+    would fail the very step that is to be finished before the checkpoint.
+
+    Args:
+        init: The loader's own ``worker_init_fn``, or None.
+        over: Shared with the workers: 1 when training is over, and they are ended like any process.
+    """
+
+    def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
+        self._init, self._over = init, over
+
+    def __call__(self, worker: int) -> None:
+        for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._asked)
+        if self._init is not None:
+            self._init(worker)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._over.value:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
+def shielded(*loaders: Any) -> Iterator[None]:
+    """Within it, the workers that loaders start outlive signals to stop; afterwards they end by them.
+
+    Args:
+        loaders: Those of torch that have workers are meant; of others nothing is known.
+    """
+    meant = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
+    if not meant:
+        yield
+        return
+    over = multiprocessing.RawValue("b", 0)
+    before = [loader.worker_init_fn for loader in meant]
+    for loader, init in zip(meant, before, strict=True):
+        loader.worker_init_fn = _Shield(init, over)
+    try:
+        yield
+    finally:
+        over.value = 1
+        for loader, init in zip(meant, before, strict=True):
+            loader.worker_init_fn = init

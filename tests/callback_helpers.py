@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ssr_hydra.records import RunResult
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
-from ssr_hydra.trainer.records import RunResult
 
 
 class StubTrainer:

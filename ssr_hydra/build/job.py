@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from ssr_hydra.build.check import plain
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
 from ssr_hydra.trainer.interrupts import reason, terminable
-from ssr_hydra.trainer.records import RESULT, RunResult, WriteError, config_hash
 
 __all__ = ["hydra_run_dir", "log", "recorded"]
 

@@ -15,8 +15,8 @@ from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, di
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import CheckpointConfig, ResumeConfig
 from ssr_hydra.errors import InputError
+from ssr_hydra.records import refuse_finished
 from ssr_hydra.time import as_time
-from ssr_hydra.trainer.records import refuse_finished
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
 

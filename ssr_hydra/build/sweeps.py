@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from ssr_hydra.trainer.records import RESULT, RunResult
+from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.callbacks.values import CLOCKS, columns, run_folder
-from ssr_hydra.trainer.records import WriteError, write_atomically
+from ssr_hydra.records import WriteError, write_atomically
 
 __all__ = ["CSVLogger"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import CLOCKS, flat, import_extra, run_folder, scalars
-from ssr_hydra.trainer.records import RunResult
+from ssr_hydra.records import RunResult
 
 __all__ = ["MLflowLogger"]
 

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from ssr_hydra.callbacks.checks import check_profiler
 from ssr_hydra.callbacks.values import run_folder
-from ssr_hydra.trainer.records import write_atomically
+from ssr_hydra.records import write_atomically
 
 __all__ = ["Profiler"]
 

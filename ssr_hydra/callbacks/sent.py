@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.trainer.records import config_hash
+from ssr_hydra.records import config_hash
 
 __all__ = ["Sent"]
 

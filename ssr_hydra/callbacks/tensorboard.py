@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssr_hydra.callbacks.values import flat, import_extra, run_folder, scalars
-from ssr_hydra.trainer.records import RunResult
+from ssr_hydra.records import RunResult
 
 __all__ = ["TensorBoardLogger"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from ssr_hydra.callbacks.checks import check_wandb
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import CLOCKS, import_extra, run_folder, scalars
-from ssr_hydra.trainer.records import RunResult
+from ssr_hydra.records import RunResult
 
 __all__ = ["WandbLogger"]
 

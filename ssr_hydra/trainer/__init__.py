@@ -9,20 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssr_hydra.trainer.records import RunResult
+    from ssr_hydra.records import RunResult
     from ssr_hydra.trainer.task import accuracy
     from ssr_hydra.trainer.trainer import Trainer
     from ssr_hydra.trainer.watch import DivergedError
 
 __all__ = ["DivergedError", "RunResult", "Trainer", "accuracy"]
 
-_HOMES = {"DivergedError": "watch", "RunResult": "records", "Trainer": "trainer", "accuracy": "task"}
+_HOMES = {
+    "DivergedError": "ssr_hydra.trainer.watch",
+    "RunResult": "ssr_hydra.records",
+    "Trainer": "ssr_hydra.trainer.trainer",
+    "accuracy": "ssr_hydra.trainer.task",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,8 +72,8 @@ class FieldSchedules:
 
     The value of batch k is the one at timestamp k: set here for the present timestamp, and from then on by
     :meth:`step`, which is called after ``state.timestamp`` has moved. A group keeps what alpha multiplies beside the
-    field (``initial_weight_decay``), as it does ``initial_lr``, so that it is saved with the optimizer; nothing else is
-    state, and loading needs nothing but an optimizer that was loaded and a timestamp.
+    field (``initial_weight_decay``, ``initial_betas``), as it does ``initial_lr``, so that it is saved with the
+    optimizer; nothing else is state, and loading needs nothing but an optimizer that was loaded and a timestamp.
 
     A field is a key of the groups (``weight_decay``, ``momentum``, ``eps``), or a part of a tuple, counted from 1:
     ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
@@ -177,7 +177,6 @@ class FieldSchedules:
             for target in self._targets.get(field, ())
             if isinstance(value := target.place.get(target.group), Tensor)
         }
-        key = f"initial_{field}"
         targets = []
         for path, group, place in found:
             value = place.get(group)
@@ -187,10 +186,10 @@ class FieldSchedules:
             if isinstance(value, Tensor) and value.numel() != 1:
                 rule = f"{path} has a tensor of {value.numel()} numbers"
                 raise InputError(f"schedules.{field}", field, rule, "drive a field of one")
-            if key not in group:
-                initial = known.get(id(value), float(value))
-                group[key] = torch.full_like(value, initial) if isinstance(value, Tensor) else initial
-            targets.append(_Target(group, place, float(group[key]), field))
+            memory = replace(place, key=f"initial_{place.key}")
+            if memory.key not in group:
+                group[memory.key] = _kept(group[place.key], known)
+            targets.append(_Target(group, place, float(memory.get(group)), field))
         if not any(target.initial for target in targets):
             rule = "every param group has 0, and 0 times anything is 0"
             raise InputError(f"schedules.{field}", field, rule, f"give the optimizer a {field} above 0")
@@ -228,6 +227,15 @@ def _place(field: str, group: _Group) -> _Place | None:
             if isinstance(group.get(key), (tuple, list)) and key != "params" and index < len(group[key]):
                 return _Place(key, index)
     return None
+
+
+def _kept(value: Any, known: Mapping[int, float]) -> Any:
+    """A copy that stays as it is; of a tuple the whole, whatever part of it is driven."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_kept(part, known) for part in value)
+    if not isinstance(value, Tensor):
+        return value
+    return torch.full_like(value, known[id(value)]) if id(value) in known else value.clone()
 
 
 def _fields(group: _Group) -> Iterator[str]:

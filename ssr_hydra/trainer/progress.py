@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.records import RunResult
+from ssr_hydra.records import RunResult
 
 __all__ = ["Progress", "Snapshot", "choose_progress", "summary"]
 

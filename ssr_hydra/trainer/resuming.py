@@ -14,10 +14,10 @@ from ssr_hydra.checkpoints import Checkpoint, TimeMap, check_change, differences
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.records import METRICS, RESULT, RunResult, refuse_finished
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
-from ssr_hydra.trainer.records import METRICS, RESULT, RunResult, refuse_finished
 from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers
 
 __all__ = ["PlanState", "Resuming"]

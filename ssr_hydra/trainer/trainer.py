@@ -19,6 +19,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
@@ -40,7 +41,6 @@ from ssr_hydra.trainer.loop import Around, Loop
 from ssr_hydra.trainer.parallel import check_parallel, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
-from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.trainer.resuming import PlanState, Resuming
 from ssr_hydra.trainer.saving import Checkpointing, saved_weights
 from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import REPO, Answer
 
-from ssr_hydra.trainer import records
+from ssr_hydra import records
 
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 App = Callable[..., Answer]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,57 @@ def test_a_group_follows_a_schedule_of_its_own(composed: Compose) -> None:
     trainer.fit()
     (optimizer,) = trainer.state.optimizers
     assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
+
+
+def test_a_run_with_all_of_it_resumes_bitwise_and_takes_over_what_was_changed(composed: Compose, in_tmp: Path) -> None:
+    def trainer(folder: str, *overrides: str) -> Any:
+        cfg = composed(
+            "optimizer=muon_adamw",
+            "model=mlp",
+            "param_groups=[no_decay,layer_decay]",
+            "+scheduler@schedules.weight_decay=cosine",
+            "+scheduler@schedules.beta1=linear",
+            "max_duration=12ba",
+            "checkpoint.interval=4ba",
+            "trainer.log_interval=1ba",
+            "trainer.progress=none",
+            *overrides,
+        )
+        return build(cfg, run_dir=in_tmp / folder)
+
+    def logged(folder: str) -> dict[int, Any]:
+        lines = map(json.loads, (in_tmp / folder / "metrics.jsonl").read_text().splitlines())
+        return {line["batch"]: (line["weight_decay"], line["beta1"]) for line in lines if line["event"] == "train"}
+
+    class Killed(Exception):
+        pass
+
+    def kill(trainer: Any, loss: torch.Tensor) -> None:
+        if trainer.state.timestamp.batch.value == 6:
+            raise Killed
+
+    whole = trainer("whole")
+    whole.fit()
+    killed = trainer("parts")
+    killed.on("batch_end", kill)
+    with pytest.raises(Killed):
+        killed.fit()
+    resumed = trainer("parts")
+    resumed.fit()
+    pairs = zip(whole.model.parameters(), resumed.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert logged("parts") == logged("whole")
+
+    longer = trainer(
+        "parts",
+        "max_duration=24ba",
+        "resume.on_change=extend",
+        "optimizer.adamw.betas=[0.6,0.99]",
+        "optimizer.muon.weight_decay=0.4",
+    )
+    longer.fit()
+    # Batch 18 was trained with the values of timestamp 17, of 24.
+    decay, beta1 = logged("parts")[18]
+    cosine = (1 + math.cos(math.pi * 17 / 24)) / 2
+    assert decay == pytest.approx([0.4 * cosine, 0.4 * cosine, 0.0, 0.0])
+    assert beta1 == pytest.approx(0.6 * (1 - 17 / 24))

@@ -14,7 +14,7 @@ from callback_helpers import StubTrainer, train
 
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.errors import RunError
-from ssr_hydra.trainer.records import WriteError
+from ssr_hydra.records import WriteError
 
 
 def table(folder: Path) -> list[dict[str, str]]:

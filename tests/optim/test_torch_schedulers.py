@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,9 @@ from torch_helpers import CASES, Values, by_torch, by_us, decay, made, optimizer
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+from ssr_hydra.trainer.learning_rates import LearningRates
 
 
 def close(values: Values, expected: Values) -> None:
@@ -177,3 +183,52 @@ def test_tensors_stay_where_they_are() -> None:
     found = read(theirs.CosineAnnealingLR(own, 8))
     assert isinstance(found, ours.CosineAnnealingLR)
     assert found.T_max == 8
+
+
+# --- the page ---
+
+PAGE = Path(__file__).parent.parent.parent / "docs/guide/torch-schedulers.md"
+ROWS = re.findall(r"^\| `(\w+\(.*\))` \|[^|]*\| (\S+) \| (\S+) \| (\S+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+def rate_at_20(code: str, ssr: str) -> float:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    state = State(Time("90ba") * Fraction(ssr), optimizers=own)
+    rates = LearningRates(eval(code, vars(theirs), {"opt": own}), state, Fraction(ssr), True)
+    state.timestamp = Timestamp(batch=20)
+    rates.load_state_dict({})
+    return float(own.param_groups[0]["lr"])
+
+
+def torchs_rate_at(code: str, step: int) -> float:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    scheduler = eval(code, vars(theirs), {"opt": own})
+    for _ in range(step):
+        own.step()
+        scheduler.step()
+    return float(own.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(("code", "one", "half", "third"), ROWS, ids=[row[0].partition("(")[0] for row in ROWS])
+def test_the_page_shows_what_each_does(code: str, one: str, half: str, third: str) -> None:
+    shown = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
+    assert shown == [one, half, third]
+    assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
+
+
+def test_the_page_has_every_class() -> None:
+    shown = {code.partition("(")[0] for code, *_ in ROWS}
+    assert shown == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
+
+
+@pytest.mark.parametrize(("ssr", "evaluation"), [("1", 7), ("0.5", 4), ("0.3", 3)])
+def test_the_page_says_when_a_plateau_reduces(ssr: str, evaluation: int) -> None:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    state = State("90ba", optimizers=own)
+    rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))
+    seen = []
+    for _ in range(10):
+        rates.evaluated(1.0)
+        seen.append(own.param_groups[0]["lr"])
+    assert seen.index(0.1) + 1 == evaluation
+    assert f"at the {evaluation}" in PAGE.read_text(encoding="utf-8")

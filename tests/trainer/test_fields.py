@@ -167,6 +167,7 @@ def test_a_resume_needs_the_optimizer_and_the_time() -> None:
     buffer.seek(0)
     saved = torch.load(buffer, weights_only=True)
     assert saved["param_groups"][0]["initial_weight_decay"] == 0.4
+    assert saved["param_groups"][0]["initial_betas"] == (0.8, 0.9)  # whole, as the optimizer was given it
 
     again, resumed = make()
     later = FieldSchedules(schedules, resumed)  # the optimizer is loaded after it was made, as in a trainer
@@ -182,6 +183,17 @@ def test_a_resume_needs_the_optimizer_and_the_time() -> None:
     first.load_state_dict(saved)
     fresh.timestamp = state.timestamp
     assert FieldSchedules(schedules, fresh).values() == fields.values()
+
+
+def test_a_resume_may_drive_another_part_of_the_same_tuple() -> None:
+    optimizer = AdamW([parameter()], betas=(0.8, 0.96))
+    state = run(optimizer, length="4ba")
+    advance(FieldSchedules({"beta1": LinearScheduler()}, state), state, 2)
+    again = AdamW([parameter()], betas=(0.1, 0.1))
+    again.load_state_dict(optimizer.state_dict())
+    resumed = run(again, length="4ba", timestamp=state.timestamp)
+    both = FieldSchedules({"beta1": LinearScheduler(), "beta2": LinearScheduler()}, resumed)
+    assert both.values() == {"beta1": 0.4, "beta2": 0.48}
 
 
 def test_a_group_that_is_added_later_follows() -> None:

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.records import RunResult
 from ssr_hydra.trainer.progress import Snapshot, choose_progress, duration, summary
-from ssr_hydra.trainer.records import RunResult
 
 
 class Terminal(io.StringIO):

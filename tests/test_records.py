@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.records import MetricsLog, RunResult, config_hash, refuse_finished
+from ssr_hydra.records import MetricsLog, RunResult, config_hash, refuse_finished
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
@@ -123,7 +123,7 @@ def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
 def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys
-from ssr_hydra.trainer.records import MetricsLog
+from ssr_hydra.records import MetricsLog
 log = MetricsLog(pathlib.Path({str(tmp_path)!r})); log.write({{"mine": 1}})
 print("ready", flush=True); sys.stdin.read()
 """
@@ -175,5 +175,5 @@ def test_config_has_to_be_plain(config: Any) -> None:
 
 
 def test_reading_records_loads_no_torch() -> None:
-    code = "import sys; from ssr_hydra.trainer.records import RunResult; assert 'torch' not in sys.modules"
+    code = "import sys; from ssr_hydra.records import RunResult; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

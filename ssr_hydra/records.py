@@ -198,10 +198,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
 
 
-def refuse_finished(folder: Path, field: str = "run_dir") -> None:
+def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Refuse a folder that holds the record of a run and no checkpoint to go on from: two runs are never mixed.
 
-    A run that failed before its first batch has left nothing, and may be tried again.
+    A run that failed before its first batch has left nothing, and may be tried again; so may the very same run if it
+    failed, or was interrupted, before its first checkpoint.
+
+    Args:
+        folder: Of the run.
+        field: Name of the setting that says the folder.
+        hashed: The run's :func:`config_hash`.
 
     Raises:
         InputError: Naming ``field``.
@@ -212,7 +218,8 @@ def refuse_finished(folder: Path, field: str = "run_dir") -> None:
         record = RunResult.load(folder)
     except InputError:
         record = None
-    if record is None or record.status != "failed" or record.steps > 0:
+    same = record is not None and hashed is not None and record.config_hash == hashed
+    if record is None or record.status != "failed" or not (record.steps == 0 or same):
         rule = f"the folder holds the {RESULT} of another run, with no checkpoint to go on from"
         raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
 

@@ -15,7 +15,7 @@ from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, di
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import CheckpointConfig, ResumeConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import refuse_finished
+from ssr_hydra.records import config_hash, refuse_finished
 from ssr_hydra.time import as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
@@ -120,7 +120,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         rule = "holds another run already, and resume=never starts anew"
         raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
     if own is None:
-        refuse_finished(folder, field)
+        refuse_finished(folder, field, config_hash(values))
     if own is None or on_change != "refuse":
         return
     try:

@@ -69,6 +69,7 @@ class Resuming:
         on_change: ``refuse``, ``extend`` or ``rescale``.
         processes: Those of the run: rank 0 decides, and the others read what it has chosen.
         saves: Whether the run writes checkpoints of its own.
+        hashed: The hash of its configuration, by which a run knows its own failed record.
 
     Attributes:
         path: The checkpoint to go on from, or None.
@@ -84,8 +85,15 @@ class Resuming:
     """
 
     def __init__(
-        self, run_dir: Path | None, resume: str | Path, on_change: str, processes: Processes, saves: bool
+        self,
+        run_dir: Path | None,
+        resume: str | Path,
+        on_change: str,
+        processes: Processes,
+        saves: bool,
+        hashed: str | None = None,
     ) -> None:
+        self._hashed = hashed
         self._run_dir, self._resume, self._on_change, self._processes = run_dir, str(resume), on_change, processes
         self.messages: list[str] = []
         self.changes: list[str] = []
@@ -120,6 +128,8 @@ class Resuming:
         if opened is not None:
             checkpoint, refused = opened
             self.messages += refused
+            if folder is not None and not _is_of(checkpoint.path, folder):
+                refuse_finished(folder, hashed=self._hashed)
             return checkpoint
         if folder is None:
             return None
@@ -129,7 +139,7 @@ class Resuming:
         if self._resume == "never" and (folder / RESULT).exists():
             rule = "the folder holds the record of another run, and two runs are not mixed"
             raise InputError("run_dir", str(folder), rule, "choose another folder")
-        refuse_finished(folder)
+        refuse_finished(folder, hashed=self._hashed)
         if self._resume == "auto" and (folder / METRICS).exists() and saves:
             self.messages.append(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
         return None
@@ -170,8 +180,7 @@ class Resuming:
     @property
     def is_own(self) -> bool:
         """Whether the run goes on from a checkpoint in its own folder."""
-        path = self.path
-        return path is not None and self._run_dir is not None and path.resolve().parents[1] == self._run_dir.resolve()
+        return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
     def _is_done(self) -> bool:
         """Whether the folder holds this very run, finished."""
@@ -208,3 +217,8 @@ class Resuming:
         if seed is not None:
             seed_everything(fold(seed, rank, int(self.state["timestamp"]["batch"])))
         return None
+
+
+def _is_of(checkpoint: Path, run_dir: Path) -> bool:
+    """Whether a checkpoint lies in the folder of a run."""
+    return checkpoint.resolve().parents[1] == run_dir.resolve()

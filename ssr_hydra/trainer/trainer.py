@@ -38,7 +38,7 @@ from ssr_hydra.trainer.hardware import choose_device, hardware, versions
 from ssr_hydra.trainer.interrupts import StopRequest, reason
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.loop import Around, Loop
-from ssr_hydra.trainer.parallel import check_parallel, wrapped
+from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import PlanState, Resuming
@@ -246,11 +246,14 @@ class Trainer:
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
             "device": self.device.type,
             "processes": processes.world_size,
+            "sharded": is_sharded(model),
         }
         self._started = False
         self._best: float | None = None
         self._log: MetricsLog | None = None
-        self._resuming = resuming = Resuming(self.run_dir, resume, on_change, processes, self._checkpointing.enabled)
+        self._resuming = resuming = Resuming(
+            self.run_dir, resume, on_change, processes, self._checkpointing.enabled, self._config_hash
+        )
         self.resumed_from = resuming.path
         time_map = resuming.restore(model, state, ratio, self._description)
         schedule_state, schedule_ssr = self._scheduled_on(time_map)

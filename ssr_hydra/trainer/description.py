@@ -17,7 +17,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.time import Time
 from ssr_hydra.trainer.checks import batch_size
-from ssr_hydra.trainer.parallel import is_sharded
+from ssr_hydra.trainer.parallel import class_name
 
 __all__ = ["describe_data", "describe_loader", "describe_model", "describe_optimizer", "describe_schedule"]
 
@@ -29,7 +29,7 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
         for name, value in model.state_dict().items()
         if isinstance(value, Tensor)
     }
-    return {"class": type(model).__qualname__, "sharded": is_sharded(model), "state": tensors}
+    return {"class": class_name(model), "state": tensors}
 
 
 def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:

@@ -18,6 +18,7 @@ __all__ = [
     "PARALLEL",
     "check_parallel",
     "check_sharded",
+    "class_name",
     "in_step",
     "is_sharded",
     "load_weights",
@@ -41,7 +42,17 @@ def is_sharded(model: nn.Module) -> bool:
     """Whether a model's parameters are spread over the processes, as :func:`shard` leaves them."""
     # By the class that fully_shard gives to modules, under a name that needs no import: between a forward pass without
     # a backward and the next one the parameters are whole.
-    return any(base.__name__ == "FSDPModule" for module in model.modules() for base in type(module).__mro__)
+    return any(_is_fsdp(type(module)) for module in model.modules())
+
+
+def class_name(model: nn.Module) -> str:
+    """The name of a model's class, also where ``fully_shard`` has made another of it."""
+    cls = type(model)
+    return next(base.__qualname__ for base in cls.__mro__ if not _is_fsdp(base)) if _is_fsdp(cls) else cls.__qualname__
+
+
+def _is_fsdp(cls: type) -> bool:
+    return any(base.__name__ == "FSDPModule" for base in cls.__mro__)
 
 
 def check_sharded(optimizers: Sequence[Optimizer]) -> None:
@@ -129,18 +140,15 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 
 
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The state of a model and its optimizers, whole and on the CPU; every process takes part."""
+    """The state of a model and its optimizers; of a sharded one it is put together, and every process takes part.
+
+    The states are those of the same model in one process, so that a run may go on in another number of them. Rank 0
+    alone keeps what was put together, on the CPU.
+    """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
-    from torch.distributed.checkpoint.state_dict import (
-        StateDictOptions,
-        get_model_state_dict,
-        get_optimizer_state_dict,
-    )
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    states = [get_optimizer_state_dict(model, optimizer, options=options) for optimizer in optimizers]
-    return dict(get_model_state_dict(model, options=options)), states
+    _reshard(model)
+    return _whole(dict(model.state_dict())), [_whole(optimizer.state_dict()) for optimizer in optimizers]
 
 
 def load_weights(
@@ -149,19 +157,54 @@ def load_weights(
     model_state: dict[str, Any],
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Put the state of :func:`weights` back; every process has read it."""
-    if not is_sharded(model):
-        model.load_state_dict(model_state)
-        for optimizer, state in zip(optimizers, optimizer_states, strict=True):
-            optimizer.load_state_dict(state)
-        return
-    from torch.distributed.checkpoint.state_dict import (
-        StateDictOptions,
-        set_model_state_dict,
-        set_optimizer_state_dict,
-    )
-
-    options = StateDictOptions(full_state_dict=True)
-    set_model_state_dict(model, model_state, options=options)
+    """Put the state of :func:`weights` back; every process has read it, and takes its shards."""
+    if is_sharded(model):
+        _reshard(model)
+        own = model.state_dict()
+        model_state = {name: _shard_like(value, own.get(name)) for name, value in model_state.items()}
+        optimizer_states = [
+            _shards_of(state, optimizer) for state, optimizer in zip(optimizer_states, optimizers, strict=True)
+        ]
+    model.load_state_dict(model_state)
     for optimizer, state in zip(optimizers, optimizer_states, strict=True):
-        set_optimizer_state_dict(model, optimizer, state, options=options)
+        optimizer.load_state_dict(state)
+
+
+def _reshard(model: nn.Module) -> None:
+    """Let go of parameters that a forward pass without a backward has left whole: optimizers hold the shards."""
+    for module in model.modules():
+        if _is_fsdp(type(module)):
+            module.reshard()  # type: ignore[operator]
+
+
+def _whole(value: Any) -> Any:
+    """Every shard in it put together."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if not hasattr(value, "device_mesh"):
+        return value
+    whole = value.full_tensor()
+    return whole.cpu() if value.device_mesh.get_rank() == 0 else None
+
+
+def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """An optimizer's state, of which what is shaped as a parameter is sharded as that is."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    like = dict(zip(numbers, parameters, strict=True))
+    sharded = {
+        number: {key: _shard_like(value, like.get(number)) for key, value in items.items()}
+        for number, items in state["state"].items()
+    }
+    return {**state, "state": sharded}
+
+
+def _shard_like(value: Any, like: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or not hasattr(like, "device_mesh") or value.shape != like.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process has the whole of it: nothing is sent.
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

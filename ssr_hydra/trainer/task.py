@@ -167,7 +167,8 @@ class Task:
         self.model.eval()
         try:
             with preserved_rng():
-                for given in in_step(loader, processes) if is_sharded(self.model) else loader:
+                together = processes.world_size > 1 and is_sharded(self.model)
+                for given in in_step(loader, processes) if together else loader:
                     if each_batch is not None:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given

@@ -19,7 +19,8 @@ class TrainerConfig:
     """``trainer=default``: how the run is carried out and measured; arguments of ``ssr_hydra.Trainer``, and threads.
 
     Attributes:
-        use_stepwise_scheduler: Null steps our schedulers before every batch and torch's after every epoch.
+        use_stepwise_scheduler: Null steps our schedulers before every batch, and torch's at the pace they are written
+            for; true steps all by batches, false all by epochs.
         loss: A callable of (outputs, targets), by ``_target_``; a function has ``_partial_: true`` beside it.
         metrics: Name -> a callable of (outputs, targets) that gives one value per sample, likewise.
         eval_interval: Time between two evaluations; null is at the end alone, which is always evaluated.

@@ -21,6 +21,7 @@ from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
     "batch_size",
+    "check_fields_are_free",
     "check_loader",
     "check_optimizers",
     "check_same_length",
@@ -42,6 +43,14 @@ def check_switches(**switches: tuple[Any, bool]) -> None:
         if not isinstance(value, bool) and not (optional and value is None):
             rule = "True, False or None" if optional else "True or False"
             raise InputError(field, value, rule, "leave it out")
+
+
+def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:
+    """Refuse a schedule of the momentum beside a scheduler that cycles it."""
+    for field in schedules:
+        if drives_momentum and field in ("momentum", "betas", "beta1"):
+            rule = "a scheduler of torch's cycles the momentum already"
+            raise InputError(f"schedules.{field}", field, rule, "give that scheduler cycle_momentum=False")
 
 
 def make_plan(

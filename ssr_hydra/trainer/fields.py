@@ -83,6 +83,7 @@ class FieldSchedules:
         state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
         ssr: The scale schedule ratio.
         clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
+        plan: The run that schedules are bound to, where it is another than ``state``.
 
     Raises:
         InputError: ``lr``, a field that no group has, one that is no number or is 0 in all of them, a schedule that
@@ -107,12 +108,13 @@ class FieldSchedules:
         state: Any,
         ssr: Number = 1.0,
         clock: Callable[[Any], Any] | None = None,
+        plan: Any = None,
     ) -> None:
         if not isinstance(schedules, Mapping):
             rule = "must be a mapping of fields to schedulers"
             raise InputError("schedules", schedules, rule, "write {'weight_decay': ...}")
         self._state, self._clock = state, clock
-        self._curves = _bind(schedules, state, ssr)
+        self._curves = _bind(schedules, state if plan is None else plan, ssr)
         self._seen: list[tuple[list[_Group], int]] = []
         self._targets: dict[str, list[_Target]] = {}
         if self._curves and not state.optimizers:

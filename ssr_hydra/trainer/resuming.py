@@ -20,44 +20,12 @@ from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers
 
-__all__ = ["PlanState", "Resuming"]
+__all__ = ["Resuming"]
 
 # What of a description says when which learning rate is due.
 _PLAN = re.compile(
     r"run\.(ssr|max_duration)|scheduler|schedules|use_stepwise_scheduler|iteration_length|data\.(batches|batch_size)"
 )
-
-
-class PlanState(State):
-    """The state that schedules of a rescaled run read: the plan they are bound to, at the mapped time of the run."""
-
-    __slots__ = ("_map", "_now", "_run", "_seen")
-
-    _map: TimeMap
-    _now: Timestamp
-    _run: State
-    _seen: Timestamp | None
-
-    @classmethod
-    def of(cls, run: State, time_map: TimeMap) -> PlanState:
-        """The plan's state, which follows the run's timestamp."""
-        plan = time_map.plan(run)
-        made = cls(plan.max_duration, plan.dataloader_len, plan.samples_per_batch, plan.tokens_per_batch)
-        made.optimizers = run.optimizers
-        made._run, made._map, made._seen = run, time_map, None
-        return made
-
-    @property
-    def timestamp(self) -> Timestamp:
-        """The time on the plan."""
-        timestamp = self._run.timestamp
-        if self._seen is not timestamp:
-            self._seen, self._now = timestamp, self._map(timestamp)
-        return self._now
-
-    @timestamp.setter
-    def timestamp(self, value: Timestamp) -> None:
-        del value  # it is the run's to move
 
 
 class Resuming:

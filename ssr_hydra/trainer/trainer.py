@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
-from ssr_hydra.checkpoints import CheckpointStore, TimeMap
+from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
@@ -23,6 +22,7 @@ from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
+    check_fields_are_free,
     check_loader,
     check_optimizers,
     check_same_length,
@@ -41,7 +41,7 @@ from ssr_hydra.trainer.loop import Around, Loop
 from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
-from ssr_hydra.trainer.resuming import PlanState, Resuming
+from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import Checkpointing, saved_weights
 from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock
 from ssr_hydra.trainer.task import Task
@@ -71,8 +71,8 @@ class Trainer:
             by its key ``schedule``. None keeps the learning rates constant.
         max_duration: Length before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio; stretches schedules and length alike.
-        use_stepwise_scheduler: None steps ours before every batch and torch's after every epoch; True steps all by
-            batches; False steps all by epochs.
+        use_stepwise_scheduler: None steps ours before every batch, and torch's at the pace they are written for
+            (one-cycle and cyclic ones by batches, the others by epochs); True steps all by batches, False all by epochs.
         loss: A function of (outputs, targets) that returns a scalar; None is cross entropy.
         metrics: Name to function of (outputs, targets) that returns a value for each sample. None is accuracy with the
             default loss, and none with another.
@@ -256,9 +256,14 @@ class Trainer:
         )
         self.resumed_from = resuming.path
         time_map = resuming.restore(model, state, ratio, self._description)
-        schedule_state, schedule_ssr = self._scheduled_on(time_map)
-        self._rates = LearningRates(schedulers, schedule_state, schedule_ssr, use_stepwise_scheduler)
-        self._fields = FieldSchedules(schedules, schedule_state, schedule_ssr) if schedules else None
+        self._time_map = time_map
+        # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it.
+        clock, plan = (None, None) if time_map.is_identity else (time_map, time_map.plan(state))
+        self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
+        self._fields = None
+        if schedules:
+            check_fields_are_free(schedules, self._rates.drives_momentum)
+            self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
         if self._rates.needs_evaluation and self._eval is None:
             rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
@@ -397,13 +402,6 @@ class Trainer:
             self._record({**record, "changes": resuming.changes} if resuming.changes else record)
         # Last: whatever was done until here may have drawn.
         loop.load_reading(resuming.restore_random_numbers(self._seed))
-
-    def _scheduled_on(self, time_map: TimeMap) -> tuple[State, Fraction]:
-        """The state that schedules read: the run's own, or in a rescaled run the plan's, which follows it."""
-        self._time_map = time_map
-        return (
-            (self.state, time_map.ssr) if time_map.is_identity else (PlanState.of(self.state, time_map), time_map.ssr)
-        )
 
     def _record(self, record: dict[str, Any]) -> None:
         self._events.record(self, record, None if self._log is None else self._log.write)

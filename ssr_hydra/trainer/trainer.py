@@ -72,7 +72,7 @@ class Trainer:
         max_duration: Length before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio; stretches schedules and length alike.
         use_stepwise_scheduler: None steps ours before every batch, and torch's at the pace they are written for
-            (one-cycle and cyclic ones by batches, the others by epochs); True steps all by batches, False all by epochs.
+            (one-cycle and cyclic ones by batches, others by epochs); True steps all by batches, False by epochs.
         loss: A function of (outputs, targets) that returns a scalar; None is cross entropy.
         metrics: Name to function of (outputs, targets) that returns a value for each sample. None is accuracy with the
             default loss, and none with another.

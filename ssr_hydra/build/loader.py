@@ -29,7 +29,7 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
@@ -105,8 +105,9 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             values = check(cfg, self.trust)
-            if self.is_main:
-                check_folder(folder, cfg, values, "hydra.run.dir")
+            if self.is_main and check_folder(folder, cfg, values, "hydra.run.dir"):
+                with open_dict(cfg):  # what describes a finished run stays as it was written
+                    cfg.hydra.output_subdir = None
         new = [path for path in (folder, *folder.parents) if not path.exists()]
         self.new_folders = new if self.is_main else []
         return cfg

@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.check_values import check_fields
 from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
-from ssr_hydra.configs import CheckpointConfig, ResumeConfig
+from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import config_hash, refuse_finished
+from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
 from ssr_hydra.time import as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
@@ -99,7 +99,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         raise InputError("checkpoint.best", node["best"], f"must be one of {', '.join(results)}", "or null for none")
 
 
-def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
+def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
     """Refuse to run in the folder of another run, before anything is written there.
 
     What the folder holds is compared as it is written, interpolations and all.
@@ -110,27 +110,29 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         values: The same, plain.
         field: Name of the setting that says the folder.
 
+    Returns:
+        Whether it holds this very run, finished: then there is nothing to write.
+
     Raises:
         InputError: It holds a run that this one neither is nor goes on with.
     """
     path, on_change = resume_of(values)
-    has_record = (folder / "result.json").exists()
+    has_record = (folder / RESULT).exists()
     own = find(AUTO, folder)
     if path == NEVER and (has_record or own is not None):
         rule = "holds another run already, and resume=never starts anew"
         raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
     if own is None:
         refuse_finished(folder, field, config_hash(values))
-    if own is None or on_change != "refuse":
-        return
+        return False
     try:
         before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     except (OSError, ValueError, OmegaConfBaseException):
-        return  # it was not started by this app; the checkpoint itself says what it is of
+        return False  # it was not started by this app; the checkpoint itself says what it is of
     now: Any = OmegaConf.to_container(config, resolve=False)
     now = {key: value for key, value in now.items() if key != "hydra"}
-    found = [item for item in differences(before, now) if not _is_free(item)]
-    if found:
+    found = [item for item in differences(before, now) if not _is_free(item, now)]
+    if found and on_change == "refuse":
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
         rule = f"{folder} holds another run: {', '.join(shown)}"
         fix = (
@@ -138,8 +140,33 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
             "on) or resume.on_change=rescale (the rest of the plan over the rest of the run)"
         )
         raise InputError("resume", path, rule, fix)
+    return not found and has_record and _is_completed(folder)
 
 
-def _is_free(item: Difference) -> bool:
-    # A newer release may have fields that an older one had not: its checkpoints tell whether that matters.
-    return _FREE.match(item.field) is not None or item.old is MISSING
+def _is_completed(folder: Path) -> bool:
+    try:
+        return RunResult.load(folder).status == "completed"
+    except (InputError, OSError):
+        return False
+
+
+def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
+    """Whether a difference makes no other run; so does a field of a newer release that is as it was without it."""
+    return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))
+
+
+def _is_default(item: Difference, now: Mapping[str, Any]) -> bool:
+    *path, name = item.field.split(".")
+    node: Any = now
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    if not path:
+        schemas: list[Any] = [ExperimentConfig]
+    elif path in (["trainer"], ["data"]):
+        schemas = [GROUPS["trainer"]["default"], GROUPS["data"]["custom"]]
+    else:
+        target = node.get("_target_") if isinstance(node, Mapping) else None
+        choices = [config for group in GROUPS.values() for config in group.values()]
+        schemas = [config for config in choices if target is not None and getattr(config, "_target_", None) == target]
+    made = [schema() if isinstance(schema, type) else schema for schema in schemas]
+    return any(hasattr(schema, name) and getattr(schema, name) == item.new for schema in made)

@@ -161,14 +161,14 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
     if never := of_change[Change.NEVER]:
         rule = f"the checkpoint's state does not fit this run: {_list(never)}"
         raise InputError(
-            "resume", resume, rule, "give the run that the checkpoint is of, or start anew with resume=never"
+            "resume", resume, rule, "give the run that the checkpoint is of, or start anew in another folder"
         )
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
         rule = f"the checkpoint is of another run: {_list([item for item in found if item in changed])}"
         fix = (
             "say what that is to mean, with resume.on_change=extend (the new plan from here on) or "
-            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start anew with resume=never"
+            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start anew in another folder"
         )
         raise InputError("resume", resume, rule, fix)
     if of_change[Change.EPOCH] and timestamp._batch_in_epoch != 0:

@@ -24,7 +24,7 @@ __all__ = ["INDEX", "STATE", "CheckpointError", "Index", "check_state", "plain_j
 STATE, INDEX = "state.pt", "checkpoint.json"
 _FORMAT = 1
 _CHUNK = 2**20
-_OTHERWISE = "resume from another checkpoint, or start anew with resume=never"
+_OTHERWISE = "resume from another checkpoint, or start anew in another folder"
 
 
 class CheckpointError(RunError):

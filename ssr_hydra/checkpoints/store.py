@@ -234,7 +234,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         return None
     refused = refused or ["another process keeps removing them"]
     raise CheckpointError(
-        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start anew with resume=never"
+        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start anew in another folder"
     )
 
 

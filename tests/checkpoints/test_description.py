@@ -93,7 +93,7 @@ def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: A
     assert message.startswith("resume='auto': the checkpoint is of another run: ")
     assert str(found[0]) in message
     assert f"was {found[0].old!r} and is {value!r}" in message
-    for fix in ("resume.on_change=extend", "resume.on_change=rescale", "resume=never"):
+    for fix in ("resume.on_change=extend", "resume.on_change=rescale", "another folder"):
         assert fix in message
     assert refusal(found, "extend", timestamp) is None
     assert refusal(found, "rescale", timestamp) is None
@@ -119,7 +119,7 @@ def test_a_state_that_does_not_fit_is_always_refused(path: str, value: Any, on_c
     message = refusal(changed(path, value), on_change, AT_END)
     assert message is not None
     assert message.startswith("resume='auto': the checkpoint's state does not fit this run: ")
-    assert message.endswith("or start anew with resume=never")
+    assert message.endswith("or start anew in another folder")
     assert "on_change" not in message  # it would not help
 
 

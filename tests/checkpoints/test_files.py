@@ -162,7 +162,7 @@ def test_an_error_travels_between_processes(two: tuple[Path, Path]) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert str(error).endswith(
-        "it is torn: 3 bytes of 5; resume from another checkpoint, or start anew with resume=never"
+        "it is torn: 3 bytes of 5; resume from another checkpoint, or start anew in another folder"
     )
 
 

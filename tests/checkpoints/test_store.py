@@ -230,7 +230,7 @@ def test_where_none_can_be_used_there_is_an_error_and_never_a_silent_restart(tmp
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: none of its checkpoints can be used: refused {tmp_path}/ba20/state.pt")
     assert f"{tmp_path}/ba10/state.pt: it is torn: 0 bytes of" in message
-    assert message.endswith("start anew with resume=never")
+    assert message.endswith("start anew in another folder")
     assert isinstance(caught.value, RunError)  # exit code 1: the input was right, the disk was not
 
 

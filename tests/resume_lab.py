@@ -1,0 +1,74 @@
+"""What the tests of resuming train: dropout, random numbers of every kind in the data, an uneven last batch.
+
+Trusted by ``trust=[resume_lab]``, as a person's own module is.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+SAMPLES, EVAL_SAMPLES = 53, 20
+
+
+class Net(nn.Module):
+    """Dropout draws in training, BatchNorm has buffers."""
+
+    def __init__(self, features: int = 6, width: int = 8, classes: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3),
+            nn.Linear(width, classes),
+        )  # fmt: skip
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)
+
+
+class Noisy(Dataset[tuple[Tensor, int]]):
+    """Samples augmented by torch's, NumPy's and Python's random numbers; those of an evaluation are as they are."""
+
+    def __init__(self, train: bool = True) -> None:
+        self.train = train
+        self.rows = torch.randn(
+            SAMPLES if train else EVAL_SAMPLES, 6, generator=torch.Generator().manual_seed(int(train))
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        row = self.rows[index]
+        if self.train:
+            noise = torch.randn(4).tolist() + [float(np.random.standard_normal()), random.gauss(0, 1)]
+            row = row + 0.1 * torch.tensor(noise)
+        return row, index % 3
+
+
+NOISY = {
+    "data": "custom", "data.train._target_": "resume_lab.Noisy",
+    "data.eval": "{_target_: resume_lab.Noisy, train: false}", "data.batch_size": 6, "data.eval_batch_size": 7,
+}  # fmt: skip
+"""9 batches an epoch, the last of 5 samples; read sample by sample."""
+
+DIGITS = {
+    "data": "digits", "data.augment": "{_target_: ssr_hydra.data.RandomShift, pixels: 1}", "data.batch_size": 130,
+    "data.limit_eval": 1, "+model.features": 64, "+model.classes": 10,
+}  # fmt: skip
+"""10 batches an epoch, the last of 28 samples; in memory."""
+
+
+def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[str]:
+    """The overrides of a run of this lab; ``__`` in a name is a dot."""
+    settings = {
+        "model": "custom", "model._target_": "resume_lab.Net", **data, "max_duration": "3.5ep",
+        "scheduler": "cosine_warmup", "scheduler.t_warmup": "5ba", "trainer.eval_interval": "11ba",
+        "trainer.log_interval": "1ba", "trainer.progress": "none", "trainer.device": "cpu", "checkpoint.interval": "7ba",
+        "hydra.run.dir": "run", **{key.replace("__", "."): value for key, value in values.items()},
+    }  # fmt: skip
+    return [*(f"{key}={value}" for key, value in settings.items()), "trust=[resume_lab]", *more]

@@ -199,10 +199,10 @@ def _together() -> Iterator[Processes]:
         yield processes
     except Exception as error:
         said = "" if isinstance(error, LostProcessError) and not processes.is_main else f"{type(error)} {error}"
-        error._is_told = processes.is_told(said)  # type: ignore[attr-defined]
+        error._is_told = processes.fail(said)  # type: ignore[attr-defined]
         raise
     except (KeyboardInterrupt, TerminatedError) as error:
-        error._is_told = processes.is_told("stopped")  # type: ignore[union-attr]
+        error._is_told = processes.fail("stopped")  # type: ignore[union-attr]
         raise
     finally:
         processes.stop()

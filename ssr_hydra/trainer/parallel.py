@@ -98,7 +98,8 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     """What training calls instead of the model: the model itself where it is alone, or sharded.
 
     Raises:
-        InputError: ``fsdp`` for a model that is whole: its optimizer would hold parameters that are no more.
+        InputError: ``fsdp`` for a model that is whole: its optimizer would hold parameters that are no more; ``ddp``
+            for one that is sharded.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
@@ -109,6 +110,8 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
             rule = "the model is sharded before its optimizer is made, and this one is whole"
             raise InputError("parallel", "fsdp", rule, "call ssr_hydra.trainer.parallel.shard(model, ...) first")
         return model
+    if is_sharded(model):
+        raise InputError("parallel", parallel, "the model is sharded already", "give parallel='fsdp'")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     devices = [device] if device.type == "cuda" else None

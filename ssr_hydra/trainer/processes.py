@@ -29,7 +29,8 @@ class LostProcessError(RunError):
     """Another process of the run has ended, or cannot be reached."""
 
     def __init__(self, what: str, error: BaseException) -> None:
-        text = " ".join(str(error).split())
+        # gloo says first where in its source it is, and last what might be typical.
+        text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 
 
@@ -232,35 +233,42 @@ class Processes:
         except RuntimeError as error:
             raise LostProcessError("an evaluation", error) from error
 
-    def is_told(self, message: str, seconds: float = 5) -> bool:
-        """Whether rank 0 ends with the same message, now or in some seconds; what rank 0 itself says is remembered.
-
-        Of what all have found out alike, a wrong argument for one, a person is told once.
-
-        Args:
-            message: What there is to say; ``""`` is the same as anything.
-            seconds: To wait for rank 0, which may not have come so far.
-        """
-        if self._store is None:
-            return False
-        try:
-            if self.is_main:
-                self._store.set(_TOLD, message)
-                return False
-            self._store.wait([_TOLD], datetime.timedelta(seconds=seconds))
-            return message in ("", self._store.get(_TOLD).decode())
-        except RuntimeError:  # rank 0 has nothing to say, or is no more
-            return False
-
     def stop(self) -> None:
         """Leave the others, if this is what connected them."""
         global _messages
         if self._store is not None:
             import torch.distributed as dist
 
-            self._store = _messages = None
+            self._store = self._group = _messages = None
             with suppress(RuntimeError):  # the others may have ended before
                 dist.destroy_process_group()
+
+    def fail(self, message: str, seconds: float = 5) -> bool:
+        """Leave the others because of an error; whether rank 0 has the same to say, now or in some seconds.
+
+        Of what all have found out alike, a wrong argument for one, a person is then told once.
+
+        Args:
+            message: What there is to say; ``""`` is the same as anything.
+            seconds: To wait for rank 0, which may not have come so far.
+        """
+        store = self._store
+        self.stop()
+        if store is None:
+            return False
+        try:
+            if self.is_main:
+                store.set(_TOLD, message)
+                # Where rank 0 keeps the store it does not go before the others have looked, if they are there.
+                others = [f"{_TOLD}/{rank}" for rank in range(1, self.world_size)]
+                store.wait(others, datetime.timedelta(seconds=min(seconds, 2)))
+                return False
+            store.wait([_TOLD], datetime.timedelta(seconds=seconds))
+            said = store.get(_TOLD).decode()
+            store.set(f"{_TOLD}/{self.rank}", "")
+            return message in ("", said)
+        except RuntimeError:  # rank 0 has nothing to say, or is no more
+            return False
 
 
 ALONE = Processes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from process_pairs import Pairs
 
 # Before torch is imported anywhere. Two pytest workers with two threads each on two cores are slower than one thread
 # each, and subprocesses inherit the same; results depend on the thread count, so it is the same in every test.
@@ -45,3 +46,11 @@ def clean_hydra() -> Iterator[None]:
     GlobalHydra.instance().clear()
     yield
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pairs]:
+    """Runs of several processes."""
+    made = Pairs(tmp_path_factory.mktemp("pairs"))
+    yield made
+    made.close()

@@ -6,8 +6,9 @@ import datetime
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssr_hydra.errors import InputError, RunError
@@ -256,7 +257,7 @@ class Processes:
         self.stop()
         if store is None:
             return False
-        try:
+        with _quiet(), suppress(RuntimeError):  # rank 0 has nothing to say, or is no more
             if self.is_main:
                 store.set(_TOLD, message)
                 # Where rank 0 keeps the store it does not go before the others have looked, if they are there.
@@ -267,8 +268,23 @@ class Processes:
             said = store.get(_TOLD).decode()
             store.set(f"{_TOLD}/{self.rank}", "")
             return message in ("", said)
-        except RuntimeError:  # rank 0 has nothing to say, or is no more
-            return False
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's store writes from C++ about a connection that has ended: pages, and no news."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 ALONE = Processes()

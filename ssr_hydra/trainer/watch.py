@@ -50,7 +50,9 @@ class LossWatch:
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
         self._on_cpu = device.type == "cpu" and processes.world_size == 1
         self._processes = processes
-        self._pending = torch.zeros((), device=device)
+        # MPS has no float64.
+        precise = torch.float32 if device.type == "mps" else torch.float64
+        self._pending = torch.zeros((), device=device, dtype=precise)
         self._checked = 0
         self.sum, self.count = 0.0, 0  # since the last evaluation
         self._logged_sum, self._logged_count = 0.0, 0

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import Subset, TensorDataset
 
+from ssr_hydra.data.describe import digest
 from ssr_hydra.data.loaders import SeededDataset, known_length
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
@@ -20,6 +27,8 @@ from ssr_hydra.trainer.checks import batch_size
 from ssr_hydra.trainer.parallel import class_name
 
 __all__ = ["describe_data", "describe_loader", "describe_model", "describe_optimizer", "describe_schedule"]
+
+_MOST_SHOWN, _MOST_ROWS = 64, 256
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
@@ -70,59 +79,92 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 
 
 def describe_data(dataset: Any) -> dict[str, Any]:
-    """A data set: what it says of itself by ``describe()``, else its class and length."""
+    """A data set: what it says of itself by ``describe()``, else its class, its length and, of tensors, a digest."""
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
     if callable(describe):
         return {str(key): _plain(value) for key, value in describe().items()}
-    return {"class": type(dataset).__qualname__, "samples": known_length(dataset)}
+    described: dict[str, Any] = {"class": type(dataset).__qualname__, "samples": known_length(dataset)}
+    if isinstance(dataset, TensorDataset):
+        described["tensors"] = [_tensor(tensor) for tensor in dataset.tensors]
+    elif isinstance(dataset, Subset):
+        described.update(indices=_plain(list(dataset.indices)), of=describe_data(dataset.dataset))
+    return described
 
 
-def _plain(value: Any) -> Any:
+def _tensor(tensor: Tensor) -> str:
+    """Type, shape, and a digest of at most some hundred of its rows, spread evenly: enough to tell other data."""
+    rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
+    if len(rows) > _MOST_ROWS:
+        rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
+    content = rows.to("cpu").contiguous().view(torch.uint8).numpy().tobytes()
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return f"{dtype} {list(tensor.shape)} {digest([content])[:16]}"
+
+
+def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     """As plain data that a JSON file can hold, the same for the same thing in every process."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or type(value) in (bool, int, float, str):
         return value
+    if id(value) in around:  # it holds itself
+        return "..."
+    plain = functools.partial(_plain, around=(*around, id(value)))
     if isinstance(value, Tensor):
-        return value.tolist() if value.numel() <= 64 else f"tensor {list(value.shape)}"
+        return plain(value.tolist()) if value.numel() <= _MOST_SHOWN else _tensor(value)
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist()) if value.dtype == object else plain(torch.as_tensor(value))
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, (Enum, Path, bytes, complex)):
+        return str(value)
+    if isinstance(value, (bool, int, float, str)):  # of a subclass
+        return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, Time):
         return value.to_timestring()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):  # their order is another one in every process
+        return sorted((plain(item) for item in value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return _listed([plain(item) for item in value])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, functools.partial):
-        return {"class": _name(value.func), "args": _plain(value.args), **_plain(value.keywords)}
+        return {"class": _name(value.func), "args": plain(value.args), **plain(value.keywords)}
     if isinstance(value, Fraction):
         return str(value)
     if isinstance(value, Paced):
-        return {"pace": value.pace, **_plain(value.scheduler)}
+        return {"pace": value.pace, **plain(value.scheduler)}
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
         try:
-            return _plain(read(value))  # all of its arguments, also those that it keeps to itself
+            return plain(read(value))  # all of its arguments, also those that it keeps to itself
         except InputError:
             pass
-        numbers = {key: _plain(item) for key, item in vars(value).items() if _is_setting(key, item)}
-        return {"class": type(value).__qualname__, **numbers}
     if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
         return _name(value)
-    settings = (
-        {key: _plain(item) for key, item in vars(value).items() if _is_setting(key, item)} if _has_vars(value) else {}
-    )
-    return {"class": type(value).__qualname__, **settings}
+    described = {"class": type(value).__qualname__}
+    if hasattr(value, "__dict__"):
+        described.update({key: plain(item) for key, item in vars(value).items() if _is_setting(key, item)})
+    if isinstance(value, nn.Module):  # a loss that weighs classes, say
+        described.update({key: plain(item) for key, item in value.state_dict().items()})
+    return described
+
+
+def _listed(items: list[Any]) -> list[Any] | str:
+    """A list, or of a very long one a digest."""
+    if len(items) <= _MOST_SHOWN:
+        return items
+    return f"list [{len(items)}] {digest([json.dumps(items, sort_keys=True).encode()])[:16]}"
 
 
 def _name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-
-
-def _has_vars(value: Any) -> bool:
-    return hasattr(value, "__dict__")
 
 
 # What torch's schedulers count, or take from their optimizer: no settings.

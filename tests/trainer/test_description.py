@@ -1,0 +1,234 @@
+"""What a checkpoint remembers of a run: the same for the same thing in every process, another for another."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, StepLR
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from ssr_hydra.checkpoints import differences
+from ssr_hydra.data import Digits, RandomShift, make_loaders
+from ssr_hydra.schedulers import CosineAnnealingScheduler, ProductScheduler, StepScheduler
+from ssr_hydra.time import Time
+from ssr_hydra.trainer.description import (
+    describe_data,
+    describe_loader,
+    describe_model,
+    describe_optimizer,
+    describe_schedule,
+)
+
+
+def changes(old: Any, new: Any) -> list[str]:
+    return [str(item) for item in differences({"it": old}, {"it": new})]
+
+
+def test_a_model_is_its_class_and_the_shapes_of_its_state() -> None:
+    described = describe_model(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
+    assert described["class"] == "Sequential"
+    assert described["state"]["0.weight"] == "float32 [3, 2]"
+    assert described["state"]["1.num_batches_tracked"] == "int64 []"
+    other = describe_model(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).double())
+    assert changes(described, other)[0] == "it.state.0.weight was 'float32 [3, 2]' and is 'float64 [3, 2]'"
+
+
+def test_an_optimizer_is_its_class_and_what_its_groups_were_given() -> None:
+    model = nn.Linear(2, 3)
+    optimizer = torch.optim.SGD([{"params": [model.weight], "lr": 0.2}, {"params": [model.bias]}], lr=0.1, momentum=0.9)
+    described = describe_optimizer(optimizer)
+    assert [(group["lr"], group["momentum"], group["parameters"]) for group in described["groups"]] == [
+        (0.2, 0.9, 1),
+        (0.1, 0.9, 1),
+    ]
+    json.dumps(described, allow_nan=False)
+    before = json.dumps(described)
+    # A schedule moves lr; what was given stands as initial_lr.
+    StepLR(optimizer, 1, gamma=0.5)
+    optimizer.param_groups[0]["lr"] = 0.001
+    assert json.dumps(describe_optimizer(optimizer)) == before
+
+
+@dataclass
+class Shape:
+    width: int
+    lengths: tuple[str, ...] = ("1ep",)
+
+
+class Color(Enum):
+    RED = 1
+
+
+class Steep:
+    def __init__(self, power: float) -> None:
+        self.power, self.name, self.flags = power, "steep", [1, 2]
+
+    def __call__(self, state: object) -> float:
+        return self.power
+
+
+def half(state: object, alpha: float = 0.5) -> float:
+    return alpha
+
+
+def cyclic() -> list[Any]:
+    items: list[Any] = [1]
+    items.append(items)
+    return items
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (None, None),
+        (True, True),
+        (0.1, 0.1),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+        (Time("1/3dur"), "1/3dur"),
+        (torch.float16, "torch.float16"),
+        (torch.tensor([1.0, 2.0]), [1.0, 2.0]),
+        (np.float64(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.arange(3), [0, 1, 2]),
+        (Color.RED, "Color.RED"),
+        (b"x", "b'x'"),
+        (Path("a") / "b", str(Path("a/b"))),
+        ((1, {"a": [2]}), [1, {"a": [2]}]),
+        ({"b", "a", "c"}, ["a", "b", "c"]),
+        (Shape(3), {"class": "Shape", "width": 3, "lengths": ["1ep"]}),
+        (Steep(2.0), {"class": "Steep", "power": 2.0, "name": "steep", "flags": [1, 2]}),
+        (cyclic(), [1, "..."]),
+    ],
+)  # fmt: skip
+def test_whatever_a_person_gives_is_plain(value: Any, plain: Any) -> None:
+    found = describe_schedule(value)
+    assert found == plain
+    assert type(found) is type(plain)
+    json.dumps(found, allow_nan=False)
+
+
+def test_functions_are_named_and_partials_show_their_arguments() -> None:
+    assert describe_schedule(half) == f"{half.__module__}.half"
+    made = describe_schedule(functools.partial(half, alpha=0.25))
+    assert made == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}
+    assert changes(made, describe_schedule(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
+
+
+def test_schedulers_are_their_arguments_however_deep() -> None:
+    def make(gamma: float) -> Any:
+        return describe_schedule(
+            [ProductScheduler({"a": CosineAnnealingScheduler(), "b": StepScheduler("2ep", gamma=gamma)})]
+        )
+
+    assert changes(make(0.1), make(0.1)) == []
+    assert changes(make(0.1), make(0.2)) == ["it[0].factors.b.gamma was 0.1 and is 0.2"]
+
+
+def test_torch_s_schedulers_are_described_by_their_arguments() -> None:
+    def make(**arguments: Any) -> Any:
+        return describe_schedule(StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), **arguments))
+
+    assert changes(make(step_size=3), make(step_size=3)) == []
+    assert changes(make(step_size=3), make(step_size=4)) == ["it.step_size was '3ep' and is '4ep'"]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    json.dumps(describe_schedule(LambdaLR(optimizer, lambda epoch: 1.0)), allow_nan=False)
+
+
+def test_a_loss_that_weighs_classes() -> None:
+    def make(weight: float) -> Any:
+        return describe_schedule(nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight]), label_smoothing=0.1))
+
+    assert make(2.0)["label_smoothing"] == 0.1
+    assert changes(make(2.0), make(3.0)) == ["it.weight[1] was 2.0 and is 3.0"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda shift: torch.arange(1000.0) + shift,
+        lambda shift: np.arange(1000.0) + shift,
+        lambda shift: [shift] * 1000,
+    ],
+)
+def test_what_is_long_is_a_digest(make: Callable[[int], Any]) -> None:
+    first, again, other = (describe_schedule(make(shift)) for shift in (0, 0, 1))
+    assert first == again != other
+    assert len(first) < 60
+
+
+def test_data_in_memory_are_told_apart_by_their_numbers() -> None:
+    inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    first = describe_data(TensorDataset(inputs, torch.arange(40)))
+    assert (first["class"], first["samples"]) == ("TensorDataset", 40)
+    assert describe_data(TensorDataset(inputs.clone(), torch.arange(40))) == first
+    assert len(changes(first, describe_data(TensorDataset(inputs + 1e-6, torch.arange(40))))) == 1
+    assert changes(first, describe_data(TensorDataset(inputs.bfloat16(), torch.arange(40))))
+    part = describe_data(Subset(TensorDataset(inputs), [3, 1]))
+    assert (part["indices"], part["samples"], part["of"]["samples"]) == ([3, 1], 2, 40)
+    assert describe_data([1, 2, 3]) == {"class": "list", "samples": 3}
+
+
+def test_what_a_data_set_says_of_itself_counts() -> None:
+    class Said:
+        def describe(self) -> dict[str, Any]:
+            return {"files": np.int64(3), "split": "train"}
+
+    assert describe_data(Said()) == {"files": 3, "split": "train"}
+    assert describe_data(Digits("train")) != describe_data(Digits("eval"))
+
+
+def test_a_loader_is_its_batches_and_their_order() -> None:
+    made, _ = make_loaders(Digits("train"), batch_size=100, seed=3, augment=RandomShift(1))
+    described = describe_loader(made)
+    assert (described["batches"], described["batch_size"], described["seed"], described["shuffle"]) == (
+        12,
+        100,
+        3,
+        True,
+    )
+    assert described["augment"]["pixels"] == 1
+    for change, field in (
+        ({"seed": 4}, "seed"), ({"shuffle": False}, "shuffle"), ({"batch_size": 50}, "batches"),
+        ({"drop_last": True}, "batches"), ({"augment": RandomShift(2)}, "augment.pixels"),
+    ):  # fmt: skip
+        arguments = {"batch_size": 100, "seed": 3, "augment": RandomShift(1), **change}
+        other, _ = make_loaders(Digits("train"), **arguments)  # type: ignore[arg-type]
+        assert any(item.startswith(f"it.{field} was") for item in changes(described, describe_loader(other))), field
+    plain = describe_loader(DataLoader(TensorDataset(torch.zeros(10, 1)), batch_size=4))
+    assert (plain["loader"], plain["batches"], plain["batch_size"]) == ("DataLoader", 3, 4)
+    assert describe_loader(iter([1]))["batches"] is None
+
+
+def test_it_is_the_same_in_every_process() -> None:
+    """Sets and functions have an order and an address of their own in each."""
+    code = """
+import functools, json
+from ssr_hydra.trainer.description import describe_schedule
+class Loss:
+    def __init__(self): self.a, self.f = "x", [print]
+value = [{"b", "a", "c", "d"}, len, functools.partial(max, key=len), Loss(), object(), lambda state: 1.0]
+print(json.dumps(describe_schedule(value)))
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            timeout=60, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1
+    assert "0x" not in said.pop()

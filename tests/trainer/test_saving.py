@@ -1,0 +1,142 @@
+"""What goes into a checkpoint and comes back: settings, random numbers, hyperparameters that were changed since."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssr_hydra.checkpoints.files import check_state
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.description import describe_optimizer
+from ssr_hydra.trainer.processes import ALONE
+from ssr_hydra.trainer.saving import (
+    Checkpointing,
+    random_numbers,
+    restore_optimizers,
+    restore_random_numbers,
+    restore_weights,
+    saved_weights,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"enabled": 1}, "checkpoint.enabled"),
+        ({"keep": 1}, "checkpoint.keep"),
+        ({"keep": True}, "checkpoint.keep"),
+        ({"keep": "2"}, "checkpoint.keep"),
+        ({"mode": "largest"}, "checkpoint.mode"),
+        ({"intervall": "1ep"}, "checkpoint.intervall"),
+        ("1ep", "checkpoint"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(given: Any, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Checkpointing.of(given)
+    assert caught.value.field == field
+
+
+def test_settings_come_in_three_ways() -> None:
+    assert Checkpointing.of(None) == Checkpointing() == Checkpointing(True, "10m", 2, None, "auto")
+    assert Checkpointing.of({"interval": "1ep", "keep": 3}) == Checkpointing(interval="1ep", keep=3)
+    own = Checkpointing(best="eval/loss")
+    assert Checkpointing.of(own) is own
+
+
+@pytest.mark.parametrize(
+    ("best", "mode", "found"),
+    [
+        (None, "max", None), ("eval/loss", "auto", "min"), ("train/loss", "auto", "min"),
+        ("eval/accuracy", "auto", "max"), ("eval/loss", "max", "max"), ("eval/bits_per_byte", "min", "min"),
+    ],
+)  # fmt: skip
+def test_the_best_is_the_least_of_a_loss(best: str | None, mode: str, found: str | None) -> None:
+    assert Checkpointing(best=best, mode=mode).best_mode == found
+
+
+def drawn() -> tuple[float, ...]:
+    return (
+        random.random(), random.gauss(0, 1), float(np.random.rand()), float(np.random.standard_normal()),
+        torch.rand(1).item(), torch.randn(1).item(),
+    )  # fmt: skip
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    """Also in the middle of a pair: Python and NumPy keep the second of two normal numbers for later."""
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    drawn()
+    state = random_numbers()
+    check_state(state)
+    through_a_file = {**state, "python": json.loads(json.dumps(state["python"]))}
+    expected = [drawn() for _ in range(3)]
+    random.seed(4), np.random.seed(4), torch.manual_seed(4)
+    restore_random_numbers(through_a_file)
+    assert [drawn() for _ in range(3)] == expected
+
+
+def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    groups = [{"params": [model.weight], **arguments.pop("weight", {})}, {"params": [model.bias]}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, **arguments)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def test_everything_comes_back_to_the_bit() -> None:
+    model, optimizer = trained()
+    state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # a file is a copy too
+    check_state(state)
+    described = [describe_optimizer(optimizer)]
+    fresh, other = trained(steps=0)
+    restore_optimizers(fresh, [other], state, described, [describe_optimizer(other)])
+    for _ in range(2):
+        for net, opt in ((model, optimizer), (fresh, other)):
+            opt.zero_grad()
+            net(torch.ones(4, 3)).square().mean().backward()
+            opt.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
+    again, _ = trained(steps=0)
+    restore_weights(again, state)
+    assert torch.equal(again.weight, state["model"]["weight"])
+
+
+def test_a_changed_hyperparameter_is_the_new_one_and_the_moments_stay() -> None:
+    model, optimizer = trained(weight_decay=0.1)
+    for group in optimizer.param_groups:  # a schedule has moved it
+        group["initial_lr"], group["lr"] = 0.1, 0.0375
+    state = saved_weights(model, [optimizer], ALONE)
+    old = [describe_optimizer(optimizer)]
+    fresh, other = trained(steps=0, weight_decay=0.1, betas=(0.8, 0.99), weight={"weight_decay": 0.5})
+    restore_optimizers(fresh, [other], state, old, [describe_optimizer(other)])
+    first, second = other.param_groups
+    # What was given anew is taken, what was not stands as it stood: schedules set lr from the time.
+    assert (first["weight_decay"], second["weight_decay"]) == (0.5, 0.1)
+    assert tuple(first["betas"]) == tuple(second["betas"]) == (0.8, 0.99)
+    assert (first["lr"], first["initial_lr"]) == (0.0375, 0.1)
+    moments = optimizer.state[model.weight]["exp_avg"]
+    assert torch.equal(other.state[fresh.weight]["exp_avg"], moments)
+    assert moments.abs().sum() > 0
+
+
+def test_another_peak_learning_rate_is_the_new_one() -> None:
+    model, optimizer = trained(lr=0.1)
+    for group in optimizer.param_groups:
+        group["initial_lr"], group["lr"] = 0.1, 0.0375
+    state = saved_weights(model, [optimizer], ALONE)
+    fresh, other = trained(lr=0.2, steps=0)
+    restore_optimizers(fresh, [other], state, [describe_optimizer(optimizer)], [describe_optimizer(other)])
+    for group in other.param_groups:
+        assert group["lr"] == 0.2
+        assert group.get("initial_lr", 0.2) == 0.2

@@ -115,7 +115,41 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    copied = nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    _arrange(copied)
+    return copied
+
+
+class _Touch(nn.Module):
+    """Stands in for a model: every parameter gets a gradient of zero, the last of them first."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        super().__init__()
+        self._touched = tuple(parameters)
+
+    def forward(self) -> torch.Tensor:
+        total = torch.zeros((), device=self._touched[0].device)
+        for parameter in self._touched:
+            total = total + parameter.sum() * 0
+        return total
+
+
+def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
+    """Let DDP arrange its buckets before the first step.
+
+    It does so after the first backward pass, in the order in which gradients came. From three processes on the order in
+    which numbers are added depends on where in a bucket they lie: the first step after a resume would then differ in
+    its last bits from the same step of a run that was not interrupted.
+    """
+    model = copied.module
+    if any(getattr(module, "sparse", False) for module in model.modules()):  # their gradients are not sums like these
+        return
+    copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
+    try:
+        copied().backward()
+    finally:
+        copied.module = model
+    model.zero_grad()
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout,
 
 from ssr_hydra import State, Timestamp
 from ssr_hydra.checkpoints import TimeMap
+from ssr_hydra.drawing import render, style
 from ssr_hydra.previews import preview
-from ssr_hydra.previews.figure import render, style
 from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, bind
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"

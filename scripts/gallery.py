@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
 
 from ssr_hydra import previews, schedulers
-from ssr_hydra.previews.figure import draw, render, style
+from ssr_hydra.drawing import render, style
+from ssr_hydra.previews.figure import draw
 from ssr_hydra.schedulers import Phase
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"

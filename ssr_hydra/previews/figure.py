@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssr_hydra.drawing import HUES, LINE_WIDTH, check_math, style
 from ssr_hydra.errors import InputError
 from ssr_hydra.previews.curves import PreviewCurve
 from ssr_hydra.time import TimeUnit
@@ -17,16 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-__all__ = ["AXES", "FORMATS", "draw", "figure", "render", "style"]
+__all__ = ["AXES", "draw", "figure"]
 
 AXES = ("alpha", "lr")
 """What the vertical axis can show."""
-
-FORMATS = ("png", "svg", "pdf")
-"""Formats of :func:`render`."""
-
-# What matplotlib would write of the date and itself.
-_STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
 WIDTH, HEIGHT = 6.3, 3.1
 """Size in inches: the text width of an article on A4 or letter paper; several lines of legend add to the height."""
@@ -35,12 +28,9 @@ _BETWEEN = 0.09  # inches between the lines of schedules and of ratios
 _TITLE = 0.25  # inches that a title adds
 _ONE_LINE = 0.2  # inches of a legend that HEIGHT has room for
 
-# Okabe and Ito's palette without its yellow, which is lost on white.
-_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 # For the ratios of one schedule: dark to light along viridis, whose yellow end is left out.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
-_WIDTH = 1.6  # points
 _PALEST = 0.6  # how far the lightest of several ratios goes towards white
 _UNITS = {
     TimeUnit.ITERATION: "iterations",
@@ -52,46 +42,6 @@ _UNITS = {
 }
 _MULTIPLES = ((1e12, "trillion "), (1e9, "billion "), (1e6, "million "), (1e5, "thousand "))
 _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60.0, 60.0, "minutes"))
-
-_RC: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a picture is the same on every machine
-    "font.size": 10,
-    "axes.labelsize": 10,
-    "axes.titlesize": 11,
-    "legend.fontsize": 9.5,
-    "legend.title_fontsize": 9.5,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "lines.linewidth": _WIDTH,
-    "lines.solid_joinstyle": "round",  # mitres would overshoot a sharp peak
-    "lines.dash_joinstyle": "round",
-    "axes.formatter.limits": (-6, 9),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "path.simplify": True,
-    "path.simplify_threshold": 0.05,
-    "savefig.dpi": 300,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "ssr_hydra",
-    "pdf.fonttype": 42,
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Matplotlib's own defaults and ours on top of them, whatever the machine's settings; undone at the end."""
-    import matplotlib as mpl
-
-    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    settings.update(_RC)
-    with mpl.rc_context(settings):
-        yield
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
@@ -108,9 +58,9 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
             cannot draw, or runs in different units.
     """
     _check(curves, axis, normalize)
-    _check_math("title", title or "")
+    check_math("title", title or "")
     for curve in curves:
-        _check_math("schedulers", curve.name)
+        check_math("schedulers", curve.name)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -128,15 +78,6 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
     return made
 
 
-def render(drawn: Figure, file_format: str) -> bytes:
-    """The file's bytes, which depend on the curves and the release of matplotlib alone."""
-    buffer = io.BytesIO()
-    with style():
-        metadata = dict.fromkeys(_STAMPS[file_format])
-        drawn.savefig(buffer, format=file_format, metadata=metadata, facecolor="white")
-    return buffer.getvalue()
-
-
 def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     if axis not in AXES:
         raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write axis='alpha'")
@@ -150,19 +91,6 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     if len(units) > 1 and not normalize:
         rule = f"the runs are measured in {' and '.join(map(str, units))}, which one axis cannot show"
         raise InputError("max_duration", str(curves[-1].max_duration), rule, "normalize, or use one unit")
-
-
-def _check_math(field: str, text: str) -> None:
-    """Text between dollar signs is math; matplotlib parses it late, and fails on what is none."""
-    from matplotlib.cbook import is_math_text
-    from matplotlib.mathtext import MathTextParser
-
-    if is_math_text(text):
-        try:
-            MathTextParser("path").parse(text)
-        except ValueError:
-            rule = "is no math that matplotlib can read between its dollar signs"
-            raise InputError(field, text, rule, r"write \$ for a dollar sign") from None
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:
@@ -189,7 +117,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
         order = 3 + 1 / (
             1 + float(curve.max_duration)
         )  # the shorter run on top, or it would be hidden where both agree
-        width = _WIDTH
+        width = LINE_WIDTH
         if normalize and len(ratios) > 1:  # then runs may agree all the way
             width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)
         axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=width, clip_on=False, zorder=order)
@@ -247,7 +175,7 @@ def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
 
 
 def _look_of_schedule(place: int) -> tuple[str, Any]:
-    return _HUES[place % len(_HUES)], _STYLES[place // len(_HUES) % len(_STYLES)]
+    return HUES[place % len(HUES)], _STYLES[place // len(HUES) % len(_STYLES)]
 
 
 def _paleness(rank: int, count: int) -> float:
@@ -263,7 +191,7 @@ def _paler(colour: str, share: float) -> str:
 def _ramp(rank: int, count: int) -> str:
     """The colour of one of several ratios of a single schedule; the longest run is the darkest."""
     if count == 1:
-        return _HUES[0]
+        return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
     low = min(int(place), len(_RAMP) - 2)
     mixed = (

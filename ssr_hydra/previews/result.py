@@ -12,9 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssr_hydra.drawing import FORMATS, render
 from ssr_hydra.errors import InputError
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
-from ssr_hydra.previews.figure import FORMATS, figure, render
+from ssr_hydra.previews.figure import figure
 from ssr_hydra.previews.table import table
 from ssr_hydra.schedulers import SchedulerLike
 from ssr_hydra.schedulers.checks import multiplier

@@ -1,0 +1,94 @@
+"""What every picture shares: a style that is the same on every machine, a palette, and files of determined bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
+
+FORMATS = ("png", "svg", "pdf")
+"""Formats of :func:`render`."""
+
+# What matplotlib would write of the date and itself.
+_STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+
+# Okabe and Ito's palette without its yellow, which is lost on white.
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of what is compared: people who see no red or no green can tell them apart."""
+
+LINE_WIDTH = 1.6
+"""In points."""
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a picture is the same on every machine
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "legend.fontsize": 9.5,
+    "legend.title_fontsize": 9.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": LINE_WIDTH,
+    "lines.solid_joinstyle": "round",  # mitres would overshoot a sharp peak
+    "lines.dash_joinstyle": "round",
+    "axes.formatter.limits": (-6, 9),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.05,
+    "savefig.dpi": 300,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ssr_hydra",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's own defaults and ours on top of them, whatever the machine's settings; undone at the end."""
+    import matplotlib as mpl
+
+    settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    settings.update(_RC)
+    with mpl.rc_context(settings):
+        yield
+
+
+def render(drawn: Figure, file_format: str) -> bytes:
+    """The file's bytes, which depend on the curves and the release of matplotlib alone."""
+    buffer = io.BytesIO()
+    with style():
+        metadata = dict.fromkeys(_STAMPS[file_format])
+        drawn.savefig(buffer, format=file_format, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
+
+
+def check_math(field: str, text: str) -> None:
+    """Refuse text that matplotlib takes for math, which is between dollar signs, and cannot read: it would fail late.
+
+    Raises:
+        InputError: Naming ``field``.
+    """
+    from matplotlib.cbook import is_math_text
+    from matplotlib.mathtext import MathTextParser
+
+    if is_math_text(text):
+        try:
+            MathTextParser("path").parse(text)
+        except ValueError:
+            rule = "is no math that matplotlib can read between its dollar signs"
+            raise InputError(field, text, rule, r"write \$ for a dollar sign") from None

@@ -174,6 +174,8 @@ def restore_optimizers(
     """
     made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
     load_weights(model, tuple(optimizers), state["model"], state["optimizers"])
+    for optimizer in optimizers:
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule ahead of its steps
     for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
         for group, given, before, after in zip(
             optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import FrameType
 
 import pytest
 
-from ssr_hydra.trainer.interrupts import TerminatedError, reason, terminable
+from ssr_hydra.trainer.interrupts import StopRequest, TerminatedError, reason, terminable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to a process of Windows")
 
@@ -23,6 +24,14 @@ def test_sigterm_raises_once_and_the_former_handler_is_back() -> None:
             os.kill(os.getpid(), signal.SIGTERM)  # while the record is written
     assert reason(info.value) == "terminated by SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigusr2_ends_a_job_before_training_too() -> None:
+    with pytest.raises(TerminatedError) as info, terminable():
+        os.kill(os.getpid(), signal.SIGUSR2)
+        signal.sigtimedwait([], 1)
+    assert (reason(info.value), info.value.exit_code) == ("terminated by SIGUSR2", 140)
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
 
 
 def test_a_handler_of_somebody_else_stays() -> None:
@@ -83,3 +92,114 @@ with terminable():
 )
 def test_reasons(error: BaseException, text: str) -> None:
     assert reason(error) == text
+
+
+# ---- a request to stop, which training looks at between two batches
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (signal.SIGTERM, TerminatedError, "terminated by SIGTERM, with a checkpoint"),
+        (signal.SIGUSR2, TerminatedError, "terminated by SIGUSR2, with a checkpoint"),
+        (signal.SIGINT, KeyboardInterrupt, "interrupted, with a checkpoint"),
+    ],
+)
+def test_a_signal_is_kept_until_somebody_looks(number: int, error: type[BaseException], words: str) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(error) as info, StopRequest() as stop:
+        assert stop.number == 0
+        os.kill(os.getpid(), number)
+        assert stop.number == number
+        stop.leave(", with a checkpoint")
+    assert str(info.value) == words
+    assert signal.getsignal(number) is before
+
+
+def test_the_first_signal_is_the_reason() -> None:
+    with StopRequest() as stop:
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.number == signal.SIGUSR2
+
+
+def test_a_second_ctrl_c_interrupts_at_once_and_the_first_says_so() -> None:
+    told: list[str] = []
+    with StopRequest(told.append) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert told == ["stopping after this batch, with a checkpoint; ctrl-C again stops at once"]
+
+
+def test_ctrl_c_after_another_signal_interrupts_at_once() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGTERM
+
+
+def test_under_torchrun_the_same_ctrl_c_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the terminal, and from torchrun right after it; one that a person types later is another."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        now[0] += 0.5
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        now[0] += 2.0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_launcher_s_handler_is_called_when_the_run_leaves() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
+    try:
+        with pytest.raises(TerminatedError), StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert seen == []
+            stop.leave()
+        assert seen == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_the_job_s_own_handlers_are_taken_over_for_a_while() -> None:
+    with terminable():
+        ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+        for number in ours:
+            with pytest.raises(TerminatedError) as info, StopRequest() as stop:
+                os.kill(os.getpid(), number)
+                assert stop.number == number
+                stop.leave("!")
+            assert str(info.value).endswith("!")
+            assert {number: signal.getsignal(number) for number in ours} == ours
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_what_is_ignored_on_purpose_stays_ignored(number: int) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), number)
+            assert stop.number == 0
+    finally:
+        signal.signal(number, before)
+
+
+def test_outside_of_the_main_thread_no_request_is_heard() -> None:
+    handlers: list[object] = []
+
+    def work() -> None:
+        with StopRequest():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.SIG_DFL]

@@ -1,0 +1,423 @@
+"""Runs from Python that are cut in their middle and taken up again: any loader, any unit, any memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
+
+from ssr_hydra.checkpoints import CheckpointError, load
+from ssr_hydra.data import TensorLoader, make_loaders, seed_everything
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import RunResult
+from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
+from ssr_hydra.trainer import Trainer
+from ssr_hydra.trainer.interrupts import TerminatedError
+
+BATCHES = 9  # of 26 samples, by 3: the last has 2
+
+
+class Cut(Exception):
+    """What ends a run in these tests, right after a checkpoint: nothing later is in it."""
+
+
+class Noisy(Dataset[tuple[Tensor, int]]):
+    """Draws from the global random numbers, as data sets do that know nothing of seeds."""
+
+    def __len__(self) -> int:
+        return 26
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.randn(4) + index / 26, index % 3
+
+
+class Stream(IterableDataset[tuple[Tensor, int]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        for index in range(26):
+            yield torch.randn(4) + index / 26, index % 3
+
+
+class NoLength:
+    """Ready batches, and no ``len()``."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(BATCHES):
+            yield torch.randn(3, 4, generator=generator), torch.arange(3)
+
+
+def tokens() -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(5)
+    return [{"input_ids": torch.randint(0, 9, (2, 5 + number % 4), generator=generator)} for number in range(BATCHES)]
+
+
+LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
+    "seeded": lambda: make_loaders(Noisy(), batch_size=3, seed=1)[0],
+    "plain": lambda: DataLoader(Noisy(), 3, shuffle=True),
+    "workers": lambda: DataLoader(Noisy(), 3, shuffle=True, num_workers=2),
+    "generator": lambda: DataLoader(Noisy(), 3, shuffle=True, generator=torch.Generator().manual_seed(2)),
+    "set_epoch": lambda: DataLoader(Noisy(), 3, sampler=DistributedSampler(Noisy(), num_replicas=1, rank=0)),
+    "stream": lambda: DataLoader(Stream(), 3),
+    "list": lambda: list(DataLoader(Noisy(), 3)),
+    "no length": NoLength,
+}
+
+
+def trainer(run_dir: Path | None, loader: Iterable[Any], max_duration: str = "3ep", **more: Any) -> Trainer:
+    seed_everything(0)
+    model = more.pop("model", None)
+    if model is None:
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3))
+    optimizer = more.pop("optimizer", torch.optim.AdamW(model.parameters(), lr=0.05))
+    arguments: dict[str, Any] = {
+        "seed": 0, "device": "cpu", "progress": "none", "run_dir": run_dir, "log_interval": "1ba",
+        "checkpoint": {"interval": "1ba", "keep": 99}, **more,
+    }  # fmt: skip
+    scheduler = arguments.pop("schedulers", CosineAnnealingScheduler())
+    return Trainer(model, loader, arguments.pop("evaluation", None), optimizer, scheduler, max_duration, **arguments)
+
+
+def cut(made: Trainer, batch: int) -> None:
+    """Train up to a checkpoint, and fall over."""
+
+    def fall(trainer: Trainer, path: Path) -> None:
+        if trainer.state.timestamp._batch == batch:
+            raise Cut
+
+    made.on("checkpoint_saved", fall)
+    with pytest.raises(Cut):
+        made.fit()
+
+
+def bits(made: Trainer) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in made.model.state_dict().values()]
+
+
+def log(folder: Path, event: str = "train") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "seconds" not in k} for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("batch", [4, 9, 14])
+@pytest.mark.parametrize("name", LOADERS)
+def test_any_loader_goes_on_to_the_bit(tmp_path: Path, name: str, batch: int) -> None:
+    """Within the first epoch, at its end, within the second."""
+    make = LOADERS[name]
+    duration = "25ba" if name in ("stream", "no length") else "3ep"  # a schedule of epochs needs their length
+
+    def again(folder: str) -> Trainer:
+        seed_everything(7)  # what a list of batches is made of
+        return trainer(tmp_path / folder, make(), duration, checkpoint={"interval": f"{batch}ba"})
+
+    whole = again("whole")
+    expected = whole.fit()
+    cut(again("cut"), batch)
+    torch.rand(5)  # whatever another process has drawn
+    resumed = again("cut")
+    result = resumed.fit()
+    assert bits(resumed) == bits(whole)
+    assert log(tmp_path / "cut") == log(tmp_path / "whole")
+    assert (result.steps, result.samples, result.metrics) == (expected.steps, expected.samples, expected.metrics)
+    assert (result.resumes, expected.resumes) == (1, 0)
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9)
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        logits = self.head(self.embedding(input_ids[:, :-1]))
+        return {"loss": nn.functional.cross_entropy(logits.transpose(1, 2), input_ids[:, 1:])}
+
+
+@pytest.mark.parametrize("length", ["170tok", "31sp", "17ba", "3iter", "1.9ep"])
+@pytest.mark.parametrize("batch", [5, 9])
+def test_every_unit_goes_on(tmp_path: Path, length: str, batch: int) -> None:
+    """Ragged batches of tokens; evaluations and checkpoints come when they would have come."""
+    options = {"iteration_length": "5ba", "checkpoint": {"interval": "20tok", "keep": 99}, "eval_interval": "7sp"}
+
+    def again(folder: str) -> Trainer:
+        seed_everything(3)
+        return trainer(tmp_path / folder, tokens(), length, model=Bag(), evaluation=tokens()[:2], metrics={}, **options)
+
+    whole = again("whole")
+    expected = whole.fit()
+    first = again("cut")
+    interrupt_at(first, batch)
+    with pytest.raises(TerminatedError, match=f"with a checkpoint at batch {batch}"):
+        first.fit()
+    resumed = again("cut")
+    result = resumed.fit()
+    assert bits(resumed) == bits(whole)
+    for event in ("train", "eval"):
+        assert log(tmp_path / "cut", event) == log(tmp_path / "whole", event)
+    assert (result.steps, result.samples, result.tokens) == (expected.steps, expected.samples, expected.tokens)
+    saved = {path.name for path in (tmp_path / "cut/checkpoints").glob("ba*")}
+    assert saved == {path.name for path in (tmp_path / "whole/checkpoints").glob("ba*")} | {f"ba{batch}"}
+
+
+def interrupt_at(made: Trainer, batch: int, number: int = signal.SIGTERM) -> None:
+    def send(trainer: Trainer, loss: Tensor) -> None:
+        if trainer.state.timestamp._batch == batch:
+            os.kill(os.getpid(), number)
+
+    made.on("batch_end", send)
+
+
+def test_a_wall_clock_budget_is_what_is_left_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+    """2 seconds by steps of 100 ms, linear: cut after 0.7 s, the rest is 1.3 s, and the hour between counts nothing."""
+
+    def again() -> Trainer:
+        made = trainer(
+            tmp_path, [(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))] * 5, "2sec", schedulers=LinearScheduler()
+        )
+        made.model.register_forward_hook(lambda *_: clock.sleep(100))
+        return made
+
+    cut(again(), 7)
+    clock.sleep(3_600_000)
+    result = again().fit()
+    assert result.steps == 20
+    assert result.train_seconds == pytest.approx(2.0)
+    assert [record["lr"] for record in log(tmp_path)] == pytest.approx([0.05 * (1 - k / 20) for k in range(20)])
+
+
+def test_the_scale_of_an_fp16_loss_is_remembered(tmp_path: Path) -> None:
+    """A gradient that overflows in batch 3 halves it; a resumed run that began at the first scale would differ."""
+
+    def again(folder: str) -> Trainer:
+        made = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
+        weight = next(made.model.parameters())
+        weight.register_hook(lambda grad: grad * math.inf if made.state.timestamp._batch == 3 else grad)
+        return made
+
+    whole = again("whole")
+    whole.fit()
+    cut(again("cut"), 5)
+    resumed = again("cut")
+    resumed.fit()
+    assert bits(resumed) == bits(whole)
+    scales = {batch: load(tmp_path / f"cut/checkpoints/ba{batch}").state["scaler"]["scale"] for batch in (3, 4, 12)}
+    assert scales == {3: 65536.0, 4: 32768.0, 12: 32768.0}
+
+
+def test_the_best_so_far_is_known_again(tmp_path: Path) -> None:
+    """By a metric that is told: 0.9 at batch 2 is not beaten any more, before the cut and after it."""
+    told = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
+
+    class Teller:
+        def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+            metrics["eval/accuracy"] = told[trainer.state.timestamp._batch]
+
+    def again(folder: str) -> Trainer:
+        return trainer(
+            tmp_path / folder, LOADERS["seeded"](), "12ba", evaluation=LOADERS["list"](), eval_interval="2ba",
+            callbacks=[Teller()], checkpoint={"interval": None, "best": "eval/accuracy"},
+        )  # fmt: skip
+
+    again("whole").fit()
+    first = again("cut")
+    interrupt_at(first, 5)
+    with pytest.raises(TerminatedError):
+        first.fit()
+    again("cut").fit()
+    names = {
+        folder: sorted(path.name for path in (tmp_path / folder).glob("checkpoints/ba*")) for folder in ("whole", "cut")
+    }
+    assert names == {"whole": ["ba12", "ba2"], "cut": ["ba12", "ba2", "ba5"]}
+
+
+class _Evaluated:
+    """Sends a signal in an evaluation, the first few times that there is one."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, module: nn.Module, *_: Any) -> None:
+        if not module.training and self.times:
+            self.times -= 1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_evaluation_that_is_stopped_twice_is_done_at_its_batch(tmp_path: Path) -> None:
+    """And its checkpoint is the best one, as it would have been."""
+
+    def again(folder: str, times: int = 0) -> Trainer:
+        seed_everything(7)
+        made = trainer(
+            tmp_path / folder, LOADERS["seeded"](), "12ba", evaluation=LOADERS["list"](), eval_interval="5ba",
+            checkpoint={"interval": None, "best": "eval/loss", "mode": "max", "keep": 2},
+        )  # fmt: skip
+        made.model.register_forward_hook(_Evaluated(times))
+        return made
+
+    whole = again("whole")
+    whole.fit()
+    for _ in range(2):
+        with pytest.raises(TerminatedError, match="with a checkpoint at batch 5"):
+            again("cut", 1).fit()
+    resumed = again("cut")
+    resumed.fit()
+    assert bits(resumed) == bits(whole)
+    assert log(tmp_path / "cut", "eval") == log(tmp_path / "whole", "eval")
+    assert [record["batch"] for record in log(tmp_path / "cut", "eval")] == [5, 10, 12]
+    metrics = {
+        folder: {path.name: load(path).metric for path in (tmp_path / folder).glob("checkpoints/ba*")}
+        for folder in ("whole", "cut")
+    }
+    assert metrics["cut"]["ba5"] == metrics["whole"]["ba5"] is not None
+
+
+# ---- stopping
+
+
+def test_without_a_folder_ctrl_c_interrupts_at_once(tmp_path: Path) -> None:
+    made = trainer(None, LOADERS["seeded"]())
+    interrupt_at(made, 4, signal.SIGINT)
+    later: list[int] = []
+    made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp._batch))
+    with pytest.raises(KeyboardInterrupt):
+        made.fit()
+    assert later == [1, 2, 3]  # nobody after the one who got it
+
+
+def test_with_checkpoints_off_it_does_too(tmp_path: Path) -> None:
+    made = trainer(tmp_path, LOADERS["seeded"](), checkpoint={"enabled": False})
+    interrupt_at(made, 4, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        made.fit()
+    record = RunResult.load(tmp_path)
+    assert (record.status, record.error, record.steps) == ("failed", "KeyboardInterrupt: interrupted", 4)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_signal_when_the_last_batch_is_done_changes_nothing(tmp_path: Path) -> None:
+    made = trainer(tmp_path, LOADERS["seeded"](), "9ba")
+    interrupt_at(made, 9)
+    assert made.fit().status == "completed"
+
+
+# ---- where a run begins
+
+
+def test_a_finished_run_is_returned_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = trainer(tmp_path, LOADERS["seeded"]()).fit()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = trainer(tmp_path, LOADERS["seeded"]())
+    assert again.fit() == expected
+    assert "nothing to train" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
+    trainer(tmp_path, LOADERS["seeded"]()).fit()
+    before = (tmp_path / "result.json").read_bytes()
+    for options in (
+        {"max_duration": "5ep"},
+        {"max_duration": "5ep", "on_change": "extend", "schedulers": torch.optim.lr_scheduler.ReduceLROnPlateau},
+        {"max_duration": "2ep", "on_change": "extend"},
+        {"resume": "never"},
+        {"max_duration": "5ep", "on_change": "rescale"},
+    ):
+        with pytest.raises(InputError):
+            trainer(tmp_path, LOADERS["seeded"](), **options)
+        assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_a_run_made_and_never_fitted_takes_no_record_away(tmp_path: Path) -> None:
+    trainer(tmp_path, LOADERS["seeded"]()).fit()
+    trainer(tmp_path, LOADERS["seeded"](), "5ep", on_change="extend")
+    assert RunResult.load(tmp_path).status == "completed"
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    first, second = (trainer(tmp_path, LOADERS["seeded"]()) for _ in range(2))
+    refused: list[str] = []
+
+    def start_another(trainer: Trainer, loss: Tensor) -> None:
+        if trainer.state.timestamp._batch == 3:
+            with pytest.raises(InputError, match="another run is writing to this folder"):
+                second.fit()
+            refused.append("yes")
+
+    first.on("batch_end", start_another)
+    assert first.fit().steps == 27
+    assert refused == ["yes"]
+
+
+def test_a_checkpoint_does_not_lead_over_another_run_s_record(tmp_path: Path) -> None:
+    trainer(tmp_path / "a", LOADERS["seeded"]()).fit()
+    trainer(tmp_path / "b", LOADERS["seeded"](), checkpoint={"enabled": False}).fit()
+    with pytest.raises(InputError, match="another run") as caught:
+        trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
+    assert caught.value.field == "run_dir"
+    assert RunResult.load(tmp_path / "b").steps == 27
+
+
+def test_one_checkpoint_of_many(tmp_path: Path) -> None:
+    """By its folder, from a run into another folder, or from a run's own past."""
+    whole = trainer(tmp_path / "a", LOADERS["seeded"]())
+    whole.fit()
+    made = trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
+    made.fit()
+    assert bits(made) == bits(whole)
+    assert [record["batch"] for record in log(tmp_path / "b")] == list(range(21, 28))
+    (record,) = log(tmp_path / "b", "resume")
+    assert record["from"] == str(tmp_path / "a/checkpoints/ba20")
+
+
+def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
+    trainer(tmp_path, LOADERS["seeded"]()).fit()
+    state = tmp_path / "checkpoints/ba20/state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="it is torn"):
+        trainer(tmp_path / "new", LOADERS["seeded"](), resume=state.parent)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_duration": "4ep"}, "run.max_duration was '3ep' and is '4ep'"),
+        ({"ssr": 0.9}, "run.ssr was 1.0 and is 0.9"),
+        ({"seed": 1}, "run.seed was 0 and is 1"),
+        ({"schedulers": LinearScheduler()}, "scheduler.class was 'CosineAnnealingScheduler' and is 'LinearScheduler'"),
+        ({"schedules": {"weight_decay": LinearScheduler()}}, "schedules.weight_decay was not there and is"),
+        ({"clip_grad_norm": 1.0}, "step.clip_grad_norm was None and is 1.0"),
+        ({"accumulate": 2}, "step.accumulate was 1 and is 2"),
+        ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1), "metrics": {}}, "loss was None and is {"),
+    ],
+)
+def test_another_run_is_refused_with_both_values(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    cut(trainer(tmp_path, LOADERS["seeded"]()), 18)
+    with pytest.raises(InputError) as caught:
+        trainer(tmp_path, LOADERS["seeded"](), **change)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_data_and_other_batches_are_refused(tmp_path: Path) -> None:
+    def data(shift: float = 0.0, size: int = 3, seed: int = 1) -> TensorLoader:
+        inputs = torch.randn(26, 4, generator=torch.Generator().manual_seed(0)) + shift
+        return TensorLoader([inputs, torch.arange(26) % 3], size, seed=seed)
+
+    from torch.utils.data import TensorDataset
+
+    def loader(**options: Any) -> TensorLoader:
+        made = data(**options)
+        return TensorLoader(TensorDataset(*made._tensors), made.batch_size, seed=made.seed)
+
+    cut(trainer(tmp_path, loader()), 4)
+    for options, field in (({"shift": 0.1}, "data.dataset"), ({"size": 4}, "data.batch"), ({"seed": 2}, "data.seed")):
+        with pytest.raises(InputError, match=rf"{field}\S* was .* and is "):
+            trainer(tmp_path, loader(**options))
+    trainer(tmp_path, loader()).fit()

@@ -1,0 +1,72 @@
+"""A loader's workers while signals ask the run to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ssr_hydra.trainer.workers import shielded
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a process of Windows")
+
+
+class Pids(Dataset[Tensor]):
+    """Who reads a sample."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.tensor(os.getpid())
+
+
+def mark(worker: int) -> None:
+    torch.manual_seed(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_workers_read_on_and_end_when_training_is_over(number: int) -> None:
+    loader = DataLoader(Pids(), 1, num_workers=2, worker_init_fn=mark, prefetch_factor=2, persistent_workers=True)
+    with shielded(loader, None, [1, 2]):
+        assert loader.worker_init_fn is not mark
+        batches = iter(loader)
+        workers = {int(next(batches)), int(next(batches))}
+        assert len(workers) == 2
+        for worker in workers:
+            os.kill(worker, number)
+        assert {int(batch) for batch in batches} == workers  # nobody has gone
+    assert loader.worker_init_fn is mark
+    children = list(loader._iterator._workers)  # type: ignore[union-attr]
+    loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+    assert all(not child.is_alive() for child in children)
+
+
+def test_afterwards_a_worker_ends_by_a_signal() -> None:
+    """So that nobody has to wait for it: the process that started it ends its workers by SIGTERM."""
+    loader = DataLoader(Pids(), 1, num_workers=1, persistent_workers=True)
+    with shielded(loader):
+        batches = iter(loader)
+        (worker,) = {int(batch) for batch in batches}
+    child = loader._iterator._workers[0]  # type: ignore[union-attr]
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error where a worker is killed
+    try:
+        os.kill(worker, signal.SIGTERM)
+        until = time.monotonic() + 10
+        while child.is_alive() and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert child.exitcode == -signal.SIGTERM
+
+
+def test_loaders_without_workers_are_left_alone() -> None:
+    loader = DataLoader(Pids(), 1)
+    with shielded(loader, None):
+        assert loader.worker_init_fn is None

@@ -72,7 +72,7 @@ class EMA:
         self.updates = 0
         self._model: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
-        self._swapped = False
+        self._swapped = self._is_passing = False
         self._saved: Mapping[str, Any] | None = None
 
     def fit_start(self, trainer: Any) -> None:
@@ -89,7 +89,10 @@ class EMA:
 
     def eval_start(self, trainer: Any) -> None:
         """Put the average in the place of the weights."""
-        del trainer
+        if self.evaluate and not self._model:  # evaluated without being trained: the average of a checkpoint
+            saved = self._saved
+            self.attach(trainer.model)
+            self._saved, self._is_passing = saved, True
         if self.evaluate and not self._swapped:
             self._swap()
 
@@ -98,6 +101,8 @@ class EMA:
         del trainer, metrics
         if self._swapped:
             self._swap()
+        if self._is_passing:  # training begins with what it would have begun with
+            self._model, self._average, self._is_passing = {}, {}, False
 
     def fit_end(self, trainer: Any, result: Any) -> None:
         """Put the weights back, where an evaluation was interrupted."""

@@ -111,12 +111,35 @@ def test_an_interrupted_average_ends_with_the_same_bits(tmp_path: Path) -> None:
     without = trainer(None).fit()
     assert without.metrics["train/loss"] == result.metrics["train/loss"]
     assert without.metrics["eval/loss"] != result.metrics["eval/loss"]
-    ema = EMA()
-    ema.attach(whole.model)
-    ema.load_state_dict(states[0])
-    with ema.swapped():
-        assert whole.evaluate()["eval/loss"] == result.metrics["eval/loss"]
-    assert whole.evaluate()["eval/loss"] == without.metrics["eval/loss"]
+    assert whole.evaluate()["eval/loss"] == result.metrics["eval/loss"]
+
+
+def test_a_checkpoint_is_evaluated_by_its_average_and_trained_on_from_there(tmp_path: Path) -> None:
+    def parts() -> dict[str, Any]:
+        return {"callbacks": {"ema": EMA(decay=0.9)}}
+
+    whole = trainer(tmp_path / "whole", **parts())
+    result = whole.fit()
+    at_32 = next(e["metrics"]["eval/loss"] for e in result.evaluations if e["timestamp"]["batch"] == 32)
+    assert trainer(tmp_path / "whole", **parts()).evaluate()["eval/loss"] == result.metrics["eval/loss"]
+    # The weights themselves are others.
+    assert trainer(tmp_path / "whole").evaluate()["eval/loss"] != result.metrics["eval/loss"]
+
+    def stop(run: Trainer, loss: torch.Tensor) -> None:
+        if run.state.timestamp.batch.value == 33:
+            raise _Killed
+
+    cut = trainer(tmp_path / "cut", **parts(), checkpoint={"interval": "32ba"})
+    cut.on("batch_end", stop)
+    with pytest.raises(_Killed):
+        cut.fit()
+    again = trainer(tmp_path / "cut", **parts())
+    before = [parameter.clone() for parameter in again.model.parameters()]
+    assert again.evaluate()["eval/loss"] == at_32
+    assert all(torch.equal(*pair) for pair in zip(before, again.model.parameters(), strict=True))
+    assert again.fit().metrics == result.metrics  # bit for bit, though it was evaluated before
+    states = [run._events.state_dict()["ema"]["average"] for run in (whole, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +152,7 @@ def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.Monke
     interrupted_and_resumed(tmp_path, lambda: {"loggers": [WandbLogger(mode="offline")]})
     folders = sorted(tmp_path.glob("wandb/offline-run-*"))
     assert len(folders) == 2
-    assert len({folder.name.rpartition("-")[2] for folder in folders}) == 1
+    assert len({folder.name.split("-")[3] for folder in folders}) == 1  # another "-1" follows within one second
     rows = [row for folder in folders for row in history_of_wandb(folder)]
     assert sorted(row["_step"] for row in rows) == list(range(4, 49, 4))
     assert {row["_step"] for row in rows if "eval/accuracy" in row} == {16, 32, 48}

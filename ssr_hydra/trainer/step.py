@@ -19,11 +19,17 @@ from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
 
-__all__ = ["PRECISIONS", "StepSettings", "TrainStep", "compile_clock"]
+__all__ = ["PRECISIONS", "StepSettings", "TrainStep", "autocast", "compile_clock"]
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _Step = Callable[[Any, int], tuple[int, int]]
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """What a forward pass of that precision runs under."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -111,10 +117,7 @@ class TrainStep:
         while isinstance(loss, functools.partial):
             loss = loss.func
         self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
-        dtype = PRECISIONS[settings.precision]
-        self._autocast: AbstractContextManager[Any] = (
-            nullcontext() if dtype is None else torch.autocast(task.device.type, dtype=dtype)
-        )
+        self._autocast = autocast(settings.precision, task.device)
         self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False

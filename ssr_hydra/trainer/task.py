@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ class Task:
     Attributes:
         given_loss: As it was given.
         train_model: What training calls: the model, or what wraps it for several processes.
+        evaluates_under: A context for the forward passes of evaluation: autocast, where training has that.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Task:
     ) -> None:
         self.model, self.device = model, device
         self.train_model = model
+        self.evaluates_under: AbstractContextManager[Any] = nullcontext()
         self.given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is None else {}
@@ -138,8 +141,11 @@ class Task:
             return value.to(self.device, non_blocking=True)
         if isinstance(value, Mapping):
             return {key: self._to_device(item) for key, item in value.items()}
+        if callable(move := getattr(value, "to", None)):  # a packed sequence, say: it knows what of it is moved
+            return move(self.device)
         if isinstance(value, (tuple, list)):
-            return [self._to_device(item) for item in value]
+            make = getattr(type(value), "_make", type(value))  # a named tuple takes its fields one by one
+            return make([self._to_device(item) for item in value])
         return value
 
     @torch.no_grad()
@@ -173,7 +179,8 @@ class Task:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given
                     samples, _ = self.count(batch)
-                    loss, outputs, targets = self._compute(batch, self.model)
+                    with self.evaluates_under:
+                        loss, outputs, targets = self._compute(batch, self.model)
                     if isinstance(given, Padding):
                         continue  # computed along with the others, and not counted
                     for name, metric in self.metrics.items():

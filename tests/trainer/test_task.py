@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer import accuracy
@@ -147,3 +148,21 @@ def test_what_cannot_be_read_is_named(run: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
         run()
     assert caught.value.field == field
+
+
+def test_a_batch_that_is_moved_keeps_its_types() -> None:
+    class Targets(NamedTuple):
+        classes: Tensor
+        weights: tuple[Tensor, str]
+
+    task = Task(linear(), lambda outputs, targets: F.cross_entropy(outputs, targets.classes), {}, CPU)
+    task._move = True  # as on a GPU
+    given = Targets(Y, (torch.ones(7), "name"))
+    moved = task._to_device(given)
+    assert (type(moved), type(moved.weights), moved.weights[1]) == (Targets, tuple, "name")
+    assert torch.equal(task.loss((X, given))[0], F.cross_entropy(task.model(X), Y))
+    # A packed sequence keeps its sizes on the CPU: it knows how it is moved.
+    packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    elsewhere = Task(linear(), None, {}, torch.device("meta"))._to_device(packed)
+    assert type(elsewhere) is PackedSequence
+    assert (elsewhere.data.device.type, elsewhere.batch_sizes.device.type) == ("meta", "cpu")

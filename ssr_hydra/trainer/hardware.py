@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["choose_device", "hardware", "versions"]
+__all__ = ["choose_device", "hardware", "repeatable_kernels", "versions"]
 
 
 def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
@@ -47,6 +49,22 @@ def _own_gpu(processes: Processes) -> torch.device:
     if processes.world_size == 1:
         return torch.device("cuda")
     return torch.device("cuda", processes.local_rank % torch.cuda.device_count())
+
+
+@contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Within it, cuDNN takes kernels that repeat their bits.
+
+    Only the two switches that say so are touched: ``torch.backends.cudnn.flags`` sets the precision of float32 as well,
+    and reading what that was raises where a person has set it by ``fp32_precision``.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -132,10 +132,11 @@ class StopRequest:
         if number == signal.SIGINT:
             if self.number and not self._is_the_same():
                 raise KeyboardInterrupt
-            if self._tell is not None and not self.number:
-                self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
             self._interrupted = self._interrupted or time.monotonic()
-        self.number = self.number or number
+        first, self.number = not self.number, self.number or number
+        if number == signal.SIGINT and first and self._tell is not None:
+            with suppress(RuntimeError):  # the signal came in the middle of a line that was being printed
+                self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
 
     def _is_the_same(self) -> bool:
         """Whether this is the ctrl-C of before, which arrives twice."""

@@ -445,8 +445,9 @@ class Loop:
         started = time.perf_counter()
         if self._plan.evaluation is not None and self._plan.evaluation.reached(timestamp):
             self._plan.evaluation.renew(timestamp)
-        # With several processes the clock is rank 0's, and moves by what all have agreed on.
-        if self._around.processes.world_size == 1 and not self._pending:
+        if not self._pending:
+            if self._around.processes.world_size > 1:  # the clock is rank 0's
+                (waited,) = self._around.processes.sum([waited if self._around.processes.is_main else 0])
             seconds = Fraction(timestamp._nanoseconds + waited, 10**9)
             self._state.timestamp = timestamp = timestamp.copy(seconds=seconds)
         metrics: dict[str, float] = {}

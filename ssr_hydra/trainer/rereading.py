@@ -31,7 +31,7 @@ class Rereading:
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """The batches of an epoch from one of them on."""
-        for part in self._parts()[:3]:
+        for part in {id(part): part for part in self._parts()}.values():
             set_epoch = getattr(part, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)

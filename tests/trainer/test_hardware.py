@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.hardware import choose_device, hardware, versions
+from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 
 
 def test_hardware_says_what_bits_depend_on() -> None:
@@ -36,3 +36,15 @@ def test_auto_takes_the_best_there_is() -> None:
 def test_a_device_that_is_not_there_is_refused(device: object) -> None:
     with pytest.raises(InputError, match="device"):
         choose_device(device)  # type: ignore[arg-type]
+
+
+def test_repeatable_kernels_leave_every_other_switch_alone() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+    cudnn.benchmark, cudnn.conv.fp32_precision = True, "ieee"  # as a person sets it; reading allow_tf32 raises now
+    try:
+        with repeatable_kernels():
+            assert (cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision) == (False, True, "ieee")
+        assert (cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision) == (True, before[1], "ieee")
+    finally:
+        cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision = before

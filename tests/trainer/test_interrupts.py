@@ -133,6 +133,15 @@ def test_a_second_ctrl_c_interrupts_at_once_and_the_first_says_so() -> None:
     assert told == ["stopping after this batch, with a checkpoint; ctrl-C again stops at once"]
 
 
+def test_a_signal_in_the_middle_of_a_line_is_heard_all_the_same() -> None:
+    def printing(text: str) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    with StopRequest(printing) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+
+
 def test_ctrl_c_after_another_signal_interrupts_at_once() -> None:
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

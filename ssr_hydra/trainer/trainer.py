@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
-from ssr_hydra.checkpoints import CheckpointStore
+from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
@@ -42,7 +42,7 @@ from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import Checkpointing, saved_weights
+from ssr_hydra.trainer.saving import Checkpointing, restore_weights, saved_weights
 from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
@@ -376,6 +376,19 @@ class Trainer:
         finally:
             self._events.fire("eval_end", self, metrics)
         return metrics
+
+    def load(self, checkpoint: Checkpoint, *, callbacks: bool = True) -> None:
+        """Take over a checkpoint's weights, and the state of callbacks: to evaluate or export them.
+
+        A run that is to train on is resumed instead, by ``Trainer(resume=...)``, which takes over everything.
+
+        Args:
+            checkpoint: Of the same model.
+            callbacks: Whether callbacks take over what they remember.
+        """
+        restore_weights(self.model, checkpoint.state)
+        if callbacks:
+            self._events.load_state_dict(checkpoint.state["callbacks"])
 
     def _begin(self, loop: Loop, progress: Progress) -> None:
         """Seed a run that starts, put back one that goes on; tell everybody."""

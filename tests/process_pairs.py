@@ -6,6 +6,7 @@ that find each other as torchrun's would, and gives back what each returned, how
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -210,6 +211,7 @@ def _fork(asked: dict[str, Any], rank: int, port: int) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
 import re
@@ -129,10 +130,13 @@ class Processes:
         """Find the others, where the environment says that rank 0 listens."""
         import torch
         import torch.distributed as dist
+        from torch.distributed.distributed_c10d import PrefixStore
         from torch.distributed.rendezvous import rendezvous
 
         os.environ.update(_address(os.environ))
         store, _, _ = next(iter(rendezvous("env://", self.rank, self.world_size, timeout=_START)))
+        # torchrun --max-restarts may keep its store, and with it the addresses of those that are no more.
+        store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
         self._store = store
@@ -261,14 +265,18 @@ class Processes:
             if self.is_main:
                 store.set(_TOLD, message)
                 # Where rank 0 keeps the store it does not go before the others have looked, if they are there.
-                others = [f"{_TOLD}/{rank}" for rank in range(1, self.world_size)]
-                store.wait(others, datetime.timedelta(seconds=min(seconds, 2)))
+                atexit.register(_linger, store, self.world_size)
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=seconds))
             said = store.get(_TOLD).decode()
             store.set(f"{_TOLD}/{self.rank}", "")
             return message in ("", said)
         return False
+
+
+def _linger(store: Any, world_size: int) -> None:
+    with _quiet(), suppress(RuntimeError):
+        store.wait([f"{_TOLD}/{rank}" for rank in range(1, world_size)], datetime.timedelta(seconds=2))
 
 
 @contextmanager

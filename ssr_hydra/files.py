@@ -14,13 +14,13 @@ class WriteError(RunError, OSError):
     """A file cannot be written: the disk is full, say. The message names path and bytes."""
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
 
     Raises:
         WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
     """
-    content = text.encode()
+    content = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

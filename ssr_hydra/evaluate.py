@@ -1,0 +1,449 @@
+"""Evaluate a run's checkpoint again: ``python -m ssr_hydra.evaluate run=outputs/run``; ``--help`` says more.
+
+The experiment is made anew from the run's ``.hydra/config.yaml``, under the same guards as any config: targets have to
+be registered or trusted on the command line, and a checkpoint holds nothing that could run. Nothing is written into the
+run's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.command_line import find_configs, take_trust
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.loader import GuardedConfigLoader
+from ssr_hydra.build.targets import check_trust
+from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
+from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.configs import register
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.files import write_atomically
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.train import build, conf_dir
+from ssr_hydra.trainer.processes import launched
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+__all__ = ["Evaluation", "evaluate", "main"]
+
+TOLERANCE = 1e-6
+_EMA = "ssr_hydra.callbacks.EMA"
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
+
+_DESCRIPTION = """\
+Evaluate a checkpoint of a run again, and compare what comes of it to what the run recorded.
+
+arguments, as name=value:
+  run         folder of the run; it has to be given
+  checkpoint  latest (the default), best, a name such as ba1200, or the path of one
+  weights     auto (the default: those that the run evaluated with), raw, or the name of a callback that averages them
+  export      a file, such as model.pt, for these weights alone
+  tolerance   largest difference that counts as equal, relative above 1 (1e-06)
+  device      instead of the run's own, e.g. cpu
+  trust       as for train.py: it is never taken from a run's folder
+Anything else is an override of the run's config, such as data.eval_batch_size=512.
+
+exit code: 0 if all metrics are as recorded, 1 if not, 2 if something cannot be meant
+"""
+_EXAMPLES = """\
+examples:
+  python -m ssr_hydra.evaluate run=outputs/run
+  python -m ssr_hydra.evaluate run=outputs/run checkpoint=best export=model.pt
+  python -m ssr_hydra.evaluate run=outputs/run device=cpu data.eval_batch_size=512 tolerance=1e-4
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a checkpoint was worth, and is.
+
+    Args:
+        checkpoint: Its folder.
+        batch: Batches that it was trained for.
+        weights: ``raw``, or the name of the callback whose average was evaluated.
+        metrics: As they were computed now.
+        recorded: As the run recorded them at that batch; None where it did not evaluate there.
+        messages: What else a person is to be told.
+    """
+
+    checkpoint: Path
+    batch: int
+    weights: str
+    metrics: dict[str, float]
+    recorded: dict[str, float | None] | None
+    messages: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """Of every metric that was recorded as well, how far it is off; relative to a record above 1."""
+        return {name: _off(value, self._known[name]) for name, value in self.metrics.items() if name in self._known}
+
+    @property
+    def _known(self) -> Mapping[str, float | None]:
+        return self.recorded or {}
+
+    def table(self, tolerance: float = TOLERANCE) -> str:
+        """The metrics beside the recorded ones, in plain lines."""
+        lines = [f"{self.checkpoint}: batch {self.batch}, {_named(self.weights)}"]
+        rows = [("", "recorded", "now", "")]
+        off = self.differences
+        for name, value in self.metrics.items():
+            verdict = "not recorded" if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
+            rows.append((_printable(name), repr(self._known[name]) if name in off else "", repr(value), verdict))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for *cells, verdict in rows:
+            padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+            lines.append(f"  {padded}  {verdict}".rstrip())
+        return "\n".join([*lines, self.verdict(tolerance)])
+
+    def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:
+        """Whether no metric is further off than ``tolerance``."""
+        return all(off <= tolerance for off in self.differences.values())
+
+    def verdict(self, tolerance: float = TOLERANCE) -> str:
+        """The comparison in a line."""
+        off = self.differences
+        if not off:
+            return "there is no record of these weights at this batch to compare with"
+        if not any(off.values()):
+            return "equal to the record, to the last bit"
+        worst = max(off, key=lambda name: off[name])
+        if self.is_as_recorded(tolerance):
+            return f"equal to the record within {tolerance:g}"
+        return f"{_printable(worst)} is off by {off[worst]:.2g}, more than {tolerance:g}"
+
+
+def evaluate(
+    run: str | Path,
+    checkpoint: str | Path = "latest",
+    *,
+    overrides: Sequence[str] = (),
+    trust: Iterable[str] | str = (),
+    weights: str = "auto",
+    export: str | Path | None = None,
+) -> Evaluation:
+    """Evaluate a checkpoint of a run that the app has made, as the run itself did.
+
+    Args:
+        run: Its folder.
+        checkpoint: ``latest`` that is good, ``best``, the name of one, or the path of one.
+        overrides: Of the run's config, such as ``data.eval_batch_size=512``.
+        trust: Modules whose classes and functions the config may name, besides this package's.
+        weights: ``raw``; the name of a callback that averages weights; or ``auto``: those that the run evaluated with.
+        export: Where these weights are saved, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
+
+    Raises:
+        InputError: There is no such run or checkpoint; the config names what is not trusted; the checkpoint is of
+            another model.
+        CheckpointError: The checkpoint is torn, altered or no plain data.
+        WriteError: The weights cannot be saved.
+
+    Example:
+        >>> found = evaluate("outputs/run")  # doctest: +SKIP
+        >>> found.metrics["eval/accuracy"], found.is_as_recorded()  # doctest: +SKIP
+        (0.9632721202003339, True)
+    """
+    place = launched()
+    if place is not None and place.world_size > 1:
+        rule = f"one process evaluates, and {place.world_size} were started"
+        raise InputError("run", str(run), rule, "start it without torchrun")
+    trust = check_trust(trust)
+    target = None if export is None else _new_file(Path(export))
+    run = Path(run).expanduser()
+    config = _composed(run, list(overrides), trust)
+    found, messages = _checkpoint(run, checkpoint, config)
+    averaging = _averaging(config, found)
+    evaluated = _chosen("auto", averaging)
+    chosen = _chosen(weights, averaging)
+    trainer = build(config, trust)
+    _take(trainer, found, None if weights == "auto" else chosen)
+    metrics = trainer.evaluate()
+    if target is not None:
+        _export(trainer, found, chosen, target)
+        messages.append(f"saved {_named(chosen)} as {target}")
+    batch = int(found.timestamp["batch"])
+    recorded, about = _recorded(run, found, batch)
+    if chosen != evaluated:
+        recorded, about = None, [f"the run evaluated with {_named(evaluated)}"]
+    return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
+
+
+def _composed(run: Path, overrides: list[str], trust: tuple[str, ...]) -> DictConfig:
+    """The run's config, guarded as any file of another person's; without loggers, checkpoints and resuming."""
+    folder = run / ".hydra"
+    if not (folder / "config.yaml").is_file():
+        rule = (
+            "there is no such folder" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
+        )
+        raise InputError("run", str(run), rule, "give the folder of a run that train.py has made")
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key.split(".")[0].split("/")[0] == "hydra":
+            raise InputError(key, value, "has no meaning here: nothing is run by Hydra", "leave it out")
+    version.setbase("1.3")
+    register()
+    search_path, trusted = find_configs(argparse.Namespace(config_path=str(folder), config_dir=None), conf_dir())
+    loader = GuardedConfigLoader(search_path, trusted=trusted, command_line=overrides, trust=trust, checks=False)
+    GlobalHydra.instance().clear()
+    GlobalHydra.instance().initialize(Hydra(task_name="evaluate", config_loader=loader))
+    try:
+        config = loader.load_configuration("config", overrides, RunMode.RUN)
+    finally:
+        GlobalHydra.instance().clear()
+    with open_dict(config):
+        del config["hydra"]
+        for key in ("logger", "resume"):
+            config.pop(key, None)
+        config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
+        # A checkpoint is whole, whatever number of processes it was trained by.
+        if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
+            config["trainer"]["parallel"] = "ddp"
+    return config
+
+
+def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[Checkpoint, list[str]]:
+    name = str(checkpoint)
+    fix = "give latest, best, a name such as ba1200, or a path"
+    if name == "latest":
+        opened = open_checkpoint("auto", run)
+        if opened is None:
+            raise InputError("run", str(run), "it holds no checkpoint", "give checkpoint=<path>, or train it again")
+        return opened[0], list(opened[1])
+    if name == "best":
+        kept = config.get("checkpoint") or {}
+        from ssr_hydra.trainer.saving import Checkpointing
+
+        mode = Checkpointing.of(OmegaConf.to_container(kept) if OmegaConf.is_config(kept) else kept).best_mode  # type: ignore[arg-type]
+        path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
+        if path is None:
+            rule = (
+                "the run kept none" if mode is not None else "the run had no checkpoint.best that says by which metric"
+            )
+            raise InputError("checkpoint", "best", rule, "give checkpoint=latest, or the name of one")
+        return load(path), []
+    named = run / CHECKPOINTS / name
+    path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
+    if not path.exists():
+        raise InputError("checkpoint", name, "there is none of this name", fix)
+    return load(path if path.is_dir() else path.parent), []
+
+
+def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
+    """Callbacks of the run that hold an average of its weights: whether they evaluate with it."""
+    nodes = config.get("callbacks") or {}
+    return {
+        str(name): bool(node.get("evaluate", True))
+        for name, node in nodes.items()
+        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in found.state["callbacks"]
+    }
+
+
+def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
+    if weights == "auto":
+        return next((name for name, evaluates in averaging.items() if evaluates), "raw")
+    if weights != "raw" and weights not in averaging:
+        others = ", ".join(["auto", "raw", *averaging])
+        raise InputError("weights", weights, "the run has no such average", f"there are {others}")
+    return weights
+
+
+def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
+    """Give the trainer a checkpoint's model and callbacks; with weights that were asked for, those and no callbacks."""
+    from ssr_hydra.trainer.description import describe_model
+
+    model = describe_model(trainer.model)
+    changed = differences({"model": found.description["model"]}, {"model": model})
+    if changed:
+        rule = f"the checkpoint {found.path} is of another model: {'; '.join(str(item) for item in changed[:3])}"
+        raise InputError("checkpoint", found.path.name, rule, "give a checkpoint of this run")
+    trainer.load(found, callbacks=weights is None)
+    if weights is not None and weights != "raw":
+        _average(trainer, found, weights)
+
+
+def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
+    """Put a callback's average in the place of the weights."""
+    import torch
+
+    own = trainer.model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for key, tensor in found.state["callbacks"][name]["average"].items():
+            own[key].copy_(tensor)
+
+
+def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
+    """Save the weights alone, on the CPU, each a tensor of its own."""
+    import torch
+
+    from ssr_hydra.trainer.saving import restore_weights
+
+    restore_weights(trainer.model, found.state)
+    if weights != "raw":
+        _average(trainer, found, weights)
+    state = {
+        key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+        for key, value in trainer.model.state_dict().items()
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(target, buffer.getvalue())
+
+
+def _new_file(path: Path) -> Path:
+    path = path.expanduser()
+    if path.exists():
+        raise InputError("export", str(path), "is there already, and nothing is overwritten", "give another name")
+    if not path.parent.is_dir():
+        raise InputError("export", str(path), "its folder is not there", "make it, or give another place")
+    return path
+
+
+def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
+    """What the run recorded at the checkpoint's batch, and whether another machine did."""
+    about: list[str] = []
+    evaluations = list(found.state["loop"]["evaluations"])
+    if (run / RESULT).exists():
+        try:
+            result = RunResult.load(run)
+        except InputError as error:
+            about.append(f"the record is not read: {error.rule}")
+        else:
+            evaluations += result.evaluations
+            about += _elsewhere(result)
+    for evaluation in reversed(evaluations):
+        if evaluation["timestamp"]["batch"] == batch:
+            return dict(evaluation["metrics"]), about
+    return None, about
+
+
+def _elsewhere(result: RunResult) -> list[str]:
+    """What of versions and hardware is not as it was: other bits may come of it."""
+    import torch
+
+    from ssr_hydra.trainer.hardware import hardware, versions
+
+    here: dict[str, Any] = {**versions(), **hardware(torch.device("cpu"))}
+    before = {**result.versions, **result.hardware}
+    names = ("torch", "ssr_hydra", "cpu", "instruction_set", "threads")
+    changed = [
+        f"{name} {_printable(str(before[name]))}, here {here[name]}"
+        for name in names
+        if name in before and name in here and before[name] != here[name]
+    ]
+    return [f"recorded with {'; '.join(changed)}"] if changed else []
+
+
+def _off(now: float, before: float | None) -> float:
+    if before is None or not math.isfinite(now):  # a record holds null for what is not finite
+        return 0.0 if before is None and not math.isfinite(now) else math.inf
+    return abs(now - before) / max(1.0, abs(before))
+
+
+def _named(weights: str) -> str:
+    return "the weights that were trained" if weights == "raw" else f"the average of {_printable(weights)}"
+
+
+def _printable(text: str) -> str:
+    """A name from somebody else's files, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command ``ssr-evaluate``; see ``--help``.
+
+    Args:
+        argv: Arguments instead of those of the process.
+
+    Raises:
+        SystemExit: 0 if all metrics are as recorded, 1 if not or if it failed, 2 for input that cannot be meant, 130
+            for ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ssr-evaluate",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
+    given = parser.parse_args(argv).arguments
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    overrides: list[str] = []
+    try:
+        trust, rest = take_trust(given)
+        own, overrides = _split(rest)
+        tolerance = _tolerance(own.pop("tolerance", None))
+        found = evaluate(trust=trust, overrides=overrides, **own)
+        with suppress(BrokenPipeError):
+            print(*found.messages, found.table(tolerance), sep="\n", flush=True)
+        sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
+    except InputError as error:
+        _exit(f"error: {error}", _BAD_INPUT, full)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(f"error: {explain(error, overrides)}", _BAD_INPUT, full)
+    except RunError as error:
+        _exit(f"error: {error}", _FAILED, full)
+    except KeyboardInterrupt:
+        _exit("interrupted", _INTERRUPTED, False)
+
+
+def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of this command, and overrides of the run's config."""
+    own: dict[str, Any] = {}
+    overrides = []
+    for argument in given:
+        key, equals, value = argument.partition("=")
+        if key not in _OWN:
+            overrides.append(argument)
+        elif not equals or not value:
+            raise InputError(key, value, "needs a value", f"write {key}=...")
+        elif key == "device":
+            overrides.append(f"trainer.device={value}")
+        else:
+            own[key] = value
+    if "run" not in own:
+        raise InputError("run", None, "has to be given", "write run=<folder of the run>")
+    return own, overrides
+
+
+def _tolerance(given: str | None) -> float:
+    if given is None:
+        return TOLERANCE
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError("tolerance", given, "must be a finite number, 0 or above", "write e.g. 1e-6")
+    return value
+
+
+def _exit(message: str, code: int, full: bool) -> NoReturn:
+    if full:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

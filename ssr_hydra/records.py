@@ -12,7 +12,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ __all__ = [
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 # Keys that records of earlier releases lack.
-_ADDED = frozenset({"data", "resumes"})
+_ADDED = frozenset({"control", "data", "resumes"})
 STATUSES = ("completed", "failed", "diverged")
 
 
@@ -62,6 +62,7 @@ class RunResult:
         hardware: CPU, its instruction set and threads, the GPU, and the number of processes.
         data: What was trained on: batches, samples, and what the data set says of itself.
         resumes: How often the run was taken up again from a checkpoint.
+        control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
     """
 
     status: str
@@ -82,6 +83,7 @@ class RunResult:
     hardware: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     resumes: int = 0
+    control: str | None = None
 
     def to_json(self) -> str:
         """As the text of ``result.json``."""
@@ -135,19 +137,26 @@ class MetricsLog:
     Args:
         folder: The run's folder; made if missing.
         keep: Bytes to keep of what the file holds, which end with a line.
+        check: Called when the folder is locked and nothing in it was changed yet; what it raises leaves it at that.
 
     Raises:
         InputError: Another run is writing to the folder.
         OSError: It cannot be written.
     """
 
-    def __init__(self, folder: Path, keep: int = 0) -> None:
+    def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self._file = self.path.open("ab", buffering=0)
         if not try_lock(self._file.fileno()):
             self._file.close()
             raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
+        try:
+            if check is not None:
+                check()
+        except BaseException:
+            self._file.close()
+            raise
         _open_logs.add(self)
         self._file.truncate(self._whole_lines(keep))
 

@@ -169,6 +169,7 @@ def build(
             checkpoint=values["checkpoint"],
             resume=resume,
             on_change=on_change,
+            control=values["control"],
             **settings,
         )
     except InputError as error:

@@ -134,6 +134,15 @@ def _check_top(values: Mapping[str, Any]) -> None:
         rule = "iterations are counted where their length is given"
         raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
     count(values["seed"], "seed", 0, _LARGEST_SEED)
+    _check_control(values["control"], ssr)
+
+
+def _check_control(control: Any, ssr: Any) -> None:
+    if control not in (None, "truncate"):
+        raise InputError("control", control, "must be truncate or null", "write control=truncate")
+    if control is not None and ssr > 1:
+        rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
+        raise InputError("control", control, rule, "sweep it over ratios up to 1")
 
 
 def _run_length(value: Any) -> Any:
@@ -162,7 +171,8 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             rule = "must be a scheduler, or a list of some that multiply"
             raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
-    ssr = check_ssr(values["ssr"])
+    # A truncated run has the schedule of the whole.
+    ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
     state = State(
         max_duration=_run_length(values["max_duration"]) * ssr,
         dataloader_len=dataloader_len,

@@ -113,6 +113,7 @@ class ExperimentConfig:
         ssr: Scale schedule ratio: stretches the schedule and the run's length.
         max_duration: Length of the run at ssr 1.
         seed: Of the weights, the order of the data, and the augmentation.
+        control: ``truncate`` ends the run at ``max_duration * ssr`` with the schedule of the whole: a control.
         scheduler: Of the group ``scheduler``.
         optimizer: Of the group ``optimizer``.
         model: Of the group ``model``.
@@ -131,6 +132,7 @@ class ExperimentConfig:
     ssr: float = 1.0
     max_duration: str = "16ep"
     seed: int = 0
+    control: str | None = None
     scheduler: Any = MISSING
     optimizer: Any = MISSING
     model: Any = MISSING

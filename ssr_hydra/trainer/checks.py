@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
     "batch_size",
+    "check_control",
     "check_fields_are_free",
     "check_loader",
     "check_optimizers",
@@ -43,6 +45,18 @@ def check_switches(**switches: tuple[Any, bool]) -> None:
         if not isinstance(value, bool) and not (optional and value is None):
             rule = "True, False or None" if optional else "True or False"
             raise InputError(field, value, rule, "leave it out")
+
+
+def check_control(control: Any, ssr: Fraction) -> str | None:
+    """Refuse what is no control, and one that would not end the run before its schedule."""
+    if control is None:
+        return None
+    if control != "truncate":
+        raise InputError("control", control, "truncate, or None", "leave it out")
+    if ssr > 1:
+        rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
+        raise InputError("control", control, rule, "leave it out where ssr is above 1")
+    return "truncate"
 
 
 def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:

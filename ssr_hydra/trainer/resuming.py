@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ssr_hydra.checkpoints import Checkpoint, TimeMap, check_change, differences, load, open_checkpoint
-from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.records import METRICS, RESULT, RunResult, refuse_finished
@@ -24,7 +24,8 @@ __all__ = ["Resuming"]
 
 # What of a description says when which learning rate is due.
 _PLAN = re.compile(
-    r"run\.(ssr|max_duration)|scheduler|schedules|use_stepwise_scheduler|iteration_length|data\.(batches|batch_size)"
+    r"run\.(ssr|max_duration|control|samples_per_batch|tokens_per_batch)|scheduler|schedules|use_stepwise_scheduler"
+    r"|iteration_length|data\.(batches|batch_size)"
 )
 
 
@@ -63,6 +64,7 @@ class Resuming:
     ) -> None:
         self._hashed = hashed
         self._run_dir, self._resume, self._on_change, self._processes = run_dir, str(resume), on_change, processes
+        self._record_found = self._record_now()
         self.messages: list[str] = []
         self.changes: list[str] = []
         self.finished: RunResult | None = None
@@ -112,8 +114,17 @@ class Resuming:
             self.messages.append(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
         return None
 
-    def restore(self, model: nn.Module, state: State, ssr: Fraction, description: Mapping[str, Any]) -> TimeMap:
+    def restore(
+        self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
+    ) -> TimeMap:
         """Put model, optimizers and timestamp where the checkpoint has them.
+
+        Args:
+            model: To load into.
+            state: The run, likewise.
+            plan: The run that schedules are planned for: the same, or in a truncated run the whole one.
+            ssr: The ratio of that plan.
+            description: What the run is.
 
         Returns:
             The time that schedules are read at.
@@ -123,22 +134,27 @@ class Resuming:
         """
         checkpoint = self._checkpoint
         if checkpoint is None:
-            return TimeMap.planned(state, ssr)
+            return TimeMap.planned(plan, ssr)
         timestamp = Timestamp.from_state_dict(checkpoint.state["timestamp"])
         found = differences(checkpoint.description, description)
         check_change(found, self._on_change, timestamp, self._resume)
         self.changes = [str(item) for item in found]
         saved_map = TimeMap.from_state_dict(checkpoint.state["time_map"])
-        state.timestamp = timestamp
+        state.timestamp = plan.timestamp = timestamp
         # Only another plan needs another clock: another peak, or other processes, follow the schedule where it stands.
         time_map = saved_map
         if any(_PLAN.match(item.field) for item in found):
-            time_map = saved_map.extended(state, ssr) if self._on_change == "extend" else saved_map.rescaled(state)
-        elif not found and self._is_done():
-            return saved_map
+            if self._on_change == "rescale" and plan is not state:
+                rule = "a run that stops short of its schedule (control=truncate) does not go through the rest of it"
+                raise InputError(
+                    "resume.on_change", "rescale", rule, "use resume.on_change=extend, or drop the control"
+                )
+            time_map = saved_map.extended(plan, ssr) if self._on_change == "extend" else saved_map.rescaled(plan)
         restore_optimizers(
             model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]
         )
+        if not found and self._is_done(timestamp):  # it has its weights all the same: they may be evaluated or exported
+            return saved_map
         if self.is_own:
             self.keep = int(checkpoint.state["log_bytes"])
         self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
@@ -150,18 +166,41 @@ class Resuming:
         """Whether the run goes on from a checkpoint in its own folder."""
         return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
-    def _is_done(self) -> bool:
-        """Whether the folder holds this very run, finished."""
+    def _is_done(self, timestamp: Timestamp) -> bool:
+        """Whether the folder holds this very run, finished, and the checkpoint is that of its end."""
         if self._run_dir is None or not self.is_own:
             return False
         try:
             record = RunResult.load(self._run_dir)
         except (InputError, OSError):
             return False
-        if record.status != "completed":
+        if record.status != "completed" or record.steps != timestamp._batch:
             return False
         self.finished = record
         return True
+
+    def _record_now(self) -> tuple[int, int] | None:
+        """By what the record of a run in the folder is known; None where there is none."""
+        if self._run_dir is None:
+            return None
+        try:
+            stat = (self._run_dir / RESULT).stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def check_still(self) -> None:
+        """Refuse a folder in which another run was since it was looked into: what that one left would be overwritten.
+
+        Raises:
+            InputError: There is another record than there was; or checkpoints, of which this run knows nothing.
+        """
+        folder = self._run_dir
+        if folder is None or not self._processes.is_main:
+            return
+        if self._record_now() != self._record_found or (self.path is None and is_store(folder / CHECKPOINTS)):
+            rule = "another run was written to this folder after this one was made"
+            raise InputError("run_dir", str(folder), rule, "choose another folder, or start this one again")
 
     def clear(self) -> None:
         """Take away the record of what is going on now: until it ends there is none to be believed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
+    check_control,
     check_fields_are_free,
     check_loader,
     check_optimizers,
@@ -34,7 +36,7 @@ from ssr_hydra.trainer.checks import samples_per_batch as loader_samples_per_bat
 from ssr_hydra.trainer.deadlines import scaled
 from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
 from ssr_hydra.trainer.fields import FieldSchedules
-from ssr_hydra.trainer.hardware import choose_device, hardware, versions
+from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.interrupts import StopRequest, reason
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.loop import Around, Loop
@@ -43,7 +45,7 @@ from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import Checkpointing, restore_weights, saved_weights
-from ssr_hydra.trainer.step import StepSettings, TrainStep, compile_clock
+from ssr_hydra.trainer.step import StepSettings, TrainStep, autocast, compile_clock
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 from ssr_hydra.trainer.workers import shielded
@@ -94,7 +96,8 @@ class Trainer:
         get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
         get_num_tokens_in_batch: Counts its tokens; None counts ``attention_mask`` or ``input_ids`` of a mapping, and
             the numbers in inputs [N, L] of int64 or int32, and takes anything else to have none.
-        precision: ``fp32``, or ``bf16`` or ``fp16``: the forward pass under autocast, in fp16 with a scaled loss.
+        precision: ``fp32``, or ``bf16`` or ``fp16``: the forward pass under autocast, in evaluation too; in fp16 with a
+            scaled loss. Weights stay in fp32.
         accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
         clip_grad_norm: Largest 2-norm of all gradients together.
         clip_grad_value: Largest absolute value of a gradient.
@@ -112,6 +115,8 @@ class Trainer:
             checkpoint.
         on_change: ``refuse`` another run than the checkpoint's; ``extend`` follows the new schedule at the true time,
             ``rescale`` the rest of the schedule over the rest of the time.
+        control: ``truncate`` ends the run at ``max_duration * ssr`` but leaves the schedule that of the whole
+            ``max_duration``: what ssr is compared with, to see whether stretching was worth it. None stretches.
 
     With several processes (started by torchrun or srun) every process makes the same trainer; batches are those of all
     together, and rank 0 shows the run and writes its records.
@@ -185,6 +190,7 @@ class Trainer:
         checkpoint: Checkpointing | Mapping[str, Any] | None = None,
         resume: str | Path = "auto",
         on_change: str = "refuse",
+        control: str | None = None,
     ) -> None:
         # Everything that can be refused is refused here, the cheap things first.
         ratio = check_ssr(ssr)
@@ -194,6 +200,7 @@ class Trainer:
         self._progress, self.name, self.config = progress, name, config
         self._config_hash = config_hash(config)
         self.run_dir = None if run_dir is None else Path(run_dir)
+        self._control = check_control(control, ratio)
         check_switches(
             use_stepwise_scheduler=(use_stepwise_scheduler, True),
             compile=(compile, False),
@@ -211,7 +218,7 @@ class Trainer:
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
-        if channels_last:
+        if channels_last and not is_sharded(model):  # shards are flat; convolutions follow the images that they get
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
@@ -231,7 +238,15 @@ class Trainer:
         self._events = Events(callbacks, loggers, self.is_main)
         self._plan = make_plan(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
         self._description = {
-            "run": {"ssr": self._ssr, "max_duration": self._max_duration.to_timestring(), "seed": self._seed},
+            "run": {
+                "ssr": self._ssr,
+                "max_duration": self._max_duration.to_timestring(),
+                "seed": self._seed,
+                "control": control,
+                # As they were given: what the loader tells is told by its batch size.
+                "samples_per_batch": None if samples_per_batch is None else str(state.samples_per_batch),
+                "tokens_per_batch": None if tokens_per_batch is None else str(state.tokens_per_batch),
+            },
             "scheduler": describe_schedule(schedulers),
             "schedules": describe_schedule(schedules or {}),
             "use_stepwise_scheduler": use_stepwise_scheduler,
@@ -255,10 +270,12 @@ class Trainer:
             self.run_dir, resume, on_change, processes, self._checkpointing.enabled, self._config_hash
         )
         self.resumed_from = resuming.path
-        time_map = resuming.restore(model, state, ratio, self._description)
+        time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
-        # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it.
-        clock, plan = (None, None) if time_map.is_identity else (time_map, time_map.plan(state))
+        # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it; in a
+        # truncated one they are bound to the whole run.
+        clock = None if time_map.is_identity else time_map
+        plan = time_map.plan(state)
         self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
         self._fields = None
         if schedules:
@@ -275,6 +292,7 @@ class Trainer:
         self._compiles = compile
         self._watch = LossWatch(self.device, processes)
         self._step = TrainStep(task, state.optimizers, self._watch, settings, processes)
+        task.evaluates_under = autocast(settings.precision, self.device)
 
     def on(self, event: str, function: Callable[..., object]) -> None:
         """Call a function at an event of the run, such as ``trainer.on("batch_end", f)`` for ``f(trainer, loss)``.
@@ -308,7 +326,7 @@ class Trainer:
         began = time.perf_counter() - self._resuming.seconds_before
         log: AbstractContextManager[MetricsLog | None] = nullcontext()
         if self.run_dir is not None and self.is_main:
-            log = MetricsLog(self.run_dir, self._resuming.keep)
+            log = MetricsLog(self.run_dir, self._resuming.keep, self._resuming.check_still)
         progress = choose_progress(self._progress if self.is_main else "none", self.name or "training")
         saves = self._checkpointing.enabled and self.run_dir is not None
         with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
@@ -416,6 +434,13 @@ class Trainer:
         # Last: whatever was done until here may have drawn.
         loop.load_reading(resuming.restore_random_numbers(self._seed))
 
+    def _planned(self, state: State, ratio: Fraction) -> tuple[State, Fraction]:
+        """The run that schedules are planned for, and its ratio."""
+        if self._control is None:
+            return state, ratio
+        rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
+        return State(self._max_duration, *rates), Fraction(1)
+
     def _record(self, record: dict[str, Any]) -> None:
         self._events.record(self, record, None if self._log is None else self._log.write)
 
@@ -463,13 +488,7 @@ class Trainer:
 
     def _deterministic(self) -> AbstractContextManager[Any]:
         """On CUDA a seeded run asks cuDNN for kernels that repeat their bits; on the CPU they do so anyway."""
-        if self._seed is None or self.device.type != "cuda":
-            return nullcontext()
-        cudnn = torch.backends.cudnn
-        flags: AbstractContextManager[Any] = cudnn.flags(
-            enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
-        )
-        return flags
+        return nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels()
 
     def _lost(self, error: BaseException) -> RunError | None:
         """What a failing exchange of gradients says in many words: that another process is gone."""
@@ -515,6 +534,7 @@ class Trainer:
             hardware={**hardware(self.device), "processes": self._processes.world_size},
             data=self._description["data"],
             resumes=self._resuming.count,
+            control=self._control,
         )
 
     def _check_metric(self, metric: str | None, field: str) -> str | None:

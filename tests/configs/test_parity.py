@@ -248,7 +248,18 @@ def test_an_augmentation_is_what_the_loader_takes() -> None:
 def test_trainer_config_has_the_trainers_arguments() -> None:
     # What the app itself decides or builds.
     built = {"model", "train_dataloader", "eval_dataloader", "optimizers", "schedulers", "max_duration", "ssr", "seed"}
-    built |= {"run_dir", "name", "config", "schedules", "callbacks", "loggers", "checkpoint", "resume", "on_change"}
+    built |= {
+        "run_dir",
+        "name",
+        "config",
+        "schedules",
+        "callbacks",
+        "loggers",
+        "checkpoint",
+        "resume",
+        "on_change",
+        "control",
+    }
     expected = {p.name: p.default for p in parameters(Trainer) if p.name not in built}
     found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
     assert found.pop("threads") == 1

@@ -174,6 +174,64 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     assert ((tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()) == before
 
 
+def test_a_finished_run_has_its_weights(tmp_path: Path) -> None:
+    eval = [(torch.randn(6, 4), torch.arange(6) % 3)]
+    first = small(run_dir=tmp_path, eval=eval)
+    result = first.fit()
+    again = small(run_dir=tmp_path, eval=eval)
+    assert again.evaluate() == {key: result.metrics[key] for key in ("eval/accuracy", "eval/loss")}
+    assert again.fit() == result
+    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = small(run_dir=tmp_path, checkpoint={"interval": "4ba"})
+    result = first.fit()
+    state = tmp_path / "checkpoints" / "ba6" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    again = small(run_dir=tmp_path, checkpoint={"interval": "4ba"}, progress="plain")
+    assert again.state.timestamp.batch == 4
+    assert (again.fit().metrics, again.state.timestamp.batch) == (result.metrics, 6)
+    assert "ba6" in capsys.readouterr().out
+    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_what_another_run_has_left_since_a_run_was_made_is_not_overwritten(tmp_path: Path, saves: bool) -> None:
+    checkpoint = {"enabled": saves}
+    one = small(run_dir=tmp_path, checkpoint=checkpoint)
+    other = small(run_dir=tmp_path, checkpoint=checkpoint, max_duration="2ep")
+    one.fit()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="run_dir=.*another run was written"):
+        other.fit()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
+def test_another_rate_is_another_run(tmp_path: Path, rate: str) -> None:
+    small(run_dir=tmp_path, **{rate: 2}).fit()
+    with pytest.raises(InputError, match=f"run.{rate} was '2' and is '3'"):
+        small(run_dir=tmp_path, **{rate: 3})
+    assert small(run_dir=tmp_path, **{rate: 2.0}).fit().steps == 6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_evaluation_computes_as_training_does(precision: str) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda module, _, outputs: seen[module.training].add(outputs.dtype))
+    trainer = small(model=model, eval=[(torch.randn(6, 4), torch.arange(6) % 3)], precision=precision)
+    trainer.fit()
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    assert seen == {True: {dtype}, False: {dtype}}
+    assert model.weight.dtype is torch.float32
+
+
 def test_a_second_fit_is_refused() -> None:
     trainer = small()
     trainer.fit()
@@ -347,3 +405,27 @@ def test_a_plateau_needs_something_to_follow() -> None:
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(InputError, match="eval_dataloader"):
         Trainer(model, [(torch.zeros(1, 4), torch.zeros(1))], schedulers=plateau, device="cpu")
+
+
+# ---- the control of a study
+
+
+def test_a_truncated_run_has_the_schedule_of_the_whole_and_ends_early(tmp_path: Path) -> None:
+    whole, cut = (digits(run_dir=tmp_path / name, log_interval="1ba", **given) for name, given in CONTROLS.items())
+    assert (whole.fit().steps, cut.fit().steps) == (60, 30)
+    lrs = [[r["lr"] for r in log_of(tmp_path / name) if r["event"] == "train"] for name in CONTROLS]
+    assert lrs[0][:30] == lrs[1]  # float by float: the run is a prefix of the other
+    assert RunResult.load(tmp_path / "cut").control == "truncate"
+    assert RunResult.load(tmp_path / "whole").control is None
+
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "whole": {"max_duration": "60ba", "ssr": 1.0},
+    "cut": {"max_duration": "60ba", "ssr": 0.5, "control": "truncate"},
+}
+
+
+@pytest.mark.parametrize(("control", "ssr"), [("cut", 0.5), ("truncate", 2.0)])
+def test_what_is_no_control_is_refused(control: str, ssr: float) -> None:
+    with pytest.raises(InputError, match=r"control="):
+        small(control=control, ssr=ssr)

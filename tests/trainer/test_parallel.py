@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import distributed_cases as cases
+import pytest
+import torch
+from process_pairs import Pairs
+from torch import nn
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.parallel import (
+    check_parallel,
+    class_name,
+    in_step,
+    is_sharded,
+    load_weights,
+    shard,
+    weights,
+    wrapped,
+)
+from ssr_hydra.trainer.processes import ALONE
+
+CPU = torch.device("cpu")
+
+
+def test_there_are_two_ways() -> None:
+    assert [check_parallel(way) for way in ("ddp", "fsdp")] == ["ddp", "fsdp"]
+    with pytest.raises(InputError, match="parallel='tp'"):
+        check_parallel("tp")
+
+
+def test_one_process_trains_the_model_itself_and_cannot_shard_it() -> None:
+    model = nn.Linear(2, 2)
+    assert wrapped(model, "ddp", ALONE, CPU) is model
+    for call in (lambda: wrapped(model, "fsdp", ALONE, CPU), lambda: shard(model, ALONE, CPU)):
+        with pytest.raises(InputError) as error:
+            call()
+        assert error.value.field == "parallel"
+
+
+def test_the_state_of_a_whole_model_is_its_own() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = weights(model, (optimizer,))
+    other = nn.Linear(2, 2)
+    theirs = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9)
+    load_weights(other, (theirs,), *state)
+    assert torch.equal(model.weight, other.weight)
+    assert theirs.param_groups[0]["lr"] == 0.1
+    assert not is_sharded(model)
+    assert class_name(model) == "Linear"
+
+
+def test_alone_a_loader_is_in_step_with_itself() -> None:
+    assert list(in_step([1, 2], ALONE)) == [1, 2]
+    assert list(in_step([], ALONE)) == []
+
+
+def test_shards_are_put_together_and_taken_apart(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.sharded_state).values
+    # Rank 0 alone holds what was put together, and it is what one process would have.
+    (alone,) = pairs.run(cases.sharded_state, world=1).values
+    assert other["names"] == mine["names"] == alone["names"]
+    assert other["tensors"] == [None] * len(mine["tensors"])
+    for found, expected in zip(mine["tensors"], alone["tensors"], strict=True):
+        assert found == pytest.approx(expected, abs=1e-7)
+    for found in (mine, other):
+        assert (found["class"], found["sharded"], found["blocks"]) == ("Blocks", True, 3)
+        assert found["again"]  # loaded into other shards, they are the same to the bit
+
+
+def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.steps_of, batches=[3, 1]).values
+    assert mine == ["0", "1", "2"]
+    assert other == ["0", "padding 0", "padding 0"]
+    for said in pairs.run(cases.steps_of, batches=[2, 0], fails=True, timeout=30).values[1:]:
+        assert said == ["eval_dataloader"]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_resume_is_bitwise_with_any_number_of_processes(
+    pairs: Pairs, tmp_path_factory: pytest.TempPathFactory, world: int, parallel: str
+) -> None:
+    # Parameters of more than a bucket (DDP's first holds 1 MiB); from three processes on their order in it matters.
+    folder = tmp_path_factory.mktemp("wide")
+    whole = pairs.run(cases.wide, world=world, folder=folder / "whole", parallel=parallel).values
+    pairs.run(cases.wide, world=world, folder=folder / "run", stop=6, parallel=parallel)
+    again = pairs.run(cases.wide, world=world, folder=folder / "run", parallel=parallel).values
+    assert whole[0]["digest"] == again[0]["digest"]
+    assert again[0]["began"] == 7
+    assert whole[0]["losses"][7:] == again[0]["losses"]
+
+
+@pytest.mark.slow
+def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
+    runs = [pairs.run(cases.compiled, compile=on, timeout=300).values[0] for on in (False, True)]
+    assert runs[0] == pytest.approx(runs[1], abs=1e-4)

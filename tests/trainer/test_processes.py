@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import distributed_cases as cases
+import pytest
+import torch
+from process_pairs import Pairs
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, _address, launched
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
+SRUN = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_ID": "2",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NODELIST": "gpu[07-08]",
+    "SLURM_NTASKS": "8",
+}
+# What a batch script sees, and what a shell of salloc does: the job has eight tasks, and this process is none of them.
+SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        (TORCHRUN, Launch(3, 4, 1)),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, Launch(1, 2, 1)),
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
+        (SRUN, Launch(5, 8, 1)),
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # submitit starts each job so
+        (SBATCH, None),
+        ({**SRUN, **TORCHRUN}, Launch(3, 4, 1)),  # srun starts one torchrun a node
+        ({"RANK": "1"}, None),
+    ],
+)
+def test_the_place_of_a_process(environment: Mapping[str, str], expected: Launch | None) -> None:
+    assert launched(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        ({**TORCHRUN, "RANK": "4"}, "RANK"),
+        ({**TORCHRUN, "RANK": "-1"}, "RANK"),
+        ({**TORCHRUN, "WORLD_SIZE": "two"}, "WORLD_SIZE"),
+        ({**TORCHRUN, "LOCAL_RANK": ""}, "LOCAL_RANK"),
+        ({**SRUN, "SLURM_PROCID": "8"}, "SLURM_PROCID"),
+    ],
+)
+def test_numbers_that_do_not_fit_together(environment: Mapping[str, str], field: str) -> None:
+    with pytest.raises(InputError) as error:
+        launched(environment)
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu[07-08]", "gpu07"),
+        ("gpu[3,5-6]", "gpu3"),
+        ("gpu9,cpu[1-2]", "gpu9"),
+        ("gpu[03-06,9]-ib,cpu1", "gpu03-ib"),
+        ("rack[1-2]node[4,7]", "rack1node4"),
+        ("a,b", "a"),
+    ],
+)
+def test_rank_0_listens_on_the_first_node_of_the_step(nodes: str, first: str) -> None:
+    assert _address({**SRUN, "SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
+
+
+def test_an_address_that_is_given_is_used() -> None:
+    assert _address(TORCHRUN) == {"MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
+    assert _address({**SRUN, "MASTER_PORT": "1234"}) == {"MASTER_ADDR": "gpu07", "MASTER_PORT": "1234"}
+    assert _address({**SRUN, "SLURM_STEP_NUM_NODES": "1"})["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_steps_side_by_side_have_ports_of_their_own() -> None:
+    ports = {
+        int(_address({**SRUN, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})["MASTER_PORT"])
+        for job in range(900_000, 900_100)
+        for step in range(10)
+    }
+    assert len(ports) == 1000
+    assert all(15000 <= port < 32000 for port in ports)  # below those that systems give away
+    # Not a number, as of a batch step: still a port.
+    assert 15000 <= int(_address({**SRUN, "SLURM_STEP_ID": "4294967291"})["MASTER_PORT"]) < 32000
+
+
+def test_alone_everything_is_trivial() -> None:
+    assert ALONE.is_main
+    assert ALONE.sum([1, 2**60]) == [1, 2**60]
+    assert ALONE.sum_floats([0.1]) == [0.1]
+    assert ALONE.gather("me") == ["me"]
+    assert ALONE.from_main("me") == "me"
+    tensor = torch.ones(2)
+    assert ALONE.mean(tensor) is tensor
+    assert ALONE.fail("anything") is False
+    assert Processes.start().world_size == 1  # nobody has launched this test
+
+
+def test_what_they_tell_each_other(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.basics).values
+    rest = {
+        "sum": [2**63 - 1, 1, -2],  # the largest int64
+        "floats": [0.2, 1.0],
+        "gather": [{"rank": 0}, {"rank": 1}],
+        "main": "I am 0",
+        "mean": [1.5, 4.0],
+        "one group": True,
+        "stopped": True,
+    }
+    assert mine == {**rest, "is_main": True}
+    assert other == {**rest, "is_main": False}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
+    ended = pairs.run(cases.lost, rank_that_ends=rank, fails=True, timeout=30)
+    assert ended.codes[rank] == 7
+    said = ended.values[1 - rank]
+    assert said.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
+    assert "gloo" not in said  # where in whose source it was seen helps nobody
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        (["wrong", "wrong"], [False, True]),
+        (["wrong", "something else"], [False, False]),
+        (["wrong", ""], [False, True]),
+        (["nothing", "wrong"], [None, False]),
+    ],
+)
+def test_what_rank_0_has_said_is_not_said_again(pairs: Pairs, messages: list[str], expected: list[object]) -> None:
+    ended = pairs.run(cases.told, messages=messages)
+    assert ended.values == expected
+    assert ended.errs == ["", ""]
+
+
+def test_the_message_of_a_lost_process_is_a_line() -> None:
+    text = "[/src/pair.cc:545] Read error [10.0.0.1]:32909: Connection reset by peer. This is typically\nmuch more"
+    assert str(LostProcessError("a batch", RuntimeError(text))) == (
+        "another process of this run has ended or cannot be reached, seen at a batch "
+        "(Read error [10.0.0.1]:32909: Connection reset by peer)"
+    )

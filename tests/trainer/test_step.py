@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+import functools
+import math
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssr_hydra.checkpoints import load_latest_good
+from ssr_hydra.data import TensorLoader, make_loaders
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import ConvNet, next_token_loss
+from ssr_hydra.trainer import Trainer
+from ssr_hydra.trainer.step import StepSettings
+
+INPUTS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0)) * 3
+TARGETS = torch.arange(24) % 3
+
+
+class Kept:
+    """The gradients and the loss of every step."""
+
+    def __init__(self) -> None:
+        self.gradients: list[list[Tensor]] = []
+        self.losses: list[float] = []
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        assert not loss.requires_grad
+        assert loss.ndim == 0
+        self.losses.append(loss.item())
+        self.gradients.append([p.grad.clone() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def trained(batch_size: int = 8, model: nn.Module | None = None, lr: float = 0.1, **options: Any) -> Trainer:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) if model is None else model
+    loader = options.pop("loader", None) or TensorLoader([INPUTS, TARGETS], batch_size, shuffle=False)
+    optimizer = options.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    options = {"device": "cpu", "progress": "none", "max_duration": "2ep", **options}
+    trainer = Trainer(model, loader, None, optimizer, **options)
+    trainer.fit()
+    return trainer
+
+
+def weights(trainer: Trainer) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"precision": "fp64"}, "precision"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"accumulate": True}, "accumulate"),
+        ({"accumulate": 2.0}, "accumulate"),
+        ({"clip_grad_norm": 0}, "clip_grad_norm"),
+        ({"clip_grad_norm": math.nan}, "clip_grad_norm"),
+        ({"clip_grad_value": math.inf}, "clip_grad_value"),
+        ({"clip_grad_value": "1"}, "clip_grad_value"),
+        ({"clip_grad_norm": 1.0, "clip_grad_value": 1.0}, "clip_grad_value"),
+        ({"loss_mean_over": "batches"}, "loss_mean_over"),
+    ],
+)
+def test_settings_that_cannot_be_meant(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as error:
+        StepSettings(**options)
+    assert error.value.field == field
+
+
+# ---- accumulation
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 8, 50])
+def test_parts_add_up_to_the_batch(accumulate: int) -> None:
+    # 24 samples in batches of 7: three whole ones and one of 3, which no part divides evenly; of 50 parts of 7 samples
+    # there are 7.
+    kept, whole = Kept(), Kept()
+    one = trained(7, callbacks=[whole])
+    other = trained(7, callbacks=[kept], accumulate=accumulate)
+    assert one.state.timestamp.batch == other.state.timestamp.batch == 8
+    assert one.state.timestamp.sample == other.state.timestamp.sample == 48
+    assert kept.losses == pytest.approx(whole.losses, abs=1e-6)
+    torch.testing.assert_close(weights(one), weights(other), atol=1e-6, rtol=0)
+    for mine, theirs in zip(kept.gradients[0], whole.gradients[0], strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+
+
+def test_batches_of_any_shape_are_cut_along_their_samples() -> None:
+    Pair = namedtuple("Pair", "inputs targets")
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, inputs: Tensor, scale: Tensor) -> Tensor:
+            return self.linear(inputs) * scale
+
+    def batches(make: Any) -> list[Any]:
+        scale = torch.tensor(0.5)  # of the whole batch, not of a sample
+        return [make(INPUTS[i : i + 6], scale, TARGETS[i : i + 6]) for i in range(0, 24, 6)]
+
+    kinds = {
+        "pairs": batches(lambda x, s, y: ((x, s), y)),
+        "named": batches(lambda x, s, y: Pair({"inputs": x, "scale": s}, y)),
+        "mappings": batches(lambda x, s, y: {"inputs": x, "scale": s}),
+    }
+    for kind, given in kinds.items():
+        options: dict[str, Any] = {"loader": given, "lr": 0.05}
+        if kind == "mappings":
+            options["loss"] = lambda outputs, batch: (outputs**2).mean() + batch["inputs"].mean() * 0
+        one = trained(model=_seeded(Scaled), **options)
+        two = trained(model=_seeded(Scaled), accumulate=4, **options)
+        torch.testing.assert_close(weights(one), weights(two), atol=1e-6, rtol=0, msg=kind)
+
+
+def _seeded(make: Any) -> nn.Module:
+    torch.manual_seed(1)
+    made: nn.Module = make()
+    return made
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    # A batch that says it holds twice as many samples as its tensors have rows: parts would count as many as the whole.
+    with pytest.raises(InputError) as error:
+        trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 16)
+    assert error.value.field == "accumulate"
+    assert "have 32 samples together, and the whole has 16" in error.value.rule
+    trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
+
+
+def test_a_mean_over_tokens_needs_tokens() -> None:
+    with pytest.raises(InputError) as error:
+        trained(loss_mean_over="tokens", accumulate=2)
+    assert error.value.field == "loss_mean_over"
+
+
+class Bigram(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(8, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.table(inputs)
+        return logits
+
+
+@pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
+def test_a_loss_says_what_it_is_a_mean_over(loss: Any) -> None:
+    # Of the first half all targets but one are ignored; of the last sample every one: a mean over nothing is NaN, and
+    # has to leave no trace.
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randint(0, 8, (6, 5), generator=draw)
+    targets = torch.randint(0, 8, (6, 5), generator=draw)
+    targets[:3] = -100
+    targets[0, 0] = 4
+    targets[5] = -100
+    kept = {}
+    for accumulate in (1, 2, 6):
+        seen = kept[accumulate] = Kept()
+        trained(
+            model=_seeded(Bigram),
+            loader=[(inputs, targets)],
+            loss=loss,
+            loss_mean_over="tokens",
+            accumulate=accumulate,
+            callbacks=[seen],
+            max_duration="1ba",
+        )
+    model = _seeded(Bigram)
+    nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
+    for seen in kept.values():
+        torch.testing.assert_close(seen.gradients[0][0], model.table.weight.grad, atol=1e-6, rtol=0)
+        assert seen.losses[0] == pytest.approx(kept[1].losses[0], abs=1e-6)
+
+
+# ---- clipping, against a calculation by hand
+
+
+def test_the_norm_is_that_of_all_gradients_together() -> None:
+    free, kept = Kept(), Kept()
+    trained(24, callbacks=[free], max_duration="1ba")
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in free.gradients[0]))
+    trained(24, callbacks=[kept], max_duration="1ba", clip_grad_norm=norm / 4, accumulate=3)
+    for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
+        torch.testing.assert_close(gradient, expected / 4, atol=1e-6, rtol=1e-4)  # torch divides by norm + 1e-6
+    loose = Kept()
+    trained(24, callbacks=[loose], max_duration="1ba", clip_grad_norm=2 * norm)
+    for gradient, expected in zip(loose.gradients[0], free.gradients[0], strict=True):
+        assert torch.equal(gradient, expected)
+
+
+def test_the_norm_is_over_several_optimizers() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    both = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.SGD(model[2].parameters(), lr=0.2)]
+    kept = Kept()
+    trained(24, model, optimizer=both, callbacks=[kept], max_duration="1ba", clip_grad_norm=0.01)
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in kept.gradients[0]))
+    assert norm == pytest.approx(0.01, rel=1e-3)
+
+
+def test_values_are_cut_one_by_one() -> None:
+    free, kept = Kept(), Kept()
+    trained(24, callbacks=[free], max_duration="1ba")
+    trained(24, callbacks=[kept], max_duration="1ba", clip_grad_value=0.05)
+    changed = 0
+    for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
+        assert torch.equal(gradient, expected.clamp(-0.05, 0.05))
+        changed += int((gradient != expected).sum())
+    assert changed > 0
+
+
+# ---- precision
+
+
+def test_bf16_computes_in_bf16_and_updates_in_fp32() -> None:
+    dtypes: list[torch.dtype] = []
+
+    class Look(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            outputs: Tensor = self.linear(inputs)
+            dtypes.append(outputs.dtype)
+            return outputs
+
+    exact = trained(model=_seeded(Look))
+    assert set(dtypes) == {torch.float32}
+    dtypes.clear()
+    rounded = trained(model=_seeded(Look), precision="bf16")
+    assert set(dtypes) == {torch.bfloat16}
+    assert {parameter.dtype for parameter in rounded.model.parameters()} == {torch.float32}
+    difference = (weights(exact) - weights(rounded)).abs().max()
+    assert 0 < difference < 2e-2  # bf16 keeps 8 bits
+
+
+def test_fp16_scales_the_loss_and_clips_what_is_unscaled() -> None:
+    # Gradients of 1e-9 are zero in fp16: scaled by 65,536 they are not.
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.linear(inputs).float() * 1e-3
+
+    def run(**options: Any) -> list[Tensor]:
+        kept = Kept()
+        trained(24, _seeded(Tiny), callbacks=[kept], max_duration="1ba", **options)
+        return kept.gradients[0]
+
+    exact, scaled = run(), run(precision="fp16")
+    for mine, theirs in zip(scaled, exact, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=5e-3, atol=1e-7)
+    clipped = run(precision="fp16", clip_grad_norm=1e-4)
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in clipped))
+    assert norm == pytest.approx(1e-4, rel=2e-2)
+
+
+def fp16(folder: Path | None, stop: int | None = None, **options: Any) -> Trainer:
+    """Losses that overflow in fp16 now and then, so that the scale moves."""
+
+    class Loud:
+        def batch_end(self, trainer: Any, loss: Tensor) -> None:
+            if trainer.state.timestamp.batch == stop:
+                raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.2), nn.Linear(5, 3))
+    loader, _ = make_loaders(torch.utils.data.TensorDataset(INPUTS * 30, TARGETS), batch_size=5, seed=3)
+    options = {"device": "cpu", "progress": "none", "log_interval": "1ba", "seed": 0, **options}
+    return Trainer(
+        model,
+        loader,
+        None,
+        torch.optim.AdamW(model.parameters(), lr=0.01),
+        max_duration="6ep",
+        precision="fp16",
+        run_dir=folder,
+        callbacks=[Loud()],
+        checkpoint={"interval": "7ba"},
+        **options,
+    )
+
+
+def test_fp16_goes_on_with_the_scale_that_it_had(tmp_path: Path) -> None:
+    whole = fp16(tmp_path / "whole")
+    whole.fit()
+    with pytest.raises(KeyboardInterrupt):
+        fp16(tmp_path / "run", stop=17).fit()
+    again = fp16(tmp_path / "run")
+    assert again.state.timestamp.batch == 14
+    again.fit()
+    assert torch.equal(weights(whole), weights(again))
+    states = []
+    for name in ("whole", "run"):
+        found = load_latest_good(tmp_path / name / "checkpoints")
+        assert found is not None
+        states.append(found[0].state["scaler"])
+    assert states[0] == states[1]
+    assert states[0]["scale"] < 65536.0  # it has overflowed: the scale that a new run would begin with is another one
+
+
+def test_precision_cannot_change_within_a_run(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fp16(tmp_path, stop=17).fit()
+    with pytest.raises(InputError, match="precision was 'fp16' and is 'bf16'"):
+        trained(run_dir=tmp_path, precision="bf16", on_change="extend")
+
+
+# ---- memory format and compiling
+
+
+def test_channels_last_changes_the_layout_and_not_the_result() -> None:
+    strides: list[tuple[int, ...]] = []
+    images, classes = torch.randn(12, 3, 8, 8), torch.arange(12) % 10
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 16, 3), nn.Linear(16, 10)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            strides.append(inputs.stride())
+            outputs: Tensor = self.head(self.conv(inputs).mean((2, 3)))
+            return outputs
+
+    runs = []
+    for channels_last in (False, True):
+        strides.clear()
+        loader = TensorLoader([images, classes], 6, shuffle=False)
+        runs.append(trained(model=_seeded(Net), loader=loader, channels_last=channels_last))
+        assert set(strides) == {(192, 1, 24, 3) if channels_last else (192, 64, 8, 1)}
+    conv = runs[1].model.conv
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_compiling_is_no_training(tmp_path: Path) -> None:
+    torch.compiler.reset()
+    images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
+    results = {}
+    for compiles in (False, True):
+        loader = TensorLoader([images, classes], 16, shuffle=False)
+        trainer = Trainer(
+            _seeded(ConvNet),
+            loader,
+            loader,
+            max_duration="3ep",
+            device="cpu",
+            progress="none",
+            compile=compiles,
+            run_dir=tmp_path / str(compiles),
+        )
+        results[compiles] = trainer.fit()
+        assert trainer.state.timestamp.batch == 12
+    compiled = results[True]
+    # Compiling takes seconds and the twelve steps hundredths; had it been counted, training were most of the total.
+    assert compiled.total_seconds > 5 * compiled.train_seconds
+    assert results[False].metrics["train/loss"] == pytest.approx(compiled.metrics["train/loss"], abs=1e-4)
+    assert results[False].metrics["eval/loss"] == pytest.approx(compiled.metrics["eval/loss"], abs=1e-4)
+    found = load_latest_good(tmp_path / "True" / "checkpoints")
+    assert found is not None
+    # The names of the model's own weights, which any other code can load.
+    assert list(found[0].state["model"]) == list(ConvNet().state_dict())

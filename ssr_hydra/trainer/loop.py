@@ -457,6 +457,8 @@ class Loop:
             except _Stopped:
                 self._pending = True
                 return time.perf_counter_ns()
+        if self._around.compile_time is not None:
+            self._around.compile_time()  # what evaluation has compiled lay outside of training already
         self._evaluated_at, self._pending = timestamp._batch, False
         metrics["train/loss"] = self._watch.since_evaluation()
         if self._evaluation is not None:

@@ -1,49 +1,227 @@
-"""Means, intervals and differences of the runs of a study."""
+"""Means, intervals and differences of the runs of a study.
+
+Intervals are Student's t. Runs of the same seed are paired where at least two seeds are common, and at least half of
+each cell's; else Welch's t. Each interval is for itself: of twenty at 95%, one is expected to miss.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pandas as pd
+from scipy import special
 
-from ssr_hydra.studies.study import Study
+from ssr_hydra.studies.intervals import Cell, Estimate, check_confidence, combine
+from ssr_hydra.studies.study import Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["controls", "doublings", "paired", "summary", "winners"]
+__all__ = ["controls", "doublings", "gains", "paired", "summary", "winners"]
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
-    """A row per recipe x control x ssr (sorted so).
+    """The runs of each recipe, control and ssr in one row: ``mean +- t * sd / sqrt(n)``.
 
-    recipe, control, ssr, n, mean, low, high, sd, values (tuple), seeds (tuple), failed (runs that have no quality),
-    steps, samples, tokens, seconds, total_seconds (means), cost (NaN without a price). low/high NaN where n is 1.
+    Args:
+        study: The study.
+        confidence: Of the intervals.
+        price_per_hour: Of the machine, in any currency.
+
+    Returns:
+        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean, low, high (NaN with one run, or
+        where all runs have the same value), sd, values and seeds (tuples, in the same order), failed (runs that have no
+        quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
+        price).
+
+    Raises:
+        InputError: A confidence or a price that cannot be meant.
+
+    Example:
+        >>> from ssr_hydra.studies import load
+        >>> summary(load("studies/digits"))[["recipe", "ssr", "n", "mean", "low", "high"]]  # doctest: +SKIP
+
+    Source: Student, 1908; SciPy's ``stdtrit`` gives the quantiles.
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    if price_per_hour is not None:
+        check_axis(study, "ssr", price_per_hour)
+    failed = study.frame[study.frame["quality"].isna()].groupby(["recipe", "control", "ssr"]).size().to_dict()
+    rows = []
+    for series in study.series:
+        cost = series.axis("cost", price_per_hour)
+        for index, (ssr, cell) in enumerate(zip(series.ssr, series.cells, strict=True)):
+            rows.append(
+                {
+                    "recipe": series.recipe,
+                    "control": series.control,
+                    "ssr": float(ssr),
+                    "n": cell.n,
+                    "mean": study.sign * cell.values.mean(),
+                    "sd": cell.values.std(ddof=1) if cell.n > 1 else math.nan,
+                    "values": tuple((study.sign * cell.values).tolist()),
+                    "seeds": () if cell.seeds is None else tuple(cell.seeds.tolist()),
+                    "failed": failed.get((series.recipe, series.control, float(ssr)), 0),
+                    **{name: float(values[index]) for name, values in series.means.items()},
+                    "cost": float(cost[index]),
+                }
+            )
+    columns = ["recipe", "control", "ssr", "n", "mean", "low", "high", "sd", "values", "seeds", "failed"]
+    columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
+    made = pd.DataFrame(rows, columns=columns)
+    mean, sd, n = (made[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
+    known = sd > 1e-12 * np.abs(mean)
+    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(n)
+    made["low"], made["high"] = np.where(known, mean - half, math.nan), np.where(known, mean + half, math.nan)
+    return made
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:
-    """A row per common ssr: ssr, n (common seeds), difference (a - b), low, high, better ("a" | "b" | "undecided" | "").
+    """Differences of two recipes over the seeds that both have run: the t interval of ``a - b`` seed by seed.
 
-    ``a`` and ``b`` are a recipe, or (recipe, control).
+    Args:
+        study: The study.
+        a: A recipe, or (recipe, control).
+        b: Another.
+        confidence: Of the intervals.
+
+    Returns:
+        A row per ssr that both have: ssr, n (common seeds), difference (a - b in units of quality), low, high, better
+        (``a``, ``b``, ``undecided`` where the interval contains 0, ``""`` where there is none).
+
+    Raises:
+        InputError: No such recipe.
+
+    Source: Student, 1908, whose own data were such pairs.
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    first, second = find_series(study, a, "a"), find_series(study, b, "b")
+    rows = []
+    for ssr, one, other in _shared(first, second):
+        if one.seeds is None or other.seeds is None:
+            common = np.zeros(0, dtype=int)
+        else:
+            common = np.intersect1d(one.seeds, other.seeds, assume_unique=True)
+        if not len(common):
+            rows.append((ssr, 0, math.nan, math.nan, math.nan, ""))
+            continue
+        values = one.values[np.isin(one.seeds, common)] - other.values[np.isin(other.seeds, common)]
+        found = combine([Cell(values, common)], [1.0], confidence)
+        low, high = sorted((study.sign * found.low, study.sign * found.high))
+        rows.append((ssr, found.n, study.sign * found.value, low, high, _winner(found, "a", "b")))
+    return pd.DataFrame(rows, columns=["ssr", "n", "difference", "low", "high", "better"])
+
+
+def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate]]:
+    """What twice the ssr gains, for each measured one whose double lies within the measured range.
+
+    Returns:
+        The ssr, whether the quality at its double is interpolated, and the gain, positive where it is better.
+    """
+    made = []
+    for ssr in series.ssr:
+        if 2 * ssr > series.ssr[-1] * (1 + 1e-9):
+            break
+        cells, weights = series.weights(2 * ssr)
+        start = series.cells[int(np.searchsorted(series.ssr, ssr))]
+        # Between an ssr and its double no other may lie: then the double itself is interpolated from that very cell.
+        if cells[0] is start:
+            found = combine(cells, [weights[0] - 1.0, *weights[1:]], confidence)
+        else:
+            found = combine([*cells, start], [*weights, -1.0], confidence)
+        made.append((float(ssr), len(cells) > 1, found))
+    return made
 
 
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """What the next doubling gains, a row per recipe x control x measured ssr whose double lies in the measured range.
+    """What the next doubling gains: ``quality(2 ssr) - quality(ssr)``, linear in log ssr between measured ones.
 
-    recipe, control, ssr, next_ssr (2 ssr), n, gain (> 0 is better, whatever the direction), low, high, sd (of one
-    seed's gain), method ("paired" | "welch" | "none"), interpolated (bool: 2 ssr was not measured itself).
+    Args:
+        study: The study.
+        confidence: Of the intervals.
+
+    Returns:
+        A row per recipe x control x measured ssr whose double lies in the measured range: recipe, control, ssr,
+        next_ssr, n, gain (> 0 is better, whatever the direction), low, high, sd (of one seed's gain), method
+        (``paired``, ``welch``, ``none``), interpolated (2 ssr was not measured itself).
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    rows = [
+        (series.recipe, series.control, ssr, 2 * ssr, *_told(found), found.sd, found.method, interpolated)
+        for series in study.series
+        for ssr, interpolated, found in gains(series, confidence)
+    ]
+    columns = ["recipe", "control", "ssr", "next_ssr", "n", "gain", "low", "high", "sd", "method", "interpolated"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """The best recipe (control "") per ssr that two or more ran: ssr, best, second, n, margin, low, high, method, decided."""
-    raise NotImplementedError
+    """The best recipe at each ssr that two or more have run, against the second best. Controls are left out.
+
+    Args:
+        study: The study.
+        confidence: Of the intervals. The best is chosen by its mean, which flatters it a little.
+
+    Returns:
+        A row per ssr: ssr, best, second, n, margin (> 0), low, high, method, decided (the interval excludes 0).
+    """
+    check_confidence(confidence)
+    at: dict[float, list[tuple[str, Cell]]] = {}
+    for series in uncontrolled(study):
+        for ssr, cell in zip(series.ssr, series.cells, strict=True):
+            at.setdefault(float(ssr), []).append((series.recipe, cell))
+    rows = []
+    for ssr in sorted(at):
+        ranked = sorted(at[ssr], key=lambda item: -item[1].values.mean())
+        if len(ranked) > 1:
+            (best, one), (second, other) = ranked[:2]
+            found = combine([one, other], [1.0, -1.0], confidence)
+            rows.append((ssr, best, second, *_told(found), found.method, found.decided))
+    return pd.DataFrame(
+        rows, columns=["ssr", "best", "second", "n", "margin", "low", "high", "method", "decided"]
+    ).astype({"decided": bool})
 
 
 def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Scaling against its controls: a row per recipe x control x ssr that both ran.
+    """Scaling against its controls, at each ssr that both have run.
 
-    recipe, control, ssr, n, gain (scaled over control, > 0: scaling is better), low, high, method,
-    winner ("scaling" | "control" | "undecided" | "same" | "" with one seed).
+    ``truncate`` runs the schedule of ssr 1 and stops at the same step; ``scale_warmup`` scales the warmup as well.
+
+    Args:
+        study: The study.
+        confidence: Of the intervals.
+
+    Returns:
+        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled over control, > 0: scaling is better),
+        low, high, method, winner (``scaling``, ``control``, ``undecided``, ``same`` where every seed has the same value
+        in both, ``""`` where there is no interval).
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    scaled = {series.recipe: series for series in uncontrolled(study)}
+    rows: list[Any] = []
+    for series in study.series:
+        if not series.control or series.recipe not in scaled:
+            continue
+        for ssr, one, other in _shared(scaled[series.recipe], series):
+            found = combine([one, other], [1.0, -1.0], confidence)
+            same = one.seeds is not None and np.array_equal(one.seeds, other.seeds if other.seeds is not None else [])
+            same = bool(same and np.array_equal(one.values, other.values))
+            winner = "same" if same else _winner(found, "scaling", "control")
+            rows.append((series.recipe, series.control, ssr, *_told(found), found.method, winner))
+    columns = ["recipe", "control", "ssr", "n", "gain", "low", "high", "method", "winner"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _told(found: Estimate) -> Sequence[float]:
+    return found.n, found.value, found.low, found.high
+
+
+def _winner(found: Estimate, first: str, second: str) -> str:
+    if not found.known:
+        return ""
+    return first if found.low > 0 else second if found.high < 0 else "undecided"
+
+
+def _shared(one: Series, other: Series) -> list[tuple[float, Cell, Cell]]:
+    common, left, right = np.intersect1d(one.ssr, other.ssr, assume_unique=True, return_indices=True)
+    return [(float(ssr), one.cells[i], other.cells[j]) for ssr, i, j in zip(common, left, right, strict=True)]

@@ -2,27 +2,146 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import json
+import math
+from pathlib import Path
+from typing import Any
 
-from ssr_hydra.studies.study import Axis, Study
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import METRICS
+from ssr_hydra.studies.intervals import check_confidence
+from ssr_hydra.studies.study import Axis, Study, check_axis
 
 __all__ = ["learning_curves", "lr_curves", "mean_curves"]
 
+_CELL = ["recipe", "control", "ssr"]
+_CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
+
 
 def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | None = None) -> pd.DataFrame:
-    """Every evaluation: recipe, control, ssr, seed, run (index in study.frame), x, value."""
-    raise NotImplementedError
+    """Every evaluation of the objective, of all runs that completed.
+
+    Args:
+        study: The study.
+        axis: What is paid; ``ssr`` is the share of the run's own steps, 1 at its end.
+        price_per_hour: For ``cost``.
+
+    Returns:
+        A row per evaluation: recipe, control, ssr, seed, run (index in ``study.frame``), x, value (NaN where it was not
+        finite).
+
+    Raises:
+        InputError: No such axis, or no price.
+    """
+    check_axis(study, axis, price_per_hour)
+    curves = study.curves[study.curves["run"].isin(study.completed.index)]
+    runs = study.frame.loc[curves["run"]]
+    made = runs[[*_CELL, "seed"]].reset_index(drop=True)
+    made["run"] = curves["run"].to_numpy()
+    made["x"] = _x(curves, axis, runs["steps"].to_numpy(), price_per_hour)
+    made["value"] = curves["value"].to_numpy()
+    return made
+
+
+def _x(curves: Any, axis: Axis, steps: Any, price_per_hour: float | None) -> Any:
+    if axis == "ssr":
+        return np.asarray(curves["steps"], dtype=float) / steps
+    if axis == "cost":
+        return np.asarray(curves["seconds"], dtype=float) * ((price_per_hour or 0.0) / 3600)
+    return np.asarray(curves[axis], dtype=float)
 
 
 def mean_curves(
-    study: Study, axis: Axis = "steps", confidence: float = 0.95, price_per_hour: float | None = None
+    study: Study,
+    axis: Axis = "steps",
+    confidence: float = 0.95,
+    price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Means over seeds at each evaluation: recipe, control, ssr, x, n, mean, low, high."""
-    raise NotImplementedError
+    """Means over seeds of the objective at each step at which they were evaluated.
+
+    Args:
+        study: The study.
+        axis: As for :func:`learning_curves`; x is its mean over the seeds.
+        confidence: Of the intervals.
+        price_per_hour: For ``cost``.
+
+    Returns:
+        A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high (NaN with one run).
+
+    Raises:
+        InputError: No such axis, no price, or a confidence that cannot be meant.
+    """
+    check_confidence(confidence)
+    made = learning_curves(study, axis, price_per_hour)
+    made["step"] = study.curves["steps"].to_numpy()[study.curves["run"].isin(study.completed.index).to_numpy()]
+    grouped = made.groupby([*_CELL, "step"], sort=False)
+    found = grouped.agg(x=("x", "mean"), n=("value", "count"), mean=("value", "mean"), sd=("value", "std"))
+    found = found.reset_index()
+    n, sd = found["n"].to_numpy(dtype=float), found["sd"].to_numpy(dtype=float)
+    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(np.maximum(n, 1))
+    half = np.where(sd > 0, half, math.nan)
+    found["low"], found["high"] = found["mean"] - half, found["mean"] + half
+    return found[[*_CELL, "x", "n", "mean", "low", "high"]]
 
 
 def lr_curves(
-    study: Study, axis: Axis = "steps", price_per_hour: float | None = None, most_points: int = 500
+    study: Study,
+    axis: Axis = "steps",
+    price_per_hour: float | None = None,
+    most_points: int = 500,
 ) -> pd.DataFrame:
-    """The learning rate of one run per recipe x control x ssr, from metrics.jsonl: recipe, control, ssr, run, x, lr."""
-    raise NotImplementedError
+    """The learning rate of one run per recipe, control and ssr, as its ``metrics.jsonl`` has it.
+
+    Args:
+        study: The study.
+        axis: As for :func:`learning_curves`.
+        price_per_hour: For ``cost``.
+        most_points: Of each curve; of more, evenly spaced ones are kept, the first and the last among them.
+
+    Returns:
+        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run whose file is missing has
+        none, and a line that is torn is left out.
+
+    Raises:
+        InputError: No such axis, no price, or fewer than 2 points.
+    """
+    check_axis(study, axis, price_per_hour)
+    if isinstance(most_points, bool) or not isinstance(most_points, int) or most_points < 2:
+        raise InputError("most_points", most_points, "must be a whole number of at least 2", "write e.g. 500")
+    parts = []
+    for row in study.completed.drop_duplicates(_CELL).itertuples():
+        points = _rates(Path(row.folder) / METRICS)
+        if not len(points["lr"]):
+            continue
+        kept = np.unique(np.linspace(0, len(points["lr"]) - 1, most_points).round().astype(int))
+        part = pd.DataFrame({"x": _x(points, axis, row.steps, price_per_hour)[kept], "lr": points["lr"][kept]})
+        part.insert(0, "run", row.Index)
+        for place, name in enumerate(_CELL):
+            part.insert(place, name, getattr(row, name))
+        parts.append(part)
+    columns = [*_CELL, "run", "x", "lr"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _rates(path: Path) -> dict[str, Any]:
+    points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            if record["event"] != "train":
+                continue
+            values = {name: float(record[clock]) for name, clock in _CLOCKS.items()}
+            values["lr"] = float(record["lr"])
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            continue
+        for name, value in values.items():
+            points[name].append(value)
+    return {name: np.array(values) for name, values in points.items()}

@@ -1,13 +1,34 @@
-"""Curves fitted to quality against SSR, and whether their predictions have held."""
+"""Curves fitted to quality against SSR, and whether their predictions have held.
+
+A fit is a way to look a little beyond the measured range, and misleads: quality need not be monotone, and what a power
+law approaches lies where nothing was measured. So every fit is back-tested. The largest SSR is held out, the rest is
+fitted, the prediction is compared with what was measured; likewise for shorter beginnings of the curve and the SSR that
+follows each. A fit that fails is not to be trusted, and no fit predicts beyond twice the measured range.
+"""
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from ssr_hydra.studies.study import Study
+import numpy as np
+from scipy import optimize, special
 
-__all__ = ["BackTest", "Fit", "back_test", "fits"]
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.intervals import check_confidence, combine
+from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
+
+__all__ = ["BackTest", "Fit", "Kind", "back_test", "fits"]
+
+Kind = Literal["power", "quadratic"]
+_PARAMETERS = 3
+_FEWEST = 4  # SSRs: three parameters, and one to hold out
+_FARTHEST = 2.0  # times the measured range
+# Without a tolerance: a prediction that may miss by more than this share of the measured range says nothing.
+_VAGUE = 0.1
+_EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
 @dataclass(frozen=True)
@@ -17,7 +38,7 @@ class BackTest:
     Attributes:
         fitted_to: The largest SSR of those that were fitted (all that are smaller were as well).
         ssr: The SSR that was predicted.
-        predicted: Its quality by the fit.
+        predicted: Its quality by the fit; NaN if the SSRs up to there do not determine one.
         observed: Its quality as measured (a mean over seeds).
         low: Lower end of the prediction interval of ``observed``; NaN if there is none.
         high: Upper end.
@@ -45,7 +66,7 @@ class BackTest:
 
 @dataclass(frozen=True)
 class Fit:
-    """A curve through a recipe's means.
+    """A curve through a recipe's means, by least squares.
 
     Attributes:
         recipe: Of which recipe.
@@ -55,13 +76,14 @@ class Fit:
         rmse: Root mean square of the residuals.
         measured: Smallest and largest SSR that was fitted.
         back_tests: The largest SSR held out, last; before it the same for shorter beginnings of the curve.
-        verdict: ``trusted``, ``rejected``, or ``untested`` (too few SSRs; no seeds to measure noise by).
+        verdict: ``trusted``, ``rejected``, or ``untested`` (the data do not determine it, or are too few or too noisy
+            to contradict it).
         reason: The verdict in words, one sentence.
     """
 
     recipe: str
     control: str
-    kind: Literal["power", "quadratic"]
+    kind: Kind
     parameters: tuple[float, float, float]
     rmse: float
     measured: tuple[float, float]
@@ -70,22 +92,252 @@ class Fit:
     reason: str
 
     def predict(self, ssr: float) -> float:
-        """The fit's quality at an SSR, at most twice the largest measured and no less than half of the smallest."""
-        raise NotImplementedError
+        """The fit's quality at an SSR.
+
+        Raises:
+            InputError: More than twice the largest measured SSR, or less than half of the smallest.
+        """
+        low, high = self.measured[0] / _FARTHEST, self.measured[1] * _FARTHEST
+        if isinstance(ssr, bool) or not isinstance(ssr, (int, float)) or not low <= ssr <= high:
+            rule = f"was measured from {self.measured[0]:g} to {self.measured[1]:g}"
+            raise InputError("ssr", ssr, rule, f"a fit is asked for at most twice as far: {low:g} to {high:g}")
+        return float(_MODELS[self.kind](np.array([float(ssr)]), *self.parameters)[0])
+
+
+def _power(ssr: Any, c: float, a: float, b: float) -> Any:
+    return c - a * ssr**-b
+
+
+def _power_slopes(ssr: Any, _: float, a: float, b: float) -> Any:
+    shrunk = ssr**-b
+    return np.stack([np.ones_like(ssr), -shrunk, a * np.log(ssr) * shrunk], axis=1)
+
+
+def _quadratic(ssr: Any, c: float, a: float, b: float) -> Any:
+    log = np.log2(ssr)
+    return c + a * log + b * log**2
+
+
+def _quadratic_slopes(ssr: Any, *_: float) -> Any:
+    log = np.log2(ssr)
+    return np.stack([np.ones_like(ssr), log, log**2], axis=1)
+
+
+_MODELS = {"power": _power, "quadratic": _quadratic}
+_SLOPES = {"power": _power_slopes, "quadratic": _quadratic_slopes}
+
+
+def _start(kind: Kind, ssr: Any, y: Any) -> Any:
+    """Where least squares begins: the best of many exponents, with c and a solved for, which is linear."""
+    if kind == "quadratic":
+        return np.array([y.mean(), 0.0, 0.0])
+    shrunk = ssr[None, :] ** -_EXPONENTS[:, None]
+    x, centred = -(shrunk - shrunk.mean(axis=1, keepdims=True)), y - y.mean()
+    a = (x @ centred) / (x**2).sum(axis=1)
+    best = int(np.argmin(((centred - a[:, None] * x) ** 2).sum(axis=1)))
+    return np.array([y.mean() + a[best] * shrunk[best].mean(), a[best], _EXPONENTS[best]])
+
+
+def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
+    """c, a and b by least squares; None if the data do not determine them."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that is not used
+            start = _start(kind, ssr, y)
+            found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=2000)
+    except RuntimeError:  # no convergence: a power law through a straight line in log ssr, say
+        return None
+    inside = kind == "quadratic" or _EXPONENTS[0] < found[2] < _EXPONENTS[-1]
+    return found if inside and np.isfinite(found).all() else None
 
 
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
-    """Both fits of every recipe with 4 SSRs or more (control ""), back-tested."""
-    raise NotImplementedError
+    """Fit and back-test a saturating power law and a quadratic in log ssr, of each recipe with 4 SSRs or more.
+
+    Each beginning of the curve (4 SSRs or more; 3 where there are 4 in all) is fitted and the SSR that follows
+    predicted, if it is at most twice as large; the largest SSR always. A prediction holds if what was measured lies
+    within its prediction interval and it misses by no more than carrying on the last value does, or by no more than the
+    noise of what was measured. The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed,
+    ``h`` being what a change of each fitted mean does to the prediction. With one seed it is made of the residuals'
+    scatter, ``s sqrt(1 + h . h)``, which holds for noise that is alike everywhere. Its level is shared by all
+    predictions of a fit (Bonferroni).
+
+    Args:
+        study: The study. Controls are left out.
+        confidence: Of the prediction intervals of a fit together.
+        tolerance: An error that does not matter, in units of quality: a prediction that misses by no more holds, and
+            one whose interval is wider than this to either side tests nothing. None: a tenth of the measured range for
+            the latter.
+
+    Returns:
+        Power law and quadratic of each recipe, in the order of ``study.recipes``.
+
+    Raises:
+        InputError: A confidence or a tolerance that cannot be meant.
+
+    Example:
+        >>> for fit in fits(load("studies/digits")):  # doctest: +SKIP
+        ...     print(fit.recipe, fit.kind, fit.verdict, fit.reason)
+
+    Source: SciPy's ``curve_fit``; prediction intervals as in Bates and Watts, 1988, Nonlinear Regression Analysis.
+    """
+    check_confidence(confidence)
+    _check_tolerance(tolerance)
+    return [
+        _fit(series, kind, study.sign, confidence, tolerance)
+        for series in uncontrolled(study)
+        if len(series.cells) >= _FEWEST
+        for kind in get_args(Kind)
+    ]
 
 
 def back_test(
     study: Study,
     recipe: str,
-    kind: Literal["power", "quadratic"],
+    kind: Kind,
     fitted_to: float,
     confidence: float = 0.95,
     tolerance: float | None = None,
 ) -> list[BackTest]:
-    """Fit a recipe's SSRs up to ``fitted_to``, predict all larger ones."""
-    raise NotImplementedError
+    """Fit a recipe's SSRs up to one, and predict all larger ones, however far. See :func:`fits`.
+
+    Args:
+        study: The study.
+        recipe: Which recipe.
+        kind: ``power`` or ``quadratic``.
+        fitted_to: The largest SSR that is fitted.
+        confidence: Of each prediction interval.
+        tolerance: An error that does not matter.
+
+    Raises:
+        InputError: No such recipe or kind; fewer than 3 SSRs to fit, or none to predict.
+    """
+    check_confidence(confidence)
+    _check_tolerance(tolerance)
+    if kind not in get_args(Kind):
+        raise InputError("kind", kind, "power or quadratic", "write e.g. power")
+    series = find_series(study, recipe, "recipe")
+    count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
+    if count < _PARAMETERS or count == len(series.cells):
+        rule = f"{count} of {len(series.cells)} measured SSRs lie up to there"
+        raise InputError("fitted_to", fitted_to, rule, "at least 3 are fitted, and at least 1 is predicted")
+    held = range(count, len(series.cells))
+    return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
+
+
+def _check_tolerance(tolerance: float | None) -> None:
+    if tolerance is None:
+        return
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < math.inf:
+        raise InputError("tolerance", tolerance, "must be a finite number above 0", "e.g. 0.001 of an accuracy")
+
+
+def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: float | None) -> Fit:
+    count = len(series.cells)
+    last = count - 1
+    tests = [
+        held
+        for held in range(min(_FEWEST, last), count)
+        if held == last or series.ssr[held] <= _FARTHEST * series.ssr[held - 1] * (1 + 1e-9)
+    ]
+    level = (1 - confidence) / len(tests)
+    made = tuple(_predicted(series, kind, held, held, sign, level, tolerance) for held in tests)
+    means = _means(series, sign)
+    found = _fitted(kind, series.ssr, means)
+    if found is None:
+        parameters, rmse = (math.nan,) * 3, math.nan
+        verdict: Any = "untested"
+        reason = f"the measured SSRs do not determine a {_NAMES[kind]}"
+    else:
+        parameters = tuple(map(float, found))
+        rmse = float(np.sqrt(np.mean((means - _MODELS[kind](series.ssr, *found)) ** 2)))
+        verdict, reason = _verdict(made, np.ptp(means) * _VAGUE if tolerance is None else tolerance)
+    measured = (float(series.ssr[0]), float(series.ssr[-1]))
+    return Fit(series.recipe, series.control, kind, parameters, rmse, measured, made, verdict, reason)
+
+
+_NAMES = {"power": "power law", "quadratic": "quadratic in log ssr"}
+
+
+def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
+    failed = [test for test in tests if not test.passed and not math.isnan(test.predicted)]
+    if failed:
+        return "rejected", failed[-1].reason
+    last = tests[-1]
+    if math.isnan(last.predicted):
+        return "untested", last.reason
+    half = (last.high - last.low) / 2
+    if math.isnan(half):
+        why = "too few SSRs with one seed to say how far a prediction may miss"
+        return "untested", f"{last.reason}, but there are {why}"
+    if half > vague:
+        return "untested", f"{last.reason}, but anything within {half:.3g} of the prediction would have done so"
+    return "trusted", last.reason
+
+
+def _means(series: Series, sign: float) -> Any:
+    return np.array([sign * cell.values.mean() for cell in series.cells])
+
+
+def _predicted(
+    series: Series, kind: Kind, count: int, held: int, sign: float, level: float, tolerance: float | None
+) -> BackTest:
+    """Fit the first so many SSRs and predict the one at an index."""
+    means = _means(series, sign)
+    ssr, y = series.ssr[:count], means[:count]
+    at, observed = float(series.ssr[held]), float(means[held])
+    carried = float(observed - y[-1])
+    found = _fitted(kind, ssr, y)
+    if found is None:
+        reason = f"the SSRs up to {ssr[-1]:g} do not determine a {_NAMES[kind]}"
+        nan = math.nan
+        return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, False, reason)
+    point = series.ssr[held : held + 1]
+    predicted = float(_MODELS[kind](point, *found)[0])
+    # What the prediction gains where each fitted mean gains 1, to first order.
+    influence = (_SLOPES[kind](point, *found) @ np.linalg.pinv(_SLOPES[kind](ssr, *found)))[0]
+    error = observed - predicted
+    seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
+    scale: Literal["seeds", "residuals", "none"] = "none"
+    deviation, df = math.nan, math.nan
+    if seeds.known:
+        scale, deviation, df = "seeds", seeds.error, seeds.df
+    elif count > _PARAMETERS and all(cell.n == 1 for cell in series.cells):
+        residuals = y - _MODELS[kind](ssr, *found)
+        df = float(count - _PARAMETERS)
+        deviation = math.sqrt(float(residuals @ residuals) / df * (1 + float(influence @ influence)))
+        scale = "residuals" if deviation > 0 else "none"
+    if scale == "none":
+        half = z = p = math.nan
+    else:
+        half = float(special.stdtrit(df, 1 - level / 2)) * deviation
+        z = error / deviation
+        p = 2 * float(special.stdtr(df, -abs(z)))
+    noise = combine([series.cells[held]], [1.0], 1 - level)
+    noise_half = noise.high - noise.value if noise.known else 0.0
+    passed, reason = _judge(error, half, carried, noise_half, tolerance)
+    where = f"fitted up to ssr {ssr[-1]:g}, it predicts {predicted:.4g} at {at:g}, and {observed:.4g} was measured"
+    return BackTest(
+        fitted_to=float(ssr[-1]),
+        ssr=at,
+        predicted=predicted,
+        observed=observed,
+        low=predicted - half,
+        high=predicted + half,
+        z=z,
+        p=p,
+        scale=scale,
+        carried=carried,
+        passed=passed,
+        reason=f"{where}: {reason}",
+    )
+
+
+def _judge(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> tuple[bool, str]:
+    if tolerance is not None and abs(error) <= tolerance:
+        return True, "within the tolerance"
+    if not math.isnan(half) and abs(error) > half:
+        return False, f"it misses by {abs(error):.3g}, where its interval allows for {half:.3g}"
+    if abs(error) > max(abs(carried), noise):
+        return False, f"it misses by {abs(error):.3g}, the last fitted value carried on by {abs(carried):.3g}"
+    return True, "it held"

@@ -1,36 +1,173 @@
-"""Quality against time: the Pareto set, equal quality, equal time, crossings."""
+"""Quality against time: the Pareto set, equal quality, equal time, crossings.
+
+Between two measured SSRs quality is taken as linear in log ssr, and log time as well. Nothing is said outside of the
+measured range. Intervals are of the quality's noise over seeds: time is its mean.
+"""
 
 from __future__ import annotations
 
+import math
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from ssr_hydra.studies.study import Axis, Study
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.intervals import Band, Cell, band, check_confidence, combine, first_at_least
+from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["crossings", "pareto", "quality_at", "speedup"]
+__all__ = ["crossings", "pareto", "quality_at", "reach", "speedup"]
+
+_GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
 
 
 def pareto(
-    study: Study, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
+    study: Study,
+    axis: Axis = "seconds",
+    confidence: float = 0.95,
+    price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """A row per recipe x control x ssr, sorted by x.
+    """What is best for its time: points that no other beats at the same time or less.
 
-    recipe, control, ssr, n, x, mean, low, high, status ("frontier" | "dominated" | "within_noise": dominated by means,
-    but the interval of the difference contains 0 | "unreplicated": dominated, of one seed), by_recipe, by_control,
-    by_ssr (the frontier's best point of at most this x; "" and NaN on the frontier), loss (> 0: behind by so much),
-    loss_low, loss_high.
+    A point that is dominated is compared to the best one of the frontier that takes no longer. Where the interval of
+    their difference contains 0, it is dominated only within noise.
+
+    Args:
+        study: The study.
+        axis: What is paid: ``seconds``, ``steps``, ``samples``, ``tokens``, ``cost`` or ``ssr``.
+        confidence: Of the intervals.
+        price_per_hour: For ``cost``.
+
+    Returns:
+        A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status
+        (``frontier``; ``dominated``; ``within_noise``; ``unreplicated``: dominated, but there is no interval),
+        by_recipe, by_control, by_ssr (who dominates; ``""`` and NaN on the frontier), loss (> 0: so far behind),
+        loss_low, loss_high.
+
+    Raises:
+        InputError: An axis that the study has no numbers for.
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    check_axis(study, axis, price_per_hour)
+    points = [
+        (float(x), series, float(ssr), cell)
+        for series in study.series
+        for x, ssr, cell in zip(series.axis(axis, price_per_hour), series.ssr, series.cells, strict=True)
+    ]
+    points.sort(key=lambda point: (point[0], -point[3].values.mean()))
+    rows = []
+    best: tuple[float, Series, float, Cell] | None = None
+    for point in points:
+        x, series, ssr, cell = point
+        own = combine([cell], [1.0], confidence)
+        low, high = sorted((study.sign * own.low, study.sign * own.high))
+        row = [series.recipe, series.control, ssr, cell.n, x, study.sign * own.value, low, high]
+        # One that is as good as another at the same time is as well on the frontier; as good but later is not.
+        if best is None or own.value > best[3].values.mean() or (own.value == best[3].values.mean() and x == best[0]):
+            best = point
+            rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
+            continue
+        loss = combine([best[3], cell], [1.0, -1.0], confidence)
+        status = "unreplicated" if not loss.known else "dominated" if loss.low > 0 else "within_noise"
+        rows.append([*row, status, best[1].recipe, best[1].control, best[2], loss.value, loss.low, loss.high])
+    columns = ["recipe", "control", "ssr", "n", "x", "mean", "low", "high", "status"]
+    columns += ["by_recipe", "by_control", "by_ssr", "loss", "loss_low", "loss_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def quality_at(
-    study: Study, at: float, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
+    study: Study,
+    at: float,
+    axis: Axis = "seconds",
+    confidence: float = 0.95,
+    price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Quality at an equal budget, a row per recipe x control.
+    """Quality at an equal budget, interpolated in log ssr between the two measured SSRs around it.
 
-    recipe, control, at, ssr (that takes so much), quality, low, high, n, status ("inside" | "below" | "above" the
-    measured range; NaN but inside).
+    Args:
+        study: The study.
+        at: The budget, in units of the axis.
+        axis: What is paid.
+        confidence: Of the intervals.
+        price_per_hour: For ``cost``.
+
+    Returns:
+        A row per recipe x control: recipe, control, at, ssr (that takes so much), quality, low, high, n, status
+        (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN).
+
+    Raises:
+        InputError: An axis that the study has no numbers for; a budget that is not above 0.
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    check_axis(study, axis, price_per_hour)
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at < math.inf:
+        raise InputError("at", at, "must be a finite number above 0", f"write a number of {axis}")
+    rows: list[Any] = []
+    for series in study.series:
+        x = np.log(series.axis(axis, price_per_hour))
+        # A mean of the same number may differ from it by rounding.
+        found = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
+        if math.log(at) < x[0] - 1e-12 or math.isnan(found):
+            status = "below" if math.log(at) < x[0] else "above"
+            rows.append((series.recipe, series.control, at, *[math.nan] * 4, 0, status))
+            continue
+        ssr = min(max(math.exp(found), series.ssr[0]), series.ssr[-1])
+        cells, weights = series.weights(ssr)
+        value = combine(cells, weights, confidence)
+        low, high = sorted((study.sign * value.low, study.sign * value.high))
+        rows.append((series.recipe, series.control, at, ssr, study.sign * value.value, low, high, value.n, "inside"))
+    return pd.DataFrame(rows, columns=["recipe", "control", "at", "ssr", "quality", "low", "high", "n", "status"])
+
+
+def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
+    """The first ssr at which a curve reaches a level, and its interval: where the ends of the curve's band reach it.
+
+    The band is of ``curve(ssr) - level``, so that the noise of both, and what seeds have in common, is in it: the
+    inversion of a t test, as Fieller's interval is of a ratio.
+
+    Args:
+        series: The curve; its values are turned so that more is better.
+        level: Another cell, or a number that is turned the same way.
+        confidence: Of the interval.
+
+    Returns:
+        The ssr, NaN if the mean never reaches the level; the first ssr at which the upper end of the band does, NaN if
+        that never does, and likewise of the lower end; both NaN where there is no band.
+
+    Source: Fieller, 1954, Some problems in interval estimation.
+    """
+    x, made = _band(series, level, confidence)
+    value, upper, lower = (first_at_least(x, y) for y in (made.value, made.high, made.low))
+    if np.isnan(made.low).any() or math.isnan(upper):  # without a band somewhere, its first crossing is not known
+        return _exp(value), math.nan, math.nan
+    return _exp(value), _exp(upper), _exp(lower)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if not math.isnan(value) else math.nan
+
+
+def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:
+    """log ssr, and the band of a curve less a level over it."""
+    shift = 0.0 if isinstance(minus, Cell) else minus
+    level = [minus] if isinstance(minus, Cell) else []
+    parts = []
+    xs = []
+    logs = np.log(series.ssr)
+    ends = range(max(len(series.cells) - 1, 1))
+    for index in ends:
+        cells = list(series.cells[index : index + 2])
+        share = np.linspace(0.0, 1.0, _GRID) if len(cells) == 2 else np.zeros(1)
+        weights = [1 - share, share] if len(cells) == 2 else [np.ones(1)]
+        if level:
+            cells, weights = [*cells, level[0]], [*weights, np.full(len(share), -1.0)]
+        parts.append(band(cells, np.array(weights), confidence))
+        xs.append(logs[index] + share * (logs[index + 1] - logs[index]) if len(share) > 1 else logs[:1])
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "error", "df", "sd")}
+    low, high = (np.concatenate([getattr(part, name) for part in parts]) - shift for name in ("low", "high"))
+    joined["value"] = joined["value"] - shift
+    return np.concatenate(xs), Band(**joined, low=low, high=high, n=parts[0].n, method=parts[0].method)
 
 
 def speedup(
@@ -40,18 +177,141 @@ def speedup(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """How much sooner others reach what ``reference`` reached: a row per other recipe x control, and ssr of the reference.
+    """How much sooner others reach what a reference reached: its time over theirs, at equal quality.
 
-    recipe, control, ssr (of the reference), quality, reference_x, reached_ssr, x, speedup (reference_x / x), low, high
-    (inf and 0 where the interval leaves the measured range), status ("inside" | "at_least": reached at the smallest
-    measured ssr already | "never": not within the measured range).
+    Args:
+        study: The study.
+        reference: A recipe, or (recipe, control).
+        axis: What is paid.
+        confidence: Of the intervals.
+        price_per_hour: For ``cost``.
+
+    Returns:
+        A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference
+        there), reference_x, reached_ssr (the other's first ssr of this quality), x, speedup (``reference_x / x``), low,
+        high (0 and inf where the interval leaves the measured range; NaN where there is none), status (``inside``;
+        ``at_least``: the other's smallest ssr is as good already, and the speed-up is that of this one or more;
+        ``never``: not within its measured range, and x and speedup are NaN).
+
+    Raises:
+        InputError: No such reference; an axis that the study has no numbers for.
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    check_axis(study, axis, price_per_hour)
+    base = find_series(study, reference, "reference")
+    rows: list[Any] = []
+    for series in study.series:
+        if series is base:
+            continue
+        logs, x = np.log(series.ssr), np.log(series.axis(axis, price_per_hour))
+
+        def taken(ssr: float, logs: Any = logs, x: Any = x) -> float:
+            return float(np.exp(np.interp(math.log(ssr), logs, x)))
+
+        for ssr, paid, cell in zip(base.ssr, base.axis(axis, price_per_hour), base.cells, strict=True):
+            reached, first, last = reach(series, cell, confidence)
+            status = "never" if math.isnan(reached) else "inside" if reached > series.ssr[0] else "at_least"
+            spent = math.nan if status == "never" else taken(reached)
+            low = high = math.nan
+            if not math.isnan(first):
+                high = math.inf if first <= series.ssr[0] else paid / taken(first)
+                low = 0.0 if math.isnan(last) else paid / taken(last)
+            quality = study.sign * cell.values.mean()
+            row = (series.recipe, series.control, float(ssr), quality, float(paid), reached, spent)
+            rows.append((*row, paid / spent, low, high, status))
+    columns = ["recipe", "control", "ssr", "quality", "reference_x", "reached_ssr", "x", "speedup", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "status"])
 
 
 def crossings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Where the curves of two recipes (control "") cross: a, b, ssr, low, high, better_below, better_above, certain.
+    """Where the curves of two recipes cross, controls left out: which is better depends on the budget.
 
-    certain: at some measured ssr on either side the difference's interval excludes 0 (False with one seed).
+    Args:
+        study: The study.
+        confidence: Of the intervals.
+
+    Returns:
+        A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch on which they are),
+        low, high (the SSRs around it between which the interval of the difference contains 0, within the range that
+        both have measured; NaN where there is no interval), better_below, better_above, certain (on either side, up to
+        the next crossing, there is a measured ssr at which the interval excludes 0 the right way).
     """
-    raise NotImplementedError
+    check_confidence(confidence)
+    rows = []
+    for one, other in combinations(uncontrolled(study), 2):
+        low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
+        nodes = np.union1d(one.ssr, other.ssr)
+        nodes = nodes[(nodes >= low) & (nodes <= high)]
+        if len(nodes) < 2 or not _changes(one, other, nodes):
+            continue
+        rows += _crossings(one, other, nodes, confidence)
+    columns = ["a", "b", "ssr", "low", "high", "better_below", "better_above", "certain"]
+    return pd.DataFrame(rows, columns=columns).astype({"certain": bool})
+
+
+def _changes(one: Series, other: Series, nodes: Any) -> bool:
+    """Whether the sign of the difference changes at all: for most pairs of many recipes it does not."""
+    first, second = (
+        np.interp(np.log(nodes), np.log(series.ssr), [cell.values.mean() for cell in series.cells])
+        for series in (one, other)
+    )
+    signs = np.sign(first - second)
+    return len(set(signs[signs != 0])) > 1
+
+
+def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> list[Any]:
+    logs = np.log(nodes)
+    found = [_difference(one, other, float(node), confidence) for node in nodes]
+    values = np.array([item.value for item in found])
+    signs = np.sign(values)
+    kept = np.flatnonzero(signs)  # a stretch of equality lies between the two that differ
+    changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
+    rows = []
+    for index, (a, b) in enumerate(changes):
+        if b - a > 1:
+            at = (logs[a + 1] + logs[b - 1]) / 2
+        else:
+            at = logs[a] + (logs[b] - logs[a]) * values[a] / (values[a] - values[b])
+        start = changes[index - 1][1] if index else 0
+        stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
+        below = any(item.decided and np.sign(item.value) == signs[a] for item in found[start : a + 1])
+        above = any(item.decided and np.sign(item.value) == signs[b] for item in found[b : stop + 1])
+        low, high = _around(one, other, nodes, at, confidence)
+        better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
+        rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
+    return rows
+
+
+def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Any:
+    cells, weights = one.weights(ssr)
+    more, less = other.weights(ssr)
+    return combine([*cells, *more], [*weights, *(-weight for weight in less)], confidence)
+
+
+def _around(one: Series, other: Series, nodes: Any, at: float, confidence: float) -> tuple[float, float]:
+    """The stretch around a crossing on which the interval of the difference contains 0."""
+    logs = np.log(nodes)
+    share = np.linspace(0.0, 1.0, _GRID)
+    xs, inside = [], []
+    for low, high in pairwise(logs):
+        x = low + share * (high - low)
+        cells: list[Cell] = []
+        weights: list[Any] = []
+        for series, sign in ((one, 1.0), (other, -1.0)):
+            own = np.log(series.ssr)
+            end = min(int(np.searchsorted(own, (low + high) / 2)), len(own) - 1)
+            part = (x - own[end - 1]) / (own[end] - own[end - 1])
+            cells += series.cells[end - 1 : end + 1]
+            weights += [sign * (1 - part), sign * part]
+        found = band(cells, np.array(weights), confidence)
+        xs.append(x)
+        inside.append((found.low <= 0) & (found.high >= 0))
+    grid, contains = np.concatenate(xs), np.concatenate(inside)
+    middle = int(np.argmin(np.abs(grid - at)))
+    if not contains[middle]:  # there is no interval
+        return math.nan, math.nan
+    outside = np.flatnonzero(~contains)
+    first, last = outside[outside < middle], outside[outside > middle]
+    start = grid[first[-1] + 1] if len(first) else grid[0]
+    stop = grid[last[0] - 1] if len(last) else grid[-1]
+    return math.exp(start), math.exp(stop)

@@ -2,20 +2,326 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from ssr_hydra.studies.study import Study
+import numpy as np
+import pandas as pd
 
-__all__ = ["load"]
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import METRICS, RESULT, RunResult
+from ssr_hydra.studies.checks import check_record, direction_of
+from ssr_hydra.studies.notes import Notes
+from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes
+from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
+
+__all__ = ["as_frame", "load", "without_duplicates"]
+
+_HYDRA = ".hydra"
+_TRUNCATE, _WARMUP = "truncate", "scale_warmup"
+_CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
 
 
 def load(
     paths: str | Path | Iterable[str | Path],
     *,
     objective: str | None = None,
-    direction: Literal["max", "min"] | None = None,
+    direction: Direction | None = None,
 ) -> Study:
-    """Read every run below a folder, or several. InputError if nothing is there, objectives or directions differ."""
-    raise NotImplementedError
+    """Read every run below a folder, or below several: what lies on disk is the study, whether the sweep finished.
+
+    A run is a folder with a ``result.json``, or one in which a run was begun. A record that is torn, that says what
+    cannot be, or that contradicts its own config is not believed; it is a :class:`Problem`, and so is a run that has
+    none, failed, or has the recipe, control, ssr and seed of another: of these the first that completed counts.
+
+    Runs of one recipe have the same config but for ssr, seed, control, and what changes no result (loggers,
+    checkpoints, what is shown). Where the same recipe ran with and without a scaled warmup, that is a control too.
+
+    Args:
+        paths: A study's folder, one of a single run, or several.
+        objective: The metric that is held against time, such as ``eval/loss``; None is the runs' own
+            ``trainer.objective``.
+        direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
+
+    Raises:
+        InputError: There is no run; the runs have different objectives, or none that is known; nothing says whether
+            more is better.
+
+    Example:
+        >>> study = load("studies/digits")  # doctest: +SKIP
+        >>> study.frame.groupby(["recipe", "ssr"])["quality"].mean()  # doctest: +SKIP
+    """
+    folders = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    reading = _Reading()
+    for folder in folders:
+        reading.add(folder)
+    if not reading.runs and not reading.problems:
+        raise InputError("study", [str(folder) for folder in folders], "no run lies there", "name a study's folder")
+    return reading.study(tuple(folders), objective, direction)
+
+
+@dataclass
+class _Run:
+    study: str
+    job: str
+    folder: Path
+    record: RunResult
+    config: Config | None
+
+    @property
+    def key(self) -> Hashable:
+        """The recipe: by config, or by what a record without one says."""
+        return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
+
+    @property
+    def objective(self) -> str | None:
+        found = self.config.get("trainer.objective") if self.config is not None else None
+        return found if isinstance(found, str) else None
+
+
+@dataclass
+class _Reading:
+    runs: list[_Run] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    _configs: ConfigReader = field(default_factory=ConfigReader)
+    _seen: set[Path] = field(default_factory=set)
+    _locks: frozenset[int] | None = None
+
+    def add(self, source: Path) -> None:
+        """Read every run below a folder, once."""
+        root = source.parent if source.name == RESULT and source.is_file() else source
+        if not root.is_dir():
+            raise InputError("study", str(source), "there is no such folder", "name a study's folder")
+        found = sorted(_run_folders(root), key=_natural)
+        for folder in found:
+            resolved = folder.resolve()
+            if resolved not in self._seen:
+                self._seen.add(resolved)
+                self._read(root, folder)
+
+    def _read(self, root: Path, folder: Path) -> None:
+        job = "." if folder == root else folder.relative_to(root).as_posix()
+        kind = "torn"
+        try:
+            record = RunResult.load(folder / RESULT)
+            kind = "invalid"
+            config = self._configs.read(folder)
+            check_record(record, {} if config is None else config.varied)
+        except FileNotFoundError:
+            self.problems.append(self._without_record(folder))
+        except (OSError, ValueError, RecursionError) as error:
+            self.problems.append(Problem(str(folder), kind, _line(error)))
+        else:
+            self.notes.add(record)
+            self.runs.append(_Run(root.resolve().name, job, folder, record, config))
+
+    def _without_record(self, folder: Path) -> Problem:
+        if self._locks is None:
+            self._locks = _locked_inodes()
+        try:
+            running = (folder / METRICS).stat().st_ino in self._locks
+        except OSError:
+            running = False
+        if running:
+            return Problem(str(folder), "running", "the run is being trained now")
+        return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
+
+    def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
+        metric = self._objective(objective)
+        way = direction_of(metric, direction, self._modes(metric))
+        labels, controls = self._names()
+        rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        curves: dict[str, list[Any]] = {name: [] for name in ("run", *_CLOCKS, "value")}
+        for run, control in zip(self.runs, controls, strict=True):
+            number = len(rows["study"])
+            for name, value in self._row(run, labels[run.key], control, metric).items():
+                rows[name].append(value)
+            for evaluation in run.record.evaluations:
+                if metric in evaluation["metrics"]:
+                    value = evaluation["metrics"][metric]
+                    curves["run"].append(number)
+                    curves["value"].append(math.nan if value is None else value)
+                    for name, clock in _CLOCKS.items():
+                        curves[name].append(evaluation["timestamp"][clock])
+        evaluations = pd.DataFrame(
+            {name: np.array(values, dtype=int if name == "run" else float) for name, values in curves.items()}
+        )
+        frame, evaluations, duplicates = without_duplicates(as_frame(rows), evaluations)
+        return Study(
+            frame=frame,
+            curves=evaluations,
+            objective=metric,
+            direction=way,
+            problems=(*self.problems, *duplicates),
+            notes=self.notes.lines(frame),
+            sources=sources,
+            hardware=self.notes.hardware,
+        )
+
+    def _objective(self, objective: str | None) -> str:
+        if objective is not None:
+            return objective
+        found = Counter(run.objective for run in self.runs if run.objective is not None)
+        if len(found) > 1:
+            rule = "the runs have different objectives, which cannot be compared: "
+            rule += ", ".join(f"{name} ({count} runs)" for name, count in found.items())
+            raise InputError("objective", None, rule, "name one that all have, or load them apart")
+        if not found:
+            known = sorted({name for run in self.runs for name in run.record.metrics})
+            fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
+            raise InputError("objective", None, "the runs do not say what they are measured by", fix)
+        return next(iter(found))
+
+    def _modes(self, metric: str) -> set[str]:
+        """What the configs say of the objective's direction, where they keep the best checkpoint by it."""
+        found = set()
+        for run in self.runs:
+            if run.config is not None and run.config.get("checkpoint.best") == metric:
+                found.add(str(run.config.get("checkpoint.mode")))
+        return found - {"auto"}
+
+    def _names(self) -> tuple[dict[Hashable, str], list[str]]:
+        recipes: dict[Hashable, Recipe] = {}
+        warmups: dict[Hashable, set[bool | None]] = {}
+        for run in self.runs:
+            if run.key not in recipes:
+                recipes[run.key] = Recipe.of(run.folder, run.config, run.record.name)
+            warmups.setdefault(run.key, set()).add(None if run.config is None else run.config.scaled)
+        controls = []
+        for run in self.runs:
+            given = run.record.control
+            parts = [given] if given is not None else []
+            if run.config is not None and run.config.scaled and False in warmups[run.key]:
+                parts.append(_WARMUP)
+            controls.append("+".join(parts))
+        return label_recipes(recipes), controls
+
+    def _row(self, run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
+        record, where = run.record, str(run.folder)
+        quality = math.nan
+        if record.status != "completed":
+            self.problems.append(Problem(where, record.status, _line(record.error or "it does not say why")))
+        elif record.metrics.get(metric) is None:
+            has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
+            self.problems.append(Problem(where, "no_value", f"{metric} {has}"))
+        else:
+            quality = float(record.metrics[metric] or 0.0)
+        return {
+            "study": run.study,
+            "job": run.job,
+            "recipe": label,
+            "control": control,
+            "ssr": float(record.ssr),
+            "seed": record.seed,
+            "status": record.status,
+            "error": record.error or "",
+            "quality": quality,
+            "steps": record.steps,
+            "samples": record.samples,
+            "tokens": record.tokens,
+            "seconds": record.train_seconds,
+            "total_seconds": record.total_seconds,
+            "resumes": record.resumes,
+            "max_duration": record.max_duration,
+            "config_hash": record.config_hash,
+            "folder": where,
+        }
+
+
+def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
+    """Rows as a frame with the columns and types of a study."""
+    numbers = {"ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"}
+    made: dict[str, Any] = {}
+    for name in COLUMNS:
+        if name in numbers:
+            made[name] = np.array(rows[name], dtype=float)
+        elif name == "seed":
+            made[name] = pd.array(rows[name], dtype="Int64")
+        else:
+            made[name] = np.array(rows[name], dtype=int if name == "resumes" else object)
+    return pd.DataFrame(made)
+
+
+def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
+    """Of runs with the same recipe, control, ssr and seed, keep the first that completed.
+
+    The same seed twice is the same draw twice: counted as two, it would make intervals too narrow.
+    """
+    keys = ["recipe", "control", "ssr", "seed"]
+    order = frame.assign(lacking=frame["quality"].isna()).sort_values("lacking", kind="stable")
+    twice = order.duplicated(keys) & order["seed"].notna()
+    dropped = sorted(twice.index[twice])
+    if not dropped:
+        return frame, curves, []
+    first = order[~order.duplicated(keys)].set_index(keys)
+    problems = []
+    for row in frame.loc[dropped].itertuples():
+        kept = first.loc[(row.recipe, row.control, row.ssr, row.seed)]
+        if math.isnan(row.quality):
+            continue  # a try that failed before the one that counts: it is named as failed already
+        same = (
+            "the same value"
+            if kept["quality"] == row.quality
+            else f"{kept['quality']:.6g} there, {row.quality:.6g} here"
+        )
+        reason = f"recipe, ssr and seed are those of {kept['folder']}, which counts: {same}"
+        problems.append(Problem(row.folder, "duplicate", reason))
+    kept_rows = frame.drop(index=dropped)
+    numbers = np.full(len(frame), -1)
+    numbers[kept_rows.index] = np.arange(len(kept_rows))
+    curves = curves[numbers[curves["run"]] >= 0]
+    return (
+        kept_rows.reset_index(drop=True),
+        curves.assign(run=numbers[curves["run"]]).reset_index(drop=True),
+        problems,
+    )
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """Folders of runs, those that were only begun as well; what lies inside of one is its own."""
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except OSError:  # vanished, or not ours to read
+            continue
+        names = {entry.name for entry in entries}
+        if names & {RESULT, METRICS, _HYDRA}:
+            yield folder
+            continue
+        waiting += [
+            folder / entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        ]
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Job 10 comes after job 9."""
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(0, int(part), "") if part.isdecimal() and len(part) < 20 else (1, 0, part) for part in parts]
+
+
+def _locked_inodes() -> frozenset[int]:
+    """Files that a process on this machine has locked, as the kernel tells: asking by a lock could stop a run."""
+    try:
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return frozenset()
+    found = re.findall(r"FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", "\n".join(lines))
+    return frozenset(map(int, found))
+
+
+def _line(error: object) -> str:
+    text = str(error) if str(error) else type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:299]}\N{HORIZONTAL ELLIPSIS}"

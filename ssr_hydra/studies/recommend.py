@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ssr_hydra.studies.study import Study
+import numpy as np
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.compare import gains
+from ssr_hydra.studies.fits import Fit, fits
+from ssr_hydra.studies.frontier import reach
+from ssr_hydra.studies.intervals import POWER, Estimate, check_confidence, seeds_needed
+from ssr_hydra.studies.study import Series, Study, uncontrolled
 
 __all__ = ["Recommendation", "recommend"]
+
+Verdict = Literal["decided", "close", "unreplicated", "outside"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +32,15 @@ class Recommendation:
         low: Its interval; NaN with one seed.
         high: Its interval.
         verdict: ``decided`` (the interval lies below the tolerance, and those of all smaller SSRs above it),
-            ``close`` (an interval contains the tolerance), ``unreplicated`` (one seed), ``outside`` (every measured
-            doubling gains more than the tolerance: the answer lies above the measured range).
-        more_seeds: Seeds per SSR beyond those there are that would decide a close call with a power of 80%; None where
-            nothing is open, or it cannot be told.
+            ``close`` (an interval contains the tolerance), ``unreplicated`` (there are no intervals: one seed),
+            ``outside`` (every measured doubling gains more than the tolerance: the answer lies above the measured
+            range; or no doubling was measured).
+        more_seeds: Seeds per SSR beyond those there are that would decide a close call with a power of 80%, if the
+            gains are as they were measured; None where nothing is open, or it cannot be told.
         target: The quality that was asked for; None if none was.
-        target_ssr: The smallest SSR that reaches it; None if none in the measured range does.
+        target_ssr: The smallest SSR that reaches it, interpolated; None if none in the measured range does.
         target_low: Interval of ``target_ssr``, within the measured range; NaN where none.
-        target_high: Likewise.
+        target_high: Likewise; inf where the upper end lies above the measured range.
         target_status: ``inside``, ``below`` (reached at the smallest measured SSR already), ``above`` (not reached), or
             ``""`` without a target.
         words: The whole as sentences.
@@ -41,7 +52,7 @@ class Recommendation:
     gain: float
     low: float
     high: float
-    verdict: Literal["decided", "close", "unreplicated", "outside"]
+    verdict: Verdict
     more_seeds: int | None
     target: float | None
     target_ssr: float | None
@@ -54,5 +65,175 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """A recommendation per recipe (control ""), in the order of ``study.recipes``."""
-    raise NotImplementedError
+    """The smallest SSR whose next doubling gains less than a tolerance, and the one that reaches a target.
+
+    Args:
+        study: The study. Controls are left out.
+        tolerance: In units of quality, such as 0.005 of an accuracy.
+        target: A quality to be reached; None for none.
+        confidence: Of the intervals.
+
+    Returns:
+        One for each recipe, in the order of ``study.recipes``.
+
+    Raises:
+        InputError: A tolerance that is not above 0, a target that is no number, a confidence that cannot be meant.
+
+    Example:
+        >>> for found in recommend(load("studies/digits"), tolerance=0.005):  # doctest: +SKIP
+        ...     print(" ".join(found.words))
+    """
+    check_confidence(confidence)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < math.inf:
+        raise InputError("tolerance", tolerance, "must be a finite number above 0", "e.g. 0.005 of an accuracy")
+    if target is not None and (
+        isinstance(target, bool) or not isinstance(target, (int, float)) or not math.isfinite(target)
+    ):
+        raise InputError("target", target, "must be a finite number", "e.g. 0.95")
+    made = fits(study, confidence, tolerance) if target is not None else []
+    return [
+        _recommend(study, series, tolerance, target, confidence, [fit for fit in made if fit.recipe == series.recipe])
+        for series in uncontrolled(study)
+    ]
+
+
+def _recommend(
+    study: Study, series: Series, tolerance: float, target: float | None, confidence: float, made: list[Fit]
+) -> Recommendation:
+    steps = gains(series, confidence)
+    chosen = next((index for index, (_, _, gain) in enumerate(steps) if gain.value < tolerance), None)
+    ssr = steps[chosen][0] if chosen is not None else None
+    shown = steps[chosen if chosen is not None else -1][2] if steps else None
+    upto = steps[: chosen + 1] if chosen is not None else steps
+    wide = [gain for _, _, gain in upto if gain.known and gain.low <= tolerance <= gain.high]
+    verdict: Verdict
+    if not steps:
+        verdict = "outside"
+    elif not all(gain.known for _, _, gain in upto):
+        verdict = "unreplicated"
+    elif wide:
+        verdict = "close"
+    else:
+        verdict = "decided" if chosen is not None else "outside"
+    more = _more_seeds(wide, tolerance, confidence) if verdict == "close" else None
+    words = _about_gains(series, steps, chosen, verdict, more, tolerance, confidence)
+    target_ssr, low, high, status = None, math.nan, math.nan, ""
+    if target is not None:
+        target_ssr, low, high, status = _target(series, study.sign * target, confidence)
+        words += _about_target(series, target, target_ssr, low, high, status, made, study.sign)
+    return Recommendation(
+        recipe=series.recipe,
+        tolerance=tolerance,
+        ssr=ssr,
+        gain=shown.value if shown is not None else math.nan,
+        low=shown.low if shown is not None else math.nan,
+        high=shown.high if shown is not None else math.nan,
+        verdict=verdict,
+        more_seeds=more,
+        target=target,
+        target_ssr=target_ssr,
+        target_low=low,
+        target_high=high,
+        target_status=status,  # type: ignore[arg-type]
+        words=tuple(words),
+    )
+
+
+def _more_seeds(wide: list[Estimate], tolerance: float, confidence: float) -> int | None:
+    """So many that the hardest of the open gains would be told from the tolerance."""
+    needed = [seeds_needed(gain.value - tolerance, gain.sd, confidence) for gain in wide]
+    if any(count is None for count in needed):
+        return None
+    return max(1, *(count - gain.n for count, gain in zip(needed, wide, strict=True) if count is not None))
+
+
+def _target(series: Series, level: float, confidence: float) -> tuple[float | None, float, float, str]:
+    found, low, high = reach(series, level, confidence)
+    if not math.isnan(low) and math.isnan(high):
+        high = math.inf
+    if math.isnan(found):
+        return None, low, high, "above"
+    return found, low, high, "below" if found <= series.ssr[0] else "inside"
+
+
+def _about_gains(
+    series: Series,
+    steps: list[tuple[float, bool, Estimate]],
+    chosen: int | None,
+    verdict: Verdict,
+    more: int | None,
+    tolerance: float,
+    confidence: float,
+) -> list[str]:
+    measured = f"measured from {series.ssr[0]:g} to {series.ssr[-1]:g}"
+    if not steps:
+        return [f"{series.recipe}: no doubling of the SSR was measured ({measured}), so there is nothing to weigh."]
+    ssr, interpolated, gain = steps[chosen if chosen is not None else -1]
+    told = f"{gain.value:+.3g}"
+    told += f" ({confidence:.3g} interval {gain.low:+.3g} to {gain.high:+.3g})" if gain.known else ""
+    told += f"; the quality at {2 * ssr:g} is interpolated" if interpolated else ""
+    if chosen is None:
+        words = [
+            f"{series.recipe}: every measured doubling gains {tolerance:g} or more, the last, from ssr {ssr:g} to "
+            f"{2 * ssr:g}, {told}. The answer lies above the measured range: run ssr {2 * series.ssr[-1]:g} as well."
+        ]
+    else:
+        words = [
+            f"{series.recipe}: run ssr {ssr:g}, the smallest whose next doubling gains less than {tolerance:g}: "
+            f"to {2 * ssr:g} it is {told}."
+        ]
+        if chosen == 0:
+            words.append(f"It is the smallest that was measured ({measured}); a smaller one may do as well.")
+        later = [f"{at:g} to {2 * at:g}" for at, _, item in steps[chosen + 1 :] if item.value >= tolerance]
+        if later:
+            words.append(f"A later doubling gains more again: from ssr {', '.join(later)}.")
+        if gain.known and gain.high < 0:
+            words.append("Quality falls beyond it: more time makes it worse.")
+    if verdict == "unreplicated":
+        words.append("There are no intervals, so nobody knows how much of this is noise: run 3 seeds or more.")
+    elif verdict == "decided":
+        words.append("The intervals of this and of every smaller doubling exclude the tolerance.")
+    elif verdict == "close":
+        if more is None:
+            words.append("It is a close call, and more than 10,000 seeds would be needed to decide it.")
+        else:
+            count = "1 more seed" if more == 1 else f"{more} more seeds"
+            words.append(
+                f"It is a close call: an interval contains the tolerance. {count} at each SSR would decide it with "
+                f"a power of {POWER:.0%}, if the gains are what they seem."
+            )
+    return words
+
+
+def _about_target(
+    series: Series,
+    target: float,
+    found: float | None,
+    low: float,
+    high: float,
+    status: str,
+    made: list[Fit],
+    sign: float,
+) -> list[str]:
+    measured = f"measured from {series.ssr[0]:g} to {series.ssr[-1]:g}"
+    if status == "below":
+        return [f"{target:g} is reached at ssr {series.ssr[0]:g} already, the smallest that was measured."]
+    if found is not None:
+        end = "beyond the measured range" if math.isinf(high) else f"{high:.3g}"
+        told = f" (interval {low:.3g} to {end})" if not math.isnan(low) else ""
+        return [f"{target:g} is reached at about ssr {found:.3g}{told}, inside of the measured range."]
+    words = [f"{target:g} is not reached by any measured SSR ({measured})."]
+    if not math.isnan(low):
+        words.append(f"The noise does not exclude that ssr {low:.3g} does.")
+    trusted = [fit for fit in made if fit.verdict == "trusted"]
+    grid = np.geomspace(series.ssr[-1], 2 * series.ssr[-1], 200)
+    for fit in trusted:
+        reached = [at for at in grid if sign * fit.predict(min(float(at), 2 * fit.measured[1])) >= sign * target]
+        name = "power law" if fit.kind == "power" else "quadratic"
+        if reached:
+            words.append(f"The {name}, which has held its back-test, reaches it at about {reached[0]:.3g}: outside.")
+        else:
+            words.append(f"The {name}, which has held its back-test, does not reach it up to twice that far either.")
+    if not trusted:
+        words.append("No fit has held its back-test, so nothing is said of larger ones.")
+    return words

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
-__all__ = ["AXES", "COLUMNS", "Axis", "Problem", "Study"]
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.intervals import Cell
 
+__all__ = [
+    "AXES",
+    "COLUMNS",
+    "CONTROLS",
+    "Axis",
+    "Direction",
+    "Problem",
+    "Series",
+    "Study",
+    "check_axis",
+    "find_series",
+]
+
+Direction = Literal["max", "min"]
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
 """What quality may be held against."""
+
+CONTROLS = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
+"""``truncate``: the schedule of ssr 1, cut off at the same step. ``scale_warmup``: the warmup is scaled as well."""
 
 COLUMNS = (
     "study", "job", "recipe", "control", "ssr", "seed", "status", "error", "quality", "steps", "samples", "tokens",
     "seconds", "total_seconds", "resumes", "max_duration", "config_hash", "folder",
 )  # fmt: skip
 """Of ``Study.frame``."""
+
+_MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,42 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A recipe under one control: its cells by SSR.
+
+    Attributes:
+        recipe: Name of the recipe.
+        control: One of ``CONTROLS``.
+        ssr: Ascending.
+        cells: One for each SSR; their values are turned so that more is better.
+        means: Name of an axis to its mean over the runs of each SSR.
+    """
+
+    recipe: str
+    control: str
+    ssr: Any
+    cells: tuple[Cell, ...]
+    means: dict[str, Any]
+
+    def axis(self, name: Axis, price_per_hour: float | None) -> Any:
+        """The mean of an axis at each SSR."""
+        if name == "ssr":
+            return self.ssr
+        if name == "cost":
+            return self.means["seconds"] * ((math.nan if price_per_hour is None else price_per_hour) / 3600)
+        return self.means[name]
+
+    def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
+        """Cells and weights that give the value at an SSR within the measured range, linear in its logarithm."""
+        at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
+        if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr:
+            return [self.cells[at]], [1.0]
+        low, high = math.log(self.ssr[at - 1]), math.log(self.ssr[at])
+        share = (math.log(ssr) - low) / (high - low)
+        return [self.cells[at - 1], self.cells[at]], [1 - share, share]
+
+
+@dataclass(frozen=True)
 class Study:
     """Runs, and what was wrong with others.
 
@@ -54,12 +114,13 @@ class Study:
         notes: What a reader must know of the comparison: several data sets, code versions or machines, seeds that
             diverged; one line each.
         sources: Folders or files that were read.
+        hardware: The kinds of machines that the runs were on, as the records describe them.
     """
 
     frame: pd.DataFrame
     curves: pd.DataFrame
     objective: str
-    direction: Literal["max", "min"]
+    direction: Direction
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
@@ -68,13 +129,121 @@ class Study:
     @property
     def recipes(self) -> tuple[str, ...]:
         """Names of the recipes that completed a run, in the order in which they were met."""
-        raise NotImplementedError
+        return tuple(self.completed["recipe"].unique())
 
-    @property
+    @cached_property
     def completed(self) -> pd.DataFrame:
         """The rows of ``frame`` that have a quality: what all statistics are made of."""
-        raise NotImplementedError
+        return self.frame[self.frame["quality"].notna()]
+
+    @property
+    def sign(self) -> float:
+        """1.0 if more is better, else -1.0."""
+        return 1.0 if self.direction == "max" else -1.0
+
+    @cached_property
+    def series(self) -> tuple[Series, ...]:
+        """The cells of each recipe and control, in the order of ``recipes`` and ``CONTROLS``."""
+        frame = self.completed
+        recipes = frame["recipe"].to_numpy(dtype=object)
+        order = {name: index for index, name in enumerate(self.recipes)}
+        keys = np.array([order[name] for name in recipes], dtype=int)
+        controls = np.array([CONTROLS.index(name) for name in frame["control"]], dtype=int)
+        ssr = frame["ssr"].to_numpy(dtype=float)
+        missing = frame["seed"].isna().to_numpy()
+        seeds = frame["seed"].fillna(0).to_numpy(dtype=np.int64)
+        rows = np.lexsort((seeds, ssr, controls, keys))
+        columns = [item[rows] for item in (keys, controls, ssr)]
+        values = self.sign * frame["quality"].to_numpy(dtype=float)[rows]
+        measured = {name: frame[name].to_numpy(dtype=float)[rows] for name in _MEASURED}
+        seeds, missing = seeds[rows], missing[rows]
+        starts = _starts(columns)
+        ends = np.append(starts[1:], len(rows))
+        cells = [
+            Cell(values[a:b], None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b])
+            for a, b in zip(starts, ends, strict=True)
+        ]
+        counts = ends - starts
+        means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()} if cells else {}
+        first = _starts([item[starts] for item in columns[:2]])
+        made = []
+        for a, b in zip(first, np.append(first[1:], len(starts)), strict=True):
+            row = rows[starts[a]]
+            name = {key: item[a:b] for key, item in means.items()}
+            control = CONTROLS[controls[row]]
+            made.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), name))
+        return tuple(made)
 
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
-        """What the sweep itself took: runs, completed, failed, train_seconds, total_seconds, cost."""
-        raise NotImplementedError
+        """What the sweep itself took: runs, completed, failed, train_seconds, total_seconds, cost (NaN if no price).
+
+        Runs without a record are not in it: nobody knows what they took.
+        """
+        frame = self.frame
+        total = float(frame["total_seconds"].sum())
+        return {
+            "runs": len(frame),
+            "completed": len(self.completed),
+            "failed": len(frame) - len(self.completed),
+            "train_seconds": float(frame["seconds"].sum()),
+            "total_seconds": total,
+            "cost": math.nan if price_per_hour is None else total / 3600 * _price(price_per_hour),
+        }
+
+
+def _starts(columns: list[Any]) -> Any:
+    """Where rows begin that differ from the row before."""
+    if len(columns[0]) == 0:
+        return np.zeros(0, dtype=int)
+    changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
+    return np.concatenate([[0], np.flatnonzero(changed) + 1])
+
+
+def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
+    """Refuse an axis that there is not, or that the study has no numbers for.
+
+    Raises:
+        InputError: Naming ``axis`` or ``price_per_hour``.
+    """
+    if axis not in AXES:
+        raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write e.g. seconds")
+    if price_per_hour is not None:
+        _price(price_per_hour)
+    elif axis == "cost":
+        raise InputError("price_per_hour", None, "cost is seconds at a price", "give the price of an hour")
+    if axis == "ssr":
+        return
+    column = "seconds" if axis == "cost" else axis
+    values = study.completed[column]
+    if len(values) and (values.isna().any() or not (values > 0).all()):
+        rule = f"not every run of the study says its {column}"
+        raise InputError("axis", axis, rule, "choose another axis, or load only runs that say it")
+
+
+def _price(price: float) -> float:
+    if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
+        raise InputError("price_per_hour", price, "must be a finite number of at least 0", "write e.g. 2.5")
+    return float(price)
+
+
+def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
+    """The series of a recipe, or of (recipe, control).
+
+    Raises:
+        InputError: The study has none.
+    """
+    recipe, control = (name, "") if isinstance(name, str) else name
+    for series in study.series:
+        if (series.recipe, series.control) == (recipe, control):
+            return series
+    fix = "there are " + ", ".join(_shown(series) for series in study.series)
+    raise InputError(field, name, "no completed run of the study has this recipe and control", fix)
+
+
+def _shown(series: Series) -> str:
+    return repr(series.recipe if not series.control else (series.recipe, series.control))
+
+
+def uncontrolled(study: Study) -> Iterator[Series]:
+    """The series that are no controls."""
+    return (series for series in study.series if not series.control)

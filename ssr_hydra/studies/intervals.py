@@ -1,0 +1,236 @@
+"""Student's t for weighted sums of the means of cells, and for bands of them.
+
+A cell is the runs of one recipe at one SSR. A mean, a difference of two, a gain per doubling, a value interpolated
+between two SSRs and the error of a prediction are all weighted sums of cells' means: ``sum_i w_i mean(cell_i)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import special, stats
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["Band", "Cell", "Estimate", "Method", "check_confidence", "combine", "first_at_least", "seeds_needed"]
+
+Method = Literal["paired", "welch", "none"]
+_Array = Any  # numpy.ndarray, whose parameters say nothing here
+
+# Values that differ by rounding alone do not differ.
+_ROUNDING = 1e-12
+POWER = 0.8
+"""Of the test for which seeds are counted."""
+_MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The values of one recipe at one SSR.
+
+    Attributes:
+        values: One for each run.
+        seeds: Their seeds, ascending; None if the runs have none, or not each its own.
+    """
+
+    values: _Array
+    seeds: _Array | None
+
+    @property
+    def n(self) -> int:
+        """How many runs."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Weighted sums of cells' means, one for each column of weights.
+
+    Attributes:
+        value: The sums.
+        error: Their standard errors; NaN where noise cannot be told.
+        low: Lower ends of their intervals; NaN likewise.
+        high: Upper ends.
+        df: Degrees of freedom of each.
+        n: Seeds that are common to all cells where paired, else the runs of the smallest cell.
+        sd: Standard deviation of the sum made of one run of each cell.
+        method: ``paired``: over the sums of each common seed. ``welch``: cells are independent. ``none``: no intervals.
+    """
+
+    value: _Array
+    error: _Array
+    low: _Array
+    high: _Array
+    df: _Array
+    n: int
+    sd: _Array
+    method: Method
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One weighted sum: see :class:`Band`."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+    df: float
+    n: int
+    sd: float
+    method: Method
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def check_confidence(confidence: float) -> float:
+    """A level of confidence.
+
+    Raises:
+        InputError: Not between 0 and 1.
+    """
+    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+        raise InputError("confidence", confidence, "must lie between 0 and 1", "write e.g. 0.95")
+    return float(confidence)
+
+
+def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) -> Estimate:
+    """The weighted sum of cells' means with its interval: :func:`band` with one column of weights.
+
+    Example:
+        >>> import numpy as np
+        >>> new, old = Cell(np.array([3.0, 5.0, 4.0]), np.arange(3)), Cell(np.array([1.0, 2.0, 3.0]), np.arange(3))
+        >>> gain = combine([new, old], [1, -1], 0.95)  # of the seeds 2, 3, 1
+        >>> gain.method, gain.value, round(gain.low, 3), round(gain.high, 3)
+        ('paired', 2.0, -0.484, 4.484)
+    """
+    made = band(cells, np.array(weights, dtype=float)[:, None], confidence)
+    numbers = (float(item[0]) for item in (made.value, made.error, made.low, made.high, made.df))
+    return Estimate(*numbers, n=made.n, sd=float(made.sd[0]), method=made.method)
+
+
+def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
+    """Weighted sums of cells' means with Student's t intervals.
+
+    Runs of the same seed are paired where at least two seeds are common to all cells, and at least half of each cell's:
+    the sum is then made seed by seed, and its mean is over the common seeds. Else cells are independent: Welch's
+    standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval
+    if a cell has one run, nor if the runs of different seeds do not differ: they cannot tell the noise.
+
+    Args:
+        cells: What is added up.
+        weights: A row for each cell, a column for each sum.
+        confidence: Of the intervals.
+    """
+    common = _common(cells)
+    quantile = 0.5 + confidence / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if common is not None:
+            sums = weights.T @ np.stack([cell.values[np.isin(cell.seeds, common)] for cell in cells])
+            n = sums.shape[1]
+            value, sd = sums.mean(axis=1), sums.std(axis=1, ddof=1)
+            error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
+            method: Method = "paired"
+        else:
+            counts = np.array([cell.n for cell in cells])
+            means = np.array([cell.values.mean() for cell in cells])
+            variances = np.array([cell.values.var(ddof=1) if cell.n > 1 else math.nan for cell in cells])
+            n = int(counts.min())
+            value = weights.T @ means
+            parts = np.where(weights == 0, 0.0, weights**2 * variances[:, None])
+            sd = np.sqrt(parts.sum(axis=0))
+            parts = parts / counts[:, None]
+            error = np.sqrt(parts.sum(axis=0))
+            df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
+            method = "welch"
+        scale = max(float(np.abs(cell.values).max()) for cell in cells)
+        known = sd > _ROUNDING * scale
+        error = np.where(known, error, math.nan)
+        half = special.stdtrit(df, quantile) * error
+    if not known.any():
+        method = "none"
+    return Band(value, error, value - half, value + half, df, n, sd, method)
+
+
+def _common(cells: Sequence[Cell]) -> _Array | None:
+    if len(cells) == 1:  # nothing to pair: the t interval of a mean, whether the runs have seeds or not
+        return None
+    seeds = [cell.seeds for cell in cells]
+    if any(item is None for item in seeds):
+        return None
+    common = seeds[0]
+    for item in seeds[1:]:
+        if common is not item:
+            common = np.intersect1d(common, item, assume_unique=True)
+    return common if len(common) >= 2 and all(2 * len(common) >= cell.n for cell in cells) else None
+
+
+def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
+    """The first x at which a piecewise linear y reaches a level; NaN if it never does.
+
+    Example:
+        >>> import numpy as np
+        >>> first_at_least(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 1.0, 4.0]), 1.5)
+        0.75
+    """
+    reached = np.flatnonzero(y >= level)
+    if len(reached) == 0:
+        return math.nan
+    index = int(reached[0])
+    if index == 0 or math.isnan(y[index - 1]):
+        return float(x[index])
+    share = (level - y[index - 1]) / (y[index] - y[index - 1])
+    return float(x[index - 1] + share * (x[index] - x[index - 1]))
+
+
+def seeds_needed(effect: float, sd: float, confidence: float, power: float = POWER) -> int | None:
+    """Seeds with which a two-sided t test tells an effect from 0 with a power.
+
+    ``power(n) = P(|T| > t)`` for T of the noncentral t distribution with n - 1 degrees of freedom and noncentrality
+    ``effect / sd * sqrt(n)``, and t the test's critical value.
+
+    Args:
+        effect: The true mean.
+        sd: Standard deviation of one seed's value.
+        confidence: 1 - the test's level.
+        power: How often the test has to see it.
+
+    Returns:
+        The smallest number of seeds, 2 or more; None if 10,000 do not suffice, or the noise is not known.
+
+    Example:
+        >>> seeds_needed(1.0, 1.0, 0.95)
+        10
+
+    Source: Cohen, 1988, Statistical Power Analysis for the Behavioral Sciences.
+    """
+    if not sd > 0 or effect == 0 or math.isnan(effect):
+        return None
+
+    def seen(n: int) -> float:
+        t = special.stdtrit(n - 1, 0.5 + confidence / 2)
+        # The other tail is below the test's level, and nct is not accurate there.
+        return float(stats.nct.sf(t, n - 1, abs(effect) / sd * math.sqrt(n)))
+
+    # Power grows with n: double until it suffices, then halve the bracket.
+    low, high = 1, 2
+    while seen(high) < power:
+        low, high = high, high * 2
+        if low >= _MOST_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if seen(middle) >= power else (middle, high)
+    return high if high <= _MOST_SEEDS else None

@@ -1,0 +1,97 @@
+"""What the runs of a study do not have in common although a comparison takes it for granted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ssr_hydra.records import RunResult
+
+__all__ = ["Notes"]
+
+# The loader's seed is the run's, and its batch size a part of the recipe.
+_DATA = ("dataset",)
+_MACHINE = ("cpu", "gpu", "device", "processes", "threads")
+
+
+@dataclass
+class Notes:
+    """Counts what runs say of their data, versions and machines, and tells where they differ."""
+
+    _data: Counter[str] = field(default_factory=Counter)
+    _versions: dict[str, Counter[str]] = field(default_factory=dict)
+    _machines: Counter[str] = field(default_factory=Counter)
+    _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, record: RunResult) -> None:
+        """Count a run."""
+        self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
+        for name, version in record.versions.items():
+            self._versions.setdefault(str(name), Counter())[str(version)] += 1
+        machine = _canonical({key: record.hardware.get(key) for key in _MACHINE})
+        self._machines[machine] += 1
+        self._hardware.setdefault(machine, dict(record.hardware))
+
+    @property
+    def hardware(self) -> tuple[dict[str, Any], ...]:
+        """Each kind of machine once."""
+        return tuple(self._hardware.values())
+
+    def lines(self, frame: pd.DataFrame) -> tuple[str, ...]:
+        """One line for each thing that a reader must know.
+
+        Args:
+            frame: Of the study.
+        """
+        made = []
+        if len(self._data) > 1:
+            shown = _listed((_data_name(text), count) for text, count in self._data.items())
+            made.append(f"The runs are of {len(self._data)} data sets, and their quality is not comparable: {shown}.")
+        for name, found in self._versions.items():
+            if len(found) > 1:
+                made.append(f"The runs are of different versions of {name}: {_listed(found.items())}.")
+        if len(self._machines) > 1:
+            shown = _listed((_machine_name(json.loads(text)), count) for text, count in self._machines.items())
+            made.append(f"The runs are of different machines, and their seconds are not comparable: {shown}.")
+        resumed = int((frame["resumes"] > 0).sum())
+        if resumed:
+            made.append(f"{_runs(resumed)} taken up again from a checkpoint; seconds are those of all parts together.")
+        lost = frame[frame["quality"].isna()]
+        diverged = int((lost["status"] == "diverged").sum())
+        if diverged:
+            made.append(
+                f"{_runs(diverged)} diverged. A mean over the seeds that did not is better than what the recipe gives."
+            )
+        return tuple(made)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run was" if count == 1 else f"{count} runs were"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+def _listed(found: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found)
+
+
+def _data_name(text: str) -> str:
+    data = json.loads(text).get("dataset")
+    if not isinstance(data, dict):
+        return "unknown data"
+    digest = data.get("sha256")
+    shown = str(data.get("name", "data"))
+    return f"{shown} {digest[:8]}" if isinstance(digest, str) else shown
+
+
+def _machine_name(machine: dict[str, Any]) -> str:
+    shown = str(machine.get("gpu") or machine.get("cpu"))
+    processes, threads = machine.get("processes"), machine.get("threads")
+    return f"{shown}, {processes} x {threads} threads"

@@ -1,0 +1,276 @@
+"""What a study compares: a run's configuration without ssr, seed and controls, and a short name for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes"]
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+
+# One line of a config each; the rest is the same text in most runs of a study, and parsed once.
+_VARIED = re.compile(r"^(ssr|seed|control): ([^\n]*)$", re.MULTILINE)
+_CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)+)", re.MULTILINE)
+_WARMUP = "scale_warmup"
+# What does not change which numbers a run ends with: how it is shown, saved, taken up again and watched.
+_APART = ("name", "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug")
+_APART_IN_TRAINER = ("device", "eval_interval", "log_interval", "objective", "progress")
+_MOST_BYTES, _MOST_LEAVES, _MOST_DEPTH = 1_000_000, 20_000, 40
+_LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run's folder says of its configuration.
+
+    Attributes:
+        varied: ssr, seed and control, those of them that are there.
+        rest: Everything else.
+        key: Equal for runs of the same recipe.
+        scaled: Whether the warmup is scaled; None if nothing says so.
+    """
+
+    varied: dict[str, Any]
+    rest: dict[str, Any]
+    key: str
+    scaled: bool | None
+
+    def get(self, dotted: str) -> Any:
+        """The value at a dotted place; None if there is none."""
+        value: Any = self.rest
+        for part in dotted.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                return None
+            value = value[part]
+        return value
+
+
+class ConfigReader:
+    """Reads ``.hydra/config.yaml`` of many runs, of which most differ in ssr and seed alone.
+
+    It remembers what it has parsed, so ten thousand runs of ten recipes take ten parses.
+    """
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[dict[str, Any], str, bool | None]] = {}
+        self._scalars: dict[str, Any] = {}
+
+    def read(self, folder: Path) -> Config | None:
+        """The configuration of the run in a folder; None if it has none.
+
+        Raises:
+            ValueError: It has one which is not whole, or not a configuration.
+        """
+        text = _text(folder / ".hydra/config.yaml")
+        if text is None:
+            return None
+        varied = {}
+        for name, shown in _VARIED.findall(text):
+            if shown not in self._scalars:
+                self._scalars[shown] = _parse(shown)
+            varied[name] = self._scalars[shown]
+        rest = _VARIED.sub("", text)
+        if rest not in self._parsed:
+            content = _parse(rest)
+            if not isinstance(content, dict) or not content:
+                raise ValueError("config.yaml is not a mapping")
+            leaves = flatten(content)  # refuses what is too large before anything walks it
+            kept = {key: value for key, value in leaves.items() if not _is_apart(key)}
+            warmups = {key: value for key, value in kept.items() if _is_warmup(key)}
+            values = set(map(repr, warmups.values()))
+            scaled = None
+            if values in ({"True"}, {"False"}):
+                kept = {key: value for key, value in kept.items() if key not in warmups}
+                scaled = values == {"True"}
+            key = json.dumps(sorted((".".join(key), value) for key, value in kept.items()), default=repr)
+            self._parsed[rest] = (content, key, scaled)
+        content, key, scaled = self._parsed[rest]
+        return Config(varied, content, key, scaled)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"{path.name} has more than {_MOST_BYTES:,} bytes")
+    return content.decode("utf-8")
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a safe one
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"config.yaml is not whole ({type(error).__name__})") from None
+
+
+def flatten(value: Any) -> dict[tuple[str, ...], Any]:
+    """Leaves by their places; a list is a leaf.
+
+    Raises:
+        ValueError: It is deeper or larger than a configuration can be.
+    """
+    found: dict[tuple[str, ...], Any] = {}
+
+    def walk(node: Any, place: tuple[str, ...]) -> None:
+        if len(place) > _MOST_DEPTH or len(found) > _MOST_LEAVES:
+            raise ValueError("config.yaml is too large for a configuration")
+        if isinstance(node, Mapping) and node:
+            for key, item in node.items():
+                walk(item, (*place, str(key)))
+        else:
+            found[place] = _plain(node, [_MOST_LEAVES])
+
+    walk(value, ())
+    return found
+
+
+def _plain(value: Any, left: list[int]) -> Any:
+    """The value itself, counted on the way: a few lines of YAML may name a list of billions."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise ValueError("config.yaml is too large for a configuration")
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        for item in value:
+            _plain(item, left)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _plain(item, left)
+    return value
+
+
+def _is_apart(place: tuple[str, ...]) -> bool:
+    return place[0] in _APART or (place[0] == "trainer" and len(place) > 1 and place[1] in _APART_IN_TRAINER)
+
+
+def _is_warmup(place: tuple[str, ...]) -> bool:
+    return place[0] in ("scheduler", "schedules") and place[-1] == _WARMUP
+
+
+@dataclass
+class Recipe:
+    """What runs of one recipe have in common, for its name.
+
+    Attributes:
+        config: Of its first run; None if that has none.
+        name: What the record calls the run.
+        choices: Group to choice, as Hydra composed it.
+        overrides: Dotted place to value, as given on the command line.
+    """
+
+    config: Config | None
+    name: str | None
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
+        """Read what Hydra left in a run's folder; what cannot be read only makes the name longer."""
+        recipe = cls(config, name)
+        if config is None:
+            return recipe
+        try:
+            text = _text(folder / ".hydra/hydra.yaml") or ""
+            part = _CHOICES.search(text)
+            choices = _parse(part[1]) if part is not None else {}
+            overrides = _parse(_text(folder / ".hydra/overrides.yaml") or "[]")
+        except (OSError, ValueError):
+            return recipe
+        if isinstance(choices, dict):
+            recipe.choices = {
+                str(group): str(choice)
+                for group, choice in choices.items()
+                if not str(group).startswith("hydra/") and str(group).split("@")[0] not in _APART
+            }
+        for override in overrides if isinstance(overrides, list) else ():
+            key, _, value = str(override).partition("=")
+            key = key.lstrip("+~")
+            if key not in recipe.choices and not _is_apart(tuple(key.split("."))) and not key.endswith(_WARMUP):
+                recipe.overrides[key] = value
+        return recipe
+
+
+def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
+    """A short name for each recipe: in what they differ, and no two alike.
+
+    Of the groups' choices those that differ (``wsd``), then the overrides (``optimizer.lr=0.1``); where that does not
+    tell them apart, the configs' own differences; in the end a number.
+
+    Example:
+        >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})
+        {0: 'digits', 1: 'cifar'}
+    """
+    made = list(recipes.values())
+    groups = _differing([recipe.choices for recipe in made])
+    given = dict.fromkeys(key for recipe in made for key in recipe.overrides)
+    shown = [{key: _value_of(recipe, key) for key in given} for recipe in made]
+    places = _differing(shown)
+    labels = []
+    for recipe, values in zip(made, shown, strict=True):
+        words = [recipe.choices[key] for key in groups if recipe.choices.get(key, "None") != "None"]
+        words += [f"{key}={values[key]}" for key in places if values[key] is not None]
+        labels.append(_clean(" ".join(words)) or _clean(_own_name(recipe)))
+    for label in {label for label in labels if labels.count(label) > 1} if len(labels) < 2000 else set(labels):
+        same = [index for index, other in enumerate(labels) if other == label]
+        if len(same) > 1:
+            for index, more in zip(same, _differences([made[index] for index in same]), strict=True):
+                labels[index] = _clean(f"{label} {more}")
+    return dict(zip(recipes, _numbered(labels), strict=True))
+
+
+def _differing(rows: list[dict[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in keys if len({repr(row.get(key)) for row in rows}) > 1]
+
+
+def _value_of(recipe: Recipe, key: str) -> str | None:
+    if key in recipe.overrides:
+        return recipe.overrides[key]
+    value = recipe.config.get(key) if recipe.config is not None else None
+    return None if value is None or isinstance(value, (Mapping, list)) else str(value)
+
+
+def _own_name(recipe: Recipe) -> str:
+    if "scheduler" in recipe.choices:
+        return recipe.choices["scheduler"]
+    target = recipe.config.get("scheduler._target_") if recipe.config is not None else None
+    return recipe.name or (str(target).rpartition(".")[2] if target is not None else "") or "runs"
+
+
+def _differences(recipes: list[Recipe]) -> Iterable[str]:
+    rows = []
+    for recipe in recipes:
+        leaves = {} if recipe.config is None else flatten(recipe.config.rest)
+        row = {".".join(key): value for key, value in leaves.items() if not _is_apart(key) and not _is_warmup(key)}
+        rows.append({"name": recipe.name, **row} if recipe.config is None else row)
+    keys = _differing(rows)
+    for row in rows:
+        yield " ".join(f"{key}={row[key]}" for key in keys if key in row)
+
+
+def _clean(text: str) -> str:
+    """One line of printable characters, not too long: names go to terminals and pages."""
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text).strip()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _numbered(labels: list[str]) -> list[str]:
+    taken: set[str] = set()
+    made = []
+    for label in labels:
+        name, count = label, 1
+        while name in taken:
+            count += 1
+            name = f"{label} ({count})"
+        taken.add(name)
+        made.append(name)
+    return made

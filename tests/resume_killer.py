@@ -1,6 +1,6 @@
 """Runs of the app that are killed, and started again until they are done. Run by tests/test_resume.py.
 
-    python resume_killer.py SCENARIO FOLDER
+    python resume_killer.py SCENARIO,SCENARIO FOLDER
 
 A program of its own with one thread, because it forks a process for every start of a run: importing everything anew
 for each would take a hundred times as long.
@@ -30,10 +30,10 @@ from resume_lab import DIGITS, arguments
 import ssr_hydra.data
 import ssr_hydra.train
 import ssr_hydra.trainer.trainer
+from ssr_hydra import records
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.configs import register
 from ssr_hydra.train import main
-from ssr_hydra import records
 
 _FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 _RECORDS = re.compile(r"checkpoints|metrics\.jsonl|result\.json")
@@ -272,7 +272,7 @@ _WORDS = {
 def signals(folder: Path) -> dict[str, Any]:
     """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
     draw, counts = random.Random(1), {}
-    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 5), (signal.SIGINT, 5)]
+    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 3), (signal.SIGINT, 3)]
     all_expected = {name: whole(folder / name, CONFIGS[name]) for name in ("adamw_ema", "sgd_workers", "digits")}
     for number, wanted in plan:
         stopped: list[str] = []
@@ -420,6 +420,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     register()
     ssr_hydra.train.register = lambda: None  # once is enough for all processes
-    began = time.perf_counter()
-    answer = SCENARIOS[sys.argv[1]](Path(sys.argv[2]).resolve())
-    print(json.dumps({**answer, "seconds": round(time.perf_counter() - began, 1)}))
+    where = Path(sys.argv[2]).resolve()
+    print(json.dumps({name: SCENARIOS[name](where / name) for name in sys.argv[1].split(",")}))

@@ -28,10 +28,10 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(REPO), TESTS))}
 Run = Callable[..., Answer]
 
 
-def scenario(name: str, folder: Path) -> dict[str, Any]:
-    """What happened in a scenario of resume_killer.py, which checks that every bit is as it would have been."""
+def scenarios(names: str, folder: Path) -> dict[str, Any]:
+    """What happened in scenarios of resume_killer.py, which checks that every bit is as it would have been."""
     done = subprocess.run(
-        [sys.executable, f"{TESTS}/resume_killer.py", name, str(folder)],
+        [sys.executable, f"{TESTS}/resume_killer.py", names, str(folder)],
         env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -44,40 +44,31 @@ def scenario(name: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_30_kills_at_random_points(tmp_path: Path) -> None:
-    found = scenario("kills", tmp_path)
+    found = scenarios("kills", tmp_path)["kills"]
     assert found["kills"] == 30
     # In training, in evaluation, while a record is written, and in the operations that make up a checkpoint.
     assert {"train", "eval", "record", "fsync", "os.rename"} <= set(found["where"])
 
 
 @pytest.mark.slow
-def test_kills_while_the_last_checkpoint_and_the_record_are_written(tmp_path: Path) -> None:
-    assert scenario("ends", tmp_path)["kills"] >= 8
-
-
-@pytest.mark.slow
 def test_signals_at_random_points(tmp_path: Path) -> None:
     """To the process, or to its group with the loader's workers: exit codes 143, 140 and 130, and a checkpoint."""
-    found = scenario("signals", tmp_path)
-    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGINT")] == [20, 5, 5]
+    found = scenarios("signals", tmp_path)["signals"]
+    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGINT")] == [20, 3, 3]
     assert found["SIGTERM"]["eval"] > 0
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
-    """In training and in evaluation: once with a checkpoint, twice at once."""
-    assert scenario("keyboard", tmp_path)["codes"] == [130, 130, 130, 130]
-
-
-@pytest.mark.slow
-def test_a_job_launcher_s_handler_is_called_after_the_checkpoint(tmp_path: Path) -> None:
-    assert scenario("requeue", tmp_path)["codes"] == [140, 7]  # the second handler exits by itself
-
-
-@pytest.mark.slow
-def test_a_full_disk(tmp_path: Path) -> None:
-    """Path and bytes are named, and the checkpoint of before is good."""
-    assert scenario("full_disk", tmp_path)["full"] == 3
+def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
+    found = scenarios("ends,keyboard,requeue,full_disk", tmp_path)
+    # Killed while the last checkpoint and the record are written.
+    assert found["ends"]["kills"] >= 8
+    # ctrl-C in a terminal: in training and in evaluation, once with a checkpoint, twice at once.
+    assert found["keyboard"]["codes"] == [130, 130, 130, 130]
+    # A job launcher's handler of SIGUSR2 is called after the checkpoint; the second one exits by itself.
+    assert found["requeue"]["codes"] == [140, 7]
+    # Path and bytes are named, and the checkpoint of before is good.
+    assert found["full_disk"]["full"] == 3
 
 
 @pytest.mark.slow

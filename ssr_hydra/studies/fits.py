@@ -123,8 +123,8 @@ def _quadratic_slopes(ssr: Any, *_: float) -> Any:
     return np.stack([np.ones_like(ssr), log, log**2], axis=1)
 
 
-_MODELS = {"power": _power, "quadratic": _quadratic}
-_SLOPES = {"power": _power_slopes, "quadratic": _quadratic_slopes}
+_MODELS: dict[str, Any] = {"power": _power, "quadratic": _quadratic}
+_SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slopes}
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
@@ -245,11 +245,11 @@ def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: 
     means = _means(series, sign)
     found = _fitted(kind, series.ssr, means)
     if found is None:
-        parameters, rmse = (math.nan,) * 3, math.nan
+        parameters, rmse = (math.nan, math.nan, math.nan), math.nan
         verdict: Any = "untested"
         reason = f"the measured SSRs do not determine a {_NAMES[kind]}"
     else:
-        parameters = tuple(map(float, found))
+        parameters = (float(found[0]), float(found[1]), float(found[2]))
         rmse = float(np.sqrt(np.mean((means - _MODELS[kind](series.ssr, *found)) ** 2)))
         verdict, reason = _verdict(made, np.ptp(means) * _VAGUE if tolerance is None else tolerance)
     measured = (float(series.ssr[0]), float(series.ssr[-1]))

@@ -140,12 +140,11 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     x, made = _band(series, level, confidence)
     value, upper, lower = (first_at_least(x, y) for y in (made.value, made.high, made.low))
     if np.isnan(made.low).any() or math.isnan(upper):  # without a band somewhere, its first crossing is not known
-        return _exp(value), math.nan, math.nan
-    return _exp(value), _exp(upper), _exp(lower)
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if not math.isnan(value) else math.nan
+        upper = lower = math.nan
+    first, last = series.ssr[0], series.ssr[-1]  # exp(log(x)) is not x to the last bit
+    ends = (min(max(math.exp(end), first), last) if not math.isnan(end) else math.nan for end in (value, upper, lower))
+    reached, low, high = map(float, ends)
+    return reached, low, high
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:

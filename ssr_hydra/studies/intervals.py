@@ -38,7 +38,7 @@ class Cell:
     """
 
     values: _Array
-    seeds: _Array | None
+    seeds: _Array
 
     @property
     def n(self) -> int:
@@ -117,8 +117,10 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
         ('paired', 2.0, -0.484, 4.484)
     """
     made = band(cells, np.array(weights, dtype=float)[:, None], confidence)
-    numbers = (float(item[0]) for item in (made.value, made.error, made.low, made.high, made.df))
-    return Estimate(*numbers, n=made.n, sd=float(made.sd[0]), method=made.method)
+    value, error, low, high, df, sd = (
+        float(item[0]) for item in (made.value, made.error, made.low, made.high, made.df, made.sd)
+    )
+    return Estimate(value, error, low, high, df, made.n, sd, made.method)
 
 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:

@@ -170,7 +170,7 @@ def _about_gains(
         return [f"{series.recipe}: no doubling of the SSR was measured ({measured}), so there is nothing to weigh."]
     ssr, interpolated, gain = steps[chosen if chosen is not None else -1]
     told = f"{gain.value:+.3g}"
-    told += f" ({confidence:.3g} interval {gain.low:+.3g} to {gain.high:+.3g})" if gain.known else ""
+    told += f" ({100 * confidence:.3g}% interval {gain.low:+.3g} to {gain.high:+.3g})" if gain.known else ""
     told += f"; the quality at {2 * ssr:g} is interpolated" if interpolated else ""
     if chosen is None:
         words = [

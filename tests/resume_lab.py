@@ -45,7 +45,7 @@ class Noisy(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         row = self.rows[index]
         if self.train:
-            noise = torch.randn(4).tolist() + [float(np.random.standard_normal()), random.gauss(0, 1)]
+            noise = [*torch.randn(4).tolist(), float(np.random.standard_normal()), random.gauss(0, 1)]
             row = row + 0.1 * torch.tensor(noise)
         return row, index % 3
 
@@ -68,7 +68,7 @@ def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[s
     settings = {
         "model": "custom", "model._target_": "resume_lab.Net", **data, "max_duration": "3.5ep",
         "scheduler": "cosine_warmup", "scheduler.t_warmup": "5ba", "trainer.eval_interval": "11ba",
-        "trainer.log_interval": "1ba", "trainer.progress": "none", "trainer.device": "cpu", "checkpoint.interval": "7ba",
-        "hydra.run.dir": "run", **{key.replace("__", "."): value for key, value in values.items()},
+        "trainer.log_interval": "1ba", "trainer.progress": "none", "trainer.device": "cpu",
+        "checkpoint.interval": "7ba", "hydra.run.dir": "run", **{key.replace("__", "."): value for key, value in values.items()},
     }  # fmt: skip
     return [*(f"{key}={value}" for key, value in settings.items()), "trust=[resume_lab]", *more]

@@ -1,29 +1,76 @@
+"""A loader that knows nothing of epochs, entered in the middle of one. Whole runs: test_resuming.py."""
+
 from __future__ import annotations
 
-import torch
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+import torch
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
+
+from ssr_hydra.checkpoints.files import check_state
 from ssr_hydra.trainer.rereading import Rereading
 
-
-def test_a_sampler_inside_a_batch_sampler_is_told_the_epoch() -> None:
-    """Nobody else could tell it: the loop is the trainer's. It would give the same order in every epoch."""
-    data = TensorDataset(torch.arange(8))
-    sampler = DistributedSampler(data, num_replicas=1, rank=0)
-    loader = DataLoader(data, batch_sampler=BatchSampler(sampler, 4, drop_last=False))
-    rereading = Rereading(loader)
-    orders = [torch.cat([batch for (batch,) in rereading.batches(epoch, 0)]).tolist() for epoch in (0, 1, 0)]
-    assert orders[0] == orders[2] != orders[1]
-    assert sorted(orders[1]) == list(range(8))
+DATA = TensorDataset(torch.arange(20))
 
 
-def test_every_part_is_told_the_epoch_once() -> None:
-    told: list[tuple[str, int]] = []
+def numbers(batches: Any) -> list[list[int]]:
+    """The batches, between which training draws as well."""
+    found = []
+    for (batch,) in batches:
+        torch.rand(3)
+        found.append(batch.tolist())
+    return found
 
-    class Sampler(torch.utils.data.SequentialSampler):
-        def set_epoch(self, epoch: int) -> None:
-            told.append(("sampler", epoch))
 
-    data = TensorDataset(torch.arange(4))
-    list(Rereading(DataLoader(data, batch_size=2, sampler=Sampler(data))).batches(3, 0))
-    assert told == [("sampler", 3)]  # it is the loader's sampler, and that of its batch sampler
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataLoader(DATA, 3, shuffle=True),
+        lambda: DataLoader(DATA, 3, shuffle=True, generator=generator()),
+        lambda: DataLoader(DATA, 3, sampler=RandomSampler(DATA, replacement=True, generator=generator())),
+        lambda: DataLoader(DATA, 3, sampler=WeightedRandomSampler(torch.ones(20).tolist(), 20, generator=generator())),
+    ],
+)
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_the_rest_of_an_epoch_is_the_rest_of_it(make: Callable[[], Any], start: int) -> None:
+    """Its second epoch, from a batch on, in a loader that was just made."""
+    torch.manual_seed(1)
+    first = Rereading(make())
+    numbers(first.batches(0, 0))
+    before = first.state_dict(within=False)  # where the second epoch is yet to begin
+    whole = numbers(first.batches(1, 0))
+    within = first.state_dict(within=True)
+    check_state(within)
+    torch.manual_seed(2)  # another process
+    again = Rereading(make())
+    again.load_state_dict(within if start else before)
+    assert numbers(again.batches(1, start)) == whole[start:]
+
+
+def test_what_is_passed_over_does_not_move_the_random_numbers_of_training() -> None:
+    loader = DataLoader(DATA, 3, shuffle=True)
+    first = Rereading(loader)
+    batches = first.batches(0, 0)
+    for _ in range(3):
+        next(batches)
+    state = first.state_dict(within=True)
+    torch.manual_seed(9)
+    expected = torch.rand(2).tolist()
+    torch.manual_seed(9)
+    again = Rereading(loader)
+    again.load_state_dict(state)
+    again.batches(0, 3)
+    assert torch.rand(2).tolist() == expected
+
+
+def test_a_run_that_was_not_interrupted_draws_as_without_it() -> None:
+    torch.manual_seed(5)
+    plain = [batch.tolist() for (batch,) in DataLoader(DATA, 3, shuffle=True)]
+    torch.manual_seed(5)
+    assert [batch.tolist() for (batch,) in Rereading(DataLoader(DATA, 3, shuffle=True)).batches(0, 0)] == plain

@@ -69,6 +69,7 @@ def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[s
         "model": "custom", "model._target_": "resume_lab.Net", **data, "max_duration": "3.5ep",
         "scheduler": "cosine_warmup", "scheduler.t_warmup": "5ba", "trainer.eval_interval": "11ba",
         "trainer.log_interval": "1ba", "trainer.progress": "none", "trainer.device": "cpu",
-        "checkpoint.interval": "7ba", "hydra.run.dir": "run", **{key.replace("__", "."): value for key, value in values.items()},
+        "checkpoint.interval": "7ba", "hydra.run.dir": "run",
+        **{key.replace("__", "."): value for key, value in values.items()},
     }  # fmt: skip
     return [*(f"{key}={value}" for key, value in settings.items()), "trust=[resume_lab]", *more]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.parallel import shard
 from ssr_hydra.trainer.processes import LostProcessError, Processes
+
+REPO = Path(__file__).resolve().parent.parent
 
 
 def rank_of() -> tuple[int, int]:
@@ -63,8 +66,22 @@ class StopAt:
             os.kill(os.getpid(), self._number)
 
 
+class KillAfter:
+    """Kills this process some milliseconds after so many batches: wherever it then is."""
+
+    def __init__(self, batches: int, seconds: float) -> None:
+        self._left, self._seconds = batches, seconds
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        self._left -= 1
+        if self._left == 0:
+            kill = threading.Timer(self._seconds, os.kill, (os.getpid(), signal.SIGKILL))
+            kill.daemon = True
+            kill.start()
+
+
 class Slow:
-    """Makes every batch take a while, so that there is something to interrupt."""
+    """Makes every batch take a while."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -422,11 +439,11 @@ def ragged_tokens() -> Any:
 # ---- 8: kills
 
 
-def killable(folder: Path, parallel: str, seconds: float = 0.0, precision: str = "fp32") -> Any:
-    """A run that is taken up wherever it stands; slow enough to be hit anywhere."""
-    callbacks = [Slow(seconds)] if seconds else []
-    options = {"checkpoint": {"interval": "3ba"}, "callbacks": callbacks, "precision": precision}
-    trainer = digits(folder, "dropout", "60ba", False, parallel, "adamw", **options)
+def killable(folder: Path, parallel: str, kill: tuple[int, int, float] | None = None) -> Any:
+    """A run that is taken up wherever it stands, of which one process is killed."""
+    callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
+    options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
+    trainer = digits(folder, "dropout", "200ba", False, parallel, "adamw", **options)
     trainer.fit()
     state = trainer.state.timestamp.state_dict()
     return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]
@@ -481,13 +498,14 @@ def stream() -> Any:
     return when(trainer), trainer.state.samples_per_batch
 
 
-def evaluations(sizes: list[int]) -> Any:
+def evaluations(sizes: list[int], double: bool) -> Any:
     """Metrics of one model over evaluation sets and batches of many sizes."""
     torch.manual_seed(0)
-    model = nn.Linear(4, 3)
+    dtype = torch.float64 if double else torch.float32
+    model = nn.Linear(4, 3, dtype=dtype)
     found = []
     for length in sizes:
-        inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length))
+        inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length), dtype=dtype)
         data = torch.utils.data.TensorDataset(inputs, torch.arange(length) % 3)
         for batch_size in (2, 3, 7, 64):
             loaders = make_loaders(data, data, batch_size=2, eval_batch_size=batch_size, **shares())
@@ -583,6 +601,23 @@ def app(arguments: list[str]) -> Any:
     from ssr_hydra.train import main
 
     main(arguments)
+
+
+def absent() -> Any:
+    """One of two processes ends before it has met the other."""
+    import datetime
+
+    from ssr_hydra.trainer import processes
+
+    rank, _ = rank_of()
+    if rank == 1:
+        os._exit(7)
+    processes._START = datetime.timedelta(seconds=2)
+    try:
+        Processes.start()
+    except LostProcessError as error:
+        return str(error)
+    return None
 
 
 def lost(rank_that_ends: int) -> Any:

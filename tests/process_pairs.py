@@ -63,7 +63,7 @@ class Pairs:
         function: str | Callable[..., Any],
         *,
         world: int = 2,
-        kill: tuple[int, float] | None = None,
+        hit: tuple[int, float] | None = None,
         send: tuple[int, int, float] | None = None,
         when: Path | None = None,
         timeout: float = 60,
@@ -76,7 +76,7 @@ class Pairs:
         Args:
             function: Of a test helper: itself, or ``module:name``.
             world: Number of processes.
-            kill: A rank, and after how many seconds it is killed.
+            hit: A rank, and after how many seconds it is killed.
             send: A rank, a signal, and after how many seconds it gets that.
             when: The seconds are counted from when this exists.
             timeout: Seconds until all are killed.
@@ -90,7 +90,7 @@ class Pairs:
         folder = self._folder / str(self._count)
         folder.mkdir()
         (folder / "arguments").write_bytes(pickle.dumps(arguments))
-        signalled = (kill[0], int(signal.SIGKILL), kill[1]) if kill is not None else send
+        signalled = (hit[0], int(signal.SIGKILL), hit[1]) if hit is not None else send
         asked = {
             "function": function,
             "world": world,

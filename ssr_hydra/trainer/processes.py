@@ -22,8 +22,9 @@ __all__ = ["ALONE", "Launch", "LostProcessError", "Processes", "launched"]
 
 # Below the ports that systems give to outgoing connections, which begin at 32768.
 _FIRST_PORT, _PORTS = 15000, 17000
-_START = datetime.timedelta(minutes=10)
-_SILENCE = datetime.timedelta(minutes=30)
+# How long to wait: for one that does not come, or has its part of the gradients not ready; and for one that reads
+# data, evaluates or writes a checkpoint. One that is gone is seen at once.
+_START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
 _TOLD = "ssr_hydra/told"
 
 
@@ -138,7 +139,7 @@ class Processes:
         # torchrun --max-restarts may keep its store, and with it the addresses of those that are no more.
         store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_START)
         self._store = store
 
     @property

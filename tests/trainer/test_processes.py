@@ -128,6 +128,12 @@ def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
     assert "gloo" not in said  # where in whose source it was seen helps nobody
 
 
+def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> None:
+    ended = pairs.run(cases.absent, fails=True, timeout=30)
+    assert ended.codes == [0, 7]
+    assert ended.values[0].startswith("another process of this run has ended or cannot be reached, seen at the start (")
+
+
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [

@@ -117,7 +117,10 @@ class Runner:
         """The checkout's own commands first in the PATH, so that what runs is what is documented here."""
         bin_folder = self.folder / ".bin"
         bin_folder.mkdir()
-        commands = {"python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'}
+        commands = {
+            "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+            "torchrun": f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n',
+        }
         for name, target in console_scripts(self.repo).items():
             module, function = target.split(":")
             lines = ["import sys", f"from {module} import {function}", f"sys.exit({function}())"]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from ssr_hydra.build.callbacks import make_callbacks, run_name
 from ssr_hydra.build.check import check, check_schedule
+from ssr_hydra.build.check_task import check_built
 from ssr_hydra.build.job import hydra_run_dir, log, recorded
 from ssr_hydra.build.optimizers import make_fields, make_optimizers
 from ssr_hydra.build.resuming import resume_of
@@ -138,6 +139,7 @@ def build(
     except InputError as error:
         field = error.field.removesuffix(".dataset")  # the node of a data set is the data set
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
+    check_built(values, data["train"], data["eval"])
     # Now the length of an epoch is known, and with it every time of the schedule; a model is not made before it fits.
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])

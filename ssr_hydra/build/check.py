@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.callbacks import check_callbacks
 from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
+from ssr_hydra.build.check_task import check_task
 from ssr_hydra.build.check_torch import check_torch_schedulers, is_description
 from ssr_hydra.build.check_values import (
     check_against_choices,
@@ -106,6 +107,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_optimizers(values)
     check_scheduled_fields(values)
     results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
+    check_task(values)
     _check_top(values)
     check_checkpoint(values, results)
     check_resume(values)
@@ -321,9 +323,11 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise error.within("trainer") from None
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and node["objective"] not in results:
-        raise InputError(
-            "trainer.objective", node["objective"], f"must be one of {', '.join(results)}", "or null for none"
-        )
+        rule = f"must be one of {', '.join(results)}"
+        if not evaluates:
+            rule = "data.eval=null leaves only train/loss"
+        fix = f"set trainer.objective={'train/loss, or null' if not evaluates else 'null for none'}"
+        raise InputError("trainer.objective", node["objective"], rule, fix)
     _check_step(node)
     return results
 

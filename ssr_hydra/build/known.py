@@ -24,7 +24,7 @@ from ssr_hydra.configs import (
 )
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["IMAGES", "check_fit", "check_known", "known_samples"]
+__all__ = ["IMAGES", "TAKES", "check_fit", "check_known", "known_samples"]
 
 _DIGITS = 1797
 _CONFIGS: dict[str, Any] = {
@@ -203,7 +203,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         return
     channels, height, width = images.shape
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
-    wanted = {key: size[key] for key in _TAKES.get(str(model["_target_"]), ())}
+    wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
     for key, value in wanted.items():
         if key in model and model[key] != value:
             what = f"an image of the data is {channels} x {height} x {width}"
@@ -214,12 +214,13 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         raise InputError("model.num_classes", model["num_classes"], rule, fix)
 
 
-_TAKES = {
+TAKES = {
     "ssr_hydra.models.ConvNet": ("in_channels",),
     "ssr_hydra.models.MLP": ("in_features",),
     "ssr_hydra.models.ViT": ("in_channels", "image_size"),
     "ssr_hydra.models.torchvision_model": ("in_channels",),
 }
+"""Built-in models -> the arguments that have to be the data's."""
 
 
 def _images(node: Mapping[str, Any]) -> Images | None:

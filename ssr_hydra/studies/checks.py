@@ -104,7 +104,9 @@ def _check_evaluations(record: RunResult) -> None:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
         _require(isinstance(timestamp, dict), "evaluations", evaluation)
         for clock in _CLOCKS:
-            _require(_is_count(timestamp.get(clock)), f"evaluations.{clock}", timestamp.get(clock))
+            value = timestamp.get(clock)
+            if not _is_count(value):
+                _require(False, f"evaluations.{clock}", value)
         seconds = timestamp.get("train_seconds")
         _require(_is_number(seconds) and seconds >= 0, "evaluations.train_seconds", seconds)
         _check_metrics("evaluations.metrics", evaluation.get("metrics"))
@@ -121,7 +123,8 @@ def _check_evaluations(record: RunResult) -> None:
 def _check_metrics(field: str, metrics: Any) -> None:
     _require(isinstance(metrics, dict), field, metrics)
     for name, value in metrics.items():
-        _require(value is None or _is_number(value), f"{field}.{name}", value)
+        if value is not None and not _is_number(value):
+            _require(False, f"{field}.{name}", value)
 
 
 def _require(holds: bool, field: str, value: Any) -> None:
@@ -136,6 +139,8 @@ def _agree(field: str, recorded: Any, configured: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
+    if type(value) is float:  # nearly always, and there are many
+        return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
@@ -145,4 +150,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    return type(value) is int and 0 <= value <= _LARGEST

@@ -20,7 +20,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.studies.intervals import check_confidence, combine
 from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 
-__all__ = ["BackTest", "Fit", "Kind", "back_test", "fits"]
+__all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
 
 Kind = Literal["power", "quadratic"]
 _PARAMETERS = 3
@@ -144,7 +144,9 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that is not used
             start = _start(kind, ssr, y)
-            found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=2000)
+            if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):  # a straight line, or a step
+                return None
+            found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
     except RuntimeError:  # no convergence: a power law through a straight line in log ssr, say
         return None
     inside = kind == "quadratic" or _EXPONENTS[0] < found[2] < _EXPONENTS[-1]
@@ -183,12 +185,14 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
     """
     check_confidence(confidence)
     _check_tolerance(tolerance)
-    return [
-        _fit(series, kind, study.sign, confidence, tolerance)
-        for series in uncontrolled(study)
-        if len(series.cells) >= _FEWEST
-        for kind in get_args(Kind)
-    ]
+    return [fit for series in uncontrolled(study) for fit in fits_of(series, study.sign, confidence, tolerance)]
+
+
+def fits_of(series: Series, sign: float, confidence: float, tolerance: float | None) -> list[Fit]:
+    """Both fits of one series; none if it has fewer than 4 SSRs."""
+    if len(series.cells) < _FEWEST:
+        return []
+    return [_fit(series, kind, sign, confidence, tolerance) for kind in get_args(Kind)]
 
 
 def back_test(

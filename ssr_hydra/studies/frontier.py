@@ -7,6 +7,7 @@ measured range. Intervals are of the quality's noise over seeds: time is its mea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -14,12 +15,15 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.studies.compare import winners
 from ssr_hydra.studies.intervals import Band, Cell, band, check_confidence, combine, first_at_least
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
 
 __all__ = ["crossings", "pareto", "quality_at", "reach", "speedup"]
 
 _GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
+
+_MOST_PAIRED = 20  # recipes of which every two are compared
 
 
 def pareto(
@@ -222,12 +226,14 @@ def speedup(
     return pd.DataFrame(rows, columns=[*columns, "status"])
 
 
-def crossings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
+def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Where the curves of two recipes cross, controls left out: which is better depends on the budget.
 
     Args:
         study: The study.
         confidence: Of the intervals.
+        recipes: Which to compare, each with each; None is all of them, or, of more than 20, those that are best at some
+            ssr: the others' crossings decide nothing, and there are too many to read.
 
     Returns:
         A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch on which they are),
@@ -236,8 +242,15 @@ def crossings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         the next crossing, there is a measured ssr at which the interval excludes 0 the right way).
     """
     check_confidence(confidence)
+    if recipes is not None:
+        chosen = [find_series(study, recipe, "recipes") for recipe in recipes]
+    else:
+        chosen = list(uncontrolled(study))
+        if len(chosen) > _MOST_PAIRED:
+            best = set(winners(study, confidence)["best"])
+            chosen = [series for series in chosen if series.recipe in best]
     rows = []
-    for one, other in combinations(uncontrolled(study), 2):
+    for one, other in combinations(chosen, 2):
         low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
         nodes = np.union1d(one.ssr, other.ssr)
         nodes = nodes[(nodes >= low) & (nodes <= high)]

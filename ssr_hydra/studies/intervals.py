@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ssr_hydra.errors import InputError
 
@@ -223,16 +223,17 @@ def seeds_needed(effect: float, sd: float, confidence: float, power: float = POW
 
     def seen(n: int) -> float:
         t = special.stdtrit(n - 1, 0.5 + confidence / 2)
-        # The other tail is below the test's level, and nct is not accurate there.
-        return float(stats.nct.sf(t, n - 1, abs(effect) / sd * math.sqrt(n)))
+        # Of the other tail not even the test's level is in it.
+        return 1 - float(special.nctdtr(n - 1, abs(effect) / sd * math.sqrt(n), t))
 
-    # Power grows with n: double until it suffices, then halve the bracket.
-    low, high = 1, 2
-    while seen(high) < power:
-        low, high = high, high * 2
-        if low >= _MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if seen(middle) >= power else (middle, high)
-    return high if high <= _MOST_SEEDS else None
+    # Power grows with n. The normal distribution's answer is a little too small: begin there, and bracket.
+    normal = special.ndtri(0.5 + confidence / 2) + special.ndtri(power)
+    guess = (normal * sd / abs(effect)) ** 2
+    if guess > _MOST_SEEDS:
+        return None
+    n = max(2, math.floor(guess) - 1)
+    while n > 2 and seen(n - 1) >= power:
+        n -= 1
+    while seen(n) < power:
+        n += 1
+    return n if n <= _MOST_SEEDS else None

@@ -91,7 +91,7 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
     _configs: ConfigReader = field(default_factory=ConfigReader)
-    _seen: set[Path] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
     _locks: frozenset[int] | None = None
 
     def add(self, source: Path) -> None:
@@ -99,15 +99,16 @@ class _Reading:
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
             raise InputError("study", str(source), "there is no such folder", "name a study's folder")
-        found = sorted(_run_folders(root), key=_natural)
-        for folder in found:
-            resolved = folder.resolve()
-            if resolved not in self._seen:
-                self._seen.add(resolved)
-                self._read(root, folder)
+        resolved = root.resolve()  # no link lies below it
+        jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
+        for job in jobs:
+            true = os.path.normpath(resolved / job)
+            if true not in self._seen:
+                self._seen.add(true)
+                self._read(root, job)
 
-    def _read(self, root: Path, folder: Path) -> None:
-        job = "." if folder == root else folder.relative_to(root).as_posix()
+    def _read(self, root: Path, job: str) -> None:
+        folder = root / job
         kind = "torn"
         try:
             record = RunResult.load(folder / RESULT)
@@ -120,7 +121,7 @@ class _Reading:
             self.problems.append(Problem(str(folder), kind, _line(error)))
         else:
             self.notes.add(record)
-            self.runs.append(_Run(root.resolve().name, job, folder, record, config))
+            self.runs.append(_Run(root.resolve().name, Path(job).as_posix(), folder, record, config))
 
     def _without_record(self, folder: Path) -> Problem:
         if self._locks is None:
@@ -137,11 +138,12 @@ class _Reading:
         metric = self._objective(objective)
         way = direction_of(metric, direction, self._modes(metric))
         labels, controls = self._names()
+        self.problems += [problem for run in self.runs for problem in _ill(run, metric)]
         rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         curves: dict[str, list[Any]] = {name: [] for name in ("run", *_CLOCKS, "value")}
         for run, control in zip(self.runs, controls, strict=True):
             number = len(rows["study"])
-            for name, value in self._row(run, labels[run.key], control, metric).items():
+            for name, value in _row(run, labels[run.key], control, metric).items():
                 rows[name].append(value)
             for evaluation in run.record.evaluations:
                 if metric in evaluation["metrics"]:
@@ -203,36 +205,40 @@ class _Reading:
             controls.append("+".join(parts))
         return label_recipes(recipes), controls
 
-    def _row(self, run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
-        record, where = run.record, str(run.folder)
-        quality = math.nan
-        if record.status != "completed":
-            self.problems.append(Problem(where, record.status, _line(record.error or "it does not say why")))
-        elif record.metrics.get(metric) is None:
-            has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
-            self.problems.append(Problem(where, "no_value", f"{metric} {has}"))
-        else:
-            quality = float(record.metrics[metric] or 0.0)
-        return {
-            "study": run.study,
-            "job": run.job,
-            "recipe": label,
-            "control": control,
-            "ssr": float(record.ssr),
-            "seed": record.seed,
-            "status": record.status,
-            "error": record.error or "",
-            "quality": quality,
-            "steps": record.steps,
-            "samples": record.samples,
-            "tokens": record.tokens,
-            "seconds": record.train_seconds,
-            "total_seconds": record.total_seconds,
-            "resumes": record.resumes,
-            "max_duration": record.max_duration,
-            "config_hash": record.config_hash,
-            "folder": where,
-        }
+
+def _ill(run: _Run, metric: str) -> Iterator[Problem]:
+    """Why a run has no quality, if it has none."""
+    record, where = run.record, str(run.folder)
+    if record.status != "completed":
+        yield Problem(where, record.status, _line(record.error or "it does not say why"))
+    elif record.metrics.get(metric) is None:
+        has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
+        yield Problem(where, "no_value", f"{metric} {has}")
+
+
+def _row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
+    record = run.record
+    value = record.metrics.get(metric) if record.status == "completed" else None
+    return {
+        "study": run.study,
+        "job": run.job,
+        "recipe": label,
+        "control": control,
+        "ssr": float(record.ssr),
+        "seed": record.seed,
+        "status": record.status,
+        "error": record.error or "",
+        "quality": math.nan if value is None else float(value),
+        "steps": record.steps,
+        "samples": record.samples,
+        "tokens": record.tokens,
+        "seconds": record.train_seconds,
+        "total_seconds": record.total_seconds,
+        "resumes": record.resumes,
+        "max_duration": record.max_duration,
+        "config_hash": record.config_hash,
+        "folder": str(run.folder),
+    }
 
 
 def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
@@ -284,7 +290,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     )
 
 
-def _run_folders(root: Path) -> Iterator[Path]:
+def _run_folders(root: str) -> Iterator[str]:
     """Folders of runs, those that were only begun as well; what lies inside of one is its own."""
     waiting = [root]
     while waiting:
@@ -294,20 +300,17 @@ def _run_folders(root: Path) -> Iterator[Path]:
                 entries = list(found)
         except OSError:  # vanished, or not ours to read
             continue
-        names = {entry.name for entry in entries}
-        if names & {RESULT, METRICS, _HYDRA}:
+        if any(entry.name in (RESULT, METRICS, _HYDRA) for entry in entries):
             yield folder
             continue
         waiting += [
-            folder / entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def _natural(path: str) -> list[tuple[int, int, str]]:
     """Job 10 comes after job 9."""
-    parts = re.split(r"(\d+)", path.as_posix())
+    parts = re.split(r"(\d+)", path)
     return [(0, int(part), "") if part.isdecimal() and len(part) < 20 else (1, 0, part) for part in parts]
 
 

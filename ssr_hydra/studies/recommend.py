@@ -10,7 +10,7 @@ import numpy as np
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import gains
-from ssr_hydra.studies.fits import Fit, fits
+from ssr_hydra.studies.fits import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
 from ssr_hydra.studies.intervals import POWER, Estimate, check_confidence, seeds_needed
 from ssr_hydra.studies.study import Series, Study, uncontrolled
@@ -90,15 +90,11 @@ def recommend(
         isinstance(target, bool) or not isinstance(target, (int, float)) or not math.isfinite(target)
     ):
         raise InputError("target", target, "must be a finite number", "e.g. 0.95")
-    made = fits(study, confidence, tolerance) if target is not None else []
-    return [
-        _recommend(study, series, tolerance, target, confidence, [fit for fit in made if fit.recipe == series.recipe])
-        for series in uncontrolled(study)
-    ]
+    return [_recommend(study, series, tolerance, target, confidence) for series in uncontrolled(study)]
 
 
 def _recommend(
-    study: Study, series: Series, tolerance: float, target: float | None, confidence: float, made: list[Fit]
+    study: Study, series: Series, tolerance: float, target: float | None, confidence: float
 ) -> Recommendation:
     steps = gains(series, confidence)
     chosen = next((index for index, (_, _, gain) in enumerate(steps) if gain.value < tolerance), None)
@@ -120,6 +116,7 @@ def _recommend(
     target_ssr, low, high, status = None, math.nan, math.nan, ""
     if target is not None:
         target_ssr, low, high, status = _target(series, study.sign * target, confidence)
+        made = fits_of(series, study.sign, confidence, tolerance) if status == "above" else []
         words += _about_target(series, target, target_ssr, low, high, status, made, study.sign)
     return Recommendation(
         recipe=series.recipe,

@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "checkpoints": {"files", "state", "time"},
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
-    "studies": {"files", "records"},
+    "studies": {"drawing", "files", "records"},
     "trainer": {
         "callbacks",
         "checkpoints",

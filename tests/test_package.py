@@ -126,7 +126,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     expected = {
         path.relative_to(REPO).as_posix()
         for path in (REPO / "ssr_hydra").rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix == ".py" or path.name == "py.typed" or path.parent.name == "template"
     } | {
         f"ssr_hydra/{path.relative_to(REPO).as_posix()}"
         for path in (REPO / "conf").rglob("*")

@@ -1,0 +1,13 @@
+"""Report on a study, from its records to an answer: see ``python scripts/report.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
+
+from ssr_hydra.studies.report import main
+
+if __name__ == "__main__":
+    main()

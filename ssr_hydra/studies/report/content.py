@@ -1,0 +1,258 @@
+"""What a report says: every statistic, computed once; page, figures, tables and terminal show it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import compare, frontier
+from ssr_hydra.studies.fits import Fit, fits
+from ssr_hydra.studies.recommend import Recommendation, recommend
+from ssr_hydra.studies.report.numbers import decimals_for
+from ssr_hydra.studies.study import AXES, Axis, Study
+
+__all__ = ["Choice", "Content", "Options", "arm", "build"]
+
+DEFAULT_TOLERANCE = 0.05
+"""The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
+
+MOST_PAIRED = 6
+"""With more recipes than these, each is compared with the reference alone."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may ask of a report.
+
+    Args:
+        tolerance: A doubling of the training that gains less than this is not worth its time, in units of quality.
+            None: a twentieth of what the frontier gains over the measured range, so that accuracy and error rate, or
+            percent and share, give the same answer.
+        target: A quality to reach.
+        price_per_hour: Of the machine, in any currency: adds the cost.
+        confidence: Of every interval.
+        reference: The recipe that others are compared with; None: the first.
+
+    Raises:
+        InputError: A value that cannot be meant.
+    """
+
+    tolerance: float | None = None
+    target: float | None = None
+    price_per_hour: float | None = None
+    confidence: float = 0.95
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise InputError("tolerance", self.tolerance, "a number above 0, in units of quality", "use 0.005, say")
+        if self.target is not None and not math.isfinite(self.target):
+            raise InputError("target", self.target, "a finite quality", "use 0.95, say")
+        if self.price_per_hour is not None and not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
+            raise InputError("price_per_hour", self.price_per_hour, "a number of 0 or more", "use 2.5, say")
+        if not 0 < self.confidence < 1:
+            raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which recipe to run at which SSR.
+
+    Attributes:
+        recipe: Of all recommended recipes the quickest whose quality is within the tolerance of the best one's.
+        ssr: The SSR recommended for it, or the largest measured where that lies beyond.
+        recommendation: Why that SSR.
+        rival: The recipe that comes closest at this SSR; None with a single recipe there.
+        margin: How much better the choice is than the rival, > 0 is better; NaN without one.
+        low: Interval of the margin; NaN where there is none.
+        high: Likewise.
+    """
+
+    recipe: str
+    ssr: float
+    recommendation: Recommendation
+    rival: str | None = None
+    margin: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def certainty(self) -> Literal["sure", "close", "unknown"]:
+        """Whether the intervals leave the answer open: of the SSR, and of the recipe."""
+        if self.recommendation.verdict == "unreplicated" or (self.rival is not None and math.isnan(self.low)):
+            return "unknown"
+        if self.recommendation.verdict == "close" or (self.rival is not None and not self.low > 0):
+            return "close"
+        return "sure"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them."""
+
+    study: Study
+    options: Options
+    tolerance: float
+    axis: Axis
+    axes: tuple[Axis, ...]
+    reference: str | None
+    decimals: int
+    choice: Choice | None
+    recommendations: list[Recommendation]
+    summary: pd.DataFrame
+    pareto: pd.DataFrame
+    doublings: pd.DataFrame
+    winners: pd.DataFrame
+    paired: list[tuple[str, str, pd.DataFrame]]
+    controls: pd.DataFrame
+    speedup: pd.DataFrame
+    equal_time: pd.DataFrame
+    crossings: pd.DataFrame
+    fits: list[Fit]
+    totals: dict[str, float]
+
+    @property
+    def arms(self) -> list[tuple[str, str]]:
+        """Every (recipe, control) with a completed run; recipes in the study's order, each before its controls."""
+        found = dict.fromkeys(zip(self.summary["recipe"], self.summary["control"], strict=True))
+        order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
+        return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
+
+
+def arm(recipe: str, control: str) -> str:
+    """A recipe and its control as one name.
+
+    Example:
+        >>> arm("wsd", ""), arm("wsd", "truncate")
+        ('wsd', 'wsd (truncate)')
+    """
+    return f"{recipe} ({control})" if control else recipe
+
+
+def build(study: Study, options: Options | None = None) -> Content:
+    """Compute all statistics of a study.
+
+    Raises:
+        InputError: No run has completed, or an option does not fit the study.
+    """
+    options = Options() if options is None else options
+    if study.completed.empty:
+        failed = len(study.problems)
+        rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
+        raise InputError("study", ", ".join(map(str, study.sources)), rule, "run the study, or name another")
+    sure, price = options.confidence, options.price_per_hour
+    reference = _reference(study, options)
+    table = compare.summary(study, sure, price)
+    axes = _axes(study, price)
+    axis: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
+    pareto = frontier.pareto(study, axis, sure, price)
+    tolerance = _tolerance(pareto) if options.tolerance is None else options.tolerance
+    advice = recommend(study, tolerance, options.target, sure)
+    winners = compare.winners(study, sure)
+    budgets = table[(table["recipe"] == reference) & (table["control"] == "")][axis].dropna().unique()
+    equal = [frontier.quality_at(study, float(at), axis, sure, price) for at in sorted(budgets)]
+    return Content(
+        study=study,
+        options=options,
+        tolerance=tolerance,
+        axis=axis,
+        axes=axes,
+        reference=reference,
+        decimals=decimals_for(table["mean"], table["sd"]),
+        choice=_choose(advice, table, winners, study, axis, tolerance, sure),
+        recommendations=advice,
+        summary=table,
+        pareto=pareto,
+        doublings=compare.doublings(study, sure),
+        winners=winners,
+        paired=[(a, b, compare.paired(study, a, b, sure)) for a, b in _pairs(_scaled(study), reference)],
+        controls=compare.controls(study, sure),
+        speedup=frontier.speedup(study, reference, axis, sure, price) if reference is not None else pd.DataFrame(),
+        equal_time=pd.concat(equal, ignore_index=True) if equal else pd.DataFrame(),
+        crossings=frontier.crossings(study, sure),
+        fits=fits(study, sure, tolerance),
+        totals=study.totals(price),
+    )
+
+
+def _reference(study: Study, options: Options) -> str | None:
+    """The recipe that others are held against; None where there are controls alone."""
+    known = _scaled(study)
+    if options.reference is None:
+        return known[0] if known else None
+    if options.reference not in known:
+        shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
+        raise InputError("reference", options.reference, f"one of the study's recipes: {shown}", "name one of them")
+    return options.reference
+
+
+def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
+    """The axes that every run has a number on: a CSV may have no steps, images have no tokens."""
+    runs = study.completed
+    held = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
+    if "seconds" in held and price:
+        held.add("cost")
+    return tuple(axis for axis in AXES if axis in held)
+
+
+def _tolerance(pareto: pd.DataFrame) -> float:
+    """Of two digits, since nobody has asked for more."""
+    best = pareto[pareto["status"] == "frontier"]["mean"]
+    spread = float(best.max() - best.min())
+    if not spread > 0:  # one point is best at any time: nothing is gained, whatever small number is asked for
+        spread = float(pareto["mean"].max() - pareto["mean"].min()) or float(best.abs().max()) or 1.0
+    return float(f"{DEFAULT_TOLERANCE * spread:.2g}")
+
+
+def _scaled(study: Study) -> list[str]:
+    """Recipes that have runs which are no controls."""
+    return [series.recipe for series in study.series if not series.control]
+
+
+def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
+    if len(recipes) > MOST_PAIRED and reference is not None:
+        return [(recipe, reference) for recipe in recipes if recipe != reference]
+    return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
+
+
+def _choose(
+    advice: list[Recommendation],
+    table: pd.DataFrame,
+    winners: pd.DataFrame,
+    study: Study,
+    axis: Axis,
+    tolerance: float,
+    confidence: float,
+) -> Choice | None:
+    sign = study.sign
+    plain = table[table["control"] == ""]
+    candidates: list[tuple[float, float, float, Recommendation]] = []
+    for each in advice:
+        rows = plain[plain["recipe"] == each.recipe]
+        if rows.empty:
+            continue
+        ssr = float(rows["ssr"].max()) if each.ssr is None else each.ssr
+        row: Any = rows[rows["ssr"] == ssr].iloc[0]
+        candidates.append((float(row[axis]), sign * float(row["mean"]), ssr, each))
+    if not candidates:
+        return None
+    best = max(candidate[1] for candidate in candidates)
+    good = [candidate for candidate in candidates if candidate[1] >= best - tolerance]
+    _, _, ssr, chosen = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
+    here = winners[winners["ssr"] == ssr]
+    if here.empty:
+        return Choice(chosen.recipe, ssr, chosen)
+    row = here.iloc[0]
+    if row["best"] == chosen.recipe:
+        return Choice(
+            chosen.recipe, ssr, chosen, row["second"], float(row["margin"]), float(row["low"]), float(row["high"])
+        )
+    rival = str(row["best"])
+    against: Any = compare.paired(study, chosen.recipe, rival, confidence)
+    pair = against[against["ssr"] == ssr].iloc[0]
+    low, high = sorted((sign * float(pair["low"]), sign * float(pair["high"])))
+    return Choice(chosen.recipe, ssr, chosen, rival, sign * float(pair["difference"]), low, high)

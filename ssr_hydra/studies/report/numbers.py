@@ -1,0 +1,122 @@
+"""Numbers as a person reads them: the same in the page, the tables and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+__all__ = ["decimals_for", "duration", "exact", "fixed", "interval", "number", "percent", "signed"]
+
+NONE = "\N{EN DASH}"
+"""What stands where there is no number."""
+
+_CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
+
+
+def number(value: float, digits: int = 4) -> str:
+    """So many significant digits, and whole numbers from ten thousand on.
+
+    Example:
+        >>> number(0.123456), number(1234567.0), number(3.0), number(2e-7)
+        ('0.1235', '1,234,567', '3', '2e-07')
+    """
+    if not math.isfinite(value):
+        return NONE
+    if 1e4 <= abs(value) < 1e15:
+        return f"{round(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def exact(value: float) -> str:
+    """As short as it can be written without losing a bit; empty if there is none. For files that programs read.
+
+    Example:
+        >>> exact(0.1), exact(4.0), exact(float("nan"))
+        ('0.1', '4', '')
+    """
+    if not math.isfinite(value):
+        return ""
+    return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def fixed(value: float, decimals: int) -> str:
+    """So many decimals, or four significant digits where those would not show it.
+
+    Example:
+        >>> fixed(0.96321, 3), fixed(-0.0, 2)
+        ('0.963', '0.00')
+    """
+    if not math.isfinite(value):
+        return NONE
+    if abs(value) >= 1e7 or (value != 0 and decimals > 9):
+        return number(value)
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """With its sign, for differences.
+
+    Example:
+        >>> signed(0.012, 3), signed(-0.5, 1)
+        ('+0.012', '-0.5')
+    """
+    text = fixed(value, decimals)
+    return text if text in (NONE,) or text.startswith("-") else f"+{text}"
+
+
+def interval(low: float, high: float, decimals: int) -> str:
+    """Its two ends, or a dash where one seed gives none.
+
+    Example:
+        >>> interval(0.5, 0.75, 2), interval(1.2, float("inf"), 1)
+        ('[0.50, 0.75]', '[1.2, ∞]')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return NONE
+    ends = [("-∞" if end < 0 else "∞") if math.isinf(end) else fixed(end, decimals) for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage without needless digits.
+
+    Example:
+        >>> percent(0.95), percent(0.999)
+        ('95 %', '99.9 %')
+    """
+    return f"{100 * share:.6g} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves two or more of it.
+
+    Example:
+        >>> duration(3.14159), duration(600), duration(24588)
+        ('3.14 s', '10 min', '6.83 h')
+    """
+    if not math.isfinite(seconds):
+        return NONE
+    for least, divisor, unit in _CLOCK:
+        if seconds >= least:
+            return f"{number(seconds / divisor, 3)} {unit}"
+    return f"{number(seconds, 3)} s"
+
+
+def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:
+    """Decimals that show two digits of the spread over seeds; four digits of the values where there is no spread.
+
+    Args:
+        values: Qualities.
+        spreads: Standard deviations; those that are zero or NaN count for nothing.
+
+    Example:
+        >>> decimals_for([0.961, 0.972], [0.0042, 0.0051]), decimals_for([77.07, 64.99], [])
+        (4, 2)
+    """
+    known = sorted(spread for spread in spreads if math.isfinite(spread) and spread > 0)
+    if known:
+        place = 1 - math.floor(math.log10(known[len(known) // 2]))
+    else:
+        largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+        place = 3 - math.floor(math.log10(largest)) if largest > 0 else 4
+    return min(max(place, 0), 9)

@@ -1,0 +1,232 @@
+"""What the page's script draws, as plain lists; of very many runs a stated share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.studies.curves import lr_curves
+from ssr_hydra.studies.report.content import Content, arm
+from ssr_hydra.studies.report.words import visible
+from ssr_hydra.studies.study import AXES, Axis
+
+__all__ = ["MOST_CURVES", "MOST_POINTS", "MOST_RUNS", "curves_of", "payload", "rates_of", "spread_out"]
+
+MOST_RUNS = 3000
+"""Runs drawn in the page as points."""
+
+MOST_CURVES = 160
+"""Learning curves drawn, and curves of the learning rate."""
+
+MOST_POINTS = 200
+"""Points of a curve that are drawn."""
+
+_FIT_POINTS = 61
+
+
+def payload(content: Content) -> dict[str, Any]:
+    """Columns and curves by name; numbers that are not finite are None."""
+    study = content.study
+    arms = {pair: place for place, pair in enumerate(content.arms)}
+    hues = {recipe: place for place, recipe in enumerate(study.recipes)}
+    runs, left_out = _runs(content, arms)
+    learning, learning_out = curves_of(content)
+    rates, rates_out = rates_of(content)
+    choice = content.choice
+    data = {
+        "objective": visible(study.objective),
+        "direction": study.direction,
+        "axes": list(content.axes),
+        "axis": content.axis,
+        "confidence": content.options.confidence,
+        "price": content.options.price_per_hour,
+        "tolerance": content.tolerance,
+        "target": content.options.target,
+        "decimals": content.decimals,
+        "arms": [
+            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": bool(pair[1])} for pair in content.arms
+        ],
+        "runs": runs,
+        "left_out": {"runs": left_out, "learning": learning_out, "rates": rates_out},
+        "cells": _cells(content, arms),
+        "gains": [
+            [
+                arms[row.recipe, row.control],
+                row.ssr,
+                row.next_ssr,
+                row.gain,
+                row.low,
+                row.high,
+                row.n,
+                bool(row.interpolated),
+            ]
+            for row in _rows(content.doublings)
+        ],
+        "fits": _fits(content, arms),
+        "learning": [_with_arm(each, arms) for each in learning],
+        "rates": [_with_arm(each, arms) for each in rates],
+        "choice": None if choice is None else [arms[choice.recipe, ""], choice.ssr],
+    }
+    found = _finite(data)
+    assert isinstance(found, dict)
+    return found
+
+
+def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
+    """A point per completed run; of too many, those spread evenly over each cell's range, its ends among them."""
+    frame = content.study.completed
+    kept = frame
+    if len(frame) > MOST_RUNS:
+        share = MOST_RUNS / len(frame)
+        groups = frame.sort_values("quality", kind="stable").groupby(["recipe", "control", "ssr"], sort=False)
+        kept = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])
+        kept = kept.sort_index().iloc[spread_out(len(kept), MOST_RUNS)]
+    columns: dict[str, list[Any]] = {
+        "arm": [arms[pair] for pair in zip(kept["recipe"], kept["control"], strict=True)],
+        "ssr": kept["ssr"].tolist(),
+        "seed": [None if pd.isna(seed) else int(seed) for seed in kept["seed"]],
+        "quality": kept["quality"].tolist(),
+        "folder": [visible(str(folder)) for folder in kept["folder"]],
+    }
+    for axis in _counted(content):
+        columns[axis] = kept[axis].astype(float).tolist()
+    return columns, len(frame) - len(kept)
+
+
+def _counted(content: Content) -> list[Axis]:
+    """The axes that each run has a column of; the rest follows from them."""
+    return [axis for axis in content.axes if axis in ("steps", "samples", "tokens", "seconds")]
+
+
+def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
+    cells = []
+    for row in _rows(content.summary):
+        if row.n == 0:
+            continue
+        cell = {"arm": arms[row.recipe, row.control], "ssr": row.ssr, "n": int(row.n), "mean": row.mean}
+        cell |= {"low": row.low, "high": row.high, "status": status.get((row.recipe, row.control, row.ssr), "")}
+        cells.append(cell | {axis: float(getattr(row, axis)) for axis in content.axes if axis != "ssr"})
+    return cells
+
+
+def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Each fit where it was measured; one whose prediction held also up to twice as far, which is said to be one."""
+    found = []
+    for fit in content.fits:
+        low, high = fit.measured
+        inside = np.geomspace(low, high, _FIT_POINTS)
+        beyond = np.geomspace(high, 2 * high, 13) if fit.verdict == "trusted" else np.array([])
+        rows = content.summary
+        rows = rows[(rows["recipe"] == fit.recipe) & (rows["control"] == fit.control) & (rows["n"] > 0)]
+        found.append(
+            {
+                "arm": arms[fit.recipe, fit.control],
+                "kind": fit.kind,
+                "verdict": fit.verdict,
+                "inside": _fit_points(fit, inside, rows, content.axes),
+                "beyond": _fit_points(fit, beyond, rows, content.axes),
+            }
+        )
+    return found
+
+
+def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -> dict[str, list[float]]:
+    points: dict[str, list[float]] = {"quality": [fit.predict(float(ssr)) for ssr in ssrs]}
+    known = np.log(rows["ssr"].to_numpy(dtype=float))
+    for axis in axes:
+        if axis == "ssr":
+            points[axis] = [float(ssr) for ssr in ssrs]
+            continue
+        # Time per SSR hardly changes with SSR; beyond the last measured one it is that one's.
+        rate = np.log(rows[axis].to_numpy(dtype=float)) - known
+        points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
+    return points
+
+
+def curves_of(content: Content) -> tuple[list[dict[str, Any]], int]:
+    """Learning curves: every run's, or where those are too many the first run's of each recipe and SSR."""
+    curves, frame = content.study.curves, content.study.frame
+    if curves.empty:
+        return [], 0
+    meta = frame[frame["status"] == "completed"]
+    meta = meta[meta.index.isin(curves["run"].unique())]
+    everything = len(meta)
+    if everything > MOST_CURVES:
+        meta = meta.drop_duplicates(["recipe", "control", "ssr"])
+        meta = meta.iloc[spread_out(len(meta), MOST_CURVES)]
+    groups: Iterable[tuple[Any, Any]] = curves[curves["run"].isin(meta.index)].groupby("run", sort=False)
+    grouped = dict(groups)
+    axes = [axis for axis in _counted(content) if axis in curves]
+    found = []
+    for run, row in meta.iterrows():
+        points = grouped[run].iloc[spread_out(len(grouped[run]), MOST_POINTS)]
+        seed = None if pd.isna(row["seed"]) else int(row["seed"])
+        curve: dict[str, Any] = {"pair": (row["recipe"], row["control"]), "ssr": float(row["ssr"]), "seed": seed}
+        curve |= {"folder": visible(str(row["folder"]))}
+        curve |= {column: points[column].astype(float).tolist() for column in ("value", *axes)}
+        found.append(curve)
+    return found, everything - len(found)
+
+
+def rates_of(content: Content) -> tuple[list[dict[str, Any]], int]:
+    """The learning rate of one run of each recipe, control and SSR, on every axis that was counted."""
+    axes = [axis for axis in AXES if axis in _counted(content)]
+    if not axes:
+        return [], 0
+    frames = {axis: lr_curves(content.study, axis, most_points=MOST_POINTS) for axis in axes}
+    first = frames[axes[0]]
+    if first.empty:
+        return [], 0
+    keys = ["recipe", "control", "ssr"]
+    xs: dict[str, dict[Any, Any]] = {}
+    for axis, frame in frames.items():
+        by_curve: Iterable[tuple[Any, Any]] = frame.groupby(keys, sort=False)["x"]
+        xs[axis] = dict(by_curve)
+    groups = list(first.groupby(keys, sort=False))
+    found = []
+    for place in spread_out(len(groups), MOST_CURVES):
+        key, group = groups[place]
+        recipe, control, ssr = key
+        curve: dict[str, Any] = {"pair": (recipe, control), "ssr": float(ssr), "lr": group["lr"].astype(float).tolist()}
+        curve |= {axis: xs[axis][key].astype(float).tolist() for axis in axes}
+        found.append(curve)
+    return found, len(groups) - len(found)
+
+
+def spread_out(count: int, most: int) -> list[int]:
+    """At most so many of ``count`` places, evenly, first and last among them.
+
+    Example:
+        >>> spread_out(5, 3), spread_out(2, 3)
+        ([0, 2, 4], [0, 1])
+    """
+    if count <= most:
+        return list(range(count))
+    if most == 1:
+        return [count // 2]
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
+
+
+def _with_arm(each: dict[str, Any], arms: dict[tuple[str, str], int]) -> dict[str, Any]:
+    return {"arm": arms[each["pair"]], **{key: value for key, value in each.items() if key != "pair"}}
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    found: Iterable[Any] = frame.itertuples(index=False)
+    return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        # Seven digits are more than a screen can show, and half the bytes.
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

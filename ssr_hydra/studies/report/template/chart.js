@@ -1,0 +1,243 @@
+/* A chart in SVG: axes, marks, and what lies nearest to the pointer. Text gets in as text nodes alone. */
+"use strict";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function node(name, attributes, parent, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+function html(name, className, parent, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+/* Four significant digits, as the tables have them; powers of ten only where nothing else can be read. */
+function number(value, digits = 4) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e15)) return value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e");
+  if (size >= 1e4) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(digits)));
+}
+
+function linearTicks(low, high, most) {
+  const rough = (high - low) / most || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((m) => m >= rough * 0.999);
+  const ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9 && ticks.length < 60; i++) ticks.push(i * step);
+  return ticks;
+}
+
+function logTicks(low, high, most) {
+  let best = [];
+  for (const mantissas of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]]) {
+    const ticks = [];
+    for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) {
+      for (const m of mantissas) {
+        const tick = m * 10 ** e;
+        if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push(tick);
+      }
+    }
+    if (ticks.length > most && best.length) break;
+    best = ticks;
+  }
+  while (best.length > most) best = best.filter((_, i) => i % 2 === 0);
+  return best.length >= 2 ? best : linearTicks(low, high, most);
+}
+
+/* From values to pixels; what has no place there (zero on a log axis) is null. */
+function scale(values, log, from, to, options) {
+  const usable = values.filter((v) => Number.isFinite(v) && (!log || v > 0));
+  let low = Math.min(...[Infinity].concat(extremes(usable)));
+  let high = Math.max(...[-Infinity].concat(extremes(usable)));
+  if (!(low <= high)) [low, high] = log ? [0.1, 1] : [0, 1];
+  if (options.zero && !log) low = Math.min(low, 0);
+  const t = log ? Math.log10 : (v) => v;
+  let [a, b] = [t(low), t(high)];
+  const pad = a === b ? (log ? 0.15 : Math.abs(a) * 0.05 || 0.5) : (b - a) * options.pad;
+  if (!(options.zero && !log && low === 0)) a -= pad;
+  b += pad;
+  const place = (v) => {
+    if (!Number.isFinite(v) || (log && v <= 0)) return null;
+    return from + ((t(v) - a) / (b - a)) * (to - from);
+  };
+  const ends = log ? [10 ** a, 10 ** b] : [a, b];
+  const most = Math.max(2, Math.floor(Math.abs(to - from) / options.room));
+  let ticks = (log ? logTicks : linearTicks)(ends[0], ends[1], most);
+  if (options.at && options.at.length > 1 && log) {
+    ticks = options.at.filter((v) => v >= ends[0] && v <= ends[1]);
+    while (ticks.length > most) ticks = ticks.filter((_, i) => i % 2 === 0);
+  }
+  return { place, ticks };
+}
+
+function extremes(values) {
+  let low = Infinity, high = -Infinity;
+  for (const v of values) { if (v < low) low = v; if (v > high) high = v; }
+  return values.length ? [low, high] : [];
+}
+
+/* Circle, square, diamond, triangle, cross: hue is never all that tells recipes apart. */
+function shape(kind, x, y, r) {
+  const f = (v) => v.toFixed(1);
+  switch (kind % 5) {
+    case 1: return `M${f(x - r * 0.9)} ${f(y - r * 0.9)}h${f(r * 1.8)}v${f(r * 1.8)}h${f(-r * 1.8)}z`;
+    case 2: return `M${f(x)} ${f(y - r * 1.25)}L${f(x + r * 1.25)} ${f(y)}L${f(x)} ${f(y + r * 1.25)}L${f(x - r * 1.25)} ${f(y)}z`;
+    case 3: return `M${f(x)} ${f(y - r * 1.15)}L${f(x + r * 1.15)} ${f(y + r * 0.9)}L${f(x - r * 1.15)} ${f(y + r * 0.9)}z`;
+    case 4: return `M${f(x)} ${f(y + r * 1.15)}L${f(x + r * 1.15)} ${f(y - r * 0.9)}L${f(x - r * 1.15)} ${f(y - r * 0.9)}z`;
+    default: return `M${f(x - r)} ${f(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
+  }
+}
+
+/*
+ * spec() gives {x: {label, log, at, zero}, y: {label, log, zero}, marks, height}; a mark is one of
+ *   {kind: "line", points: [[x, y, tip?]], css}       {kind: "dots", points: [[x, y, tip]], shape, size, css}
+ *   {kind: "whiskers", points: [[x, low, high]], css} {kind: "level", y, text}   {kind: "callout", x, y, text}
+ * where tip() gives {title, lines, path}.
+ */
+function chart(box, spec) {
+  const tip = html("div", "tip", null);
+  tip.hidden = true;
+  tip.setAttribute("role", "status");
+  let targets = [], svg = null, cursor = null, chosen = -1;
+
+  function draw() {
+    const { x, y, marks, height, label } = spec();
+    const width = Math.max(280, box.clientWidth);
+    const tall = Math.max(230, Math.min(height || 420, width * 0.72));
+    const left = 60, right = width - 16, top = 26, bottom = tall - 44;
+    const xs = [], ys = [];
+    for (const mark of marks) {
+      if (mark.kind === "level") ys.push(mark.y);
+      for (const point of mark.points || []) { xs.push(point[0]); ys.push(point[1]); if (mark.kind === "whiskers") ys.push(point[2]); }
+    }
+    const sx = scale(xs, x.log, left, right, { pad: 0.04, room: 64, at: x.at, zero: x.zero });
+    const sy = scale(ys, y.log, bottom, top, { pad: 0.06, room: 46, zero: y.zero });
+    const fresh = node("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label, tabindex: 0 });
+    const xText = x.format || number, yText = y.format || number;
+    for (const tick of sy.ticks) {
+      const at = sy.place(tick);
+      node("line", { class: "grid", x1: left, x2: right, y1: at, y2: at }, fresh);
+      node("text", { x: left - 8, y: at + 4, "text-anchor": "end" }, fresh, yText(tick));
+    }
+    for (const tick of sx.ticks) {
+      const at = sx.place(tick);
+      node("line", { class: "axis", x1: at, x2: at, y1: bottom, y2: bottom + 5 }, fresh);
+      node("text", { x: at, y: bottom + 19, "text-anchor": "middle" }, fresh, xText(tick));
+    }
+    node("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }, fresh);
+    node("text", { class: "title", x: right, y: bottom + 38, "text-anchor": "end" }, fresh, x.label);
+    node("text", { class: "title", x: 4, y: 12 }, fresh, y.label);
+    targets = [];
+    for (const mark of marks) place(mark, sx.place, sy.place, fresh, { left, right, top, bottom });
+    if (!targets.length && !marks.some((mark) => (mark.points || []).length)) {
+      node("text", { x: (left + right) / 2, y: (top + bottom) / 2, "text-anchor": "middle" }, fresh, "nothing to show");
+    }
+    cursor = node("circle", { class: "cursor", r: 8, cx: -99, cy: -99 }, fresh);
+    if (svg) svg.replaceWith(fresh); else box.append(fresh, tip);
+    svg = fresh;
+    svg.addEventListener("keydown", key);
+    svg.addEventListener("blur", hide);
+    hide();
+  }
+
+  function place(mark, px, py, into, area) {
+    const drawn = (mark.points || [])
+      .map((p) => [px(p[0]), py(p[1]), p])
+      .filter((p) => p[0] !== null && p[1] !== null);
+    if (mark.kind === "line") {
+      // On a log axis a part may have no place: the line is broken there, not drawn across.
+      let path = "", pen = "M";
+      for (const p of mark.points) {
+        const a = px(p[0]), b = py(p[1]);
+        if (a === null || b === null) { pen = "M"; continue; }
+        path += `${pen}${a.toFixed(1)} ${b.toFixed(1)}`;
+        pen = "L";
+      }
+      const made = node("path", { class: mark.css, d: path }, into);
+      if (mark.opacity !== undefined) made.setAttribute("stroke-opacity", mark.opacity);
+    } else if (mark.kind === "dots") {
+      for (const [a, b, p] of drawn) node("path", { class: p[3] || mark.css, d: shape(mark.shape || 0, a, b, mark.size || 4.5) }, into);
+    } else if (mark.kind === "whiskers") {
+      for (const [x, low, high] of mark.points) {
+        const a = px(x), b = py(low), c = py(high);
+        if (a === null || c === null) continue;
+        const foot = b === null ? area.bottom : b;
+        node("path", { class: mark.css, d: `M${a} ${foot}V${c}M${a - 4} ${c}h8` + (b === null ? "" : `M${a - 4} ${foot}h8`) }, into);
+      }
+    } else if (mark.kind === "level") {
+      const at = py(mark.y);
+      if (at === null) return;
+      node("line", { class: "level", x1: area.left, x2: area.right, y1: at, y2: at }, into);
+      if (mark.text) node("text", { x: area.right, y: at - 6, "text-anchor": "end" }, into, mark.text);
+    } else if (mark.kind === "callout") {
+      const a = px(mark.x), b = py(mark.y);
+      if (a === null || b === null) return;
+      node("circle", { class: "halo", cx: a, cy: b, r: 9.5 }, into);
+      const end = a > (area.left + area.right) / 2 ? "end" : "start";
+      const low = b > area.bottom - 34;
+      node("text", { class: "callout", x: a + (end === "end" ? 9 : -9), y: low ? b - 16 : b + 25, "text-anchor": end }, into, mark.text);
+    }
+    for (const [a, b, p] of drawn) if (typeof p[2] === "function") targets.push({ x: a, y: b, tip: p[2], rank: mark.rank || 0 });
+  }
+
+  function show(index) {
+    chosen = index;
+    const target = targets[index], { title, lines, path } = target.tip();
+    tip.textContent = "";
+    html("b", "", tip, title);
+    for (const line of lines) html("span", "", tip, line);
+    if (path) html("span", "soft", tip, path);
+    tip.hidden = false;
+    cursor.setAttribute("cx", target.x);
+    cursor.setAttribute("cy", target.y);
+    const ratio = box.clientWidth / svg.viewBox.baseVal.width;
+    const x = target.x * ratio, y = target.y * ratio, w = tip.offsetWidth, h = tip.offsetHeight;
+    tip.style.left = `${Math.max(0, Math.min(box.clientWidth - w, x + 14 + w > box.clientWidth ? x - w - 14 : x + 14))}px`;
+    tip.style.top = `${Math.max(0, y - h - 12 < 0 ? y + 14 : y - h - 12)}px`;
+  }
+
+  function hide() {
+    chosen = -1;
+    tip.hidden = true;
+    if (cursor) cursor.setAttribute("cx", -99);
+  }
+
+  function point(event) {
+    const ratio = svg.viewBox.baseVal.width / box.clientWidth;
+    const frame = svg.getBoundingClientRect();
+    const x = (event.clientX - frame.left) * ratio, y = (event.clientY - frame.top) * ratio;
+    let best = -1, least = 30 * 30;
+    targets.forEach((t, i) => {
+      const far = (t.x - x) ** 2 + (t.y - y) ** 2 - t.rank; // a mean lies over its runs
+      if (far < least) { least = far; best = i; }
+    });
+    if (best < 0) hide(); else if (best !== chosen) show(best);
+  }
+
+  function key(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key === "Escape") hide();
+    if (!step || !targets.length) return;
+    event.preventDefault();
+    const order = targets.map((_, i) => i).sort((a, b) => targets[a].x - targets[b].x || targets[a].y - targets[b].y);
+    const now = order.indexOf(chosen);
+    show(order[now < 0 ? (step > 0 ? 0 : order.length - 1) : (now + step + order.length) % order.length]);
+  }
+
+  box.addEventListener("pointermove", point);
+  box.addEventListener("pointerdown", point);
+  box.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
+  let seen = 0;
+  new ResizeObserver(() => { if (Math.abs(box.clientWidth - seen) > 1) { seen = box.clientWidth; draw(); } }).observe(box);
+  return draw;
+}

@@ -1,0 +1,243 @@
+/* The charts of a report and what switches them. */
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const NAMES = { ssr: "SSR", steps: "Steps", samples: "Samples", tokens: "Tokens", seconds: "Time", cost: "Cost" };
+  const LABELS = { ssr: "scale schedule ratio (SSR)", steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
+  const state = { axis: data.axis, curveAxis: "", rateAxis: "", xlog: true, ylog: false, raw: true, intervals: true, controls: true,
+    fits: data.fits.some((fit) => fit.verdict === "trusted"), hidden: new Set(), curveLog: false, rateLog: false };
+  const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 7, shape: each.recipe % 5 }));
+  const ssrs = [...new Set(data.cells.map((cell) => cell.ssr))].sort((a, b) => a - b);
+  const redraw = [];
+
+  const css = (arm, kind) => `${kind} hue${arms[arm].hue}${arms[arm].control ? " control" : ""}`;
+  const shown = (arm) => !state.hidden.has(arms[arm].recipe) && (state.controls || !arms[arm].control);
+  const quality = (value) => (Number.isFinite(value) ? (Math.abs(value) < 1e7 ? value.toFixed(data.decimals) : number(value)) : "–");
+  const sign = (value) => (value > 0 ? "+" : "") + quality(value);
+  const range = (low, high) => (low === null || high === null ? "no interval: one seed" : `${data.confidence * 100} % interval ${quality(low)} to ${quality(high)}`);
+  const better = data.direction === "max" ? "higher is better" : "lower is better";
+
+  function clock(seconds) {
+    for (const [least, divisor, unit] of [[172800, 86400, "d"], [7200, 3600, "h"], [120, 60, "min"]]) {
+      if (seconds >= least) return `${number(seconds / divisor, 3)} ${unit}`;
+    }
+    return `${number(seconds, 3)} s`;
+  }
+
+  /* The whole axis in one unit, which its label names. */
+  function timeUnit(values) {
+    const longest = Math.max(0, ...extremes(values.filter(Number.isFinite)));
+    const [, divisor, unit] = [[172800, 86400, "days"], [7200, 3600, "hours"], [120, 60, "minutes"], [0, 1, "seconds"]].find((each) => longest >= each[0]);
+    return { divisor, label: `training time (${unit})` };
+  }
+
+  function compact(value) {
+    for (const [least, unit] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e4, "k"]]) {
+      const divisor = { T: 1e12, B: 1e9, M: 1e6, k: 1e3 }[unit];
+      if (Math.abs(value) >= least) return `${number(value / divisor, 3)}${unit}`;
+    }
+    return number(value);
+  }
+
+  function column(source, axis, i) {
+    if (axis === "cost" && !source.cost) return (source.seconds[i] / 3600) * data.price;
+    return source[axis][i];
+  }
+
+  function took(each, axis) {
+    const parts = [];
+    if (each.steps) parts.push(`${Math.round(each.steps).toLocaleString("en-US")} steps`);
+    if (each.samples) parts.push(`${compact(each.samples)} samples`);
+    if (each.tokens) parts.push(`${compact(each.tokens)} tokens`);
+    if (each.seconds) parts.push(clock(each.seconds));
+    if (each.cost) parts.push(`cost ${number(each.cost, 3)}`);
+    return parts.join(", ");
+  }
+
+  function xAxis(axis, log, values) {
+    if (axis !== "seconds") return { axis: { label: LABELS[axis], log, format: axis === "ssr" ? number : compact, at: axis === "ssr" ? ssrs : null, zero: !log }, map: (v) => v };
+    const { divisor, label } = timeUnit(values);
+    return { axis: { label, log, zero: !log }, map: (v) => v / divisor };
+  }
+
+  const STATUS = { frontier: "on the frontier", within_noise: "dominated, within noise", dominated: "dominated", unreplicated: "dominated, one seed" };
+
+  function frontier() {
+    const key = state.axis, marks = [];
+    const cells = data.cells.filter((cell) => shown(cell.arm));
+    const { axis, map } = xAxis(key, state.xlog, cells.map((cell) => cell[key]));
+    if (state.raw) {
+      const runs = data.runs, groups = new Map();
+      runs.arm.forEach((arm, i) => {
+        if (!shown(arm)) return;
+        if (!groups.has(arm)) groups.set(arm, []);
+        groups.get(arm).push([map(column(runs, key, i)), runs.quality[i], () => ({
+          title: `${arms[arm].name}, SSR ${number(runs.ssr[i])}`,
+          lines: [`${data.objective} ${number(runs.quality[i], 6)}`, runs.seed[i] === null ? "no seed" : `seed ${runs.seed[i]}`,
+            took({ steps: runs.steps && runs.steps[i], samples: runs.samples && runs.samples[i], tokens: runs.tokens && runs.tokens[i], seconds: runs.seconds && runs.seconds[i] })],
+          path: runs.folder[i],
+        })]);
+      });
+      for (const [arm, points] of groups) marks.push({ kind: "dots", points, shape: 0, size: 2.6, css: css(arm, "raw") });
+    }
+    if (state.fits) {
+      for (const fit of data.fits) {
+        if (!shown(fit.arm)) continue;
+        const points = (part) => part.quality.map((q, i) => [map(part[key][i]), q]);
+        marks.push({ kind: "line", points: points(fit.inside), css: css(fit.arm, "fit"), opacity: 0.55 });
+        if (fit.verdict === "trusted") marks.push({ kind: "line", points: points(fit.beyond), css: css(fit.arm, "fit") });
+      }
+    }
+    arms.forEach((arm, index) => {
+      const own = cells.filter((cell) => cell.arm === index).sort((a, b) => a[key] - b[key]);
+      if (!own.length) return;
+      marks.push({ kind: "line", points: own.map((cell) => [map(cell[key]), cell.mean]), css: css(index, "line") });
+      if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((c) => c.low !== null).map((c) => [map(c[key]), c.low, c.high]), css: css(index, "whisker") });
+      marks.push({ kind: "dots", rank: 40, shape: arm.shape, size: 5, css: "", points: own.map((cell) => [map(cell[key]), cell.mean, () => ({
+        title: `${arm.name}, SSR ${number(cell.ssr)}`,
+        lines: [`${data.objective} ${quality(cell.mean)}, mean of ${cell.n}`, range(cell.low, cell.high), took(cell), STATUS[cell.status] || ""].filter(Boolean),
+      }), `dot hue${arm.hue} ${cell.status === "dominated" ? "hollow" : cell.status === "frontier" ? "" : "unsure"}`]) });
+    });
+    if (data.target !== null) marks.push({ kind: "level", y: data.target, text: `target ${number(data.target)}` });
+    const choice = data.choice && cells.find((cell) => cell.arm === data.choice[0] && cell.ssr === data.choice[1]);
+    if (choice) marks.push({ kind: "callout", x: map(choice[key]), y: choice.mean, text: "recommended" });
+    return { x: axis, y: { label: `${data.objective} (${better})`, log: state.ylog }, marks, height: 460,
+      label: `Quality against ${LABELS[key] || "training time"}; the table below has the same numbers` };
+  }
+
+  function gains() {
+    const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, text: "" }];
+    const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
+    visible.forEach((index, place) => {
+      // Side by side, so that intervals of several recipes do not hide each other.
+      const nudge = 2 ** (visible.length > 1 ? 0.34 * (place / (visible.length - 1) - 0.5) : 0);
+      const own = data.gains.filter((gain) => gain[0] === index && gain[3] !== null);
+      if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((g) => g[4] !== null).map((g) => [g[1] * nudge, g[4], g[5]]), css: css(index, "whisker") });
+      marks.push({ kind: "dots", shape: arms[index].shape, size: 4.6, css: `dot hue${arms[index].hue}${arms[index].control ? " hollow" : ""}`, points: own.map((g) => [g[1] * nudge, g[3], () => ({
+        title: `${arms[index].name}, SSR ${number(g[1])} to ${number(g[2])}`,
+        lines: [`gains ${sign(g[3])}`, range(g[4], g[5]), g[7] ? "interpolated: the double was not measured" : `${g[6]} seeds`],
+      })]) });
+    });
+    const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
+    return { x: { label: "from SSR to its double", log: true, at }, y: { label: `gain in ${data.objective}`, log: false, zero: false, format: sign }, marks, height: 330, label: "Gain per doubling of the training; the table below has the same numbers" };
+  }
+
+  /* Shorter runs are paler, so that hue is left to the recipe. */
+  function pale(ssr) {
+    return ssrs.length < 2 ? 1 : 0.35 + 0.65 * (ssrs.indexOf(ssr) / (ssrs.length - 1));
+  }
+
+  function curves(list, key, log, ylog, field, label, precise) {
+    const visible = list.filter((each) => shown(each.arm));
+    const { axis, map } = xAxis(key, log, visible.flatMap((each) => extremes(each[key] || each.seconds)));
+    const marks = visible.map((each) => ({ kind: "line", css: css(each.arm, "thin"), opacity: pale(each.ssr),
+      points: each[field].map((value, i) => [map(column(each, key, i)), value, () => ({
+        title: `${arms[each.arm].name}, SSR ${number(each.ssr)}${each.seed === undefined || each.seed === null ? "" : `, seed ${each.seed}`}`,
+        lines: [`${precise} ${number(value, 5)}`, took(Object.fromEntries(["steps", "samples", "tokens", "seconds"].filter((k) => each[k]).map((k) => [k, each[k][i]])))],
+        path: each.folder,
+      })]) }));
+    return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks, height: 340, label };
+  }
+
+  function group(bar, name, css = "group") {
+    const made = html("div", css, bar);
+    made.setAttribute("role", "group");
+    made.setAttribute("aria-label", name);
+    if (name) html("span", "", made, name);
+    return made;
+  }
+
+  function update() {
+    for (const each of document.querySelectorAll("button[data-state]")) each.dispatchEvent(new Event("sync"));
+    redraw.forEach((draw) => draw());
+  }
+
+  function button(into, text, pressed, press) {
+    const made = html("button", "", into, text);
+    made.type = "button";
+    made.dataset.state = "";
+    const sync = () => made.setAttribute("aria-pressed", String(pressed()));
+    made.addEventListener("click", () => { press(); update(); });
+    made.addEventListener("sync", sync);
+    sync();
+    return made;
+  }
+
+  function toggle(into, text, name) { return button(into, text, () => state[name], () => { state[name] = !state[name]; }); }
+
+  function pick(bar, name, field, options) {
+    if (options.length < 2) return;
+    const into = group(bar, name);
+    for (const [value, text] of options) button(into, text, () => state[field] === value, () => { state[field] = value; });
+  }
+
+  function sample(into, look) {
+    const svg = node("svg", { class: `key hue${look.recipe % 7}`, viewBox: "-8 -8 16 16" });
+    node("path", { class: "dot", d: shape(look.recipe % 5, 0, 0, 5.4) }, svg);
+    into.prepend(svg);
+  }
+
+  function recipes(bar) {
+    const names = new Map();
+    for (const each of data.arms) if (!each.control && !names.has(each.recipe)) names.set(each.recipe, each);
+    for (const each of data.arms) if (!names.has(each.recipe)) names.set(each.recipe, each);
+    if (names.size < 2) return;
+    const into = group(bar, "Recipes", "group recipes");
+    for (const [recipe, look] of names) {
+      const made = button(into, look.name, () => !state.hidden.has(recipe), () => {
+        if (!state.hidden.delete(recipe)) state.hidden.add(recipe);
+      });
+      sample(made, look);
+    }
+  }
+
+  function add(id, spec) {
+    const box = document.getElementById(id);
+    if (box) redraw.push(chart(box, spec));
+  }
+
+  const counted = ["steps", "samples", "tokens", "seconds", "cost"].filter((axis) => data.axes.includes(axis));
+  const scales = [[true, "log"], [false, "linear"]];
+  const bar = document.getElementById("frontier-bar");
+  recipes(bar);
+  pick(bar, "Against", "axis", data.axes.map((axis) => [axis, NAMES[axis]]));
+  pick(bar, "Horizontal", "xlog", scales);
+  if (data.cells.every((cell) => cell.mean > 0)) pick(bar, "Vertical", "ylog", scales);
+  const show = group(bar, "Show");
+  toggle(show, "each run", "raw");
+  if (data.cells.some((cell) => cell.low !== null)) toggle(show, "intervals", "intervals");
+  if (arms.some((arm) => arm.control)) toggle(show, "controls", "controls");
+  if (data.fits.length) toggle(show, "fits", "fits");
+  add("frontier", frontier);
+
+  const gainsBar = document.getElementById("gains-bar");
+  if (gainsBar) recipes(gainsBar);
+  add("gains", gains);
+
+  for (const [id, field, list, log, draw] of [
+    ["learning", "curveAxis", data.learning, "curveLog", () => curves(data.learning, state.curveAxis, state.curveLog, state.ylog, "value", `${data.objective} (${better})`, data.objective)],
+    ["rates", "rateAxis", data.rates, "rateLog", () => curves(data.rates, state.rateAxis, false, state.rateLog, "lr", "learning rate", "learning rate")],
+  ]) {
+    if (!list.length) continue;
+    const axes = counted.filter((axis) => list[0][axis] || (axis === "cost" && list[0].seconds));
+    state[field] = axes[0];
+    const into = document.getElementById(`${id}-bar`);
+    recipes(into);
+    pick(into, "Against", field, axes.map((axis) => [axis, NAMES[axis]]));
+    pick(into, id === "rates" ? "Vertical" : "Horizontal", log, scales);
+    if (arms.some((arm) => arm.control)) toggle(group(into, "Show"), "controls", "controls");
+    add(id, draw);
+  }
+
+  for (const into of document.querySelectorAll("[data-arm]")) sample(into, data.arms[Number(into.dataset.arm)]);
+
+  const theme = document.getElementById("theme");
+  const dark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const name = () => { theme.textContent = dark() ? "Light" : "Dark"; };
+  const stored = (value) => { try { if (value) localStorage.setItem("ssr-report-theme", value); return localStorage.getItem("ssr-report-theme"); } catch { return null; } };
+  if (["light", "dark"].includes(stored())) document.documentElement.dataset.theme = stored();
+  theme.hidden = false;
+  theme.addEventListener("click", () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; stored(document.documentElement.dataset.theme); name(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
+  name();
+  for (const each of document.querySelectorAll("details")) addEventListener("beforeprint", () => { each.open = true; });
+})();

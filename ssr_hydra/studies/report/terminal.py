@@ -1,0 +1,117 @@
+"""The report in a terminal: the answer, and the table in as many columns as fit."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TextIO
+
+from ssr_hydra.studies.report import words
+from ssr_hydra.studies.report.content import Content
+from ssr_hydra.studies.report.tables import Table, main_table
+from ssr_hydra.studies.report.words import visible
+
+__all__ = ["as_text", "report_text"]
+
+_BOLD, _GREEN, _RED, _END = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
+_NARROWEST_NAME = 10
+_MOST_ROWS = 60
+_MOST_PROBLEMS = 10
+_ASCII = str.maketrans({"\N{EN DASH}": "-", "≤": "<", "≥": ">", "∞": "inf"})
+
+
+def report_text(content: Content, width: int = 80, colour: bool = False, stream: TextIO | None = None) -> str:
+    """The table, the answer in words, and the problems, no line wider than ``width``.
+
+    Args:
+        content: What it says.
+        width: Of the terminal, in columns.
+        colour: Whether to use the terminal's colours.
+        stream: Where it goes; what its encoding lacks is written in ASCII.
+    """
+    paint = _paint if colour else _plain
+    lines = [as_text(main_table(content), width, colour), ""]
+    lines += [paint(line, _BOLD) for line in _wrapped(words.headline(content), width)]
+    for sentence in (*words.answer(content), *words.fit_warnings(content), *content.study.notes):
+        lines += _wrapped(sentence, width)
+    if content.study.problems:
+        lines.append("")
+        for problem in content.study.problems[:_MOST_PROBLEMS]:
+            lines += _wrapped(f"{problem.kind}: {problem.where}: {problem.reason}", width)
+        more = len(content.study.problems) - _MOST_PROBLEMS
+        lines += [f"... and {more} more, in the report"] if more > 0 else []
+    lines += ["", *_wrapped(f"The study took {words.cost_of_sweep(content)}", width)]
+    text = "\n".join(lines)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
+    """A table of aligned columns that is no wider than the terminal.
+
+    First columns that matter less are left out, then names are cut, and last the columns at the end go.
+    """
+    shown = table.first(_MOST_ROWS)
+    places = list(range(len(table.columns)))
+    texts = [[visible(cell.text) for cell in row.cells] for row in shown.rows]
+    heads = [visible(column.head) for column in table.columns]
+
+    def widths() -> list[int]:
+        return [max([len(heads[i]), *(len(row[i]) for row in texts)]) for i in places]
+
+    def total() -> int:
+        return sum(widths()) + 2 * (len(places) - 1)
+
+    for place in [i for i, column in enumerate(table.columns) if column.extra]:
+        if total() > width:
+            places.remove(place)
+    if total() > width:
+        _cut(texts, heads, table, width - total())
+    while total() > width and len(places) > 2:
+        places.pop()
+    sizes = widths()
+    lines = [_line([heads[i] for i in places], places, sizes, table)]
+    for row, cells in zip(shown.rows, texts, strict=True):
+        line = _line([cells[i] for i in places], places, sizes, table)
+        lines.append(_paint(line, _BOLD) if colour and row.chosen else line)
+    lines = [line if len(line) <= width or "\x1b" in line else line[:width] for line in lines]
+    if shown.more:
+        lines.append(f"... and {shown.more} more rows, in table.csv")
+    return "\n".join(lines)
+
+
+def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> None:
+    """Take what is too much off the names, and keep their ends, which tell them apart as often as their beginnings."""
+    for place, column in enumerate(table.columns):
+        if column.kind != "name":
+            continue
+        longest = max([len(heads[place]), *(len(row[place]) for row in texts)])
+        room = max(_NARROWEST_NAME, longest + over)
+        for row in texts:
+            if len(row[place]) > room:
+                half = (room - 2) // 2
+                row[place] = f"{row[place][: room - 2 - half]}..{row[place][-half:]}"
+
+
+def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], table: Table) -> str:
+    parts = [
+        cell.rjust(size) if table.columns[place].kind == "number" else cell.ljust(size)
+        for cell, place, size in zip(cells, places, sizes, strict=True)
+    ]
+    return "  ".join(parts).rstrip()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
+
+
+def _paint(text: str, code: str) -> str:
+    return f"{code}{text}{_END}"
+
+
+def _plain(text: str, code: str) -> str:  # noqa: ARG001
+    return text

@@ -1,0 +1,184 @@
+"""Weighted sums of means against SciPy's own tests, hand calculations, and simulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.intervals import Cell, Estimate, band, check_confidence, combine, first_at_least, seeds_needed
+
+RNG = np.random.default_rng
+
+
+def cell(values: object, seeds: object = None) -> Cell:
+    values = np.asarray(values, dtype=float)
+    return Cell(values, np.asarray(seeds) if seeds is not None else None)
+
+
+def numbered(values: object) -> Cell:
+    return cell(values, range(len(np.asarray(values))))
+
+
+A, B = [3.1, 5.4, 4.4, 4.0], [1.0, 2.2, 3.9, 2.5]
+
+
+def test_a_mean_by_hand() -> None:
+    # Mean 2, sd 1, and the 97.5% quantile of t with 2 degrees of freedom is 4.302653 in any table.
+    found = combine([cell([1.0, 2.0, 3.0])], [1.0], 0.95)
+    assert found.value == 2.0
+    assert found.sd == 1.0
+    assert found.high - 2.0 == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
+    assert (found.n, found.df) == (3, 2)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+def test_a_mean_is_scipys(confidence: float) -> None:
+    found, true = combine([cell(A)], [1.0], confidence), stats.ttest_1samp(A, 0).confidence_interval(confidence)
+    assert (found.low, found.high) == pytest.approx((true.low, true.high))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+def test_pairs_are_scipys(confidence: float) -> None:
+    found, true = combine([numbered(A), numbered(B)], [1.0, -1.0], confidence), stats.ttest_rel(A, B)
+    interval = true.confidence_interval(confidence)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.value / found.error == pytest.approx(true.statistic)
+    assert (found.method, found.df) == ("paired", true.df)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+def test_independent_cells_are_scipys_welch(confidence: float) -> None:
+    found, true = combine([cell(A), cell([*B, 9.0])], [1.0, -1.0], confidence), stats.ttest_ind(A, [*B, 9], equal_var=False)
+    interval = true.confidence_interval(confidence)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.value / found.error == pytest.approx(true.statistic)
+    assert (found.method, found.df) == ("welch", pytest.approx(true.df))
+
+
+def test_a_paired_sum_of_three_is_the_mean_of_each_seeds_sum() -> None:
+    sums = 0.25 * np.array(A) + 0.75 * np.array(B) - np.array([1.0, 1.5, 0.5, 2.0])
+    found = combine([numbered(A), numbered(B), numbered([1.0, 1.5, 0.5, 2.0])], [0.25, 0.75, -1.0], 0.95)
+    low, high = stats.t.interval(0.95, 3, sums.mean(), stats.sem(sums))
+    assert (found.value, found.low, found.high) == pytest.approx((sums.mean(), low, high))
+
+
+def test_seeds_are_paired_by_number_not_by_place() -> None:
+    found = combine([cell([1.0, 2.0, 3.0], [1, 2, 3]), cell([2.5, 4.0, 9.0], [2, 3, 4])], [1.0, -1.0], 0.95)
+    assert (found.method, found.n, found.value) == ("paired", 2, -0.75)  # seed 2: -0.5, seed 3: -1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([0, 1, 2], None), ([0, 1, 2], [2, 3, 4]), ([0, 1, 2], [7, 8, 9]), ([0, 1, 2, 3, 4], [3, 4, 5, 6, 7])],
+    ids=["no seeds", "one in common", "none", "less than half"],
+)
+def test_too_few_common_seeds_are_not_paired(one: list[int], other: list[int] | None) -> None:
+    values = RNG(0).normal(size=10)
+    cells = [cell(values[: len(one)], one), cell(values[5 : 5 + len(other or one)], other)]
+    assert combine(cells, [1.0, -1.0], 0.95).method == "welch"
+
+
+@pytest.mark.parametrize("cells", [[cell([1.0])], [cell([1.0]), cell(A)], [numbered([2.0, 2.0, 2.0])]])
+def test_noise_that_cannot_be_told_gives_no_interval(cells: list[Cell]) -> None:
+    found = combine(cells, [1.0] * len(cells), 0.95)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert not found.known
+    assert not found.decided
+    assert found.method == "none"
+
+
+def test_rounding_is_not_noise() -> None:
+    found = combine([numbered([0.1 + 0.2, 0.3, 0.3])], [1.0], 0.95)  # 0.1 + 0.2 is not 0.3
+    assert not found.known
+
+
+def test_a_cell_of_weight_zero_adds_no_noise() -> None:
+    both = combine([cell(A), cell([5.0])], [1.0, 0.0], 0.95)
+    alone = combine([cell(A)], [1.0], 0.95)
+    assert (both.low, both.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_a_band_is_its_sums_one_by_one() -> None:
+    weights = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
+    for cells in ([numbered(A), numbered(B)], [cell(A), cell(B)]):
+        made = band(cells, weights, 0.9)
+        for column in range(3):
+            one = combine(cells, list(weights[:, column]), 0.9)
+            assert (made.low[column], made.high[column]) == pytest.approx((one.low, one.high))
+
+
+def _coverage(draw: Callable[[np.random.Generator], Estimate], true: float, confidence: float) -> float:
+    rng = RNG(20_240_501)
+    found = [draw(rng) for _ in range(2000)]
+    assert all(item.known for item in found)
+    return sum(item.low <= true <= item.high for item in found) / len(found)
+
+
+def _mean(rng: np.random.Generator, confidence: float) -> Estimate:
+    return combine([cell(rng.normal(0.9, 0.01, 4))], [1.0], confidence)
+
+
+def _paired(rng: np.random.Generator, confidence: float) -> Estimate:
+    seeds = rng.normal(0, 1.0, 3)  # what seeds have in common is a hundred times the noise
+    return combine([numbered(0.9 + seeds + rng.normal(0, 0.01, 3)), numbered(seeds + rng.normal(0, 0.01, 3))], [1, -1], confidence)
+
+
+def _welch(rng: np.random.Generator, confidence: float) -> Estimate:
+    return combine([cell(rng.normal(1.9, 0.05, 5)), cell(rng.normal(1.0, 0.02, 8))], [1.0, -1.0], confidence)
+
+
+def _between(rng: np.random.Generator, confidence: float) -> Estimate:
+    return combine([numbered(rng.normal(0.8, 0.01, 5)), numbered(rng.normal(1.2, 0.02, 5))], [0.75, 0.25], confidence)
+
+
+@pytest.mark.parametrize("draw", [_mean, _paired, _welch, _between])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_intervals_cover_what_they_say(draw: Callable[[np.random.Generator, float], Estimate], confidence: float) -> None:
+    # Of 2,000, the share has a standard deviation of 0.5% at 95%, and of 0.9% at 80%.
+    share = _coverage(lambda rng: draw(rng, confidence), 0.9, confidence)
+    assert share == pytest.approx(confidence, abs=0.02 if confidence == 0.95 else 0.03)
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_seeds_needed_are_those_of_the_tables(effect: float, seeds: int) -> None:
+    # Two-sided t test of one sample at 5%, power 80%: Cohen's tables, and G*Power's.
+    assert seeds_needed(effect, 1.0, 0.95) == seeds
+    assert seeds_needed(-effect * 3, 3.0, 0.95) == seeds
+
+
+def test_the_power_is_simulated() -> None:
+    n = seeds_needed(0.7, 1.0, 0.95)
+    assert n is not None
+    p = stats.ttest_1samp(RNG(1).normal(0.7, 1.0, (4000, n)), 0, axis=1).pvalue
+    q = stats.ttest_1samp(RNG(1).normal(0.7, 1.0, (4000, n - 1)), 0, axis=1).pvalue
+    assert 0.785 < (p < 0.05).mean()
+    assert (q < 0.05).mean() < 0.815
+
+
+@pytest.mark.parametrize(("effect", "sd"), [(0.0, 1.0), (1.0, 0.0), (1.0, math.nan), (math.nan, 1.0), (1e-4, 1.0)])
+def test_seeds_that_nobody_can_tell(effect: float, sd: float) -> None:
+    assert seeds_needed(effect, sd, 0.95) is None
+
+
+def test_an_overwhelming_effect_needs_two_seeds() -> None:
+    assert seeds_needed(1e6, 1.0, 0.95) == 2
+
+
+def test_where_a_curve_reaches_a_level_first() -> None:
+    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 1.0, 4.0])
+    assert first_at_least(x, y, 1.5) == 0.75
+    assert first_at_least(x, y, 3.0) == pytest.approx(2 + 2 / 3)
+    assert first_at_least(x, y, 0.0) == 0.0
+    assert math.isnan(first_at_least(x, y, 4.1))
+
+
+@pytest.mark.parametrize("value", [0, 1, 95, -0.5, True, "0.95", math.nan])
+def test_a_confidence_that_cannot_be_meant(value: object) -> None:
+    with pytest.raises(InputError, match=r"^confidence="):
+        check_confidence(value)  # type: ignore[arg-type]

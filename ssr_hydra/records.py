@@ -207,6 +207,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
 
 
+def has_log(folder: Path) -> bool:
+    """Whether a run has written records there: one that was refused leaves an empty file."""
+    try:
+        return (folder / METRICS).stat().st_size > 0
+    except OSError:
+        return False
+
+
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Refuse a folder that holds the record of a run and no checkpoint to go on from: two runs are never mixed.
 

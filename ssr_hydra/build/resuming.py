@@ -15,7 +15,7 @@ from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, di
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
+from ssr_hydra.records import RESULT, RunResult, config_hash, has_log, refuse_finished
 from ssr_hydra.time import as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
@@ -119,7 +119,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     path, on_change = resume_of(values)
     has_record = (folder / RESULT).exists()
     own = find(AUTO, folder)
-    if path == NEVER and (has_record or own is not None):
+    if path == NEVER and (has_record or own is not None or has_log(folder)):
         rule = "holds another run already, and resume=never starts anew"
         raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
     if own is None:

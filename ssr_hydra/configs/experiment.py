@@ -35,7 +35,7 @@ class TrainerConfig:
         get_num_tokens_in_batch: Counts its tokens, likewise.
         threads: Threads of torch on the CPU. Another number gives other bits, so it is part of the run's description;
             null leaves it to torch, which takes as many as the machine has cores.
-        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type; fp16 scales the loss.
+        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type, in evaluation too; fp16 scales the loss.
         accumulate: Into how many parts a batch is split for forward and backward; one optimizer step for all.
         clip_grad_norm: Largest norm of all gradients together; null for none.
         clip_grad_value: Largest absolute value of a gradient; null for none.

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from ssr_hydra.checkpoints import Checkpoint, TimeMap, check_change, differences, load, open_checkpoint
+from ssr_hydra.checkpoints import Checkpoint, CheckpointError, TimeMap, check_change, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.records import METRICS, RESULT, RunResult, refuse_finished
+from ssr_hydra.records import RESULT, RunResult, has_log, refuse_finished
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
@@ -27,6 +27,9 @@ _PLAN = re.compile(
     r"run\.(ssr|max_duration|control|samples_per_batch|tokens_per_batch)|scheduler|schedules|use_stepwise_scheduler"
     r"|iteration_length|data\.(batches|batch_size)"
 )
+
+# What a trainer saves.
+_HELD = "model optimizers random scaler rates callbacks timestamp time_map loop log_bytes total_seconds resumes".split()
 
 
 class Resuming:
@@ -70,6 +73,8 @@ class Resuming:
         self.finished: RunResult | None = None
         self._checkpoint = self._agreed(saves)
         checkpoint = self._checkpoint
+        if checkpoint is not None and (missing := [key for key in _HELD if key not in checkpoint.state]):
+            raise CheckpointError(checkpoint.path, f"it is no checkpoint of a run: it lacks {', '.join(missing)}")
         self.path = None if checkpoint is None else checkpoint.path
         self.state = None if checkpoint is None else checkpoint.state
         self.count = 0 if self.state is None else int(self.state["resumes"]) + 1
@@ -106,12 +111,14 @@ class Resuming:
         if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
             rule = "the folder holds checkpoints of another run, and two runs are not mixed"
             raise InputError("run_dir", str(folder), rule, "choose another folder, or go on with resume=auto")
-        if self._resume == "never" and (folder / RESULT).exists():
+        is_begun = has_log(folder)
+        if self._resume == "never" and ((folder / RESULT).exists() or is_begun):
             rule = "the folder holds the record of another run, and two runs are not mixed"
             raise InputError("run_dir", str(folder), rule, "choose another folder")
         refuse_finished(folder, hashed=self._hashed)
-        if self._resume == "auto" and (folder / METRICS).exists() and saves:
-            self.messages.append(f"{folder} holds a run that was stopped before its first checkpoint: it starts again")
+        if self._resume == "auto" and is_begun:
+            when = "before its first checkpoint" if saves else "and wrote no checkpoint"
+            self.messages.append(f"{folder} holds a run that was stopped {when}: it starts again")
         return None
 
     def restore(
@@ -153,7 +160,11 @@ class Resuming:
         restore_optimizers(
             model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]
         )
-        if not found and self._is_done(timestamp):  # it has its weights all the same: they may be evaluated or exported
+        record = self._finished(timestamp)
+        if record is not None and found:  # else a change would be recorded by which nothing was trained
+            TimeMap.planned(state, ssr).extended(state, ssr)
+        elif record is not None:  # it has its weights all the same: they may be evaluated or exported
+            self.finished = record
             return saved_map
         if self.is_own:
             self.keep = int(checkpoint.state["log_bytes"])
@@ -166,18 +177,15 @@ class Resuming:
         """Whether the run goes on from a checkpoint in its own folder."""
         return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
-    def _is_done(self, timestamp: Timestamp) -> bool:
-        """Whether the folder holds this very run, finished, and the checkpoint is that of its end."""
+    def _finished(self, timestamp: Timestamp) -> RunResult | None:
+        """The record of the run, if the folder holds it finished, and the checkpoint is that of its end."""
         if self._run_dir is None or not self.is_own:
-            return False
+            return None
         try:
             record = RunResult.load(self._run_dir)
         except (InputError, OSError):
-            return False
-        if record.status != "completed" or record.steps != timestamp._batch:
-            return False
-        self.finished = record
-        return True
+            return None
+        return record if record.status == "completed" and record.steps == timestamp._batch else None
 
     def _record_now(self) -> tuple[int, int] | None:
         """By what the record of a run in the folder is known; None where there is none."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import Dataset
 
+from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet
@@ -198,6 +199,42 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_a
     assert "ba6" in capsys.readouterr().out
     for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_change_by_which_nothing_is_trained_is_not_recorded(tmp_path: Path) -> None:
+    def run(lr: float, **options: Any) -> Trainer:
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        return small(model=model, optimizers=optimizer, run_dir=tmp_path, **options)
+
+    run(0.1).fit()
+    before = (tmp_path / "result.json").read_bytes()
+    with pytest.raises(InputError, match="max_duration='1ep': the checkpoint stands at 1ep already"):
+        run(0.2, on_change="extend")
+    assert (tmp_path / "result.json").read_bytes() == before
+    assert run(0.2, on_change="extend", max_duration="2ep").fit().steps == 12
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_run_that_left_records_alone_is_not_replaced_in_silence(
+    tmp_path: Path, saves: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"event":"train","batch":1000}\n')
+    with pytest.raises(InputError, match="run_dir=.*record of another run"):
+        small(run_dir=tmp_path, resume="never", checkpoint={"enabled": saves})
+    assert small(run_dir=tmp_path, checkpoint={"enabled": saves}, progress="plain").fit().steps == 6
+    assert "holds a run that was stopped" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
+    small(run_dir=tmp_path / "run").fit()
+    checkpoint = load(tmp_path / "run" / "checkpoints" / "ba6")
+    del checkpoint.state["loop"]
+    CheckpointStore(tmp_path / "other").save(
+        checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
+    )
+    with pytest.raises(CheckpointError, match="ba6: it is no checkpoint of a run: it lacks loop"):
+        small(resume=tmp_path / "other")
 
 
 @pytest.mark.parametrize("saves", [True, False])

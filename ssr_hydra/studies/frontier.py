@@ -16,13 +16,14 @@ import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import winners
-from ssr_hydra.studies.intervals import Band, Cell, band, check_confidence, combine, first_at_least
+from ssr_hydra.studies.intervals import Band, Cell, Estimate, band, check_confidence, combine, first_at_least
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
 
 __all__ = ["crossings", "pareto", "quality_at", "reach", "speedup"]
 
 _GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
 
+_WIDEST = 4.0  # between two measured SSRs that are farther apart, a curve is not held against another
 _MOST_PAIRED = 20  # recipes of which every two are compared
 
 
@@ -229,6 +230,9 @@ def speedup(
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Where the curves of two recipes cross, controls left out: which is better depends on the budget.
 
+    Their difference is taken at each SSR that one of them has measured, and the other as well, or has interpolated in
+    log ssr between two that are at most a factor of 4 apart; it is linear in log ssr from each of these to the next.
+
     Args:
         study: The study.
         confidence: Of the intervals.
@@ -253,7 +257,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     for one, other in combinations(chosen, 2):
         low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
         nodes = np.union1d(one.ssr, other.ssr)
-        nodes = nodes[(nodes >= low) & (nodes <= high)]
+        nodes = nodes[(nodes >= low) & (nodes <= high) & _read(one, nodes) & _read(other, nodes)]
         if len(nodes) < 2 or not _changes(one, other, nodes):
             continue
         rows += _crossings(one, other, nodes, confidence)
@@ -261,8 +265,15 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     return pd.DataFrame(rows, columns=columns).astype({"certain": bool})
 
 
+def _read(series: Series, nodes: Any) -> Any:
+    """Whether a curve can be read at each node: not where its own measured SSRs are far apart."""
+    after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
+    near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
+    return near | np.isin(nodes, series.ssr)
+
+
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Whether the sign of the difference changes at all: for most pairs of many recipes it does not."""
+    """Whether the sign of the difference changes at all: for most pairs it does not."""
     first, second = (
         np.interp(np.log(nodes), np.log(series.ssr), [cell.values.mean() for cell in series.cells])
         for series in (one, other)
@@ -294,29 +305,32 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     return rows
 
 
-def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Any:
+def _weights(one: Series, other: Series, ssr: float) -> dict[int, tuple[Cell, float]]:
+    """The difference of two curves at an SSR: cells and their weights, by the identity of the cells."""
     cells, weights = one.weights(ssr)
     more, less = other.weights(ssr)
-    return combine([*cells, *more], [*weights, *(-weight for weight in less)], confidence)
+    pairs = [*zip(cells, weights, strict=True), *zip(more, (-weight for weight in less), strict=True)]
+    return {id(cell): (cell, weight) for cell, weight in pairs}
+
+
+def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Estimate:
+    pairs = _weights(one, other, ssr).values()
+    return combine([cell for cell, _ in pairs], [weight for _, weight in pairs], confidence)
 
 
 def _around(one: Series, other: Series, nodes: Any, at: float, confidence: float) -> tuple[float, float]:
     """The stretch around a crossing on which the interval of the difference contains 0."""
-    logs = np.log(nodes)
     share = np.linspace(0.0, 1.0, _GRID)
     xs, inside = [], []
-    for low, high in pairwise(logs):
-        x = low + share * (high - low)
-        cells: list[Cell] = []
-        weights: list[Any] = []
-        for series, sign in ((one, 1.0), (other, -1.0)):
-            own = np.log(series.ssr)
-            end = min(int(np.searchsorted(own, (low + high) / 2)), len(own) - 1)
-            part = (x - own[end - 1]) / (own[end] - own[end - 1])
-            cells += series.cells[end - 1 : end + 1]
-            weights += [sign * (1 - part), sign * part]
-        found = band(cells, np.array(weights), confidence)
-        xs.append(x)
+    for low, high in pairwise(nodes):
+        start, stop = _weights(one, other, float(low)), _weights(one, other, float(high))
+        cells = {key: cell for key, (cell, _) in (start | stop).items()}
+        weights = [
+            (1 - share) * (start[key][1] if key in start else 0.0) + share * (stop[key][1] if key in stop else 0.0)
+            for key in cells
+        ]
+        found = band(list(cells.values()), np.array(weights), confidence)
+        xs.append(math.log(low) + share * math.log(high / low))
         inside.append((found.low <= 0) & (found.high >= 0))
     grid, contains = np.concatenate(xs), np.concatenate(inside)
     middle = int(np.argmin(np.abs(grid - at)))
@@ -324,6 +338,6 @@ def _around(one: Series, other: Series, nodes: Any, at: float, confidence: float
         return math.nan, math.nan
     outside = np.flatnonzero(~contains)
     first, last = outside[outside < middle], outside[outside > middle]
-    start = grid[first[-1] + 1] if len(first) else grid[0]
-    stop = grid[last[0] - 1] if len(last) else grid[-1]
-    return math.exp(start), math.exp(stop)
+    left = math.exp(grid[first[-1] + 1]) if len(first) else nodes[0]
+    right = math.exp(grid[last[0] - 1]) if len(last) else nodes[-1]
+    return float(left), float(right)

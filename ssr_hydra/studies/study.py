@@ -145,6 +145,8 @@ class Study:
     def series(self) -> tuple[Series, ...]:
         """The cells of each recipe and control, in the order of ``recipes`` and ``CONTROLS``."""
         frame = self.completed
+        if frame.empty:
+            return ()
         recipes = frame["recipe"].to_numpy(dtype=object)
         order = {name: index for index, name in enumerate(self.recipes)}
         keys = np.array([order[name] for name in recipes], dtype=int)
@@ -164,7 +166,7 @@ class Study:
             for a, b in zip(starts, ends, strict=True)
         ]
         counts = ends - starts
-        means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()} if cells else {}
+        means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
         first = _starts([item[starts] for item in columns[:2]])
         made = []
         for a, b in zip(first, np.append(first[1:], len(starts)), strict=True):
@@ -193,8 +195,6 @@ class Study:
 
 def _starts(columns: list[Any]) -> Any:
     """Where rows begin that differ from the row before."""
-    if len(columns[0]) == 0:
-        return np.zeros(0, dtype=int)
     changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 

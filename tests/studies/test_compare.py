@@ -1,0 +1,153 @@
+"""Summaries and differences against SciPy's own tests and hand calculations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from study_runs import study_of
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import controls, doublings, paired, summary, winners
+
+A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
+
+
+def test_a_summary_by_hand() -> None:
+    made = summary(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}), price_per_hour=7.2)
+    assert made["ssr"].tolist() == [0.5, 1.0]  # sorted
+    row = made.iloc[1]
+    # Mean 0.6, sd 0.1, t = 4.302653: 0.6 +- 0.248414. Ten seconds at 7.2 an hour cost 0.02.
+    assert (row["mean"], row["sd"], row["n"]) == (pytest.approx(0.6), pytest.approx(0.1), 3)
+    assert (row["low"], row["high"]) == pytest.approx((0.6 - 0.248414, 0.6 + 0.248414), abs=1e-6)
+    assert (row["values"], row["seeds"]) == ((0.5, 0.6, 0.7), (0, 1, 2))
+    assert (row["steps"], row["samples"], row["seconds"], row["total_seconds"]) == (100, 1600, 10, 11)
+    assert row["cost"] == pytest.approx(0.02)
+    assert math.isnan(made.iloc[0]["low"])
+    assert math.isnan(made.iloc[0]["high"])
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_summary_is_scipys(direction: str) -> None:
+    made = summary(study_of({"a": {1.0: A, 2.0: B}}, direction), 0.9)  # type: ignore[arg-type]
+    for row, values in zip(made.itertuples(), (A, B), strict=True):
+        true = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+        assert (row.mean, row.low, row.high) == pytest.approx((np.mean(values), true.low, true.high))
+        assert row.values == tuple(values)
+    assert made["cost"].isna().all()
+
+
+def test_runs_without_a_quality_are_counted_and_not_averaged() -> None:
+    made = summary(study_of({"a": {1.0: [0.5, math.nan, 0.7], 2.0: [0.9]}}))
+    assert made["failed"].tolist() == [1, 0]
+    assert made["mean"].tolist() == pytest.approx([0.6, 0.9])
+
+
+def test_recipes_stay_in_their_order_and_controls_after_them() -> None:
+    made = summary(study_of({"z": {1.0: A}, ("z", "truncate"): {1.0: B}, "a": {1.0: A}}))
+    assert list(zip(made["recipe"], made["control"], strict=True)) == [("z", ""), ("z", "truncate"), ("a", "")]
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_paired_differences_are_scipys(direction: str) -> None:
+    study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction)  # type: ignore[arg-type]
+    (row,) = paired(study, "a", "b").itertuples()
+    true = stats.ttest_rel(A, B).confidence_interval()
+    assert (row.ssr, row.n, row.difference) == (1.0, 4, pytest.approx(np.mean(A) - np.mean(B)))
+    assert (row.low, row.high) == pytest.approx((true.low, true.high))
+    assert row.low > 0
+    assert row.better == ("a" if direction == "max" else "b")
+
+
+def test_paired_is_over_common_seeds_alone() -> None:
+    study = study_of({"a": {1.0: {0: 0.1, 1: 0.5, 2: 0.8}}, "b": {1.0: {1: 0.4, 2: 0.6, 3: 0.0}}})
+    (row,) = paired(study, "a", "b").itertuples()
+    assert (row.n, row.difference, row.better) == (2, pytest.approx(0.15), "undecided")  # 0.1 and 0.2
+
+
+@pytest.mark.parametrize("other", [{5: 0.4, 6: 0.3}, {None: 0.4}])
+def test_nothing_common_is_no_difference(other: dict[int | None, float]) -> None:
+    (row,) = paired(study_of({"a": {1.0: {0: 0.1, 1: 0.5}}, "b": {1.0: other}}), "a", "b").itertuples()
+    assert (row.n, row.better) == (0, "")
+    assert math.isnan(row.difference)
+
+
+def test_a_recipe_that_is_not_there() -> None:
+    study = study_of({"a": {1.0: A}, ("a", "truncate"): {1.0: B}})
+    with pytest.raises(InputError, match=r"^b='wsd': .*there are 'a', \('a', 'truncate'\)"):
+        paired(study, "a", "wsd")
+    assert len(paired(study, "a", ("a", "truncate"))) == 1
+
+
+def test_gains_of_measured_doublings_are_paired() -> None:
+    (row,) = doublings(study_of({"a": {1.0: B, 2.0: A}})).itertuples()
+    true = stats.ttest_rel(A, B).confidence_interval()
+    assert (row.ssr, row.next_ssr, row.n, row.method, row.interpolated) == (1.0, 2.0, 4, "paired", False)
+    assert (row.gain, row.low, row.high) == pytest.approx((np.mean(A) - np.mean(B), true.low, true.high))
+    assert row.sd == pytest.approx(np.std(np.array(A) - B, ddof=1))
+
+
+def test_less_is_a_gain_where_less_is_better() -> None:
+    (row,) = doublings(study_of({"a": {1.0: [3.0, 3.2], 2.0: [2.5, 2.8]}}, "min")).itertuples()
+    assert row.gain == pytest.approx(0.45)
+
+
+def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
+    made = doublings(study_of({"a": {1.0: A, 8.0: B}}))
+    # A third of the way from 1 to 8: the gain of each seed is a third of what it gains in all.
+    third = (np.array(B) - A) / 3
+    low, high = stats.t.interval(0.95, 3, third.mean(), stats.sem(third))
+    (row,) = made.itertuples()
+    assert (row.ssr, row.interpolated, row.gain) == (1.0, True, pytest.approx(third.mean()))
+    assert (row.low, row.high) == pytest.approx((low, high))
+
+
+def test_a_double_beyond_others_is_interpolated_from_three_cells() -> None:
+    one, two, three = np.array(A), np.array(B), np.array([0.97, 0.93, 0.94, 0.99])
+    (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}})).iloc[:1].itertuples()
+    share = math.log(2 / 1.5) / math.log(2)
+    gain = (1 - share) * two + share * three - one
+    low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
+    assert (row.gain, row.low, row.high) == pytest.approx((gain.mean(), low, high))
+
+
+def test_no_double_in_the_measured_range_is_no_doubling() -> None:
+    assert doublings(study_of({"a": {1.0: A, 1.9: B}})).empty
+    assert doublings(study_of({"a": {0.1: A, 0.2: B}}))["ssr"].tolist() == [0.1]
+
+
+def test_who_wins_at_each_ssr() -> None:
+    made = winners(study_of({"a": {1.0: A, 2.0: B, 4.0: A}, "b": {1.0: B, 2.0: A}, "c": {1.0: [0.1] * 4}}))
+    assert made[["ssr", "best", "second", "decided"]].values.tolist() == [[1.0, "a", "b", True], [2.0, "b", "a", True]]
+    true = stats.ttest_rel(A, B).confidence_interval()
+    assert (made["low"][0], made["high"][0]) == pytest.approx((true.low, true.high))
+
+
+def test_controls_and_who_won() -> None:
+    study = study_of(
+        {
+            "a": {0.25: A, 0.5: B, 1.0: A, 2.0: [0.5]},
+            ("a", "truncate"): {0.25: B, 0.5: A, 1.0: A, 2.0: [0.4]},
+            ("a", "scale_warmup"): {0.25: [0.89, 0.93, 0.94, 0.92]},
+            ("b", "truncate"): {0.25: B},  # which was not run scaled
+        }
+    )
+    made = controls(study)
+    found = {(row.control, row.ssr): (row.winner, row.gain) for row in made.itertuples()}
+    gain = pytest.approx(np.mean(A) - np.mean(B))
+    assert found["truncate", 0.25] == ("scaling", gain)
+    assert found["truncate", 0.5][0] == "control"
+    assert found["truncate", 1.0] == ("same", 0.0)
+    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # of one seed nothing is said
+    assert found["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
+    assert len(made) == 5
+    row = made[made["control"] == "truncate"].iloc[0]
+    true = stats.ttest_rel(A, B).confidence_interval()
+    assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
+
+
+@pytest.mark.parametrize("statistic", [winners, controls, doublings, summary])
+def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
+    assert statistic(study_of({"a": {1.0: [math.nan]}})).empty  # type: ignore[operator]

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
 from ssr_hydra.studies.report.content import Content, arm
@@ -25,6 +26,7 @@ _MARKERS = ("o", "s", "D", "^", "v")
 _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
+_BESIDE, _AS_LONG = 0.075, 0.004  # inches; and how close to its mean a run has to be
 _LABELS = {
     "ssr": "Scale schedule ratio (SSR)",
     "steps": "Optimizer steps",
@@ -122,16 +124,7 @@ def _frontier(axes: Axes, content: Content) -> None:
     runs = runs.iloc[spread_out(len(runs), MOST_RUNS)]
     for pair, look in _looks(content).items():
         raw = runs[(runs["recipe"] == pair[0]) & (runs["control"] == pair[1])]
-        axes.plot(
-            raw[axis] / divisor,
-            raw["quality"],
-            ".",
-            color=look["color"],
-            alpha=0.35,
-            markersize=4,
-            markeredgewidth=0,
-            zorder=2,
-        )
+        _dots(axes, raw, table, axis, divisor, look["color"])
         rows = table[(table["recipe"] == pair[0]) & (table["control"] == pair[1])].sort_values(axis)
         x, y = rows[axis].to_numpy() / divisor, rows["mean"].to_numpy()
         axes.plot(x, y, color=look["color"], linestyle=look["linestyle"], linewidth=1.4, zorder=3)
@@ -152,6 +145,23 @@ def _frontier(axes: Axes, content: Content) -> None:
     axes.set_ylabel(printable(content.study.objective))
 
 
+def _dots(axes: Axes, runs: pd.DataFrame, table: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
+    """Each run where it is, but those that took as long as their mean beside it, where its mark does not hide them."""
+    from matplotlib.transforms import ScaledTranslation
+
+    keys = ["recipe", "control", "ssr"]
+    runs = runs.merge(
+        table[[*keys, axis, "n"]] if axis != "ssr" else table[[*keys, "n"]], on=keys, suffixes=("", "_mean")
+    )
+    runs = runs[runs["n"] > 1]
+    mean = runs["ssr"] if axis == "ssr" else runs[f"{axis}_mean"]
+    beside = (runs[axis] / mean - 1).abs() < _AS_LONG
+    look: dict[str, Any] = {"color": colour, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "zorder": 2}
+    moved = axes.transData + ScaledTranslation(_BESIDE, 0, axes.figure.dpi_scale_trans)
+    axes.plot(runs[~beside][axis] / divisor, runs[~beside]["quality"], ".", **look)
+    axes.plot(runs[beside][axis] / divisor, runs[beside]["quality"], ".", transform=moved, **look)
+
+
 def _doublings(axes: Axes, content: Content) -> None:
     looks = _looks(content)
     frame = content.doublings
@@ -169,7 +179,7 @@ def _doublings(axes: Axes, content: Content) -> None:
     axes.axhline(0, color="#999999", linewidth=0.7, zorder=1)
     axes.axhline(content.tolerance, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
-        "tolerance", (1, content.tolerance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+        "tolerance", (0.005, content.tolerance), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=8
     )
     _log(axes, "ssr", frame["ssr"].unique())
     axes.set_xlabel("From SSR to its double")

@@ -175,20 +175,20 @@ def _sections(shown: Mapping[str, Table], data: Mapping[str, Any]) -> list[tuple
 
 
 def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
-    said = f"Means over seeds with {percent(content.options.confidence)} intervals, and each run as a faint "
-    said += (
-        f"dot. Filled marks are on the frontier by {MEASURES[content.axis]}; tinted ones are dominated within noise, "
-    )
-    said += "hollow ones beyond it."
+    measure, runs, left_out = MEASURES[content.axis], len(data["runs"]["arm"]), data["left_out"]["runs"]
+    said = [
+        f"Means over seeds with {percent(content.options.confidence)} intervals, and each run as a faint dot, beside its",
+        "mean where both took as long.",
+        f"Filled marks are on the frontier by {measure}; tinted ones are dominated within noise, hollow ones beyond.",
+    ]
     if any(fit["verdict"] == "trusted" for fit in data["fits"]):
-        said += " Dotted lines are fits whose prediction of the largest SSR has held; past the last mark they predict."
-    if data["left_out"]["runs"]:
-        drawn = len(data["runs"]["arm"])
-        said += (
-            f" Of {drawn + data['left_out']['runs']:,} runs {drawn:,} are drawn as dots, spread evenly over each recipe"
-        )
-        said += " and SSR; the means are of all."
-    return said
+        said.append("Dotted lines are fits that have predicted the largest SSR; past the last mark they predict again.")
+    if any(fit["verdict"] != "trusted" for fit in data["fits"]):
+        said.append("Fits that have not are shown on request, where they were fitted only.")
+    if left_out:
+        said.append(f"Of {runs + left_out:,} runs {runs:,} are drawn as dots, spread evenly over each recipe and SSR;")
+        said.append("the means are of all.")
+    return " ".join(said)
 
 
 def _captions(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def curves_of(content: Content) -> tuple[list[dict[str, Any]], int]:
         meta = meta.drop_duplicates(["recipe", "control", "ssr"])
         meta = meta.iloc[spread_out(len(meta), MOST_CURVES)]
     groups: Iterable[tuple[Any, Any]] = curves[curves["run"].isin(meta.index)].groupby("run", sort=False)
-    grouped = dict(groups)
+    grouped = dict(iter(groups))
     axes = [axis for axis in _counted(content) if axis in curves]
     found = []
     for run, row in meta.iterrows():
@@ -186,7 +186,7 @@ def rates_of(content: Content) -> tuple[list[dict[str, Any]], int]:
     xs: dict[str, dict[Any, Any]] = {}
     for axis, frame in frames.items():
         by_curve: Iterable[tuple[Any, Any]] = frame.groupby(keys, sort=False)["x"]
-        xs[axis] = dict(by_curve)
+        xs[axis] = dict(iter(by_curve))
     groups = list(first.groupby(keys, sort=False))
     found = []
     for place in spread_out(len(groups), MOST_CURVES):

@@ -102,7 +102,7 @@ function shape(kind, x, y, r) {
  * spec() gives {x: {label, log, at, zero}, y: {label, log, zero}, marks, height}; a mark is one of
  *   {kind: "line", points: [[x, y, tip?]], css}       {kind: "dots", points: [[x, y, tip]], shape, size, css}
  *   {kind: "whiskers", points: [[x, low, high]], css} {kind: "level", y, text}   {kind: "callout", x, y, text}
- * where tip() gives {title, lines, path}.
+ * where tip() gives {title, lines, path}; a dot may have a class of its own and pixels to the right: [x, y, tip, css, right].
  */
 function chart(box, spec) {
   const tip = html("div", "tip", null);
@@ -113,7 +113,7 @@ function chart(box, spec) {
   function draw() {
     const { x, y, marks, height, label } = spec();
     const width = Math.max(280, box.clientWidth);
-    const tall = Math.max(230, Math.min(height || 420, width * 0.72));
+    const tall = Math.max(300, Math.min(height || 420, width * 0.72));
     const left = 60, right = width - 16, top = 26, bottom = tall - 44;
     const xs = [], ys = [];
     for (const mark of marks) {
@@ -121,7 +121,7 @@ function chart(box, spec) {
       for (const point of mark.points || []) { xs.push(point[0]); ys.push(point[1]); if (mark.kind === "whiskers") ys.push(point[2]); }
     }
     const sx = scale(xs, x.log, left, right, { pad: 0.04, room: 64, at: x.at, zero: x.zero });
-    const sy = scale(ys, y.log, bottom, top, { pad: 0.06, room: 46, zero: y.zero });
+    const sy = scale(ys, y.log, bottom, top, { pad: 0.08, room: 46, zero: y.zero });
     const fresh = node("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label, tabindex: 0 });
     const xText = x.format || number, yText = y.format || number;
     for (const tick of sy.ticks) {
@@ -142,7 +142,7 @@ function chart(box, spec) {
     if (!targets.length && !marks.some((mark) => (mark.points || []).length)) {
       node("text", { x: (left + right) / 2, y: (top + bottom) / 2, "text-anchor": "middle" }, fresh, "nothing to show");
     }
-    cursor = node("circle", { class: "cursor", r: 8, cx: -99, cy: -99 }, fresh);
+    cursor = node("circle", { class: "cursor", r: 8, visibility: "hidden" }, fresh);
     if (svg) svg.replaceWith(fresh); else box.append(fresh, tip);
     svg = fresh;
     svg.addEventListener("keydown", key);
@@ -153,7 +153,8 @@ function chart(box, spec) {
   function place(mark, px, py, into, area) {
     const drawn = (mark.points || [])
       .map((p) => [px(p[0]), py(p[1]), p])
-      .filter((p) => p[0] !== null && p[1] !== null);
+      .filter((p) => p[0] !== null && p[1] !== null)
+      .map(([a, b, p]) => [a + (p[4] || 0), b, p]);
     if (mark.kind === "line") {
       // On a log axis a part may have no place: the line is broken there, not drawn across.
       let path = "", pen = "M";
@@ -177,15 +178,14 @@ function chart(box, spec) {
     } else if (mark.kind === "level") {
       const at = py(mark.y);
       if (at === null) return;
-      node("line", { class: "level", x1: area.left, x2: area.right, y1: at, y2: at }, into);
-      if (mark.text) node("text", { x: area.right, y: at - 6, "text-anchor": "end" }, into, mark.text);
+      node("line", { class: mark.css || "level", x1: area.left, x2: area.right, y1: at, y2: at }, into);
+      if (mark.text) node("text", { class: "over", x: area.left + 6, y: at - 6 }, into, mark.text);
     } else if (mark.kind === "callout") {
       const a = px(mark.x), b = py(mark.y);
       if (a === null || b === null) return;
       node("circle", { class: "halo", cx: a, cy: b, r: 9.5 }, into);
       const end = a > (area.left + area.right) / 2 ? "end" : "start";
-      const low = b > area.bottom - 34;
-      node("text", { class: "callout", x: a + (end === "end" ? 9 : -9), y: low ? b - 16 : b + 25, "text-anchor": end }, into, mark.text);
+      node("text", { class: "callout over", x: a + (end === "end" ? 9 : -9), y: b < 40 ? b + 26 : b - 16, "text-anchor": end }, into, mark.text);
     }
     for (const [a, b, p] of drawn) if (typeof p[2] === "function") targets.push({ x: a, y: b, tip: p[2], rank: mark.rank || 0 });
   }
@@ -200,6 +200,7 @@ function chart(box, spec) {
     tip.hidden = false;
     cursor.setAttribute("cx", target.x);
     cursor.setAttribute("cy", target.y);
+    cursor.setAttribute("visibility", "visible");
     const ratio = box.clientWidth / svg.viewBox.baseVal.width;
     const x = target.x * ratio, y = target.y * ratio, w = tip.offsetWidth, h = tip.offsetHeight;
     tip.style.left = `${Math.max(0, Math.min(box.clientWidth - w, x + 14 + w > box.clientWidth ? x - w - 14 : x + 14))}px`;
@@ -209,7 +210,7 @@ function chart(box, spec) {
   function hide() {
     chosen = -1;
     tip.hidden = true;
-    if (cursor) cursor.setAttribute("cx", -99);
+    if (cursor) cursor.setAttribute("visibility", "hidden");
   }
 
   function point(event) {

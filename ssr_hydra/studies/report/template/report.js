@@ -3,11 +3,13 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const NAMES = { ssr: "SSR", steps: "Steps", samples: "Samples", tokens: "Tokens", seconds: "Time", cost: "Cost" };
   const LABELS = { ssr: "scale schedule ratio (SSR)", steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
+  const BESIDE = 10; // pixels that a run is drawn beside its mean where both are at the same time
   const state = { axis: data.axis, curveAxis: "", rateAxis: "", xlog: true, ylog: false, raw: true, intervals: true, controls: true,
-    fits: data.fits.some((fit) => fit.verdict === "trusted"), hidden: new Set(), curveLog: false, rateLog: false };
+    fits: true, untrusted: false, hidden: new Set(), curveLog: false, rateLog: false };
   const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 7, shape: each.recipe % 5 }));
   const ssrs = [...new Set(data.cells.map((cell) => cell.ssr))].sort((a, b) => a - b);
   const redraw = [];
+  const folders = new Map(data.runs.arm.map((arm, i) => [`${arm} ${data.runs.ssr[i]}`, data.runs.folder[i]]));
 
   const css = (arm, kind) => `${kind} hue${arms[arm].hue}${arms[arm].control ? " control" : ""}`;
   const shown = (arm) => !state.hidden.has(arms[arm].recipe) && (state.controls || !arms[arm].control);
@@ -67,25 +69,27 @@
     const { axis, map } = xAxis(key, state.xlog, cells.map((cell) => cell[key]));
     if (state.raw) {
       const runs = data.runs, groups = new Map();
+      const counts = new Map(cells.map((cell) => [`${cell.arm} ${cell.ssr}`, cell.n]));
+      const means = new Map(cells.map((cell) => [`${cell.arm} ${cell.ssr}`, cell[key]]));
       runs.arm.forEach((arm, i) => {
         if (!shown(arm)) return;
         if (!groups.has(arm)) groups.set(arm, []);
-        groups.get(arm).push([map(column(runs, key, i)), runs.quality[i], () => ({
+        const x = column(runs, key, i), mean = means.get(`${arm} ${runs.ssr[i]}`);
+        groups.get(arm).push([map(x), runs.quality[i], () => ({
           title: `${arms[arm].name}, SSR ${number(runs.ssr[i])}`,
           lines: [`${data.objective} ${number(runs.quality[i], 6)}`, runs.seed[i] === null ? "no seed" : `seed ${runs.seed[i]}`,
             took({ steps: runs.steps && runs.steps[i], samples: runs.samples && runs.samples[i], tokens: runs.tokens && runs.tokens[i], seconds: runs.seconds && runs.seconds[i] })],
           path: runs.folder[i],
-        })]);
+        }), "", counts.get(`${arm} ${runs.ssr[i]}`) > 1 && Math.abs(x / mean - 1) < 0.004 ? BESIDE : 0]);
       });
       for (const [arm, points] of groups) marks.push({ kind: "dots", points, shape: 0, size: 2.6, css: css(arm, "raw") });
     }
-    if (state.fits) {
-      for (const fit of data.fits) {
-        if (!shown(fit.arm)) continue;
-        const points = (part) => part.quality.map((q, i) => [map(part[key][i]), q]);
-        marks.push({ kind: "line", points: points(fit.inside), css: css(fit.arm, "fit"), opacity: 0.55 });
-        if (fit.verdict === "trusted") marks.push({ kind: "line", points: points(fit.beyond), css: css(fit.arm, "fit") });
-      }
+    for (const fit of data.fits) {
+      const trusted = fit.verdict === "trusted";
+      if (!shown(fit.arm) || !(trusted ? state.fits : state.untrusted)) continue;
+      const points = (part) => part.quality.map((q, i) => [map(part[key][i]), q]);
+      marks.push({ kind: "line", points: points(fit.inside), css: css(fit.arm, "fit"), opacity: 0.6 });
+      if (trusted) marks.push({ kind: "line", points: points(fit.beyond), css: css(fit.arm, "fit") });
     }
     arms.forEach((arm, index) => {
       const own = cells.filter((cell) => cell.arm === index).sort((a, b) => a[key] - b[key]);
@@ -95,6 +99,7 @@
       marks.push({ kind: "dots", rank: 40, shape: arm.shape, size: 5, css: "", points: own.map((cell) => [map(cell[key]), cell.mean, () => ({
         title: `${arm.name}, SSR ${number(cell.ssr)}`,
         lines: [`${data.objective} ${quality(cell.mean)}, mean of ${cell.n}`, range(cell.low, cell.high), took(cell), STATUS[cell.status] || ""].filter(Boolean),
+        path: cell.n === 1 ? folders.get(`${cell.arm} ${cell.ssr}`) : undefined,
       }), `dot hue${arm.hue} ${cell.status === "dominated" ? "hollow" : cell.status === "frontier" ? "" : "unsure"}`]) });
     });
     if (data.target !== null) marks.push({ kind: "level", y: data.target, text: `target ${number(data.target)}` });
@@ -105,7 +110,7 @@
   }
 
   function gains() {
-    const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, text: "" }];
+    const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, css: "axis" }];
     const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
     visible.forEach((index, place) => {
       // Side by side, so that intervals of several recipes do not hide each other.
@@ -118,7 +123,7 @@
       })]) });
     });
     const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
-    return { x: { label: "from SSR to its double", log: true, at }, y: { label: `gain in ${data.objective}`, log: false, zero: false, format: sign }, marks, height: 330, label: "Gain per doubling of the training; the table below has the same numbers" };
+    return { x: { label: "from SSR to its double", log: true, at }, y: { label: `gain in ${data.objective}`, log: false, format: (v) => (v > 0 ? "+" : "") + number(v) }, marks, height: 330, label: "Gain per doubling of the training; the table below has the same numbers" };
   }
 
   /* Shorter runs are paler, so that hue is left to the recipe. */
@@ -171,8 +176,9 @@
   }
 
   function sample(into, look) {
-    const svg = node("svg", { class: `key hue${look.recipe % 7}`, viewBox: "-8 -8 16 16" });
-    node("path", { class: "dot", d: shape(look.recipe % 5, 0, 0, 5.4) }, svg);
+    const svg = node("svg", { class: `key hue${look.recipe % 7}`, viewBox: look.control ? "-12 -8 24 16" : "-8 -8 16 16" });
+    if (look.control) node("path", { class: "line control", d: "M-12 0H12" }, svg);
+    node("path", { class: "dot", d: shape(look.recipe % 5, 0, 0, look.control ? 4 : 5.4) }, svg);
     into.prepend(svg);
   }
 
@@ -206,13 +212,22 @@
   toggle(show, "each run", "raw");
   if (data.cells.some((cell) => cell.low !== null)) toggle(show, "intervals", "intervals");
   if (arms.some((arm) => arm.control)) toggle(show, "controls", "controls");
-  if (data.fits.length) toggle(show, "fits", "fits");
+  if (data.fits.some((fit) => fit.verdict === "trusted")) toggle(show, "fits that predict", "fits");
+  if (data.fits.some((fit) => fit.verdict !== "trusted")) toggle(show, "other fits", "untrusted");
   add("frontier", frontier);
 
   const gainsBar = document.getElementById("gains-bar");
-  if (gainsBar) recipes(gainsBar);
+  if (gainsBar) {
+    recipes(gainsBar);
+    if (data.gains.some((gain) => arms[gain[0]].control)) toggle(group(gainsBar, "Show"), "controls", "controls");
+  }
   add("gains", gains);
 
+  const curvesBar = document.getElementById("curves-bar");
+  if (curvesBar) {
+    recipes(curvesBar);
+    if (arms.some((arm) => arm.control)) toggle(group(curvesBar, "Show"), "controls", "controls");
+  }
   for (const [id, field, list, log, draw] of [
     ["learning", "curveAxis", data.learning, "curveLog", () => curves(data.learning, state.curveAxis, state.curveLog, state.ylog, "value", `${data.objective} (${better})`, data.objective)],
     ["rates", "rateAxis", data.rates, "rateLog", () => curves(data.rates, state.rateAxis, false, state.rateLog, "lr", "learning rate", "learning rate")],
@@ -221,10 +236,8 @@
     const axes = counted.filter((axis) => list[0][axis] || (axis === "cost" && list[0].seconds));
     state[field] = axes[0];
     const into = document.getElementById(`${id}-bar`);
-    recipes(into);
     pick(into, "Against", field, axes.map((axis) => [axis, NAMES[axis]]));
     pick(into, id === "rates" ? "Vertical" : "Horizontal", log, scales);
-    if (arms.some((arm) => arm.control)) toggle(group(into, "Show"), "controls", "controls");
     add(id, draw);
   }
 

@@ -38,6 +38,7 @@ from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
 from ssr_hydra.build.resuming import spelled_out
 from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.build.targets import check_there
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
@@ -169,6 +170,8 @@ def _dispatch(
         raise InputError("flags", flags, "exclude each other", "give one of them")
     asked_for = asked[0] if asked else "run"
     trust, overrides = take_trust(args.overrides)
+    if asked_for in ("run", "multirun"):
+        check_there(trust)
     overrides = spelled_out(overrides)
     place = launched()
     if place is not None and asked_for == "multirun":

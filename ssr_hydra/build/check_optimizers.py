@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from typing import Any
@@ -61,8 +61,10 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
                 raise InputError(f"{path}.params", None, rule, f"say which it takes, e.g. +{path}.params='{{ndim: 2}}'")
             rest = path
         _check_shards(node, path, values["trainer"])
-    for each in parse_rules(values["param_groups"]):
+    rules = parse_rules(values["param_groups"])
+    for each in rules:
         _check_rule(each, nodes, values["scheduler"])
+    _check_decay(rules, nodes)
 
 
 def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
@@ -95,6 +97,19 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
         elif known is not None and key not in known:
             fix = did_you_mean(key, known)
             raise InputError(rule.field_of(key), key, f"{_names(nodes)} has no such hyperparameter", fix)
+
+
+def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse rules that take weight decay off some parameters where none have any."""
+    decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
+    decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
+    if any(decay != 0 for decay in decays):
+        return
+    for rule in rules:
+        if list(rule.values) == ["weight_decay"] and not rule.scales and rule.layer_decay is None:
+            what = "the optimizer has no weight decay, so there is none to take off"
+            fix = f"set {next(iter(nodes))}.weight_decay above 0, or take {rule.path} out"
+            raise InputError(rule.field_of("weight_decay"), 0.0, what, fix)
 
 
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
@@ -151,7 +166,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         rules = parse_rules(values["param_groups"])
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
             rule = "it is 0, and 0 times anything is 0"
-            raise InputError(place, name, rule, f"give the optimizer a {name} above 0")
+            raise InputError(place, found[0], rule, f"give the optimizer a {name} above 0")
 
 
 _PIECES = 256  # into which a run is cut to look for the largest alpha

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_origin
 
 from hydra.errors import OverrideParseException
 from omegaconf.errors import (
@@ -15,21 +16,32 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from ssr_hydra.build.check_values import did_you_mean
+from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
 
 __all__ = ["explain"]
 
 
 _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
+_OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
 
 
-def explain(error: BaseException, overrides: Sequence[str] = ()) -> InputError:
+def _no_choices(group: str) -> Sequence[str]:
+    return list(GROUPS.get(group, ()))
+
+
+def explain(
+    error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
+) -> InputError:
     """An error of composition as an :class:`InputError`.
 
     Args:
         error: What Hydra, OmegaConf or a YAML parser raised.
         overrides: The overrides that were composed, for the value behind the field.
+        choices: The names of the choices of a group.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -40,7 +52,7 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> InputError:
         if isinstance(cause, OmegaConfBaseException):
             return _of_omegaconf(cause, error, overrides)
         cause = cause.__cause__ or cause.__context__
-    return _of_hydra(error, overrides)
+    return _of_hydra(error, overrides, choices)
 
 
 def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
@@ -52,19 +64,9 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, InterpolationResolutionError):
         return InputError(field, _value_in(error, field), message, "correct the ${...}")
     if isinstance(error, (ConfigKeyError, AttributeError)):
-        name = field.rpartition(".")[2]
-        # A config shows its fields through the node that refused the key.
-        names = [
-            str(key) for key in getattr(error.parent_node, "keys", list)() or () if key not in ("hydra", "_target_")
-        ]
-        close = difflib.get_close_matches(name, names, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-        if not close and error.object_type in (None, dict):  # nobody knows its keys in advance
-            typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), f"{field}={value}")
-            fix = f"to add it, say +{typed}"
-        return InputError(field, value, "there is no such key", fix)
+        return _of_key(error, field, value, overrides)
     if isinstance(error, ValidationError) and "is not a ListConfig" in message:
-        return InputError(field, value, "must be a list", f"write {field}=[{value}]")
+        return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
         return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
@@ -73,10 +75,63 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return InputError(
             field, shown[1] if shown else value, f"must be {kind}", f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
         )
+    if isinstance(error, ValidationError) and "is not a valid bool" in message:
+        return InputError(field, value, "must be true or false", f"e.g. {field}=true")
+    if isinstance(error, ValidationError) and (match := re.search(r"type hint '(?:Optional|Union)\[(.*)\]'$", message)):
+        kinds = [kind for kind in re.findall(r"\w+", match[1]) if kind in _KINDS]
+        if kinds and not re.search(r"[^\w, ]", match[1]):
+            rule = f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
+            return InputError(field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}")
     return InputError(field, value, message.rstrip("."), "see the default with --cfg job")
 
 
-def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
+def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overrides: Sequence[str]) -> InputError:
+    parent, name = error.parent_node, field.rpartition(".")[2]
+    # A config shows its fields through the node that refused the key.
+    names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
+    close = difflib.get_close_matches(name, names, n=1)
+    fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
+    rule = "there is no such key" if typed is None else f"there is no {field}"
+    given = f"{field}={value}" if typed is None else typed
+    place, _, value = given.partition("=") if typed is not None else (field, "", value)
+    if not close and error.object_type in (None, dict):  # nobody knows its keys in advance
+        inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
+        fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
+    return InputError(place, value, rule, fix)
+
+
+def _has(parent: Any, key: str, name: str) -> bool:
+    node = parent._get_node(key)
+    return isinstance(node, Mapping) and name in node
+
+
+def _to_add(field: str, given: str) -> str:
+    """How what is not there is put there: what groups have choices of is chosen."""
+    group, _, name = field.partition(".")
+    if group == "schedules" and name and "." not in name:
+        chosen = given.partition("=")[2] if given.startswith(f"{field}=") else "cosine"
+        if chosen in GROUPS["scheduler"]:
+            return f"choose it: +scheduler@{field}={chosen}"
+    if group in ("callbacks", "logger") and name:
+        close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
+        if close:
+            return f"choose it: {group}=[{close[0]}]"
+    return f"to add it, say +{given}"
+
+
+def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
+    """A value as the list that it should be; where that has a fixed length, the rest of the default follows it."""
+    try:
+        default = error.parent_node._get_node(field.rpartition(".")[2])
+        is_pair = get_origin(default._metadata.ref_type) is tuple
+        rest = list(default)[1:] if is_pair else []
+    except Exception:  # only for the message: without it the message says less
+        rest = []
+    return ",".join(map(str, [value, *rest]))
+
+
+def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[[str], Sequence[str]]) -> InputError:
     text = str(error)
     message = _first_line(error)
     if match := re.search(r"Could not find '([^']+)'", text):
@@ -85,6 +140,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str]) -> InputError:
         close = difflib.get_close_matches(name, options, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(options)}" if options else "see --help"
         return InputError(group or "config", name, "there is no such choice", fix)
+    if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
+        where, group, name = match.groups()
+        rule = "there is no such choice" + ("" if where == "config" else f" (in {where}.yaml)")
+        options = [option for option in choices(group) if option != "custom"]
+        return InputError(group, name, rule, did_you_mean(name, options) if options else "see --help")
     if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
         key, _, value = match[1].lstrip("+").partition("=")
         return InputError(key, value, message.rstrip("."), f"to add it, say {match[1]}")

@@ -135,7 +135,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         except InputError:
             raise
         except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
-            raise self._located(explain(error, overrides)) from error
+            raise self._located(explain(error, overrides, self.get_group_options)) from error
 
     def _located(self, error: InputError) -> InputError:
         """The error of a field that was not typed, with the file that sets it and the value there."""

@@ -9,7 +9,7 @@ command line trusts. Nothing is imported before its name has passed.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -20,7 +20,16 @@ from typing import Any
 from ssr_hydra.configs import GROUPS, TRANSFORMS
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["REGISTERED", "as_description", "check_targets", "check_trust", "instantiate", "is_trusted", "locate"]
+__all__ = [
+    "REGISTERED",
+    "as_description",
+    "check_targets",
+    "check_there",
+    "check_trust",
+    "instantiate",
+    "is_trusted",
+    "locate",
+]
 
 _LOSSES = (
     "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss HingeEmbeddingLoss HuberLoss "
@@ -101,6 +110,24 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
         if name.split(".")[0] in sys.stdlib_module_names:
             raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
     return names
+
+
+def check_there(trust: Iterable[str]) -> None:
+    """Refuse to trust what is not there: a misspelt name would be trusted, and do nothing. Imports none of it.
+
+    Args:
+        trust: As :func:`check_trust` returns them.
+
+    Raises:
+        InputError: A name whose module cannot be found.
+    """
+    for name in trust:
+        module = name.partition(".")[0]
+        if module in sys.modules:
+            continue
+        if importlib.util.find_spec(module) is None:
+            fix = "correct the name, install it, or put its folder on PYTHONPATH"
+            raise InputError("trust", name, f"there is no module {module}", fix)
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ class Events:
             attribute ``main_only`` is true.
 
     Raises:
-        InputError: An object without a method for any event, a logger without ``log``, two of one name.
+        InputError: An object without a method for any event, or with one that does not take what the event has; a
+            logger without ``log``; two of one name.
 
     Example:
         >>> class Count:
@@ -96,13 +98,14 @@ class Events:
             function: Takes what the event has: ``(trainer, loss)`` at ``batch_end``, say.
 
         Raises:
-            InputError: An unknown event, or something that cannot be called.
+            InputError: An unknown event, or something that cannot be called, or not with what the event has.
         """
         if event not in EVENTS:
             raise InputError("event", event, "is no event of a run", _did_you_mean(event))
         if not callable(function):
             takes = ", ".join(EVENTS[event])
             raise InputError("function", function, "must be a function", f"give one of ({takes})")
+        _check_takes(function, event, "function")
         self._listeners[event] += (function,)
 
     def listeners(self, event: str) -> tuple[Listener, ...]:
@@ -203,7 +206,24 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
         rule = "has no method for any event of a run"
         fix = f"define one of {', '.join(EVENTS)}" if wrong is None else f"{wrong}? {_did_you_mean(wrong)}"
         raise InputError(field, type(item).__name__, rule, fix)
+    for event, method in methods.items():
+        _check_takes(method, event, f"{field}.{event}")
     return methods
+
+
+def _check_takes(function: Listener, event: str, field: str) -> None:
+    """Refuse now what would end the run when the event comes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    names = EVENTS[event]
+    try:
+        signature.bind(*names)
+    except TypeError:
+        shown = getattr(function, "__qualname__", type(function).__name__)
+        rule = f"is called as {event}({', '.join(names)}), and takes {signature}"
+        raise InputError(field, shown, rule, f"let it take ({', '.join(names)})") from None
 
 
 def _is_stateful(item: object, field: str) -> bool:

@@ -149,3 +149,19 @@ def test_wrong_kinds(experiment: dict[str, Any], key: str) -> None:
     for value in (None, [], "no_decay", 3):
         experiment[key] = value
         assert refused(experiment).field == key
+
+
+def test_weight_decay_is_taken_off_only_where_there_is_some(composed: Callable[..., DictConfig]) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed("param_groups=no_decay"))
+    assert caught.value.field == "param_groups.no_decay.weight_decay"
+    assert caught.value.fix.startswith("set optimizer.weight_decay above 0")
+    check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))
+    check(composed("param_groups=no_decay", "optimizer=muon_adamw", "optimizer.muon.weight_decay=0"))
+    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # it does something else
+    check(composed("param_groups=no_decay", "+param_groups.head={params: {layer: -1}, weight_decay: 0.1}"))
+
+
+def test_the_value_of_a_field_that_is_0_is_shown(composed: Callable[..., DictConfig]) -> None:
+    with pytest.raises(InputError, match=r"schedules.weight_decay=0.0: it is 0"):
+        check(composed("+scheduler@schedules.weight_decay=cosine"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build import check
 from ssr_hydra.build.explain import explain
 from ssr_hydra.errors import InputError
 
@@ -51,3 +53,59 @@ def test_a_value_that_must_be_given() -> None:
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
 def test_whatever_else_it_is_one_line(message: str) -> None:
     assert "\n" not in str(explain(HydraException(message)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("callbacks=[emma]", "callbacks='emma': there is no such choice; did you mean ema?"),
+        ("logger=[cvs]", "logger='cvs': there is no such choice; did you mean csv?"),
+        ("param_groups=[no_decy]", "param_groups='no_decy': there is no such choice; did you mean no_decay?"),
+        ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': there is no callbacks.ema; choose it: callbacks=[ema]"),
+        (
+            "schedules.weight_decay=cosine",
+            "schedules.weight_decay='cosine': there is no such key; "
+            "choose it: +scheduler@schedules.weight_decay=cosine",
+        ),
+        (
+            "optimizer=muon_adamw optimizer.lr=0.1",
+            "optimizer.lr='0.1': there is no such key; say optimizer.muon.lr or optimizer.adamw.lr",
+        ),
+        ("callbacks.mine.x=1", "callbacks.mine.x='1': there is no callbacks.mine; to add it, say +callbacks.mine.x=1"),
+        ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
+        (
+            "scheduler=torch_cosine scheduler.T_max=10.5",
+            "scheduler.T_max='10.5': must be a whole number or a word, such as a time; "
+            "e.g. scheduler.T_max=10 or scheduler.T_max=0.5dur",
+        ),
+        (
+            "optimizer=adam optimizer.betas=0.9",
+            "optimizer.betas='0.9': must be a list; write optimizer.betas=[0.9,0.999]",
+        ),
+        ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': there is no module nowhere_to_be_found; "),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_is_right(refused: Callable[..., str], typed: str, told: str) -> None:
+    assert refused(*typed.split()).startswith(f"error: {told}")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "callbacks=[ema] callbacks.ema.decay=.5",
+        "optimizer=adamw +scheduler@schedules.weight_decay=cosine",
+        "optimizer=muon_adamw optimizer.muon.lr=0.1",
+        "optimizer=adam optimizer.betas=[0.9,0.999]",
+        "scheduler=torch_cosine scheduler.T_max=10",
+        "scheduler=torch_cosine scheduler.T_max=0.5dur",
+    ],
+)
+def test_what_the_messages_advise_is_good(composed: Callable[..., DictConfig], typed: str) -> None:
+    check(composed(*typed.split()))
+
+
+def test_a_choice_that_a_file_asks_for_is_told_with_the_file(
+    refused: Callable[..., str], mine: Callable[[str, str], None]
+) -> None:
+    mine("experiment/x", "# @package _global_\ndefaults:\n  - override /logger: [cvs]\n")
+    assert refused("--config-dir", "mine", "experiment=x").startswith("error: logger='cvs': there is no such choice")

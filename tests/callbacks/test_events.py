@@ -213,3 +213,28 @@ def test_functions_are_added_to_events_that_there_are() -> None:
         Events().on("on_epoch_end", print)
     with pytest.raises(InputError, match=r"function=3: must be a function; give one of \(trainer, loss\)"):
         Events().on("batch_end", 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda trainer: None, lambda trainer, *, loss: None, [].append])
+def test_a_function_that_cannot_take_what_its_event_has_is_refused_at_once(function: Any) -> None:
+    events = Events()
+    with pytest.raises(InputError, match=r"function=.*is called as batch_end\(trainer, loss\)"):
+        events.on("batch_end", function)
+    assert events.listeners("batch_end") == ()
+
+
+@pytest.mark.parametrize("function", [lambda a, b: None, lambda *args: None, lambda a, b, c=3: None, max, print])
+def test_whatever_takes_it_is_good(function: Any) -> None:
+    events = Events()
+    events.on("batch_end", function)
+    assert events.listeners("batch_end") == (function,)
+
+
+def test_a_method_that_cannot_take_what_its_event_has_is_refused_at_once() -> None:
+    class Mine:
+        def epoch_end(self) -> None: ...
+
+    with pytest.raises(InputError) as caught:
+        Events({"own": Mine()})
+    assert caught.value.field == "callbacks.own.epoch_end"
+    assert caught.value.fix == "let it take (trainer)"

@@ -211,8 +211,9 @@ class TrainStep:
         if self._processes.world_size > 1:
             # As many in every process, since they compute together; those that weigh nothing come first, so that the
             # last one, with which gradients are exchanged, is never left out.
-            split = [(split[0][0], 0)] * (parts - made) + split
-        return split
+            return [(split[0][0], 0)] * (parts - made) + split
+        # A mean over nothing: where a loss divides by the tokens itself, its gradient would be NaN.
+        return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
         """Backward of a part of that weight; returns its part of the batch's loss."""

@@ -136,6 +136,32 @@ def test_what_cannot_be_cut_is_refused() -> None:
     trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
 
 
+def test_a_part_without_tokens_adds_nothing() -> None:
+    """Also where a loss divides by the tokens itself, which is 0 / 0 there."""
+
+    class Logits(nn.Embedding):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return super().forward(input_ids)
+
+    def loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        losses = nn.functional.cross_entropy(logits.mT, batch["input_ids"], reduction="none")
+        return (losses * batch["attention_mask"]).sum() / batch["attention_mask"].sum()
+
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
+    batch = {"input_ids": torch.arange(12).view(4, 3) % 5, "attention_mask": mask}
+    weights = []
+    for accumulate in (1, 2, 4):
+        torch.manual_seed(0)
+        model = Logits(5, 5)
+        Trainer(
+            model, [batch], loss=loss, max_duration="1ba", loss_mean_over="tokens", accumulate=accumulate,
+            device="cpu", progress="none",
+        ).fit()  # fmt: skip
+        weights.append(model.weight.detach())
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], rtol=1e-6, atol=1e-7)
+
+
 def test_a_mean_over_tokens_needs_tokens() -> None:
     with pytest.raises(InputError) as error:
         trained(loss_mean_over="tokens", accumulate=2)

@@ -144,11 +144,12 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
     model = copied.module
     if any(getattr(module, "sparse", False) for module in model.modules()):  # their gradients are not sums like these
         return
+    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the stand-in has none
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
         copied().backward()
     finally:
-        copied.module = model
+        copied.module, copied.broadcast_buffers = model, broadcasts
     model.zero_grad()
 
 

@@ -146,10 +146,15 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     value, upper, lower = (first_at_least(x, y) for y in (made.value, made.high, made.low))
     if np.isnan(made.low).any() or math.isnan(upper):  # without a band somewhere, its first crossing is not known
         upper = lower = math.nan
-    first, last = series.ssr[0], series.ssr[-1]  # exp(log(x)) is not x to the last bit
-    ends = (min(max(math.exp(end), first), last) if not math.isnan(end) else math.nan for end in (value, upper, lower))
-    reached, low, high = map(float, ends)
-    return reached, low, high
+    return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
+
+
+def _ssr(series: Series, log: float) -> float:
+    """From its logarithm, one that was measured to the last bit: exp(log(0.1)) is not 0.1."""
+    if math.isnan(log):
+        return math.nan
+    nearest = float(series.ssr[np.argmin(np.abs(np.log(series.ssr) - log))])
+    return nearest if math.isclose(math.log(nearest), log, abs_tol=1e-12) else math.exp(log)
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:

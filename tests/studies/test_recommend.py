@@ -1,0 +1,176 @@
+"""Recommendations against hand calculations on a published table, and on made studies."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+from study_runs import study_of
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import Study, from_csv, recommend
+
+TABLE = Path(__file__).parents[2] / "docs/data/resnet50_imagenet.csv"
+SPREAD = np.array([-1.0, 0.0, 1.0]) * 1e-3
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Study:
+    return from_csv(TABLE, "ssr", "top1", "seconds")
+
+
+# Gains of doublings, by hand: from .1 to .2 (interpolated: 64.99 + .7565 * 8.03 = 71.06) 6.07; .25 to .5 2.64;
+# .5 to 1 1.16; 1 to 2 .25; 1.25 to 2.5 (77.07 - .3219 * .4 = 76.94) -.13; 1.5 to 3 -.24; 2 to 4 -.40.
+@pytest.mark.parametrize(
+    ("tolerance", "ssr", "gain"),
+    [(7.0, 0.1, 6.074), (3.0, 0.25, 2.64), (2.0, 0.5, 1.16), (0.5, 1.0, 0.25), (0.1, 1.25, -0.1288)],
+)
+def test_resnets_table(resnet: Study, tolerance: float, ssr: float, gain: float) -> None:
+    (found,) = recommend(resnet, tolerance)
+    assert (found.ssr, found.gain) == (ssr, pytest.approx(gain, abs=1e-3))
+    assert found.verdict == "unreplicated"
+    assert found.more_seeds is None
+    assert math.isnan(found.low)
+    assert f"run ssr {ssr:g}" in found.words[0]
+    assert "3 seeds" in " ".join(found.words)
+
+
+def test_resnets_target_by_hand(resnet: Study) -> None:
+    # 77.00 lies 0.18 of 0.25 of the way from ssr 1 (76.82) to 1.25 (77.07): 1.25^0.72.
+    (found,) = recommend(resnet, 0.5, target=77.0)
+    assert found.target_ssr == pytest.approx(1.25**0.72)
+    assert found.target_status == "inside"
+    assert "about ssr 1.17, inside of the measured range" in found.words[-1]
+
+
+def test_a_target_that_no_ssr_reaches_and_no_fit_that_may_be_asked(resnet: Study) -> None:
+    (found,) = recommend(resnet, 0.5, target=78.0)
+    assert (found.target_ssr, found.target_status) == (None, "above")
+    assert found.words[-2:] == (
+        "78 is not reached by any measured SSR (measured from 0.1 to 5.69).",
+        "No fit has held its back-test, so nothing is said of larger ones.",
+    )
+
+
+def test_a_target_that_the_smallest_reaches(resnet: Study) -> None:
+    (found,) = recommend(resnet, 0.5, target=60.0)
+    assert (found.target_ssr, found.target_status) == (0.1, "below")
+
+
+def test_a_target_beyond_the_range_by_a_fit_that_held() -> None:
+    rng = np.random.default_rng(0)
+    ssrs = 2.0 ** np.arange(-3, 3)
+    study = study_of({"a": {float(s): 0.9 - 0.1 * s**-0.7 + 0.1 * rng.permutation(SPREAD) for s in ssrs}})
+    (found,) = recommend(study, 0.005, target=0.868)
+    # 0.9 - 0.1 s^-0.7 = 0.868 at s = 0.32^(-1/0.7).
+    at = 0.32 ** (-1 / 0.7)
+    assert (found.target_ssr, found.target_status) == (None, "above")
+    (sentence,) = [word for word in found.words if word.startswith("The power law")]
+    number = float(sentence.split("about ")[1].split(":")[0])
+    assert number == pytest.approx(at, rel=0.05)
+    (far,) = recommend(study, 0.005, target=0.89)
+    assert "does not reach it up to twice that far either" in " ".join(far.words)
+
+
+def test_a_clear_case_is_decided() -> None:
+    rng = np.random.default_rng(0)
+    means = {0.5: 0.80, 1.0: 0.88, 2.0: 0.92, 4.0: 0.925}
+    (found,) = recommend(study_of({"a": {s: m + rng.permutation(SPREAD) for s, m in means.items()}}), 0.02)
+    assert (found.ssr, found.verdict, found.more_seeds) == (2.0, "decided", None)
+    assert found.low < 0.005 < found.high < 0.02
+
+
+def test_a_close_call_and_the_seeds_that_would_decide_it() -> None:
+    one = np.array([0.80, 0.81, 0.80, 0.81])
+    gain = np.array([0.010, 0.030, 0.025, 0.003])
+    (found,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}), 0.02)
+    low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
+    assert (found.ssr, found.verdict) == (1.0, "close")
+    assert (found.gain, found.low, found.high) == pytest.approx((gain.mean(), low, high))
+
+    def power(n: int) -> float:
+        shift = (0.02 - gain.mean()) / gain.std(ddof=1) * math.sqrt(n)
+        return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, shift))
+
+    needed = next(n for n in range(2, 1000) if power(n) >= 0.8)
+    assert found.more_seeds == needed - 4
+    assert f"{needed - 4} more seeds at each SSR" in " ".join(found.words)
+
+
+def test_a_smaller_doubling_that_is_not_clear_is_a_close_call_too() -> None:
+    rng = np.random.default_rng(0)
+    cells = {0.5: 0.80 + np.array([0.02, -0.02, 0.0]), 1.0: 0.83 + SPREAD, 2.0: 0.831 + rng.permutation(SPREAD)}
+    (found,) = recommend(study_of({"a": cells}), 0.02)
+    assert (found.ssr, found.verdict) == (1.0, "close")
+
+
+def test_every_doubling_gains_more() -> None:
+    (found,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
+    assert (found.ssr, found.verdict) == (None, "outside")
+    assert found.gain == pytest.approx(0.1)
+    assert "above the measured range: run ssr 8" in found.words[0]
+
+
+def test_nothing_to_weigh() -> None:
+    (found,) = recommend(study_of({"a": {1.0: [0.5]}}), 0.02, target=0.4)
+    assert (found.ssr, found.verdict, found.target_status) == (None, "outside", "below")
+    assert math.isnan(found.gain)
+    assert "nothing to weigh" in found.words[0]
+
+
+def test_the_smallest_may_be_too_large_and_a_later_doubling_may_gain_more() -> None:
+    (found,) = recommend(study_of({"a": {1.0: [0.5], 2.0: [0.5], 4.0: [0.6], 8.0: [0.4]}}), 0.02)
+    assert found.ssr == 1.0
+    assert "a smaller one may do as well" in found.words[1]
+    assert "from ssr 2 to 4" in found.words[2]
+
+
+def test_where_more_time_makes_it_worse() -> None:
+    (found,) = recommend(study_of({"a": {1.0: 0.6 + SPREAD, 2.0: 0.5 - SPREAD}}), 0.02)
+    assert "more time makes it worse" in " ".join(found.words)
+
+
+def test_less_may_be_better() -> None:
+    cells = {0.5: [3.0, 3.01], 1.0: [2.5, 2.52], 2.0: [2.49, 2.515]}
+    (found,) = recommend(study_of({"a": cells}, "min"), 0.1, target=2.75)
+    assert found.ssr == 1.0
+    assert found.gain == pytest.approx(0.0075)
+    assert found.target_ssr == pytest.approx(0.5 * 2 ** ((3.005 - 2.75) / (3.005 - 2.51)))
+
+
+def test_the_interval_of_a_target_is_where_the_t_test_turns() -> None:
+    rng = np.random.default_rng(1)
+    one, two = rng.normal(0.5, 0.02, 5), rng.normal(0.9, 0.02, 5)
+    (found,) = recommend(study_of({"a": {1.0: one, 2.0: two}}), 0.1, target=0.7)
+
+    def end(share: float, side: int) -> float:
+        return float(stats.ttest_1samp((1 - share) * one + share * two - 0.7, 0).confidence_interval(0.95)[side])
+
+    low, high = (2 ** float(optimize.brentq(end, 0, 1, args=(side,))) for side in (1, 0))
+    assert (found.target_low, found.target_high) == pytest.approx((low, high), rel=1e-4)
+
+
+def test_one_for_each_recipe_and_none_for_controls() -> None:
+    cells = {1.0: [0.5], 2.0: [0.6]}
+    made = recommend(study_of({"b": cells, ("b", "truncate"): cells, "a": cells}), 0.01)
+    assert [found.recipe for found in made] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"tolerance": 0}, "tolerance"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"tolerance": math.inf}, "tolerance"),
+        ({"tolerance": "1"}, "tolerance"),
+        ({"tolerance": 0.1, "target": math.nan}, "target"),
+        ({"tolerance": 0.1, "target": True}, "target"),
+        ({"tolerance": 0.1, "confidence": 0}, "confidence"),
+    ],
+)
+def test_what_cannot_be_meant(given: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}="):
+        recommend(study_of({"a": {1.0: [0.5]}}), **given)  # type: ignore[arg-type]

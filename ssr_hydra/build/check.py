@@ -26,7 +26,7 @@ from ssr_hydra.build.check_values import (
     number,
 )
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.known import check_fit, check_known, known_samples
+from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
@@ -46,7 +46,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain Python values, its interpolations resolved.
 
     Everything after this looks at the result and at nothing else: what an interpolation gives is checked, and what is
-    checked is what is made.
+    checked is what is made. A run without a name of its own is called by its data.
 
     Raises:
         InputError: A value that is missing (``???``) or an interpolation that leads nowhere.
@@ -55,7 +55,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     try:
         # Key by key, because beside the experiment Hydra's own node has values that only exist once a job runs.
         values = {str(key): node[key] for key in node if key != "hydra"}
-        return {
+        values = {
             key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
             if OmegaConf.is_config(value)
             else value
@@ -63,6 +63,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         }
     except (OmegaConfBaseException, RecursionError) as error:
         raise explain(error) from None
+    if "name" in values and values["name"] is None:
+        values["name"] = data_name(values.get("data"))
+    return values
 
 
 def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:

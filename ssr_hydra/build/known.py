@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +25,7 @@ from ssr_hydra.configs import (
 )
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["IMAGES", "TAKES", "check_fit", "check_known", "known_samples"]
+__all__ = ["IMAGES", "TAKES", "check_fit", "check_known", "data_name", "known_samples"]
 
 _DIGITS = 1797
 _CONFIGS: dict[str, Any] = {
@@ -169,6 +170,27 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
     if node.get("weights") is not None:
         rule = "pretrained weights are those of the stem for large images"
         raise InputError(f"{path}.small_images", True, rule, f"set {path}.weights=null, or this to false")
+
+
+def data_name(data: Any) -> str | None:
+    """What data are called, for a run that has no name; None where nothing says which they are.
+
+    Args:
+        data: The node ``data`` of an experiment, which need not have been checked.
+
+    Example:
+        >>> data_name({"train": {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist"}})
+        'mnist'
+        >>> data_name({"train": {"_target_": "my_package.NightSky"}})
+        'night_sky'
+    """
+    train = data.get("train") if isinstance(data, Mapping) else None
+    target = train.get("_target_") if isinstance(train, Mapping) else None
+    if not isinstance(target, str) or not isinstance(train, Mapping):
+        return None
+    if target == "ssr_hydra.data.SmallImages":
+        return str(train.get("name", "cifar10"))
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:

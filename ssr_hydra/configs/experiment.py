@@ -109,7 +109,7 @@ class ExperimentConfig:
     """Everything that describes a run.
 
     Attributes:
-        name: What the run is called in records and reports.
+        name: What the run is called in records and reports; null calls it by its data, ``digits``.
         ssr: Scale schedule ratio: stretches the schedule and the run's length.
         max_duration: Length of the run at ssr 1.
         seed: Of the weights, the order of the data, and the augmentation.
@@ -128,7 +128,7 @@ class ExperimentConfig:
         debug: Which preset of the group ``debug`` made this a run that only tries something out; null for a real one.
     """
 
-    name: str = "default"
+    name: str | None = None
     ssr: float = 1.0
     max_duration: str = "16ep"
     seed: int = 0

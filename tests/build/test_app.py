@@ -46,7 +46,7 @@ FIXES = {
     "model.widths=8": "write model.widths=[8]",
     "optimizer=adam optimizer.betas=0.9": "write optimizer.betas=[0.9,0.999]",
     "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
-    "scheduler.factors.decay=polynomial": "there is no scheduler.factors; there are t_warmup",  # of cosine_warmup, no product
+    "scheduler.factors.decay=polynomial": "there is no scheduler.factors; there are t_warmup",  # of cosine_warmup
     "ssr=50%": "must be a number; e.g. ssr=0.5",
     "optimizer.lr=abc": "must be a number; e.g. optimizer.lr=0.5",
     "max_duration=null": "e.g. max_duration=20ep",

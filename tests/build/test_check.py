@@ -84,7 +84,7 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     *(("ssr", value, "") for value in (0, -1, NAN, INF, 1e9, "half", True, None, -0.5)),
     *(("max_duration", value, "") for value in ("0ba", "0.0ep", "1dur", "1.5dur", 10, 10.0, None, True, "9iter")),
     *(("seed", value, "") for value in (-1, 1.5, "0", None, True, 2**63, NAN)),
-    *(("name", value, "") for value in ("", " ", "a\nb", 5, None, "x" * 201, "a\0b")),
+    *(("name", value, "") for value in ("", " ", "a\nb", 5, "x" * 201, "a\0b")),
     *(("scheduler.t_warmup", value, "") for value in (10, "1dur", "1.5dur", "17ep", "2000ba", "-1ba", None, True, 0.5)),
     *(("scheduler.t_max", value, "") for value in ("0ba", "0dur", 0, "-1ep")),
     *(("scheduler.alpha_f", value, "") for value in (NAN, INF, -0.1, "a", None, True)),
@@ -353,3 +353,21 @@ def test_checking_needs_no_torch() -> None:
         "    sys.exit('torch' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "digits"),
+        (["data=arrays", "data.train.path=t.csv"], "arrays"),
+        (["data=stdlib_bytes", "model=byte_mlp", "trainer=language"], "stdlib_bytes"),
+        (["data=cifar100", "model=resnet18"], "cifar100"),
+        (["data=custom", "data.train._target_=lab.NightSky", "trainer.objective=null"], "night_sky"),
+        (["data=arrays", "data.train.path=t.csv", "name=mine"], "mine"),
+        (["experiment=digits_wsd"], "digits_wsd"),
+    ],
+)
+def test_a_run_without_a_name_is_called_by_its_data(
+    composed: Callable[..., DictConfig], overrides: list[str], name: str
+) -> None:
+    assert check(composed(*overrides), trust=["lab"])["name"] == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import pandas as pd
@@ -12,6 +13,8 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.fits import Fit, fits
 from ssr_hydra.studies.recommend import Recommendation, recommend
+from ssr_hydra.studies.report import curves
+from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for
 from ssr_hydra.studies.study import AXES, Axis, Study
 
@@ -115,12 +118,27 @@ class Content:
     fits: list[Fit]
     totals: dict[str, float]
 
-    @property
+    @cached_property
     def arms(self) -> list[tuple[str, str]]:
         """Every (recipe, control) with a completed run; recipes in the study's order, each before its controls."""
         found = dict.fromkeys(zip(self.summary["recipe"], self.summary["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
         return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
+
+    @property
+    def counted(self) -> list[Axis]:
+        """The axes on which each run and each evaluation has a place; SSR and cost follow from these."""
+        return [axis for axis in self.axes if axis not in ("ssr", "cost")]
+
+    @cached_property
+    def learning(self) -> Curves:
+        """Learning curves that are drawn."""
+        return curves.learning(self.study, self.counted)
+
+    @cached_property
+    def rates(self) -> Curves:
+        """Curves of the learning rate that are drawn."""
+        return curves.rates(self.study, self.counted)
 
 
 def arm(recipe: str, control: str) -> str:

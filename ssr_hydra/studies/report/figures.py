@@ -12,7 +12,8 @@ import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
 from ssr_hydra.studies.report.content import Content, arm
-from ssr_hydra.studies.report.payload import MOST_RUNS, curves_of, rates_of, spread_out
+from ssr_hydra.studies.report.curves import Curve, spread_out
+from ssr_hydra.studies.report.payload import MOST_RUNS
 from ssr_hydra.studies.report.words import visible
 
 if TYPE_CHECKING:
@@ -42,12 +43,10 @@ def figures(content: Content) -> dict[str, Figure]:
     made = {"frontier": _figure(_frontier, content)}
     if not content.doublings.empty:
         made["doublings"] = _figure(_doublings, content)
-    learning, _ = curves_of(content)
-    if learning:
-        made["learning_curves"] = _figure(_learning, content, learning)
-    rates, _ = rates_of(content)
-    if rates:
-        made["learning_rates"] = _figure(_rates, content, rates)
+    if content.learning.drawn:
+        made["learning_curves"] = _figure(_learning, content)
+    if content.rates.drawn:
+        made["learning_rates"] = _figure(_rates, content)
     return made
 
 
@@ -71,7 +70,7 @@ def printable(text: str) -> str:
     return "".join(char if ord(char) in _known() else "?" for char in text).replace("$", r"\$")
 
 
-def _figure(draw: Callable[..., None], content: Content, *more: Any) -> Figure:
+def _figure(draw: Callable[[Axes, Content], None], content: Content) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -79,7 +78,7 @@ def _figure(draw: Callable[..., None], content: Content, *more: Any) -> Figure:
         made = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasAgg(made)
         axes = made.add_subplot()
-        draw(axes, content, *more)
+        draw(axes, content)
         _legend(made, content)
     return made
 
@@ -112,8 +111,9 @@ def _legend(made: Figure, content: Content) -> None:
     longest = max(map(len, names))
     columns = max(1, min(4, len(names), int(88 / (longest + 8))))
     legend = made.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
-    made.draw_without_rendering()
-    made.set_figheight(_HEIGHT + legend.get_window_extent().height / made.dpi - 0.2)
+    canvas: Any = made.canvas
+    grown = legend.get_window_extent(canvas.get_renderer()).height / made.dpi
+    made.set_figheight(_HEIGHT + grown - 0.2)
 
 
 def _frontier(axes: Axes, content: Content) -> None:
@@ -133,11 +133,11 @@ def _frontier(axes: Axes, content: Content) -> None:
         axes.errorbar(
             x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1, zorder=3
         )
-        for row, left, height in zip(_rows(rows), x, y, strict=True):
-            on = status.get((row.recipe, row.control, row.ssr)) == "frontier"
+        on = np.array([status.get((*pair, ssr)) == "frontier" for ssr in rows["ssr"]], dtype=bool)
+        for chosen, face in ((on, look["color"]), (~on, "white")):
             axes.plot(
-                left, height, look["marker"], color=look["color"], markersize=4.6, zorder=4,
-                markerfacecolor=look["color"] if on else "white", markeredgewidth=1.1,
+                x[chosen], y[chosen], look["marker"], color=look["color"], markersize=4.6, zorder=4,
+                markerfacecolor=face, markeredgewidth=1.1,
             )  # fmt: skip
     _log(axes, axis, table["ssr"].unique())
     if content.options.target is not None:
@@ -186,28 +186,28 @@ def _doublings(axes: Axes, content: Content) -> None:
     axes.set_ylabel(f"Gain in {printable(content.study.objective)}")
 
 
-def _learning(axes: Axes, content: Content, curves: Sequence[dict[str, Any]]) -> None:
-    _lines(axes, content, curves, "value")
+def _learning(axes: Axes, content: Content) -> None:
+    _lines(axes, content, content.learning.drawn)
     axes.set_ylabel(printable(content.study.objective))
 
 
-def _rates(axes: Axes, content: Content, curves: Sequence[dict[str, Any]]) -> None:
-    _lines(axes, content, curves, "lr")
+def _rates(axes: Axes, content: Content) -> None:
+    _lines(axes, content, content.rates.drawn)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("Learning rate")
 
 
-def _lines(axes: Axes, content: Content, curves: Sequence[dict[str, Any]], field: str) -> None:
+def _lines(axes: Axes, content: Content, curves: Sequence[Curve]) -> None:
     """Each curve against steps, or what there is; shorter runs are paler."""
-    axis = next(each for each in ("steps", "samples", "tokens", "seconds") if each in curves[0])
-    divisor = _time_axis(axes, axis, [value for curve in curves for value in curve[axis][-1:]])
-    ratios = sorted({curve["ssr"] for curve in curves})
+    axis = content.counted[0]
+    divisor = _time_axis(axes, axis, [value for curve in curves for value in curve.places[axis][-1:]])
+    ratios = sorted({curve.ssr for curve in curves})
     looks = _looks(content)
     for curve in curves:
-        look = looks[curve["pair"]]
-        rank = ratios.index(curve["ssr"]) / (len(ratios) - 1) if len(ratios) > 1 else 1.0
+        look = looks[curve.recipe, curve.control]
+        rank = ratios.index(curve.ssr) / (len(ratios) - 1) if len(ratios) > 1 else 1.0
         axes.plot(
-            np.array(curve[axis]) / divisor, curve[field], color=look["color"], linestyle=look["linestyle"],
+            np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], linestyle=look["linestyle"],
             alpha=_PALEST + (1 - _PALEST) * rank, linewidth=1.1,
         )  # fmt: skip
     axes.set_xlim(left=0)

@@ -9,21 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.studies.curves import lr_curves
 from ssr_hydra.studies.report.content import Content, arm
+from ssr_hydra.studies.report.curves import Curve, spread_out
 from ssr_hydra.studies.report.words import visible
-from ssr_hydra.studies.study import AXES, Axis
+from ssr_hydra.studies.study import Axis
 
-__all__ = ["MOST_CURVES", "MOST_POINTS", "MOST_RUNS", "curves_of", "payload", "rates_of", "spread_out"]
+__all__ = ["MOST_RUNS", "payload"]
 
 MOST_RUNS = 3000
 """Runs drawn in the page as points."""
-
-MOST_CURVES = 160
-"""Learning curves drawn, and curves of the learning rate."""
-
-MOST_POINTS = 200
-"""Points of a curve that are drawn."""
 
 _FIT_POINTS = 61
 
@@ -34,8 +28,6 @@ def payload(content: Content) -> dict[str, Any]:
     arms = {pair: place for place, pair in enumerate(content.arms)}
     hues = {recipe: place for place, recipe in enumerate(study.recipes)}
     runs, left_out = _runs(content, arms)
-    learning, learning_out = curves_of(content)
-    rates, rates_out = rates_of(content)
     choice = content.choice
     data = {
         "objective": visible(study.objective),
@@ -51,7 +43,7 @@ def payload(content: Content) -> dict[str, Any]:
             {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": bool(pair[1])} for pair in content.arms
         ],
         "runs": runs,
-        "left_out": {"runs": left_out, "learning": learning_out, "rates": rates_out},
+        "left_out": {"runs": left_out, "learning": content.learning.left_out, "rates": content.rates.left_out},
         "cells": _cells(content, arms),
         "gains": [
             [
@@ -67,8 +59,8 @@ def payload(content: Content) -> dict[str, Any]:
             for row in _rows(content.doublings)
         ],
         "fits": _fits(content, arms),
-        "learning": [_with_arm(each, arms) for each in learning],
-        "rates": [_with_arm(each, arms) for each in rates],
+        "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
+        "rates": [_curve(each, "lr", arms) for each in content.rates.drawn],
         "choice": None if choice is None else [arms[choice.recipe, ""], choice.ssr],
     }
     found = _finite(data)
@@ -92,14 +84,9 @@ def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str,
         "quality": kept["quality"].tolist(),
         "folder": [visible(str(folder)) for folder in kept["folder"]],
     }
-    for axis in _counted(content):
+    for axis in content.counted:
         columns[axis] = kept[axis].astype(float).tolist()
     return columns, len(frame) - len(kept)
-
-
-def _counted(content: Content) -> list[Axis]:
-    """The axes that each run has a column of; the rest follows from them."""
-    return [axis for axis in content.axes if axis in ("steps", "samples", "tokens", "seconds")]
 
 
 def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
@@ -148,72 +135,9 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
     return points
 
 
-def curves_of(content: Content) -> tuple[list[dict[str, Any]], int]:
-    """Learning curves: every run's, or where those are too many the first run's of each recipe and SSR."""
-    curves, frame = content.study.curves, content.study.frame
-    if curves.empty:
-        return [], 0
-    meta = frame[frame["status"] == "completed"]
-    meta = meta[meta.index.isin(curves["run"].unique())]
-    everything = len(meta)
-    if everything > MOST_CURVES:
-        meta = meta.drop_duplicates(["recipe", "control", "ssr"])
-        meta = meta.iloc[spread_out(len(meta), MOST_CURVES)]
-    groups: Iterable[tuple[Any, Any]] = curves[curves["run"].isin(meta.index)].groupby("run", sort=False)
-    grouped = dict(iter(groups))
-    axes = [axis for axis in _counted(content) if axis in curves]
-    found = []
-    for run, row in meta.iterrows():
-        points = grouped[run].iloc[spread_out(len(grouped[run]), MOST_POINTS)]
-        seed = None if pd.isna(row["seed"]) else int(row["seed"])
-        curve: dict[str, Any] = {"pair": (row["recipe"], row["control"]), "ssr": float(row["ssr"]), "seed": seed}
-        curve |= {"folder": visible(str(row["folder"]))}
-        curve |= {column: points[column].astype(float).tolist() for column in ("value", *axes)}
-        found.append(curve)
-    return found, everything - len(found)
-
-
-def rates_of(content: Content) -> tuple[list[dict[str, Any]], int]:
-    """The learning rate of one run of each recipe, control and SSR, on every axis that was counted."""
-    axes = [axis for axis in AXES if axis in _counted(content)]
-    if not axes:
-        return [], 0
-    frames = {axis: lr_curves(content.study, axis, most_points=MOST_POINTS) for axis in axes}
-    first = frames[axes[0]]
-    if first.empty:
-        return [], 0
-    keys = ["recipe", "control", "ssr"]
-    xs: dict[str, dict[Any, Any]] = {}
-    for axis, frame in frames.items():
-        by_curve: Iterable[tuple[Any, Any]] = frame.groupby(keys, sort=False)["x"]
-        xs[axis] = dict(iter(by_curve))
-    groups = list(first.groupby(keys, sort=False))
-    found = []
-    for place in spread_out(len(groups), MOST_CURVES):
-        key, group = groups[place]
-        recipe, control, ssr = key
-        curve: dict[str, Any] = {"pair": (recipe, control), "ssr": float(ssr), "lr": group["lr"].astype(float).tolist()}
-        curve |= {axis: xs[axis][key].astype(float).tolist() for axis in axes}
-        found.append(curve)
-    return found, len(groups) - len(found)
-
-
-def spread_out(count: int, most: int) -> list[int]:
-    """At most so many of ``count`` places, evenly, first and last among them.
-
-    Example:
-        >>> spread_out(5, 3), spread_out(2, 3)
-        ([0, 2, 4], [0, 1])
-    """
-    if count <= most:
-        return list(range(count))
-    if most == 1:
-        return [count // 2]
-    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
-
-
-def _with_arm(each: dict[str, Any], arms: dict[tuple[str, str], int]) -> dict[str, Any]:
-    return {"arm": arms[each["pair"]], **{key: value for key, value in each.items() if key != "pair"}}
+def _curve(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[str, Any]:
+    named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
+    return named | {"folder": visible(curve.folder), field: curve.values} | dict(curve.places)
 
 
 def _rows(frame: pd.DataFrame) -> Iterable[Any]:

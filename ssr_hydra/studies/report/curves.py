@@ -1,0 +1,103 @@
+"""Curves that a report draws: of very many runs a stated share, of very long curves evenly spaced points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from ssr_hydra.studies.curves import lr_curves
+from ssr_hydra.studies.study import Axis, Study
+
+__all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates", "spread_out"]
+
+MOST_CURVES = 160
+"""Learning curves that are drawn, and curves of the learning rate."""
+
+MOST_POINTS = 200
+"""Points of a curve that are drawn."""
+
+_CELL = ["recipe", "control", "ssr"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's: ``values``, and for each axis the places at which they were taken."""
+
+    recipe: str
+    control: str
+    ssr: float
+    seed: int | None
+    folder: str
+    values: list[float]
+    places: dict[Axis, list[float]]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Those that are drawn, and how many are not."""
+
+    drawn: list[Curve]
+    left_out: int = 0
+
+
+def learning(study: Study, axes: Sequence[Axis]) -> Curves:
+    """Every run's learning curve, or where those are too many the first run's of each recipe, control and SSR."""
+    runs = study.completed
+    runs = runs[runs.index.isin(study.curves["run"].unique())]
+    if not axes:
+        return Curves([], len(runs))
+    chosen = runs if len(runs) <= MOST_CURVES else runs.drop_duplicates(_CELL)
+    chosen = chosen.iloc[spread_out(len(chosen), MOST_CURVES)]
+    groups: Iterable[Any] = study.curves[study.curves["run"].isin(chosen.index)].groupby("run", sort=False)
+    points = dict(iter(groups))
+    drawn = [
+        _curve(row, points[run], "value", {axis: points[run][axis] for axis in axes}) for run, row in chosen.iterrows()
+    ]
+    return Curves(drawn, len(runs) - len(drawn))
+
+
+def rates(study: Study, axes: Sequence[Axis]) -> Curves:
+    """The learning rate of one run of each recipe, control and SSR; none where no run has logged it."""
+    runs = study.completed.drop_duplicates(_CELL)
+    chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
+    if not axes or chosen.empty:
+        return Curves([])
+    some = replace(study, frame=study.frame.loc[chosen.index])  # only what is drawn is read
+    frames = {axis: lr_curves(some, axis, most_points=MOST_POINTS) for axis in axes}
+    first = frames[axes[0]]
+    drawn = []
+    for run, points in first.groupby("run", sort=False):
+        # The frames have the same rows, but for their x.
+        xs = {axis: frame.loc[points.index, "x"] for axis, frame in frames.items()}
+        drawn.append(_curve(chosen.loc[run], points, "lr", xs))
+    return Curves(drawn, len(runs) - len(chosen))
+
+
+def _curve(row: Any, points: pd.DataFrame, field: str, xs: dict[Axis, Any]) -> Curve:
+    kept = spread_out(len(points), MOST_POINTS)
+    return Curve(
+        recipe=row["recipe"],
+        control=row["control"],
+        ssr=float(row["ssr"]),
+        seed=None if pd.isna(row["seed"]) else int(row["seed"]),
+        folder=str(row["folder"]),
+        values=points[field].iloc[kept].astype(float).tolist(),
+        places={axis: column.iloc[kept].astype(float).tolist() for axis, column in xs.items()},
+    )
+
+
+def spread_out(count: int, most: int) -> list[int]:
+    """At most so many of ``count`` places, evenly, first and last among them.
+
+    Example:
+        >>> spread_out(5, 3), spread_out(2, 3)
+        ([0, 2, 4], [0, 1])
+    """
+    if count <= most:
+        return list(range(count))
+    if most == 1:
+        return [count // 2]
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})

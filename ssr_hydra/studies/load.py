@@ -173,7 +173,7 @@ class _Reading:
         found = Counter(run.objective for run in self.runs if run.objective is not None)
         if len(found) > 1:
             rule = "the runs have different objectives, which cannot be compared: "
-            rule += ", ".join(f"{name} ({count} runs)" for name, count in found.items())
+            rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
             raise InputError("objective", None, rule, "name one that all have, or load them apart")
         if not found:
             known = sorted({name for run in self.runs for name in run.record.metrics})

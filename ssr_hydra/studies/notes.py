@@ -60,7 +60,8 @@ class Notes:
             made.append(f"The runs are of different machines, and their seconds are not comparable: {shown}.")
         resumed = int((frame["resumes"] > 0).sum())
         if resumed:
-            made.append(f"{_runs(resumed)} taken up again from a checkpoint; seconds are those of all parts together.")
+            were = "was" if resumed == 1 else "were"
+            made.append(f"{_runs(resumed)} {were} taken up again from a checkpoint; seconds are those of all parts.")
         lost = frame[frame["quality"].isna()]
         diverged = int((lost["status"] == "diverged").sum())
         if diverged:
@@ -71,7 +72,7 @@ class Notes:
 
 
 def _runs(count: int) -> str:
-    return f"{count} run was" if count == 1 else f"{count} runs were"
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _canonical(value: Any) -> str:
@@ -79,7 +80,7 @@ def _canonical(value: Any) -> str:
 
 
 def _listed(found: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found)
+    return ", ".join(f"{name} ({_runs(count)})" for name, count in found)
 
 
 def _data_name(text: str) -> str:

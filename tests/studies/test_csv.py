@@ -1,0 +1,111 @@
+"""Tables from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import doublings, from_csv, paired, summary
+
+TABLE = Path(__file__).parents[2] / "docs/data/resnet50_imagenet.csv"
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_the_published_table() -> None:
+    study = from_csv(TABLE, "ssr", "top1", "seconds")
+    assert study.frame["ssr"].tolist() == [0.1, 0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0, 5.69]
+    assert study.frame["quality"].tolist() == [64.99, 73.02, 75.66, 76.82, 77.07, 77.08, 77.07, 76.67, 76.32]
+    # 6.83 hours at SSR 1, and linear.
+    assert (study.frame["seconds"] / study.frame["ssr"]).tolist() == pytest.approx([6.83 * 3600] * 9, rel=1e-3)
+    assert (study.recipes, study.problems, study.objective) == (("resnet50_imagenet",), (), "top1")
+    assert summary(study)["low"].isna().all()
+
+
+def test_recipes_and_seeds(tmp_path: Path) -> None:
+    rows = ["a,1,0.5,0,x", "a,1,0.7,1,x", "b,1,0.4,0,x", "b,1,0.5,1,", "", "a,2,0.9,0,x", "a,2,1.0,1,x"]
+    text = "\ufeffmethod, ssr ,acc,seed,extra\n" + "\n".join(rows)
+    study = from_csv(written(tmp_path, text), "ssr", "acc", recipe="method", seed="seed")
+    assert study.recipes == ("a", "b")
+    (row,) = paired(study, "a", "b").itertuples()
+    assert (row.n, row.difference) == (2, pytest.approx(0.15))
+    assert study.frame["seconds"].isna().all()
+    assert study.problems == ()
+    with pytest.raises(InputError, match="^axis='seconds': not every run of the study says its seconds"):
+        from ssr_hydra.studies import pareto
+
+        pareto(study)
+
+
+def test_rows_of_the_same_cell_are_seeds_that_are_not_paired(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "s,q\n1,0.5\n1,0.6\n2,0.7\n2,0.9\n"), "s", "q", direction="min")
+    (row,) = doublings(study).itertuples()
+    assert (row.method, row.gain) == ("welch", pytest.approx(-0.25))
+    assert study.recipes == ("table",)
+
+
+def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    rows = [
+        "1,0.5,0",
+        "x,0.5,0",
+        "1,nan,1",
+        "0,0.5,1",
+        "-1,0.5,1",
+        "1,,2",
+        "1,0.6",
+        "1,0.7,1.5",
+        "1,0.7,-1",
+        "1,0.8,0",
+        "2,0.9,",
+    ]
+    study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed")
+    assert study.frame["quality"].tolist() == [0.5, 0.9]
+    found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
+    assert {line: kind for line, (kind, _) in found.items()} == {**dict.fromkeys(range(3, 11), "torn"), 11: "duplicate"}
+    assert found[3][1] == "ssr is 'x', not a finite number"
+    assert found[4][1] == "quality is 'nan', not a finite number"
+    assert found[8][1] == "2 cells where the header has 3"
+    assert "whole number" in found[9][1]
+
+
+def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t")
+    assert study.problems[0].reason == "seconds are '-3'"
+    assert math.isnan(study.frame["seconds"][0])
+
+
+def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r")
+    assert study.recipes == ("a\ufffd\ufffd[31m", "table")
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "field"),
+    [
+        ("ssr,q\n1,2\n", {"ssr": "SSR", "quality": "q"}, "ssr"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "acc"}, "quality"),
+        ("ssr,q,q\n1,2,3\n", {"ssr": "ssr", "quality": "q"}, "quality"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "seconds": "t"}, "seconds"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "direction": "up"}, "direction"),
+        ("ssr,q\n1,x\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("ssr,q\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("", {"ssr": "ssr", "quality": "q"}, "ssr"),
+        (b"ssr,q\n1,\xff\xfe\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("ssr,q\n1," + "9" * 200_000 + "\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+    ],
+)
+def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, given: dict[str, str], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}="):
+        from_csv(written(tmp_path, text), **given)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nothing.csv"):
+        from_csv(tmp_path / "nothing.csv", "ssr", "q")

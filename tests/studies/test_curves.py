@@ -1,0 +1,98 @@
+"""Learning curves and learning rates of a study."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+from study_runs import METRIC, config, record, write_run
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import Study, learning_curves, load, lr_curves, mean_curves
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    for job, (ssr, seed, quality) in enumerate([(1.0, 0, 0.9), (1.0, 1, 0.8), (0.5, 0, 0.7)]):
+        folder = write_run(tmp_path / str(job), record(ssr, seed, quality), config(ssr, seed))
+        lines = [
+            json.dumps(
+                {"event": "train", "batch": b, "sample": 16 * b, "token": 0, "train_seconds": b / 10, "lr": 1 / b}
+            )
+            for b in range(10, round(100 * ssr) + 1, 10)
+        ]
+        lines.insert(3, json.dumps({"event": "eval", "batch": 30, METRIC: 0.5}))
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"event":"tr')  # killed while it wrote
+    write_run(tmp_path / "9", record(1.0, 2, 0.9, status="failed", error="no"), config(1.0, 2))
+    return load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("axis", "x"),
+    [
+        ("steps", [50, 100, 50, 100, 25, 50]),
+        ("samples", [800, 1600, 800, 1600, 400, 800]),
+        ("seconds", [5, 10, 5, 10, 2.5, 5]),
+        ("cost", [0.01, 0.02, 0.01, 0.02, 0.005, 0.01]),
+        ("ssr", [0.5, 1, 0.5, 1, 0.5, 1]),
+    ],
+)
+def test_evaluations_on_a_common_axis(study: Study, axis: str, x: list[float]) -> None:
+    made = learning_curves(study, axis, price_per_hour=7.2)  # type: ignore[arg-type]
+    assert made["x"].tolist() == pytest.approx(x)
+    assert made["value"].tolist() == [0.5, 0.9, 0.5, 0.8, 0.5, 0.7]
+    assert made["run"].tolist() == [0, 0, 1, 1, 2, 2]  # the run that failed is left out
+    assert made["seed"].tolist() == [0, 0, 1, 1, 0, 0]
+    assert made["ssr"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
+
+
+def test_means_over_seeds(study: Study) -> None:
+    made = mean_curves(study, "seconds")
+    assert made[["ssr", "x", "n"]].values.tolist() == [[1, 5, 2], [1, 10, 2], [0.5, 2.5, 1], [0.5, 5, 1]]
+    assert made["mean"].tolist() == pytest.approx([0.5, 0.85, 0.5, 0.7])
+    true = stats.ttest_1samp([0.9, 0.8], 0).confidence_interval()
+    assert (made["low"][1], made["high"][1]) == pytest.approx((true.low, true.high))
+    assert made["low"][[0, 2, 3]].isna().all()
+
+
+def test_learning_rates_of_one_run_each(study: Study) -> None:
+    made = lr_curves(study)
+    assert set(made["run"]) == {0, 2}
+    first = made[made["run"] == 0]
+    assert first["x"].tolist() == list(range(10, 101, 10))
+    assert first["lr"].tolist() == pytest.approx([1 / b for b in range(10, 101, 10)])
+    assert lr_curves(study, "ssr").groupby("run")["x"].max().tolist() == [1.0, 1.0]
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(study: Study) -> None:
+    made = lr_curves(study, most_points=3)
+    assert made[made["run"] == 0]["x"].tolist() == [10, 50, 100]
+
+
+def test_a_run_without_its_file_has_no_learning_rates(study: Study) -> None:
+    for path in study.sources[0].glob("*/metrics.jsonl"):
+        path.unlink()
+    made = lr_curves(study)
+    assert made.empty
+    assert list(made.columns) == ["recipe", "control", "ssr", "run", "x", "lr"]
+
+
+def test_a_value_that_was_not_finite_is_a_gap(tmp_path: Path) -> None:
+    result = record(1.0, 0, 0.9)
+    result.evaluations[0]["metrics"][METRIC] = None
+    write_run(tmp_path / "0", result, config())
+    values = learning_curves(load(tmp_path))["value"].tolist()
+    assert math.isnan(values[0])
+    assert values[1] == 0.9
+
+
+@pytest.mark.parametrize(("given", "field"), [({"axis": "x"}, "axis"), ({"axis": "cost"}, "price_per_hour")])
+def test_axes_that_there_are_not(study: Study, given: dict[str, str], field: str) -> None:
+    for function in (learning_curves, mean_curves, lr_curves):
+        with pytest.raises(InputError, match=f"^{field}="):
+            function(study, **given)  # type: ignore[operator]
+    with pytest.raises(InputError, match="^most_points="):
+        lr_curves(study, most_points=1)

@@ -1,0 +1,98 @@
+"""What a recipe is, and what it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_runs import config, write_run
+
+from ssr_hydra.studies.recipes import ConfigReader, Recipe, flatten, label_recipes
+
+
+def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, object]]) -> list[str]:
+    reader, made = ConfigReader(), {}
+    for number, (configured, overrides, choices) in enumerate(runs):
+        run = write_run(folder / str(number), None, configured, overrides, choices)
+        made[number] = Recipe.of(run, reader.read(run), "digits")
+    return list(label_recipes(made).values())  # type: ignore[arg-type]
+
+
+def test_one_recipe_is_called_by_its_schedule(tmp_path: Path) -> None:
+    assert recipes(tmp_path, (config(), ["ssr=1", "optimizer.lr=0.1"], {"scheduler": "wsd"})) == ["wsd"]
+    other = tmp_path / "other"
+    assert recipes(other, (config(), [], {})) == ["digits"]  # without Hydra's choices, what the person called it
+
+
+def test_choices_and_overrides_that_differ(tmp_path: Path) -> None:
+    labels = recipes(
+        tmp_path,
+        (config(), ["scheduler=wsd", "+seed=3", "trainer.progress=none"], {"scheduler": "wsd", "model": "conv"}),
+        (config(optimizer__lr=0.3), ["optimizer.lr=0.3", "ssr=2"], {"scheduler": "cosine", "model": "conv"}),
+    )
+    assert labels == ["wsd optimizer.lr=0.1", "cosine optimizer.lr=0.3"]  # 0.1 is what the first one's config says
+
+
+def test_recipes_that_nothing_on_the_command_line_tells_apart(tmp_path: Path) -> None:
+    labels = recipes(tmp_path, (config(), [], {}), (config(optimizer__lr=0.5), [], {}))
+    assert labels == ["digits optimizer.lr=0.1", "digits optimizer.lr=0.5"]
+
+
+def test_names_are_never_the_same() -> None:
+    made = label_recipes({1: Recipe(None, "a"), 2: Recipe(None, "a"), 3: Recipe(None, "a (2)"), 4: Recipe(None, None)})
+    assert len(set(made.values())) == 4
+    assert made[4] == "runs"
+
+
+def test_names_are_one_short_line(tmp_path: Path) -> None:
+    (label,) = label_recipes({1: Recipe(None, "a\x1b[2J\n" + "b" * 500)}).values()
+    assert len(label) == 120
+    assert label.isprintable()
+
+
+def test_runs_of_one_recipe_have_one_key(tmp_path: Path) -> None:
+    reader = ConfigReader()
+    keys = []
+    for number, (ssr, seed, lr) in enumerate([(1.0, 0, 0.1), (0.25, 7, 0.1), (1.0, 0, 0.2)]):
+        found = reader.read(write_run(tmp_path / str(number), None, config(ssr, seed, optimizer__lr=lr)))
+        assert found is not None
+        assert found.varied == {"ssr": ssr, "seed": seed, "control": None}
+        assert found.get("optimizer.lr") == lr
+        assert found.get("optimizer.lr.deeper") is found.get("nothing") is None
+        keys.append(found.key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("outer", "inner", "scaled"), [(True, True, True), (False, False, False), (True, False, None)])
+def test_a_warmup_is_scaled_where_all_of_them_are(
+    tmp_path: Path, outer: bool, inner: bool, scaled: bool | None
+) -> None:
+    parts = {"scale_warmup": outer, "phases": {"first": {"scale_warmup": inner}}}
+    found = ConfigReader().read(write_run(tmp_path / "0", None, config(scheduler=parts)))
+    assert found is not None
+    assert found.scaled is scaled
+
+
+def test_a_folder_without_a_config(tmp_path: Path) -> None:
+    assert ConfigReader().read(tmp_path) is None
+
+
+def test_what_is_too_large_for_a_config(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "0", None, config())
+    (run / ".hydra/config.yaml").write_text("a: b\n" + "#" * 1_000_001)
+    with pytest.raises(ValueError, match="more than 1,000,000 bytes"):
+        ConfigReader().read(run)
+    deep: dict[str, object] = {}
+    for _ in range(100):
+        deep = {"a": deep or 1}
+    with pytest.raises(ValueError, match="too large for a configuration"):
+        flatten(deep)
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "0", None, config())
+    marker = tmp_path / "made"
+    (run / ".hydra/config.yaml").write_text(f"a: !!python/object/apply:os.mkdir ['{marker}']\n")
+    with pytest.raises(ValueError, match="not whole"):
+        ConfigReader().read(run)
+    assert not marker.exists()

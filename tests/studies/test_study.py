@@ -1,0 +1,74 @@
+"""The frame as cells."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from study_runs import study_of
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.study import check_axis, find_series
+
+
+def test_cells_hold_their_values_by_seed_turned_so_that_more_is_better() -> None:
+    study = study_of(
+        {"b": {2.0: {3: 0.3, 1: 0.1}, 0.5: [0.7]}, "a": {1.0: [0.9]}, ("b", "truncate"): {1.0: [0.2]}}, "min"
+    )
+    assert [(series.recipe, series.control) for series in study.series] == [("b", ""), ("b", "truncate"), ("a", "")]
+    series = study.series[0]
+    assert series.ssr.tolist() == [0.5, 2.0]
+    assert [cell.values.tolist() for cell in series.cells] == [[-0.7], [-0.1, -0.3]]
+    assert series.cells[1].seeds is not None
+    assert series.cells[1].seeds.tolist() == [1, 3]
+    assert series.means["seconds"].tolist() == [5.0, 20.0]
+    assert series.axis("cost", 36.0).tolist() == pytest.approx([0.05, 0.2])
+    assert study.recipes == ("b", "a")
+
+
+def test_a_cell_with_a_run_without_a_seed_is_not_paired() -> None:
+    (series,) = study_of({"a": {1.0: {0: 0.5, None: 0.6}}}).series
+    assert series.cells[0].seeds is None
+
+
+def test_weights_between_measured_ssrs() -> None:
+    (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7]}}).series
+    cells, weights = series.weights(2.0)
+    assert (cells, weights) == ([series.cells[0], series.cells[1]], pytest.approx([0.5, 0.5]))
+    cells, weights = series.weights(4.0 * (1 + 1e-12))  # rounding is no distance
+    assert (cells[0] is series.cells[1], weights) == (True, [1.0])
+
+
+def test_ten_thousand_rows_are_grouped_as_pandas_groups_them() -> None:
+    rng = np.random.default_rng(0)
+    study = study_of({f"r{i}": {float(s): rng.normal(size=5) for s in range(1, 11)} for i in range(20)})
+    means = study.frame.groupby(["recipe", "ssr"])["quality"].mean()
+    for series in study.series:
+        for ssr, cell in zip(series.ssr, series.cells, strict=True):
+            assert cell.values.mean() == pytest.approx(means[series.recipe, ssr])
+
+
+def test_totals_count_failed_runs_too() -> None:
+    found = study_of({"a": {1.0: [0.5, math.nan]}}).totals(36.0)
+    assert found == {
+        "runs": 2,
+        "completed": 1,
+        "failed": 1,
+        "train_seconds": 20.0,
+        "total_seconds": 22.0,
+        "cost": pytest.approx(0.22),
+    }
+    assert math.isnan(study_of({"a": {1.0: [0.5]}}).totals()["cost"])
+
+
+def test_axes_and_prices_and_names() -> None:
+    study = study_of({"a": {1.0: [0.5]}})
+    check_axis(study, "seconds")
+    with pytest.raises(InputError, match=r"^axis='tokens': not every run"):
+        check_axis(study, "tokens")
+    for price in (-1, math.inf, True, "2"):
+        with pytest.raises(InputError, match="^price_per_hour="):
+            check_axis(study, "cost", price)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="^recipe='b'.*there are 'a'"):
+        find_series(study, "b", "recipe")

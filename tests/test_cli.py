@@ -131,7 +131,8 @@ def test_help(app: Callable[..., Answer]) -> None:
     assert len(re.findall(r"^ +python train\.py .*=", text, re.MULTILINE)) == 5
     assert "cosine_warmup" in text
     assert "trust=[my_package]" in text
-    assert max(len(line) for line in text.splitlines() if "scheduler:" not in line and "optimizer:" not in line) <= 120
+    written = [line for line in text.splitlines() if not re.match(r"\w+: \w+,", line)]  # Hydra lists each group in a line
+    assert max(map(len, written)) <= 120
 
 
 def test_the_commands_in_help_compose(show: Show, app: Callable[..., Answer]) -> None:

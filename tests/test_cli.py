@@ -131,7 +131,8 @@ def test_help(app: Callable[..., Answer]) -> None:
     assert len(re.findall(r"^ +python train\.py .*=", text, re.MULTILINE)) == 5
     assert "cosine_warmup" in text
     assert "trust=[my_package]" in text
-    written = [line for line in text.splitlines() if not re.match(r"\w+: \w+,", line)]  # Hydra lists each group in a line
+    # Hydra lists each group in one line.
+    written = [line for line in text.splitlines() if not re.match(r"\w+: \w+,", line)]
     assert max(map(len, written)) <= 120
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.studies import Study
-from ssr_hydra.studies.load import as_frame
+from ssr_hydra.studies.reading import as_frame
 from ssr_hydra.studies.study import COLUMNS, Direction
 
 METRIC = "eval/accuracy"

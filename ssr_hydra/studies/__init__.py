@@ -1,12 +1,12 @@
 """From records to an answer: what time buys, which schedule and SSR to run, and how sure that is. Imports no torch."""
 
+from ssr_hydra.studies.advice import Recommendation, recommend
 from ssr_hydra.studies.compare import controls, doublings, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.curves import learning_curves, lr_curves, mean_curves
-from ssr_hydra.studies.fits import BackTest, Fit, back_test, fits
+from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
 from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
-from ssr_hydra.studies.load import load
-from ssr_hydra.studies.recommend import Recommendation, recommend
+from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Problem, Study
 
 __all__ = [

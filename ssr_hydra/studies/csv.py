@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.load import as_frame, without_duplicates
+from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
 
 __all__ = ["from_csv"]

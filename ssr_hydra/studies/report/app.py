@@ -13,7 +13,7 @@ from typing import TextIO
 import ssr_hydra
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.csv import from_csv
-from ssr_hydra.studies.load import load
+from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.report.content import Options, build
 from ssr_hydra.studies.report.terminal import report_text
 from ssr_hydra.studies.report.words import visible

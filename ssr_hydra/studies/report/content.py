@@ -11,8 +11,8 @@ import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import compare, frontier
-from ssr_hydra.studies.fits import Fit, fits
-from ssr_hydra.studies.recommend import Recommendation, recommend
+from ssr_hydra.studies.advice import Recommendation, recommend
+from ssr_hydra.studies.fitting import Fit, fits
 from ssr_hydra.studies.report import curves
 from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import gains
-from ssr_hydra.studies.fits import Fit, fits_of
+from ssr_hydra.studies.fitting import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
 from ssr_hydra.studies.intervals import POWER, Estimate, check_confidence, seeds_needed
 from ssr_hydra.studies.study import Series, Study, uncontrolled

@@ -12,7 +12,7 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import Fit, Study, back_test, fits, from_csv
-from ssr_hydra.studies.fits import _fit, _predicted
+from ssr_hydra.studies.fitting import _fit, _predicted
 from ssr_hydra.studies.intervals import Cell
 from ssr_hydra.studies.study import Series
 

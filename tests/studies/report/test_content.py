@@ -1,0 +1,132 @@
+"""What is chosen, compared and asked for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from report_study import write_run, write_study
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import from_csv, load
+from ssr_hydra.studies.report import Content, Options, build
+
+
+def table(path: Path, rows: str) -> Path:
+    path.write_text("recipe,ssr,seed,quality,seconds\n" + rows, encoding="utf-8")
+    return path
+
+
+def built(path: Path, options: Options | None = None, direction: str = "max") -> Content:
+    columns = {"ssr": "ssr", "quality": "quality", "seconds": "seconds", "recipe": "recipe", "seed": "seed"}
+    return build(from_csv(path, **columns, direction=direction), options)  # type: ignore[arg-type]
+
+
+def test_of_recommended_recipes_the_quickest_within_the_tolerance_of_the_best_is_chosen(tmp_path: Path) -> None:
+    # a is done at ssr 1 with 0.90, b at ssr 2 with 0.91: at a tolerance of 0.02 the better one is not worth its time,
+    # at 0.005 it is.
+    rows = "".join(
+        f"{recipe},{ssr},{seed},{quality + 1e-4 * seed},{100 * ssr}\n"
+        for recipe, curve in (("a", {1: 0.9, 2: 0.9, 4: 0.9}), ("b", {1: 0.86, 2: 0.91, 4: 0.91}))
+        for ssr, quality in curve.items()
+        for seed in range(3)
+    )
+    path = table(tmp_path / "t.csv", rows)
+    lazy, keen = (built(path, Options(tolerance=tolerance)).choice for tolerance in (0.02, 0.005))
+    assert lazy is not None
+    assert keen is not None
+    assert (lazy.recipe, lazy.ssr, lazy.rival) == ("a", 1.0, "b")
+    assert (keen.recipe, keen.ssr, keen.rival) == ("b", 2.0, "a")
+    assert lazy.margin == pytest.approx(0.04)
+    assert keen.margin == pytest.approx(0.01)
+
+
+def test_where_less_is_better_the_choice_is_the_lower_one(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{recipe},{ssr},{seed},{loss + 1e-3 * seed},{ssr}\n"
+        for recipe, loss in (("high", 3.0), ("low", 2.0))
+        for ssr in (1, 2)
+        for seed in range(3)
+    )
+    choice = built(table(tmp_path / "t.csv", rows), Options(tolerance=0.01), "min").choice
+    assert choice is not None
+    assert (choice.recipe, choice.ssr, choice.rival, choice.margin) == ("low", 1.0, "high", pytest.approx(1.0))
+
+
+def test_a_choice_on_single_seeds_is_of_unknown_certainty(resnet50: Path) -> None:
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(tolerance=0.3))
+    assert content.choice is not None
+    # From 1 to 2 it gains 77.07 - 76.82 = 0.25, less than the tolerance; from .5 to 1 it gains 1.16.
+    assert (content.choice.ssr, content.choice.certainty) == (1.0, "unknown")
+    assert [fit.verdict for fit in content.fits if fit.kind == "power"] == ["rejected"]
+
+
+def test_the_default_tolerance_is_a_twentieth_of_what_the_frontier_gains(resnet50: Path) -> None:
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
+    assert content.tolerance == 0.6  # (77.08 - 64.99) / 20 = 0.6045, to two digits
+
+
+def test_accuracy_and_error_rate_give_the_same_answer(study_folder: Path, tmp_path: Path) -> None:
+    frame = load(study_folder).completed
+    for name, sign, shift in (("acc", 1, 0), ("err", -1, 1)):
+        rows = "".join(
+            f"{row.recipe},{row.ssr},{row.seed},{shift + sign * row.quality!r},{row.seconds}\n"
+            for row in frame[frame["control"] == ""].itertuples()
+        )
+        table(tmp_path / f"{name}.csv", rows)
+    acc, err = built(tmp_path / "acc.csv"), built(tmp_path / "err.csv", direction="min")
+    assert acc.tolerance == err.tolerance
+    assert acc.choice is not None
+    assert err.choice is not None
+    assert (acc.choice.recipe, acc.choice.ssr) == (err.choice.recipe, err.choice.ssr)
+    assert acc.choice.margin == pytest.approx(err.choice.margin)
+
+
+def test_axes_are_those_that_every_run_has_a_number_on(content: Content, tmp_path: Path) -> None:
+    assert content.axes == ("ssr", "steps", "samples", "seconds", "cost")  # images have no tokens
+    assert content.axis == "seconds"
+    path = tmp_path / "bare.csv"
+    path.write_text("ssr,q\n1,2\n2,3\n", encoding="utf-8")
+    bare = build(from_csv(path, ssr="ssr", quality="q"))
+    assert (bare.axes, bare.axis) == (("ssr",), "ssr")
+
+
+def test_pairs_are_all_of_few_recipes_and_those_with_the_reference_of_many(content: Content, tmp_path: Path) -> None:
+    assert [(a, b) for a, b, _ in content.paired] == [
+        ("linear_warmup", "cosine_warmup"),
+        ("wsd", "cosine_warmup"),
+        ("wsd", "linear_warmup"),
+    ]
+    rows = "".join(f"r{recipe},{ssr},{seed},{seed},1\n" for recipe in range(9) for ssr in (1, 2) for seed in (0, 1))
+    many = built(table(tmp_path / "t.csv", rows), Options(reference="r3"))
+    assert [(a, b) for a, b, _ in many.paired] == [(f"r{place}", "r3") for place in range(9) if place != 3]
+
+
+def test_a_study_of_controls_alone_has_no_choice(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", recipes=("wsd",), ssrs=(0.25, 0.5), controls=("truncate",), seeds=(0, 1))
+    content = build(load(tmp_path / "s"))
+    assert (content.choice, content.reference, content.recommendations) == (None, None, [])
+
+
+def test_nothing_completed_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", quality=None, status="failed", error="RuntimeError: no", evaluations=0)
+    with pytest.raises(InputError, match=r"^study='.*': no run has completed, 1 are reported as problems"):
+        build(load(tmp_path / "s"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tolerance", 0.0), ("tolerance", math.nan), ("target", math.inf), ("price_per_hour", -1.0),
+        ("confidence", 1.0), ("confidence", 0.0), ("price_per_hour", math.nan),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_meant(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{field}="):
+        Options(**{field: value})
+
+
+def test_a_reference_that_is_no_recipe(study_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^reference='nothing': one of the study's recipes: cosine_warmup, linear"):
+        build(load(study_folder), Options(reference="nothing"))

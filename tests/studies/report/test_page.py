@@ -1,0 +1,88 @@
+"""The page's text: what is embedded, what is allowed, what is escaped. What a browser makes of it: test_browser.py."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.studies import load
+from ssr_hydra.studies.report import Content, Options, build
+from ssr_hydra.studies.report.page import embedded, page
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[tuple[str, str]] = []
+        self.open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.open in ("script", "style"):
+            self.inside.append((self.open, data))
+
+
+@pytest.mark.parametrize(
+    "text", ["</script>", "<!--", "]]>", "\u2028\u2029", "<script", "&lt;", "\ud800", "\\u003c", '"', "\x00"]
+)
+def test_embedded_json_holds_nothing_that_html_reads_and_comes_back_whole(text: str) -> None:
+    made = embedded({text: [text]})
+    assert not re.search(r"[<>&\u2028\u2029\x00]", made)
+    assert made.isascii()
+    assert json.loads(made) == {text: [text]}
+
+
+def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else(content: Content) -> None:
+    elements = Elements(page(content))
+    (policy,) = [tag["content"] for name, tag in elements.tags if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for kind in ("script", "style"):
+        text = "".join(data for tag, data in elements.inside if tag == kind and not data.startswith('{"objective"'))
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+
+
+def test_nothing_is_fetched(content: Content) -> None:
+    text = page(content, b"<svg/>")
+    elements = Elements(text)
+    links = [
+        value
+        for _, tag in elements.tags
+        for key in ("src", "href", "srcset", "action", "data")
+        if (value := tag.get(key))
+    ]
+    assert links
+    assert [link for link in links if not link.startswith(("#", "data:"))] == []
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|sendBeacon|WebSocket", text)
+    assert [key for _, tag in elements.tags for key in tag if key.startswith("on") or key == "style"] == []
+
+
+def test_the_same_records_give_the_same_page(content: Content, study_folder: Path) -> None:
+    again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
+    assert page(content) == page(again)
+
+
+def test_the_sections_of_the_page_are_there_and_linked(content: Content) -> None:
+    elements = Elements(page(content))
+    names = [tag["href"] for name, tag in elements.tags if name == "a"]
+    ids = {f"#{tag['id']}" for _, tag in elements.tags if "id" in tag}
+    assert names == ["#quality", "#doubling", "#recipes", "#controls", "#fits", "#curves", "#problems", "#method"]
+    assert set(names) <= ids

@@ -87,10 +87,12 @@ def train(
         run_dir = hydra_run_dir()
     place = launched()
     is_main = place is None or place.rank == 0
-    with recorded(cfg, run_dir if is_main else None):
-        result = build(cfg, trust, run_dir).fit()
-    if is_main:
-        log(logging.INFO, summary(result, None))
+    with recorded(cfg, run_dir if is_main else None) as pending:
+        trainer = build(cfg, trust, run_dir)
+        trainer.on("fit_start", pending.publish)
+        result = trainer.fit()
+        if is_main and not pending.waits:
+            log(logging.INFO, summary(result, None))
     objective = cfg["trainer"]["objective"]
     final = None if objective is None else result.metrics[objective]
     return None if final is None else float(final)

@@ -159,8 +159,56 @@ def test_a_finished_run_is_not_trained_again(app: Run, in_tmp: Path) -> None:
     assert (said.code, said.err) == (0, "")
     assert "nothing to train" in said.out
     after = files(in_tmp / "run")
-    assert after.pop("train.log") != before.pop("train.log")  # says that it was asked
+    added = after.pop("train.log")[1].removeprefix(before.pop("train.log")[1]).decode()
+    assert added.count("\n") == 1  # says that it was asked
+    assert added.endswith("nothing to train\n")
     assert after == before
+
+
+LATE = [("max_duration=2ep", "stands at"), ("optimizer=adamw", "does not fit"), ("control=truncate", "")]
+
+
+@pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
+def test_a_late_refusal_leaves_the_folder_as_it_was(app: Run, run: Path, change: str, said: str) -> None:
+    before = files(run)
+    on_change = "rescale" if change.startswith("control") else "extend"  # which is refused by the trainer
+    refused = app(*lab(), change, f"resume.on_change={on_change}")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert said in refused.err
+    assert "never" not in refused.err
+    assert files(run) == before
+    assert app(*lab()).code == 0  # the run is what it was
+    assert RunResult.load(run).steps == 40
+
+
+def test_what_goes_on_describes_itself_and_logs(app: Run, run: Path) -> None:
+    assert app(*lab(max_duration="5ep"), "resume.on_change=extend").code == 0
+    assert "max_duration: 5ep" in (run / ".hydra/config.yaml").read_text()
+    assert "pending" not in (run / ".hydra/hydra.yaml").read_text()
+    assert [path.name for path in run.glob(".hydra*")] == [".hydra"]
+    assert (run / "train.log").read_text().count("started: ") == 2  # held back, and written when training began
+
+
+def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
+    given = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
+    sweep = ("-m", "hydra.sweep.dir=S", *given)
+    assert app(*sweep, "optimizer.lr=0.1,0.2").code == 0
+    before = {number: files(in_tmp / "S" / number) for number in "01"}
+    said = app(*sweep, "optimizer.lr=0.3,0.2")
+    assert said.code == 2
+    table = said.out.splitlines()
+    first = next(line.split() for line in table if line.startswith("0 "))
+    second = next(line.split() for line in table if line.startswith("1 "))
+    assert first[1:3] == ["optimizer.lr=0.3", "refused"]
+    assert second[1:4] == ["optimizer.lr=0.2", "completed", "3"]
+    assert files(in_tmp / "S/0") == before["0"]
+    after = files(in_tmp / "S/1")
+    assert after.pop("train.log")[1].endswith(b"nothing to train\n")
+    del before["1"]["train.log"]
+    assert after == before["1"]
+    assert app(*sweep, "optimizer.lr=0.1,0.2,0.4").code == 0  # what is new is run beside what is there
+    assert RunResult.load(in_tmp / "S/2").steps == 3
+    assert not list((in_tmp / "S").rglob("*pending*"))
 
 
 CHANGES = [

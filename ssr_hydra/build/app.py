@@ -307,7 +307,7 @@ def _run(
             except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
                 if processes.world_size > 1:
                     raise _refused_sweep(processes, "hydra.mode=MULTIRUN") from None
-        _run_sweep(hydra, task, name, [*overrides, "hydra.mode=MULTIRUN"])
+        _run_sweep(hydra, loader, task, name, [*overrides, "hydra.mode=MULTIRUN"])
     except InputError:
         _remove_refused(loader.new_folders)
         raise
@@ -335,7 +335,7 @@ def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str], process
         raise done._return_value
 
 
-def _run_sweep(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> None:
+def _run_sweep(hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str]) -> None:
     """As ``Hydra.multirun``; a folder that cannot be written is found before, a table of the jobs is shown after."""
     cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN, with_log_configuration=True)
     folder = Path(str(cfg.hydra.sweep.dir))
@@ -346,6 +346,7 @@ def _run_sweep(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> Non
     except OSError as error:
         raise _unwritable("hydra.sweep.dir", str(folder), error) from error
     callbacks = Callbacks(cfg)
+    pending = loader.pending
     callbacks.on_multirun_start(config=cfg, config_name=name)
     sweeper = Plugins.instance().instantiate_sweeper(
         config=cfg,
@@ -356,7 +357,10 @@ def _run_sweep(hydra: Hydra, task: Task, name: str, overrides: list[str]) -> Non
         sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
     finally:
         with suppress(OSError):  # what is shown of a sweep does not end it
-            show_sweep(folder, sys.stdout)
+            show_sweep(folder, sys.stdout, pending)
+        if pending is not None:
+            for path in folder.glob(f"**/{pending}"):
+                shutil.rmtree(path, ignore_errors=True)
     callbacks.on_multirun_end(config=cfg, config_name=name)
 
 

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.build.check import plain
+from ssr_hydra.build.pending import Pending
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
@@ -32,30 +33,42 @@ def hydra_run_dir() -> str | None:
 
 
 @contextmanager
-def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[None]:
+def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Pending]:
     """Within it a job is built and trained; whatever ends it leaves a ``result.json`` in ``run_dir``.
 
     The trainer records what happens in training; this, what happens before: data that cannot be read, a model that
     cannot be made, an interrupt. Input that is refused before training leaves no record, as if it had not been run,
     except in a sweep, whose other jobs go on. Where the app runs the job, SIGTERM is an interrupt too.
 
+    In a folder that holds a run already nothing of the job is written before its ``publish`` is called, when training
+    begins: one that is refused leaves the folder as it was, and one that finds its run finished adds a line to the log.
+
     Args:
         cfg: The composed experiment.
         run_dir: The job's folder; None for no records.
     """
     in_app = hydra_run_dir() is not None
+    hydra: Any = HydraConfig.instance().cfg
+    pending = Pending(hydra_run_dir(), None if hydra is None else hydra.hydra)
     with terminable() if in_app else nullcontext():
         log(logging.INFO, f"started: {_overrides() or 'no overrides'}")
         try:
-            yield
+            yield pending
         except BaseException as error:
+            if isinstance(error, InputError) and pending.waits:
+                pending.drop(str(error) if _in_sweep() else None)
+                raise
             told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
             log(logging.ERROR, f"failed: {reason(error)}", None if told else error)
             if run_dir is not None and _leaves_record(error):
                 # What went wrong first is what counts, so a disk that cannot hold the record either is passed over.
                 with suppress(OSError):
                     _record(cfg, Path(run_dir), error)
+            pending.drop(failed=True)
             raise
+        if pending.waits:
+            pending.drop()
+            log(logging.INFO, "nothing to train")
 
 
 def _leaves_record(error: BaseException) -> bool:

@@ -35,6 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.check import check
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.interpolations import check_interpolations
+from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
 
@@ -81,6 +82,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust))
         self.trusted, self.trust, self.checks, self.is_main = trusted, tuple(trust), checks, is_main
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
+        self.pending: str | None = None  # where the descriptions of a sweep's jobs wait, in a used folder
         self._foreign: dict[str, DictConfig] = {}  # files of somebody else's that were loaded, as they were placed
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
@@ -105,9 +107,14 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             values = check(cfg, self.trust)
-            if self.is_main and check_folder(folder, cfg, values, "hydra.run.dir"):
-                with open_dict(cfg):  # what describes a finished run stays as it was written
-                    cfg.hydra.output_subdir = None
+            if self.is_main:
+                check_folder(folder, cfg, values, "hydra.run.dir")
+                subdir = cfg.hydra.output_subdir
+                if subdir is not None and holds_a_run(folder, str(subdir)):  # it may yet be refused
+                    with open_dict(cfg):
+                        cfg.hydra.output_subdir = pending_name(str(subdir))
+        elif cfg.hydra.output_subdir is not None and folder.is_dir():  # its jobs may have folders that hold runs
+            self.pending = pending_name(str(cfg.hydra.output_subdir))
         new = [path for path in (folder, *folder.parents) if not path.exists()]
         self.new_folders = new if self.is_main else []
         return cfg
@@ -123,6 +130,9 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         cfg = self._compose(name, [*overrides, *sweep_overrides], RunMode.RUN)
         if self.checks:
             check(cfg, self.trust)
+        if self.pending is not None:
+            with open_dict(cfg):
+                cfg.hydra.output_subdir = self.pending
         # The jobs of a sweep share what its master resolved: the time and the id in the name of the folder.
         OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
         return cfg

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
+from ssr_hydra.build.pending import REFUSED
 from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
@@ -22,9 +23,10 @@ class _Job(NamedTuple):
     overrides: tuple[str, ...]
     objective: str | None
     result: RunResult | None
+    refused: str | None = None
 
 
-def show_sweep(folder: Path, stream: TextIO) -> None:
+def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, what it varies, and how it ended.
 
     On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing.
@@ -32,11 +34,15 @@ def show_sweep(folder: Path, stream: TextIO) -> None:
     Args:
         folder: The sweep's folder.
         stream: Where to print.
+        pending: Name of the folders in which this sweep's jobs have left why they were refused.
 
     Raises:
         OSError: It cannot be printed.
     """
-    jobs = [_read(folder, path.parent.parent) for path in folder.glob("**/.hydra/overrides.yaml")]
+    found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+    refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
+    jobs = [_read(folder, path) for path in found - refused]
+    jobs += [_read_refused(folder, path, str(pending)) for path in refused]
     if jobs:
         jobs.sort(key=lambda job: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job.folder)])
         stream.write(_table(folder, jobs, stream))
@@ -57,6 +63,19 @@ def _read(sweep: Path, folder: Path) -> _Job:
         objective=trainer.get("objective") if isinstance(trainer, dict) else None,
         result=result,
     )
+
+
+def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
+    """A job that did not begin because of what its folder holds, whose record is another run's."""
+    aside = folder / pending
+    job = _read(sweep, folder)
+    overrides = _yaml(aside / "overrides.yaml")
+    try:
+        why = (aside / REFUSED).read_text(encoding="utf-8")
+    except OSError:  # it was killed, or is still being built elsewhere
+        why = ""
+    shown = tuple(map(str, overrides)) if isinstance(overrides, list) else ()
+    return job._replace(overrides=shown, result=None, refused=why)
 
 
 def _yaml(path: Path) -> Any:
@@ -86,7 +105,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         varied = " ".join(override for override in job.overrides if override not in common)
         cells = [job.folder, varied, *_outcome(job)]
         table.add_row(*(Text(cell) for cell in (cells if errors else cells[:-1])))
-    counts = Counter("without a record" if job.result is None else job.result.status for job in jobs)
+    counts = Counter(_status(job) or "without a record" for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
     terminal = stream.isatty()
@@ -97,10 +116,16 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
+def _status(job: _Job) -> str:
+    return "refused" if job.refused else "" if job.result is None else job.result.status
+
+
 def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
     from ssr_hydra.trainer.progress import duration
 
     result = job.result
+    if job.refused:
+        return "refused", "", "", "", job.refused
     if result is None:
         return "", "", "", "", f"there is no {RESULT}: the job was killed, or still runs"
     value = result.metrics.get(job.objective) if job.objective is not None else None

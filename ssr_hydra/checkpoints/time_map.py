@@ -288,7 +288,7 @@ def _check_rest(plan: _Plan, now: Timestamp) -> Fraction:
     position = plan.position(now)
     if position >= plan.end:
         rule = f"the checkpoint stands at {plan.time(position)} already, and the run would end at {plan.max_duration}"
-        fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use resume=never"
+        fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or name a new folder"
         raise InputError("max_duration", str(plan.max_duration), rule, fix)
     return position
 

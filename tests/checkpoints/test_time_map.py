@@ -360,7 +360,7 @@ def test_a_run_that_would_be_over_is_refused(mode: str, batch: int) -> None:
     here = "10ep" if batch == 750 else "751/75ep"
     assert str(caught.value) == (
         f"max_duration='10ep': the checkpoint stands at {here} already, and the run would end at 10ep; "
-        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use resume=never"
+        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or name a new folder"
     )
 
 

@@ -1,0 +1,126 @@
+"""A job's description, set aside in a folder that holds a run already, until the job's own training begins.
+
+Hydra writes ``.hydra`` before the app is called, and what only the data, the model or a checkpoint can refuse is
+refused after that. So in a used folder Hydra writes beside it, and the files are put in place when training begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ssr_hydra.checkpoints.resume import AUTO, find
+from ssr_hydra.files import write_atomically
+from ssr_hydra.records import RESULT
+
+__all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name"]
+
+REFUSED = "refused.txt"
+"""What a refused job of a sweep leaves for the sweep's table, in the folder that was set aside."""
+
+_NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
+
+
+def pending_name(subdir: str) -> str:
+    """Where a description waits: beside the place it is for, in a folder of this command alone.
+
+    Example:
+        >>> pending_name(".hydra")  # doctest: +SKIP
+        '.hydra.pending-3f0a91c2'
+    """
+    return f"{subdir}.pending-{secrets.token_hex(4)}"
+
+
+def holds_a_run(folder: Path, subdir: str) -> bool:
+    """Whether a folder has something to lose: a description, a record or checkpoints."""
+    return (folder / subdir).exists() or (folder / RESULT).exists() or find(AUTO, folder) is not None
+
+
+class Pending:
+    """What a job writes before its training begins: its description, and its lines in the log files.
+
+    Args:
+        folder: The job's folder; None outside of the app.
+        hydra: Hydra's own configuration of the job; None likewise.
+
+    Attributes:
+        waits: Whether they are held back: the folder holds a run, and training has not begun.
+    """
+
+    def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
+        subdir = None if hydra is None else hydra.get("output_subdir")
+        match = None if subdir is None or folder is None else _NAME.fullmatch(str(subdir))
+        self.waits = False
+        self._lines: list[tuple[logging.Handler, logging.LogRecord]] = []
+        self._holds: list[tuple[logging.Handler, Any]] = []
+        if match is None or folder is None:
+            return
+        self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
+        self.waits = True
+        if not holds_a_run(Path(folder), match[1]):
+            self.publish()
+            return
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                self._hold(handler)
+
+    def _hold(self, handler: logging.Handler) -> None:
+        def hold(record: logging.LogRecord) -> bool:
+            self._lines.append((handler, record))
+            return False
+
+        handler.addFilter(hold)
+        self._holds.append((handler, hold))
+
+    def publish(self, _: object = None) -> None:
+        """Put the description in its place, each file whole, and write the lines that were held back."""
+        if not self.waits:
+            return
+        self._place.mkdir(exist_ok=True)
+        # The one that says what run it is comes last: until then the folder is that of the run before.
+        for path in sorted(self._aside.iterdir(), key=lambda path: path.name == "config.yaml"):
+            content = path.read_bytes()
+            if path.name == "hydra.yaml":
+                content = content.replace(self._aside.name.encode(), self._place.name.encode())
+            write_atomically(self._place / path.name, content)
+        self._release()
+        self._write_lines()
+        self._end()
+
+    def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
+        """Leave the folder as it was.
+
+        Args:
+            refused: Why, to be kept for the table of a sweep, which takes it away.
+            failed: The job broke, which the log is to tell.
+        """
+        if not self.waits:
+            return
+        self._release()
+        if failed:
+            self._write_lines()
+        if refused is not None:
+            with suppress(OSError):
+                (self._aside / REFUSED).write_text(refused, encoding="utf-8")
+                self.waits = False
+                return
+        self._end()
+
+    def _write_lines(self) -> None:
+        for handler, record in self._lines:
+            handler.handle(record)
+
+    def _release(self) -> None:
+        for handler, hold in self._holds:
+            handler.removeFilter(hold)
+        self._holds = []
+
+    def _end(self) -> None:
+        self.waits = False
+        shutil.rmtree(self._aside, ignore_errors=True)

@@ -145,9 +145,13 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
-        self._file = self.path.open("ab", buffering=0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            rule = f"cannot be written ({error.strerror or error})"
+            raise InputError("run_dir", str(folder), rule, "choose another folder") from error
         if not try_lock(self._file.fileno()):
             self._file.close()
             raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")

@@ -341,7 +341,8 @@ _CHOICES = {"precision": ("fp32", "bf16", "fp16"), "parallel": ("ddp", "fsdp"), 
 def _check_step(node: Mapping[str, Any]) -> None:
     for key, choices in _CHOICES.items():
         if node[key] not in choices:
-            raise InputError(f"trainer.{key}", node[key], f"must be one of {', '.join(choices)}", f"write {choices[0]}")
+            rule = f"must be one of {', '.join(choices)}"
+            raise InputError(f"trainer.{key}", node[key], rule, did_you_mean(str(node[key]), choices))
     count(node["accumulate"], "trainer.accumulate", 1)
     for key in ("clip_grad_norm", "clip_grad_value"):
         if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:

@@ -199,6 +199,9 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             folder = str(node.dir)
         except Exception as error:
             raise explain(error) from error
+        if not folder.strip():
+            rule = "is empty, and the run's files would lie loose in the folder that it was started in"
+            raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
         if field not in self.typed:
             parts = re.split(r"[\\/]", folder)
             if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.check_values import check_fields
+from ssr_hydra.build.check_values import check_fields, did_you_mean
 from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -27,6 +27,8 @@ _FREE = re.compile(
     r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
 _MOST_SHOWN = 6
+# What a checkpoint's tensors do not fit, whatever is said about the change.
+_NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
 def spelled_out(overrides: Sequence[str]) -> list[str]:
@@ -60,9 +62,11 @@ def check_resume(values: Mapping[str, Any]) -> None:
         raise InputError("resume", node, "must be auto, never or a path", "write resume=auto")
     path, on_change = resume_of(values)
     if on_change not in ON_CHANGE:
-        raise InputError("resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "write refuse")
+        raise InputError(
+            "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", did_you_mean(on_change, ON_CHANGE)
+        )
     if not path.strip():
-        raise InputError("resume.path", path, "must be auto, never or a path", "write resume=auto")
+        raise InputError("resume", path, "must be auto, never or a path", "write resume=auto")
     if path not in (AUTO, NEVER):
         find(path, None)
 
@@ -94,7 +98,11 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         rule = "must be at least 2, so that one that is torn is never the only one"
         raise InputError("checkpoint.keep", node["keep"], rule, "write 2")
     if node["mode"] not in ("auto", "max", "min"):
-        raise InputError("checkpoint.mode", node["mode"], "must be auto, max or min", "write auto")
+        modes = ("auto", "max", "min")
+        raise InputError("checkpoint.mode", node["mode"], "must be auto, max or min", did_you_mean(node["mode"], modes))
+    if node["best"] is not None and not node["enabled"]:
+        rule = "no checkpoint is kept where none are written"
+        raise InputError("checkpoint.best", node["best"], rule, "set checkpoint.enabled=true, or checkpoint.best=null")
     if node["best"] is not None and node["best"] not in results:
         raise InputError("checkpoint.best", node["best"], f"must be one of {', '.join(results)}", "or null for none")
 
@@ -135,9 +143,14 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     if found and on_change == "refuse":
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
         rule = f"{folder} holds another run: {', '.join(shown)}"
+        never = any(_NEVER.match(item.field) for item in found)
         fix = (
-            "name a new folder; or say what the change is to mean, by resume.on_change=extend (the new plan from here "
-            "on) or resume.on_change=rescale (the rest of the plan over the rest of the run)"
+            "name a new folder"
+            if never
+            else (
+                "name a new folder; or say what the change is to mean, by resume.on_change=extend (the new plan from here "
+                "on) or resume.on_change=rescale (the rest of the plan over the rest of the run)"
+            )
         )
         raise InputError("resume", path, rule, fix)
     return not found and has_record and _is_completed(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -110,7 +111,9 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
     terminal = stream.isatty()
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=Console(file=stream).width if terminal else 10_000)
+    console = Console(
+        file=text, force_terminal=terminal, width=shutil.get_terminal_size().columns if terminal else 10_000
+    )
     console.print(Text(head), soft_wrap=True)
     console.print(table)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

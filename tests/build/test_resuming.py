@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Refused = Callable[..., str]
+
+SAID = {
+    "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
+    "checkpoint.mode=maxx": "did you mean max?",
+    "resume.on_change=extand": "did you mean extend?",
+    "resume=": "resume='': must be auto, never or a path; write resume=auto",
+    "hydra.run.dir=": "leave hydra.run.dir out, or name a folder",
+    "trainer.precision=fp8": "must be one of fp32, bf16, fp16",
+}
+
+
+@pytest.mark.parametrize("typed", SAID)
+def test_what_cannot_be_meant_says_what_could(refused: Refused, in_tmp: Path, typed: str) -> None:
+    assert SAID[typed] in refused(*typed.split(" "))

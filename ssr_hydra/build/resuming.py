@@ -144,14 +144,12 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
         rule = f"{folder} holds another run: {', '.join(shown)}"
         never = any(_NEVER.match(item.field) for item in found)
-        fix = (
-            "name a new folder"
-            if never
-            else (
-                "name a new folder; or say what the change is to mean, by resume.on_change=extend (the new plan from here "
-                "on) or resume.on_change=rescale (the rest of the plan over the rest of the run)"
+        fix = "name a new folder"
+        if not never:
+            fix += (
+                "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "
+                "resume.on_change=rescale (the rest of the plan over the rest of the run)"
             )
-        )
         raise InputError("resume", path, rule, fix)
     return not found and has_record and _is_completed(folder)
 

@@ -42,6 +42,11 @@ class Notes:
         """Each kind of machine once."""
         return tuple(self._hardware.values())
 
+    @property
+    def versions(self) -> dict[str, tuple[str, ...]]:
+        """The versions of everything that the runs were computed with."""
+        return {name: tuple(found) for name, found in self._versions.items()}
+
     def lines(self, frame: pd.DataFrame) -> tuple[str, ...]:
         """One line for each thing that a reader must know.
 

@@ -165,6 +165,7 @@ class _Reading:
             notes=self.notes.lines(frame),
             sources=sources,
             hardware=self.notes.hardware,
+            versions=self.notes.versions,
         )
 
     def _objective(self, objective: str | None) -> str:

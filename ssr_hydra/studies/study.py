@@ -115,6 +115,7 @@ class Study:
             diverged; one line each.
         sources: Folders or files that were read.
         hardware: The kinds of machines that the runs were on, as the records describe them.
+        versions: Name of a package to its versions, several if the runs differ.
     """
 
     frame: pd.DataFrame
@@ -125,6 +126,7 @@ class Study:
     notes: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
     hardware: tuple[dict[str, Any], ...] = field(default=())
+    versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def recipes(self) -> tuple[str, ...]:

@@ -127,6 +127,7 @@ def as_json(content: Content) -> str:
         "notes": list(study.notes),
         "totals": content.totals,
         "hardware": list(study.hardware),
+        "versions": study.versions,
     }
     return json.dumps(_plain(report), indent=2, allow_nan=False, ensure_ascii=True) + "\n"
 

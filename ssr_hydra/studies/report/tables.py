@@ -309,6 +309,7 @@ def _hardware(content: Content) -> Table:
             if value not in (None, "", {}, []):
                 name = f"{key} ({place})" if several else key
                 rows.append(Row((Cell(name.replace("_", " ")), Cell(_flat(value)))))
+    rows += [Row((Cell(name), Cell(", ".join(found)))) for name, found in content.study.versions.items()]
     return Table(columns, tuple(rows))
 
 

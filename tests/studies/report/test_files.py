@@ -71,7 +71,7 @@ def test_json_says_everything_and_what_it_is(content: Content) -> None:
     assert set(report) == {
         "schema", "version", "generator", "sources", "objective", "direction", "axis", "options", "answer",
         "recommendations", "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
-        "crossings", "fits", "problems", "notes", "totals", "hardware",
+        "crossings", "fits", "problems", "notes", "totals", "hardware", "versions",
     }  # fmt: skip
     assert report["options"]["tolerance"] == 0.005
     assert report["totals"]["runs"] == len(content.study.frame)

@@ -58,6 +58,10 @@ def test_every_statistic_has_its_table(content: Content) -> None:
     assert rows["controls"] == 3 * 3  # truncation below ssr 1 alone
     assert rows["fits"] == 3 * 2
     assert rows["problems"] == 4
+    assert [row.cells[1].text for row in made["hardware"].rows if row.cells[0].text in ("cpu", "torch")] == [
+        "AMD EPYC",
+        "2.10.0",
+    ]
     assert rows["speedup"] == len(content.speedup)
     assert [column.head for column in made["equal_time"].columns] == ["recipe", "0.75 s", "1.5 s", "3 s", "6 s", "12 s"]
     assert {row.cells[6].text for row in made["controls"].rows} <= {"scaling", "control", "undecided"}

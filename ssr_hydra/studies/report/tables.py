@@ -198,7 +198,7 @@ def _speedup(content: Content) -> Table:
 def _equal_time(content: Content) -> Table:
     """A row per recipe, a column per budget: what each SSR of the reference takes."""
     frame = content.equal_time
-    if frame.empty:
+    if frame.empty or len(content.arms) < 2:
         return Table(())
     budgets = list(dict.fromkeys(frame["at"]))
     columns = (Column("recipe", "name"), *(Column(_amount(content.axis, at)) for at in budgets))
@@ -231,8 +231,8 @@ def _best(content: Content, frame: pd.DataFrame) -> tuple[str, str] | None:
 
 def _fits(content: Content) -> Table:
     columns = (
-        Column("recipe", "name"), Column("fit", "text"), Column("fitted to"), Column("predicts, at SSR"),
-        Column("predicted"), Column("measured"), Column("verdict", "text"), Column("why", "wide"),
+        Column("recipe", "name"), Column("fit", "text"), Column("back-test"), Column("predicted"), Column("measured"),
+        Column("verdict", "text"), Column("why", "wide"),
     )  # fmt: skip
     rows = []
     for fit in content.fits:
@@ -242,10 +242,10 @@ def _fits(content: Content) -> Table:
             expected = fixed(last.predicted, content.decimals)
             if not math.isnan(last.low):
                 expected += f" {interval(last.low, last.high, content.decimals)}"
-            cells += [Cell(f"SSR ≤ {number(last.fitted_to)}"), Cell(number(last.ssr)), Cell(expected)]
-            cells.append(Cell(fixed(last.observed, content.decimals)))
+            cells.append(Cell(f"SSR ≤ {number(last.fitted_to)}, at {number(last.ssr)}"))
+            cells += [Cell(expected), Cell(fixed(last.observed, content.decimals))]
         else:
-            cells += [Cell(NONE)] * 4
+            cells += [Cell(NONE)] * 3
         tone = {"trusted": "good", "rejected": "bad"}.get(fit.verdict, "")
         words = {"trusted": "held", "rejected": "not to be trusted"}.get(fit.verdict, "not tested")
         rows.append(Row((*cells, Cell(words, tone), Cell(fit.reason)), (fit.recipe, fit.control)))

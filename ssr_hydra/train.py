@@ -5,9 +5,13 @@ Nothing here imports torch at the top, so ``--cfg``, ``--help`` and tab completi
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +33,7 @@ from ssr_hydra.trainer.progress import summary
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["build", "conf_dir", "main", "train"]
+__all__ = ["build", "conf_dir", "main", "run", "train"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,6 +50,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     register()
     run_app(_task, conf_dir(), "train", argv)
+
+
+def run() -> None:
+    """:func:`main`, as the whole of a process.
+
+    One of several processes ends without taking the interpreter apart: threads of torch's process groups that are still
+    there at that moment would abort it, and torchrun would take a run that is done for one that failed.
+
+    Raises:
+        SystemExit: As :func:`main`.
+    """
+    if launched() is None:
+        main()
+        return
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it
+            stream.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
 
 
 def _task(trust: tuple[str, ...]) -> Callable[[DictConfig], float | None]:

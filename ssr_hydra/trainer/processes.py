@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import datetime
+import gc
 import os
 import re
 import socket
@@ -246,6 +247,9 @@ class Processes:
             import torch.distributed as dist
 
             self._store = self._group = _messages = None
+            # Models wrapped for several processes hold the group, in cycles: left to the interpreter's end, they would
+            # be taken apart after what they hold.
+            gc.collect()
             with suppress(RuntimeError):  # the others may have ended before
                 dist.destroy_process_group()
 

@@ -237,6 +237,8 @@ class Trainer:
         )
         self._events = Events(callbacks, loggers, self.is_main)
         self._plan = make_plan(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
+        if not self._checkpointing.enabled or self.run_dir is None:
+            self._plan.checkpoint = None  # its clock would be read after every batch
         self._description = {
             "run": {
                 "ssr": self._ssr,

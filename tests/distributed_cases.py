@@ -40,17 +40,19 @@ def shares() -> dict[str, int]:
 
 
 class Seen:
-    """What a run did, batch by batch: the learning rate that was used, the gradients, the loss."""
+    """What a run did, batch by batch: the learning rate that was used, the gradients, the loss, the nanoseconds."""
 
     def __init__(self, gradients: bool = False) -> None:
         self.lrs: list[float] = []
         self.losses: list[float] = []
+        self.times: list[int] = []
         self.gradients: list[list[Tensor]] = []
         self._wanted = gradients
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
         self.lrs.append(float(trainer.state.optimizers[0].param_groups[0]["lr"]))
         self.losses.append(float(loss))
+        self.times.append(trainer.state.timestamp.state_dict()["nanoseconds"])
         if self._wanted:
             self.gradients.append([parameter.grad.detach().clone() for parameter in trainer.model.parameters()])
 
@@ -476,7 +478,8 @@ def ends(duration: str, stop_rank: int | None = None, number: int = signal.SIGTE
         trainer.fit()
     except (TerminatedError, KeyboardInterrupt) as error:
         said = f"{type(error).__name__}: {error}"
-    return {"when": trainer.state.timestamp.state_dict(), "lrs": seen.lrs, "losses": seen.losses, "said": said}
+    when = trainer.state.timestamp.state_dict()
+    return {"when": when, "lrs": seen.lrs, "losses": seen.losses, "times": seen.times, "said": said}
 
 
 # ---- the rest

@@ -337,8 +337,8 @@ def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
 def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.ends, duration="0.3sec").values
     assert mine == other
-    nanoseconds, last = mine["when"]["nanoseconds"], mine["when"]["batch_nanoseconds"]
-    assert nanoseconds >= 300_000_000 > nanoseconds - last
+    *_, before, last = mine["times"]  # at the batches' ends: the end of training may lie a moment later
+    assert last >= 300_000_000 > before
     assert len(mine["lrs"]) == mine["when"]["batch"] > 3
     assert len(set(mine["lrs"])) == len(mine["lrs"])
 
@@ -552,7 +552,8 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     )
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "killed").exists()
-    assert "error: another process of this run has ended or cannot be reached" in again.stderr + again.stdout
+    # In the log for certain, on the terminal unless torchrun ends the process before it has said so.
+    assert "LostProcessError: another process of this run has ended" in (runs[1] / "train.log").read_text()
     assert "resumed from " in again.stdout
     assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
     assert RunResult.load(runs[1]).resumes == 1

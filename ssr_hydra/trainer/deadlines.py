@@ -85,6 +85,11 @@ class Deadline:
         """The batch at whose end it is due, or 0 where that is not known."""
         return self.count + self._shift if self._unit is TimeUnit.BATCH else 0
 
+    @property
+    def nanoseconds(self) -> int | None:
+        """The time of training at which it is due; None where it is not due by the clock."""
+        return self.count if self._unit is TimeUnit.SECOND else None
+
     def renew(self, timestamp: Timestamp) -> None:
         """Move on to the first multiple of the interval that still lies ahead."""
         assert self._interval is not None

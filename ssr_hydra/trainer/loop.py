@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,9 +52,13 @@ class Plan:
         dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
         return [due for due in dues if due is not None]
 
-    def next_batch(self) -> int:
-        """Before which batch nothing can be due: 0 where a deadline is not counted in batches."""
-        return min(due.batch for due in self.all())
+    def next_batch(self) -> float:
+        """Before which batch nothing can be due but by the clock: 0 where a deadline is counted in neither."""
+        return min((due.batch for due in self.all() if due.nanoseconds is None), default=math.inf)
+
+    def next_time(self) -> float:
+        """Before which nanosecond of training nothing can be due by the clock, which all processes share."""
+        return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
         """Move what repeats on to its next time after a timestamp."""
@@ -166,7 +171,8 @@ class Loop:
         self._rereading = None if hasattr(train, "seek") else Rereading(train)
         self._watch = watch
         self._next_show: float = 0  # the first batch is looked at
-        self._wake = 0  # nothing is due before this batch
+        self._wake: float = 0  # nothing is due before this batch,
+        self._wake_time: float = 0  # unless by the clock: from this nanosecond of training on
         self._ended = self._saving = self._after = False
         self._evaluated_at, self._pending = -1, False
         self._counted: tuple[int, int] = (0, 0)
@@ -251,7 +257,12 @@ class Loop:
                 state.timestamp = timestamp
                 for listener in listeners:
                     listener(around.owner, self._step.loss)
-                if timestamp._batch >= self._wake or now >= self._next_show or stop.number:
+                if (
+                    timestamp._batch >= self._wake
+                    or timestamp._nanoseconds >= self._wake_time
+                    or now >= self._next_show
+                    or stop.number
+                ):
                     timestamp, then = self._do_what_is_due(timestamp, now)
                 if epoch_ended:
                     self._end_epoch()
@@ -391,7 +402,7 @@ class Loop:
         if saving and plan.checkpoint is not None:
             plan.checkpoint.renew(timestamp)
         self._saving = saving
-        self._wake, self._ended = plan.next_batch(), ended
+        self._wake, self._wake_time, self._ended = plan.next_batch(), plan.next_time(), ended
         self._after = saving or bool(self._stop.number)
         return self._state.timestamp, now
 

@@ -135,8 +135,9 @@ class _Reading:
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
-        metric = self._objective(objective)
-        way = direction_of(metric, direction, self._modes(metric))
+        # Where no record is believed there is nothing to measure, and the problems are what there is to say.
+        metric = self._objective(objective) if self.runs else objective or ""
+        way = direction_of(metric, direction, self._modes(metric)) if self.runs else direction or "max"
         labels, controls = self._names()
         self.problems += [problem for run in self.runs for problem in _ill(run, metric)]
         rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import ssr_hydra
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.report.content import Options, build
-from ssr_hydra.studies.report.terminal import report_text
+from ssr_hydra.studies.report.terminal import report_text, terminal
 from ssr_hydra.studies.report.words import visible
 from ssr_hydra.studies.report.write import write
 from ssr_hydra.studies.study import Study
@@ -23,7 +21,6 @@ from ssr_hydra.studies.study import Study
 __all__ = ["run"]
 
 _BAD_INPUT = 2
-_PLAIN_WIDTH = 120
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
 _COLUMNS = ("ssr", "quality", "seconds", "recipe", "seed")
 
@@ -58,7 +55,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         _exit(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
     try:
         print(
-            report_text(content, *_terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True
+            report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True
         )
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,13 +91,6 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         parser.error("--csv needs the names of two columns: --ssr COL --quality COL")
     elif args.objective is not None:
         parser.error("--objective is for studies; of a table --quality says the column")
-
-
-def _terminal(stream: TextIO) -> tuple[int, bool]:
-    """Width and whether there are colours: a file or a pipe gets plain text of a fixed width."""
-    if not stream.isatty():
-        return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
-    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import textwrap
 from collections.abc import Sequence
 from typing import TextIO
@@ -10,13 +12,15 @@ from ssr_hydra.studies.report import words
 from ssr_hydra.studies.report.content import Content
 from ssr_hydra.studies.report.tables import Table, main_table
 from ssr_hydra.studies.report.words import visible
+from ssr_hydra.studies.study import Problem
 
-__all__ = ["as_text", "report_text"]
+__all__ = ["as_text", "encodable", "problem_lines", "report_text", "terminal", "wrapped"]
 
 _BOLD, _GREEN, _RED, _END = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 _NARROWEST_NAME = 10
 _MOST_ROWS = 60
 _MOST_PROBLEMS = 10
+_PLAIN_WIDTH = 120
 _ASCII = str.maketrans({"\N{EN DASH}": "-", "≤": "<", "≥": ">", "∞": "inf"})
 
 
@@ -31,23 +35,39 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
     """
     paint = _paint if colour else _plain
     lines = [as_text(main_table(content), width, colour), ""]
-    lines += [paint(line, _BOLD) for line in _wrapped(words.headline(content), width)]
+    lines += [paint(line, _BOLD) for line in wrapped(words.headline(content), width)]
     for sentence in (*words.answer(content), *words.fit_warnings(content), *content.study.notes):
-        lines += _wrapped(sentence, width)
+        lines += wrapped(sentence, width)
     if content.study.problems:
-        lines.append("")
-        for problem in content.study.problems[:_MOST_PROBLEMS]:
-            lines += _wrapped(f"{problem.kind}: {problem.where}: {problem.reason}", width)
-        more = len(content.study.problems) - _MOST_PROBLEMS
-        lines += [f"... and {more} more, in the report"] if more > 0 else []
-    lines += ["", *_wrapped(f"The study took {words.cost_of_sweep(content)}", width)]
-    text = "\n".join(lines)
+        lines += ["", *problem_lines(content.study.problems, width)]
+    lines += ["", *wrapped(f"The study took {words.cost_of_sweep(content)}", width)]
+    return encodable("\n".join(lines), stream)
+
+
+def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
+    """What is wrong with which run, a line each; of many how many there are of each kind, and the first few."""
+    lines = []
+    for problem in problems[:_MOST_PROBLEMS]:
+        lines += wrapped(f"{problem.kind}: {problem.where}: {problem.reason}", width)
+    more = len(problems) - _MOST_PROBLEMS
+    return [*lines, f"... and {more} more, in the report"] if more > 0 else lines
+
+
+def encodable(text: str, stream: TextIO | None) -> str:
+    """What a stream's encoding lacks in ASCII."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+        return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+def terminal(stream: TextIO) -> tuple[int, bool]:
+    """Width and whether there are colours: a file or a pipe gets plain text of a fixed width."""
+    if not stream.isatty():
+        return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
+    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
@@ -105,7 +125,8 @@ def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], tab
     return "  ".join(parts).rstrip()
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """Text in lines that are no wider."""
     return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
 
 

@@ -29,7 +29,9 @@ class Notes:
     _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, record: RunResult) -> None:
-        """Count a run."""
+        """Count a run, unless it ended before its first step: it has computed nothing that could differ."""
+        if not record.steps:
+            return
         self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
         for name, version in record.versions.items():
             self._versions.setdefault(str(name), Counter())[str(version)] += 1

@@ -194,10 +194,15 @@ class _Reading:
     def _names(self) -> tuple[dict[Hashable, str], list[str]]:
         recipes: dict[Hashable, Recipe] = {}
         warmups: dict[Hashable, set[bool | None]] = {}
+        titles: dict[Hashable, set[Any]] = {}
         for run in self.runs:
             if run.key not in recipes:
                 recipes[run.key] = Recipe.of(run.folder, run.config, run.record.name)
             warmups.setdefault(run.key, set()).add(None if run.config is None else run.config.scaled)
+            titles.setdefault(run.key, set()).add(None if run.config is None else run.config.get("name"))
+        for key, found in titles.items():
+            if len(found) == 1 and isinstance(title := next(iter(found)), str):
+                recipes[key].title = title
         controls = []
         for run in self.runs:
             given = run.record.control

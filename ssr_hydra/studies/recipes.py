@@ -165,12 +165,14 @@ class Recipe:
         name: What the record calls the run.
         choices: Group to choice, as Hydra composed it.
         overrides: Dotted place to value, as given on the command line.
+        title: What its config calls every run of it; None if nothing, or if the runs go by several names.
     """
 
     config: Config | None
     name: str | None
     choices: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
+    title: str | None = None
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
@@ -202,14 +204,18 @@ class Recipe:
 def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
     """A short name for each recipe: in what they differ, and no two alike.
 
-    Of the groups' choices those that differ (``wsd``), then the overrides (``optimizer.lr=0.1``); where that does not
-    tell them apart, the configs' own differences; in the end a number.
+    The titles, where each has one of its own. Else of the groups' choices those that differ (``wsd``), then the
+    overrides (``optimizer.lr=0.1``); where that does not tell them apart, the configs' own differences; in the end a
+    number.
 
     Example:
         >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})
         {0: 'digits', 1: 'cifar'}
     """
     made = list(recipes.values())
+    titles = [recipe.title for recipe in made]
+    if len(made) > 1 and None not in titles and len(set(titles)) == len(made):
+        return dict(zip(recipes, _numbered([_clean(str(title)) for title in titles]), strict=True))
     groups = _differing([recipe.choices for recipe in made])
     given = dict.fromkeys(key for recipe in made for key in recipe.overrides)
     shown = [{key: _value_of(recipe, key) for key in given} for recipe in made]

@@ -202,6 +202,23 @@ def test_two_recipes_are_named_by_what_differs(tmp_path: Path) -> None:
     assert load(tmp_path).recipes == ("cosine_warmup", "wsd")
 
 
+def test_recipes_are_called_by_their_names_where_each_has_one_of_its_own(tmp_path: Path) -> None:
+    names = [["long", "long"], ["short", "short"]]
+    for recipe, given in enumerate(names):
+        for seed, name in enumerate(given):
+            configured = config(1.0, seed, optimizer__lr=(0.1, 0.2)[recipe], name=name)
+            overrides = [f"optimizer.lr={(0.1, 0.2)[recipe]}", f"name={name}"]
+            write_run(tmp_path / f"{recipe}/{seed}", record(1.0, seed), configured, overrides)
+    assert load(tmp_path).recipes == ("long", "short")
+
+
+def test_names_that_do_not_tell_recipes_apart_are_not_theirs(tmp_path: Path) -> None:
+    for job, (lr, name) in enumerate([(0.1, "a"), (0.1, "b"), (0.2, "c"), (0.2, "c")]):  # 0.1 goes by two names
+        configured = config(1.0, job, optimizer__lr=lr, name=name)
+        write_run(tmp_path / str(job), record(1.0, job), configured, [f"optimizer.lr={lr}", f"name={name}"])
+    assert load(tmp_path).recipes == ("optimizer.lr=0.1", "optimizer.lr=0.2")
+
+
 def test_what_changes_no_result_makes_no_recipe(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(), config())
     changed = config(
@@ -310,6 +327,17 @@ def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
         "a cpu, 1 x 1 threads (2 runs), a gpu, 2 x 1 threads (1 run).",
         "1 run was taken up again from a checkpoint; seconds are those of all parts.",
     )
+
+
+def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    nothing = record(2.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
+    nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.10"}
+    write_run(tmp_path / "9", nothing, config(2.0))
+    study = load(tmp_path)
+    assert [problem.kind for problem in study.problems] == ["failed"]
+    assert study.notes == ()
+    assert study.versions["torch"] == ("2.10.0",)
 
 
 def test_reading_imports_no_torch(tmp_path: Path) -> None:

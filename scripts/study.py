@@ -41,10 +41,10 @@ class Task:
     lrs: tuple[float, ...]
 
 
-# The warmup is the 5% of the presets at SSR 1, but in batches: only so can it stay what it is in a shorter run.
+# The warmup is the 5% of the presets at SSR 1, but not as a share: only so can it stay what it is in a shorter run.
 TASKS = {
     "digits": Task(("scheduler.t_warmup=60ba",), 8, 0.01, (0.05, 0.1, 0.2, 0.4)),
-    "byte_lm": Task(("experiment=byte_lm", "scheduler.t_warmup=80ba"), 6, 0.05, (0.005, 0.01, 0.02, 0.04)),
+    "byte_lm": Task(("experiment=byte_lm", "scheduler.t_warmup=10240tok"), 6, 0.05, (0.005, 0.01, 0.02, 0.04)),
 }
 
 # Of each schedule, what the search goes through beside the learning rate.

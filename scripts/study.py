@@ -20,7 +20,6 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SSRS = (0.125, 0.25, 0.5, 1, 2)
-TUNING_SEEDS = (100, 101, 102)  # none of the study's
 REPEATS = 5
 
 
@@ -33,18 +32,22 @@ class Task:
         seeds: How many.
         tolerance: A doubling that gains less is not worth its time, in units of the task's quality.
         lrs: Of the search.
+        tuning_seeds: Likewise; none of the study's.
     """
 
     overrides: tuple[str, ...]
     seeds: int
     tolerance: float
     lrs: tuple[float, ...]
+    tuning_seeds: range
 
 
 # The warmup is the 5% of the presets at SSR 1, but not as a share: only so can it stay what it is in a shorter run.
 TASKS = {
-    "digits": Task(("scheduler.t_warmup=60ba",), 8, 0.01, (0.05, 0.1, 0.2, 0.4)),
-    "byte_lm": Task(("experiment=byte_lm", "scheduler.t_warmup=10240tok"), 6, 0.05, (0.005, 0.01, 0.02, 0.04)),
+    "digits": Task(("scheduler.t_warmup=60ba",), 8, 0.01, (0.05, 0.1, 0.2, 0.4), range(100, 108)),
+    "byte_lm": Task(
+        ("experiment=byte_lm", "scheduler.t_warmup=10240tok"), 6, 0.05, (0.005, 0.01, 0.02, 0.04), range(100, 103)
+    ),
 }
 
 # Of each schedule, what the search goes through beside the learning rate.
@@ -61,7 +64,7 @@ TUNED: dict[str, dict[str, tuple[str, ...]]] = {
         "cosine_warmup": ("optimizer.lr=0.1",),
         "linear_warmup": ("optimizer.lr=0.1",),
         "wsd": ("optimizer.lr=0.1", "scheduler.t_decay=0.2dur"),
-        "multistep_warmup": ("optimizer.lr=0.1", "scheduler.milestones=[0.5dur,0.75dur]"),
+        "multistep_warmup": ("optimizer.lr=0.1", "scheduler.milestones=[0.7dur,0.9dur]"),
     },
     "byte_lm": {
         "cosine_warmup": ("optimizer.lr=0.01",),
@@ -104,7 +107,7 @@ def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
 def search(out: Path, name: str) -> Iterator[Sweep]:
     """The sweeps that ``TUNED`` was chosen by."""
     task = TASKS[name]
-    alike = (*task.overrides, f"seed={_listed(TUNING_SEEDS)}", f"optimizer.lr={_listed(task.lrs)}")
+    alike = (*task.overrides, f"seed={_listed(task.tuning_seeds)}", f"optimizer.lr={_listed(task.lrs)}")
     for schedule, searched in SEARCHED.items():
         folder = out / "tuning" / name / schedule
         yield Sweep(folder, (*alike, f"scheduler={schedule}", *searched, "trainer.eval_interval=1dur"))

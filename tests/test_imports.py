@@ -71,6 +71,7 @@ ARROWS: dict[str, set[str]] = {
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     "studies": {"drawing", "files", "records"},
+    "launchers": {"checkpoints", "files", "records", "trainer"},
     "trainer": {
         "callbacks",
         "checkpoints",

@@ -194,20 +194,17 @@ def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
     sweep = ("-m", "hydra.sweep.dir=S", *given)
     assert app(*sweep, "optimizer.lr=0.1,0.2").code == 0
     before = {number: files(in_tmp / "S" / number) for number in "01"}
-    said = app(*sweep, "optimizer.lr=0.3,0.2")
-    assert said.code == 2
-    table = said.out.splitlines()
-    first = next(line.split() for line in table if line.startswith("0 "))
-    second = next(line.split() for line in table if line.startswith("1 "))
-    assert first[1:3] == ["optimizer.lr=0.3", "refused"]
-    assert second[1:4] == ["optimizer.lr=0.2", "completed", "3"]
-    assert files(in_tmp / "S/0") == before["0"]
-    after = files(in_tmp / "S/1")
-    assert after.pop("train.log")[1].endswith(b"nothing to train\n")
-    del before["1"]["train.log"]
-    assert after == before["1"]
-    assert app(*sweep, "optimizer.lr=0.1,0.2,0.4").code == 0  # what is new is run beside what is there
+    said = app(*sweep, "optimizer.lr=0.3,0.2")  # the one that is new is run beside what is there
+    assert said.code == 0
+    assert "Launching 1 jobs" in said.out
+    assert [files(in_tmp / "S" / number) for number in "01"] == [before[number] for number in "01"]
     assert RunResult.load(in_tmp / "S/2").steps == 3
+    for changed in ("optimizer.lr=0.1,0.2", "data.batch_size=65"), ("ssr=0.5,1", "optimizer.lr=0.1", "model=mlp"):
+        said = app(*sweep, *changed)
+        assert said.code == 2
+        assert said.err.startswith("error: hydra.sweep.dir='S': is the folder of another study: ")
+        assert said.out == ""
+    assert sorted(path.name for path in (in_tmp / "S").iterdir() if path.name.isdigit()) == ["0", "1", "2"]
     assert not list((in_tmp / "S").rglob("*pending*"))
 
 

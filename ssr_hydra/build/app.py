@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +24,21 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.command_line import find_configs, take_trust
+from ssr_hydra.build.command_line import StudyOptions, find_configs, take_study, take_trust
 from ssr_hydra.build.display import breakable
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
 from ssr_hydra.build.resuming import spelled_out
-from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
 
@@ -172,7 +171,7 @@ def _dispatch(
     trust, overrides = take_trust(args.overrides)
     if asked_for in ("run", "multirun"):
         check_there(trust)
-    overrides = spelled_out(overrides)
+    options, overrides = take_study(spelled_out(overrides), is_sweep=asked_for != "run")
     place = launched()
     if place is not None and asked_for == "multirun":
         raise _refused_sweep(place, "-m")
@@ -181,7 +180,9 @@ def _dispatch(
         run_id, moment = processes.from_main((secrets.token_hex(4), time.time()))
         # The names of folders; the id is what keeps two runs of the same second apart.
         OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
-        _compose_and_run(args, parser, make_task, conf, name, asked_for, trust, overrides, processes, moment)
+        _compose_and_run(
+            args, parser, make_task, conf, name, asked_for, trust, overrides, processes, moment, options=options
+        )
 
 
 def _refused_sweep(place: Launch | Processes, flag: str) -> InputError:
@@ -222,6 +223,8 @@ def _compose_and_run(
     overrides: list[str],
     processes: Processes,
     moment: float,
+    *,
+    options: StudyOptions,
 ) -> None:
     search_path, trusted = find_configs(args, conf)
     loader = GuardedConfigLoader(
@@ -246,7 +249,8 @@ def _compose_and_run(
         overrides = [*overrides, "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     try:
         if asked_for in ("run", "multirun"):
-            _run(hydra, loader, make_task(trust), config_name, overrides, asked_for == "multirun", processes)
+            multirun = asked_for == "multirun"
+            _run(hydra, loader, make_task(trust), config_name, overrides, processes, multirun=multirun, options=options)
         else:
             _look(hydra, asked_for, parser, args, config_name, overrides)
     finally:
@@ -296,8 +300,10 @@ def _run(
     task: Task,
     name: str,
     overrides: list[str],
-    multirun: bool,
     processes: Processes,
+    *,
+    multirun: bool,
+    options: StudyOptions,
 ) -> None:
     try:
         if not multirun:
@@ -307,7 +313,7 @@ def _run(
             except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
                 if processes.world_size > 1:
                     raise _refused_sweep(processes, "hydra.mode=MULTIRUN") from None
-        _run_sweep(hydra, loader, task, name, [*overrides, "hydra.mode=MULTIRUN"])
+        run_sweep(hydra, loader, task, name, [*overrides, "hydra.mode=MULTIRUN"], options)
     except InputError:
         _remove_refused(loader.new_folders)
         raise
@@ -329,52 +335,21 @@ def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str], process
             job_subdir_key=None,
         )
     except OSError as error:  # not the task's, whose errors are in what is returned
-        raise _unwritable("hydra.run.dir", str(cfg.hydra.run.dir), error) from error
+        raise unwritable("hydra.run.dir", str(cfg.hydra.run.dir), error) from error
     callbacks.on_run_end(config=cfg, config_name=name, job_return=done)
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value
 
 
-def _run_sweep(hydra: Hydra, loader: GuardedConfigLoader, task: Task, name: str, overrides: list[str]) -> None:
-    """As ``Hydra.multirun``; a folder that cannot be written is found before, a table of the jobs is shown after."""
-    cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN, with_log_configuration=True)
-    folder = Path(str(cfg.hydra.sweep.dir))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _unwritable("hydra.sweep.dir", str(folder), error) from error
-    callbacks = Callbacks(cfg)
-    pending = loader.pending
-    callbacks.on_multirun_start(config=cfg, config_name=name)
-    sweeper = Plugins.instance().instantiate_sweeper(
-        config=cfg,
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
-        task_function=task,
-    )
-    try:
-        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
-    finally:
-        with suppress(OSError):  # what is shown of a sweep does not end it
-            show_sweep(folder, sys.stdout, pending)
-        if pending is not None:
-            for path in folder.glob(f"**/{pending}"):
-                shutil.rmtree(path, ignore_errors=True)
-    callbacks.on_multirun_end(config=cfg, config_name=name)
-
-
-def _unwritable(field: str, folder: str, error: OSError) -> InputError:
-    rule = f"cannot be written ({error.strerror or error})"
-    return InputError(field, folder, rule, f"choose another place: {field}=...")
+_BEFORE_A_RUN = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
 
 
 def _remove_refused(new: Sequence[Path]) -> None:
     """Input that only the data or the model could refuse leaves nothing behind, unless a run has begun.
 
-    Hydra writes its own files before: ``.hydra`` and a log for a run, ``multirun.yaml`` for a sweep.
+    Hydra writes its own files before: ``.hydra`` and a log for a run, ``multirun.yaml`` and the study's files for a sweep.
     """
-    if not new or not {path.name for path in new[0].glob("*")} <= {".hydra", "train.log", "multirun.yaml"}:
+    if not new or not {path.name for path in new[0].glob("*")} <= _BEFORE_A_RUN:
         return
     shutil.rmtree(new[0], ignore_errors=True)  # where it could not be made, it is not there
     for parent in new[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from ssr_hydra.build.check_values import did_you_mean
 from ssr_hydra.build.targets import check_trust
 from ssr_hydra.errors import InputError
 
-__all__ = ["find_configs", "take_trust"]
+__all__ = ["StudyOptions", "find_configs", "take_study", "take_trust"]
 
 
 def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -49,6 +51,65 @@ def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             raise InputError("trust", override.partition("=")[2], "a list of modules", "trust=[my_package]") from error
         trust += check_trust(value if isinstance(value, list) else [value])
     return tuple(trust), rest
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What the command line says of a sweep's study, beside its folder.
+
+    Args:
+        any_code: ``study_code=any``: runs of other code may be in it.
+        reports: ``study_report=false``: whether the sweep ends with a report.
+    """
+
+    any_code: bool = False
+    reports: bool = True
+
+
+_STUDY_OPTIONS = {"study": None, "study_code": ("same", "any"), "study_report": ("true", "false")}
+
+
+def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOptions, list[str]]:
+    """``study`` and what belongs to it off the command line: a study's name is short for its folder.
+
+    Args:
+        overrides: As typed.
+        is_sweep: Whether a sweep is asked for.
+
+    Returns:
+        The study's options, and the overrides, with ``hydra.sweep.dir`` for ``study``.
+
+    Raises:
+        InputError: A name that is none; or a single run.
+
+    Example:
+        >>> take_study(["ssr=0.5,1", "study=first"], is_sweep=True)
+        (StudyOptions(any_code=False, reports=True), ['ssr=0.5,1', 'hydra.sweep.dir=studies/first'])
+    """
+    options = StudyOptions()
+    rest: list[str] = []
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        value = value.strip()
+        if key not in _STUDY_OPTIONS:
+            rest.append(override)
+            continue
+        if not is_sweep:
+            raise InputError(key, value, "is of a sweep, and this is a single run", "add -m")
+        choices = _STUDY_OPTIONS[key]
+        if choices is not None:
+            if value not in choices:
+                raise InputError(key, value, f"must be {' or '.join(choices)}", did_you_mean(value, choices))
+            if key == "study_code":
+                options = replace(options, any_code=value == "any")
+            else:
+                options = replace(options, reports=value == "true")
+            continue
+        if not re.fullmatch(r"[\w./~+-]+", value) or not value.strip("./~"):
+            rule = "names a study's folder, by letters, digits and . _ + - /"
+            raise InputError(key, value, rule, "e.g. study=first, or study=results/first")
+        rest.append(f"hydra.sweep.dir={value if '/' in value else f'studies/{value}'}")
+    return options, rest
 
 
 def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:

@@ -19,6 +19,7 @@ from ssr_hydra.build.check import plain
 from ssr_hydra.build.pending import Pending
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, is_alive
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
 from ssr_hydra.trainer.interrupts import reason, terminable
 
@@ -47,6 +48,26 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
         cfg: The composed experiment.
         run_dir: The job's folder; None for no records.
     """
+    with _alive(run_dir), _recorded(cfg, run_dir) as pending:
+        yield pending
+
+
+@contextmanager
+def _alive(run_dir: str | Path | None) -> Iterator[None]:
+    """Within it, the folder of a sweep's job says that the job runs, so that whoever waits for it knows."""
+    if run_dir is None or not _in_sweep():
+        yield
+        return
+    path = Path(run_dir) / HEARTBEAT
+    if is_alive(path):
+        rule = "another process runs the job of this folder"
+        raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")
+    with Heartbeat(path):
+        yield
+
+
+@contextmanager
+def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Pending]:
     in_app = hydra_run_dir() is not None
     hydra: Any = HydraConfig.instance().cfg
     pending = Pending(hydra_run_dir(), None if hydra is None else hydra.hydra)

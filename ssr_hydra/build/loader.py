@@ -38,6 +38,7 @@ from ssr_hydra.build.interpolations import check_interpolations
 from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.jobs import Description, describe
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
 
@@ -84,6 +85,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
         self.pending: str | None = None  # where the descriptions of a sweep's jobs wait, in a used folder
         self._foreign: dict[str, DictConfig] = {}  # files of somebody else's that were loaded, as they were placed
+        self.descriptions: dict[tuple[str, ...], Description] = {}  # of the jobs of a sweep that were composed here
+        self.places: dict[tuple[str, ...], str] = {}  # the folders that they were given, in that of the sweep
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
     def load_configuration(
@@ -122,14 +125,18 @@ class GuardedConfigLoader(ConfigLoaderImpl):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Compose, guard and check one job of a sweep; a sweeper's parameters may come from a file."""
         for override in sweep_overrides:
-            key, _, value = override.lstrip("+~").partition("=")
-            if re.match(r"hydra([./@]|$)|trust$", key):
-                raise InputError(key, value, "is not a parameter to sweep over", "give it on the command line")
+            name, _, value = override.lstrip("+~").partition("=")
+            if re.match(r"hydra([./@]|$)|trust$", name):
+                raise InputError(name, value, "is not a parameter to sweep over", "give it on the command line")
         overrides = [str(override) for override in master_config.hydra.overrides.hydra]
         name = master_config.hydra.job.config_name
         cfg = self._compose(name, [*overrides, *sweep_overrides], RunMode.RUN)
+        key = tuple(sweep_overrides)
         if self.checks:
-            check(cfg, self.trust)
+            self.descriptions[key] = describe(check(cfg, self.trust))
+        if key in self.places:
+            with open_dict(cfg):
+                cfg.hydra.sweep.subdir = self.places[key]
         if self.pending is not None:
             with open_dict(cfg):
                 cfg.hydra.output_subdir = self.pending

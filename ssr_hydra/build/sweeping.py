@@ -1,0 +1,158 @@
+"""A sweep: Hydra's sweeper with a launcher that knows the study, and what is shown when it ends."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ssr_hydra.build.command_line import StudyOptions
+from ssr_hydra.build.loader import GuardedConfigLoader
+from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.build.versions import versions
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.code import code_version
+from ssr_hydra.launchers.folder import StudyFolder
+from ssr_hydra.launchers.heartbeat import Heartbeat
+from ssr_hydra.launchers.jobs import Description
+from ssr_hydra.launchers.study import Planner, StudyLauncher
+
+__all__ = ["run_sweep", "unwritable"]
+
+_NUMBERED = "${hydra.job.num}"
+
+
+def run_sweep(
+    hydra: Hydra,
+    loader: GuardedConfigLoader,
+    task: TaskFunction,
+    name: str,
+    overrides: list[str],
+    options: StudyOptions,
+) -> None:
+    """As ``Hydra.multirun``; a folder that cannot be written is found before, the answer is shown after.
+
+    Args:
+        hydra: With the loader.
+        loader: Composes the jobs, here and in the launcher's processes.
+        task: Runs a job.
+        name: Of the main config.
+        overrides: Those of the command line, sweeps included.
+        options: What was said of the study.
+
+    Raises:
+        InputError: What cannot be meant; the folder of another study.
+        SweepError: Jobs that did not complete.
+    """
+    cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN, with_log_configuration=True)
+    folder = Path(str(cfg.hydra.sweep.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable("hydra.sweep.dir", str(folder), error) from error
+    study = StudyFolder(folder)
+    planner = _planner(loader, cfg, study, options)
+    callbacks = Callbacks(cfg)
+    pending = loader.pending
+    callbacks.on_multirun_start(config=cfg, config_name=name)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        config=cfg,
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+        task_function=task,
+    )
+    launcher = _wrap(sweeper, study, planner)
+    try:
+        with Heartbeat(study.sign):
+            sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    finally:
+        study.clear_signs()
+        if launcher is None or launcher.has_jobs:
+            _show(folder, pending, options)
+        if pending is not None:
+            for path in folder.glob(f"**/{pending}"):
+                shutil.rmtree(path, ignore_errors=True)
+    callbacks.on_multirun_end(config=cfg, config_name=name)
+    if launcher is not None:
+        launcher.check()
+
+
+def _show(folder: Path, pending: str | None, options: StudyOptions) -> None:
+    """The table of the jobs, and the report; that neither can be printed does not end the sweep."""
+    with suppress(OSError):
+        show_sweep(folder, sys.stdout, pending)
+        if options.reports:
+            from ssr_hydra.studies.report.sweep import report_of_sweep
+
+            print()
+            report_of_sweep(folder, sys.stdout)
+
+
+def _wrap(sweeper: Any, study: StudyFolder, planner: Planner) -> StudyLauncher | None:
+    """Put the study's launcher around the sweeper's own; a plugin's sweeper may keep it one level deeper."""
+    is_basic = isinstance(sweeper, BasicSweeper)
+    for owner in (sweeper, getattr(sweeper, "sweeper", None)):
+        inner = getattr(owner, "launcher", None)
+        if owner is not None and inner is not None:
+            owner.launcher = StudyLauncher(inner, study, planner, sys.stderr, returns_failures=not is_basic)
+            return owner.launcher  # type: ignore[no-any-return]
+    return None
+
+
+def _planner(loader: GuardedConfigLoader, cfg: DictConfig, study: StudyFolder, options: StudyOptions) -> Planner:
+    base = {key: value for key, value in _plain(cfg).items() if key != "hydra"}
+    typed = OverridesParser.create().parse_overrides([str(item) for item in cfg.hydra.overrides.task])
+    fixed = {item.get_key_element() for item in typed if not item.is_sweep_override()}
+    params = cfg.hydra.sweeper.get("params") or ()  # of a sweep that a file describes
+    sweep_keys = {item.get_key_element() for item in typed if item.is_sweep_override()} | {str(key) for key in params}
+    code = {key: str(value) for key, value in versions().items()}
+    code |= {
+        key: f"{code[key]} {digest}" if key in code else digest for key, digest in code_version(loader.trust).items()
+    }
+
+    def compose(overrides: tuple[str, ...]) -> DictConfig:
+        return loader.load_sweep_config(cfg, list(overrides))
+
+    def description(overrides: tuple[str, ...]) -> Description:
+        if overrides not in loader.descriptions:
+            compose(overrides)
+        return loader.descriptions[overrides]
+
+    def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
+        keys = {item.partition("=")[0] for overrides in jobs for item in overrides} - fixed
+        study.open(base, sweep_keys | keys, code, any_code=options.any_code)
+
+    open_folder(())  # another study's folder is refused before anything is written
+
+    def subdir(overrides: tuple[str, ...], number: int) -> str:
+        job = compose(overrides)
+        with open_dict(job):
+            job.hydra.job.num = job.hydra.job.id = number
+        return str(job.hydra.sweep.subdir)
+
+    numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
+    return Planner(description, loader.places, None if numbered else subdir, open_folder)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(node, resolve=False)
+    return dict(content)
+
+
+def unwritable(field: str, folder: str, error: OSError) -> InputError:
+    """The error of a folder that Hydra was told to write to."""
+    rule = f"cannot be written ({error.strerror or error})"
+    return InputError(field, folder, rule, f"choose another place: {field}=...")

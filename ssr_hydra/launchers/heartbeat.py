@@ -1,0 +1,151 @@
+"""A sign of life on disk: a file that a process touches while it lives, and leaves behind only when it is killed.
+
+Needs neither torch nor Hydra.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+
+from ssr_hydra.files import write_atomically
+
+__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "is_alive"]
+
+HEARTBEAT = "heartbeat.json"
+"""Name of the file in a job's folder."""
+
+SILENT_SECONDS = 40.0
+"""So long without a sign from another machine, and its process counts as dead."""
+
+_INTERVAL = 5.0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Who is behind a sign of life.
+
+    Args:
+        machine: Host, its boot and the namespace that its process ids count in.
+        pid: The process.
+        started: When it started, as the system has it: a process id is used again.
+        attempt: How often the job was begun without coming to an end, this time included.
+    """
+
+    machine: str
+    pid: int
+    started: str
+    attempt: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> Pulse | None:
+        """From its file; None where there is none that is whole."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+class Heartbeat:
+    """Within it, a file says that this process is alive; a process that is killed leaves the file behind.
+
+    Args:
+        path: The file. One that a killed process has left there counts as an attempt.
+
+    Raises:
+        WriteError: It cannot be written.
+
+    Example:
+        >>> with Heartbeat(Path("heartbeat.json")):
+        ...     is_alive(Path("heartbeat.json"))
+        True
+        >>> is_alive(Path("heartbeat.json"))
+        False
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.attempt = 1
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Heartbeat:
+        before = Pulse.read(self.path)
+        self.attempt = 1 if before is None else before.attempt + 1
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        pulse = Pulse(_machine(), os.getpid(), _started(os.getpid()) or "", self.attempt)
+        write_atomically(self.path, json.dumps(asdict(pulse)) + "\n")
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._over.wait(_INTERVAL):
+            with suppress(OSError):  # a disk that is away for a moment does not end the run
+                os.utime(self.path)
+
+
+def is_alive(path: Path, now: float | None = None) -> bool:
+    """Whether the process behind a file lives.
+
+    On this machine the process is looked for; of another one, its last sign must not be too old.
+
+    Args:
+        path: The file.
+        now: What :func:`clock_of` its file system says; asked where it is left out.
+    """
+    pulse = Pulse.read(path)
+    if pulse is None:
+        return False
+    if pulse.machine == _machine() and pulse.started:
+        return _started(pulse.pid) == pulse.started
+    with suppress(OSError):
+        last = path.stat().st_mtime
+        return (clock_of(path.parent) if now is None else now) - last < SILENT_SECONDS
+    return False
+
+
+def clock_of(folder: Path) -> float:
+    """The time of the clock that dates the files of a folder, which may be that of a file server."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
+        os.utime(file.name)
+        return Path(file.name).stat().st_mtime
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started; None where there is none, empty where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else ""
+    except OSError:
+        return ""
+    # The name in parentheses may hold anything; the state is the first field after it, the start the twentieth.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]

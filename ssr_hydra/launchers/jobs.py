@@ -1,0 +1,140 @@
+"""The jobs of a study as they lie on disk: what each is, and how far it has come. Needs neither torch nor Hydra."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
+from ssr_hydra.records import RESULT, RunResult, config_hash
+
+__all__ = ["JOB", "Description", "Job", "State", "describe", "is_free", "read_identity", "read_state"]
+
+JOB = "job.json"
+"""What a job's folder says of whose it is."""
+
+# What may differ between two runs of one job: how it is called, watched and kept, and how its data are fetched.
+_FREE = re.compile(
+    r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
+)
+
+
+class State(Enum):
+    """How far a job has come."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DIED = "died"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    COMPLETED = "completed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether running it again could not give anything else."""
+        return self in (State.COMPLETED, State.DIVERGED)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a study needs to know of a job's configuration.
+
+    Args:
+        identity: SHA-256 of all of it that decides what the run computes.
+        config_hash: SHA-256 of all of it, as the run's record has it.
+        name, ssr, max_duration, seed, control: Likewise.
+        objective: Name of the metric that it is judged by.
+    """
+
+    identity: str
+    config_hash: str
+    name: str | None = None
+    ssr: float = 1.0
+    max_duration: str = ""
+    seed: int | None = None
+    control: str | None = None
+    objective: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Args:
+        overrides: What makes it differ from the others.
+        description: See there.
+        folder: Its own.
+    """
+
+    overrides: tuple[str, ...]
+    description: Description
+    folder: Path
+
+
+def is_free(field: str) -> bool:
+    """Whether a field of a configuration may differ without another run coming of it."""
+    return _FREE.match(field) is not None
+
+
+def describe(values: Mapping[str, Any]) -> Description:
+    """From a checked configuration, plain.
+
+    Example:
+        >>> one, two = (describe({"name": name, "ssr": 0.5, "seed": 0}) for name in "ab")
+        >>> one.identity == two.identity
+        True
+    """
+    trainer = values.get("trainer")
+    return Description(
+        identity=str(config_hash(_without_free(values, ""))),
+        config_hash=str(config_hash(values)),
+        name=values.get("name"),
+        ssr=float(values.get("ssr", 1.0)),
+        max_duration=str(values.get("max_duration", "")),
+        seed=values.get("seed"),
+        control=values.get("control"),
+        objective=trainer.get("objective") if isinstance(trainer, Mapping) else None,
+    )
+
+
+def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {
+        key: _without_free(value, f"{path}{key}.") if isinstance(value, Mapping) else value
+        for key, value in node.items()
+        if not is_free(f"{path}{key}")
+    }
+
+
+def read_state(folder: Path, now: float | None = None) -> State:
+    """How far the job of a folder has come.
+
+    A final record counts whatever else lies there; otherwise a sign of life does, a dead one included, since the
+    record of a job that failed stays while it is tried again.
+
+    Args:
+        folder: The job's.
+        now: Of the folder's file system; see :func:`~ssr_hydra.launchers.heartbeat.is_alive`.
+    """
+    record = None
+    with suppress(OSError, ValueError):
+        record = RunResult.load(folder / RESULT)
+    if record is not None and State(record.status).is_final:
+        return State(record.status)
+    if Pulse.read(folder / HEARTBEAT) is not None:
+        return State.RUNNING if is_alive(folder / HEARTBEAT, now) else State.DIED
+    return State.WAITING if record is None else State(record.status)
+
+
+def read_identity(folder: Path) -> tuple[str, str] | None:
+    """Identity of the job that a folder belongs to, and the sweep that has it in hand; None where it is nobody's."""
+    try:
+        content = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        return str(content["identity"]), str(content["sweep"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

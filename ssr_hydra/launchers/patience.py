@@ -1,0 +1,92 @@
+"""Launchers that give up at the first job they lose, although others go on: within :func:`patient` they wait for all.
+
+The plugins for submitit and Ray collect their jobs' results one after the other, and the first that is an error ends
+the collection. Other jobs still run then, or wait in a queue, and nobody knows of them any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from ssr_hydra.errors import RunError
+
+__all__ = ["patient"]
+
+
+@contextmanager
+def patient(launcher: Launcher) -> Iterator[None]:
+    """Within it, a job that such a launcher has lost is a failed one among its results.
+
+    Args:
+        launcher: Any; those that need no patience are left as they are.
+    """
+    package = type(launcher).__module__
+    if package.startswith("hydra_plugins.hydra_submitit_launcher"):
+        with _patient_submitit():
+            yield
+    elif package.startswith("hydra_plugins.hydra_ray_launcher"):
+        with _patient_ray():
+            yield
+    else:
+        yield
+
+
+def _kept(get: Callable[[], Any]) -> Any:
+    """A result, or as a failed job's what came instead of it."""
+    try:
+        return get()
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return JobReturn(status=JobStatus.FAILED, _return_value=RunError(said[:500]))
+
+
+@contextmanager
+def _patient_submitit() -> Iterator[None]:
+    import submitit
+
+    class Job:
+        def __init__(self, job: Any) -> None:
+            self._job = job
+
+        def results(self) -> list[Any]:
+            return [_kept(lambda: self._job.results()[0])]
+
+    class PatientExecutor(submitit.AutoExecutor):
+        def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:
+            return [Job(job) for job in super().map_array(fn, *iterable)]
+
+    with _replaced(submitit, "AutoExecutor", PatientExecutor):
+        yield
+
+
+@contextmanager
+def _patient_ray() -> Iterator[None]:
+    from hydra_plugins.hydra_ray_launcher import _core
+
+    class PatientRay:
+        def __init__(self, ray: Any) -> None:
+            self._ray = ray
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._ray, name)
+
+        def get(self, run: Any) -> Any:
+            return _kept(lambda: self._ray.get(run))
+
+    with _replaced(_core, "ray", PatientRay(vars(_core)["ray"])):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)

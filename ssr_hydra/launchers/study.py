@@ -1,0 +1,332 @@
+"""A launcher around any other: a sweep that knows what is done, sees what dies, and can be run again.
+
+Hydra's launchers start each job once and forget it: one that is killed takes its neighbours with it, or is waited for
+without end, and the next sweep into the folder begins from nothing. What a study is lies on disk, so this looks there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.launchers.folder import Plan, StudyFolder
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse
+from ssr_hydra.launchers.jobs import Description, Job, State, read_state
+from ssr_hydra.launchers.patience import patient
+from ssr_hydra.launchers.progress import Progress
+from ssr_hydra.launchers.records import record_lost
+from ssr_hydra.records import RESULT, RunResult
+
+__all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
+
+RETRIES = 3
+"""How often a job whose process died is tried again."""
+
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 5.0  # that a launcher has to come back in, when its jobs have ended or died
+_STOP_SECONDS = 30.0  # that running jobs of this machine have for their checkpoint after ctrl-C
+_MOST_NAMED = 8
+
+
+class SweepError(RunError):
+    """Some jobs of a sweep have not come to their end; the message names them and says why."""
+
+
+class Planner(NamedTuple):
+    """How the app tells the jobs of a sweep apart.
+
+    Args:
+        describe: The description of the job with such overrides.
+        places: The folder's name for each such job: read wherever a job is composed.
+        subdir: The folder's name that the person has asked for, by the job's number; None for a number.
+        open: Makes the folder the study's, or sees that it is, from the jobs' overrides.
+    """
+
+    describe: Callable[[tuple[str, ...]], Description]
+    places: dict[tuple[str, ...], str]
+    subdir: Callable[[tuple[str, ...], int], str] | None
+    open: Callable[[Iterable[tuple[str, ...]]], None]
+
+
+class StudyLauncher(Launcher):
+    """Runs what is missing of a sweep with another launcher, until every job has ended or cannot be brought to an end.
+
+    A job that has a record of its end is not run again. One whose process died is, up to ``retries`` times, from its
+    last checkpoint; where one death takes other jobs with it, as in a pool of workers, each of them alone.
+
+    Args:
+        inner: The launcher that runs jobs.
+        folder: The study's.
+        planner: See there.
+        stream: Where progress is shown.
+        retries: See above.
+        returns_failures: Whether :meth:`launch` returns a failed job as such, which ends Hydra's basic sweeper; where
+            not, :meth:`check` tells of it afterwards.
+    """
+
+    def __init__(
+        self,
+        inner: Launcher,
+        folder: StudyFolder,
+        planner: Planner,
+        stream: TextIO,
+        *,
+        retries: int = RETRIES,
+        returns_failures: bool = True,
+    ) -> None:
+        self._inner, self._folder, self._planner = inner, folder, planner
+        self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
+        self._jobs: dict[Path, Job] = {}  # of all launches
+        self._returns: dict[Path, JobReturn] = {}  # what the inner launcher has said last
+        self._untold: Counter[Path] = Counter()  # launches that left no trace
+        # These run a job where its death is no other's.
+        name = type(inner).__name__
+        self._isolates = name in ("ProcessLauncher", "LocalLauncher", "SlurmLauncher", "RayLauncher", "BasicLauncher")
+        self._in_main_thread = name in ("ProcessLauncher", "BasicLauncher")
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As the inner launcher, which was set up before."""
+        self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Bring these jobs to their ends.
+
+        Raises:
+            InputError: The folder is another study's.
+            Exception: The inner launcher's, where it starts no job at all.
+        """
+        overrides = [tuple(item) for item in job_overrides]
+        self._planner.open(overrides)
+        subdir = self._planner.subdir
+        place = None if subdir is None else [subdir(item, initial_job_idx + n) for n, item in enumerate(overrides)]
+        plan = self._folder.plan([(item, self._planner.describe(item)) for item in overrides], place)
+        for job in plan.jobs:
+            self._planner.places[job.overrides] = job.folder.relative_to(self._folder.path).as_posix()
+            self._jobs[job.folder] = job
+        self._work(plan, initial_job_idx)
+        return [self._return_of(job) for job in plan.jobs]
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether it was given any: a sweep that is refused gives none."""
+        return bool(self._jobs)
+
+    # ---- the work
+
+    def _work(self, plan: Plan, first: int) -> None:
+        pending = [job for job in plan.mine if not read_state(job.folder).is_final]
+        # What has killed its process comes last: where jobs share one, the others are done before.
+        pending.sort(key=lambda job: read_state(job.folder) is State.DIED)
+        pending = [job for job in pending if not self._is_given_up(job)]
+        for job in pending:
+            self._forget_failure(job)
+        others, suspects = list(plan.others), list[Job]()
+        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name) as progress:
+            try:
+                while pending or suspects or others:
+                    if pending:
+                        batch, pending = pending, []
+                    elif suspects:
+                        batch = [suspects.pop(0)]
+                    else:
+                        time.sleep(_POLL_SECONDS)
+                        others = [job for job in others if not _has_ended(read_state(job.folder))]
+                        pending = self._folder.take_over(others)
+                        others = [job for job in others if job not in pending]
+                        continue
+                    again = self._run(batch, first)
+                    alone = not self._isolates and len(batch) > 1
+                    for job in again:
+                        died = read_state(job.folder) is State.DIED
+                        (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
+            except KeyboardInterrupt:
+                self._wait_for_running(progress)
+                raise
+
+    def _run(self, batch: list[Job], first: int) -> list[Job]:
+        """Launch some jobs once; returns those that have to be launched again."""
+        for job in batch:
+            self._returns.pop(job.folder, None)
+        launch = _Launch(self._inner, [job.overrides for job in batch], first)
+        if self._in_main_thread:
+            launch.run()
+        else:
+            self._run_beside(launch, batch)
+        error = launch.error
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) or (
+            error is not None and not isinstance(error, Exception)  # TerminatedError: the sweep was told to end
+        ):
+            raise error
+        for job, returned in zip(batch, launch.returns, strict=False):
+            self._returns[job.folder] = returned
+        self._wait_until_none_runs(batch)
+        again, moved = [], False
+        for job in batch:
+            state = read_state(job.folder)
+            if _has_ended(state):
+                moved = True
+            elif state is State.DIED:
+                moved = True
+                if not self._is_given_up(job):
+                    again.append(job)
+            elif not self._is_untold(job, error):
+                again.append(job)
+        if error is not None and not moved:
+            raise error
+        return again
+
+    def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
+        """Launch in a thread, and leave it when it waits for jobs that have died: some launchers never find out."""
+        thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
+        thread.start()
+        since: float | None = None
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            states = [self._state_while_launched(job) for job in batch]
+            if any(state in (State.WAITING, State.RUNNING) for state in states):
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > _GRACE_SECONDS:
+                return
+
+    def _state_while_launched(self, job: Job) -> State:
+        """As its folder tells; a job that was preempted waits for its scheduler to start it again."""
+        state = read_state(job.folder)
+        if state is State.FAILED:
+            with suppress(OSError, ValueError):
+                if "SIGUSR2" in (RunResult.load(job.folder).error or ""):
+                    return State.WAITING
+        return state
+
+    def _wait_until_none_runs(self, batch: Iterable[Job]) -> None:
+        """A launcher may come back when the first of its jobs has died, while others go on."""
+        while any(read_state(job.folder) is State.RUNNING for job in batch):
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_for_running(self, progress: Progress) -> None:
+        """After ctrl-C, which jobs on this terminal have got too: they write a checkpoint and a record."""
+        until = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < until and State.RUNNING in progress.look().values():
+            time.sleep(_POLL_SECONDS)
+
+    # ---- what became of a job
+
+    def _forget_failure(self, job: Job) -> None:
+        with suppress(OSError, ValueError):
+            if not State(RunResult.load(job.folder).status).is_final:
+                (job.folder / RESULT).unlink()
+
+    def _is_given_up(self, job: Job) -> bool:
+        """Whether a job has died once too often, which is recorded then."""
+        path = job.folder / HEARTBEAT
+        pulse = Pulse.read(path)
+        if pulse is None or pulse.attempt <= self._retries:
+            return False
+        self._give_up(job, f"{self._cause(job)}, {pulse.attempt} times")
+        path.unlink(missing_ok=True)
+        return True
+
+    def _is_untold(self, job: Job, error: BaseException | None) -> bool:
+        """Whether a job without a trace is given up: the launcher says why, or it was tried often enough."""
+        self._untold[job.folder] += 1
+        returned = self._returns.get(job.folder)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            failure = returned._return_value
+            self._give_up(job, f"{type(failure).__name__}: {failure}")
+            return True
+        if self._untold[job.folder] > self._retries:
+            why = f" ({type(error).__name__}: {error})" if error is not None else ""
+            self._give_up(job, f"it was launched {self._untold[job.folder]} times and never began{why}")
+            return True
+        return False
+
+    def _cause(self, job: Job) -> str:
+        returned = self._returns.get(job.folder)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            return str(returned._return_value)
+        return "its process died without a word, killed perhaps"
+
+    def _give_up(self, job: Job, error: str) -> None:
+        record_lost(job, error)
+
+    def _return_of(self, job: Job) -> JobReturn:
+        returned = self._returns.get(job.folder)
+        state = read_state(job.folder)
+        if state is State.COMPLETED:
+            value = _objective(job)
+            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED, _return_value=value)
+        if not self._returns_failures:
+            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            return returned
+        failure = SweepError(_why(job, state))
+        return JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED, _return_value=failure)
+
+    def check(self) -> None:
+        """Tell of the jobs that have not come to their end.
+
+        Raises:
+            SweepError: There are some.
+        """
+        states = {job: read_state(job.folder) for job in self._jobs.values()}
+        bad = {job: state for job, state in states.items() if state is not State.COMPLETED}
+        if not bad:
+            return
+        shared = set.intersection(*(set(job.overrides) for job in states))
+        named = [f"{job.folder.name} ({_varied(job, shared)}): {_why(job, state)}" for job, state in bad.items()]
+        if len(named) > _MOST_NAMED:
+            named = [*named[:_MOST_NAMED], f"and {len(named) - _MOST_NAMED} more"]
+        total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
+        raise SweepError(f"{total}: {'; '.join(named)}; the same command tries them again, and no others")
+
+
+class _Launch:
+    """One call of a launcher, whatever comes of it."""
+
+    def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
+        self.launcher, self.overrides, self.first = launcher, overrides, first
+        self.returns: Sequence[JobReturn] = ()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with patient(self.launcher):
+                self.returns = self.launcher.launch([list(item) for item in self.overrides], self.first)
+        except BaseException as error:
+            self.error = error
+
+
+def _has_ended(state: State) -> bool:
+    return state.is_final or state is State.FAILED
+
+
+def _objective(job: Job) -> float | None:
+    with suppress(OSError, ValueError):
+        metrics: Mapping[str, Any] = RunResult.load(job.folder).metrics
+        value = metrics.get(job.description.objective or "")
+        return None if value is None else float(value)
+    return None
+
+
+def _why(job: Job, state: State) -> str:
+    with suppress(OSError, ValueError):
+        error = RunResult.load(job.folder).error
+        if error is not None:
+            return " ".join(error.split())
+    return state.value
+
+
+def _varied(job: Job, shared: set[str]) -> str:
+    return " ".join(item for item in job.overrides if item not in shared) or "no overrides"

@@ -18,6 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
+
+from ssr_hydra import studies
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SSRS = (0.125, 0.25, 0.5, 1, 2)
 REPEATS = 5
@@ -58,7 +62,7 @@ SEARCHED = {
     "multistep_warmup": ("scheduler.milestones=[0.3dur,0.6dur],[0.5dur,0.75dur],[0.7dur,0.9dur]",),
 }
 
-# By --tune, of which docs/study/tuning.csv is the result. One learning rate for all schedules of a task, since no
+# By --tune, of which docs/study/tuning/ has the result. One learning rate for all schedules of a task, since no
 # schedule's own best was better beyond noise; at that rate the milestones and the decay of the best mean.
 TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     "digits": {
@@ -147,6 +151,13 @@ def tell(out: Path, name: str) -> int:
     ).returncode
 
 
+def tabulate(out: Path, name: str) -> str:
+    """What the search found: a row for each setting, as CSV."""
+    frame = studies.summary(studies.load([out / "tuning" / name / schedule for schedule in SEARCHED]))
+    table: str = frame[["recipe", "ssr", "n", "mean", "low", "high"]].to_csv(index=False, lineterminator="\n")
+    return table
+
+
 def _listed(values: Sequence[float] | range) -> str:
     return ",".join(f"{value:g}" for value in values)
 
@@ -164,7 +175,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     names = args.task or list(TASKS)
     if args.tune:
-        sys.exit(max(run(sweep) for name in names for sweep in search(args.out, name)))
+        failed = max(run(sweep) for name in names for sweep in search(args.out, name))
+        for name in names:
+            (args.out / "tuning" / f"{name}.csv").write_text(tabulate(args.out, name), encoding="utf-8")
+        sys.exit(failed)
     codes = [run(sweep) for name in names for sweep in plan(args.out, name, args.quick)]
     sys.exit(max(codes + [tell(args.out, name) for name in names]))
 

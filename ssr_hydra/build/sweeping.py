@@ -27,6 +27,7 @@ from ssr_hydra.launchers.code import code_version
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import Heartbeat
 from ssr_hydra.launchers.jobs import Description
+from ssr_hydra.launchers.registry import register_launchers
 from ssr_hydra.launchers.study import Planner, StudyLauncher
 
 __all__ = ["run_sweep", "unwritable"]
@@ -69,6 +70,7 @@ def run_sweep(
     callbacks = Callbacks(cfg)
     pending = loader.pending
     callbacks.on_multirun_start(config=cfg, config_name=name)
+    register_launchers()
     sweeper = Plugins.instance().instantiate_sweeper(
         config=cfg,
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),

@@ -3,10 +3,11 @@
 Importing this needs dataclasses, omegaconf and Hydra's ConfigStore alone: no torch, no scheduler, no data.
 """
 
-from ssr_hydra.configs import callbacks, language, optimizers, schedulers, tasks, torch_schedulers, vision
+from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedulers, tasks, torch_schedulers, vision
 from ssr_hydra.configs.callbacks import *  # noqa: F403
 from ssr_hydra.configs.experiment import TRAINERS, CheckpointConfig, ExperimentConfig, ResumeConfig, TrainerConfig
 from ssr_hydra.configs.language import *  # noqa: F403
+from ssr_hydra.configs.launchers import *  # noqa: F403
 from ssr_hydra.configs.optimizers import *  # noqa: F403
 from ssr_hydra.configs.registry import GROUPS, register
 from ssr_hydra.configs.schedulers import *  # noqa: F403
@@ -24,6 +25,7 @@ __all__ = [
     "register",
     *callbacks.__all__,
     *language.__all__,
+    *launchers.__all__,
     *optimizers.__all__,
     *schedulers.__all__,
     *tasks.__all__,

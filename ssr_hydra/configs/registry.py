@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
 from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig
 from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
+from ssr_hydra.configs.launchers import LAUNCHERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
 from ssr_hydra.configs.tasks import DATA, MODELS
@@ -72,6 +73,8 @@ def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
             raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
     if groups is None:
         _store(prefix, "base_config", ExperimentConfig)
+        for name, config in LAUNCHERS.items():
+            _store("hydra/launcher", name, config)
     for group in chosen:
         path = f"{prefix}/{group}" if prefix else group
         for name, config in GROUPS[group].items():

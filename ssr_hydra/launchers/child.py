@@ -1,0 +1,255 @@
+"""What runs in the process of one job: from its description to its result, both sent over a connection.
+
+Nothing of the sweep's own process is inherited but what the description names, and whatever ends the job, the process
+ends with it: without its sweep it stops by itself, with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.spawn
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.trainer.interrupts import TerminatedError, terminable
+
+__all__ = ["OUTPUT", "Answer", "JobTraceback", "Order", "Placed", "Shared", "spawned", "work"]
+
+OUTPUT = "output.log"
+"""What a job prints, in its folder, where several jobs run at a time."""
+
+# A job whose sweep is gone is told to stop, and has so long for its checkpoint.
+_LAST_SECONDS = 600.0
+# A job that has sent its result has so long for what it left to be done at its exit.
+_EXIT_SECONDS = 60.0
+
+
+@dataclass
+class Order:
+    """A job, in values that can be read before any module of it is imported.
+
+    Args:
+        environment: Of the process, all of it.
+        path: ``sys.path``.
+        folder: To work in.
+        argv: ``sys.argv``.
+        main: How to import the main module of the sweep's process, where the job needs it.
+        shared: What all jobs of the sweep share, a pickled :class:`Shared`.
+        overrides: The job's own.
+        number: The job's.
+        to_file: Whether its output goes into its folder.
+    """
+
+    environment: dict[str, str]
+    path: list[str]
+    folder: str
+    argv: list[str]
+    main: dict[str, str]
+    shared: bytes
+    overrides: list[str]
+    number: int
+    to_file: bool
+
+
+class Shared(NamedTuple):
+    """Hydra's part of a job: what a launcher is set up with, its global state, and the id in the names of folders."""
+
+    context: Any
+    task: Any
+    config: Any
+    state: Any = None
+    run_id: str | None = None
+
+
+class Placed(NamedTuple):
+    """The job has a folder, and its output goes there."""
+
+    output: str
+
+
+class Answer(NamedTuple):
+    """How the job ended: Hydra's result pickled, or why it stopped; with the traceback of what broke."""
+
+    returned: bytes | None
+    text: str
+    trace: str = ""
+
+
+class JobTraceback(Exception):
+    """The traceback of an error in another process, as the cause of the error that arrives."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
+    """Run the job that the connection describes; returns the exit code of the process.
+
+    Args:
+        connection: Gives an :class:`Order`, takes an :class:`Answer`; when its other end closes, the job stops.
+        ready: Called when signals are understood.
+    """
+    code = 0
+    try:
+        with terminable():
+            ready()
+            answer = _answer(connection)
+            _ignore_stops()
+    except (KeyboardInterrupt, TerminatedError) as error:
+        _ignore_stops()
+        code = error.exit_code if isinstance(error, TerminatedError) else 130
+        answer = Answer(None, str(error) or "interrupted")
+    except SystemExit as error:
+        if not isinstance(error.code, int):
+            sys.stderr.write("" if error.code is None else f"{error.code}\n")
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        answer = Answer(None, f"left by sys.exit, with exit code {code}, before it was done")
+    with suppress(OSError):  # the sweep is gone
+        connection.send(answer)
+    _leave(code)
+    return code
+
+
+def _ignore_stops() -> None:
+    """From here on nothing is to be stopped any more, and what was done shall be told."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _leave(code: int) -> None:
+    """What the interpreter does at its exit, for a process that leaves without taking it apart."""
+
+    def leave() -> None:
+        time.sleep(_EXIT_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=leave, daemon=True).start()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # nobody reads it
+            stream.flush()
+
+
+def _answer(connection: Connection) -> Answer:
+    try:
+        order: Order = connection.recv()
+    except (EOFError, OSError):  # the sweep is gone already
+        sys.exit(1)
+    threading.Thread(target=_watch, args=(connection,), name="sweep", daemon=True).start()
+    try:
+        os.environ.clear()
+        os.environ.update(order.environment)
+        sys.path[:] = order.path
+        sys.argv[:] = order.argv
+        os.chdir(order.folder)
+        if order.main:
+            multiprocessing.spawn.prepare(dict(order.main))
+        returned = _run(order, connection)
+    except Exception as error:  # what ends a job before its task, such as a folder that cannot be made
+        from hydra.core.utils import JobReturn, JobStatus
+
+        returned = JobReturn(overrides=order.overrides, status=JobStatus.FAILED, _return_value=error)
+    return _packed(returned)
+
+
+def _watch(connection: Connection) -> None:
+    """When the sweep is gone, however it ended, stop with a checkpoint: nobody would know of this process."""
+    with suppress(OSError, EOFError):
+        connection.recv_bytes()  # nothing is ever sent
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LAST_SECONDS)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _run(order: Order, connection: Connection) -> Any:
+    """As Hydra's launchers do in their workers."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.plugins import Plugins
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import run_job, setup_globals
+    from omegaconf import OmegaConf, open_dict
+
+    from ssr_hydra.launchers.resources import register_resolvers
+
+    shared = Shared(*pickle.loads(order.shared))
+    # As Singleton.set_state, without looking for the plugins anew; resolvers are functions that cannot be sent.
+    instances: dict[type, Any] = {**shared.state, Plugins: Plugins.instance()}
+    Singleton._instances = instances
+    setup_globals()
+    register_resolvers()
+    if shared.run_id is not None:
+        OmegaConf.register_new_resolver("run_id", lambda: shared.run_id, replace=True)
+    config = shared.context.config_loader.load_sweep_config(shared.config, order.overrides)
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = order.number
+    if order.to_file:
+        HydraConfig.instance().set_config(config)
+        folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
+        _print_to(folder / OUTPUT)
+        connection.send(Placed(str((folder / OUTPUT).absolute())))
+    return run_job(
+        hydra_context=shared.context,
+        task_function=shared.task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _print_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+        os.dup2(file, number)
+    os.close(file)
+
+
+def _packed(returned: Any) -> Answer:
+    """The result of a job as bytes that can surely be read again."""
+    from hydra.core.utils import JobStatus
+
+    trace = ""
+    value = returned._return_value
+    if returned.status is not JobStatus.COMPLETED and isinstance(value, BaseException):
+        text = f"{type(value).__name__}: {value}".rstrip(": ")
+        trace = "" if isinstance(value, (InputError, RunError)) else _trace(value)
+    else:
+        text = f"its result, a {type(value).__name__}, cannot be sent to the sweep"
+    try:
+        data = pickle.dumps(returned)
+        pickle.loads(data)  # errors whose classes want other arguments than they pass on fail here
+    except Exception:
+        returned._return_value, returned.status = RunError(text), JobStatus.FAILED
+        data = pickle.dumps(returned)
+    return Answer(data, text, trace)
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback of a job, from where the job begins."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_name != "run_job":
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, (frames and frames.tb_next) or error.__traceback__))
+
+
+def spawned(connection: Connection) -> None:
+    """The whole of a process that was started anew rather than forked."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    os._exit(work(connection))

@@ -1,0 +1,167 @@
+"""What each of several jobs on one machine may use: how many cores, and which GPUs. Needs no torch, starts no CUDA."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["THREADS", "assign", "cores", "visible_gpus"]
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""The variables that say to numerical libraries, when they are loaded, how many threads to use."""
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SECONDS = 60.0  # a driver that has to start first takes its time
+_IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
+
+
+def assign(
+    workers: int | None = 1,
+    threads: int | None = None,
+    gpus: str | Sequence[int | str] | None = "auto",
+    gpus_per_job: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> list[dict[str, str]]:
+    """The environment variables of each worker, of which no two are given the same GPU.
+
+    Args:
+        workers: Jobs at a time; None for as many as the GPUs, or without GPUs the cores, are enough for.
+        threads: Of each job; None for an equal share of the cores, unless the environment says ``OMP_NUM_THREADS``. One
+            worker alone is left as it is.
+        gpus: ``auto`` for all that are visible, ``none`` to leave them alone, or what ``CUDA_VISIBLE_DEVICES`` may
+            hold: numbers or identities.
+        gpus_per_job: How many of them each job gets.
+        environment: Instead of the process's own.
+
+    Raises:
+        InputError: Numbers that are none, or fewer GPUs than the workers need.
+
+    Example:
+        >>> for variables in assign(2, 3, [0, 1], environment={}):
+        ...     print(variables["OMP_NUM_THREADS"], variables["CUDA_VISIBLE_DEVICES"])
+        3 0
+        3 1
+    """
+    environment = os.environ if environment is None else environment
+    for name, value, is_open in (
+        ("workers", workers, True),
+        ("threads", threads, True),
+        ("gpus_per_job", gpus_per_job, False),
+    ):
+        if value is None and is_open:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(name, value, "must be a whole number of at least 1", f"e.g. {name}=1")
+    identities = _identities(gpus, environment)
+    if gpus_per_job > 1 and not identities:
+        raise InputError("gpus_per_job", gpus_per_job, "there are no GPUs to give", "leave it out")
+    if workers is None:
+        workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
+    if identities and workers * gpus_per_job > len(identities):
+        found = f"{len(identities)} {'GPU' if len(identities) == 1 else 'GPUs'} for {gpus_per_job} per job"
+        fix = (
+            f"use workers={max(1, len(identities) // gpus_per_job)}, or gpus=none for jobs that share them or need none"
+        )
+        raise InputError("workers", workers, f"there {'is' if len(identities) == 1 else 'are'} {found}", fix)
+    variables = {}
+    if threads is not None:
+        variables = dict.fromkeys(THREADS, str(threads))
+    elif workers > 1 and not environment.get(THREADS[0]):
+        variables = dict.fromkeys(THREADS, str(max(1, cores() // workers)))
+    parts = [identities[n * gpus_per_job : (n + 1) * gpus_per_job] for n in range(workers)]
+    return [{**variables, **({_VISIBLE: ",".join(part)} if part else {})} for part in parts]
+
+
+def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
+    if gpus is None or gpus == "none":
+        return []
+    if gpus == "auto":
+        return visible_gpus(environment)
+    fix = "use auto, none, or a list such as [0,1]"
+    if isinstance(gpus, str) or not isinstance(gpus, Sequence) or not gpus:
+        raise InputError("gpus", gpus, "must be auto, none or a list", fix)
+    found = [str(gpu) for gpu in gpus]
+    for gpu, text in zip(gpus, found, strict=True):
+        if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
+            raise InputError("gpus", gpu, "is no number or identity of a GPU", fix)
+    if len(set(found)) < len(found):
+        raise InputError("gpus", ",".join(found), "names a GPU twice, and none is shared", "name each once")
+    return found
+
+
+def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
+    """The GPUs that a program started here would see, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    That variable says so where it is set. Elsewhere NVIDIA's ``nvidia-smi -L`` is asked, since CUDA itself could only
+    be asked by a process that then holds a context on each; a GPU that is partitioned (MIG) stands for its parts.
+
+    Args:
+        environment: Instead of the process's own.
+
+    Example:
+        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"})
+        ['2', '3']
+    """
+    environment = os.environ if environment is None else environment
+    said = environment.get(_VISIBLE)
+    if said is None:
+        return _listed(environment)
+    found = []
+    for part in said.split(","):
+        if not _IDENTITY.fullmatch(part.strip()):  # as CUDA reads it: what follows the first wrong one is not there
+            break
+        found.append(part.strip())
+    return found
+
+
+def _listed(environment: Mapping[str, str]) -> list[str]:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+        if match := re.match(r"GPU (\d+):", line):
+            found[match[1]] = []
+        elif (match := re.search(r"\(UUID: (MIG-[\w/-]+)\)", line)) and found:
+            found[list(found)[-1]].append(match[1])
+    return [identity for gpu, parts in found.items() for identity in parts or [gpu]]
+
+
+def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many cores this process may use: those that it is bound to, or fewer where a container's share is smaller.
+
+    Args:
+        root: Where the system tells of shares.
+
+    Example:
+        >>> cores() >= 1
+        True
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        share = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number: there is no limit
+        return bound
+    return max(1, min(bound, int(share)))

@@ -1,0 +1,112 @@
+"""The signals that a process gets while jobs of its run: counted and kept, so that nothing is torn in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from ssr_hydra.trainer.interrupts import TerminatedError
+
+__all__ = ["Stops"]
+
+_TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
+_PAUSE: int | None = getattr(signal, "SIGTSTP", None)
+
+
+class Stops:
+    """Within it, ctrl-C, SIGTERM and SIGUSR2 raise nothing, and ctrl-Z stops nothing: they are told by :meth:`take`.
+
+    A handler of somebody else stays, and so does everything outside of the main thread, where Python takes none.
+
+    Attributes:
+        first: The first signal that asked to stop, or 0.
+        interrupts: How often ctrl-C was pressed.
+
+    Example:
+        >>> with Stops() as stops:
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        ...     stops.take() == [signal.SIGTERM]
+        True
+    """
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.interrupts = 0
+        self._told: list[int] = []
+        self._before: dict[int, Any] = {}
+        self._read = self._write = -1
+
+    def __enter__(self) -> Stops:
+        if os.name != "nt":  # where a pipe cannot be waited for
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._read, False)
+            os.set_blocking(self._write, False)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, *_TERMINATIONS, *(() if _PAUSE is None else (_PAUSE,))):
+                if self._may_take(number):
+                    self._before[number] = signal.signal(number, self._tell)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        for file in self.waitables():
+            os.close(file)
+            os.close(self._write)
+        self._read = self._write = -1
+
+    @staticmethod
+    def _may_take(number: int) -> bool:
+        handler = signal.getsignal(number)
+        if number == signal.SIGINT:
+            return handler is signal.default_int_handler
+        return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number != _PAUSE:
+            self.first = self.first or number
+        self.interrupts += number == signal.SIGINT
+        self._told.append(number)
+        with suppress(OSError):  # it is full, so whoever waits will wake up
+            os.write(self._write, b"!")
+
+    def waitables(self) -> list[int]:
+        """What becomes readable when there is something to take; nothing where that cannot be waited for."""
+        return [] if self._read < 0 else [self._read]
+
+    def take(self) -> list[int]:
+        """The signals since the last time, in order."""
+        with suppress(OSError):
+            os.read(self._read, 4096)
+        told, self._told = self._told, []
+        return told
+
+    def pause(self) -> None:
+        """Stop this process as ctrl-Z does; returns when it is told to go on."""
+        assert _PAUSE is not None
+        signal.signal(_PAUSE, signal.SIG_DFL)
+        try:
+            os.kill(os.getpid(), _PAUSE)
+        finally:
+            signal.signal(_PAUSE, self._tell)
+
+    def leave(self, after: str) -> None:
+        """End for the first signal that asked for it, if one did.
+
+        Args:
+            after: What was done, for people.
+
+        Raises:
+            KeyboardInterrupt: For ctrl-C.
+            TerminatedError: For the others.
+        """
+        if self.first == signal.SIGINT:
+            raise KeyboardInterrupt(f"interrupted{after}")
+        if self.first:
+            raise TerminatedError(self.first, after)

@@ -47,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             that SIGTERM ended.
     """
     from ssr_hydra.build.app import run_app
+    from ssr_hydra.launchers.resources import register_resolvers
 
     register()
+    register_resolvers()
     run_app(_task, conf_dir(), "train", argv)
 
 

@@ -50,6 +50,8 @@ _MOST_NODES = 100_000
 _HARMLESS = re.compile(
     r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
 )
+# The launchers of other packages that conf/launcher has presets for.
+_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm", "ray"))
 _NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
 
 
@@ -107,6 +109,10 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             return cfg
         if run_mode == RunMode.RUN and cfg.hydra.mode == RunMode.MULTIRUN:
             raise IsMultirun
+        for group in ("launcher", "hydra/launcher") if run_mode == RunMode.RUN else ():
+            if group in self.typed:
+                rule = "starts the jobs of a sweep, and this is a single run"
+                raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             values = check(cfg, self.trust)
@@ -173,9 +179,13 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         if group.partition("/")[0] == "experiment" and (default.package or "").partition(".")[0] == "experiment":
             rule = "an overlay goes over the whole experiment"
             raise InputError("experiment", default.config_path, rule, "begin its file with # @package _global_")
-        if result.provider not in self.trusted and isinstance(result.config, DictConfig):
-            # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher.
-            chosen = f"{group.replace('/', '.')}." if group in self.typed and group.startswith("hydra/") else None
+        # What a plugin has stored is its own code's; by name, since another launcher may rent machines.
+        is_plugins = default.config_path in _PLUGINS and result.path == "structured://"
+        if result.provider not in self.trusted and not is_plugins and isinstance(result.config, DictConfig):
+            # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher; so is
+            # `launcher=mine`, a preset for it.
+            own = "hydra/launcher" if group == "launcher" else group
+            chosen = f"{own.replace('/', '.')}." if group in self.typed and own.startswith("hydra/") else None
             self._check_foreign(result.config, chosen)
             self._foreign[str(default.config_path)] = result.config
         return result

@@ -1,0 +1,49 @@
+"""How a machine is shared among jobs, in the words by which the presets of launchers ask for it. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+
+from ssr_hydra.launchers.devices import cores, visible_gpus
+
+__all__ = ["gpus_per_job", "jobs_at_once", "register_resolvers"]
+
+
+def gpus_per_job(device: str | None = "auto") -> int:
+    """How many of this machine's GPUs a job needs: one where there are some.
+
+    Args:
+        device: ``trainer.device``; with ``cpu`` it needs none.
+
+    Example:
+        >>> gpus_per_job("cpu")
+        0
+    """
+    uses_gpu = device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
+    return 1 if uses_gpu and visible_gpus() else 0
+
+
+def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
+    """How many jobs fill this machine, under a launcher that does not give each of them a GPU of its own.
+
+    Args:
+        threads: ``trainer.threads``; None is all cores for each job, so one at a time.
+        device: ``trainer.device``. Jobs that use a GPU run one at a time.
+
+    Example:
+        >>> jobs_at_once(1, "cpu") == cores()
+        True
+        >>> jobs_at_once(None)
+        1
+    """
+    if threads is None or gpus_per_job(device):
+        return 1
+    return max(1, cores() // threads)
+
+
+def register_resolvers() -> None:
+    """``${jobs_at_once:THREADS,DEVICE}`` and ``${gpus_per_job:DEVICE}``, resolved where a launcher is made."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
+    OmegaConf.register_new_resolver("gpus_per_job", gpus_per_job, replace=True)

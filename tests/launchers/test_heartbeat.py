@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.launchers import heartbeat
+from ssr_hydra.launchers.heartbeat import SILENT_SECONDS, Heartbeat, Pulse, clock_of, is_alive
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from ssr_hydra.launchers.heartbeat import Heartbeat
+with Heartbeat(Path(sys.argv[1])) as beat:
+    print(beat.attempt, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def child(path: Path) -> tuple[subprocess.Popen[str], int]:
+    """A process with a heartbeat, and which attempt it takes itself for."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_process_lives_until_it_is_killed_and_each_death_is_an_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat.json"
+    for attempt in (1, 2, 3):
+        process, seen = child(path)
+        assert seen == attempt
+        assert is_alive(path)
+        process.kill()
+        while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel is done with it
+            time.sleep(0.01)
+        assert not is_alive(path)  # though nobody has waited for it: a zombie is dead
+        process.communicate()
+        assert not is_alive(path)
+        assert Pulse.read(path) == Pulse.read(path)
+    process, _ = child(path)
+    process.communicate("\n")  # to its end
+    assert not path.exists()
+    assert child_attempt(path) == 1  # and what comes then is a first attempt again
+
+
+def child_attempt(path: Path) -> int:
+    process, seen = child(path)
+    process.communicate("\n")
+    return seen
+
+
+def test_a_stopped_process_is_not_dead(tmp_path: Path) -> None:
+    process, _ = child(tmp_path / "a")
+    os.kill(process.pid, signal.SIGSTOP)
+    assert is_alive(tmp_path / "a")
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate("\n")
+
+
+def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with Heartbeat(path):
+        content = json.loads(path.read_text())
+        assert content["pid"] == os.getpid()
+        path.write_text(json.dumps({**content, "started": "1"}))
+        assert not is_alive(path)
+
+
+def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path) -> None:
+    # Its process ids mean nothing here, so what counts is how old its last sign is, by the clock of the files.
+    path = tmp_path / "a"
+    path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
+    now = clock_of(tmp_path)
+    for age, alive in ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False)):
+        os.utime(path, (now - age, now - age))
+        assert is_alive(path) is alive
+        assert is_alive(path, now) is alive
+    assert SILENT_SECONDS < 60  # a dead machine is seen within a minute
+    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # and a living one may miss a few
+
+
+def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_INTERVAL", 0.01)
+    path = tmp_path / "a"
+    with Heartbeat(path):
+        os.utime(path, (1, 1))
+        until = time.monotonic() + 30
+        while path.stat().st_mtime == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])
+def test_what_is_no_sign_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a").write_text(content)
+    assert Pulse.read(tmp_path / "a") is None
+    assert not is_alive(tmp_path / "a")
+    assert not is_alive(tmp_path / "missing")
+
+
+def test_the_clock_is_that_of_the_files(tmp_path: Path) -> None:
+    before = time.time()
+    assert abs(clock_of(tmp_path) - before) < 5
+    assert list(tmp_path.iterdir()) == []

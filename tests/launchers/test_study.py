@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from ssr_hydra.launchers import study
+from ssr_hydra.launchers.folder import StudyFolder
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
+from ssr_hydra.launchers.jobs import Description
+from ssr_hydra.launchers.study import RETRIES, Planner, StudyLauncher, SweepError
+from ssr_hydra.records import RunResult
+
+Act = Callable[[Path], JobReturn]
+
+
+class Scripted(Launcher):
+    """A launcher whose jobs do what a test says, in this process; ``breaks`` ends a launch as a broken pool does."""
+
+    def __init__(self, folder: Path, acts: dict[str, Act] | None = None) -> None:
+        self.folder, self.acts = folder, acts or {}
+        self.launches: list[list[str]] = []
+        self.threads: set[bool] = set()
+        self.places: dict[tuple[str, ...], str] = {}
+
+    def setup(self, **_: Any) -> None: ...
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self.threads.add(threading.current_thread() is threading.main_thread())
+        self.launches.append([item for overrides in job_overrides for item in overrides])
+        return [self.one(tuple(overrides)) for overrides in job_overrides]
+
+    def one(self, overrides: tuple[str, ...]) -> JobReturn:
+        return self.acts.get(overrides[0], complete)(self.folder / self.places[overrides])
+
+
+class ProcessLauncher(Scripted):
+    """By its name one that keeps jobs apart, and is called in the main thread."""
+
+
+class Pool(Scripted):
+    """One death is everybody's: the launch raises, and jobs that were running die with it."""
+
+    at_a_time = 3
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self.threads.add(threading.current_thread() is threading.main_thread())
+        self.launches.append([item for overrides in job_overrides for item in overrides])
+        returns: list[JobReturn] = []
+        for start in range(0, len(job_overrides), self.at_a_time):
+            now = [tuple(overrides) for overrides in job_overrides[start : start + self.at_a_time]]
+            if any(self.acts.get(overrides[0]) is die for overrides in now):
+                for overrides in now:
+                    die(self.folder / self.places[overrides])
+                raise RuntimeError("the pool is broken")
+            returns += [self.one(overrides) for overrides in now]
+        return returns
+
+
+def record(folder: Path, status: str, error: str | None = None) -> None:
+    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0, {"loss": 0.25}).save(folder)
+
+
+def complete(folder: Path) -> JobReturn:
+    with Heartbeat(folder / HEARTBEAT):
+        record(folder, "completed")
+    return JobReturn(status=JobStatus.COMPLETED)
+
+
+def fail(folder: Path) -> JobReturn:
+    record(folder, "failed", "ValueError: of its own")
+    return JobReturn(status=JobStatus.FAILED, _return_value=ValueError("of its own"))
+
+
+def diverge(folder: Path) -> JobReturn:
+    record(folder, "diverged", "DivergedError: NaN")
+    return JobReturn(status=JobStatus.FAILED, _return_value=ValueError("NaN"))
+
+
+def die(folder: Path) -> JobReturn:
+    """Leave what a killed process leaves."""
+    before = Pulse.read(folder / HEARTBEAT)
+    with Heartbeat(folder / HEARTBEAT):
+        left = json.loads((folder / HEARTBEAT).read_text())
+    left |= {"started": "1", "attempt": 1 if before is None else before.attempt + 1}
+    (folder / HEARTBEAT).write_text(json.dumps(left))
+    return JobReturn(status=JobStatus.FAILED, _return_value=RuntimeError("killed by SIGKILL"))
+
+
+def unborn(folder: Path) -> JobReturn:
+    del folder
+    return JobReturn(status=JobStatus.FAILED, _return_value=ImportError("no such module"))
+
+
+def once(act: Act) -> Act:
+    """The first time one thing, then another."""
+    times = Counter[Path]()
+
+    def do(folder: Path) -> JobReturn:
+        times[folder] += 1
+        return act(folder) if times[folder] == 1 else complete(folder)
+
+    return do
+
+
+def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any) -> StudyLauncher:
+    folder = StudyFolder(inner.folder)
+
+    def describe(overrides: tuple[str, ...]) -> Description:
+        return Description(" ".join(overrides), "", objective="loss")
+
+    def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
+        del jobs
+
+    planner = Planner(describe, inner.places, None, open_folder)
+    return StudyLauncher(inner, folder, planner, stream or io.StringIO(), **options)
+
+
+def jobs(*names: str) -> list[list[str]]:
+    return [[name] for name in names]
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    found = {path.parent: json.loads(path.read_text())["overrides"][0] for path in folder.glob("*/job.json")}
+    return {name: RunResult.load(path).status for path, name in found.items()}
+
+
+def test_what_is_done_is_not_run_again_and_its_value_is_told(tmp_path: Path) -> None:
+    first = ProcessLauncher(tmp_path, {"b": fail, "d": diverge})
+    launcher(first).launch(jobs("a", "b", "c", "d"), 0)
+    second = ProcessLauncher(tmp_path, {})
+    outer = launcher(second)
+    returns = outer.launch(jobs("a", "b", "c", "d", "e"), 0)
+    assert second.launches == [["b", "e"]]
+    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 3 + [JobStatus.FAILED, JobStatus.COMPLETED]
+    assert [job._return_value for job in returns[:3]] == [0.25] * 3
+    with pytest.raises(
+        SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; the same command"
+    ):
+        outer.check()
+    nothing = ProcessLauncher(tmp_path, {})
+    launcher(nothing).launch(jobs("a", "c", "d"), 0)
+    assert nothing.launches == []
+
+
+def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -> None:
+    outer = launcher(ProcessLauncher(tmp_path, {"a": fail}), returns_failures=False)
+    returns = outer.launch(jobs("a", "b"), 0)
+    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
+    assert returns[0]._return_value is None
+    with pytest.raises(SweepError, match=r"1 of 2 jobs did not complete: 0 \(a\): ValueError: of its own;"):
+        outer.check()
+
+
+def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
+    inner = ProcessLauncher(tmp_path, {"b": die, "c": once(die)})
+    outer = launcher(inner)
+    outer.launch(jobs("a", "b", "c"), 0)
+    assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
+    assert len(inner.launches) == 1 + RETRIES
+    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
+    assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
+    again = ProcessLauncher(tmp_path, {})
+    launcher(again).launch(jobs("a", "b", "c"), 0)  # the next command begins to count anew
+    assert again.launches == [["b"]]
+
+
+def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: Path) -> None:
+    # What the first sweep, which died with its job b, has left.
+    ahead = ProcessLauncher(tmp_path, {})
+    launcher(ahead).launch(jobs("a"), 0)
+    StudyFolder(tmp_path).plan([((name,), Description(name, "")) for name in ("b", "c")])
+    die(tmp_path / "1")
+    inner = ProcessLauncher(tmp_path, {})
+    launcher(inner).launch(jobs("a", "b", "c"), 0)
+    assert inner.launches == [["c", "b"]]
+
+
+def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> None:
+    StudyFolder(tmp_path).plan([(("a",), Description("a", ""))])
+    for _ in range(1 + RETRIES):
+        die(tmp_path / "0")
+    inner = ProcessLauncher(tmp_path, {})
+    outer = launcher(inner)
+    outer.launch(jobs("a", "b"), 0)
+    assert inner.launches == [["b"]]
+    with pytest.raises(SweepError, match=r"0 \(a\): its process died without a word, killed perhaps, 4 times"):
+        outer.check()
+
+
+def test_the_jobs_of_a_broken_pool_are_tried_alone_so_that_the_guilty_is_found(tmp_path: Path) -> None:
+    inner = Pool(tmp_path, {"b": die})
+    outer = launcher(inner)
+    outer.launch(jobs("a", "b", "c", "d", "e"), 0)
+    assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # those that had not begun, together
+    assert sorted(inner.launches[2:], key=lambda names: names != ["b"]) == [["b"]] * 3 + [["a"], ["c"]]
+    assert statuses(tmp_path) == {name: "failed" if name == "b" else "completed" for name in "abcde"}
+    assert inner.threads == {False}
+
+
+def test_a_launcher_that_starts_nothing_ends_the_sweep_with_what_it_says(tmp_path: Path) -> None:
+    class Broken(Scripted):
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            raise OSError("there is no sbatch")
+
+    with pytest.raises(OSError, match="there is no sbatch"):
+        launcher(Broken(tmp_path)).launch(jobs("a", "b"), 0)
+
+
+def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> None:
+    inner = ProcessLauncher(tmp_path, {"a": unborn})
+    launcher(inner).launch(jobs("a", "b"), 0)
+    assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
+    assert inner.launches == [["a", "b"]]
+
+
+def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Slurm does without accounting: nobody tells it that a job has died.
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(study, "_GRACE_SECONDS", 0.1)
+    release = threading.Event()
+
+    class Hanging(Scripted):
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            returns = super().launch(job_overrides, initial_job_idx)
+            if len(self.launches) == 1:
+                release.wait(60)
+            return returns
+
+    inner = Hanging(tmp_path, {"b": once(die)})
+    returns = launcher(inner).launch(jobs("a", "b"), 0)
+    release.set()
+    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
+    assert inner.launches == [["a", "b"], ["b"]]
+
+
+def test_a_launcher_that_comes_back_early_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    seen: list[float] = []
+
+    def later(folder: Path) -> JobReturn:
+        def run() -> None:
+            with Heartbeat(folder / HEARTBEAT):
+                time.sleep(0.3)
+                record(folder, "completed")
+            seen.append(time.monotonic())
+
+        threading.Thread(target=run).start()
+        while not (folder / HEARTBEAT).exists():
+            time.sleep(0.01)
+        return JobReturn(status=JobStatus.UNKNOWN)
+
+    inner = ProcessLauncher(tmp_path, {"a": later})
+    returns = launcher(inner).launch(jobs("a"), 0)
+    assert len(seen) == 1
+    assert inner.launches == [["a"]]
+    assert returns[0].status is JobStatus.COMPLETED
+
+
+def test_ctrl_c_waits_for_the_checkpoints_of_running_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    ended = threading.Event()
+
+    def interrupted(folder: Path) -> JobReturn:
+        def run() -> None:
+            with Heartbeat(folder / HEARTBEAT):
+                begun.set()
+                time.sleep(0.3)
+            ended.set()
+
+        begun = threading.Event()
+        threading.Thread(target=run).start()
+        begun.wait()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher(ProcessLauncher(tmp_path, {"a": interrupted})).launch(jobs("a", "b"), 0)
+    assert ended.is_set()
+    assert not (tmp_path / "1/result.json").exists()
+
+
+def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    other = StudyFolder(tmp_path)
+    inner = ProcessLauncher(tmp_path, {})
+    with Heartbeat(other.sign):
+        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        mine = launcher(inner)
+        thread = threading.Thread(target=lambda: mine.launch(jobs("a", "b", "c"), 0))
+        thread.start()
+        while not (tmp_path / "2/result.json").exists():  # its own
+            time.sleep(0.01)
+        record(tmp_path / "0", "completed")  # the other's work
+        assert thread.is_alive()
+    thread.join(60)
+    assert inner.launches == [["c"], ["b"]]
+
+
+def test_progress_is_shown(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    launcher(ProcessLauncher(tmp_path, {"b": fail}), stream).launch(jobs("a", "b"), 0)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == f"{tmp_path.name}: 0 of 2 jobs done"
+    assert lines[-1] == f"{tmp_path.name}: 2 of 2 jobs done (1 failed)"

@@ -1,23 +1,25 @@
 """Means, intervals and differences of the runs of a study.
 
 Intervals are Student's t. Runs of the same seed are paired where at least two seeds are common, and at least half of
-each cell's; else Welch's t. Each interval is for itself: of twenty at 95%, one is expected to miss.
+each cell's; else Welch's t. Each interval is for itself: of twenty at 95%, one is expected to miss. Only who is named
+as the possible best of several recipes is told for all of them at once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from ssr_hydra.studies.intervals import Cell, Estimate, check_confidence, combine
+from ssr_hydra.studies.intervals import Cell, Estimate, check_confidence, combine, seeds_needed
 from ssr_hydra.studies.study import Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["controls", "doublings", "gains", "paired", "summary", "winners"]
+__all__ = ["Place", "Rival", "controls", "doublings", "gains", "paired", "rivals", "summary", "winners"]
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
@@ -155,31 +157,99 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A recipe at an SSR, which may lie between two that it has measured: a weighted sum of cells."""
+
+    recipe: str
+    ssr: float
+    cells: tuple[Cell, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        """The mean, turned so that more is better."""
+        return sum(weight * float(cell.values.mean()) for cell, weight in zip(self.cells, self.weights, strict=True))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another recipe at the same budget.
+
+    Attributes:
+        recipe: Its name.
+        ssr: What it takes the same time at.
+        margin: How far it is behind; < 0: it is better.
+        low: Interval of the margin, for itself; NaN where there is none.
+        high: Likewise.
+        open: It may be as good: among all rivals at once, the noise does not exclude it.
+        more_seeds: Seeds beyond those there are with which the two would be told apart with a power of 80%, if the
+            margin is what it seems; None if they are already, or it cannot be told.
+    """
+
+    recipe: str
+    ssr: float
+    margin: float
+    low: float
+    high: float
+    open: bool
+    more_seeds: int | None
+
+
+def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
+    """One recipe against all others at a budget, the closest first.
+
+    If it is better than each of them beyond the interval of that difference, none is open: for that claim all have to
+    be excluded, so it needs no correction. Else those remain open that an interval does not exclude which holds for all
+    rivals at once, ``1 - (1 - confidence) / rivals`` each: whichever recipe is truly the best, it is among them and the
+    chosen one in at least ``confidence`` of all studies, though the chosen one was picked because it looked best.
+
+    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the former; Hsu, 1984,
+    Constrained simultaneous confidence intervals for multiple comparisons with the best, for the latter.
+    """
+    found = []
+    for other in others:
+        weights = [*chosen.weights, *(-weight for weight in other.weights)]
+        found.append((other, combine([*chosen.cells, *other.cells], weights, confidence)))
+    sole = all(margin.low > 0 for _, margin in found)
+    made = []
+    for other, margin in found:
+        together = special.stdtrit(margin.df, 1 - (1 - confidence) / 2 / len(found))
+        held = not sole and not margin.value - together * margin.error > 0
+        needed = seeds_needed(margin.value, margin.sd, confidence) if held and margin.known else None
+        more = None if needed is None else max(1, needed - margin.n)
+        made.append(Rival(other.recipe, other.ssr, margin.value, margin.low, margin.high, held, more))
+    return tuple(sorted(made, key=lambda rival: rival.margin))
+
+
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """The best recipe at each ssr that two or more have run, against the second best. Controls are left out.
+    """The best recipe at each ssr that two or more have run. Controls are left out.
 
     Args:
         study: The study.
-        confidence: Of the intervals. The best is chosen by its mean, which flatters it a little.
+        confidence: Of the interval of the margin, and of that the best is ``best`` or among ``open``.
 
     Returns:
-        A row per ssr: ssr, best, second, n, margin (> 0), low, high, method, decided (the interval excludes 0).
+        A row per ssr: ssr, best, second, n, margin (> 0), low, high, method, open (a tuple of those that may be as
+        good, for all that the noise tells), decided (there are none: best is better than each other one).
+
+    Example:
+        >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
     """
     check_confidence(confidence)
-    at: dict[float, list[tuple[str, Cell]]] = {}
+    at: dict[float, list[Place]] = {}
     for series in uncontrolled(study):
         for ssr, cell in zip(series.ssr, series.cells, strict=True):
-            at.setdefault(float(ssr), []).append((series.recipe, cell))
-    rows = []
+            at.setdefault(float(ssr), []).append(Place(series.recipe, float(ssr), (cell,), (1.0,)))
+    rows: list[Any] = []
     for ssr in sorted(at):
-        ranked = sorted(at[ssr], key=lambda item: -item[1].values.mean())
-        if len(ranked) > 1:
-            (best, one), (second, other) = ranked[:2]
-            found = combine([one, other], [1.0, -1.0], confidence)
-            rows.append((ssr, best, second, *_told(found), found.method, found.decided))
-    return pd.DataFrame(
-        rows, columns=["ssr", "best", "second", "n", "margin", "low", "high", "method", "decided"]
-    ).astype({"decided": bool})
+        best, *others = sorted(at[ssr], key=lambda place: -place.value)
+        if others:
+            found = combine([*best.cells, *others[0].cells], [1.0, -1.0], confidence)
+            held = tuple(rival.recipe for rival in rivals(best, others, confidence) if rival.open)
+            rows.append((ssr, best.recipe, others[0].recipe, *_told(found), found.method, held, not held))
+    columns = ["ssr", "best", "second", "n", "margin", "low", "high", "method", "open", "decided"]
+    return pd.DataFrame(rows, columns=columns).astype({"decided": bool})
 
 
 def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:

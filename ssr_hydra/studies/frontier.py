@@ -7,19 +7,19 @@ measured range. Intervals are of the quality's noise over seeds: time is its mea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.compare import winners
+from ssr_hydra.studies.compare import Place, rivals, winners
 from ssr_hydra.studies.intervals import Band, Cell, Estimate, band, check_confidence, combine, first_at_least
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["crossings", "pareto", "quality_at", "reach", "speedup"]
+__all__ = ["crossings", "pareto", "places_at", "quality_at", "reach", "speedup"]
 
 _GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
 
@@ -99,7 +99,9 @@ def quality_at(
 
     Returns:
         A row per recipe x control: recipe, control, at, ssr (that takes so much), quality, low, high, n, status
-        (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN).
+        (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN), standing (of recipes,
+        controls left out: ``best`` by its mean; ``open``: it may be as good, for all that the noise tells; ``behind``;
+        ``""`` where there is nothing to compare), loss (how far behind the best; > 0), loss_low, loss_high.
 
     Raises:
         InputError: An axis that the study has no numbers for; a budget that is not above 0.
@@ -109,20 +111,51 @@ def quality_at(
     if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at < math.inf:
         raise InputError("at", at, "must be a finite number above 0", f"write a number of {axis}")
     rows: list[Any] = []
-    for series in study.series:
+    found = places_at(study.series, at, axis, price_per_hour)
+    standing = _standing(
+        [place for place, series in zip(found, study.series, strict=True) if not series.control], confidence
+    )
+    for place, series in zip(found, study.series, strict=True):
+        if isinstance(place, str):
+            rows.append((series.recipe, series.control, at, *[math.nan] * 4, 0, place, *_NOTHING))
+            continue
+        value = combine(place.cells, place.weights, confidence)
+        low, high = sorted((study.sign * value.low, study.sign * value.high))
+        row = (series.recipe, series.control, at, place.ssr, study.sign * value.value, low, high, value.n, "inside")
+        rows.append((*row, *(_NOTHING if series.control else standing.get(series.recipe, _NOTHING))))
+    columns = ["recipe", "control", "at", "ssr", "quality", "low", "high", "n", "status"]
+    return pd.DataFrame(rows, columns=[*columns, "standing", "loss", "loss_low", "loss_high"])
+
+
+_NOTHING = ("", math.nan, math.nan, math.nan)
+
+
+def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[str, float, float, float]]:
+    places = sorted((place for place in found if isinstance(place, Place)), key=lambda place: -place.value)
+    if len(places) < 2:
+        return {}
+    made = {places[0].recipe: ("best", math.nan, math.nan, math.nan)}
+    for rival in rivals(places[0], places[1:], confidence):
+        made[rival.recipe] = ("open" if rival.open else "behind", rival.margin, rival.low, rival.high)
+    return made
+
+
+def places_at(
+    found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
+) -> list[Place | Literal["below", "above"]]:
+    """Where each series spends a budget; or whether that lies below or above what it has measured."""
+    made: list[Place | Literal["below", "above"]] = []
+    for series in found:
         x = np.log(series.axis(axis, price_per_hour))
         # A mean of the same number may differ from it by rounding.
-        found = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
-        if math.log(at) < x[0] - 1e-12 or math.isnan(found):
-            status = "below" if math.log(at) < x[0] else "above"
-            rows.append((series.recipe, series.control, at, *[math.nan] * 4, 0, status))
+        log = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
+        if math.log(at) < x[0] - 1e-12 or math.isnan(log):
+            made.append("below" if math.log(at) < x[0] else "above")
             continue
-        ssr = min(max(math.exp(found), series.ssr[0]), series.ssr[-1])
+        ssr = min(max(_ssr(series, log), float(series.ssr[0])), float(series.ssr[-1]))
         cells, weights = series.weights(ssr)
-        value = combine(cells, weights, confidence)
-        low, high = sorted((study.sign * value.low, study.sign * value.high))
-        rows.append((series.recipe, series.control, at, ssr, study.sign * value.value, low, high, value.n, "inside"))
-    return pd.DataFrame(rows, columns=["recipe", "control", "at", "ssr", "quality", "low", "high", "n", "status"])
+        made.append(Place(series.recipe, ssr, tuple(cells), tuple(weights)))
+    return made
 
 
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:

@@ -11,6 +11,8 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import controls, doublings, paired, summary, winners
+from ssr_hydra.studies.compare import Place, rivals
+from ssr_hydra.studies.intervals import Cell
 
 A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
 
@@ -123,6 +125,58 @@ def test_who_wins_at_each_ssr() -> None:
     assert made[["ssr", "best", "second", "decided"]].values.tolist() == [[1.0, "a", "b", True], [2.0, "b", "a", True]]
     true = stats.ttest_rel(A, B).confidence_interval()
     assert (made["low"][0], made["high"][0]) == pytest.approx((true.low, true.high))
+
+
+def test_the_best_is_decided_only_if_it_beats_every_other() -> None:
+    # c is the third by its mean, and so noisy that it may be the best.
+    study = study_of({"a": {1.0: A}, "b": {1.0: B}, "c": {1.0: [0.2, 1.0, 0.4, 1.3]}})
+    (row,) = winners(study).itertuples()
+    assert (row.best, row.second, row.low > 0) == ("a", "b", True)
+    assert "c" in row.open
+    assert not row.decided
+
+
+def place(name: str, values: object) -> Place:
+    values = np.asarray(values, dtype=float)
+    return Place(name, 1.0, (Cell(values, np.arange(len(values))),), (1.0,))
+
+
+def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
+    one, near = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.51, 0.55, 0.88, 0.42])
+    far = one - np.array([0.010, 0.020, 0.030, 0.040])
+    found = {rival.recipe: rival for rival in rivals(place("a", one), [place("far", far), place("near", near)], 0.95)}
+    alone, together = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.975))
+    assert (found["far"].low, found["far"].high) == pytest.approx((alone.low, alone.high))
+    assert alone.low > 0 > together.low  # of itself it would be excluded, of two it is not
+    assert [name for name, rival in found.items() if rival.open] == ["near", "far"]  # the closest first
+    # Against far alone nothing else is open, and beating all needs no correction.
+    (only,) = rivals(place("a", one), [place("far", far)], 0.95)
+    assert not only.open
+
+
+def test_seeds_that_would_tell_a_rival_apart() -> None:
+    one, other = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.49, 0.62, 0.85, 0.41])
+    (found,) = rivals(place("a", one), [place("b", other)], 0.95)
+
+    def power(n: int) -> float:
+        shift = (one - other).mean() / (one - other).std(ddof=1) * math.sqrt(n)
+        return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, shift))
+
+    assert found.more_seeds == next(n for n in range(2, 10_000) if power(n) >= 0.8) - 4
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.7])
+@pytest.mark.parametrize("recipes", [2, 6])
+def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float) -> None:
+    # The best by a gap, however small: in how many of 1,000 studies is it neither chosen nor open?
+    rng = np.random.default_rng(5)
+    lost = 0
+    for _ in range(1000):
+        values = rng.normal(size=(recipes, 4)) + gap * (np.arange(recipes) == 0)[:, None]
+        ranked = sorted((place(str(index), row) for index, row in enumerate(values)), key=lambda item: -item.value)
+        held = {rival.recipe for rival in rivals(ranked[0], ranked[1:], 0.95) if rival.open}
+        lost += ranked[0].recipe != "0" and "0" not in held
+    assert lost <= 50
 
 
 def test_controls_and_who_won() -> None:

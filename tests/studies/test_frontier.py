@@ -97,6 +97,19 @@ def test_quality_at_an_equal_budget_is_interpolated_seed_by_seed() -> None:
     assert math.isnan(c.quality)
 
 
+def test_who_is_best_at_an_equal_budget() -> None:
+    one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
+    near, far = {1.0: one - [-0.01, 0.02, 0.0], 4.0: two}, {1.0: one - [0.2, 0.21, 0.2], 4.0: two - [0.2, 0.2, 0.21]}
+    study = study_of({"a": {1.0: one, 4.0: two}, "near": near, "far": far, ("a", "truncate"): {1.0: two, 4.0: two}})
+    made = quality_at(study, 20.0)
+    assert made["standing"].tolist() == ["best", "", "open", "behind"]  # a control is no recipe
+    gone = (one - far[1.0] + two - far[4.0]) / 2  # twenty seconds are ssr 2, halfway from 1 to 4
+    low, high = stats.t.interval(0.95, 2, gone.mean(), stats.sem(gone))
+    row = made.iloc[3]
+    assert (row["loss"], row["loss_low"], row["loss_high"]) == pytest.approx((gone.mean(), low, high))
+    assert quality_at(study_of({"a": {1.0: [0.5]}, "b": {4.0: [0.5]}}), 10.0)["standing"].tolist() == ["", ""]
+
+
 @pytest.mark.parametrize(("at", "value"), [(10.0, 0.5), (40.0, 0.8), (20.0, 0.7)])
 def test_a_measured_budget_is_not_interpolated(at: float, value: float) -> None:
     made = quality_at(study_of({"a": {1.0: [0.5], 2.0: [0.7], 4.0: [0.8]}}), at)

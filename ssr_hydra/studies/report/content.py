@@ -5,23 +5,30 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend
+from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.fitting import Fit, fits
 from ssr_hydra.studies.report import curves
 from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for
-from ssr_hydra.studies.study import AXES, Axis, Study
+from ssr_hydra.studies.study import AXES, Axis, Study, find_series, uncontrolled
 
 __all__ = ["Choice", "Content", "Options", "arm", "build"]
 
 DEFAULT_TOLERANCE = 0.05
 """The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
+
+ALIKE = 1.1
+"""Where no recipe takes longer per step than another by more than this, budgets of equal steps are of equal time.
+
+Clocks are noisier than that: by seconds alone the luckier of two runs of the same steps would be on the frontier."""
 
 MOST_PAIRED = 6
 """With more recipes than these, each is compared with the reference alone."""
@@ -63,48 +70,55 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which recipe to run at which SSR.
+    """Which recipe to run at which SSR, against all others that get as much time.
 
     Attributes:
-        recipe: Of all recommended recipes the quickest whose quality is within the tolerance of the best one's.
-        ssr: The SSR recommended for it, or the largest measured where that lies beyond.
-        recommendation: Why that SSR.
-        rival: The recipe that comes closest at this SSR; None with a single recipe there.
-        margin: How much better the choice is than the rival, > 0 is better; NaN without one.
-        low: Interval of the margin; NaN where there is none.
-        high: Likewise.
+        recipe: Its name.
+        ssr: The SSR.
+        budget: What a run of it takes, on the axis on which budgets are equal.
+        recommendation: What is recommended for the recipe, and why.
+        rivals: Every other recipe at this budget that has been measured there, the closest first.
     """
 
     recipe: str
     ssr: float
+    budget: float
     recommendation: Recommendation
-    rival: str | None = None
-    margin: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
+    rivals: tuple[Rival, ...] = ()
+
+    @property
+    def open(self) -> tuple[Rival, ...]:
+        """The rivals that may be as good, for all that the noise tells."""
+        return tuple(rival for rival in self.rivals if rival.open)
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
         """Whether the intervals leave the answer open: of the SSR, and of the recipe."""
-        if self.recommendation.verdict == "unreplicated" or (self.rival is not None and math.isnan(self.low)):
+        if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
-        if self.recommendation.verdict == "close" or (self.rival is not None and not self.low > 0):
-            return "close"
-        return "sure"
+        return "close" if self.recommendation.verdict == "close" or self.open else "sure"
 
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them."""
+    """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them.
+
+    ``axis`` is the time that is shown, ``equal`` the one by which budgets are equal. ``choice`` is of all recommended
+    recipes the quickest whose quality is within the tolerance of the best one's; ``soonest`` the one that reaches the
+    target first.
+    """
 
     study: Study
     options: Options
     tolerance: float
     axis: Axis
+    equal: Axis
+    apart: float
     axes: tuple[Axis, ...]
     reference: str | None
     decimals: int
     choice: Choice | None
+    soonest: Choice | None
     recommendations: list[Recommendation]
     summary: pd.DataFrame
     pareto: pd.DataFrame
@@ -167,30 +181,34 @@ def build(study: Study, options: Options | None = None) -> Content:
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     axis: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
-    pareto = frontier.pareto(study, axis, sure, price)
+    apart = _apart(table) if "seconds" in axes and "steps" in axes else math.inf
+    equal: Axis = "steps" if apart <= ALIKE else axis
+    pareto = frontier.pareto(study, equal, sure, price)
     tolerance = _tolerance(pareto) if options.tolerance is None else options.tolerance
     advice = recommend(study, tolerance, options.target, sure)
-    winners = compare.winners(study, sure)
-    budgets = table[(table["recipe"] == reference) & (table["control"] == "")][axis].dropna().unique()
-    equal = [frontier.quality_at(study, float(at), axis, sure, price) for at in sorted(budgets)]
+    budgets = table[(table["recipe"] == reference) & (table["control"] == "")][equal].dropna().unique()
+    at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in sorted(budgets)]
     return Content(
         study=study,
         options=options,
         tolerance=tolerance,
         axis=axis,
+        equal=equal,
+        apart=apart,
         axes=axes,
         reference=reference,
         decimals=decimals_for(table["mean"], table["sd"]),
-        choice=_choose(advice, table, winners, study, axis, tolerance, sure),
+        choice=_choose(study, advice, equal, tolerance, sure),
+        soonest=_soonest(study, advice, equal, sure),
         recommendations=advice,
         summary=table,
         pareto=pareto,
         doublings=compare.doublings(study, sure),
-        winners=winners,
+        winners=compare.winners(study, sure),
         paired=[(a, b, compare.paired(study, a, b, sure)) for a, b in _pairs(_scaled(study), reference)],
         controls=compare.controls(study, sure),
-        speedup=frontier.speedup(study, reference, axis, sure, price) if reference is not None else pd.DataFrame(),
-        equal_time=pd.concat(equal, ignore_index=True) if equal else pd.DataFrame(),
+        speedup=frontier.speedup(study, reference, equal, sure, price) if reference is not None else pd.DataFrame(),
+        equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=frontier.crossings(study, sure),
         fits=fits(study, sure, tolerance),
         totals=study.totals(price),
@@ -237,40 +255,50 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
     return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
 
 
+def _apart(table: pd.DataFrame) -> float:
+    """How many times as long per step the slowest recipe takes as the quickest; infinite where they share no SSR."""
+    pace = (table["seconds"] / table["steps"]).groupby([table["ssr"], table["recipe"]]).mean().unstack().dropna()
+    relative = pace.div(pace.median(axis=1), axis=0).median()
+    return float(relative.max() / relative.min()) if len(pace) else math.inf
+
+
 def _choose(
-    advice: list[Recommendation],
-    table: pd.DataFrame,
-    winners: pd.DataFrame,
-    study: Study,
-    axis: Axis,
-    tolerance: float,
-    confidence: float,
+    study: Study, advice: list[Recommendation], axis: Axis, tolerance: float, confidence: float
 ) -> Choice | None:
-    sign = study.sign
-    plain = table[table["control"] == ""]
-    candidates: list[tuple[float, float, float, Recommendation]] = []
+    """Of all recommended recipes the quickest whose quality is within the tolerance of the best one's."""
+    candidates = []
     for each in advice:
-        rows = plain[plain["recipe"] == each.recipe]
-        if rows.empty:
-            continue
-        ssr = float(rows["ssr"].max()) if each.ssr is None else each.ssr
-        row: Any = rows[rows["ssr"] == ssr].iloc[0]
-        candidates.append((float(row[axis]), sign * float(row["mean"]), ssr, each))
+        series = find_series(study, each.recipe, "recipe")
+        ssr = float(series.ssr[-1]) if each.ssr is None else each.ssr
+        (index,) = (series.ssr == ssr).nonzero()[0]
+        candidates.append((float(series.axis(axis, None)[index]), float(series.cells[index].values.mean()), ssr, each))
     if not candidates:
         return None
     best = max(candidate[1] for candidate in candidates)
     good = [candidate for candidate in candidates if candidate[1] >= best - tolerance]
-    _, _, ssr, chosen = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
-    here = winners[winners["ssr"] == ssr]
-    if here.empty:
-        return Choice(chosen.recipe, ssr, chosen)
-    row = here.iloc[0]
-    if row["best"] == chosen.recipe:
-        return Choice(
-            chosen.recipe, ssr, chosen, row["second"], float(row["margin"]), float(row["low"]), float(row["high"])
-        )
-    rival = str(row["best"])
-    against: Any = compare.paired(study, chosen.recipe, rival, confidence)
-    pair = against[against["ssr"] == ssr].iloc[0]
-    low, high = sorted((sign * float(pair["low"]), sign * float(pair["high"])))
-    return Choice(chosen.recipe, ssr, chosen, rival, sign * float(pair["difference"]), low, high)
+    budget, _, ssr, chosen = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
+    return _against_all(study, chosen, ssr, budget, axis, confidence)
+
+
+def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:
+    """The recipe that reaches the target first; None without a target, or if none reaches it."""
+    found = []
+    for each in advice:
+        if each.target_ssr is not None:
+            series = find_series(study, each.recipe, "recipe")
+            log = np.interp(math.log(each.target_ssr), np.log(series.ssr), np.log(series.axis(axis, None)))
+            found.append((math.exp(log), each.target_ssr, each))
+    if not found:
+        return None
+    budget, ssr, first = min(found, key=lambda item: item[0])
+    return _against_all(study, first, ssr, budget, axis, confidence)
+
+
+def _against_all(
+    study: Study, chosen: Recommendation, ssr: float, budget: float, axis: Axis, confidence: float
+) -> Choice:
+    places = frontier.places_at(uncontrolled(study), budget, axis)
+    known = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
+    cells, weights = find_series(study, chosen.recipe, "recipe").weights(ssr)
+    here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights))
+    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, known, confidence))

@@ -175,11 +175,12 @@ def _sections(shown: Mapping[str, Table], data: Mapping[str, Any]) -> list[tuple
 
 
 def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
-    measure, runs, left_out = MEASURES[content.axis], len(data["runs"]["arm"]), data["left_out"]["runs"]
+    runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
     said = [
         f"Means over seeds with {percent(content.options.confidence)} intervals, and each run as a faint dot, beside",
         "its mean where both took as long.",
-        f"Filled marks are on the frontier by {measure}; tinted ones are dominated within noise, hollow ones beyond.",
+        f"Filled marks are on the frontier by {MEASURES[content.equal]};",
+        "tinted ones are dominated within noise, hollow ones beyond.",
     ]
     if any(fit["verdict"] == "trusted" for fit in data["fits"]):
         said.append("Dotted lines are fits that have predicted the largest SSR; past the last mark they predict again.")

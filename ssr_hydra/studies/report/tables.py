@@ -92,7 +92,8 @@ def main_table(content: Content) -> Table:
         Column("seeds"),
         Column(content.study.objective),
         Column(f"{percent(content.options.confidence)} interval"),
-        *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens")) for axis in shown),
+        # Where there are seconds, these only say what they were spent on.
+        *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
         Column("frontier", "text"),
     )
     status = {_key(row): row.status for row in _rows(content.pareto)}
@@ -110,6 +111,10 @@ def main_table(content: Content) -> Table:
         chosen = choice is not None and _key(row) == (choice.recipe, "", choice.ssr)
         rows.append(Row(tuple(cells), (row.recipe, row.control), chosen))
     return Table(columns, tuple(rows))
+
+
+def _spent(axis: str, shown: Sequence[str]) -> bool:
+    return axis == "steps" and "seconds" in shown
 
 
 def _doublings(content: Content) -> Table:
@@ -201,8 +206,8 @@ def _equal_time(content: Content) -> Table:
     if frame.empty or len(content.arms) < 2:
         return Table(())
     budgets = list(dict.fromkeys(frame["at"]))
-    columns = (Column("recipe", "name"), *(Column(_amount(content.axis, at)) for at in budgets))
-    best = {at: _best(content, frame[frame["at"] == at]) for at in budgets}
+    unit = " steps" if content.equal == "steps" else ""
+    columns = (Column("recipe", "name"), *(Column(_amount(content.equal, at) + unit) for at in budgets))
     found = {(row.recipe, row.control, row.at): row for row in _rows(frame)}
     rows = []
     for recipe, control in content.arms:
@@ -214,19 +219,11 @@ def _equal_time(content: Content) -> Table:
                 cells.append(Cell(NONE, "", where))
                 continue
             note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
-            cells.append(
-                Cell(fixed(row.quality, content.decimals), "good" if best[at] == (recipe, control) else "", note)
-            )
+            note += {"open": ", may be the best", "behind": ", behind the best"}.get(row.standing, "")
+            tone = {"best": "good", "behind": "bad"}.get(row.standing, "")
+            cells.append(Cell(fixed(row.quality, content.decimals), tone, note))
         rows.append(Row(tuple(cells), (recipe, control)))
     return Table(columns, tuple(rows))
-
-
-def _best(content: Content, frame: pd.DataFrame) -> tuple[str, str] | None:
-    inside = frame[frame["status"] == "inside"]
-    if len(inside) < 2:
-        return None
-    place = inside["quality"].idxmax() if content.study.direction == "max" else inside["quality"].idxmin()
-    return str(inside.loc[place, "recipe"]), str(inside.loc[place, "control"])
 
 
 def _fits(content: Content) -> Table:

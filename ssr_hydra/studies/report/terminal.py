@@ -73,7 +73,8 @@ def terminal(stream: TextIO) -> tuple[int, bool]:
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     """A table of aligned columns that is no wider than the terminal.
 
-    First columns that matter less are left out, then names are cut, and last the columns at the end go.
+    First columns that matter less are left out, then names are cut (a control's own stays, since it tells two rows
+    apart), and last the columns at the end go.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))
@@ -86,9 +87,11 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     def total() -> int:
         return sum(widths()) + 2 * (len(places) - 1)
 
-    for place in [i for i, column in enumerate(table.columns) if column.extra]:
+    for place in [i for i, column in enumerate(table.columns) if column.extra][::-1]:
         if total() > width:
             places.remove(place)
+    if total() > width:  # eval/accuracy is accuracy
+        heads = [head.rpartition("/")[2] for head in heads]
     if total() > width:
         _cut(texts, heads, table, width - total())
     while total() > width and len(places) > 2:
@@ -113,8 +116,12 @@ def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> N
         room = max(_NARROWEST_NAME, longest + over)
         for row in texts:
             if len(row[place]) > room:
-                half = (room - 2) // 2
-                row[place] = f"{row[place][: room - 2 - half]}..{row[place][-half:]}"
+                name, _, control = row[place].rpartition(" (")
+                end = f" ({control}" if name and control.endswith(")") and len(control) < room - 5 else ""
+                left = room - 2 - len(end)
+                kept = row[place].removesuffix(end)
+                half = left // 2
+                row[place] = f"{kept[: left - half]}..{kept[len(kept) - half :]}{end}"
 
 
 def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], table: Table) -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
+from ssr_hydra.studies.intervals import POWER
 from ssr_hydra.studies.report.content import Choice, Content, arm
 from ssr_hydra.studies.report.numbers import duration, interval, number, percent, signed
 
 __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
 
 _MOST_OTHERS = 8
+_MOST_FITS = 2
+_KINDS = {"power": "power law", "quadratic": "quadratic"}
 
 
 def visible(text: str) -> str:
@@ -28,24 +33,54 @@ def visible(text: str) -> str:
 
 
 def headline(content: Content) -> str:
-    """What to run, in one sentence."""
+    """What to run, in one sentence, with what is open about it."""
     choice = content.choice
     if choice is None:
         return "No recommendation: only controls have completed."
+    best = choice.recommendation
     what = f"Run {choice.recipe} at SSR" if len(content.study.recipes) > 1 else "Run at SSR"
-    if choice.recommendation.ssr is not None:
-        return f"{what} {number(choice.ssr)}."
-    if choice.recommendation.verdict == "outside":
-        return f"{what} {number(choice.ssr)} or longer: time still pays where the measurements end."
-    return f"{what} {number(choice.ssr)} for now: the study does not say what longer runs gain."
+    said = f"{what} {number(choice.ssr)}"
+    if best.ssr is None:
+        if math.isnan(best.gain):
+            said += ", where no doubling was measured: what longer runs gain, the study does not say"
+        elif best.verdict == "outside":
+            said += " or longer: time still pays where the measurements end"
+        else:
+            said += " or longer: time may still pay where the measurements end"
+    doubts = []
+    if choice.open and choice.certainty != "unknown":
+        doubts.append(f"{_named(choice)} may be as good")
+    if best.verdict == "close" and best.ssr is not None:
+        doubts.append("the SSR is a close call")
+    if choice.certainty == "unknown" and not math.isnan(best.gain):
+        doubts.append("without more seeds nobody knows how sure that is")
+    return f"{said}{'; ' if doubts else ''}{', and '.join(doubts)}."
+
+
+def _named(choice: Choice) -> str:
+    names = [rival.recipe for rival in choice.open]
+    shown = names[:2] if len(names) < 4 else names[:1]
+    rest = [f"{len(names) - len(shown)} other recipe{'s' if len(names) - len(shown) > 1 else ''}"]
+    return " and ".join(shown + (rest if len(names) > len(shown) else []))
 
 
 def answer(content: Content) -> list[str]:
-    """The sentences below the headline: why, how sure, and what speaks against it."""
+    """The sentences below the headline: recipe against recipe, why this SSR, how sure, and what speaks against it."""
     choice = content.choice
     if choice is None:
         return ["A recommendation is about runs that are scaled. This study holds controls alone."]
-    said = [*choice.recommendation.words, *_rival(content, choice), *_control(content, choice)]
+    said = [
+        *_rivals(content, choice),
+        *_by_budget(content),
+        *choice.recommendation.words,
+        *_soonest(content),
+        *_control(content, choice),
+    ]
+    if content.options.tolerance is None and not math.isnan(choice.recommendation.gain):
+        said.append(
+            f"No tolerance was given: {number(content.tolerance)} is a twentieth of what the study gains in all. Which "
+            "doubling is worth its time is for you to say, with --tolerance."
+        )
     lost = len(content.study.problems)
     if lost:
         said.append(f"{lost} {'run or record has' if lost == 1 else 'runs or records have'} a problem, listed below.")
@@ -66,63 +101,162 @@ def certainty(choice: Choice) -> str:
     return {"sure": "decided", "close": "a close call", "unknown": "noise not measured"}[choice.certainty]
 
 
-def _rival(content: Content, choice: Choice) -> list[str]:
-    if choice.rival is None:
+def _rivals(content: Content, choice: Choice) -> list[str]:
+    """The choice against every other recipe that gets as much time."""
+    if not choice.rivals:
+        if len(content.recommendations) > 1:
+            return [f"No other recipe was measured at {_budget(content, choice)}."]
         return []
-    at = f"At SSR {number(choice.ssr)}"
-    if math.isnan(choice.margin):
-        return [f"{at} it shares no seed with {choice.rival}, so the two cannot be compared in pairs."]
-    margin = signed(choice.margin, content.decimals)
-    if math.isnan(choice.low):
-        return [
-            f"{at} it is {margin} better than {choice.rival} on a single common seed, which says nothing about noise."
-        ]
-    ends = interval(choice.low, choice.high, content.decimals)
-    if choice.low > 0:
-        return [f"{at} it beats {choice.rival}, the next best there, by {margin} {ends}."]
-    if choice.high < 0:
-        better = signed(-choice.margin, content.decimals)
-        return [f"{at} {choice.rival} is better, by {better}, but what is recommended for it takes more time."]
-    return [f"{at} it cannot be told apart from {choice.rival}: the difference is {margin} {ends}."]
+    closest = choice.rivals[0]
+    at = f"At equal time ({_budget(content, choice)}) {choice.recipe}"
+    margin = signed(closest.margin, content.decimals)
+    ends = interval(closest.low, closest.high, content.decimals)
+    others = len(choice.rivals) - 1
+    if math.isnan(closest.low):
+        return [f"{at} is {margin} better than {closest.recipe}, without an interval: too few seeds tell the noise."]
+    if not choice.open:
+        more = f", and every other recipe by more than noise ({others + 1} in all)" if others else ""
+        return [f"{at} beats {closest.recipe}, the next best, by {margin} {ends}{more}."]
+    if closest.high < 0:
+        better = signed(-closest.margin, content.decimals)
+        return [f"{at} is behind {closest.recipe}, by {better}, for which more time is recommended."]
+    said = [f"{at} cannot be told apart from {closest.recipe}: the difference is {margin} {ends}."]
+    behind = len(choice.rivals) - len(choice.open)
+    if len(choice.open) > 1:
+        said[0] = said[0][:-1] + f", nor from {_count(len(choice.open) - 1)}, all of them held against it at once."
+    if behind:
+        said.append(f"{_count(behind, 'other')} behind it for sure.".capitalize())
+    if max(rival.high for rival in choice.open) <= content.tolerance:
+        said.append("None of these is behind by more than the tolerance, so it does not matter which of them is run.")
+    elif closest.more_seeds is not None:
+        seeds = "1 more seed" if closest.more_seeds == 1 else f"{closest.more_seeds} more seeds"
+        said.append(
+            f"{seeds} of both would tell {closest.recipe} apart with a power of {POWER:.0%}, if it is what it seems."
+        )
+    else:
+        said.append(f"To tell {closest.recipe} apart, 10,000 seeds would be too few: choose by something else.")
+    return said
+
+
+def _count(count: int, word: str = "more") -> str:
+    if word == "more":
+        return f"{count} more recipe{'s' if count > 1 else ''}"
+    return f"{count} other recipe{'s are' if count > 1 else ' is'}"
+
+
+def _budget(content: Content, choice: Choice) -> str:
+    """What is equal, and what it is in time."""
+    shown = f"SSR {number(choice.ssr)}"
+    if content.equal == "steps":
+        shown += f", {choice.budget:,.0f} steps"
+    if content.axis == "seconds":
+        shown += f", {duration(_seconds(content, choice))}"
+    return shown
+
+
+def _seconds(content: Content, choice: Choice) -> float:
+    if content.equal == "seconds":
+        return choice.budget
+    rows = content.summary
+    rows = rows[(rows["recipe"] == choice.recipe) & (rows["control"] == "")]
+    return float(np.interp(choice.budget, rows["steps"], rows["seconds"]))
+
+
+def _by_budget(content: Content) -> list[str]:
+    """Who is best at which budget: whether the answer depends on the time there is."""
+    frame = content.equal_time
+    if frame.empty or content.reference is None or len(content.recommendations) < 2:
+        return []
+    own = frame[(frame["recipe"] == content.reference) & (frame["control"] == "")].set_index("at")["ssr"]
+    best: dict[str, list[float]] = {}
+    for at, rows in frame[frame["standing"] != ""].groupby("at"):
+        sole = not (rows["standing"] == "open").any()
+        winner = str(rows[rows["standing"] == "best"]["recipe"].iloc[0]) if sole else ""
+        best.setdefault(winner, []).append(float(own[at]))
+    if sum(map(len, best.values())) < 2:
+        return []
+    undecided = best.pop("", [])
+    said = [f"{name} is best at SSR {_listed(ssrs)}" for name, ssrs in best.items()]
+    if undecided:
+        rest = f"at SSR {_listed(undecided)} it is open which recipe is best"
+        said.append(rest if best else "at no SSR does the noise tell which recipe is best")
+    return [f"Over the range: {'; '.join(said)}."]
+
+
+def _listed(ssrs: list[float]) -> str:
+    shown = [number(ssr) for ssr in ssrs]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _soonest(content: Content) -> list[str]:
+    """Which recipe reaches the target first."""
+    choice, target = content.soonest, content.options.target
+    if target is None or len(content.recommendations) < 2:
+        return []
+    if choice is None:
+        return [f"No recipe reaches {number(target)} within what was measured."]
+    best = choice.recommendation
+    first = "at the latest" if best.target_status == "below" else "about"
+    said = f"Of all recipes {choice.recipe} reaches {number(target)} first, {first} at {_budget(content, choice)}"
+    if not choice.rivals:
+        return [f"{said}; no other was measured there."]
+    if any(math.isnan(rival.low) for rival in choice.rivals):
+        return [f"{said}, without knowledge of the noise."]
+    if choice.open:
+        return [f"{said}; but {_named(choice)} may have got as far in that time."]
+    return [f"{said}; in that time every other is behind it by more than noise."]
 
 
 def _control(content: Content, choice: Choice) -> list[str]:
-    """Who won against the controls at the recommended SSR."""
-    frame = content.controls
+    """Who won against the controls: at the recommended SSR, else over all."""
     said = []
-    for row in frame.itertuples(index=False):
-        each: Any = row
-        if (each.recipe, each.ssr) != (choice.recipe, choice.ssr) or each.winner in ("", "same"):
-            continue
-        ends = interval(each.low, each.high, content.decimals)
-        gain = signed(each.gain, content.decimals)
-        if each.winner == "control":
-            said.append(f"But its control {each.control} is better there: scaling gains {gain} {ends}.")
-        elif each.winner == "undecided":
-            said.append(f"Against its control {each.control} nothing is decided there: scaling gains {gain} {ends}.")
-        else:
-            said.append(f"Scaling beats its control {each.control} there by {gain} {ends}.")
+    for control, frame in content.controls.groupby("control", sort=False):
+        here = frame[(frame["recipe"] == choice.recipe) & (frame["ssr"] == choice.ssr)]
+        here = here[~here["winner"].isin(["", "same"])]
+        if len(here):
+            each: Any = next(here.itertuples(index=False))
+            ends = interval(each.low, each.high, content.decimals)
+            gain = signed(each.gain, content.decimals)
+            if each.winner == "control":
+                said.append(f"But its control {control} is better there: scaling gains {gain} {ends}.")
+            elif each.winner == "undecided":
+                said.append(f"Against its control {control} nothing is decided there: scaling gains {gain} {ends}.")
+            else:
+                said.append(f"Scaling beats its control {control} there by {gain} {ends}.")
+        counts = frame["winner"].value_counts()
+        if len(frame) > 1:
+            won = [f"{who} wins {counts[who]}" for who in ("scaling", "control") if who in counts]
+            rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
+            won += [f"{rest} {'is' if rest == 1 else 'are'} open"] if rest else []
+            won += ["the rest are the same run"] if "same" in counts else []
+            said.append(f"Scaling against {control}, over {len(frame)} comparisons: {', '.join(won)}.")
     return said
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """A sentence for each fit whose predictions have not held, or were never tested."""
-    said = []
+    """That fits have not predicted what was held out: of few each with its reason, of many their names."""
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
-    for fit in rejected[:_MOST_OTHERS]:
-        kind = {"power": "power law", "quadratic": "quadratic"}[fit.kind]
-        said.append(
-            f"The {kind} through {arm(fit.recipe, fit.control)} is not to be trusted: {fit.reason.rstrip('.')}."
-        )
-    if len(rejected) > _MOST_OTHERS:
-        said.append(f"{len(rejected) - _MOST_OTHERS} more fits are not to be trusted either.")
-    return said
+    if len(rejected) > _MOST_FITS:
+        said = []
+        for kind, name in _KINDS.items():
+            names = [arm(fit.recipe, fit.control) for fit in rejected if fit.kind == kind]
+            shown = ", ".join(names[:_MOST_OTHERS])
+            shown += f" and {len(names) - _MOST_OTHERS} more" if len(names) > _MOST_OTHERS else ""
+            if names:
+                said.append(f"the {name} through {shown}")
+        return [f"Not to be trusted, for it mispredicts what was held out: {'; '.join(said)}."]
+    return [
+        f"The {_KINDS[fit.kind]} through {arm(fit.recipe, fit.control)} is not to be trusted: {fit.reason.rstrip('.')}."
+        for fit in rejected
+    ]
 
 
 def cost_of_sweep(content: Content) -> str:
     """What the study itself took."""
     totals = content.totals
     runs = f"{totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
+    if totals["runs"] == 1:
+        runs = f"1 run, {'completed' if totals['completed'] else 'not completed'}"
     said = f"{runs}: {duration(totals['train_seconds'])} of training"
     whole = totals.get("total_seconds", math.nan)
     if whole > totals["train_seconds"]:
@@ -145,8 +279,11 @@ def method(content: Content) -> list[str]:
         f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better.",
         f"Intervals hold {percent(options.confidence)} and are Student's t over seeds. Differences are paired by "
         "seed where both have the same seeds, else Welch's. With one seed there is no interval, and none is made up.",
+        "Each interval is for itself. A recipe is best if it beats each other one; where none does, those that may be "
+        "the best are told for all recipes at once (Bonferroni), so that trying many makes no winner by chance.",
         f"The tolerance is {number(content.tolerance)} ({given}): a doubling of the training that "
         "gains less is not worth its time.",
+        *_equal_time(content),
         "Training time leaves out evaluation, checkpoints, compilation and start-up, and is that of a run by itself.",
         "A point is on the frontier when no other is as good in less time. Points that lose to it by a difference "
         "whose interval contains 0 are marked as within noise.",
@@ -155,3 +292,15 @@ def method(content: Content) -> list[str]:
         "Each fit is made again without the largest SSR and must predict it. One that fails is drawn where it was "
         "fitted only, and its asymptote is never reported.",
     ]
+
+
+def _equal_time(content: Content) -> list[str]:
+    if content.axis != "seconds" or len(content.recommendations) < 2:
+        return []
+    if content.equal == "steps":
+        most = f"{100 * (content.apart - 1):.2g} %"
+        return [
+            f"Equal time is equal steps here: per step no recipe takes more than {most} longer than another, and "
+            "clocks are no better than that."
+        ]
+    return ["Equal time is equal seconds of training: the recipes take unlike long per step."]

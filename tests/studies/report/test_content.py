@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_study import write_run, write_study
+from study_runs import study_of
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies import from_csv, load
-from ssr_hydra.studies.report import Content, Options, build
+from ssr_hydra.studies import Study, from_csv, load
+from ssr_hydra.studies.report import Content, Options, build, words
 
 
 def table(path: Path, rows: str) -> Path:
@@ -36,10 +39,10 @@ def test_of_recommended_recipes_the_quickest_within_the_tolerance_of_the_best_is
     lazy, keen = (built(path, Options(tolerance=tolerance)).choice for tolerance in (0.02, 0.005))
     assert lazy is not None
     assert keen is not None
-    assert (lazy.recipe, lazy.ssr, lazy.rival) == ("a", 1.0, "b")
-    assert (keen.recipe, keen.ssr, keen.rival) == ("b", 2.0, "a")
-    assert lazy.margin == pytest.approx(0.04)
-    assert keen.margin == pytest.approx(0.01)
+    assert (lazy.recipe, lazy.ssr, lazy.rivals[0].recipe) == ("a", 1.0, "b")
+    assert (keen.recipe, keen.ssr, keen.rivals[0].recipe) == ("b", 2.0, "a")
+    assert lazy.rivals[0].margin == pytest.approx(0.04)
+    assert keen.rivals[0].margin == pytest.approx(0.01)
 
 
 def test_where_less_is_better_the_choice_is_the_lower_one(tmp_path: Path) -> None:
@@ -51,7 +54,8 @@ def test_where_less_is_better_the_choice_is_the_lower_one(tmp_path: Path) -> Non
     )
     choice = built(table(tmp_path / "t.csv", rows), Options(tolerance=0.01), "min").choice
     assert choice is not None
-    assert (choice.recipe, choice.ssr, choice.rival, choice.margin) == ("low", 1.0, "high", pytest.approx(1.0))
+    (rival,) = choice.rivals
+    assert (choice.recipe, choice.ssr, rival.recipe, rival.margin) == ("low", 1.0, "high", pytest.approx(1.0))
 
 
 def test_a_choice_on_single_seeds_is_of_unknown_certainty(resnet50: Path) -> None:
@@ -80,7 +84,56 @@ def test_accuracy_and_error_rate_give_the_same_answer(study_folder: Path, tmp_pa
     assert acc.choice is not None
     assert err.choice is not None
     assert (acc.choice.recipe, acc.choice.ssr) == (err.choice.recipe, err.choice.ssr)
-    assert acc.choice.margin == pytest.approx(err.choice.margin)
+    assert [rival.margin for rival in acc.choice.rivals] == pytest.approx([rival.margin for rival in err.choice.rivals])
+
+
+def sweep_of(noise: float, slower: float = 1.0) -> Study:
+    """Two recipes of the same steps, whose clocks jitter; b is better everywhere."""
+    rng = np.random.default_rng(0)
+    cells = {ssr: value + 1e-3 * rng.permutation(3) for ssr, value in ((0.5, 0.8), (1.0, 0.9), (2.0, 0.95))}
+    study = study_of({"a": cells, "b": {ssr: values + 0.02 for ssr, values in cells.items()}})
+    jitter = 1 + noise * rng.uniform(-1, 1, len(study.frame))
+    jitter = jitter * np.where(study.frame["recipe"] == "b", slower, 1.0)
+    return replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * jitter))
+
+
+def test_where_the_clock_alone_tells_recipes_apart_equal_time_is_equal_steps() -> None:
+    # By seconds a would be on the frontier wherever its clock ran a little faster.
+    found = build(sweep_of(0.05))
+    assert (found.axis, found.equal) == ("seconds", "steps")
+    assert set(found.pareto[found.pareto["status"] == "frontier"]["recipe"]) == {"b"}
+    assert {row.recipe for row in found.equal_time.itertuples() if row.standing == "best"} == {"b"}
+    assert (found.equal_time["status"] == "inside").all()  # the largest budget too, whosever clock ran longest
+    assert found.choice is not None
+    assert [rival.ssr for rival in found.choice.rivals] == [found.choice.ssr]
+
+
+def test_a_recipe_that_takes_longer_per_step_gets_fewer_of_them_in_equal_time() -> None:
+    found = build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3))
+    assert (found.equal, found.apart) == ("seconds", pytest.approx(2**0.5))
+    # In the 20 s of a at ssr 2, b comes to ssr sqrt(2), halfway from its 0.92 to its 0.97 in log ssr, and a beats it.
+    at = found.equal_time[found.equal_time["at"] == found.equal_time["at"].max()].set_index("recipe")
+    assert at.loc["b", "ssr"] == pytest.approx(2**0.5)
+    assert at.loc["a", "standing"] == "best"
+    assert at.loc["b", "loss"] == pytest.approx(0.95 - (0.92 + 0.97) / 2)
+    assert "take unlike long per step" in " ".join(words.method(found))
+
+
+def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
+    study = study_of({"a": {1.0: [0.8, 0.81], 4.0: [0.9, 0.91]}, "b": {2.0: [0.8, 0.81], 8.0: [0.9, 0.91]}})
+    assert build(study).equal == "seconds"
+
+
+def test_who_reaches_a_target_first() -> None:
+    # a reaches 0.85 halfway from ssr 0.5 to 1 in log ssr, at 71 steps; b, 0.02 ahead, after 0.3 of the way, at 62.
+    found = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851))
+    assert found.soonest is not None
+    assert found.soonest.recipe == "b"
+    assert found.soonest.ssr == pytest.approx(0.5 * 2**0.3)
+    assert found.soonest.budget == pytest.approx(50 * 2**0.3)
+    (rival,) = found.soonest.rivals
+    assert (rival.recipe, rival.ssr, rival.margin) == ("a", pytest.approx(0.5 * 2**0.3), pytest.approx(0.02))
+    assert build(sweep_of(0.0), Options(target=0.99)).soonest is None
 
 
 def test_axes_are_those_that_every_run_has_a_number_on(content: Content, tmp_path: Path) -> None:

@@ -69,14 +69,20 @@ def test_json_says_everything_and_what_it_is(content: Content) -> None:
     report = json.loads(as_json(content))
     assert (report["schema"], report["version"]) == ("ssr-hydra/report", 1)
     assert set(report) == {
-        "schema", "version", "generator", "sources", "objective", "direction", "axis", "options", "answer",
-        "recommendations", "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
+        "schema", "version", "generator", "sources", "objective", "direction", "axis", "equal_axis", "options",
+        "answer", "soonest", "recommendations",
+        "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
         "crossings", "fits", "problems", "notes", "totals", "hardware", "versions",
     }  # fmt: skip
     assert report["options"]["tolerance"] == 0.005
     assert report["totals"]["runs"] == len(content.study.frame)
     assert [problem["kind"] for problem in report["problems"]] == ["torn", "unfinished", "failed", "diverged"]
-    assert report["answer"]["recipe"] == content.choice.recipe  # type: ignore[union-attr]
+    assert content.choice is not None
+    assert report["answer"]["recipe"] == content.choice.recipe
+    assert [rival["recipe"] for rival in report["answer"]["rivals"]] == ["linear_warmup", "cosine_warmup"]
+    assert report["answer"]["rivals"][0]["margin"] == content.choice.rivals[0].margin
+    assert report["soonest"]["recipe"] == "wsd"
+    assert all(row["open"] == [] for row in report["winners"] if row["decided"])
     assert report["table"][0]["mean"] == content.summary["mean"].iloc[0]
 
 

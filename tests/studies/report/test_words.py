@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from report_study import write_run
 
-from ssr_hydra.studies.report import Choice, Content, words
+from ssr_hydra.studies import load
+from ssr_hydra.studies.compare import Rival
+from ssr_hydra.studies.report import Choice, Content, build, words
 
 
 @pytest.mark.parametrize(
@@ -37,47 +41,127 @@ def chosen(content: Content, **changes: object) -> Content:
     return replace(content, choice=replace(content.choice, recommendation=recommendation, **changes))  # type: ignore[arg-type]
 
 
-def test_headlines(content: Content) -> None:
-    assert words.headline(content) == "Run wsd at SSR 2 or longer: time still pays where the measurements end."
-    assert words.headline(chosen(content, of=1.0, ssr=1.0)) == "Run wsd at SSR 1."
-    assert "does not say what longer runs gain" in words.headline(chosen(content, verdict="unreplicated"))
-    assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
+def rival(name: str, low: float, high: float, held: bool = True, more_seeds: int | None = None) -> Rival:
+    return Rival(name, 2.0, (low + high) / 2, low, high, held, more_seeds)
+
+
+UNKNOWN = Rival("b", 2.0, 0.005, math.nan, math.nan, True, None)
+OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "low", "rival", "certainty"),
+    ("changes", "said"),
     [
-        ("decided", 0.01, "b", "sure"),
-        ("decided", -0.01, "b", "close"),  # the recipe is open
-        ("close", 0.01, "b", "close"),  # the SSR is open
-        ("unreplicated", math.nan, "b", "unknown"),
-        ("decided", math.nan, "b", "unknown"),
-        ("decided", math.nan, None, "sure"),
-        ("outside", 0.01, "b", "sure"),
+        ({}, "Run wsd at SSR 2 or longer: time still pays where the measurements end."),
+        ({"of": 1.0, "ssr": 1.0}, "Run wsd at SSR 1."),
+        ({"of": 1.0, "ssr": 1.0, "rivals": (OPEN,)}, "Run wsd at SSR 1; b may be as good."),
+        ({"of": 1.0, "verdict": "close"}, "Run wsd at SSR 2; the SSR is a close call."),
+        ({"of": 1.0, "verdict": "close", "rivals": (OPEN, rival("c", -1, 2))},
+         "Run wsd at SSR 2; b and c may be as good, and the SSR is a close call."),
+        ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcdef")},
+         "Run wsd at SSR 2; b and 4 other recipes may be as good."),
+        ({"verdict": "close"}, "Run wsd at SSR 2 or longer: time may still pay where the measurements end."),
+        ({"verdict": "unreplicated"},
+         "Run wsd at SSR 2 or longer: time may still pay where the measurements end; "
+         "without more seeds nobody knows how sure that is."),
+        ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; without more seeds nobody knows how sure that is."),
+    ],
+)  # fmt: skip
+def test_headlines(content: Content, changes: dict[str, object], said: str) -> None:
+    assert words.headline(chosen(content, **changes)) == said
+
+
+def test_a_study_that_cannot_say_what_longer_runs_gain_does_not_say_it(content: Content, tmp_path: Path) -> None:
+    assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
+    write_run(tmp_path / "0")
+    one = build(load(tmp_path))
+    assert words.headline(one) == (
+        "Run at SSR 1, where no doubling was measured: what longer runs gain, the study does not say."
+    )
+    assert words.cost_of_sweep(one).startswith("1 run, completed: ")
+    assert "tolerance" not in " ".join(words.answer(one))  # there is nothing to hold against it
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rivals", "certainty"),
+    [
+        ("decided", (BEHIND,), "sure"),
+        ("decided", (OPEN,), "close"),  # the recipe is open
+        ("close", (BEHIND,), "close"),  # the SSR is open
+        ("unreplicated", (UNKNOWN,), "unknown"),
+        ("decided", (OPEN, UNKNOWN), "unknown"),
+        ("decided", (), "sure"),
+        ("outside", (BEHIND,), "sure"),
     ],
 )
 def test_certainty_is_that_of_the_weakest_part(
-    content: Content, verdict: str, low: float, rival: str | None, certainty: str
+    content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
 ) -> None:
-    choice = chosen(content, verdict=verdict, low=low, rival=rival).choice
+    choice = chosen(content, verdict=verdict, rivals=rivals).choice
     assert isinstance(choice, Choice)
     assert choice.certainty == certainty
 
 
+AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("rivals", "said"),
     [
-        (0.001, 0.009, "At SSR 2 it beats b, the next best there, by +0.0050 [0.0010, 0.0090]."),
-        (-0.001, 0.011, "At SSR 2 it cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110]."),
-        (
-            math.nan,
-            math.nan,
-            "At SSR 2 it is +0.0050 better than b on a single common seed, which says nothing about noise.",
-        ),
+        ((BEHIND,), [f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090]."]),
+        ((BEHIND, rival("c", 0.1, 0.2, held=False)),
+         [f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090], and every other recipe by more than noise "
+          "(2 in all)."]),
+        ((OPEN,),
+         [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
+          "To tell b apart, 10,000 seeds would be too few: choose by something else."]),
+        ((rival("b", -0.001, 0.011, more_seeds=3),),
+         [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
+          "3 more seeds of both would tell b apart with a power of 80%, if it is what it seems."]),
+        ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
+         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 1 more recipe, all "
+          "of them held against it at once.",
+          "1 other recipe is behind it for sure.",
+          "None of these is behind by more than the tolerance, so it does not matter which of them is run."]),
+        ((UNKNOWN,), [f"{AT} is +0.0050 better than b, without an interval: too few seeds tell the noise."]),
+        ((rival("b", -0.02, -0.01),), [f"{AT} is behind b, by +0.0150, for which more time is recommended."]),
+        ((), ["No other recipe was measured at SSR 2, 2,400 steps, 12 s."]),
     ],
-)
-def test_the_rival(content: Content, low: float, high: float, said: str) -> None:
-    assert said in words.answer(chosen(content, rival="b", margin=0.005, low=low, high=high))
+)  # fmt: skip
+def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: list[str]) -> None:
+    assert words.answer(chosen(content, rivals=rivals))[: len(said)] == said
+
+
+def test_who_is_best_over_the_range(content: Content) -> None:
+    def over(*standing: tuple[float, str, str]) -> str:
+        rows = [
+            {"recipe": name, "control": "", "at": at, "ssr": at / 100, "standing": kind}
+            for at, best, other in standing
+            for name, kind in ((best, "best"), ({"a": "b", "b": "a"}[best], other))
+        ]
+        found = replace(content, equal_time=pd.DataFrame(rows), reference="a")
+        return next((line for line in words.answer(found) if line.startswith("Over the range")), "")
+
+    assert over((50, "a", "behind"), (100, "a", "open"), (200, "b", "behind"), (400, "b", "behind")) == (
+        "Over the range: a is best at SSR 0.5; b is best at SSR 2 and 4; at SSR 1 it is open which recipe is best."
+    )
+    assert over((50, "a", "open"), (100, "b", "open")) == (
+        "Over the range: at no SSR does the noise tell which recipe is best."
+    )
+    assert over((50, "a", "behind")) == ""
+
+
+def test_who_reaches_the_target_first(content: Content) -> None:
+    def first(**changes: object) -> str:
+        assert content.soonest is not None
+        found = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
+        return next(line for line in words.answer(found) if line.startswith("Of all recipes"))
+
+    said = "Of all recipes wsd reaches 0.95 first, about at SSR 0.5, 600 steps, 3 s; "
+    assert first(rivals=(BEHIND,)) == f"{said}in that time every other is behind it by more than noise."
+    assert first(rivals=(OPEN,)) == f"{said}but b may have got as far in that time."
+    assert first(rivals=()) == f"{said}no other was measured there."
+    assert "No recipe reaches 0.95 within what was measured." in words.answer(replace(content, soonest=None))
 
 
 @pytest.mark.parametrize(
@@ -97,11 +181,28 @@ def test_a_control_that_wins_is_said(content: Content, winner: str, said: str) -
     assert said in words.answer(replace(content, controls=frame))
 
 
+def test_controls_elsewhere_are_counted(content: Content) -> None:
+    row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
+    won = ["scaling", "scaling", "control", "undecided", "same", ""]
+    frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
+    (said,) = [line for line in words.answer(replace(content, controls=frame)) if "truncate" in line]
+    counts = "scaling wins 2, control wins 1, 2 are open, the rest are the same run"
+    assert said == f"Scaling against truncate, over 6 comparisons: {counts}."
+
+
 def test_every_rejected_fit_is_warned_of(content: Content) -> None:
-    rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
-    warnings = words.fit_warnings(content)
-    assert len(warnings) == len(rejected) > 0
-    assert all("is not to be trusted" in warning for warning in warnings)
+    rejected = [replace(fit, verdict="rejected", reason="because.") for fit in content.fits[:2]]
+    assert words.fit_warnings(replace(content, fits=rejected)) == [
+        "The power law through cosine_warmup is not to be trusted: because.",
+        "The quadratic through cosine_warmup is not to be trusted: because.",
+    ]
+    many = [replace(fit, verdict="rejected") for fit in content.fits]
+    assert words.fit_warnings(replace(content, fits=many)) == [
+        "Not to be trusted, for it mispredicts what was held out: the power law through cosine_warmup, linear_warmup, "
+        "wsd; the quadratic through cosine_warmup, linear_warmup, wsd."
+    ]
+    held = [replace(fit, verdict="trusted") for fit in content.fits]
+    assert words.fit_warnings(replace(content, fits=held)) == []
 
 
 def test_what_the_sweep_took(content: Content) -> None:

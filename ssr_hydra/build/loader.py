@@ -50,8 +50,9 @@ _MOST_NODES = 100_000
 _HARMLESS = re.compile(
     r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
 )
-# The launchers of other packages that conf/launcher has presets for.
-_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm", "ray"))
+# The launchers that conf/launcher has presets for.
+_LAUNCHERS = ("processes", "joblib", "submitit_local", "submitit_slurm", "ray")
+_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in _LAUNCHERS)
 _NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
 
 

@@ -6,6 +6,8 @@ from hydra.core.plugins import Plugins
 
 __all__ = ["register_launchers"]
 
+_NAME = "hydra_plugins.ssr_hydra.ProcessLauncher"  # in the launcher's config too
+
 
 def register_launchers() -> None:
     """Let ``hydra/launcher=processes`` be found; once or many times, the result is the same.
@@ -18,7 +20,6 @@ def register_launchers() -> None:
         >>> "hydra_plugins.ssr_hydra.ProcessLauncher" in Plugins.instance().class_name_to_class
         True
     """
-    from ssr_hydra.configs import ProcessLauncherConfig
     from ssr_hydra.launchers.processes import ProcessLauncher
 
-    Plugins.instance().class_name_to_class[ProcessLauncherConfig._target_] = ProcessLauncher
+    Plugins.instance().class_name_to_class[_NAME] = ProcessLauncher

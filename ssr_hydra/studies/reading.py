@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
+from ssr_hydra.launchers.jobs import JOB, State
 from ssr_hydra.records import METRICS, RESULT, RunResult
 from ssr_hydra.studies.checks import check_record, direction_of
 from ssr_hydra.studies.notes import Notes
@@ -36,9 +39,10 @@ def load(
 ) -> Study:
     """Read every run below a folder, or below several: what lies on disk is the study, whether the sweep finished.
 
-    A run is a folder with a ``result.json``, or one in which a run was begun. A record that is torn, that says what
-    cannot be, or that contradicts its own config is not believed; it is a :class:`Problem`, and so is a run that has
-    none, failed, or has the recipe, control, ssr and seed of another: of these the first that completed counts.
+    A run is a folder with a ``result.json``, or one in which a run was begun, or that a sweep has given to a job. A
+    record that is torn, that says what cannot be, or that contradicts its own config is not believed; it is a
+    :class:`Problem`, and so is a run that has none (yet), failed, or has the recipe, control, ssr and seed of another:
+    of these the first that completed counts.
 
     Runs of one recipe have the same config but for ssr, seed, control, and what changes no result (loggers,
     checkpoints, what is shown). Where the same recipe ran with and without a scaled warmup, that is a control too.
@@ -117,8 +121,13 @@ class _Reading:
             check_record(record, {} if config is None else config.varied)
         except FileNotFoundError:
             self.problems.append(self._without_record(folder))
+            return
         except (OSError, ValueError, RecursionError) as error:
             self.problems.append(Problem(str(folder), kind, _line(error)))
+            return
+        if not State(record.status).is_final and _is_alive(folder):
+            why = f"the run is being tried again: {record.error or 'it failed before'}"
+            self.problems.append(Problem(str(folder), "running", _line(why)))
         else:
             self.notes.add(record)
             self.runs.append(_Run(root.resolve().name, Path(job).as_posix(), folder, record, config))
@@ -130,8 +139,12 @@ class _Reading:
             running = (folder / METRICS).stat().st_ino in self._locks
         except OSError:
             running = False
-        if running:
+        if running or _is_alive(folder):
             return Problem(str(folder), "running", "the run is being trained now")
+        if Pulse.read(folder / HEARTBEAT) is not None:
+            return Problem(str(folder), "unfinished", "its process died without a word, killed perhaps")
+        if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
+            return Problem(str(folder), "waiting", "a sweep has planned it, and it has not begun")
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
@@ -307,12 +320,17 @@ def _run_folders(root: str) -> Iterator[str]:
                 entries = list(found)
         except OSError:  # vanished, or not ours to read
             continue
-        if any(entry.name in (RESULT, METRICS, _HYDRA) for entry in entries):
+        if any(entry.name in (RESULT, METRICS, JOB, _HYDRA) for entry in entries):
             yield folder
             continue
         waiting += [
             entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
+
+
+def _is_alive(folder: Path) -> bool:
+    """Whether a process says that it is at the run; asked by this machine's clock, since a reader writes nothing."""
+    return is_alive(folder / HEARTBEAT, time.time())
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 from study_runs import METRIC, config, raw, record, write_run
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
+from ssr_hydra.launchers.jobs import JOB
 from ssr_hydra.records import MetricsLog
 from ssr_hydra.studies import load, summary
 from ssr_hydra.studies.study import COLUMNS
@@ -119,6 +123,38 @@ def test_a_run_that_is_being_trained_is_seen_and_not_disturbed(tmp_path: Path) -
     assert problem.kind in ("running", "unfinished")  # a sandbox may hide the locks of the kernel
     (problem,) = load(tmp_path).problems
     assert problem.kind == "unfinished"
+
+
+def test_jobs_that_wait_run_or_have_died_are_told_apart_and_what_a_sweep_keeps_is_no_run(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    (tmp_path / "study.json").write_text("{}", encoding="utf-8")
+    (tmp_path / ".lock").touch()
+    for name in ("report/figures", ".sweeps", ".submitit/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "report/report.json").write_text("{}", encoding="utf-8")
+    (tmp_path / ".sweeps/1.json").write_text("{}", encoding="utf-8")
+    for job in range(2, 6):
+        (tmp_path / str(job)).mkdir()
+        (tmp_path / str(job) / JOB).write_text("{}", encoding="utf-8")
+    (tmp_path / "3" / ".hydra").mkdir()  # begun, and gone
+    write_run(tmp_path / "6", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
+    dead = Pulse("elsewhere", 1, "then")
+    (tmp_path / "5" / HEARTBEAT).write_text(json.dumps(asdict(dead)), encoding="utf-8")
+    os.utime(tmp_path / "5" / HEARTBEAT, (0, 0))
+    before = sorted(tmp_path.rglob("*"))
+    with Heartbeat(tmp_path / "4" / HEARTBEAT), Heartbeat(tmp_path / "6" / HEARTBEAT):
+        during = sorted(tmp_path.rglob("*"))
+        study = load(tmp_path)
+        assert sorted(tmp_path.rglob("*")) == during  # who reads writes nothing
+    found = {Path(problem.where).name: problem for problem in study.problems}
+    assert {name: problem.kind for name, problem in found.items()} == {
+        "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
+    }  # fmt: skip
+    assert "died without a word" in found["5"].reason
+    assert found["6"].reason == "the run is being tried again: ValueError: no"
+    assert len(study.frame) == 2  # what is tried again has not failed yet
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"
 
 
 def _damaged(content: dict[str, Any], rng: random.Random) -> bytes | None:

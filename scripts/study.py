@@ -24,7 +24,7 @@ from ssr_hydra import studies
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SSRS = (0.125, 0.25, 0.5, 1, 2)
-REPEATS = 5
+QUICK = (0.1, 0.2)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ SEARCHED = {
     "multistep_warmup": ("scheduler.milestones=[0.3dur,0.6dur],[0.5dur,0.75dur],[0.7dur,0.9dur]",),
 }
 
-# By --tune, of which docs/study/tuning/ has the result. One learning rate for all schedules of a task, since no
-# schedule's own best was better beyond noise; at that rate the milestones and the decay of the best mean.
+# By --tune, of which docs/study/tuning/ has the result: at SSR 1 the preset's learning rate, unless another one's best
+# mean is better by more than its standard error; at that rate, what else is searched by the best mean.
 TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     "digits": {
         "cosine_warmup": ("optimizer.lr=0.1",),
@@ -72,15 +72,21 @@ TUNED: dict[str, dict[str, tuple[str, ...]]] = {
         "multistep_warmup": ("optimizer.lr=0.1", "scheduler.milestones=[0.7dur,0.9dur]"),
     },
     "byte_lm": {
-        "cosine_warmup": ("optimizer.lr=0.01",),
-        "linear_warmup": ("optimizer.lr=0.01",),
-        "wsd": ("optimizer.lr=0.01", "scheduler.t_decay=0.2dur"),
-        "multistep_warmup": ("optimizer.lr=0.01", "scheduler.milestones=[0.5dur,0.75dur]"),
+        "cosine_warmup": ("optimizer.lr=0.02",),
+        "linear_warmup": ("optimizer.lr=0.02",),
+        "wsd": ("optimizer.lr=0.01", "scheduler.t_decay=0.4dur"),
+        "multistep_warmup": ("optimizer.lr=0.01", "scheduler.milestones=[0.7dur,0.9dur]"),
     },
 }
 
 # One process, one thread, one job after another: seconds are a result here.
-ALIKE = ("hydra/launcher=basic", "trainer.threads=1", "trainer.progress=none", "trainer.device=cpu")
+ALIKE = (
+    "hydra/launcher=basic",
+    "study_report=false",
+    "trainer.threads=1",
+    "trainer.progress=none",
+    "trainer.device=cpu",
+)
 
 
 @dataclass(frozen=True)
@@ -93,15 +99,21 @@ class Sweep:
     def command(self) -> list[str]:
         """What is run."""
         train = [sys.executable, str(CHECKOUT / "train.py"), "-m"]
-        return [*train, f"hydra.sweep.dir={self.folder.as_posix()}", *ALIKE, *self.overrides]
+        return [*train, f"study={self.folder.as_posix()}", *ALIKE, *self.overrides]
+
+
+def schedules(name: str, quick: bool) -> list[str]:
+    """Of a task; of a quick study two."""
+    return list(TUNED[name])[2 * quick :]
 
 
 def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
     """The sweeps of a task: of each schedule the study itself with its warmup scaled or not, and the truncated runs."""
     task = TASKS[name]
     seeds = _listed(range(2 if quick else task.seeds))
-    ssrs = (0.1, 0.2) if quick else SSRS
-    for schedule, tuned in TUNED[name].items():
+    ssrs = QUICK if quick else SSRS
+    for schedule in schedules(name, quick):
+        tuned = TUNED[name][schedule]
         alike = (*task.overrides, f"name={schedule}", f"scheduler={schedule}", *tuned, f"seed={seeds}")
         folder = out / name / schedule
         yield Sweep(folder / "scaled", (*alike, f"ssr={_listed(ssrs)}", "scheduler.scale_warmup=false,true"))
@@ -118,21 +130,6 @@ def search(out: Path, name: str) -> Iterator[Sweep]:
         yield Sweep(folder, (*alike, f"scheduler={schedule}", *searched, "trainer.eval_interval=1dur"))
 
 
-def repeats(out: Path, name: str, when: str, quick: bool) -> Sweep:
-    """One and the same run several times, before and after all others: how much its seconds vary by themselves."""
-    tuned = TUNED[name]["cosine_warmup"]
-    names = ",".join(f"repeat{index}" for index in range(2 if quick else REPEATS))
-    ssr = "ssr=0.1" if quick else "ssr=1"
-    alike = (*TASKS[name].overrides, "scheduler=cosine_warmup", *tuned, "seed=0", ssr, f"name={names}")
-    return Sweep(out / "repeats" / name / when, alike)
-
-
-def plan(out: Path, name: str, quick: bool) -> list[Sweep]:
-    """All sweeps of a task, in the order in which they are run."""
-    before, after = (repeats(out, name, when, quick) for when in ("before", "after"))
-    return [before, *sweeps(out, name, quick), after]
-
-
 def run(sweep: Sweep) -> int:
     """Run a sweep, or what is missing of it."""
     print(sweep.folder, flush=True)
@@ -142,9 +139,9 @@ def run(sweep: Sweep) -> int:
     return code
 
 
-def tell(out: Path, name: str) -> int:
+def tell(out: Path, name: str, quick: bool) -> int:
     """Write a task's report, and print its table and answer."""
-    folders = [str(out / name / schedule) for schedule in TUNED[name]]
+    folders = [str(out / name / schedule) for schedule in schedules(name, quick)]
     asked = ["--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
     return subprocess.run(
         [sys.executable, str(CHECKOUT / "scripts/report.py"), *folders, *asked], check=False
@@ -154,7 +151,7 @@ def tell(out: Path, name: str) -> int:
 def tabulate(out: Path, name: str) -> str:
     """What the search found: a row for each setting, as CSV."""
     frame = studies.summary(studies.load([out / "tuning" / name / schedule for schedule in SEARCHED]))
-    table: str = frame[["recipe", "ssr", "n", "mean", "low", "high"]].to_csv(index=False, lineterminator="\n")
+    table: str = frame[["recipe", "ssr", "n", "mean", "sd"]].to_csv(index=False, lineterminator="\n")
     return table
 
 
@@ -170,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("studies/real"), metavar="FOLDER", help="(%(default)s)")
     parser.add_argument("--task", choices=list(TASKS), action="append", help="only this one; may be given twice")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--quick", action="store_true", help="two SSRs, two seeds, a few steps")
+    kind.add_argument("--quick", action="store_true", help="two schedules, two short SSRs, two seeds")
     kind.add_argument("--tune", action="store_true", help="search, instead of the study")
     args = parser.parse_args(argv)
     names = args.task or list(TASKS)
@@ -179,8 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in names:
             (args.out / "tuning" / f"{name}.csv").write_text(tabulate(args.out, name), encoding="utf-8")
         sys.exit(failed)
-    codes = [run(sweep) for name in names for sweep in plan(args.out, name, args.quick)]
-    sys.exit(max(codes + [tell(args.out, name) for name in names]))
+    codes = [run(sweep) for name in names for sweep in sweeps(args.out, name, args.quick)]
+    sys.exit(max(codes + [tell(args.out, name, args.quick) for name in names]))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ ClusterName=one_node
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
+# Also the time that a job which was put back waits before it may start again; two minutes by default.
+AuthInfo=cred_expire=15
 # Neither control groups nor a database, which a container may not have.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -112,8 +114,6 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
-# A job that was put back may start again as soon as its node is free, and not minutes later.
-CompleteWait=0
 ReturnToService=2
 StateSaveLocation=$STATE_DIR/ctld
 SlurmdSpoolDir=$STATE_DIR/d

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from ssr_hydra.errors import RunError
+from ssr_hydra.launchers.slurm import queue_watcher
 
 __all__ = ["patient"]
 
@@ -60,7 +61,10 @@ def _patient_submitit() -> Iterator[None]:
         def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:
             return [Job(job) for job in super().map_array(fn, *iterable)]
 
-    with _replaced(submitit, "AutoExecutor", PatientExecutor):
+    with (
+        _replaced(submitit, "AutoExecutor", PatientExecutor),
+        _replaced(submitit.SlurmJob, "watcher", queue_watcher()),
+    ):
         yield
 
 

@@ -15,6 +15,7 @@ __all__ = ["StopRequest", "TerminatedError", "reason", "terminable"]
 
 
 _STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
+_PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
 # torchrun sends on the ctrl-C that the terminal has sent to every process already.
 _SAME_INTERRUPT_SECONDS = 2.0
 
@@ -43,11 +44,16 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """Within it, SIGTERM or SIGUSR2 raises :class:`TerminatedError` once; afterwards they do what they did before.
 
-    A handler that somebody else has installed stays, and so does the default outside of the main thread, where Python
-    takes no handlers.
+    A handler that somebody else has installed is still called, and the default stays outside of the main thread, where
+    Python takes no handlers.
     """
     process = os.getpid()
     ours: list[int] = []
+    theirs: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def hand_back(number: int, frame: FrameType | None) -> None:
+        with _told(number):
+            theirs[number](number, frame)
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
@@ -62,13 +68,21 @@ def terminable() -> Iterator[None]:
     stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training may take the signal over for a while
     if threading.current_thread() is threading.main_thread():
         ours = [number for number in _STOPS if signal.getsignal(number) is signal.SIG_DFL]
+        for number in _PREEMPTS:
+            handler = signal.getsignal(number)
+            if not isinstance(handler, int) and handler is not None and not getattr(handler, "_stops_a_job", False):
+                theirs[number] = handler
     for number in ours:
         signal.signal(number, stop)
+    for number in theirs:
+        signal.signal(number, hand_back)
     try:
         yield
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+        for number, handler in theirs.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -158,8 +172,19 @@ class StopRequest:
             raise KeyboardInterrupt(f"interrupted{after}")
         before = self._before.get(number)
         if number != signal.SIGTERM and callable(before) and not getattr(before, "_stops_a_job", False):
-            before(number, None)
+            with _told(number, after):
+                before(number, None)
         raise TerminatedError(number, after)
+
+
+@contextmanager
+def _told(number: int, after: str = "") -> Iterator[None]:
+    """A launcher that puts the job back into its queue leaves by SystemExit, which does not say why."""
+    try:
+        yield
+    except SystemExit as leaving:
+        leaving._reason = f"{TerminatedError(number, after)}; the job is back in the queue"  # type: ignore[attr-defined]
+        raise
 
 
 def reason(error: BaseException) -> str:
@@ -171,6 +196,8 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, TerminatedError):
         return str(error)
+    if isinstance(error, SystemExit) and (told := getattr(error, "_reason", None)) is not None:
+        return str(told)
     if isinstance(error, KeyboardInterrupt):
         return f"KeyboardInterrupt: {str(error) or 'interrupted'}"
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -123,7 +123,8 @@ class _Reading:
             self.problems.append(self._without_record(folder))
             return
         except (OSError, ValueError, RecursionError) as error:
-            self.problems.append(Problem(str(folder), kind, _line(error)))
+            why = error.rule if isinstance(error, InputError) else error  # its path stands beside it
+            self.problems.append(Problem(str(folder), kind, _line(why)))
             return
         if not State(record.status).is_final and _is_alive(folder):
             why = f"the run is being tried again: {record.error or 'it failed before'}"

@@ -78,6 +78,8 @@ class Choice:
         budget: What a run of it takes, on the axis on which budgets are equal.
         recommendation: What is recommended for the recipe, and why.
         rivals: Every other recipe at this budget that has been measured there, the closest first.
+        runs: How often the recipe was run at this SSR, whatever came of it.
+        diverged: How many of these diverged: the quality is that of the others.
     """
 
     recipe: str
@@ -85,6 +87,8 @@ class Choice:
     budget: float
     recommendation: Recommendation
     rivals: tuple[Rival, ...] = ()
+    runs: int = 0
+    diverged: int = 0
 
     @property
     def open(self) -> tuple[Rival, ...]:
@@ -93,10 +97,10 @@ class Choice:
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
-        """Whether the intervals leave the answer open: of the SSR, and of the recipe."""
+        """Whether the answer is left open, of the SSR or of the recipe: by an interval, or by runs that diverged."""
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
-        return "close" if self.recommendation.verdict == "close" or self.open else "sure"
+        return "close" if self.recommendation.verdict == "close" or self.open or self.diverged else "sure"
 
 
 @dataclass(frozen=True)
@@ -301,4 +305,7 @@ def _against_all(
     known = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
     cells, weights = find_series(study, chosen.recipe, "recipe").weights(ssr)
     here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights))
-    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, known, confidence))
+    frame = study.frame
+    runs = frame[(frame["recipe"] == chosen.recipe) & (frame["control"] == "") & (frame["ssr"] == ssr)]
+    diverged = int((runs["status"] == "diverged").sum())
+    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, known, confidence), len(runs), diverged)

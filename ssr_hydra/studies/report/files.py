@@ -109,6 +109,8 @@ def as_json(content: Content) -> str:
             "ssr": None if choice is None else choice.ssr,
             "certainty": None if choice is None else choice.certainty,
             "budget": None if choice is None else choice.budget,
+            "runs": None if choice is None else choice.runs,
+            "diverged": None if choice is None else choice.diverged,
             "rivals": [] if choice is None else [asdict(rival) for rival in choice.rivals],
         },
         "soonest": None if content.soonest is None else asdict(content.soonest),

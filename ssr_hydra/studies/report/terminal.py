@@ -45,12 +45,17 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """What is wrong with which run, a line each; of many how many there are of each kind, and the first few."""
+    """What is wrong with which run, a line each; of many the first few of each kind, and how many more there are."""
+    kinds = list(dict.fromkeys(problem.kind for problem in problems))
+    most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []
-    for problem in problems[:_MOST_PROBLEMS]:
-        lines += wrapped(f"{problem.kind}: {problem.where}: {problem.reason}", width)
-    more = len(problems) - _MOST_PROBLEMS
-    return [*lines, f"... and {more} more, in the report"] if more > 0 else lines
+    for kind in kinds:
+        found = [problem for problem in problems if problem.kind == kind]
+        for problem in found[:most]:
+            lines += wrapped(f"{kind}: {problem.where}: {problem.reason}", width)
+        if len(found) > most:
+            lines.append(f"{kind}: ... and {len(found) - most} more")
+    return lines
 
 
 def encodable(text: str, stream: TextIO | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def headline(content: Content) -> str:
             said += " or longer: time still pays where the measurements end"
         else:
             said += " or longer: time may still pay where the measurements end"
-    doubts = []
+    doubts = [f"{choice.diverged} of its {choice.runs} runs there diverged"] if choice.diverged else []
     if choice.open and choice.certainty != "unknown":
         doubts.append(f"{_named(choice)} may be as good")
     if best.verdict == "close" and best.ssr is not None:
@@ -81,9 +82,11 @@ def answer(content: Content) -> list[str]:
             f"No tolerance was given: {number(content.tolerance)} is a twentieth of what the study gains in all. Which "
             "doubling is worth its time is for you to say, with --tolerance."
         )
-    lost = len(content.study.problems)
-    if lost:
-        said.append(f"{lost} {'run or record has' if lost == 1 else 'runs or records have'} a problem, listed below.")
+    kinds = Counter(problem.kind for problem in content.study.problems)
+    if kinds:
+        has = "run or record has a problem" if kinds.total() == 1 else "runs or records have a problem"
+        listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
+        said.append(f"{kinds.total()} {has}, listed below: {listed}.")
     return said
 
 

@@ -183,3 +183,11 @@ def test_options_that_cannot_be_meant(field: str, value: float) -> None:
 def test_a_reference_that_is_no_recipe(study_folder: Path) -> None:
     with pytest.raises(InputError, match=r"^reference='nothing': one of the study's recipes: cosine_warmup, linear"):
         build(load(study_folder), Options(reference="nothing"))
+
+
+def test_a_choice_that_sometimes_diverges_is_not_sure() -> None:
+    study = study_of({"a": {1.0: [0.5, 0.51, math.nan], 2.0: [0.502, 0.509, 0.5]}})
+    choice = build(study, Options(tolerance=0.1)).choice
+    assert choice is not None
+    assert (choice.ssr, choice.runs, choice.diverged) == (1.0, 3, 1)
+    assert (choice.recommendation.verdict, choice.certainty) == ("decided", "close")

@@ -11,7 +11,7 @@ import pytest
 from ssr_hydra.studies import Problem
 from ssr_hydra.studies.report import Content, report_text
 from ssr_hydra.studies.report.tables import Cell, Column, Row, Table
-from ssr_hydra.studies.report.terminal import as_text
+from ssr_hydra.studies.report.terminal import as_text, problem_lines
 
 ESCAPE = "\x1b"
 
@@ -61,3 +61,12 @@ def test_columns_that_matter_less_go_first_then_names_are_cut_then_columns_at_th
 def test_an_encoding_without_a_character_gets_another(content: Content) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     report_text(content, 100, stream=stream).encode("ascii")
+
+
+def test_of_many_problems_each_kind_is_seen() -> None:
+    torn = [Problem(f"t{place}", "torn", "half") for place in range(200)]
+    failed = [Problem("f", "failed", "no memory")]
+    assert problem_lines(torn[:10], 80) == [f"torn: t{place}: half" for place in range(10)]
+    assert problem_lines([*torn, *failed], 80) == [
+        *(f"torn: t{place}: half" for place in range(5)), "torn: ... and 195 more", "failed: f: no memory",
+    ]  # fmt: skip

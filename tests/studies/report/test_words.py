@@ -34,6 +34,7 @@ def test_every_character_is_visible(text: str, shown: str) -> None:
 
 def chosen(content: Content, **changes: object) -> Content:
     assert content.choice is not None
+    changes = {"runs": 4, "diverged": 0, **changes}
     recommendation = content.choice.recommendation
     verdict = changes.pop("verdict", recommendation.verdict)
     ssr = changes.pop("of", recommendation.ssr)
@@ -64,6 +65,7 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({"verdict": "unreplicated"},
          "Run wsd at SSR 2 or longer: time may still pay where the measurements end; "
          "without more seeds nobody knows how sure that is."),
+        ({"of": 1.0, "runs": 4, "diverged": 1}, "Run wsd at SSR 2; 1 of its 4 runs there diverged."),
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; without more seeds nobody knows how sure that is."),
     ],
 )  # fmt: skip

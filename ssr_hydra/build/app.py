@@ -347,7 +347,7 @@ _BEFORE_A_RUN = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
 def _remove_refused(new: Sequence[Path]) -> None:
     """Input that only the data or the model could refuse leaves nothing behind, unless a run has begun.
 
-    Hydra writes its own files before: ``.hydra`` and a log for a run, ``multirun.yaml`` and the study's files for a sweep.
+    Before, Hydra writes ``.hydra`` and a log for a run, and for a sweep ``multirun.yaml`` beside the study's files.
     """
     if not new or not {path.name for path in new[0].glob("*")} <= _BEFORE_A_RUN:
         return

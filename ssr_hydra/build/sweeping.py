@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -23,6 +23,7 @@ from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import WriteError, write_atomically
 from ssr_hydra.launchers.code import code_version
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import Heartbeat
@@ -32,6 +33,7 @@ from ssr_hydra.launchers.study import Planner, StudyLauncher
 
 __all__ = ["run_sweep", "unwritable"]
 
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NUMBERED = "${hydra.job.num}"
 
 
@@ -79,7 +81,14 @@ def run_sweep(
     launcher = _wrap(sweeper, study, planner)
     try:
         with Heartbeat(study.sign):
+            # The sweeper writes this file too, but where the disk is full it does not say which.
+            write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
             sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, WriteError):
+            raise
+        path = Path(str(error.filename or folder))
+        raise WriteError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
     finally:
         study.clear_signs()
         if launcher is None or launcher.has_jobs:
@@ -105,7 +114,7 @@ def _show(folder: Path, pending: str | None, options: StudyOptions) -> None:
 
 def _wrap(sweeper: Any, study: StudyFolder, planner: Planner) -> StudyLauncher | None:
     """Put the study's launcher around the sweeper's own; a plugin's sweeper may keep it one level deeper."""
-    is_basic = isinstance(sweeper, BasicSweeper)
+    is_basic = type(sweeper).__name__ == "BasicSweeper"  # Hydra loads its plugins' modules anew, with other classes
     for owner in (sweeper, getattr(sweeper, "sweeper", None)):
         inner = getattr(owner, "launcher", None)
         if owner is not None and inner is not None:

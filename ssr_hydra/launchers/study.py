@@ -289,7 +289,9 @@ class StudyLauncher(Launcher):
         if len(named) > _MOST_NAMED:
             named = [*named[:_MOST_NAMED], f"and {len(named) - _MOST_NAMED} more"]
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
-        raise SweepError(f"{total}: {'; '.join(named)}; the same command tries them again, and no others")
+        again = [state for state in bad.values() if not state.is_final]
+        fix = "; the same command tries again what failed, and nothing else" if again else ""
+        raise SweepError(f"{total}: {'; '.join(named)}{fix}")
 
 
 class _Launch:

@@ -1,17 +1,9 @@
-"""Two ways to start the process of a job: forked from a server that has imported torch, or a new interpreter.
-
-The server is a process of its own, started once. It imports what is slow to import, and has no CUDA context, thread or
-lock of the sweep's process, so a job starts in a fraction of the time that imports take. multiprocessing has such a
-server too; but that one dies of a SIGTERM to all processes of a scheduler's step, before the jobs have stopped, shares
-the terminal, whose ctrl-C the jobs would get besides the sweep's, and finds this package only where it is installed.
-"""
+"""Two ways to start the process of a job: forked from a server that has imported torch, or a new interpreter."""
 
 from __future__ import annotations
 
 import atexit
 import errno
-import gc
-import importlib
 import os
 import select
 import signal
@@ -19,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing import get_context
@@ -27,32 +18,11 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from hydra.core.plugins import Plugins
-
 from ssr_hydra.errors import RunError
-from ssr_hydra.launchers.child import spawned, work
+from ssr_hydra.launchers.child import spawned
+from ssr_hydra.launchers.server import ENDED, MESSAGE, REFUSED, STARTED, serve
 
-__all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "serve", "signal_name"]
-
-# What a job needs, as far as it needs no settings of the job.
-_PRELOADED = (
-    "torch",
-    "ssr_hydra.train",
-    "ssr_hydra.trainer",
-    "ssr_hydra.data",
-    "ssr_hydra.models",
-    "ssr_hydra.optim",
-    "ssr_hydra.callbacks",
-    "hydra.core.utils",
-    "hydra._internal.logging_config",
-    "rich.progress",
-)
-# A signal to all processes of a terminal or of a scheduler's step is for the jobs, and the server outlives them.
-_KEPT = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-]
-_STARTED, _ENDED, _REFUSED = b"s", b"e", b"r"
-_MESSAGE = struct.Struct("<cqqqq")  # kind, serial number, pid or error, exit code, peak of memory in bytes
+__all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
 
 
 class Ended(NamedTuple):
@@ -67,6 +37,10 @@ class Ended(NamedTuple):
     serial: int
     code: int | None
     peak: int | None = None
+
+
+class LostServerError(RunError):
+    """The server has ended, killed most likely."""
 
 
 class Starter(Protocol):
@@ -99,9 +73,6 @@ def import_path() -> list[str]:
     return [str(Path(part).absolute()) for part in sys.path if isinstance(part, str)]
 
 
-# ---- the sweep's side
-
-
 class ForkServer:
     """The server, seen from the process that uses it; begun when the first job is started, and again when it is lost.
 
@@ -122,6 +93,7 @@ class ForkServer:
         self._owner = os.getpid()
         self._ended: list[Ended] = []
         self._pids: dict[int, int] = {}
+        self._orphans: dict[int, int] = {}  # of a server before
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
@@ -140,10 +112,9 @@ class ForkServer:
     def _begin(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
-        if self._process is not None:
-            self._process.wait()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = f"import sys; sys.path[:] = {import_path()!r}; from {__name__} import serve; serve({theirs.fileno()})"
+        code = f"import sys; sys.path[:] = {import_path()!r}; "
+        code += f"from {serve.__module__} import serve; serve({theirs.fileno()})"
         # Away from the terminal: what is typed there reaches the jobs through the sweep alone, and once.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
@@ -174,54 +145,58 @@ class ForkServer:
         Raises:
             RunError: There cannot be one more process, or no server.
         """
+        try:
+            return self._start(serial, out, err)
+        except LostServerError:  # killed before this, perhaps
+            return self._start(serial, out, err)
+
+    def _start(self, serial: int, out: int, err: int) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
-            except OSError:
-                self._lose()
-                ours.close()
-                raise self._lost() from None
-        while (message := self._next(server)) is not None:
-            kind, number, pid, _, _ = message
-            if kind == _ENDED:
-                continue
-            if kind == _REFUSED:
-                ours.close()
-                raise RunError(f"no process can be started for it: {os.strerror(pid)}")
-            assert number == serial
-            self._pids[serial] = pid
-            return pid, Connection(ours.detach())
-        ours.close()
-        raise self._lost()
-
-    def _next(self, server: socket.socket) -> tuple[bytes, int, int, int, int] | None:
-        """The next message, of which the end of a process is kept; None when the server is lost."""
+        connection = Connection(ours.detach())  # if this is closed, a process that nobody knows of ends by itself
         try:
-            data = server.recv(_MESSAGE.size)
+            with theirs:
+                socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
+            while True:
+                kind, number, pid = self._next(server)
+                if kind == REFUSED:
+                    raise RunError(f"no process can be started for it: {os.strerror(pid)}")
+                if kind == STARTED:
+                    assert number == serial
+                    self._pids[serial] = pid
+                    return pid, connection
+        except (OSError, RunError) as error:
+            connection.close()
+            if isinstance(error, RunError):
+                raise
+            raise self._lose() from None
+
+    def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
+        """The next message: kind, serial number, pid or error; the end of a process is kept."""
+        try:
+            data = server.recv(MESSAGE.size)
         except ConnectionError:
             data = b""
-        if len(data) < _MESSAGE.size:
-            self._lose()
-            return None
-        kind, serial, pid, code, peak = _MESSAGE.unpack(data)
-        if kind == _ENDED:
+        if len(data) < MESSAGE.size:
+            raise self._lose()
+        kind, serial, pid, code, peak = MESSAGE.unpack(data)
+        if kind == ENDED:
             self._pids.pop(serial, None)
             self._ended.append(Ended(serial, code, peak))
-        return kind, serial, pid, code, peak
+        return kind, serial, pid
 
-    def _lose(self) -> None:
+    def _lose(self) -> LostServerError:
+        """The server has ended: it is to be begun again, and its children are to be looked after."""
+        assert self._process is not None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.polls = True
-
-    def _lost(self) -> RunError:
-        assert self._process is not None
+        self._orphans.update(self._pids)
+        self._pids.clear()
+        self.polls = bool(self._orphans)
         code = self._process.wait()
-        how = f"killed by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        return RunError(f"the process that starts the jobs was {how}")
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return LostServerError(f"the process that starts the jobs {how}")
 
     def waitables(self) -> list[Any]:
         """See :class:`Starter`."""
@@ -230,13 +205,13 @@ class ForkServer:
     def ended(self) -> list[Ended]:
         """See :class:`Starter`."""
         while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            self._next(self._socket)
-        if self.polls:
-            for serial, pid in list(self._pids.items()):
-                if not _lives(pid):
-                    del self._pids[serial]
-                    self._ended.append(Ended(serial, None))
-            self.polls = bool(self._pids)
+            with suppress(LostServerError):
+                self._next(self._socket)
+        for serial, pid in list(self._orphans.items()):
+            if not _lives(pid):
+                del self._orphans[serial]
+                self._ended.append(Ended(serial, None))
+        self.polls = bool(self._orphans)
         ended, self._ended = self._ended, []
         return ended
 
@@ -301,96 +276,3 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-# ---- the server's side
-
-
-def serve(number: int) -> None:
-    """Fork a process for every request until nobody can make one any more.
-
-    Args:
-        number: The descriptor of the socket that requests come from.
-    """
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
-    for module in _PRELOADED:
-        with suppress(Exception):  # the job that needs it will say why it cannot be had
-            importlib.import_module(module)
-    with suppress(Exception):
-        Plugins.instance()
-    gc.collect()
-    gc.freeze()  # so that collecting in a job does not copy what it shares
-    woken, wake = os.pipe()
-    os.set_blocking(woken, False)
-    os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    serials: dict[int, int] = {}
-    with socket.socket(fileno=number) as sweep:
-        while True:
-            ready, _, _ = select.select([sweep.fileno(), woken], [], [])
-            if woken in ready:
-                os.read(woken, 4096)
-                _reap(sweep, serials)
-            if sweep.fileno() in ready:
-                request, files, _, _ = socket.recv_fds(sweep, 64, 3)
-                if not request:
-                    return
-                (serial,) = struct.unpack("<q", request)
-                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # a signal to a new process waits until it can be told
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # numerical libraries have threads, and care for forks
-                        pid = os.fork()
-                except OSError as error:
-                    _send(sweep, _REFUSED, serial, error.errno or 0)
-                else:
-                    if not pid:
-                        _become_job(files, (sweep.fileno(), woken, wake), before)
-                    serials[pid] = serial
-                    _send(sweep, _STARTED, serial, pid)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT)
-                for file in files:
-                    os.close(file)
-
-
-def _send(sweep: socket.socket, kind: bytes, serial: int, pid: int, code: int = 0, peak: int = 0) -> None:
-    with suppress(OSError):  # the sweep is gone, which the next look will tell
-        sweep.send(_MESSAGE.pack(kind, serial, pid, code, peak))
-
-
-def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
-    while True:
-        try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not pid:
-            return
-        if pid in serials:  # else a helper of something that was imported
-            _send(sweep, _ENDED, serials.pop(pid), pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
-
-
-def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, Any]) -> None:
-    """In the forked process: what the server has made its own is undone, and the job is run."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for file in others:
-            os.close(file)
-        connection, out, err = files
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.close(out)
-        os.close(err)
-        os.setpgid(0, 0)  # so that it can be stopped or killed with the processes that it starts
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a killed job's lines are there too
-        code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)

@@ -214,12 +214,12 @@ def _about_target(
 ) -> list[str]:
     measured = f"measured from {series.ssr[0]:g} to {series.ssr[-1]:g}"
     if status == "below":
-        return [f"{target:g} is reached at ssr {series.ssr[0]:g} already, the smallest that was measured."]
+        return [f"{series.recipe} reaches {target:g} at ssr {series.ssr[0]:g} already, the smallest that was measured."]
     if found is not None:
         end = "beyond the measured range" if math.isinf(high) else f"{high:.3g}"
         told = f" (interval {low:.3g} to {end})" if not math.isnan(low) else ""
-        return [f"{target:g} is reached at about ssr {found:.3g}{told}, inside of the measured range."]
-    words = [f"{target:g} is not reached by any measured SSR ({measured})."]
+        return [f"{series.recipe} reaches {target:g} at about ssr {found:.3g}{told}, inside of the measured range."]
+    words = [f"{series.recipe} does not reach {target:g} at any measured SSR ({measured})."]
     if not math.isnan(low):
         words.append(f"The noise does not exclude that ssr {low:.3g} does.")
     trusted = [fit for fit in made if fit.verdict == "trusted"]

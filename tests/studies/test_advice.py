@@ -50,7 +50,7 @@ def test_a_target_that_no_ssr_reaches_and_no_fit_that_may_be_asked(resnet: Study
     (found,) = recommend(resnet, 0.5, target=78.0)
     assert (found.target_ssr, found.target_status) == (None, "above")
     assert found.words[-2:] == (
-        "78 is not reached by any measured SSR (measured from 0.1 to 5.69).",
+        "resnet50_imagenet does not reach 78 at any measured SSR (measured from 0.1 to 5.69).",
         "No fit has held its back-test, so nothing is said of larger ones.",
     )
 

@@ -15,6 +15,7 @@ from ssr_hydra.studies.report.content import Content, arm
 from ssr_hydra.studies.report.curves import Curve, spread_out
 from ssr_hydra.studies.report.payload import MOST_RUNS
 from ssr_hydra.studies.report.words import visible
+from ssr_hydra.studies.study import CONTROLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ __all__ = ["figures", "printable"]
 
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v")
+_DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
 _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
@@ -89,7 +91,7 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
         pair: {
             "color": HUES[places[pair[0]] % len(HUES)],
             "marker": _MARKERS[places[pair[0]] % len(_MARKERS)],
-            "linestyle": (0, (4, 2)) if pair[1] else "-",
+            "linestyle": _DASHES[pair[1]],
         }
         for pair in content.arms
     }

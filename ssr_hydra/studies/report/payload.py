@@ -40,7 +40,7 @@ def payload(content: Content) -> dict[str, Any]:
         "target": content.options.target,
         "decimals": content.decimals,
         "arms": [
-            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": bool(pair[1])} for pair in content.arms
+            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": CONTROLS.index(pair[1])} for pair in content.arms
         ],
         "runs": runs,
         "left_out": {"runs": left_out, "learning": content.learning.left_out, "rates": content.rates.left_out},

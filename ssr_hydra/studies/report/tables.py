@@ -209,6 +209,7 @@ def _equal_time(content: Content) -> Table:
     unit = " steps" if content.equal == "steps" else ""
     columns = (Column("recipe", "name"), *(Column(_amount(content.equal, at) + unit) for at in budgets))
     found = {(row.recipe, row.control, row.at): row for row in _rows(frame)}
+    undecided = set(frame[frame["standing"] == "open"]["at"])
     rows = []
     for recipe, control in content.arms:
         cells = [Cell(arm(recipe, control))]
@@ -219,8 +220,10 @@ def _equal_time(content: Content) -> Table:
                 cells.append(Cell(NONE, "", where))
                 continue
             note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
-            note += {"open": ", may be the best", "behind": ", behind the best"}.get(row.standing, "")
-            tone = {"best": "good", "behind": "bad"}.get(row.standing, "")
+            note += {"best": ", the best by its mean", "open": ", may be as good", "behind": ", behind"}.get(
+                row.standing, ""
+            )
+            tone = {"best": "" if at in undecided else "good", "behind": "bad"}.get(row.standing, "")
             cells.append(Cell(fixed(row.quality, content.decimals), tone, note))
         rows.append(Row(tuple(cells), (recipe, control)))
     return Table(columns, tuple(rows))

@@ -149,7 +149,7 @@ def _count(count: int, word: str = "more") -> str:
 
 def _budget(content: Content, choice: Choice) -> str:
     """What is equal, and what it is in time."""
-    shown = f"SSR {number(choice.ssr)}"
+    shown = f"SSR {number(choice.ssr, 3)}"
     if content.equal == "steps":
         shown += f", {choice.budget:,.0f} steps"
     if content.axis == "seconds":

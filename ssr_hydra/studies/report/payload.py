@@ -12,7 +12,7 @@ import pandas as pd
 from ssr_hydra.studies.report.content import Content, arm
 from ssr_hydra.studies.report.curves import Curve, spread_out
 from ssr_hydra.studies.report.words import visible
-from ssr_hydra.studies.study import Axis
+from ssr_hydra.studies.study import CONTROLS, Axis
 
 __all__ = ["MOST_RUNS", "payload"]
 
@@ -40,7 +40,8 @@ def payload(content: Content) -> dict[str, Any]:
         "target": content.options.target,
         "decimals": content.decimals,
         "arms": [
-            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": CONTROLS.index(pair[1])} for pair in content.arms
+            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": CONTROLS.index(pair[1])}
+            for pair in content.arms
         ],
         "runs": runs,
         "left_out": {"runs": left_out, "learning": content.learning.left_out, "rates": content.rates.left_out},

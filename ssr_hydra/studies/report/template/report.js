@@ -11,7 +11,7 @@
   const redraw = [];
   const folders = new Map(data.runs.arm.map((arm, i) => [`${arm} ${data.runs.ssr[i]}`, data.runs.folder[i]]));
 
-  const css = (arm, kind) => `${kind} hue${arms[arm].hue}${arms[arm].control ? ` control${arms[arm].control}` : ""}`;
+  const css = (arm, kind) => `${kind} hue${arms[arm].hue}${arms[arm].control ? ` control control${arms[arm].control}` : ""}`;
   const shown = (arm) => !state.hidden.has(arms[arm].recipe) && (state.controls || !arms[arm].control);
   const quality = (value) => (Number.isFinite(value) ? (Math.abs(value) < 1e7 ? value.toFixed(data.decimals) : number(value)) : "–");
   const sign = (value) => (value > 0 ? "+" : "") + quality(value);
@@ -177,7 +177,7 @@
 
   function sample(into, look) {
     const svg = node("svg", { class: `key hue${look.recipe % 7}`, viewBox: look.control ? "-12 -8 24 16" : "-8 -8 16 16" });
-    if (look.control) node("path", { class: `line control${look.control}`, d: "M-12 0H12" }, svg);
+    if (look.control) node("path", { class: `line control control${look.control}`, d: "M-12 0H12" }, svg);
     node("path", { class: "dot", d: shape(look.recipe % 5, 0, 0, look.control ? 4 : 5.4) }, svg);
     into.prepend(svg);
   }

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ssr_hydra.launchers.heartbeat import Heartbeat
 from ssr_hydra.launchers.jobs import Description
 from ssr_hydra.launchers.registry import register_launchers
 from ssr_hydra.launchers.study import Planner, StudyLauncher
+from ssr_hydra.trainer.interrupts import TerminatedError
 
 __all__ = ["run_sweep", "unwritable"]
 
@@ -84,6 +86,9 @@ def run_sweep(
             # The sweeper writes this file too, but where the disk is full it does not say which.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
             sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    except (KeyboardInterrupt, TerminatedError):
+        options = replace(options, reports=False)  # whoever stops a sweep wants it to stop
+        raise
     except OSError as error:
         if error.errno not in _FULL or isinstance(error, WriteError):
             raise

@@ -16,6 +16,7 @@ from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
 
+_MOST_SHOWN = 50
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
 
 
@@ -30,7 +31,8 @@ class _Job(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, what it varies, and how it ended.
 
-    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing.
+    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing. Of more
+    than fifty jobs, those that completed are counted alone.
 
     Args:
         folder: The sweep's folder.
@@ -102,7 +104,8 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         table.add_column(header, justify="right", no_wrap=header != name, overflow="fold")
     if errors:
         table.add_column("error", overflow="fold")
-    for job in jobs:
+    shown = jobs if len(jobs) <= _MOST_SHOWN else [job for job in jobs if _status(job) != "completed"]
+    for job in shown:
         varied = " ".join(override for override in job.overrides if override not in common)
         cells = [job.folder, varied, *_outcome(job)]
         table.add_row(*(Text(cell) for cell in (cells if errors else cells[:-1])))
@@ -115,7 +118,8 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         file=text, force_terminal=terminal, width=shutil.get_terminal_size().columns if terminal else 10_000
     )
     console.print(Text(head), soft_wrap=True)
-    console.print(table)
+    if shown:
+        console.print(table)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

@@ -52,6 +52,16 @@ def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
     assert len(lines) == 6
 
 
+def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
+    for number in range(60):
+        job(tmp_path / str(number), f"seed={number}")
+    assert shown(tmp_path, io.StringIO()) == ["", f"60 jobs in {tmp_path}: 60 completed"]
+    job(tmp_path / "60", "seed=60", "diverged", "DivergedError: NaN")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"61 jobs in {tmp_path}: 60 completed, 1 diverged"
+    assert [line.split()[0] for line in lines[2:]] == ["job", "60"]
+
+
 @pytest.mark.parametrize("columns", [60, 120])
 def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))

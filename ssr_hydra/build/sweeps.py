@@ -115,7 +115,10 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     terminal = stream.isatty()
     text = io.StringIO()
     console = Console(
-        file=text, force_terminal=terminal, width=shutil.get_terminal_size().columns if terminal else 10_000
+        file=text,
+        force_terminal=terminal,
+        width=shutil.get_terminal_size().columns if terminal else 10_000,
+        height=25,  # without which rich takes a plain terminal for one of 80 columns
     )
     console.print(Text(head), soft_wrap=True)
     if shown:

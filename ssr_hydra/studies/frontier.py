@@ -316,15 +316,21 @@ def _changes(one: Series, other: Series, nodes: Any) -> bool:
         np.interp(np.log(nodes), np.log(series.ssr), [cell.values.mean() for cell in series.cells])
         for series in (one, other)
     )
-    signs = np.sign(first - second)
+    signs = _signs(first - second, one, other)
     return len(set(signs[signs != 0])) > 1
+
+
+def _signs(differences: Any, one: Series, other: Series) -> Any:
+    """Which curve is better; 0 where they are equal but for rounding: sums of the same values differ by their order."""
+    largest = max(float(np.abs(cell.values).max()) for series in (one, other) for cell in series.cells)
+    return np.where(np.abs(differences) <= 1e-12 * largest, 0.0, np.sign(differences))
 
 
 def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> list[Any]:
     logs = np.log(nodes)
     found = [_difference(one, other, float(node), confidence) for node in nodes]
     values = np.array([item.value for item in found])
-    signs = np.sign(values)
+    signs = _signs(values, one, other)
     kept = np.flatnonzero(signs)  # a stretch of equality lies between the two that differ
     changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
     rows = []

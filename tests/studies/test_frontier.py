@@ -210,6 +210,15 @@ def test_curves_that_do_not_cross_or_do_not_overlap() -> None:
     assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # only touch
 
 
+def test_rounding_is_no_crossing() -> None:
+    up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
+    assert np.mean(up) != np.mean(down)  # by the last bit
+    at = (up, down) if np.mean(up) > np.mean(down) else (down, up)
+    other = [dict(zip((5, 6, 7), values, strict=True)) for values in ([0.3, 0.4, 0.5], at[1])]  # no common seeds
+    study = study_of({"a": {1.0: [0.1, 0.2, 0.1], 2.0: at[0]}, "b": {1.0: other[0], 2.0: other[1]}})
+    assert crossings(study).empty
+
+
 def test_curves_that_cross_twice() -> None:
     made = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
     assert made["ssr"].tolist() == pytest.approx([2**0.5, 2**1.5])

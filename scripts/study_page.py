@@ -1,0 +1,142 @@
+"""Put what ``scripts/study.py`` found into the documentation.
+
+    python scripts/study_page.py studies/real
+    python scripts/study_page.py
+
+With the study's folder, the reports beside the page are made anew of its records; in any case the tables of the page
+are, of those reports. A table stands between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
+
+from ssr_hydra import studies
+from ssr_hydra.drawing import render
+from ssr_hydra.studies import report
+from ssr_hydra.studies.report.figures import figures
+from study import TASKS, TUNED, tabulate
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"
+DECIMALS = {"digits": 1, "byte_lm": 3}
+KEPT = ("report.html", "report.json", "table.csv", "runs.csv")
+DRAWN = ("frontier", "doublings")
+_TABLE = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def scaled(task: str, value: float) -> float:
+    """In the unit of the page: accuracy in percent, bits per byte as they are."""
+    return 100 * value if task == "digits" else value
+
+
+def number(task: str, value: float, sign: bool = False) -> str:
+    """A quality, or a difference of two with its sign."""
+    shown = f"{scaled(task, value):{'+' if sign else ''}.{DECIMALS[task]}f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(task: str, low: float, high: float) -> str:
+    """Both ends."""
+    return f"[{number(task, low)}, {number(task, high)}]"
+
+
+def quality(task: str, report: dict[str, Any]) -> str:
+    """Mean and half the width of its interval, at each SSR."""
+    rows = [row for row in report["table"] if row["control"] == ""]
+    return _by_ssr(rows, lambda row: f"{number(task, row['mean'])} ± {number(task, (row['high'] - row['low']) / 2)}")
+
+
+def truncation(task: str, report: dict[str, Any]) -> str:
+    """What scaling gains over truncation."""
+    return _gains(task, report, "truncate")
+
+
+def warmup(task: str, report: dict[str, Any]) -> str:
+    """What leaving the warmup as it is gains over scaling it."""
+    return _gains(task, report, "scale_warmup")
+
+
+def seconds(_: str, report: dict[str, Any]) -> str:
+    """Mean seconds of training at each SSR."""
+    rows = [row for row in report["table"] if row["control"] == ""]
+    return _by_ssr(rows, lambda row: f"{row['seconds']:.2f}")
+
+
+def _gains(task: str, report: dict[str, Any], control: str) -> str:
+    def cell(row: dict[str, Any]) -> str:
+        gain = number(task, row["gain"], sign=True)
+        gain = f"**{gain}**" if row["winner"] in ("scaling", "control") else gain
+        return f"{gain} {interval(task, row['low'], row['high'])}"
+
+    rows = [row for row in report["controls"] if row["control"] == control and row["winner"] != "same"]
+    return _by_ssr(rows, cell)
+
+
+def _by_ssr(rows: Iterable[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
+    rows = list(rows)
+    ssrs = sorted({row["ssr"] for row in rows})
+    lines = [["schedule", *(f"SSR {ssr:g}" for ssr in ssrs)], ["---", *("---:" for _ in ssrs)]]
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        found = {row["ssr"]: cell(row) for row in rows if row["recipe"] == recipe}
+        lines.append([f"`{recipe}`", *(found.get(ssr, "") for ssr in ssrs)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+TABLES: dict[str, Callable[[str, dict[str, Any]], str]] = {
+    made.__name__: made for made in (quality, truncation, warmup, seconds)
+}
+
+
+def filled(text: str, reports: dict[str, dict[str, Any]]) -> str:
+    """The page with its tables made anew."""
+    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[3]](found[2], reports[found[2]])}{found[4]}", text)
+
+
+def read_reports(page: Path) -> dict[str, dict[str, Any]]:
+    """The reports beside a page, by task."""
+    return {task: json.loads((page.parent / task / "report.json").read_text(encoding="utf-8")) for task in DECIMALS}
+
+
+def uncontrolled(study: studies.Study) -> studies.Study:
+    """The runs that are no controls: a picture of all of them would be none."""
+    kept = study.frame[study.frame["control"] == ""]
+    numbers = {old: new for new, old in enumerate(kept.index)}
+    curves = study.curves[study.curves["run"].isin(numbers)]
+    curves = curves.assign(run=curves["run"].map(numbers)).reset_index(drop=True)
+    return replace(study, frame=kept.reset_index(drop=True), curves=curves)
+
+
+def publish(out: Path, folder: Path) -> None:
+    """Write each task's report, the pictures of the page and the tables of the search."""
+    (folder / "tuning").mkdir(parents=True, exist_ok=True)
+    for name, task in TASKS.items():
+        options = report.Options(tolerance=task.tolerance)
+        study = studies.load([out / name / schedule for schedule in TUNED[name]])
+        for path in report.write(report.build(study, options), out / name / "report"):
+            if path.name in KEPT:
+                (folder / name).mkdir(exist_ok=True)
+                (folder / name / path.name).write_bytes(path.read_bytes())
+        for kind, figure in figures(report.build(uncontrolled(study), options)).items():
+            if kind in DRAWN:
+                (folder / name / f"{kind}.svg").write_bytes(render(figure, "svg"))
+        (folder / "tuning" / f"{name}.csv").write_text(tabulate(out, name), encoding="utf-8")
+
+
+def main(out: Path | None = None) -> None:
+    """Publish, if there is something to; rewrite the page's tables."""
+    if out is not None:
+        publish(out, PAGE.parent)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read_reports(PAGE)), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -114,7 +114,7 @@ def lr_curves(
         raise InputError("most_points", most_points, "must be a whole number of at least 2", "write e.g. 500")
     parts = []
     for row in study.completed.drop_duplicates(_CELL).itertuples():
-        points = _rates(Path(row.folder) / METRICS)
+        points = logged_rates(Path(row.folder))
         if not len(points["lr"]):
             continue
         kept = np.unique(np.linspace(0, len(points["lr"]) - 1, most_points).round().astype(int))
@@ -127,7 +127,9 @@ def lr_curves(
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def _rates(path: Path) -> dict[str, Any]:
+def logged_rates(folder: Path) -> dict[str, Any]:
+    """Steps, samples, tokens, seconds and learning rate as a run has logged them; empty where it has not."""
+    path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
     try:
         lines = path.read_bytes().splitlines()

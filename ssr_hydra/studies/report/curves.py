@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ssr_hydra.studies.curves import lr_curves
+from ssr_hydra.studies.curves import logged_rates
 from ssr_hydra.studies.study import Axis, Study
 
 __all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates", "spread_out"]
@@ -65,27 +67,24 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:
         return Curves([])
-    some = replace(study, frame=study.frame.loc[chosen.index])  # only what is drawn is read
-    frames = {axis: lr_curves(some, axis, most_points=MOST_POINTS) for axis in axes}
-    first = frames[axes[0]]
     drawn = []
-    for run, points in first.groupby("run", sort=False):
-        # The frames have the same rows, but for their x.
-        xs = {axis: frame.loc[points.index, "x"] for axis, frame in frames.items()}
-        drawn.append(_curve(chosen.loc[run], points, "lr", xs))
+    for _, row in chosen.iterrows():
+        points = logged_rates(Path(row["folder"]))
+        if len(points["lr"]):
+            drawn.append(_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
     return Curves(drawn, len(runs) - len(chosen))
 
 
-def _curve(row: Any, points: pd.DataFrame, field: str, xs: dict[Axis, Any]) -> Curve:
-    kept = spread_out(len(points), MOST_POINTS)
+def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
+    kept = spread_out(len(points[field]), MOST_POINTS)
     return Curve(
         recipe=row["recipe"],
         control=row["control"],
         ssr=float(row["ssr"]),
         seed=None if pd.isna(row["seed"]) else int(row["seed"]),
         folder=str(row["folder"]),
-        values=points[field].iloc[kept].astype(float).tolist(),
-        places={axis: column.iloc[kept].astype(float).tolist() for axis, column in xs.items()},
+        values=np.asarray(points[field], dtype=float)[kept].tolist(),
+        places={axis: np.asarray(column, dtype=float)[kept].tolist() for axis, column in xs.items()},
     )
 
 

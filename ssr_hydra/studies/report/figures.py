@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figures", "printable"]
+__all__ = ["NAMES", "figures", "printable"]
+
+NAMES = ("frontier", "doublings", "learning_curves", "learning_rates")
+"""Figures that there may be."""
 
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v")
@@ -122,12 +125,13 @@ def _frontier(axes: Axes, content: Content) -> None:
     table, axis = content.summary[content.summary["n"] > 0], content.axis
     divisor = _time_axis(axes, axis, table[axis])
     status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
-    runs = content.study.completed
-    runs = runs.iloc[spread_out(len(runs), MOST_RUNS)]
+    runs = _beside_means(content, table)
+    dots = dict(iter(runs.groupby(["recipe", "control"], sort=False)))
+    tables = dict(iter(table.groupby(["recipe", "control"], sort=False)))
     for pair, look in _looks(content).items():
-        raw = runs[(runs["recipe"] == pair[0]) & (runs["control"] == pair[1])]
-        _dots(axes, raw, table, axis, divisor, look["color"])
-        rows = table[(table["recipe"] == pair[0]) & (table["control"] == pair[1])].sort_values(axis)
+        if pair in dots:
+            _dots(axes, dots[pair], axis, divisor, look["color"])
+        rows = tables[pair].sort_values(axis)
         x, y = rows[axis].to_numpy() / divisor, rows["mean"].to_numpy()
         axes.plot(x, y, color=look["color"], linestyle=look["linestyle"], linewidth=1.4, zorder=3)
         known = rows["low"].notna().to_numpy()
@@ -147,17 +151,21 @@ def _frontier(axes: Axes, content: Content) -> None:
     axes.set_ylabel(printable(content.study.objective))
 
 
-def _dots(axes: Axes, runs: pd.DataFrame, table: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
+def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
+    """Runs of cells that have several, each with the mean of its cell."""
+    keys, axis = ["recipe", "control", "ssr"], content.axis
+    runs = content.study.completed
+    runs = runs.iloc[spread_out(len(runs), MOST_RUNS)]
+    means = table[keys].assign(mean=table[axis], n=table["n"])
+    runs = runs.merge(means, on=keys)
+    return runs[runs["n"] > 1]
+
+
+def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
     """Each run where it is, but those that took as long as their mean beside it, where its mark does not hide them."""
     from matplotlib.transforms import ScaledTranslation
 
-    keys = ["recipe", "control", "ssr"]
-    runs = runs.merge(
-        table[[*keys, axis, "n"]] if axis != "ssr" else table[[*keys, "n"]], on=keys, suffixes=("", "_mean")
-    )
-    runs = runs[runs["n"] > 1]
-    mean = runs["ssr"] if axis == "ssr" else runs[f"{axis}_mean"]
-    beside = (runs[axis] / mean - 1).abs() < _AS_LONG
+    beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
     look: dict[str, Any] = {"color": colour, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "zorder": 2}
     moved = axes.transData + ScaledTranslation(_BESIDE, 0, axes.figure.dpi_scale_trans)
     axes.plot(runs[~beside][axis] / divisor, runs[~beside]["quality"], ".", **look)

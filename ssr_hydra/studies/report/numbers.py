@@ -14,15 +14,15 @@ _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, 
 
 
 def number(value: float, digits: int = 4) -> str:
-    """So many significant digits, and whole numbers from ten thousand on.
+    """So many significant digits, and whole numbers where those would cut one.
 
     Example:
-        >>> number(0.123456), number(1234567.0), number(3.0), number(2e-7)
-        ('0.1235', '1,234,567', '3', '2e-07')
+        >>> number(0.123456), number(1234567.0), number(3.0), number(2e-7), number(2230.0, 3)
+        ('0.1235', '1,234,567', '3', '2e-07', '2,230')
     """
     if not math.isfinite(value):
         return NONE
-    if 1e4 <= abs(value) < 1e15:
+    if 10**digits <= abs(value) < 1e15:
         return f"{round(value):,}"
     return f"{value:.{digits}g}"
 

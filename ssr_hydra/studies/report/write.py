@@ -7,7 +7,7 @@ from pathlib import Path
 from ssr_hydra.drawing import render
 from ssr_hydra.files import write_atomically
 from ssr_hydra.studies.report.content import Content
-from ssr_hydra.studies.report.figures import figures
+from ssr_hydra.studies.report.figures import NAMES, figures
 from ssr_hydra.studies.report.files import as_json, as_markdown, runs_csv, table_csv
 from ssr_hydra.studies.report.page import page
 from ssr_hydra.studies.report.tables import main_table
@@ -20,7 +20,8 @@ def write(content: Content, folder: str | Path) -> list[Path]:
 
     Args:
         content: Of :func:`build`.
-        folder: Where to; made if missing. Files of an earlier report are replaced, each at once.
+        folder: Where to; made if missing. Files of an earlier report are replaced, each at once, and figures of it that
+            this one has not are taken away.
 
     Returns:
         The files, the page first.
@@ -42,6 +43,10 @@ def write(content: Content, folder: str | Path) -> list[Path]:
         "report.json": as_json(content),
     }
     (target / "figures").mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        if name not in drawn:  # of an earlier report, of which this one has nothing to show
+            for kind in ("png", "svg"):
+                (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     written = []
     for name, text in texts.items():
         write_atomically(target / name, text)

@@ -60,3 +60,17 @@ def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(sweep, "build", broken)
     assert told(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
+
+
+def test_a_figure_of_an_earlier_report_does_not_outlive_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", ssr=0.5)
+    second = write_run(tmp_path / "1", ssr=1.0)
+    told(tmp_path)
+    mine = tmp_path / "report/figures/mine.png"
+    mine.touch()
+    assert (tmp_path / "report/figures/doublings.svg").exists()
+    (second / "result.json").unlink()
+    told(tmp_path)
+    assert not list((tmp_path / "report/figures").glob("doublings.*"))
+    assert (tmp_path / "report/figures/frontier.svg").exists()
+    assert mine.exists()

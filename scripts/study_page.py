@@ -114,6 +114,13 @@ def uncontrolled(study: studies.Study) -> studies.Study:
     return replace(study, frame=kept.reset_index(drop=True), curves=curves)
 
 
+def _data(study: studies.Study) -> dict[str, Any]:
+    """What the records say of the data: its name, size and hash."""
+    record = json.loads((Path(study.frame["folder"][0]) / "result.json").read_text(encoding="utf-8"))
+    dataset: dict[str, Any] = record["data"]["dataset"]
+    return dataset
+
+
 def publish(out: Path, folder: Path) -> None:
     """Write each task's report, the pictures of the page and the tables of the search."""
     (folder / "tuning").mkdir(parents=True, exist_ok=True)
@@ -127,6 +134,7 @@ def publish(out: Path, folder: Path) -> None:
         for kind, figure in figures(report.build(uncontrolled(study), options)).items():
             if kind in DRAWN:
                 (folder / name / f"{kind}.svg").write_bytes(render(figure, "svg"))
+        (folder / name / "data.json").write_text(f"{json.dumps(_data(study), indent=2)}\n", encoding="utf-8")
         (folder / "tuning" / f"{name}.csv").write_text(tabulate(out, name), encoding="utf-8")
 
 

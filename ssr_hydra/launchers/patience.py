@@ -55,7 +55,14 @@ def _patient_submitit() -> Iterator[None]:
             self._job = job
 
         def results(self) -> list[Any]:
-            return [_kept(lambda: self._job.results()[0])]
+            return [_kept(self._result)]
+
+        def _result(self) -> Any:
+            try:
+                return self._job.results()[0]
+            except submitit.core.utils.UncompletedJobError:  # which says much, and not what counts
+                why = "its process ended without a word, killed or cancelled perhaps"
+                raise RunError(f"{why}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):
         def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:

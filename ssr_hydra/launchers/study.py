@@ -90,9 +90,11 @@ class StudyLauncher(Launcher):
         self._jobs: dict[Path, Job] = {}  # of all launches
         self._returns: dict[Path, JobReturn] = {}  # what the inner launcher has said last
         self._untold: Counter[Path] = Counter()  # launches that left no trace
+        self._pulses: dict[Path, Pulse | None] = {}  # what lay in a job's folder when it was launched
         # These run a job where its death is no other's.
         name = type(inner).__name__
         self._isolates = name in ("ProcessLauncher", "LocalLauncher", "SlurmLauncher", "RayLauncher", "BasicLauncher")
+        self._finds_out = name in ("LocalLauncher", "SlurmLauncher")
         self._in_main_thread = name in ("ProcessLauncher", "BasicLauncher")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -158,6 +160,7 @@ class StudyLauncher(Launcher):
         """Launch some jobs once; returns those that have to be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
+            self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         launch = _Launch(self._inner, [job.overrides for job in batch], first)
         if self._in_main_thread:
             launch.run()
@@ -176,7 +179,7 @@ class StudyLauncher(Launcher):
             state = read_state(job.folder)
             if _has_ended(state):
                 moved = True
-            elif state is State.DIED:
+            elif state is State.DIED and not self._is_old_sign(job):
                 moved = True
                 if not self._is_given_up(job):
                     again.append(job)
@@ -187,14 +190,17 @@ class StudyLauncher(Launcher):
         return again
 
     def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
-        """Launch in a thread, and leave it when it waits for jobs that have died: some launchers never find out."""
+        """Launch in a thread, and leave it when it waits for jobs that have died: some launchers never find out.
+
+        Those of submitit do, and a job that has died under Slurm may be in its queue again.
+        """
         thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
         thread.start()
         since: float | None = None
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
             states = [self._state_while_launched(job) for job in batch]
-            if any(state in (State.WAITING, State.RUNNING) for state in states):
+            if self._finds_out or any(state in (State.WAITING, State.RUNNING) for state in states):
                 since = None
             elif since is None:
                 since = time.monotonic()
@@ -204,11 +210,17 @@ class StudyLauncher(Launcher):
     def _state_while_launched(self, job: Job) -> State:
         """As its folder tells; a job that was preempted waits for its scheduler to start it again."""
         state = read_state(job.folder)
+        if state is State.DIED and self._is_old_sign(job):
+            return State.WAITING  # it is still being started
         if state is State.FAILED:
             with suppress(OSError, ValueError):
                 if "SIGUSR2" in (RunResult.load(job.folder).error or ""):
                     return State.WAITING
         return state
+
+    def _is_old_sign(self, job: Job) -> bool:
+        """Whether a job's sign of life is that of the time before its launch."""
+        return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
     def _wait_until_none_runs(self, batch: Iterable[Job]) -> None:
         """A launcher may come back when the first of its jobs has died, while others go on."""

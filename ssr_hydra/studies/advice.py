@@ -166,6 +166,7 @@ def _about_gains(
     if not steps:
         return [f"{series.recipe}: no doubling of the SSR was measured ({measured}), so there is nothing to weigh."]
     ssr, interpolated, gain = steps[chosen if chosen is not None else -1]
+    upto = steps[: chosen + 1] if chosen is not None else steps
     told = f"{gain.value:+.3g}"
     told += f" ({100 * confidence:.3g}% interval {gain.low:+.3g} to {gain.high:+.3g})" if gain.known else ""
     told += f"; the quality at {2 * ssr:g} is interpolated" if interpolated else ""
@@ -187,7 +188,12 @@ def _about_gains(
         if gain.known and gain.high < 0:
             words.append("Quality falls beyond it: more time makes it worse.")
     if verdict == "unreplicated":
-        words.append("There are no intervals, so nobody knows how much of this is noise: run 3 seeds or more.")
+        if any(item.n == 1 for _, _, item in upto):
+            words.append("There are no intervals, so nobody knows how much of this is noise: run 3 seeds or more.")
+        else:
+            words.append(
+                "All seeds give the very same gain, which measures no noise: evaluate on more data, or run more."
+            )
     elif verdict == "decided":
         words.append("The intervals of this and of every smaller doubling exclude the tolerance.")
     elif verdict == "close":

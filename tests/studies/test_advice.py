@@ -174,3 +174,9 @@ def test_one_for_each_recipe_and_none_for_controls() -> None:
 def test_what_cannot_be_meant(given: dict[str, object], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}="):
         recommend(study_of({"a": {1.0: [0.5]}}), **given)  # type: ignore[arg-type]
+
+
+def test_seeds_that_do_not_differ_measure_no_noise() -> None:
+    (found,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}), 0.1)
+    assert found.verdict == "unreplicated"
+    assert "All seeds give the very same gain" in found.words[-1]

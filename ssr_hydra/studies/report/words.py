@@ -49,7 +49,7 @@ def headline(content: Content) -> str:
         else:
             said += " or longer: time may still pay where the measurements end"
     doubts = [f"{choice.diverged} of its {choice.runs} runs there diverged"] if choice.diverged else []
-    if choice.open and choice.certainty != "unknown":
+    if choice.open and not any(math.isnan(rival.low) for rival in choice.open):
         doubts.append(f"{_named(choice)} may be as good")
     if best.verdict == "close" and best.ssr is not None:
         doubts.append("the SSR is a close call")
@@ -128,7 +128,7 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     if len(choice.open) > 1:
         said[0] = said[0][:-1] + f", nor from {_count(len(choice.open) - 1)}, all of them held against it at once."
     if behind:
-        said.append(f"{_count(behind, 'other')} behind it for sure.".capitalize())
+        said.append(f"{_count(behind, 'other')} behind it by more than noise.")
     if max(rival.high for rival in choice.open) <= content.tolerance:
         said.append("None of these is behind by more than the tolerance, so it does not matter which of them is run.")
     elif closest.more_seeds is not None:

@@ -66,6 +66,8 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
          "Run wsd at SSR 2 or longer: time may still pay where the measurements end; "
          "without more seeds nobody knows how sure that is."),
         ({"of": 1.0, "runs": 4, "diverged": 1}, "Run wsd at SSR 2; 1 of its 4 runs there diverged."),
+        ({"of": 1.0, "verdict": "unreplicated", "rivals": (OPEN,)},
+         "Run wsd at SSR 2; b may be as good, and without more seeds nobody knows how sure that is."),
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; without more seeds nobody knows how sure that is."),
     ],
 )  # fmt: skip
@@ -123,7 +125,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
         ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
          [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 1 more recipe, all "
           "of them held against it at once.",
-          "1 other recipe is behind it for sure.",
+          "1 other recipe is behind it by more than noise.",
           "None of these is behind by more than the tolerance, so it does not matter which of them is run."]),
         ((UNKNOWN,), [f"{AT} is +0.0050 better than b, without an interval: too few seeds tell the noise."]),
         ((rival("b", -0.02, -0.01),), [f"{AT} is behind b, by +0.0150, for which more time is recommended."]),

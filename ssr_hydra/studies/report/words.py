@@ -16,6 +16,7 @@ __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "
 
 _MOST_OTHERS = 8
 _MOST_FITS = 2
+_MOST_CROSSINGS = 3
 _KINDS = {"power": "power law", "quadratic": "quadratic"}
 
 
@@ -73,6 +74,7 @@ def answer(content: Content) -> list[str]:
     said = [
         *_rivals(content, choice),
         *_by_budget(content),
+        *_crossings(content, choice),
         *choice.recommendation.words,
         *_soonest(content),
         *_control(content, choice),
@@ -184,6 +186,19 @@ def _by_budget(content: Content) -> list[str]:
         rest = f"at SSR {_listed(undecided)} it is open which recipe is best"
         said.append(rest if best else "at no SSR does the noise tell which recipe is best")
     return [f"Over the range: {'; '.join(said)}."]
+
+
+def _crossings(content: Content, choice: Choice) -> list[str]:
+    """Where the choice's curve surely crosses another's: which is better depends on the time there is."""
+    frame = content.crossings
+    frame = frame[frame["certain"] & ((frame["a"] == choice.recipe) | (frame["b"] == choice.recipe))]
+    said = []
+    for row in frame.head(_MOST_CROSSINGS).itertuples(index=False):
+        each: Any = row
+        where = f"{number(each.ssr, 3)} {interval(each.low, each.high, 3)}"
+        below, above = each.better_below, each.better_above
+        said.append(f"Curves cross at SSR {where}: below it {below} is better, above it {above}.")
+    return said
 
 
 def _listed(ssrs: list[float]) -> str:

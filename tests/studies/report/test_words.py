@@ -155,6 +155,15 @@ def test_who_is_best_over_the_range(content: Content) -> None:
     assert over((50, "a", "behind")) == ""
 
 
+def test_curves_that_surely_cross_are_pointed_out(content: Content) -> None:
+    row = {"a": "wsd", "b": "b", "ssr": 0.5, "low": 0.4, "high": 0.6, "better_below": "b", "better_above": "wsd"}
+    rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
+    said = words.answer(replace(content, crossings=pd.DataFrame(rows)))
+    assert [line for line in said if "cross" in line] == [
+        "Curves cross at SSR 0.5 [0.400, 0.600]: below it b is better, above it wsd."
+    ]
+
+
 def test_who_reaches_the_target_first(content: Content) -> None:
     def first(**changes: object) -> str:
         assert content.soonest is not None

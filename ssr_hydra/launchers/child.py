@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,9 +185,10 @@ def _run(order: Order, connection: Connection) -> Any:
 
     from ssr_hydra.launchers.resources import register_resolvers
 
+    plugins = Plugins.instance()  # first: looking for them makes their modules, and so the configs' classes, anew
     shared = Shared(*pickle.loads(order.shared))
-    # As Singleton.set_state, without looking for the plugins anew; resolvers are functions that cannot be sent.
-    instances: dict[type, Any] = {**shared.state, Plugins: Plugins.instance()}
+    # As Singleton.set_state, without looking for the plugins once more; resolvers are functions that cannot be sent.
+    instances: dict[type, Any] = {**shared.state, Plugins: plugins}
     Singleton._instances = instances
     setup_globals()
     register_resolvers()
@@ -222,7 +223,7 @@ def _print_to(path: Path) -> None:
 
 def _packed(returned: Any) -> Answer:
     """The result of a job as bytes that can surely be read again."""
-    from hydra.core.utils import JobStatus
+    from hydra.core.utils import JobReturn, JobStatus
 
     trace = ""
     value = returned._return_value
@@ -231,12 +232,18 @@ def _packed(returned: Any) -> Answer:
         trace = "" if isinstance(value, (InputError, RunError)) else _trace(value)
     else:
         text = f"its result, a {type(value).__name__}, cannot be sent to the sweep"
-    try:
-        data = pickle.dumps(returned)
-        pickle.loads(data)  # errors whose classes want other arguments than they pass on fail here
-    except Exception:
-        returned._return_value, returned.status = RunError(text), JobStatus.FAILED
-        data = pickle.dumps(returned)
+    failure = RunError(text)
+    for attempt in (
+        returned,
+        replace(returned, status=JobStatus.FAILED, _return_value=failure),
+        JobReturn(overrides=returned.overrides, status=JobStatus.FAILED, _return_value=failure),
+    ):
+        try:
+            data = pickle.dumps(attempt)
+            pickle.loads(data)  # errors whose classes want other arguments than they pass on fail here
+            break
+        except Exception:
+            continue
     return Answer(data, text, trace)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["THREADS", "assign", "cores", "visible_gpus"]
+__all__ = ["THREADS", "VISIBLE", "assign", "cores", "visible_gpus"]
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -22,7 +22,9 @@ THREADS = (
 )
 """The variables that say to numerical libraries, when they are loaded, how many threads to use."""
 
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says to CUDA which GPUs there are."""
+
 _SECONDS = 60.0  # a driver that has to start first takes its time
 _IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
 
@@ -65,23 +67,28 @@ def assign(
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(name, value, "must be a whole number of at least 1", f"e.g. {name}=1")
     identities = _identities(gpus, environment)
-    if gpus_per_job > 1 and not identities:
-        raise InputError("gpus_per_job", gpus_per_job, "there are no GPUs to give", "leave it out")
+    there = (
+        f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"
+    )
+    if gpus_per_job > max(1, len(identities)):
+        raise InputError("gpus_per_job", gpus_per_job, there, f"use {max(1, len(identities))}")
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
-        found = f"{len(identities)} {'GPU' if len(identities) == 1 else 'GPUs'} for {gpus_per_job} per job"
-        fix = (
-            f"use workers={max(1, len(identities) // gpus_per_job)}, or gpus=none for jobs that share them or need none"
-        )
-        raise InputError("workers", workers, f"there {'is' if len(identities) == 1 else 'are'} {found}", fix)
+        fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share them or need none"
+        raise InputError("workers", workers, f"{there}, and each job that runs has {gpus_per_job} of its own", fix)
     variables = {}
     if threads is not None:
-        variables = dict.fromkeys(THREADS, str(threads))
+        variables = _threads(threads)
     elif workers > 1 and not environment.get(THREADS[0]):
-        variables = dict.fromkeys(THREADS, str(max(1, cores() // workers)))
+        variables = _threads(max(1, cores() // workers))
     parts = [identities[n * gpus_per_job : (n + 1) * gpus_per_job] for n in range(workers)]
-    return [{**variables, **({_VISIBLE: ",".join(part)} if part else {})} for part in parts]
+    return [{**variables, **({VISIBLE: ",".join(part)} if part else {})} for part in parts]
+
+
+def _threads(number: int) -> dict[str, str]:
+    # Else MKL, and torch with it, would take as many as there are physical cores for more than that.
+    return {**dict.fromkeys(THREADS, str(number)), "MKL_DYNAMIC": "FALSE"}
 
 
 def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
@@ -115,7 +122,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
         ['2', '3']
     """
     environment = os.environ if environment is None else environment
-    said = environment.get(_VISIBLE)
+    said = environment.get(VISIBLE)
     if said is None:
         return _listed(environment)
     found = []

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.launchers.child import Answer, JobTraceback, Order, Placed, Shared
-from ssr_hydra.launchers.devices import THREADS, assign
+from ssr_hydra.launchers.devices import VISIBLE, assign
 from ssr_hydra.launchers.starters import Ended, Starter, import_path, make_starter, signal_name
 from ssr_hydra.launchers.stops import Stops
 
@@ -149,7 +149,7 @@ class _Launch:
         self._to_files = len(places) > 1
         self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
         self._main = _main_module() if b"__main__" in self._shared else {}
-        self._starter: Starter = make_starter({key: places[0][key] for key in THREADS if key in places[0]})
+        self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
         self._running: dict[int, _Job] = {}
         self._returns: dict[int, JobReturn] = {}
         self._stopped: list[str] = []

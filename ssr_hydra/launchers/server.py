@@ -18,17 +18,16 @@ import struct
 import sys
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ssr_hydra.launchers.child import work
 
-__all__ = ["ENDED", "MESSAGE", "REFUSED", "STARTED", "serve"]
+__all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 
-# What a job needs, as far as it needs no settings of the job: a test sees that no default job imports much besides.
-_PRELOADED = (
+PRELOADED = (
     "torch",
     "torch._dynamo",  # which torch's optimizers import at their first step, for a second
     "ssr_hydra.build.app",
@@ -45,6 +44,8 @@ _PRELOADED = (
     "hydra._internal.logging_config",
     "rich.progress",
 )
+"""What a job needs, as far as it needs no settings of the job."""
+
 # A signal to all processes of a terminal or of a scheduler's step is for the jobs, and the server outlives them.
 _KEPT = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
@@ -56,17 +57,18 @@ MESSAGE = struct.Struct("<cqqqq")
 """Of a message: kind, serial number of the job, pid or number of an error, exit code, peak of memory in bytes."""
 
 
-def serve(number: int) -> None:
+def serve(number: int, modules: Iterable[str]) -> None:
     """Fork a process for every request until nobody can make one any more.
 
     Args:
         number: The descriptor of the socket that requests come from.
+        modules: What to import before.
     """
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # Whatever asks for GPUs while it is imported shall ask the driver's monitor: a process forked from one that has
     # asked CUDA itself could not use it. A job's environment is its own.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    for module in _PRELOADED:
+    for module in modules:
         with suppress(Exception):  # the job that needs it will say why it cannot be had
             importlib.import_module(module)
     with suppress(Exception):

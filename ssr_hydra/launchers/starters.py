@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, Pipe
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.launchers.child import spawned
-from ssr_hydra.launchers.server import ENDED, MESSAGE, REFUSED, STARTED, serve
+from ssr_hydra.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
 
 __all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
 
@@ -78,6 +78,7 @@ class ForkServer:
 
     Args:
         variables: Environment variables besides the process's own.
+        modules: What it imports before the first job.
 
     Attributes:
         polls: Whether :meth:`ended` has to be asked now and then: of a lost server's children nobody tells.
@@ -85,8 +86,8 @@ class ForkServer:
 
     _shared: ForkServer | None = None
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.variables = dict(variables)
+    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED) -> None:
+        self.variables, self.modules = dict(variables), tuple(modules)
         self.polls = False
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -114,7 +115,7 @@ class ForkServer:
             return self._socket
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = f"import sys; sys.path[:] = {import_path()!r}; "
-        code += f"from {serve.__module__} import serve; serve({theirs.fileno()})"
+        code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r})"
         # Away from the terminal: what is typed there reaches the jobs through the sweep alone, and once.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     _check_source(parser, args)
     try:
-        options = Options(args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference)
+        options = Options(args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal)
         content = build(_study(args), options)
         folder = _folder(args)
         written = write(content, folder)
@@ -97,7 +97,7 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
     """An error of the library in the words of the command line."""
     if args.csv is not None and error.field == "study":
         return InputError("--csv", args.csv, error.rule, error.fix)
-    flags = {*_COLUMNS, "csv", "tolerance", "target", "confidence", "direction", "objective"}
+    flags = {*_COLUMNS, "csv", "tolerance", "target", "confidence", "equal", "direction", "objective"}
     flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
     return InputError(flag, error.value, error.rule, error.fix)
 
@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--price-per-hour", type=float, metavar="X", help="of the machine: adds the cost")
     asked.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of intervals (%(default)s)")
     asked.add_argument("--reference", metavar="RECIPE", help="what others are compared with (default: the first)")
+    asked.add_argument(
+        "--equal", choices=("seconds", "steps"), help="what a comparison gives as much of to each recipe"
+    )
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
     table = parser.add_argument_group("a table from elsewhere, a row for each run")

@@ -46,6 +46,9 @@ class Options:
         price_per_hour: Of the machine, in any currency: adds the cost.
         confidence: Of every interval.
         reference: The recipe that others are compared with; None: the first.
+        equal: What recipes get as much of when they are held against each other: ``seconds`` of training, or ``steps``,
+            where the clock tells of the machine rather than of them. None: steps, if no recipe takes more than a tenth
+            longer per step than another, else seconds.
 
     Raises:
         InputError: A value that cannot be meant.
@@ -56,6 +59,7 @@ class Options:
     price_per_hour: float | None = None
     confidence: float = 0.95
     reference: str | None = None
+    equal: Literal["seconds", "steps"] | None = None
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
@@ -66,6 +70,8 @@ class Options:
             raise InputError("price_per_hour", self.price_per_hour, "a number of 0 or more", "use 2.5, say")
         if not 0 < self.confidence < 1:
             raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
+        if self.equal not in (None, "seconds", "steps"):
+            raise InputError("equal", self.equal, "seconds or steps", "leave it out to have it chosen")
 
 
 @dataclass(frozen=True)
@@ -184,9 +190,13 @@ def build(study: Study, options: Options | None = None) -> Content:
     reference = _reference(study, options)
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
-    axis: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
+    if options.equal is not None and options.equal not in axes:
+        rule = f"not every run of the study says its {options.equal}"
+        raise InputError("equal", options.equal, rule, "leave it out")
+    known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
+    axis: Axis = known if options.equal is None else options.equal
     apart = _apart(table) if "seconds" in axes and "steps" in axes else math.inf
-    equal: Axis = "steps" if apart <= ALIKE else axis
+    equal: Axis = "steps" if options.equal is None and apart <= ALIKE else axis
     pareto = frontier.pareto(study, equal, sure, price)
     tolerance = _tolerance(pareto) if options.tolerance is None else options.tolerance
     advice = recommend(study, tolerance, options.target, sure)

@@ -57,7 +57,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
             sections=_sections(shown, data),
             frontier_caption=_frontier_caption(content, data),
             curves=_captions(data),
-            measure=MEASURES[content.axis],
+            measure=MEASURES[content.equal],
             names=", ".join(path.name or str(path) for path in content.study.sources),
             version=ssr_hydra.__version__,
         )

@@ -313,6 +313,8 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
+    if content.options.equal is not None and len(content.recommendations) > 1:
+        return [f"Equal time is equal {content.equal} here, as it was asked for."]
     if content.axis != "seconds" or len(content.recommendations) < 2:
         return []
     if content.equal == "steps":

@@ -105,6 +105,8 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
             *options,
             "--reference",
             "wsd",
+            "--equal",
+            "steps",
             "--objective",
             "eval/accuracy",
             "--direction",
@@ -116,6 +118,7 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["options"] == {
         "tolerance": 0.002, "target": 0.9, "price_per_hour": 3.0, "confidence": 0.8, "reference": "wsd",
+        "equal": "steps",
     }  # fmt: skip
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
 

@@ -119,6 +119,24 @@ def test_a_recipe_that_takes_longer_per_step_gets_fewer_of_them_in_equal_time() 
     assert "take unlike long per step" in " ".join(words.method(found))
 
 
+def test_what_is_equal_can_be_asked_for() -> None:
+    # The clock of b ran at half the speed: the machine's doing, and nothing that b could be blamed for.
+    study = sweep_of(0.0, slower=2.0)
+    steps = build(study, Options(equal="steps"))
+    assert (steps.axis, steps.equal) == ("steps", "steps")
+    assert set(steps.pareto[steps.pareto["status"] == "frontier"]["recipe"]) == {"b"}
+    assert "Equal time is equal steps here, as it was asked for." in words.method(steps)
+    assert build(study).equal == "seconds"
+    assert build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"  # and not chosen by the clock's noise
+    with pytest.raises(InputError, match=r"^equal='samples'"):
+        Options(equal="samples")  # type: ignore[arg-type]
+
+
+def test_steps_that_nobody_counted_cannot_be_equal(resnet50: Path) -> None:
+    with pytest.raises(InputError, match=r"^equal='steps': not every run of the study says its steps"):
+        build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="steps"))
+
+
 def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
     study = study_of({"a": {1.0: [0.8, 0.81], 4.0: [0.9, 0.91]}, "b": {2.0: [0.8, 0.81], 8.0: [0.9, 0.91]}})
     assert build(study).equal == "seconds"

@@ -142,7 +142,7 @@ def run(sweep: Sweep) -> int:
 def tell(out: Path, name: str, quick: bool) -> int:
     """Write a task's report, and print its table and answer."""
     folders = [str(out / name / schedule) for schedule in schedules(name, quick)]
-    asked = ["--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
+    asked = ["--equal", "steps", "--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
     return subprocess.run(
         [sys.executable, str(CHECKOUT / "scripts/report.py"), *folders, *asked], check=False
     ).returncode

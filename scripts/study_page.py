@@ -125,7 +125,7 @@ def publish(out: Path, folder: Path) -> None:
     """Write each task's report, the pictures of the page and the tables of the search."""
     (folder / "tuning").mkdir(parents=True, exist_ok=True)
     for name, task in TASKS.items():
-        options = report.Options(tolerance=task.tolerance)
+        options = report.Options(tolerance=task.tolerance, equal="steps")
         study = studies.load([out / name / schedule for schedule in TUNED[name]])
         for path in report.write(report.build(study, options), out / name / "report"):
             if path.name in KEPT:

@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "checkpoints": {"files", "state", "time"},
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
-    "studies": {"drawing", "files", "records"},
+    "studies": {"drawing", "files", "launchers", "records"},  # how a job that has no record yet says that it lives
     "launchers": {"checkpoints", "files", "records", "trainer"},
     "trainer": {
         "callbacks",

@@ -221,7 +221,8 @@ class _Launch:
                     job.output = None
         self._finish(job.number, _result(job, ended))
         if job.answer is not None and job.answer.returned is None:
-            self._stopped.append(job.answer.text.removeprefix("interrupted"))
+            _, comma, after = job.answer.text.partition(", ")  # interrupted, or terminated by ..., with a checkpoint
+            self._stopped.append(f"{comma}{after}")
 
     def _finish(self, number: int, returned: JobReturn) -> None:
         self._returns[number] = returned

@@ -29,6 +29,7 @@ __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 
 PRELOADED = (
     "torch",
+    "torch.utils.serialization.config",
     "torch._dynamo",  # which torch's optimizers import at their first step, for a second
     "ssr_hydra.build.app",
     "ssr_hydra.train",

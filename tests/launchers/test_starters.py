@@ -1,0 +1,115 @@
+"""Starting processes: the server that forks them, and new interpreters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.launchers.starters import Ended, ForkServer, Spawner, Starter, import_path, make_starter, signal_name
+
+
+@pytest.fixture(params=[ForkServer, Spawner])
+def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
+    made = ForkServer({}, ()) if request.param is ForkServer else Spawner()
+    yield made
+    if isinstance(made, ForkServer):
+        made.close()
+
+
+def ends(starter: Starter, count: int) -> list[Ended]:
+    found: list[Ended] = []
+    while len(found) < count:
+        assert wait(starter.waitables(), 120)
+        found += starter.ended()
+    return found
+
+
+def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: Starter) -> None:
+    pid, connection = starter.start(7, 1, 2)
+    assert pid != os.getpid()
+    connection.close()
+    (ended,) = ends(starter, 1)
+    assert (ended.serial, ended.code) == (7, 1)
+    assert starter.ended() == []
+
+
+def test_the_ends_of_several_are_told_apart(starter: Starter) -> None:
+    started = {serial: starter.start(serial, 1, 2) for serial in (3, 4, 5)}
+    for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
+        os.kill(started[serial][0], number)
+    assert {ended.serial: ended.code for ended in ends(starter, 3)} == {3: -11, 4: -9, 5: -9}
+    for _, connection in started.values():
+        connection.close()
+
+
+def test_the_server_hears_no_signal_that_is_for_the_jobs() -> None:
+    server = ForkServer({}, ())
+    _, connection = server.start(0, 1, 2)
+    process = server._process
+    assert process is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        process.send_signal(number)
+    other, second = server.start(1, 1, 2)
+    assert process.poll() is None
+    assert other > 0
+    for each in (connection, second):
+        each.close()
+    assert {ended.serial for ended in ends(server, 2)} == {0, 1}
+    server.close()
+    assert process.returncode == -signal.SIGKILL
+    server.close()
+
+
+def test_a_server_that_was_killed_is_begun_again() -> None:
+    server = ForkServer({}, ())
+    server.start(0, 1, 2)[1].close()
+    ends(server, 1)
+    first = server._process
+    assert first is not None
+    first.kill()
+    first.wait()
+    _, connection = server.start(1, 1, 2)
+    assert server._process is not first
+    connection.close()
+    assert [ended.serial for ended in ends(server, 1)] == [1]
+    server.close()
+
+
+def test_a_server_that_cannot_begin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ForkServer({}, ())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RunError, match="the process that starts the jobs ended with exit code 1"):
+        server.start(0, 1, 2)
+    server.close()
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ForkServer, "_shared", None)
+    first = make_starter({"OMP_NUM_THREADS": "2"})
+    assert make_starter({"OMP_NUM_THREADS": "2"}) is first
+    assert make_starter({"OMP_NUM_THREADS": "3"}) is not first
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+def test_macos_and_windows_do_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(make_starter({}), Spawner)
+
+
+def test_the_import_path_does_not_depend_on_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib/x"])
+    assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]
+
+
+def test_signals_without_a_name() -> None:
+    assert signal_name(15) == "SIGTERM"
+    assert signal_name(40) == "signal 40"

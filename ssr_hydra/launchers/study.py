@@ -25,6 +25,7 @@ from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse
 from ssr_hydra.launchers.jobs import Description, Job, State, read_state
 from ssr_hydra.launchers.patience import patient
 from ssr_hydra.launchers.progress import Progress
+from ssr_hydra.launchers.ray_cluster import start_cluster
 from ssr_hydra.launchers.records import record_lost
 from ssr_hydra.records import RESULT, RunResult
 
@@ -194,6 +195,7 @@ class StudyLauncher(Launcher):
 
         Those of submitit do, and a job that has died under Slurm may be in its queue again.
         """
+        start_cluster(self._inner)
         thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
         thread.start()
         since: float | None = None

@@ -40,6 +40,7 @@ class Progress:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._shown = ""
+        self._has_begun = False
         self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
         self._began = time.monotonic()
         self._ended_before: frozenset[Path] = frozenset()
@@ -86,6 +87,12 @@ class Progress:
             return None
         return (time.monotonic() - self._began) / done * left
 
+    def _key(self) -> tuple[int, int, bool]:
+        """What is worth a line of its own when it changes."""
+        counts = Counter(self.states.values())
+        self._has_begun = self._has_begun or counts[State.RUNNING] > 0
+        return sum(count for state, count in counts.items() if _has_ended(state)), counts[State.DIED], self._has_begun
+
     def _weight(self, path: Path) -> float:
         return self._jobs[path].description.ssr
 
@@ -94,11 +101,16 @@ class Progress:
 
     def _watch(self) -> None:
         wait = _SECONDS
+        shown, has_changed = self._key(), False
         while not self._over.wait(wait):
             began = time.monotonic()
             with suppress(OSError):
                 self.look()
-            self.show()
+            # At the second look, when the job that follows has begun: a line for each end, and no more.
+            if has_changed:
+                self.show()
+                shown = self._key()
+            has_changed = self._key() != shown
             wait = max(_SECONDS, (time.monotonic() - began) / _SHARE)
 
 

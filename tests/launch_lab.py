@@ -29,6 +29,9 @@ from ssr_hydra.launchers.processes import ProcessLauncher
 from ssr_hydra.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
+LIGHT = ("hydra.core.utils", "hydra._internal.logging_config", "ssr_hydra.launchers.resources")
+"""What jobs need that do not train."""
+
 HERE = Path(__file__).resolve().parent
 _PATIENCE = 120.0
 
@@ -189,7 +192,7 @@ def main() -> None:
     def tell(**said: Any) -> None:
         print(json.dumps(said), flush=True)
 
-    server = ForkServer({}, ())  # these jobs need no torch
+    server = ForkServer({}, LIGHT)
     processes.make_starter = lambda variables: server
     made = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
     made.on_start = lambda number, pid: tell(start=number, pid=pid)

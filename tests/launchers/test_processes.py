@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from launch_lab import HERE, how, jobs, launcher, wait_for
+from launch_lab import HERE, LIGHT, how, jobs, launcher, wait_for
 from omegaconf import OmegaConf
 
 from ssr_hydra.errors import InputError
@@ -30,6 +30,22 @@ from ssr_hydra.records import RunResult
 NOBODY: Any = None
 
 pytestmark = pytest.mark.usefixtures("clean_hydra")
+
+
+@pytest.fixture(scope="module")
+def light() -> Iterator[starters.ForkServer]:
+    """A server without torch, which is there sooner."""
+    server = starters.ForkServer({}, LIGHT)
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def _light(light: starters.ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(variables: dict[str, str]) -> starters.Starter:
+        return starters.make_starter(variables) if "OMP_NUM_THREADS" in variables else light
+
+    monkeypatch.setattr(processes, "make_starter", choose)
 
 
 def launch(folder: Path, *deeds: str, **settings: Any) -> list[tuple[str, Any]]:
@@ -130,7 +146,9 @@ def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
 
-@pytest.mark.parametrize("victim", range(12))
+@pytest.mark.parametrize(
+    "victim", [pytest.param(number, marks=() if number in (0, 5, 11) else pytest.mark.slow) for number in range(12)]
+)
 def test_each_of_twelve_jobs_is_killed_in_turn(tmp_path: Path, victim: int) -> None:
     made = launcher(tmp_path, workers=2)
     deeds = ["number"] * 12
@@ -173,7 +191,7 @@ def test_a_job_that_alone_is_told_to_stop_leaves_the_others(tmp_path: Path) -> N
     ]
 
 
-def test_the_server_may_be_killed(tmp_path: Path) -> None:
+def test_the_server_may_be_killed(light: starters.ForkServer, tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
@@ -181,7 +199,8 @@ def test_the_server_may_be_killed(tmp_path: Path) -> None:
         pids.append(pid)
         if number == 1:
             assert wait_for(tmp_path / "waits-0")
-            os.kill(starters.ForkServer._shared._process.pid, signal.SIGKILL)
+            assert light._process is not None
+            light._process.kill()
             os.kill(pid, signal.SIGKILL)
         if number == 2:
             (tmp_path / "go").touch()
@@ -256,7 +275,7 @@ def test_no_two_jobs_that_run_share_a_gpu(tmp_path: Path) -> None:
 
 
 def test_what_a_run_needs_is_there_when_its_process_begins(tmp_path: Path) -> None:
-    ((status, imported),) = launch(tmp_path, "imports")
+    ((status, imported),) = launch(tmp_path, "imports", threads=3)
     assert status == "COMPLETED", imported
     slow = {name for name in imported if name.partition(".")[0] in ("torch", "sympy", "numpy", "rich", "ssr_hydra")}
     assert (slow, len(imported) < 30) == (set(), True)

@@ -103,8 +103,8 @@ class Sweep:
 
 
 def schedules(name: str, quick: bool) -> list[str]:
-    """Of a task; of a quick study two."""
-    return list(TUNED[name])[2 * quick :]
+    """Of a task; of a quick study one."""
+    return list(TUNED[name])[-1:] if quick else list(TUNED[name])
 
 
 def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("studies/real"), metavar="FOLDER", help="(%(default)s)")
     parser.add_argument("--task", choices=list(TASKS), action="append", help="only this one; may be given twice")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--quick", action="store_true", help="two schedules, two short SSRs, two seeds")
+    kind.add_argument("--quick", action="store_true", help="one schedule, two short SSRs, two seeds")
     kind.add_argument("--tune", action="store_true", help="search, instead of the study")
     args = parser.parse_args(argv)
     names = args.task or list(TASKS)

@@ -212,3 +212,25 @@ def test_outside_of_the_main_thread_no_request_is_heard() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.SIG_DFL]
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_launcher_that_puts_the_job_back_leaves_and_the_reason_is_told(trains: bool) -> None:
+    def put_back(number: int, frame: FrameType | None) -> None:
+        sys.exit(144)
+
+    before = signal.signal(signal.SIGUSR2, put_back)
+    try:
+        with pytest.raises(SystemExit) as info, terminable():
+            if trains:  # the step ends first
+                with StopRequest() as stop:
+                    os.kill(os.getpid(), signal.SIGUSR2)
+                    stop.leave(", with a checkpoint at batch 7")
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert info.value.code == 144  # by which the launcher knows
+        after = ", with a checkpoint at batch 7" if trains else ""
+        assert reason(info.value) == f"terminated by SIGUSR2{after}; the job is back in the queue"
+        assert signal.getsignal(signal.SIGUSR2) is put_back
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert reason(SystemExit(3)) == "SystemExit: 3"

@@ -92,6 +92,10 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         self.places: dict[tuple[str, ...], str] = {}  # the folders that they were given, in that of the sweep
         self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # For the process of a job, which needs its place alone.
+        return {**vars(self), "descriptions": {}}
+
     def load_configuration(
         self,
         config_name: str | None,

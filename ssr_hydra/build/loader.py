@@ -25,7 +25,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import ResultDefault
+from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -139,7 +139,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             name, _, value = override.lstrip("+~").partition("=")
             if re.match(r"hydra([./@]|$)|trust$", name):
                 raise InputError(name, value, "is not a parameter to sweep over", "give it on the command line")
-        overrides = [str(override) for override in master_config.hydra.overrides.hydra]
+        # Not resolved: what refers to the job, as hydra.sweep.subdir may, is each job's own.
+        overrides: Any = OmegaConf.to_container(master_config.hydra.overrides.hydra, resolve=False)
         name = master_config.hydra.job.config_name
         cfg = self._compose(name, [*overrides, *sweep_overrides], RunMode.RUN)
         key = tuple(sweep_overrides)
@@ -186,6 +187,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             raise InputError("experiment", default.config_path, rule, "begin its file with # @package _global_")
         # What a plugin has stored is its own code's; by name, since another launcher may rent machines.
         is_plugins = default.config_path in _PLUGINS and result.path == "structured://"
+        if group not in ("", "launcher"):
+            self._check_launcher(result, str(default.config_path))
         if result.provider not in self.trusted and not is_plugins and isinstance(result.config, DictConfig):
             # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher; so is
             # `launcher=mine`, a preset for it.
@@ -194,6 +197,13 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             self._check_foreign(result.config, chosen)
             self._foreign[str(default.config_path)] = result.config
         return result
+
+    def _check_launcher(self, result: ConfigResult, path: str) -> None:
+        """Refuse an overlay that chooses a launcher: the main config's would win, without a word."""
+        for item in result.defaults_list or ():
+            if isinstance(item, GroupDefault) and item.override and (item.group or "").lstrip("/") == "hydra/launcher":
+                rule = f"who runs a sweep's jobs is no part of an experiment (in {path}.yaml)"
+                raise InputError("hydra/launcher", item.value, rule, f"say launcher={item.value} on the command line")
 
     def _check_foreign(self, config: DictConfig, chosen: str | None) -> None:
         content = OmegaConf.to_container(config, resolve=False)

@@ -159,6 +159,9 @@ class StudyFolder:
                 identity = description.identity
                 if place is not None:
                     folder = self.path / place[index]
+                    if Path(place[index]).is_absolute():
+                        rule = "is a folder of the study's, and this is one of its own"
+                        raise InputError("hydra.sweep.subdir", place[index], rule, "leave out the / at its beginning")
                     owner = read_identity(folder)
                     if owner is not None and owner[0] != identity:
                         rule = f"the folder {folder} is another job's"

@@ -104,6 +104,8 @@ def test_folders_with_names_of_the_persons_own(tmp_path: Path) -> None:
     StudyFolder(tmp_path).plan(jobs("a"), ["x/a"])
     with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* is another job's"):
         StudyFolder(tmp_path).plan(jobs("b"), ["x/a"])
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': is a folder of the study's"):
+        StudyFolder(tmp_path).plan(jobs("b"), ["/x"])
 
 
 def test_what_another_sweep_has_in_hand_is_left_to_it_while_it_lives(tmp_path: Path) -> None:

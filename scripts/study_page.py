@@ -29,6 +29,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"
 DECIMALS = {"digits": 1, "byte_lm": 3}
 KEPT = ("report.html", "report.json", "table.csv", "runs.csv")
 DRAWN = ("frontier", "doublings")
+_NARROW = "\N{NARROW NO-BREAK SPACE}"
 _TABLE = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -43,15 +44,18 @@ def number(task: str, value: float, sign: bool = False) -> str:
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
-def interval(task: str, low: float, high: float) -> str:
+def interval(task: str, low: float, high: float, space: str = " ") -> str:
     """Both ends."""
-    return f"[{number(task, low)}, {number(task, high)}]"
+    return f"[{number(task, low)},{space}{number(task, high)}]"
 
 
 def quality(task: str, report: dict[str, Any]) -> str:
     """Mean and half the width of its interval, at each SSR."""
     rows = [row for row in report["table"] if row["control"] == ""]
-    return _by_ssr(rows, lambda row: f"{number(task, row['mean'])} ± {number(task, (row['high'] - row['low']) / 2)}")
+    return _by_ssr(
+        rows,
+        lambda row: f"{number(task, row['mean'])}{_NARROW}±{_NARROW}{number(task, (row['high'] - row['low']) / 2)}",
+    )
 
 
 def truncation(task: str, report: dict[str, Any]) -> str:
@@ -74,7 +78,7 @@ def _gains(task: str, report: dict[str, Any], control: str) -> str:
     def cell(row: dict[str, Any]) -> str:
         gain = number(task, row["gain"], sign=True)
         gain = f"**{gain}**" if row["winner"] in ("scaling", "control") else gain
-        return f"{gain} {interval(task, row['low'], row['high'])}"
+        return f"{gain} {interval(task, row['low'], row['high'], _NARROW)}"
 
     rows = [row for row in report["controls"] if row["control"] == control and row["winner"] != "same"]
     return _by_ssr(rows, cell)
@@ -83,7 +87,7 @@ def _gains(task: str, report: dict[str, Any], control: str) -> str:
 def _by_ssr(rows: Iterable[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
     rows = list(rows)
     ssrs = sorted({row["ssr"] for row in rows})
-    lines = [["schedule", *(f"SSR {ssr:g}" for ssr in ssrs)], ["---", *("---:" for _ in ssrs)]]
+    lines = [["at SSR", *(f"{ssr:g}" for ssr in ssrs)], ["---", *("---:" for _ in ssrs)]]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         found = {row["ssr"]: cell(row) for row in rows if row["recipe"] == recipe}
         lines.append([f"`{recipe}`", *(found.get(ssr, "") for ssr in ssrs)])

@@ -343,7 +343,7 @@ def sentences() -> list[str]:
         f"The power law misses by {span(errors(digits, 'power'), 1)} points",
         f"the power law misses by {span(errors(lm, 'power'), 3)} bits per byte, the quadratic by "
         f"{span(errors(lm, 'quadratic'), 3)}",
-        f"On digits its longest time is {spread(digits)[0]} times its shortest in the median, "
+        f"On digits the longest time is {spread(digits)[0]} times the shortest in the median, "
         f"{spread(digits)[1]} at worst; "
         f"on the byte language model {spread(lm)[0]} and {spread(lm)[1]}.",
         f"On digits a run at SSR 1 takes {cell(digits, 'cosine_warmup', 1)['seconds']:.1f} seconds",
@@ -388,6 +388,8 @@ def test_what_the_page_says_in_words() -> None:
     for task in TASKS:
         assert verdicts(task, "truncate")["control"] == 0
         assert {name for row in REPORTS[task]["controls"] if row["ssr"] == 1 for name in [row["winner"]]} == {"same"}
+    for schedule, ssr in open_cases("digits", "truncate"):
+        assert cell("digits", schedule, ssr, "truncate")["sd"] > cell("digits", schedule, ssr)["sd"]
     warmups = {
         (task, row["recipe"], row["ssr"], row["winner"])
         for task in TASKS
@@ -447,3 +449,11 @@ def test_by_the_clock_the_answer_would_be_another() -> None:
     assert content.choice is not None
     assert content.choice.recipe == "cosine_warmup"
     assert REPORTS["byte_lm"]["answer"]["recipe"] == "linear_warmup"
+
+
+def test_the_readme_says_what_was_found() -> None:
+    won = [verdicts(task, "truncate") for task in TASKS]
+    scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
+    assert (control, undecided) == (0, 5)
+    readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
+    assert f"in {scaling} of {every} comparisons, and leaves five undecided" in readme

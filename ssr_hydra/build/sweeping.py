@@ -30,6 +30,7 @@ from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import Heartbeat
 from ssr_hydra.launchers.jobs import Description
 from ssr_hydra.launchers.registry import register_launchers
+from ssr_hydra.launchers.resources import jobs_at_once
 from ssr_hydra.launchers.study import Planner, StudyLauncher
 from ssr_hydra.trainer.interrupts import TerminatedError
 
@@ -80,7 +81,7 @@ def run_sweep(
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
         task_function=task,
     )
-    launcher = _wrap(sweeper, study, planner)
+    launcher = _wrap(sweeper, study, planner, cfg)
     try:
         with Heartbeat(study.sign):
             # The sweeper writes this file too, but where the disk is full it does not say which.
@@ -117,13 +118,17 @@ def _show(folder: Path, pending: str | None, options: StudyOptions) -> None:
             report_of_sweep(folder, sys.stdout)
 
 
-def _wrap(sweeper: Any, study: StudyFolder, planner: Planner) -> StudyLauncher | None:
+def _wrap(sweeper: Any, study: StudyFolder, planner: Planner, cfg: DictConfig) -> StudyLauncher | None:
     """Put the study's launcher around the sweeper's own; a plugin's sweeper may keep it one level deeper."""
     is_basic = type(sweeper).__name__ == "BasicSweeper"  # Hydra loads its plugins' modules anew, with other classes
     for owner in (sweeper, getattr(sweeper, "sweeper", None)):
         inner = getattr(owner, "launcher", None)
         if owner is not None and inner is not None:
-            owner.launcher = StudyLauncher(inner, study, planner, sys.stderr, returns_failures=not is_basic)
+            # submitit's local executor starts all jobs at once, however many there are.
+            is_greedy = type(inner).__name__ == "LocalLauncher"
+            at_a_time = jobs_at_once(cfg.trainer.threads, cfg.trainer.device) if is_greedy else None
+            options: dict[str, Any] = {"at_a_time": at_a_time, "returns_failures": not is_basic}
+            owner.launcher = StudyLauncher(inner, study, planner, sys.stderr, **options)
             return owner.launcher  # type: ignore[no-any-return]
     return None
 

@@ -72,6 +72,7 @@ class StudyLauncher(Launcher):
         planner: See there.
         stream: Where progress is shown.
         retries: See above.
+        at_a_time: How many jobs a launcher that starts all at once is given at a time; None for all.
         returns_failures: Whether :meth:`launch` returns a failed job as such, which ends Hydra's basic sweeper; where
             not, :meth:`check` tells of it afterwards.
     """
@@ -84,10 +85,12 @@ class StudyLauncher(Launcher):
         stream: TextIO,
         *,
         retries: int = RETRIES,
+        at_a_time: int | None = None,
         returns_failures: bool = True,
     ) -> None:
         self._inner, self._folder, self._planner = inner, folder, planner
         self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
+        self._at_a_time = at_a_time
         self._jobs: dict[Path, Job] = {}  # of all launches
         self._returns: dict[Path, JobReturn] = {}  # what the inner launcher has said last
         self._untold: Counter[Path] = Counter()  # launches that left no trace
@@ -139,7 +142,7 @@ class StudyLauncher(Launcher):
             try:
                 while pending or suspects or others:
                     if pending:
-                        batch, pending = pending, []
+                        batch, pending = pending[: self._at_a_time], pending[len(pending[: self._at_a_time]) :]
                     elif suspects:
                         batch = [suspects.pop(0)]
                     else:

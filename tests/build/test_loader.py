@@ -180,6 +180,14 @@ def test_what_an_experiment_may_say(mine: Write, app: App) -> None:
     assert "max_batch_size: 3" in answer.out
 
 
+def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
+    # The main config's would win, and the file's be ignored without a word.
+    mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
+    said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
+    assert "hydra/launcher='joblib': who runs a sweep's jobs is no part of an experiment (in experiment/u.yaml)" in said
+    assert "say launcher=joblib on the command line" in said
+
+
 def test_parameters_of_a_sweep_are_the_experiments_alone(mine: Write, refused: Refused) -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
         mine("experiment/u", f"{GLOBAL}hydra: {{mode: MULTIRUN, sweeper: {{params: {{'{key}': os.system}}}}}}\n")

@@ -143,9 +143,7 @@ def test_what_is_done_is_not_run_again_and_its_value_is_told(tmp_path: Path) -> 
     assert second.launches == [["b", "e"]]
     assert [job.status for job in returns] == [JobStatus.COMPLETED] * 3 + [JobStatus.FAILED, JobStatus.COMPLETED]
     assert [job._return_value for job in returns[:3]] == [0.25] * 3
-    with pytest.raises(
-        SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN$"
-    ):
+    with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN$"):
         outer.check()
     nothing = ProcessLauncher(tmp_path, {})
     launcher(nothing).launch(jobs("a", "c", "d"), 0)
@@ -157,8 +155,14 @@ def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -
     returns = outer.launch(jobs("a", "b"), 0)
     assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
     assert returns[0]._return_value is None
-    with pytest.raises(SweepError, match=r"1 of 2 jobs did not complete: 0 \(a\): ValueError: of its own; the same command"):
+    with pytest.raises(SweepError, match=r"^1 of 2 jobs did not complete: 0 \(a\): ValueError: of its own; "):
         outer.check()
+
+
+def test_a_launcher_that_starts_all_at_once_is_given_a_few_at_a_time(tmp_path: Path) -> None:
+    inner = ProcessLauncher(tmp_path, {"b": once(die)})
+    launcher(inner, at_a_time=2).launch(jobs("a", "b", "c", "d", "e"), 0)
+    assert inner.launches == [["a", "b"], ["c", "d"], ["e", "b"]]
 
 
 def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
@@ -251,8 +255,8 @@ def test_a_launcher_that_comes_back_early_is_waited_for(tmp_path: Path, monkeypa
         def run() -> None:
             with Heartbeat(folder / HEARTBEAT):
                 time.sleep(0.3)
+                seen.append(time.monotonic())
                 record(folder, "completed")
-            seen.append(time.monotonic())
 
         threading.Thread(target=run).start()
         while not (folder / HEARTBEAT).exists():

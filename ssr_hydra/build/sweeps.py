@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TextIO
 import yaml
 
 from ssr_hydra.build.pending import REFUSED
+from ssr_hydra.launchers.jobs import JOB
 from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
@@ -43,6 +44,8 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
         OSError: It cannot be printed.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+    # A job that was given up before it began has a record, and nothing of Hydra's.
+    found |= {path.parent for path in folder.glob(f"**/{JOB}") if (path.parent / RESULT).exists()}
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
@@ -56,6 +59,8 @@ def _read(sweep: Path, folder: Path) -> _Job:
     config = _yaml(folder / ".hydra/config.yaml")
     trainer = config.get("trainer") if isinstance(config, dict) else None
     overrides = _yaml(folder / ".hydra/overrides.yaml")
+    if overrides is None and isinstance(planned := _yaml(folder / JOB), dict):
+        overrides = planned.get("overrides")
     try:
         result = RunResult.load(folder / RESULT)
     except (OSError, ValueError):  # a job that was killed, or is still running elsewhere, has no record

@@ -52,6 +52,19 @@ def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
     assert len(lines) == 6
 
 
+def test_a_job_that_never_began_is_named_too(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "job.json").write_text(f'{{"overrides": ["seed={number}"]}}')
+    why = "RunError: no process can be started for it"
+    RunResult("failed", why, "x", 1.0, "1ep", 1, 0, 0, 0, 0.0, 0.0).save(tmp_path / "1")
+    job(tmp_path / "2", "seed=2")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"2 jobs in {tmp_path}: 1 failed, 1 completed"
+    assert lines[3].split()[:3] == ["1", "seed=1", "failed"]
+    assert lines[3].endswith(why)
+
+
 def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
     for number in range(60):
         job(tmp_path / str(number), f"seed={number}")

@@ -88,6 +88,9 @@ class StudyFolder:
             WriteError: It cannot be written.
         """
         swept = {_path_of(key) for key in swept}
+        base = json.loads(
+            json.dumps(base, default=str)
+        )  # as it will be read: JSON has neither numbers as keys nor enums
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))
@@ -98,7 +101,7 @@ class StudyFolder:
             if dict(code) not in codes:
                 codes.append(dict(code))
             content = {
-                "base": before.get("base", dict(base)),
+                "base": before.get("base", base),
                 "swept": sorted(swept | known),
                 "code": dict(code),
                 "codes": codes,
@@ -202,9 +205,12 @@ class StudyFolder:
         """Of jobs that other sweeps were busy with, those whose sweep has died; they are this sweep's now."""
         with self._locked():
             taken = []
+            alive: dict[str, bool] = {}
             for job in jobs:
                 owner = read_identity(job.folder)
-                if owner is None or not is_alive(self._sign_of(owner[1])):
+                if owner is not None and owner[1] not in alive:
+                    alive[owner[1]] = is_alive(self._sign_of(owner[1]))
+                if owner is None or not alive[owner[1]]:
                     self._take(job)
                     taken.append(job)
             return taken
@@ -232,7 +238,7 @@ class StudyFolder:
             for path in (self.path / SWEEPS).glob("*.json"):
                 if path != self.sign and not is_alive(path):
                     path.unlink(missing_ok=True)
-            (self.path / SWEEPS).rmdir()
+            # Their folder stays: another sweep may be about to write its own sign into it.
 
 
 def _path_of(key: str) -> str:

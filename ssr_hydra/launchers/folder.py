@@ -88,9 +88,7 @@ class StudyFolder:
             WriteError: It cannot be written.
         """
         swept = {_path_of(key) for key in swept}
-        base = json.loads(
-            json.dumps(base, default=str)
-        )  # as it will be read: JSON has neither numbers as keys nor enums
+        base = json.loads(json.dumps(base, default=str))  # as it is read again: without numbers as keys, or enums
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))

@@ -105,7 +105,7 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
             else:
                 options = replace(options, reports=value == "true")
             continue
-        if not re.fullmatch(r"[\w./~+-]+", value) or not value.strip("./~"):
+        if not re.fullmatch(r"[\w./+-]+", value) or not value.strip("./"):
             rule = "names a study's folder, by letters, digits and . _ + - /"
             raise InputError(key, value, rule, "e.g. study=first, or study=results/first")
         rest.append(f"hydra.sweep.dir={value if '/' in value else f'studies/{value}'}")

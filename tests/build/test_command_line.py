@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ssr_hydra.build.command_line import find_configs, take_trust
+from ssr_hydra.build.command_line import StudyOptions, find_configs, take_study, take_trust
 from ssr_hydra.errors import InputError
 
 
@@ -54,3 +54,37 @@ def test_a_folder_that_is_not_there(in_tmp: Path, flag: str) -> None:
     with pytest.raises(InputError) as caught:
         find_configs(flags(**{flag: "nowhere"}), in_tmp)
     assert caught.value.field == f"--{flag.replace('_', '-')}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "options", "rest"),
+    [
+        (["ssr=1"], StudyOptions(), ["ssr=1"]),
+        (["study=a.b-c_1+", "x=1"], StudyOptions(), ["hydra.sweep.dir=studies/a.b-c_1+", "x=1"]),
+        (["+study=results/a"], StudyOptions(), ["hydra.sweep.dir=results/a"]),
+        (["study=/data/a"], StudyOptions(), ["hydra.sweep.dir=/data/a"]),
+        (["study_code=any", "study_report=false"], StudyOptions(any_code=True, reports=False), []),
+        (["study_code=same", "study_report=true"], StudyOptions(), []),
+    ],
+)
+def test_study_is_short_for_its_folder(typed: list[str], options: StudyOptions, rest: list[str]) -> None:
+    assert take_study(typed, is_sweep=True) == (options, rest)
+
+
+@pytest.mark.parametrize("value", ["", ".", "..", "/", "a b", "a,b", "a=b", "${x}", "~", "~/a"])
+def test_a_study_is_called_by_what_hydra_reads_as_a_folder(value: str) -> None:
+    # Neither a shell nor Hydra takes "~" for the home folder here.
+    with pytest.raises(InputError, match=r"^study='.*': names a study's folder"):
+        take_study([f"study={value}"], is_sweep=True)
+
+
+@pytest.mark.parametrize("typed", ["study_code=maybe", "study_report=1", "study_code="])
+def test_a_studys_options_have_choices(typed: str) -> None:
+    with pytest.raises(InputError, match=rf"^{typed.partition('=')[0]}='.*': must be "):
+        take_study([typed], is_sweep=True)
+
+
+@pytest.mark.parametrize("typed", ["study=a", "study_code=any", "study_report=false"])
+def test_a_single_run_has_no_study(typed: str) -> None:
+    with pytest.raises(InputError, match="is of a sweep, and this is a single run; add -m"):
+        take_study([typed], is_sweep=False)

@@ -15,6 +15,8 @@ from ssr_hydra.studies.report.numbers import duration, interval, number, percent
 __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
 
 _MOST_OTHERS = 8
+# What a run and its control are called, where one is held against the other.
+_SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the warmup as it is", "the scaled warmup")}
 _MOST_FITS = 2
 _MOST_CROSSINGS = 3
 _KINDS = {"power": "power law", "quadratic": "quadratic"}
@@ -63,7 +65,8 @@ def _named(choice: Choice) -> str:
     names = [rival.recipe for rival in choice.open]
     shown = names[:2] if len(names) < 4 else names[:1]
     rest = [f"{len(names) - len(shown)} other recipe{'s' if len(names) - len(shown) > 1 else ''}"]
-    return " and ".join(shown + (rest if len(names) > len(shown) else []))
+    parts = shown + (rest if len(names) > len(shown) else [])
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def answer(content: Content) -> list[str]:
@@ -132,7 +135,9 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     if behind:
         said.append(f"{_count(behind, 'other')} behind it by more than noise.")
     if max(rival.high for rival in choice.open) <= content.tolerance:
-        said.append("None of these is behind by more than the tolerance, so it does not matter which of them is run.")
+        said.append(
+            "None that it cannot be told apart from is behind by more than the tolerance: run whichever of them."
+        )
     elif closest.more_seeds is not None:
         seeds = "1 more seed" if closest.more_seeds == 1 else f"{closest.more_seeds} more seeds"
         said.append(
@@ -229,6 +234,7 @@ def _control(content: Content, choice: Choice) -> list[str]:
     """Who won against the controls: at the recommended SSR, else over all."""
     said = []
     for control, frame in content.controls.groupby("control", sort=False):
+        own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))
         here = frame[(frame["recipe"] == choice.recipe) & (frame["ssr"] == choice.ssr)]
         here = here[~here["winner"].isin(["", "same"])]
         if len(here):
@@ -236,19 +242,25 @@ def _control(content: Content, choice: Choice) -> list[str]:
             ends = interval(each.low, each.high, content.decimals)
             gain = signed(each.gain, content.decimals)
             if each.winner == "control":
-                said.append(f"But its control {control} is better there: scaling gains {gain} {ends}.")
+                said.append(f"But {other} is better there: {own} gains {gain} {ends}.")
             elif each.winner == "undecided":
-                said.append(f"Against its control {control} nothing is decided there: scaling gains {gain} {ends}.")
+                said.append(f"Against {other} nothing is decided there: {own} gains {gain} {ends}.")
             else:
-                said.append(f"Scaling beats its control {control} there by {gain} {ends}.")
+                said.append(f"{_capital(own)} beats {other} there by {gain} {ends}.")
         counts = frame["winner"].value_counts()
         if len(frame) > 1:
-            won = [f"{who} wins {counts[who]}" for who in ("scaling", "control") if who in counts]
+            won = [
+                f"{side} wins {counts[who]}" for who, side in (("scaling", own), ("control", other)) if who in counts
+            ]
             rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
             won += [f"{rest} {'is' if rest == 1 else 'are'} open"] if rest else []
             won += ["the rest are the same run"] if "same" in counts else []
-            said.append(f"Scaling against {control}, over {len(frame)} comparisons: {', '.join(won)}.")
+            said.append(f"{_capital(own)} against {other}, over {len(frame)} comparisons: {', '.join(won)}.")
     return said
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def fit_warnings(content: Content) -> list[str]:

@@ -59,6 +59,8 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({"of": 1.0, "verdict": "close"}, "Run wsd at SSR 2; the SSR is a close call."),
         ({"of": 1.0, "verdict": "close", "rivals": (OPEN, rival("c", -1, 2))},
          "Run wsd at SSR 2; b and c may be as good, and the SSR is a close call."),
+        ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcd")},
+         "Run wsd at SSR 2; b, c and 1 other recipe may be as good."),
         ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcdef")},
          "Run wsd at SSR 2; b and 4 other recipes may be as good."),
         ({"verdict": "close"}, "Run wsd at SSR 2 or longer: time may still pay where the measurements end."),
@@ -126,7 +128,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
          [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 1 more recipe, all "
           "of them held against it at once.",
           "1 other recipe is behind it by more than noise.",
-          "None of these is behind by more than the tolerance, so it does not matter which of them is run."]),
+          "None that it cannot be told apart from is behind by more than the tolerance: run whichever of them."]),
         ((UNKNOWN,), [f"{AT} is +0.0050 better than b, without an interval: too few seeds tell the noise."]),
         ((rival("b", -0.02, -0.01),), [f"{AT} is behind b, by +0.0150, for which more time is recommended."]),
         ((), ["No other recipe was measured at SSR 2, 2,400 steps, 12 s."]),
@@ -180,11 +182,11 @@ def test_who_reaches_the_target_first(content: Content) -> None:
 @pytest.mark.parametrize(
     ("winner", "said"),
     [
-        ("control", "But its control truncate is better there: scaling gains -0.0050 [-0.0090, -0.0010]."),
-        ("scaling", "Scaling beats its control truncate there by -0.0050 [-0.0090, -0.0010]."),
+        ("control", "But truncation is better there: scaling gains -0.0050 [-0.0090, -0.0010]."),
+        ("scaling", "Scaling beats truncation there by -0.0050 [-0.0090, -0.0010]."),
         (
             "undecided",
-            "Against its control truncate nothing is decided there: scaling gains -0.0050 [-0.0090, -0.0010].",
+            "Against truncation nothing is decided there: scaling gains -0.0050 [-0.0090, -0.0010].",
         ),
     ],
 )
@@ -198,9 +200,9 @@ def test_controls_elsewhere_are_counted(content: Content) -> None:
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
-    (said,) = [line for line in words.answer(replace(content, controls=frame)) if "truncate" in line]
-    counts = "scaling wins 2, control wins 1, 2 are open, the rest are the same run"
-    assert said == f"Scaling against truncate, over 6 comparisons: {counts}."
+    (said,) = [line for line in words.answer(replace(content, controls=frame)) if "truncation" in line]
+    counts = "scaling wins 2, truncation wins 1, 2 are open, the rest are the same run"
+    assert said == f"Scaling against truncation, over 6 comparisons: {counts}."
 
 
 def test_every_rejected_fit_is_warned_of(content: Content) -> None:

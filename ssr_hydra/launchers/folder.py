@@ -200,10 +200,10 @@ class StudyFolder:
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[Job]) -> list[Job]:
-        """Of jobs that other sweeps were busy with, those whose sweep has died; they are this sweep's now."""
+        """Of jobs that others were busy with, those whose sweep has died and its own; they are this sweep's now."""
         with self._locked():
             taken = []
-            alive: dict[str, bool] = {}
+            alive = {self.sweep: False}
             for job in jobs:
                 owner = read_identity(job.folder)
                 if owner is not None and owner[1] not in alive:

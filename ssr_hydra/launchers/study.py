@@ -99,7 +99,10 @@ class StudyLauncher(Launcher):
         name = type(inner).__name__
         self._isolates = name in ("ProcessLauncher", "LocalLauncher", "SlurmLauncher", "RayLauncher", "BasicLauncher")
         self._finds_out = name in ("LocalLauncher", "SlurmLauncher")
+        self._leaves_jobs = name == "SlurmLauncher"  # which go on without the sweep
         self._in_main_thread = name in ("ProcessLauncher", "BasicLauncher")
+        self._starts_jobs = False  # seen once
+        self._launched: list[Job] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """As the inner launcher, which was set up before."""
@@ -131,25 +134,27 @@ class StudyLauncher(Launcher):
     # ---- the work
 
     def _work(self, plan: Plan, first: int) -> None:
-        pending = [job for job in plan.mine if not read_state(job.folder).is_final]
+        states = {job: read_state(job.folder) for job in plan.mine}
+        # A sweep that was killed may have left jobs that run: here until they have stopped, on a cluster to their ends.
+        others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
+        pending = [job for job, state in states.items() if not (state.is_final or state is State.RUNNING)]
         # What has killed its process comes last: where jobs share one, the others are done before.
-        pending.sort(key=lambda job: read_state(job.folder) is State.DIED)
+        pending.sort(key=lambda job: states[job] is State.DIED)
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:
             self._forget_failure(job)
-        others, suspects = list(plan.others), list[Job]()
-        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name) as progress:
+        suspects = list[Job]()
+        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name):
             try:
                 while pending or suspects or others:
                     if pending:
-                        batch, pending = pending[: self._at_a_time], pending[len(pending[: self._at_a_time]) :]
+                        most = self._at_a_time or len(pending)
+                        batch, pending = pending[:most], pending[most:]
                     elif suspects:
                         batch = [suspects.pop(0)]
                     else:
                         time.sleep(_POLL_SECONDS)
-                        others = [job for job in others if not _has_ended(read_state(job.folder))]
-                        pending = self._folder.take_over(others)
-                        others = [job for job in others if job not in pending]
+                        pending, others = self._free(others)
                         continue
                     again = self._run(batch, first)
                     alone = not self._isolates and len(batch) > 1
@@ -157,14 +162,30 @@ class StudyLauncher(Launcher):
                         died = read_state(job.folder) is State.DIED
                         (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
             except KeyboardInterrupt:
-                self._wait_for_running(progress)
+                self._wait_for_running()
                 raise
+
+    def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Of the jobs that others are at: those that nobody is any more, and those that somebody is."""
+        states = {job: self._state_of_others(job) for job in others}
+        left = {job: None for job, state in states.items() if not _has_ended(state)}
+        free = self._folder.take_over([job for job in left if states[job] is not State.RUNNING])
+        for job in free:
+            del left[job]
+            self._forget_failure(job)
+        return [job for job in free if not self._is_given_up(job)], list(left)
+
+    def _state_of_others(self, job: Job) -> State:
+        """A job that was stopped has ended for the sweep that was stopped with it, and not for this one."""
+        state = read_state(job.folder)
+        return State.WAITING if state is State.FAILED and _was_stopped(job) else state
 
     def _run(self, batch: list[Job], first: int) -> list[Job]:
         """Launch some jobs once; returns those that have to be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
+        self._launched = batch
         launch = _Launch(self._inner, [job.overrides for job in batch], first)
         if self._in_main_thread:
             launch.run()
@@ -178,19 +199,19 @@ class StudyLauncher(Launcher):
         for job, returned in zip(batch, launch.returns, strict=False):
             self._returns[job.folder] = returned
         self._wait_until_none_runs(batch)
-        again, moved = [], False
-        for job in batch:
-            state = read_state(job.folder)
-            if _has_ended(state):
-                moved = True
-            elif state is State.DIED and not self._is_old_sign(job):
-                moved = True
-                if not self._is_given_up(job):
-                    again.append(job)
-            elif not self._is_untold(job, error):
-                again.append(job)
-        if error is not None and not moved:
+        states = {job.folder: read_state(job.folder) for job in batch}
+        died = {folder for folder, state in states.items() if state is State.DIED}
+        died -= {job.folder for job in batch if self._is_old_sign(job)}
+        moved = bool(died) or any(_has_ended(state) for state in states.values())
+        self._starts_jobs = self._starts_jobs or moved
+        if error is not None and not self._starts_jobs:
             raise error
+        again = []
+        for job in batch:
+            if job.folder in died:
+                again += [] if self._is_given_up(job) else [job]
+            elif not _has_ended(states[job.folder]) and not self._is_untold(job, error, counts=not moved):
+                again.append(job)
         return again
 
     def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
@@ -204,24 +225,21 @@ class StudyLauncher(Launcher):
         since: float | None = None
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
-            states = [self._state_while_launched(job) for job in batch]
-            if self._finds_out or any(state in (State.WAITING, State.RUNNING) for state in states):
+            if self._finds_out or any(self._is_open(job) for job in batch):
                 since = None
             elif since is None:
                 since = time.monotonic()
             elif time.monotonic() - since > _GRACE_SECONDS:
                 return
 
-    def _state_while_launched(self, job: Job) -> State:
-        """As its folder tells; a job that was preempted waits for its scheduler to start it again."""
+    def _is_open(self, job: Job) -> bool:
+        """Whether more is to come of a job that a launcher has in hand."""
         state = read_state(job.folder)
-        if state is State.DIED and self._is_old_sign(job):
-            return State.WAITING  # it is still being started
+        if state is State.DIED:
+            return self._is_old_sign(job)  # it is still being started
         if state is State.FAILED:
-            with suppress(OSError, ValueError):
-                if "SIGUSR2" in (RunResult.load(job.folder).error or ""):
-                    return State.WAITING
-        return state
+            return _was_stopped(job, "SIGUSR2")  # preempted: it waits for its scheduler to start it again
+        return not state.is_final
 
     def _is_old_sign(self, job: Job) -> bool:
         """Whether a job's sign of life is that of the time before its launch."""
@@ -232,10 +250,10 @@ class StudyLauncher(Launcher):
         while any(read_state(job.folder) is State.RUNNING for job in batch):
             time.sleep(_POLL_SECONDS)
 
-    def _wait_for_running(self, progress: Progress) -> None:
+    def _wait_for_running(self) -> None:
         """After ctrl-C, which jobs on this terminal have got too: they write a checkpoint and a record."""
-        until = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < until and State.RUNNING in progress.look().values():
+        until = time.monotonic() + (0.0 if self._leaves_jobs else _STOP_SECONDS)
+        while time.monotonic() < until and any(read_state(job.folder) is State.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
 
     # ---- what became of a job
@@ -247,17 +265,18 @@ class StudyLauncher(Launcher):
 
     def _is_given_up(self, job: Job) -> bool:
         """Whether a job has died once too often, which is recorded then."""
-        path = job.folder / HEARTBEAT
-        pulse = Pulse.read(path)
+        pulse = Pulse.read(job.folder / HEARTBEAT)
         if pulse is None or pulse.attempt <= self._retries:
             return False
         self._give_up(job, f"{self._cause(job)}, {pulse.attempt} times")
-        path.unlink(missing_ok=True)
         return True
 
-    def _is_untold(self, job: Job, error: BaseException | None) -> bool:
-        """Whether a job without a trace is given up: the launcher says why, or it was tried often enough."""
-        self._untold[job.folder] += 1
+    def _is_untold(self, job: Job, error: BaseException | None, *, counts: bool) -> bool:
+        """Whether a job without a trace is given up: the launcher says why, or it was tried often enough.
+
+        A launch that came to an end for another job's sake does not count.
+        """
+        self._untold[job.folder] += counts
         returned = self._returns.get(job.folder)
         if returned is not None and returned.status is JobStatus.FAILED:
             failure = returned._return_value
@@ -277,6 +296,7 @@ class StudyLauncher(Launcher):
 
     def _give_up(self, job: Job, error: str) -> None:
         record_lost(job, error)
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command begins to count anew
 
     def _return_of(self, job: Job) -> JobReturn:
         returned = self._returns.get(job.folder)
@@ -329,6 +349,14 @@ class _Launch:
 
 def _has_ended(state: State) -> bool:
     return state.is_final or state is State.FAILED
+
+
+def _was_stopped(job: Job, signal: str = "") -> bool:
+    """Whether a job's record says that it was interrupted or told to end, by a certain signal."""
+    with suppress(OSError, ValueError):
+        error = RunResult.load(job.folder).error or ""
+        return error.startswith(("KeyboardInterrupt", "terminated by ")) and signal in error
+    return False
 
 
 def _objective(job: Job) -> float | None:

@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from ssr_hydra.launchers import study
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.launchers.jobs import Description
+from ssr_hydra.launchers.jobs import Description, State, read_state
 from ssr_hydra.launchers.study import RETRIES, Planner, StudyLauncher, SweepError
 from ssr_hydra.records import RunResult
 
@@ -227,6 +227,14 @@ def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> 
     assert inner.launches == [["a", "b"]]
 
 
+def test_a_job_that_died_before_and_now_does_not_begin_has_failed(tmp_path: Path) -> None:
+    StudyFolder(tmp_path).plan([(("a",), Description("a", ""))])
+    die(tmp_path / "0")
+    launcher(ProcessLauncher(tmp_path, {"a": unborn})).launch(jobs("a"), 0)
+    assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
+    assert read_state(tmp_path / "0") is State.FAILED  # and not one that died, which is tried without end
+
+
 def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As Slurm does without accounting: nobody tells it that a job has died.
     monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
@@ -309,6 +317,78 @@ def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(
         assert thread.is_alive()
     thread.join(60)
     assert inner.launches == [["c"], ["b"]]
+
+
+def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Jobs whose sweep is gone stop by themselves, with a record that says so. One that is launched before they have
+    # would find its folder in use.
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    dead = StudyFolder(tmp_path)
+    left = dead.plan([((name,), Description(name, "")) for name in ("a", "b", "c")]).mine
+    inner = ProcessLauncher(tmp_path, {})
+    mine = launcher(inner)
+    with Heartbeat(left[0].folder / HEARTBEAT), Heartbeat(left[1].folder / HEARTBEAT):
+        thread = threading.Thread(target=lambda: mine.launch(jobs("a", "b", "c"), 0))
+        thread.start()
+        while not (left[2].folder / "result.json").exists():
+            time.sleep(0.01)
+        assert inner.launches == [["c"]]
+        record(left[0].folder, "failed", "terminated by SIGTERM, with a checkpoint at batch 8")
+        record(left[1].folder, "completed")
+    thread.join(60)
+    assert inner.launches == [["c"], ["a"]]
+    assert set(statuses(tmp_path).values()) == {"completed"}
+
+
+def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    other = StudyFolder(tmp_path)
+    inner = ProcessLauncher(tmp_path, {})
+    with Heartbeat(other.sign):
+        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        fail(tmp_path / "0")
+        record(tmp_path / "1", "failed", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
+        thread = threading.Thread(target=lambda: launcher(inner).launch(jobs("a", "b", "c"), 0))
+        thread.start()
+        while not (tmp_path / "2/result.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert inner.launches == [["c"]]
+    thread.join(60)
+    assert inner.launches == [["c"], ["b"]]
+    assert statuses(tmp_path) == {"a": "failed", "b": "completed", "c": "completed"}
+
+
+def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None:
+    # What did not begin because of another's death is launched with the others, however often that happens.
+    names = [f"{letter}{number}" for number in range(6) for letter in "xyz"]
+    inner = Pool(tmp_path, {f"x{number}": die for number in range(6)})
+    launcher(inner).launch(jobs(*names, "last"), 0)
+    assert [len(batch) for batch in inner.launches if len(batch) > 1] == [19, 16, 13, 10, 7, 4]
+    assert inner.launches[6] == ["last"]
+    assert statuses(tmp_path) == {name: "failed" if name[0] == "x" else "completed" for name in [*names, "last"]}
+
+
+def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_path: Path) -> None:
+    class Breaking(Scripted):
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            returns = []
+            self.launches.append([item for overrides in job_overrides for item in overrides])
+            for overrides in job_overrides:
+                if overrides[0] == "b":
+                    raise RuntimeError("the pool is broken")
+                returns.append(self.one(tuple(overrides)))
+            return returns
+
+    inner = Breaking(tmp_path)
+    launcher(inner).launch(jobs("a", "b", "c"), 0)
+    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
+    error = RunResult.load(tmp_path / "1").error
+    assert error == "it was launched 4 times and never began (RuntimeError: the pool is broken)"
 
 
 def test_progress_is_shown(tmp_path: Path) -> None:

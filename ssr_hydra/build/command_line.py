@@ -88,6 +88,7 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
     """
     options = StudyOptions()
     rest: list[str] = []
+    folders: list[str] = []
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         value = value.strip()
@@ -108,8 +109,12 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
         if not re.fullmatch(r"[\w./+-]+", value) or not value.strip("./"):
             rule = "names a study's folder, by letters, digits and . _ + - /"
             raise InputError(key, value, rule, "e.g. study=first, or study=results/first")
-        rest.append(f"hydra.sweep.dir={value if '/' in value else f'studies/{value}'}")
-    return options, rest
+        folders.append(f"hydra.sweep.dir={value if '/' in value else f'studies/{value}'}")
+    others = [override for override in rest if override.lstrip("+").startswith("hydra.sweep.dir=")]
+    if folders and len(folders) + len(others) > 1:
+        given = " ".join([*folders, *others])
+        raise InputError("study", given, "a sweep has one folder, and here are several", "leave one")
+    return options, [*rest, *folders]
 
 
 def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:

@@ -6,6 +6,7 @@ Nothing here imports torch: a job may fail because torch does.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from ssr_hydra.build.check import plain
 from ssr_hydra.build.pending import Pending
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, is_alive
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, is_alive, is_elsewhere
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
 from ssr_hydra.trainer.interrupts import reason, terminable
 
@@ -59,6 +60,10 @@ def _alive(run_dir: str | Path | None) -> Iterator[None]:
         yield
         return
     path = Path(run_dir) / HEARTBEAT
+    # Another machine's process may have died a moment ago, and this one be in its place: its sign grows old then.
+    until = time.monotonic() + SILENT_SECONDS
+    while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
+        time.sleep(1)
     if is_alive(path):
         rule = "another process runs the job of this folder"
         raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")

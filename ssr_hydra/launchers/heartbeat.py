@@ -18,7 +18,7 @@ from types import TracebackType
 
 from ssr_hydra.files import write_atomically
 
-__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "is_alive"]
+__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "is_alive", "is_elsewhere"]
 
 HEARTBEAT = "heartbeat.json"
 """Name of the file in a job's folder."""
@@ -119,6 +119,12 @@ def is_alive(path: Path, now: float | None = None) -> bool:
         last = path.stat().st_mtime
         return (clock_of(path.parent) if now is None else now) - last < SILENT_SECONDS
     return False
+
+
+def is_elsewhere(path: Path) -> bool:
+    """Whether the process behind a file is, or was, one of another machine."""
+    pulse = Pulse.read(path)
+    return pulse is not None and pulse.machine != _machine()
 
 
 def clock_of(folder: Path) -> float:

@@ -60,7 +60,7 @@ def test_a_folder_that_is_not_there(in_tmp: Path, flag: str) -> None:
     ("typed", "options", "rest"),
     [
         (["ssr=1"], StudyOptions(), ["ssr=1"]),
-        (["study=a.b-c_1+", "x=1"], StudyOptions(), ["hydra.sweep.dir=studies/a.b-c_1+", "x=1"]),
+        (["study=a.b-c_1+", "x=1"], StudyOptions(), ["x=1", "hydra.sweep.dir=studies/a.b-c_1+"]),
         (["+study=results/a"], StudyOptions(), ["hydra.sweep.dir=results/a"]),
         (["study=/data/a"], StudyOptions(), ["hydra.sweep.dir=/data/a"]),
         (["study_code=any", "study_report=false"], StudyOptions(any_code=True, reports=False), []),
@@ -88,3 +88,9 @@ def test_a_studys_options_have_choices(typed: str) -> None:
 def test_a_single_run_has_no_study(typed: str) -> None:
     with pytest.raises(InputError, match="is of a sweep, and this is a single run; add -m"):
         take_study([typed], is_sweep=False)
+
+
+@pytest.mark.parametrize("typed", [["study=a", "study=b"], ["study=a", "hydra.sweep.dir=b"]])
+def test_a_sweep_has_one_folder(typed: list[str]) -> None:
+    with pytest.raises(InputError, match="a sweep has one folder, and here are several; leave one"):
+        take_study(typed, is_sweep=True)

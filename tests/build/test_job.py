@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 from cli_helpers import REPO, Answer, command
 
+from ssr_hydra.build import job
 from ssr_hydra.build.job import recorded
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, is_alive
 from ssr_hydra.trainer import RunResult
 
 App = Callable[..., Answer]
@@ -120,3 +123,35 @@ def test_version_without_torch(tmp_path: Path, start: tuple[str, ...]) -> None:
     assert said.out.startswith("ssr_hydra ")
     assert "(hydra 1.3" in said.out
     assert not [line for line in said.err.splitlines() if line.rpartition("|")[2].strip() == "torch"]
+
+
+def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_in_sweep", lambda: True)
+    with (
+        Heartbeat(tmp_path / HEARTBEAT),
+        pytest.raises(InputError, match="another process runs the job of this folder"),
+        recorded({}, tmp_path),
+    ):
+        raise AssertionError
+    with recorded({}, tmp_path):
+        assert is_alive(tmp_path / HEARTBEAT)
+    assert not (tmp_path / HEARTBEAT).exists()
+
+
+def test_a_job_that_a_scheduler_puts_on_another_machine_waits_for_the_sign_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_in_sweep", lambda: True)
+    sign = tmp_path / HEARTBEAT
+    sign.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1", "attempt": 1}))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:  # so old that it counts as silent
+            os.utime(sign, (1, 1))
+
+    monkeypatch.setattr(job.time, "sleep", sleep)
+    with recorded({}, tmp_path):
+        assert len(waited) == 3
+        assert is_alive(sign)

@@ -149,7 +149,9 @@ def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp
     said = ended(start(*arguments))
     assert said.code == 1
     (line,) = [each for each in said.err.splitlines() if each.startswith("error: ")]
-    assert "2 of 4 jobs did not complete: 2 (optimizer.lr=1e+30 seed=0): DivergedError" in line
+    assert (
+        "2 of 4 jobs did not complete: 2 (optimizer.lr=1e+30 seed=0), 3 (optimizer.lr=1e+30 seed=1): Diverged" in line
+    )
     assert "2 of 4 jobs" not in said.out
     assert "diverged" in said.out
     said = ended(start(*arguments))  # what diverged does so again: it is not run, and still named

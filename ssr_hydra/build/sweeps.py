@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, TextIO
 import yaml
 
 from ssr_hydra.build.pending import REFUSED
-from ssr_hydra.launchers.jobs import JOB
+from ssr_hydra.launchers.jobs import JOB, State, read_state
 from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
 
 _MOST_SHOWN = 50
+_WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
 
 
@@ -27,6 +28,7 @@ class _Job(NamedTuple):
     objective: str | None
     result: RunResult | None
     refused: str | None = None
+    state: State | None = None
 
 
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
@@ -44,8 +46,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
         OSError: It cannot be printed.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    # A job that was given up before it began has a record, and nothing of Hydra's.
-    found |= {path.parent for path in folder.glob(f"**/{JOB}") if (path.parent / RESULT).exists()}
+    found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # one that has not begun has nothing of Hydra's
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
@@ -65,11 +66,15 @@ def _read(sweep: Path, folder: Path) -> _Job:
         result = RunResult.load(folder / RESULT)
     except (OSError, ValueError):  # a job that was killed, or is still running elsewhere, has no record
         result = None
+    state: State | None = read_state(folder)
+    if state is State.WAITING and (folder / ".hydra").exists():
+        state = None  # it was killed before it could say that it lives
     return _Job(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
         objective=trainer.get("objective") if isinstance(trainer, dict) else None,
         result=result,
+        state=state,
     )
 
 
@@ -101,7 +106,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     objectives = {job.objective for job in jobs if job.objective is not None}
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
-    errors = any(job.result is None or job.result.error is not None for job in jobs)
+    errors = any(_outcome(job)[-1] for job in jobs)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("job", "overrides", "status"):
         table.add_column(header, overflow="fold")
@@ -132,7 +137,14 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
 
 
 def _status(job: _Job) -> str:
-    return "refused" if job.refused else "" if job.result is None else job.result.status
+    if job.refused:
+        return "refused"
+    if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record of it may lie there
+        return _WORDS[job.state]
+    if job.result is None:
+        return ""
+    stopped = (job.result.error or "").startswith(("KeyboardInterrupt", "terminated by "))
+    return "stopped" if job.result.status == "failed" and stopped else job.result.status
 
 
 def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
@@ -141,8 +153,9 @@ def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
     result = job.result
     if job.refused:
         return "refused", "", "", "", job.refused
-    if result is None:
-        return "", "", "", "", f"there is no {RESULT}: the job was killed, or still runs"
+    if result is None or job.state in _WORDS:
+        why = f"there is no {RESULT}: the job was killed" if not _status(job) or job.state is State.DIED else ""
+        return _status(job), "", "", "", why
     value = result.metrics.get(job.objective) if job.objective is not None else None
     shown = "" if value is None else f"{value:.4g}"
-    return result.status, f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""
+    return _status(job), f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""

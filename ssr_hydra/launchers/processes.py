@@ -99,7 +99,8 @@ class ProcessLauncher(Launcher):
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         at_a_time = "one after another" if len(self._places) == 1 else f"{len(self._places)} at a time"
-        _log.info(f"Launching {len(job_overrides)} jobs in processes of their own, {at_a_time}")
+        many = f"{len(job_overrides)} jobs in processes of their own, {at_a_time}"
+        _log.info(f"Launching {'1 job in a process of its own' if len(job_overrides) == 1 else many}")
         launch = _Launch(self, self._shared, self._places)
         with Stops() as stops:
             launch.run([list(map(str, item)) for item in job_overrides], initial_job_idx, stops)
@@ -147,6 +148,8 @@ class _Launch:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
         self._to_files = len(places) > 1
+        # Where a study has given the jobs their folders, they are called by these.
+        self._names: Mapping[tuple[str, ...], str] = getattr(shared.context.config_loader, "places", {})
         self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
         self._main = _main_module() if b"__main__" in self._shared else {}
         self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
@@ -195,7 +198,8 @@ class _Launch:
             number=number,
             to_file=self._to_files,
         )
-        _log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+        name = self._names.get(tuple(overrides), number)
+        _log.info(f"\t#{name} : {' '.join(filter_overrides(overrides))}")
         try:
             with _streams() as (out, err):
                 pid, connection = self._starter.start(number, out, err)

@@ -56,7 +56,12 @@ class Progress:
         self._over.set()
         self._thread.join()
         self.look()
-        self.show()
+        if kind is None or issubclass(kind, Exception):
+            self.show()
+        else:  # by ctrl-C or a signal
+            done = sum(state.is_final for state in self.states.values())
+            rest = "the same command goes on with the rest"
+            self._print(f"stopped with {done} of {len(self.states)} jobs done; {rest}")
 
     def look(self) -> Mapping[Path, State]:
         """Look at every job that may have come further."""
@@ -65,6 +70,8 @@ class Progress:
             for path in self._jobs:
                 if path not in self.states or not self.states[path].is_final:
                     self.states[path] = read_state(path, now)
+            if not self._has_begun and State.RUNNING in self.states.values():
+                self._has_begun, self._began = True, time.monotonic()  # what came before is start-up
             return dict(self.states)
 
     def show(self) -> None:
@@ -75,8 +82,12 @@ class Progress:
         self._shown = text
         left = self._seconds_left()
         about = "" if left is None else f", about {_duration(left)} left"
+        self._print(f"{text}{about}")
+
+    def _print(self, text: str) -> None:
         with suppress(OSError, ValueError):  # nobody reads it
-            self._stream.write(f"{self._name}: {text}{about}\n")
+            clear = "\r\x1b[2K" if self._stream.isatty() else ""  # of the progress bar of a job
+            self._stream.write(f"{clear}{self._name}: {text}\n")
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
@@ -90,7 +101,6 @@ class Progress:
     def _key(self) -> tuple[int, int, bool]:
         """What is worth a line of its own when it changes."""
         counts = Counter(self.states.values())
-        self._has_begun = self._has_begun or counts[State.RUNNING] > 0
         return sum(count for state, count in counts.items() if _has_ended(state)), counts[State.DIED], self._has_begun
 
     def _weight(self, path: Path) -> float:

@@ -115,7 +115,8 @@ class ForkServer:
             return self._socket
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = f"import sys; sys.path[:] = {import_path()!r}; "
-        code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r})"
+        code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r}); "
+        code += "import os; os._exit(0)"  # some libraries have much to say when an interpreter is taken apart
         # Away from the terminal: what is typed there reaches the jobs through the sweep alone, and once.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]

@@ -209,7 +209,10 @@ class StudyLauncher(Launcher):
         again = []
         for job in batch:
             if job.folder in died:
-                again += [] if self._is_given_up(job) else [job]
+                given_up = self._is_given_up(job)
+                again += [] if given_up else [job]
+                if not given_up:
+                    self._tell_again(job)
             elif not _has_ended(states[job.folder]) and not self._is_untold(job, error, counts=not moved):
                 again.append(job)
         return again
@@ -321,14 +324,31 @@ class StudyLauncher(Launcher):
         bad = {job: state for job, state in states.items() if state is not State.COMPLETED}
         if not bad:
             return
-        shared = set.intersection(*(set(job.overrides) for job in states))
-        named = [f"{job.folder.name} ({_varied(job, shared)}): {_why(job, state)}" for job, state in bad.items()]
-        if len(named) > _MOST_NAMED:
-            named = [*named[:_MOST_NAMED], f"and {len(named) - _MOST_NAMED} more"]
+        reasons: dict[str, list[str]] = {}  # each is said once
+        for job, state in list(bad.items())[:_MOST_NAMED]:
+            reasons.setdefault(_why(job, state), []).append(f"{job.folder.name} ({self._varied(job)})")
+        named = [f"{', '.join(jobs)}: {why}" for why, jobs in reasons.items()]
+        named += [f"and {len(bad) - _MOST_NAMED} more"] if len(bad) > _MOST_NAMED else []
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
-        again = [state for state in bad.values() if not state.is_final]
-        fix = "; the same command tries again what failed, and nothing else" if again else ""
-        raise SweepError(f"{total}: {'; '.join(named)}{fix}")
+        if any(not state.is_final for state in bad.values()):
+            named.append("the same command tries again what failed, and nothing else")
+        elif State.DIVERGED in bad.values():
+            named.append("a run that diverged would do so again, and is not tried again")
+        raise SweepError(f"{total}: {'; '.join(named)}")
+
+    def _varied(self, job: Job) -> str:
+        """What a job's overrides are beside those that all jobs share."""
+        every = [set(each.overrides) for each in self._jobs.values()]
+        shared = set.intersection(*every) if len(every) > 1 else set()
+        return " ".join(item for item in job.overrides if item not in shared) or "no overrides"
+
+    def _tell_again(self, job: Job) -> None:
+        pulse = Pulse.read(job.folder / HEARTBEAT)
+        attempt = 1 if pulse is None else pulse.attempt
+        text = f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt} of {self._retries}"
+        with suppress(OSError, ValueError):  # nobody reads it
+            self._stream.write(f"{self._folder.path.name}: {text}\n")
+            self._stream.flush()
 
 
 class _Launch:
@@ -373,7 +393,3 @@ def _why(job: Job, state: State) -> str:
         if error is not None:
             return " ".join(error.split())
     return state.value
-
-
-def _varied(job: Job, shared: set[str]) -> str:
-    return " ".join(item for item in job.overrides if item not in shared) or "no overrides"

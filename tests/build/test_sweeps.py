@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat
 from ssr_hydra.trainer import RunResult
 
 
@@ -60,9 +61,9 @@ def test_a_job_that_never_began_is_named_too(tmp_path: Path) -> None:
     RunResult("failed", why, "x", 1.0, "1ep", 1, 0, 0, 0, 0.0, 0.0).save(tmp_path / "1")
     job(tmp_path / "2", "seed=2")
     lines = shown(tmp_path, io.StringIO())
-    assert lines[1] == f"2 jobs in {tmp_path}: 1 failed, 1 completed"
-    assert lines[3].split()[:3] == ["1", "seed=1", "failed"]
-    assert lines[3].endswith(why)
+    assert lines[1] == f"3 jobs in {tmp_path}: 1 not begun, 1 failed, 1 completed"
+    assert lines[4].split()[:3] == ["1", "seed=1", "failed"]
+    assert lines[4].endswith(why)
 
 
 def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
@@ -88,3 +89,16 @@ def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: py
 def test_no_jobs_no_table(tmp_path: Path) -> None:
     assert shown(tmp_path, io.StringIO()) == []
     assert shown(tmp_path / "missing", io.StringIO()) == []
+
+
+def test_a_job_that_runs_was_stopped_or_has_died_is_called_so(tmp_path: Path) -> None:
+    for number in range(3):
+        job(tmp_path / str(number), f"seed={number}", None)
+    job(tmp_path / "3", "seed=3", "failed", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
+    with Heartbeat(tmp_path / "0" / HEARTBEAT):
+        sign = (tmp_path / "0" / HEARTBEAT).read_text()
+        (tmp_path / "1" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
+        lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 without a record, 1 stopped"
+    assert [line.split()[2] for line in lines[3:5]] == ["running", "died"]
+    assert lines[6].split()[2] == "stopped"

@@ -5,6 +5,8 @@ import re
 import time
 from pathlib import Path
 
+import pytest
+
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat
 from ssr_hydra.launchers.jobs import Description, Job, State
 from ssr_hydra.launchers.progress import Progress, line
@@ -74,3 +76,14 @@ def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
     stream.close()
     with Progress(tmp_path, jobs(tmp_path, 1), stream, "x"):
         pass
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    one, two = jobs(tmp_path, 1, 1)
+    done(one.folder)
+    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first"):
+        done(two.folder, "failed")  # as its record says until it is taken up again
+        raise KeyboardInterrupt
+    last = stream.getvalue().splitlines()[-1]
+    assert last == "first: stopped with 1 of 2 jobs done; the same command goes on with the rest"

@@ -143,7 +143,9 @@ def test_what_is_done_is_not_run_again_and_its_value_is_told(tmp_path: Path) -> 
     assert second.launches == [["b", "e"]]
     assert [job.status for job in returns] == [JobStatus.COMPLETED] * 3 + [JobStatus.FAILED, JobStatus.COMPLETED]
     assert [job._return_value for job in returns[:3]] == [0.25] * 3
-    with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN$"):
+    with pytest.raises(
+        SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a run"
+    ):
         outer.check()
     nothing = ProcessLauncher(tmp_path, {})
     launcher(nothing).launch(jobs("a", "c", "d"), 0)
@@ -166,9 +168,14 @@ def test_a_launcher_that_starts_all_at_once_is_given_a_few_at_a_time(tmp_path: P
 
 
 def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
-    inner = ProcessLauncher(tmp_path, {"b": die, "c": once(die)})
-    outer = launcher(inner)
+    inner, stream = ProcessLauncher(tmp_path, {"b": die, "c": once(die)}), io.StringIO()
+    outer = launcher(inner, stream)
     outer.launch(jobs("a", "b", "c"), 0)
+    again = [line for line in stream.getvalue().splitlines() if "tried again" in line]
+    assert again == [
+        f"{tmp_path.name}: job {job} has died, and is tried again: {attempt} of 3"
+        for job, attempt in (("1 (b)", 1), ("2 (c)", 1), ("1 (b)", 2), ("1 (b)", 3))
+    ]
     assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
     assert len(inner.launches) == 1 + RETRIES
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}

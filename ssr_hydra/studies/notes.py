@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ssr_hydra.launchers.folder import STUDY
 from ssr_hydra.records import RunResult
 
 __all__ = ["Notes"]
@@ -27,6 +29,16 @@ class Notes:
     _versions: dict[str, Counter[str]] = field(default_factory=dict)
     _machines: Counter[str] = field(default_factory=Counter)
     _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _codes: list[dict[str, str]] = field(default_factory=list)
+
+    def add_codes(self, folder: Path) -> None:
+        """Take in the versions of the code that the sweeps into a folder had, where it is a study's."""
+        try:
+            found = json.loads((folder / STUDY).read_text(encoding="utf-8"))["codes"]
+            codes = [{str(name): str(version) for name, version in code.items()} for code in found]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return  # no study's folder, or nothing that can be told of it
+        self._codes += [code for code in codes if code not in self._codes]
 
     def add(self, record: RunResult) -> None:
         """Count a run, unless it ended before its first step: it has computed nothing that could differ."""
@@ -62,6 +74,11 @@ class Notes:
         for name, found in self._versions.items():
             if len(found) > 1:
                 made.append(f"The runs are of different versions of {name}: {_listed(found.items())}.")
+        if len(self._codes) > 1:
+            names = dict.fromkeys(name for code in self._codes for name in code)
+            unlike = [name for name in names if len({code.get(name) for code in self._codes}) > 1]
+            shown = f"{', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}"
+            made.append(f"Runs of {len(self._codes)} versions of the code are in it: {shown}.")
         if len(self._machines) > 1:
             shown = _listed((_machine_name(json.loads(text)), count) for text, count in self._machines.items())
             made.append(f"The runs are of different machines, and their seconds are not comparable: {shown}.")

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ def load(
         direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
 
     Raises:
-        InputError: There is no run; the runs have different objectives, or none that is known; nothing says whether
-            more is better.
+        InputError: There is no run; the runs have different objectives, or none that is known; none has the one that
+            is asked for; nothing says whether more is better.
 
     Example:
         >>> study = load("studies/digits")  # doctest: +SKIP
@@ -105,6 +105,9 @@ class _Reading:
             raise InputError("study", str(source), "there is no such folder", "name a study's folder")
         resolved = root.resolve()  # no link lies below it
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
+        # A study may lie anywhere from here down to its runs.
+        for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
+            self.notes.add_codes(place)
         for job in jobs:
             true = os.path.normpath(resolved / job)
             if true not in self._seen:
@@ -184,7 +187,12 @@ class _Reading:
         )
 
     def _objective(self, objective: str | None) -> str:
+        known = sorted({name for run in self.runs for name in run.record.metrics})
         if objective is not None:
+            measured = {name for run in self.runs for each in run.record.evaluations for name in each["metrics"]}
+            if known and objective not in {*known, *measured}:
+                fix = f"there are {', '.join(sorted({*known, *measured}))}"
+                raise InputError("objective", objective, "no run has such a metric", fix)
             return objective
         found = Counter(run.objective for run in self.runs if run.objective is not None)
         if len(found) > 1:
@@ -192,7 +200,6 @@ class _Reading:
             rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
             raise InputError("objective", None, rule, "name one that all have, or load them apart")
         if not found:
-            known = sorted({name for run in self.runs for name in run.record.metrics})
             fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
             raise InputError("objective", None, "the runs do not say what they are measured by", fix)
         return next(iter(found))

@@ -18,6 +18,7 @@ import pytest
 from study_runs import METRIC, config, raw, record, write_run
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.folder import STUDY, StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.launchers.jobs import JOB
 from ssr_hydra.records import MetricsLog
@@ -111,6 +112,16 @@ def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
     assert study.frame["quality"].isna().sum() == 4  # what a failed run measured is not what it would have reached
     assert study.notes == ("1 run diverged. A mean over the seeds that did not is better than what the recipe gives.",)
     assert study.totals()["failed"] == 4
+
+
+def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    for direction in (None, "max"):
+        with pytest.raises(InputError) as raised:
+            load(tmp_path, objective="eval/lss", direction=direction)  # type: ignore[arg-type]
+        error = raised.value
+        assert (error.field, error.rule) == ("objective", "no run has such a metric")
+        assert error.fix == f"there are {METRIC}, train/loss"
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
@@ -412,3 +423,24 @@ def test_a_real_sweep(tmp_path: Path) -> None:
     assert found.frame["ssr"].tolist() == [0.01, 0.01, 0.02, 0.02]
     assert found.frame["steps"].tolist() == [12, 12, 24, 24]
     assert found.recipes == ("cosine_warmup",)
+
+
+def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> None:
+    root = sweep(tmp_path / "all/digits")
+    code = {"python": "3.12.1", "ssr_hydra": "0.1.0 abc", "my_lab": "0c4f"}
+    StudyFolder(root).open({}, [], code, any_code=False)
+    assert load(root).notes == ()
+    StudyFolder(root).open({}, [], code | {"my_lab": "77aa"}, any_code=True)
+    StudyFolder(root).open({}, [], code, any_code=True)  # the first again is no third
+    said = "Runs of 2 versions of the code are in it: my_lab differs."
+    assert load(root).notes == load(tmp_path / "all").notes == (said,)
+    assert load(root / "0").notes == ()  # of this run alone nobody says that it is of two
+    StudyFolder(root).open({}, [], code | {"ssr_hydra": "0.1.0 def"}, any_code=True)
+    assert load(root).notes == ("Runs of 3 versions of the code are in it: ssr_hydra, my_lab differ.",)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": 1}', '{"codes": [1, 2]}', '{"codes": null}'])
+def test_what_a_study_cannot_tell_of_its_code_stops_no_reading(tmp_path: Path, content: str) -> None:
+    root = sweep(tmp_path)
+    (root / STUDY).write_text(content, encoding="utf-8")
+    assert (len(load(root).frame), load(root).notes) == (4, ())

@@ -25,13 +25,15 @@ _MORE_IS_BETTER = (
     "accuracy", "acc", "top1", "top5", "top_1", "top_5", "f1", "auc", "auroc", "precision", "recall", "r2", "map",
     "miou", "iou", "bleu", "rouge", "psnr", "ssim", "reward", "score",
 )  # fmt: skip
+# What turns the word behind it round: neg_rmse, 1 - accuracy.
+_TURNS = re.compile(r"_(neg|negative|minus|inverse|inv)_|^_1_")
 
 
 def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
     """Whether more or less of a metric is better.
 
     Args:
-        metric: Such as ``eval/accuracy``.
+        metric: Such as ``eval/accuracy``; a word of its last part tells, ``val_ppl`` and ``error rate`` as well.
         given: What the person says; None leaves it to the rest.
         modes: What the runs' configs say.
 
@@ -51,9 +53,10 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
     for direction in known:
         if given == direction or (given is None and modes == {direction}):
             return direction
-    name = re.sub(r"[\s@-]+", "_", metric.rpartition("/")[2].lower())
+    split = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", "_", metric.rpartition("/")[2])  # valLoss, not mAP
+    name = re.sub(r"[^a-z0-9]+", "_", f"_{split}_".lower())
     for words, direction in ((_LESS_IS_BETTER, known[1]), (_MORE_IS_BETTER, known[0])):
-        if any(name == word or name.endswith(f"_{word}") or name.startswith(f"{word}_") for word in words):
+        if any(f"_{word}_" in name for word in words) and not _TURNS.search(name):
             return direction
     rule = f"nothing says whether more {metric} is better, or less"
     raise InputError("direction", None, rule, "say max or min")

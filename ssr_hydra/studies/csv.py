@@ -11,12 +11,14 @@ from typing import Any
 import pandas as pd
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.studies.checks import direction_of
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
 
 __all__ = ["from_csv"]
 
 _MOST_SEED = 2**63 - 1
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def from_csv(
@@ -27,7 +29,7 @@ def from_csv(
     recipe: str | None = None,
     seed: str | None = None,
     *,
-    direction: Direction = "max",
+    direction: Direction | None = None,
 ) -> Study:
     """Read a CSV with a header and a row for each run.
 
@@ -41,17 +43,15 @@ def from_csv(
         seconds: Of the seconds of training; None if there is none.
         recipe: Of what is compared; None is one recipe, called like the file.
         seed: Of the seeds, whole numbers.
-        direction: Whether ``max`` or ``min`` is better.
+        direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
 
     Raises:
-        InputError: No such column, or no row that can be read.
+        InputError: No such column, no row that can be read, or nothing says whether more is better.
         OSError: It cannot be read.
 
     Example:
         >>> study = from_csv("resnet50.csv", ssr="ssr", quality="top1", seconds="seconds")  # doctest: +SKIP
     """
-    if direction not in ("max", "min"):
-        raise InputError("direction", direction, "max or min", "max where more is better")
     path = Path(file)
     wanted = {"ssr": ssr, "quality": quality, "seconds": seconds, "recipe": recipe, "seed": seed}
     columns = {field: name for field, name in wanted.items() if name is not None}
@@ -60,7 +60,9 @@ def from_csv(
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
         try:
-            header = next(reader, [])
+            header = next((cells for cells in reader if any(map(str.strip, cells))), None)
+            if header is None:
+                raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
             places = _places(header, columns)
             for cells in reader:
                 if not cells:
@@ -81,14 +83,20 @@ def from_csv(
     if not rows["ssr"]:
         why = f": {problems[0].where}: {problems[0].reason}" if problems else ""
         raise InputError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
+    way = direction_of(quality, direction, set())
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     frame, curves, twice = without_duplicates(as_frame(rows), curves.astype({"run": int}))
-    return Study(frame, curves, quality, direction, (*problems, *twice), sources=(path,))
+    return Study(frame, curves, quality, way, (*problems, *twice), sources=(path,))
 
 
 def _places(header: list[str], columns: dict[str, str]) -> dict[str, int]:
     names = [name.strip() for name in header]
     counts = Counter(names)
+    for delimiter, called in _DELIMITERS.items():
+        if len(names) == 1 < len(columns) and delimiter in names[0]:
+            field, name = next(iter(columns.items()))
+            rule = f"the CSV has no such column; it seems to be separated by {called}"
+            raise InputError(field, name, rule, "save it separated by commas")
     for field, name in columns.items():
         if counts[name] != 1:
             rule = "the CSV has no such column" if name not in counts else "the CSV has two columns of this name"

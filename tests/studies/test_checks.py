@@ -19,13 +19,26 @@ def test_more_is_better(metric: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", ["eval/loss", "train/loss", "eval/bits_per_byte", "eval/perplexity", "rmse", "top1_error", "val-loss"]
+    "metric",
+    [
+        "eval/loss",
+        "train/loss",
+        "eval/bits_per_byte",
+        "eval/perplexity",
+        "rmse",
+        "top1_error",
+        "val-loss",
+        "val_ppl_2",
+        "err rate",
+    ],
 )
 def test_less_is_better(metric: str) -> None:
     assert direction_of(metric, None, set()) == "min"
 
 
-@pytest.mark.parametrize("metric", ["eval/thing", "eval/flossy", "scorecard", "eval/maximum"])
+@pytest.mark.parametrize(
+    "metric", ["eval/thing", "eval/flossy", "scorecard", "eval/maximum", "neg_rmse", "1 - accuracy"]
+)
 def test_a_name_that_says_nothing_is_not_guessed(metric: str) -> None:
     with pytest.raises(InputError, match="^direction="):
         direction_of(metric, None, set())

@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         "1,0.8,0",
         "2,0.9,",
     ]
-    study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed")
+    study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed", direction="max")
     assert study.frame["quality"].tolist() == [0.5, 0.9]
     found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
     assert {line: kind for line, (kind, _) in found.items()} == {**dict.fromkeys(range(3, 11), "torn"), 11: "duplicate"}
@@ -76,13 +76,15 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
-    study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t")
+    study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t", direction="max")
     assert study.problems[0].reason == "seconds are '-3'"
     assert math.isnan(study.frame["seconds"][0])
 
 
 def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
-    study = from_csv(written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r")
+    study = from_csv(
+        written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r", direction="max"
+    )
     assert study.recipes == ("a\ufffd\ufffd[31m", "table")
 
 
@@ -96,7 +98,7 @@ def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
         ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "direction": "up"}, "direction"),
         ("ssr,q\n1,x\n", {"ssr": "ssr", "quality": "q"}, "csv"),
         ("ssr,q\n", {"ssr": "ssr", "quality": "q"}, "csv"),
-        ("", {"ssr": "ssr", "quality": "q"}, "ssr"),
+        ("", {"ssr": "ssr", "quality": "q"}, "csv"),
         (b"ssr,q\n1,\xff\xfe\n", {"ssr": "ssr", "quality": "q"}, "csv"),
         ("ssr,q\n1," + "9" * 200_000 + "\n", {"ssr": "ssr", "quality": "q"}, "csv"),
     ],
@@ -109,3 +111,37 @@ def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, given: dict[st
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nothing.csv"):
         from_csv(tmp_path / "nothing.csv", "ssr", "q")
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        *((name, "min") for name in ("val_ppl", "error rate", "rmse", "val_bpb", "valLoss")),
+        *((name, "max") for name in ("top1", "top-1", "acc", "Test accuracy (%)")),
+    ],
+)
+def test_a_column_is_as_good_as_its_name_says(tmp_path: Path, name: str, direction: str) -> None:
+    path = written(tmp_path, f"ssr,{name}\n1,3\n2,2\n")
+    study = from_csv(path, "ssr", name)
+    assert study.direction == direction
+    (row,) = doublings(study).itertuples()
+    assert row.gain == (1 if direction == "min" else -1)  # from 3 to 2
+    assert from_csv(path, "ssr", name, direction="max").direction == "max"  # the person is asked first
+
+
+def test_a_column_whose_name_does_not_tell_is_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^direction=None: nothing says whether more zork is better, or less"):
+        from_csv(written(tmp_path, "ssr,zork\n1,3\n2,2\n"), "ssr", "zork")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"^csv=.*table.csv': is empty"):
+        from_csv(written(tmp_path, text), "ssr", "loss")
+
+
+@pytest.mark.parametrize(("delimiter", "called"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, called: str) -> None:
+    path = written(tmp_path, "ssr,loss\n1,3\n".replace(",", delimiter))
+    with pytest.raises(InputError, match=f"^ssr='ssr': .*separated by {called}; save it separated by commas"):
+        from_csv(path, "ssr", "loss")

@@ -65,7 +65,7 @@ def _study(args: argparse.Namespace) -> Study:
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
     columns = {name: getattr(args, name) for name in _COLUMNS}
-    return from_csv(args.csv, **columns, direction=args.direction or "max")
+    return from_csv(args.csv, **columns, direction=args.direction)
 
 
 def _folder(args: argparse.Namespace) -> Path:
@@ -97,7 +97,9 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
     """An error of the library in the words of the command line."""
     if args.csv is not None and error.field == "study":
         return InputError("--csv", args.csv, error.rule, error.fix)
-    flags = {*_COLUMNS, "csv", "tolerance", "target", "confidence", "equal", "direction", "objective"}
+    if error.field == "direction":
+        return InputError("--direction", error.value, error.rule, "give --direction max or --direction min")
+    flags = {*_COLUMNS, "csv", "tolerance", "target", "confidence", "equal", "objective"}
     flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
     return InputError(flag, error.value, error.rule, error.fix)
 

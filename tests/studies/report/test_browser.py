@@ -339,7 +339,8 @@ def test_thirty_hostile_names_of_recipes_stay_text(browser: Any, tmp_path: Path)
         quoted = '"' + payload.replace('"', '""') + '"'
         rows += [f"{quoted},{ssr},{seed},{ssr + place + seed},{ssr}" for ssr in (1, 2) for seed in (0, 1)]
     path.write_text("\n".join(rows), encoding="utf-8")
-    content = build(from_csv(path, ssr="ssr", quality="q", seconds="s", recipe="recipe", seed="seed"))
+    columns = {"ssr": "ssr", "quality": "q", "seconds": "s", "recipe": "recipe", "seed": "seed"}
+    content = build(from_csv(path, **columns, direction="max"))  # type: ignore[arg-type]
     report = write(content, tmp_path / "out")[0]
     with Opened(browser, report) as opened:
         assert_inert(opened, OWN)

@@ -159,7 +159,7 @@ def test_axes_are_those_that_every_run_has_a_number_on(content: Content, tmp_pat
     assert content.axis == "seconds"
     path = tmp_path / "bare.csv"
     path.write_text("ssr,q\n1,2\n2,3\n", encoding="utf-8")
-    bare = build(from_csv(path, ssr="ssr", quality="q"))
+    bare = build(from_csv(path, ssr="ssr", quality="q", direction="max"))
     assert (bare.axes, bare.axis) == (("ssr",), "ssr")
 
 

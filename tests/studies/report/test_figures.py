@@ -36,7 +36,7 @@ def test_one_run_at_each_ssr_has_a_frontier_and_gains(resnet50: Path) -> None:
 def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"ssr,q\n1,2\n2,3\n")
-    study = from_csv(path, ssr="ssr", quality="q")
+    study = from_csv(path, ssr="ssr", quality="q", direction="max")
     frame = study.frame.assign(recipe=[name, "other"])
     made = figures(build(type(study)(frame, study.curves, f"{name}", "max", sources=study.sources)))
     assert render(made["frontier"], "png").startswith(b"\x89PNG")  # neither an error nor a warning about a glyph

@@ -224,7 +224,8 @@ def _about_target(
     if found is not None:
         end = "beyond the measured range" if math.isinf(high) else f"{high:.3g}"
         told = f" (interval {low:.3g} to {end})" if not math.isnan(low) else ""
-        return [f"{series.recipe} reaches {target:g} at about ssr {found:.3g}{told}, inside of the measured range."]
+        told += "" if math.isinf(high) else ", inside of the measured range"
+        return [f"{series.recipe} reaches {target:g} at about ssr {found:.3g}{told}."]
     words = [f"{series.recipe} does not reach {target:g} at any measured SSR ({measured})."]
     if not math.isnan(low):
         words.append(f"The noise does not exclude that ssr {low:.3g} does.")

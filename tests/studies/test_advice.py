@@ -180,3 +180,12 @@ def test_seeds_that_do_not_differ_measure_no_noise() -> None:
     (found,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}), 0.1)
     assert found.verdict == "unreplicated"
     assert "All seeds give the very same gain" in found.words[-1]
+
+
+def test_an_interval_that_leaves_the_range_is_not_said_to_lie_inside() -> None:
+    # Ends of 0.90 with a noise as large as the gains: the mean reaches 0.88 inside, the lower end of no SSR does.
+    cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
+    (found,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
+    assert found.target_status == "inside"
+    assert found.words[-1].endswith(" to beyond the measured range).")
+    assert "inside" not in found.words[-1]

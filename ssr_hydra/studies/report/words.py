@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,7 +87,7 @@ def answer(content: Content) -> list[str]:
     if content.options.tolerance is None and not math.isnan(choice.recommendation.gain):
         said.append(
             f"No tolerance was given: {number(content.tolerance)} is a twentieth of what the study gains in all. Which "
-            "doubling is worth its time is for you to say, with --tolerance."
+            f"doubling is worth its time is for you to say, with {_command(content)}."
         )
     kinds = Counter(problem.kind for problem in content.study.problems)
     if kinds:
@@ -93,6 +95,15 @@ def answer(content: Content) -> list[str]:
         listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
         said.append(f"{kinds.total()} {has}, listed below: {listed}.")
     return said
+
+
+def _command(content: Content) -> str:
+    """How to give a tolerance: the whole command where folders of studies are known, else its option."""
+    option = f"--tolerance {content.tolerance:g}"
+    sources = content.study.sources
+    if not sources or not all(Path(source).is_dir() for source in sources):
+        return option  # a table, whose command names its columns
+    return f"ssr-report {' '.join(shlex.quote(str(source)) for source in sources)} {option}"
 
 
 def others(content: Content) -> list[str]:
@@ -106,6 +117,8 @@ def others(content: Content) -> list[str]:
 
 def certainty(choice: Choice) -> str:
     """How sure, in a few words."""
+    if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
+        return "open: nothing longer was run"  # nothing was held against it, and the range ends here
     return {"sure": "decided", "close": "a close call", "unknown": "noise not measured"}[choice.certainty]
 
 
@@ -113,7 +126,7 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     """The choice against every other recipe that gets as much time."""
     if not choice.rivals:
         if len(content.recommendations) > 1:
-            return [f"No other recipe was measured at {_budget(content, choice)}."]
+            return [f"No other recipe was measured at equal time ({_budget(content, choice)})."]
         return []
     closest = choice.rivals[0]
     at = f"At equal time ({_budget(content, choice)}) {choice.recipe}"
@@ -131,14 +144,18 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     said = [f"{at} cannot be told apart from {closest.recipe}: the difference is {margin} {ends}."]
     behind = len(choice.rivals) - len(choice.open)
     if len(choice.open) > 1:
-        said[0] = said[0][:-1] + f", nor from {_count(len(choice.open) - 1)}, all of them held against it at once."
-    if behind:
-        said.append(f"{_count(behind, 'other')} behind it by more than noise.")
-    if max(rival.high for rival in choice.open) <= content.tolerance:
-        said.append(
-            "None that it cannot be told apart from is behind by more than the tolerance: run whichever of them."
+        more = choice.open[1].recipe if len(choice.open) == 2 else f"{len(choice.open) - 1} more recipes"
+        said[0] = (
+            f"{said[0][:-1]}, nor from {more}, {'both' if len(choice.open) == 2 else 'all'} held against it at once."
         )
-    elif closest.more_seeds is not None:
+    alike = max(rival.high for rival in choice.open) <= content.tolerance
+    if alike:
+        said.append("Run whichever of these you like: none is worse than it by more than the tolerance.")
+    if behind:
+        said.append(f"{behind} other recipe{'s are' if behind > 1 else ' is'} behind it by more than noise.")
+    if alike:
+        return said
+    if closest.more_seeds is not None:
         seeds = "1 more seed" if closest.more_seeds == 1 else f"{closest.more_seeds} more seeds"
         said.append(
             f"{seeds} of both would tell {closest.recipe} apart with a power of {POWER:.0%}, if it is what it seems."
@@ -146,12 +163,6 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     else:
         said.append(f"To tell {closest.recipe} apart, 10,000 seeds would be too few: choose by something else.")
     return said
-
-
-def _count(count: int, word: str = "more") -> str:
-    if word == "more":
-        return f"{count} more recipe{'s' if count > 1 else ''}"
-    return f"{count} other recipe{'s are' if count > 1 else ' is'}"
 
 
 def _budget(content: Content, choice: Choice) -> str:
@@ -168,7 +179,7 @@ def _seconds(content: Content, choice: Choice) -> float:
     if content.equal == "seconds":
         return choice.budget
     rows = content.summary
-    rows = rows[(rows["recipe"] == choice.recipe) & (rows["control"] == "")]
+    rows = rows[(rows["recipe"] == choice.recipe) & (rows["control"] == "") & (rows["n"] > 0)]
     return float(np.interp(choice.budget, rows["steps"], rows["seconds"]))
 
 
@@ -222,7 +233,7 @@ def _soonest(content: Content) -> list[str]:
     first = "at the latest" if best.target_status == "below" else "about"
     said = f"Of all recipes {choice.recipe} reaches {number(target)} first, {first} at {_budget(content, choice)}"
     if not choice.rivals:
-        return [f"{said}; no other was measured there."]
+        return [f"{said}; no other was measured at equal time."]
     if any(math.isnan(rival.low) for rival in choice.rivals):
         return [f"{said}, without knowledge of the noise."]
     if choice.open:
@@ -244,7 +255,9 @@ def _control(content: Content, choice: Choice) -> list[str]:
             if each.winner == "control":
                 said.append(f"But {other} is better there: {own} gains {gain} {ends}.")
             elif each.winner == "undecided":
-                said.append(f"Against {other} nothing is decided there: {own} gains {gain} {ends}.")
+                said.append(
+                    f"Against {other} nothing is decided at SSR {number(choice.ssr)}: {own} gains {gain} {ends}."
+                )
             else:
                 said.append(f"{_capital(own)} beats {other} there by {gain} {ends}.")
         counts = frame["winner"].value_counts()
@@ -287,7 +300,9 @@ def cost_of_sweep(content: Content) -> str:
     runs = f"{totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:
         runs = f"1 run, {'completed' if totals['completed'] else 'not completed'}"
-    said = f"{runs}: {duration(totals['train_seconds'])} of training"
+    said = runs
+    if totals["train_seconds"] > 0:  # a table may not know
+        said += f": {duration(totals['train_seconds'])} of training"
     whole = totals.get("total_seconds", math.nan)
     if whole > totals["train_seconds"]:
         said += f", {duration(whole)} with evaluation and start-up"
@@ -303,7 +318,7 @@ def method(content: Content) -> list[str]:
     given = (
         "as asked"
         if options.tolerance is not None
-        else "a twentieth of what the frontier gains; choose with --tolerance"
+        else "a twentieth of what the frontier gains; choose with ssr-report --tolerance"
     )
     return [
         f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better.",

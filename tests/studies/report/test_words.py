@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from report_study import write_run
 
-from ssr_hydra.studies import load
+from ssr_hydra.studies import Study, from_csv, load
 from ssr_hydra.studies.compare import Rival
 from ssr_hydra.studies.report import Choice, Content, build, words
 
@@ -108,6 +108,17 @@ def test_certainty_is_that_of_the_weakest_part(
     assert choice.certainty == certainty
 
 
+def test_nothing_is_decided_where_the_range_ends_and_nothing_was_held_against_it(content: Content) -> None:
+    def told(**changes: object) -> str:
+        choice = chosen(content, **changes).choice
+        assert choice is not None
+        return words.certainty(choice)
+
+    assert told(verdict="outside", rivals=()) == "open: nothing longer was run"
+    assert told(verdict="outside", rivals=(BEHIND,)) == "decided"
+    assert told(verdict="decided", of=1.0, rivals=()) == "decided"
+
+
 AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
 
 
@@ -125,13 +136,16 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
          [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
           "3 more seeds of both would tell b apart with a power of 80%, if it is what it seems."]),
         ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
-         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 1 more recipe, all "
-          "of them held against it at once.",
-          "1 other recipe is behind it by more than noise.",
-          "None that it cannot be told apart from is behind by more than the tolerance: run whichever of them."]),
+         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from c, both held "
+          "against it at once.",
+          "Run whichever of these you like: none is worse than it by more than the tolerance.",
+          "1 other recipe is behind it by more than noise."]),
+        ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", -0.002, 0.004)),
+         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 2 more recipes, "
+          "all held against it at once."]),
         ((UNKNOWN,), [f"{AT} is +0.0050 better than b, without an interval: too few seeds tell the noise."]),
         ((rival("b", -0.02, -0.01),), [f"{AT} is behind b, by +0.0150, for which more time is recommended."]),
-        ((), ["No other recipe was measured at SSR 2, 2,400 steps, 12 s."]),
+        ((), ["No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."]),
     ],
 )  # fmt: skip
 def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: list[str]) -> None:
@@ -175,7 +189,7 @@ def test_who_reaches_the_target_first(content: Content) -> None:
     said = "Of all recipes wsd reaches 0.95 first, about at SSR 0.5, 600 steps, 3 s; "
     assert first(rivals=(BEHIND,)) == f"{said}in that time every other is behind it by more than noise."
     assert first(rivals=(OPEN,)) == f"{said}but b may have got as far in that time."
-    assert first(rivals=()) == f"{said}no other was measured there."
+    assert first(rivals=()) == f"{said}no other was measured at equal time."
     assert "No recipe reaches 0.95 within what was measured." in words.answer(replace(content, soonest=None))
 
 
@@ -186,7 +200,7 @@ def test_who_reaches_the_target_first(content: Content) -> None:
         ("scaling", "Scaling beats truncation there by -0.0050 [-0.0090, -0.0010]."),
         (
             "undecided",
-            "Against truncation nothing is decided there: scaling gains -0.0050 [-0.0090, -0.0010].",
+            "Against truncation nothing is decided at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
         ),
     ],
 )
@@ -227,3 +241,21 @@ def test_what_the_sweep_took(content: Content) -> None:
         "98 runs, 96 of them completed: 6.1 min of training, 6.92 min with evaluation and start-up; "
         "cost 0.231 at 2 per hour."
     )
+
+
+def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, resnet50: Path) -> None:
+    def told(study: Study) -> str:
+        (said,) = [line for line in words.answer(build(study)) if line.startswith("No tolerance was given")]
+        return said
+
+    folder = tmp_path / "my study"
+    for ssr, quality in ((1.0, 0.8), (2.0, 0.9)):
+        write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
+    assert told(load(folder)).endswith(f"is for you to say, with ssr-report '{folder}' --tolerance 0.005.")
+    table = from_csv(resnet50, ssr="ssr", quality="top1")
+    assert told(table).endswith("is for you to say, with --tolerance 0.6.")  # 12.09 from .1 to 1.5, a twentieth
+
+
+def test_seconds_that_nobody_knows_are_left_out(resnet50: Path) -> None:
+    table = build(from_csv(resnet50, ssr="ssr", quality="top1"))
+    assert words.cost_of_sweep(table) == "9 runs, 9 of them completed."

@@ -33,6 +33,8 @@ _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BESIDE, _AS_LONG = 0.075, 0.004  # inches; and how close to its mean a run has to be
+_DODGE, _DODGES = 0.03, 0.1  # between two recipes, and over all: shares of the distance between neighbouring SSRs
+_STRETCH, _MARGIN = 0.25, 0.06  # of what the points take: for the ends of intervals, and around all
 _LABELS = {
     "ssr": "Scale schedule ratio (SSR)",
     "steps": "Optimizer steps",
@@ -146,6 +148,8 @@ def _frontier(axes: Axes, content: Content) -> None:
                 markerfacecolor=face, markeredgewidth=1.1,
             )  # fmt: skip
     _log(axes, axis, table["ssr"].unique())
+    levels = [] if content.options.target is None else [content.options.target]
+    _limit(axes, [*table["mean"], *runs["quality"], *levels], [*table["low"], *table["high"]])
     if content.options.target is not None:
         axes.axhline(content.options.target, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.set_ylabel(printable(content.study.objective))
@@ -176,9 +180,11 @@ def _doublings(axes: Axes, content: Content) -> None:
     looks = _looks(content)
     frame = content.doublings
     drawn = [pair for pair in looks if ((frame["recipe"] == pair[0]) & (frame["control"] == pair[1])).any()]
+    ratios = np.sort(frame["ssr"].unique())
+    gap = float(np.diff(np.log2(ratios)).min(initial=1.0))
     for place, pair in enumerate(drawn):
         rows = frame[(frame["recipe"] == pair[0]) & (frame["control"] == pair[1])]
-        nudge = 2 ** (0.3 * (place / (len(drawn) - 1) - 0.5)) if len(drawn) > 1 else 1.0
+        nudge = 2 ** (gap * min(_DODGE, _DODGES / len(drawn)) * (place - (len(drawn) - 1) / 2))
         x, y = rows["ssr"].to_numpy() * nudge, rows["gain"].to_numpy()
         known = rows["low"].notna().to_numpy()
         ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
@@ -191,7 +197,8 @@ def _doublings(axes: Axes, content: Content) -> None:
     axes.annotate(
         "tolerance", (0.005, content.tolerance), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=8
     )
-    _log(axes, "ssr", frame["ssr"].unique())
+    _log(axes, "ssr", ratios)
+    _limit(axes, [*frame["gain"], 0.0, content.tolerance], [*frame["low"], *frame["high"]])
     axes.set_xlabel("From SSR to its double")
     axes.set_ylabel(f"Gain in {printable(content.study.objective)}")
 
@@ -234,6 +241,17 @@ def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
     return divisor
 
 
+def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
+    """A vertical axis of the points; of intervals that dwarf them it shows a part, and they run out of it."""
+    points = [value for value in values if math.isfinite(value)]
+    low, high = min(points), max(points)
+    room = _STRETCH * (high - low) if high > low else math.inf
+    shown = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
+    low, high = min([low, *shown]), max([high, *shown])
+    if high > low:
+        axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
+
+
 def _log(axes: Axes, axis: str, ratios: Iterable[float]) -> None:
     """A logarithmic axis with plain numbers: at the ratios that were run, or at 1, 2 and 5 times powers of ten."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
@@ -242,7 +260,7 @@ def _log(axes: Axes, axis: str, ratios: Iterable[float]) -> None:
     if axis == "ssr":
         places = sorted(ratios)
         axes.xaxis.set_major_locator(FixedLocator([places[place] for place in spread_out(len(places), 9)]))
-        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, a number where there is room
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -33,7 +33,7 @@ def payload(content: Content) -> dict[str, Any]:
         "objective": visible(study.objective),
         "direction": study.direction,
         "axes": list(content.axes),
-        "axis": content.axis,
+        "axis": content.equal,  # the answer is at equal steps, say: its chart comes first
         "confidence": content.options.confidence,
         "price": content.options.price_per_hour,
         "tolerance": content.tolerance,

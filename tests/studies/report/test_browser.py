@@ -196,6 +196,32 @@ def test_axes(opened: Opened) -> None:
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
+def test_marks_of_gains_stand_at_their_ticks(opened: Opened, content: Content) -> None:
+    ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
+    assert len(ticks) == content.doublings["ssr"].nunique()
+    gap = min(b - a for a, b in pairwise(ticks))
+    marks = [mark.bounding_box() for mark in opened.page.locator("#gains svg path.dot").all()]
+    assert marks
+    for mark in marks:
+        middle = mark["x"] + mark["width"] / 2
+        assert min(abs(middle - tick) for tick in ticks) < 0.05 * gap + 1
+
+
+def test_intervals_that_dwarf_the_points_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ssr,q,seed\n1,0.80,0\n1,0.82,1\n2,0.84,0\n2,0.90,1\n4,0.90,0\n4,0.92,1\n", encoding="utf-8")
+    content = build(from_csv(path, ssr="ssr", quality="q", seed="seed", direction="max"))
+    assert content.summary["high"].max() > 1.2  # two seeds: 12.7 standard errors, and no accuracy is above 1
+    with Opened(browser, write(content, tmp_path / "out")[0]) as opened:
+        numbers = opened.page.locator("#frontier svg text[text-anchor=end]:not(.title)").all_text_contents()
+        assert max(float(text) for text in numbers if text != "recommended") < 1
+        box = opened.page.locator("#frontier svg").bounding_box()
+        for whisker in opened.page.locator("#frontier svg path.whisker").all():
+            shown = whisker.bounding_box()
+            assert box["y"] < shown["y"]
+            assert shown["y"] + shown["height"] < box["y"] + box["height"] - 40
+
+
 def test_linear_and_logarithmic(opened: Opened) -> None:
     def places() -> list[float]:
         return [mark.bounding_box()["x"] for mark in opened.page.locator("#frontier svg path.dot").all()[:5]]

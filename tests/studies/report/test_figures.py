@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -51,3 +52,43 @@ def test_each_control_of_a_recipe_has_a_line_of_its_own() -> None:
     dashes = {str(line._dash_pattern) for line in axes.lines if line.get_linestyle() != "None"}  # type: ignore[attr-defined]
     assert len(dashes) == 4
     assert len({arm["control"] for arm in payload(made)["arms"]}) == 4
+
+
+def test_the_first_chart_of_the_page_is_at_what_the_answer_is_at() -> None:
+    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
+    study = study_of({"a": cells, "b": cells})
+    made = build(study)
+    assert (made.equal, made.axis) == ("steps", "seconds")  # both take as long per step
+    assert payload(made)["axis"] == "steps"
+    assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
+
+
+def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
+    ssrs = [0.5 * 2 ** (place / 4) for place in range(13)]
+    recipes = {name: {ssr: [0.8 + 0.01 * ssr, 0.81 + 0.01 * ssr] for ssr in ssrs} for name in "abcdefgh"}
+    made = build(study_of(recipes))
+    axes = figures(made)["doublings"].axes[0]
+    measured = sorted(made.doublings["ssr"].unique())
+    assert len(measured) > 8
+    places: dict[float, set[float]] = {ssr: set() for ssr in measured}
+    for line in axes.lines:
+        if line.get_marker() in ("o", "s", "D", "^", "v"):
+            for place in line.get_xdata():  # type: ignore[union-attr]
+                near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
+                assert abs(math.log2(place / near)) < 0.05 * 0.25  # of a quarter of an octave to the next
+                places[near].add(float(place))
+    assert {len(found) for found in places.values()} == {8}  # none hides another
+    assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
+
+
+def test_intervals_that_dwarf_the_points_run_out_of_the_plot() -> None:
+    # Two seeds: half an interval is 12.7 standard errors, here 0.38 about 0.87, which is no accuracy.
+    made = build(study_of({"a": {0.5: [0.80, 0.82], 1.0: [0.84, 0.90], 2.0: [0.90, 0.92]}}))
+    assert made.summary["high"].max() > 1.2
+    low, high = figures(made)["frontier"].axes[0].get_ylim()
+    assert 0.75 < low < 0.8  # a quarter and a margin of what runs from 0.80 to 0.92
+    assert 0.92 < high < 0.97
+    made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
+    low, high = figures(made)["frontier"].axes[0].get_ylim()
+    assert low < made.summary["low"].min()  # those that do not are seen whole
+    assert high > made.summary["high"].max()

@@ -75,9 +75,22 @@ function scale(values, log, from, to, options) {
   let ticks = (log ? logTicks : linearTicks)(ends[0], ends[1], most);
   if (options.at && options.at.length > 1 && log) {
     ticks = options.at.filter((v) => v >= ends[0] && v <= ends[1]);
+    const all = ticks;
     while (ticks.length > most) ticks = ticks.filter((_, i) => i % 2 === 0);
+    return { place, ticks, marked: all }; // each has a tick, and as many as there is room for a number
   }
-  return { place, ticks };
+  return { place, ticks, marked: ticks };
+}
+
+/* The most that the ends of intervals may stretch an axis on either side, as a share of what the points take. */
+const STRETCH = 0.25;
+
+/* Ends of intervals as far as the axis is to show them: few seeds make intervals that dwarf the points. */
+function within(ends, values) {
+  const [low, high] = extremes(values.filter(Number.isFinite));
+  if (!(low < high)) return ends;
+  const room = STRETCH * (high - low);
+  return ends.map((v) => Math.min(high + room, Math.max(low - room, v)));
 }
 
 function extremes(values) {
@@ -115,11 +128,15 @@ function chart(box, spec) {
     const width = Math.max(280, box.clientWidth);
     const tall = Math.max(300, Math.min(height || 420, width * 0.72));
     const left = 60, right = width - 16, top = 26, bottom = tall - 44;
-    const xs = [], ys = [];
+    const xs = [], points = [], ends = [];
     for (const mark of marks) {
-      if (mark.kind === "level") ys.push(mark.y);
-      for (const point of mark.points || []) { xs.push(point[0]); ys.push(point[1]); if (mark.kind === "whiskers") ys.push(point[2]); }
+      if (mark.kind === "level") points.push(mark.y);
+      for (const point of mark.points || []) {
+        xs.push(point[0]);
+        if (mark.kind === "whiskers") ends.push(point[1], point[2]); else points.push(point[1]);
+      }
     }
+    const ys = points.concat(within(ends, points));
     const sx = scale(xs, x.log, left, right, { pad: 0.04, room: 64, at: x.at, zero: x.zero });
     const sy = scale(ys, y.log, bottom, top, { pad: 0.08, room: 46, zero: y.zero });
     const fresh = node("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label, tabindex: 0 });
@@ -129,11 +146,8 @@ function chart(box, spec) {
       node("line", { class: "grid", x1: left, x2: right, y1: at, y2: at }, fresh);
       node("text", { x: left - 8, y: at + 4, "text-anchor": "end" }, fresh, yText(tick));
     }
-    for (const tick of sx.ticks) {
-      const at = sx.place(tick);
-      node("line", { class: "axis", x1: at, x2: at, y1: bottom, y2: bottom + 5 }, fresh);
-      node("text", { x: at, y: bottom + 19, "text-anchor": "middle" }, fresh, xText(tick));
-    }
+    for (const tick of sx.marked) node("line", { class: "axis tick", x1: sx.place(tick), x2: sx.place(tick), y1: bottom, y2: bottom + 5 }, fresh);
+    for (const tick of sx.ticks) node("text", { x: sx.place(tick), y: bottom + 19, "text-anchor": "middle" }, fresh, xText(tick));
     node("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }, fresh);
     node("text", { class: "title", x: right, y: bottom + 38, "text-anchor": "end" }, fresh, x.label);
     node("text", { class: "title", x: 4, y: 12 }, fresh, y.label);
@@ -172,8 +186,9 @@ function chart(box, spec) {
       for (const [x, low, high] of mark.points) {
         const a = px(x), b = py(low), c = py(high);
         if (a === null || c === null) continue;
-        const foot = b === null ? area.bottom : b;
-        node("path", { class: mark.css, d: `M${a} ${foot}V${c}M${a - 4} ${c}h8` + (b === null ? "" : `M${a - 4} ${foot}h8`) }, into);
+        // One that runs out of the plot has no cap there.
+        const cut = b === null || b > area.bottom, foot = cut ? area.bottom : b, open = c < area.top, head = open ? area.top : c;
+        node("path", { class: mark.css, d: `M${a} ${foot}V${head}${open ? "" : `M${a - 4} ${head}h8`}${cut ? "" : `M${a - 4} ${foot}h8`}` }, into);
       }
     } else if (mark.kind === "level") {
       const at = py(mark.y);

@@ -112,9 +112,11 @@
   function gains() {
     const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, css: "axis" }];
     const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
+    const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
+    const gap = Math.min(1, ...at.slice(1).map((ssr, i) => Math.log2(ssr / at[i])));
     visible.forEach((index, place) => {
-      // Side by side, so that intervals of several recipes do not hide each other.
-      const nudge = 2 ** (visible.length > 1 ? 0.34 * (place / (visible.length - 1) - 0.5) : 0);
+      // Side by side, so that intervals hide each other less, and all of them at their SSR: a few per cent apart.
+      const nudge = 2 ** (gap * Math.min(0.03, 0.1 / visible.length) * (place - (visible.length - 1) / 2));
       const own = data.gains.filter((gain) => gain[0] === index && gain[3] !== null);
       if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((g) => g[4] !== null).map((g) => [g[1] * nudge, g[4], g[5]]), css: css(index, "whisker") });
       marks.push({ kind: "dots", shape: arms[index].shape, size: 4.6, css: `dot hue${arms[index].hue}${arms[index].control ? " hollow" : ""}`, points: own.map((g) => [g[1] * nudge, g[3], () => ({
@@ -122,7 +124,6 @@
         lines: [`gains ${sign(g[3])}`, range(g[4], g[5]), g[7] ? "interpolated: the double was not measured" : `${g[6]} seeds`],
       })]) });
     });
-    const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
     return { x: { label: "from SSR to its double", log: true, at }, y: { label: `gain in ${data.objective}`, log: false, format: (v) => (v > 0 ? "+" : "") + number(v) }, marks, height: 330, label: "Gain per doubling of the training; the table below has the same numbers" };
   }
 

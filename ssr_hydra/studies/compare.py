@@ -34,7 +34,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean, low, high (NaN with one run, or
         where all runs have the same value), sd, values and seeds (tuples, in the same order), failed (runs that have no
         quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
-        price).
+        price). Where no run has a quality, n is 0 and every mean is NaN; recipes of which no run has one come last.
 
     Raises:
         InputError: A confidence or a price that cannot be meant.
@@ -63,19 +63,32 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
                     "sd": cell.values.std(ddof=1) if cell.n > 1 else math.nan,
                     "values": tuple((study.sign * cell.values).tolist()),
                     "seeds": () if cell.seeds is None else tuple(cell.seeds.tolist()),
-                    "failed": failed.get((series.recipe, series.control, float(ssr)), 0),
+                    "failed": failed.pop((series.recipe, series.control, float(ssr)), 0),
                     **{name: float(values[index]) for name, values in series.means.items()},
                     "cost": float(cost[index]),
                 }
             )
     columns = ["recipe", "control", "ssr", "n", "mean", "low", "high", "sd", "values", "seeds", "failed"]
     columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
-    made = pd.DataFrame(rows, columns=columns)
+    made = pd.DataFrame(_with_lost(rows, failed), columns=columns)
     mean, sd, n = (made[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
     known = sd > 1e-12 * np.abs(mean)
-    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(n)
+    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(np.maximum(n, 1))
     made["low"], made["high"] = np.where(known, mean - half, math.nan), np.where(known, mean + half, math.nan)
     return made
+
+
+def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
+    """The rows, and one for each recipe, control and ssr all of whose runs have no quality, where it belongs."""
+    rows = list(rows)
+    for (recipe, control, ssr), count in failed.items():
+        row: dict[str, Any] = dict.fromkeys(
+            ["mean", "sd", "steps", "samples", "tokens", "seconds", "total_seconds", "cost"], math.nan
+        )
+        row |= {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
+        rows.append(row)
+    order = {arm: place for place, arm in enumerate(dict.fromkeys((row["recipe"], row["control"]) for row in rows))}
+    return sorted(rows, key=lambda row: (order[row["recipe"], row["control"]], row["ssr"]))
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:

@@ -86,13 +86,43 @@ class Notes:
         if resumed:
             were = "was" if resumed == 1 else "were"
             made.append(f"{_runs(resumed)} {were} taken up again from a checkpoint; seconds are those of all parts.")
-        lost = frame[frame["quality"].isna()]
-        diverged = int((lost["status"] == "diverged").sum())
-        if diverged:
-            made.append(
-                f"{_runs(diverged)} diverged. A mean over the seeds that did not is better than what the recipe gives."
-            )
-        return tuple(made)
+        return (*made, *_losses(frame))
+
+
+def _losses(frame: pd.DataFrame) -> list[str]:
+    """What runs without a quality do to a comparison: to means over the seeds that are left, or to a whole recipe."""
+    made: list[str] = []
+    if frame.empty:
+        return made
+    lost = frame["quality"].isna()
+    diverged = frame["status"] == "diverged"
+    cells = (~lost).groupby([frame[name] for name in ("recipe", "control", "ssr")]).transform("any")
+    biased = frame[lost & diverged & cells]
+    if len(biased):
+        names = _few([_arm(*pair) for pair in dict.fromkeys(zip(biased["recipe"], biased["control"], strict=True))])
+        made.append(
+            f"{_runs(len(biased))} of {names} diverged where other seeds did not. A mean over those that did not is "
+            "better than what the recipe gives."
+        )
+    for (recipe, control), rows in frame.groupby(["recipe", "control"], sort=False):
+        whole = rows[~cells[rows.index]]
+        if whole.empty:
+            continue
+        kinds = Counter("without a value" if status == "completed" else status for status in whole["status"])
+        shown = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        where = "at SSR " + _few([f"{ssr:g}" for ssr in sorted(set(whole["ssr"]))])
+        if len(whole) == len(rows):
+            where = "at any SSR, and is in no comparison"
+        made.append(f"{_arm(recipe, control)} has no quality {where}: {_runs(len(whole))}, {shown}.")
+    return made
+
+
+def _arm(recipe: Any, control: Any) -> str:
+    return f"{recipe} ({control})" if control else str(recipe)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _runs(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from study_runs import study_of
@@ -45,6 +46,20 @@ def test_runs_without_a_quality_are_counted_and_not_averaged() -> None:
     made = summary(study_of({"a": {1.0: [0.5, math.nan, 0.7], 2.0: [0.9]}}))
     assert made["failed"].tolist() == [1, 0]
     assert made["mean"].tolist() == pytest.approx([0.6, 0.9])
+
+
+def test_what_lost_every_run_is_a_row_without_a_quality() -> None:
+    nan = math.nan
+    cells = {"lost": {1.0: [nan, nan]}, "a": {1.0: [0.5, 0.7], 2.0: [nan, nan, nan], 4.0: [0.9]}}
+    made = summary(study_of(cells), price_per_hour=1.0)
+    shown = list(zip(made["recipe"], made["ssr"], made["n"], made["failed"], strict=True))
+    assert shown == [("a", 1.0, 2, 0), ("a", 2.0, 0, 3), ("a", 4.0, 1, 0), ("lost", 1.0, 0, 2)]
+    lost = made[made["n"] == 0]
+    assert lost[["mean", "low", "high", "sd", "steps", "seconds", "cost"]].isna().all(axis=None)
+    assert lost["values"].tolist() == lost["seeds"].tolist() == [(), ()]
+    assert made["n"].dtype.kind == "i"  # and no statistic of the others has moved
+    alone = summary(study_of({"a": {1.0: [0.5, 0.7], 4.0: [0.9]}}), price_per_hour=1.0)
+    pd.testing.assert_frame_equal(made[made["n"] > 0].reset_index(drop=True), alone)
 
 
 def test_recipes_stay_in_their_order_and_controls_after_them() -> None:
@@ -202,6 +217,6 @@ def test_controls_and_who_won() -> None:
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
 
-@pytest.mark.parametrize("statistic", [winners, controls, doublings, summary])
+@pytest.mark.parametrize("statistic", [winners, controls, doublings])
 def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
     assert statistic(study_of({"a": {1.0: [math.nan]}})).empty  # type: ignore[operator]

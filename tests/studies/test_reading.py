@@ -110,8 +110,24 @@ def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
     assert len(study.frame) == 8
     assert len(study.completed) == 4
     assert study.frame["quality"].isna().sum() == 4  # what a failed run measured is not what it would have reached
-    assert study.notes == ("1 run diverged. A mean over the seeds that did not is better than what the recipe gives.",)
+    said = "at SSR 2: 4 runs, 1 failed, 1 diverged, 2 without a value."
+    assert study.notes == (f"digits has no quality {said}",)
     assert study.totals()["failed"] == 4
+
+
+def test_a_mean_is_called_too_good_only_where_some_seeds_are_left(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    lost = {"optimizer__lr": 1e30}
+    for seed in (0, 1):
+        broken = record(1.0, seed, status="diverged", error="train/loss is nan")
+        write_run(tmp_path / f"lost{seed}", broken, config(1.0, seed, **lost), [f"seed={seed}", "optimizer.lr=1e30"])
+    study = load(tmp_path)
+    (name,) = set(study.frame["recipe"]) - set(study.recipes)
+    assert study.notes == (f"{name} has no quality at any SSR, and is in no comparison: 2 runs, 2 diverged.",)
+    assert summary(study)[["recipe", "n", "failed"]].iloc[-1].tolist() == [name, 0, 2]
+    write_run(tmp_path / "some", record(1.0, 7, status="diverged", error="train/loss is nan"), config(1.0, 7))
+    (note, _) = load(tmp_path).notes
+    assert note.startswith(f"1 run of {study.recipes[0]} diverged where other seeds did not. A mean over those that ")
 
 
 def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp_path: Path) -> None:
@@ -383,7 +399,7 @@ def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
     write_run(tmp_path / "9", nothing, config(2.0))
     study = load(tmp_path)
     assert [problem.kind for problem in study.problems] == ["failed"]
-    assert study.notes == ()
+    assert study.notes == ("digits has no quality at SSR 2: 1 run, 1 failed.",)  # and nothing of machines
     assert study.versions["torch"] == ("2.10.0",)
 
 

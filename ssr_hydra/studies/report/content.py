@@ -145,7 +145,8 @@ class Content:
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
         """Every (recipe, control) with a completed run; recipes in the study's order, each before its controls."""
-        found = dict.fromkeys(zip(self.summary["recipe"], self.summary["control"], strict=True))
+        table = self.summary[self.summary["n"] > 0]
+        found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
         return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
 
@@ -271,6 +272,7 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 def _apart(table: pd.DataFrame) -> float:
     """How many times as long per step the slowest recipe takes as the quickest; infinite where they share no SSR."""
+    table = table[table["n"] > 0]
     pace = (table["seconds"] / table["steps"]).groupby([table["ssr"], table["recipe"]]).mean().unstack().dropna()
     relative = pace.div(pace.median(axis=1), axis=0).median()
     return float(relative.max() / relative.min()) if len(pace) else math.inf

@@ -342,6 +342,8 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Recipes in the order of the study, each before its controls, then by SSR."""
-    order = {pair: place for place, pair in enumerate(content.arms)}
+    summary = content.summary  # has the recipes without a quality as well, behind all others
+    pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
+    order = {pair: place for place, pair in enumerate(pairs)}
     rows: Iterable[Any] = _rows(frame)
     return sorted(rows, key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

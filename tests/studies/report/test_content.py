@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import Study, from_csv, load
-from ssr_hydra.studies.report import Content, Options, build, words
+from ssr_hydra.studies.report import Content, Options, build, words, write
+from ssr_hydra.studies.report.tables import main_table
 
 
 def table(path: Path, rows: str) -> Path:
@@ -209,3 +211,22 @@ def test_a_choice_that_sometimes_diverges_is_not_sure() -> None:
     assert choice is not None
     assert (choice.ssr, choice.runs, choice.diverged) == (1.0, 3, 1)
     assert (choice.recommendation.verdict, choice.certainty) == ("decided", "close")
+
+
+def test_a_recipe_that_lost_every_run_is_in_the_table_and_in_nothing_else(tmp_path: Path) -> None:
+    nan = math.nan
+    kept = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
+    content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **kept}), Options(tolerance=0.01))
+    rows = [[cell.text for cell in row.cells] for row in main_table(content).rows]
+    assert [row[:4] for row in rows if row[2] == "0 of 2"] == [
+        ["a", "2", "0 of 2", "\N{EN DASH}"],
+        ["lost", "0.5", "0 of 2", "\N{EN DASH}"],
+        ["lost", "1", "0 of 2", "\N{EN DASH}"],
+    ]
+    assert rows[-1][0] == "lost"
+    assert content.arms == [("a", ""), ("b", "")]
+    assert content.equal == "steps"  # a and b take as long per step; what lost is unknown of changes nothing
+    write(content, tmp_path)
+    table = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["table"]
+    assert [(row["n"], row["failed"], row["mean"]) for row in table if row["recipe"] == "lost"] == [(0, 2, None)] * 2
+    assert "lost,,0.5,0,2,,," in (tmp_path / "table.csv").read_text(encoding="utf-8")

@@ -32,9 +32,10 @@ class Recommendation:
         low: Its interval; NaN with one seed.
         high: Its interval.
         verdict: ``decided`` (the interval lies below the tolerance, and those of all smaller SSRs above it),
-            ``close`` (an interval contains the tolerance), ``unreplicated`` (there are no intervals: one seed),
-            ``outside`` (every measured doubling gains more than the tolerance: the answer lies above the measured
-            range; or no doubling was measured).
+            ``close`` (an interval contains the tolerance), ``unreplicated`` (``gain`` has no interval: one seed, or
+            seeds that do not differ), ``outside`` (every measured doubling gains more than the tolerance: the answer
+            lies above the measured range; or no doubling was measured). A smaller SSR whose gain has no interval counts
+            by its mean, and ``words`` say so.
         more_seeds: Seeds per SSR beyond those there are that would decide a close call with a power of 80%, if the
             gains are as they were measured; None where nothing is open, or it cannot be told.
         target: The quality that was asked for; None if none was.
@@ -105,7 +106,7 @@ def _recommend(
     verdict: Verdict
     if not steps:
         verdict = "outside"
-    elif not all(gain.known for _, _, gain in upto):
+    elif not upto[-1][2].known:
         verdict = "unreplicated"
     elif wide:
         verdict = "close"
@@ -187,15 +188,10 @@ def _about_gains(
             words.append(f"A later doubling gains more again: from ssr {', '.join(later)}.")
         if gain.known and gain.high < 0:
             words.append("Quality falls beyond it: more time makes it worse.")
-    if verdict == "unreplicated":
-        if any(item.n == 1 for _, _, item in upto):
-            words.append("There are no intervals, so nobody knows how much of this is noise: run 3 seeds or more.")
-        else:
-            words.append(
-                "All seeds give the very same gain, which measures no noise: evaluate on more data, or run more."
-            )
-    elif verdict == "decided":
-        words.append("The intervals of this and of every smaller doubling exclude the tolerance.")
+    unknown = any(not item.known for _, _, item in upto)
+    if verdict == "decided":
+        those = "every smaller doubling that has one" if unknown else "every smaller doubling"
+        words.append(f"The intervals of this and of {those} exclude the tolerance.")
     elif verdict == "close":
         if more is None:
             words.append("It is a close call, and more than 10,000 seeds would be needed to decide it.")
@@ -205,7 +201,46 @@ def _about_gains(
                 f"It is a close call: an interval contains the tolerance. {count} at each SSR would decide it with "
                 f"a power of {POWER:.0%}, if the gains are what they seem."
             )
+    return words + _about_noise(series, steps, upto)
+
+
+def _about_noise(
+    series: Series, steps: list[tuple[float, bool, Estimate]], upto: list[tuple[float, bool, Estimate]]
+) -> list[str]:
+    """Which of the doublings that the answer rests on have no interval, and why."""
+    thin: dict[float, None] = {}
+    unclear: list[str] = []
+    same: list[str] = []
+    for at, _, gain in upto:
+        if gain.known:
+            continue
+        own = series.weights(at)[0] + series.weights(2 * at)[0]
+        found = [
+            float(ssr)
+            for ssr, cell in zip(series.ssr, series.cells, strict=True)
+            if cell.n == 1 and any(cell is each for each in own)
+        ]
+        thin |= dict.fromkeys(found)
+        (unclear if found else same).append(f"{at:g} to {2 * at:g}")
+    words = []
+    if unclear and not any(gain.known for _, _, gain in steps) and not same:
+        words.append("There are no intervals, so nobody knows how much of this is noise: run 3 seeds or more.")
+    elif unclear:
+        has = "has one seed" if len(thin) == 1 else "have one seed each"
+        words.append(
+            f"SSR {_listed([f'{ssr:g}' for ssr in sorted(thin)])} {has}, so how much of the gain from "
+            f"{_listed(unclear)} is noise, nobody knows: run 3 seeds or more there."
+        )
+    if same:
+        words.append(
+            f"All seeds give the very same gain from ssr {_listed(same)}, which measures no noise: evaluate on more "
+            "data, or run more."
+        )
     return words
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _about_target(

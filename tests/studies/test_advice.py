@@ -189,3 +189,45 @@ def test_an_interval_that_leaves_the_range_is_not_said_to_lie_inside() -> None:
     assert found.target_status == "inside"
     assert found.words[-1].endswith(" to beyond the measured range).")
     assert "inside" not in found.words[-1]
+
+
+def test_one_point_of_a_single_seed_leaves_the_others_their_intervals() -> None:
+    one = np.array([0.80, 0.81, 0.80, 0.81])
+    gain = np.array([0.010, 0.030, 0.025, 0.003])
+    whole = {0.5: one - 0.1 + np.arange(4) * 1e-3, 1.0: one, 2.0: one + gain}
+    (known,) = recommend(study_of({"a": whole}), 0.02)
+    (found,) = recommend(study_of({"a": {0.25: [0.5], **whole}}), 0.02)  # from .25 to .5 it gains .2, ten tolerances
+    assert (found.ssr, found.verdict, found.more_seeds) == (1.0, "close", known.more_seeds)
+    assert known.more_seeds is not None
+    assert "There are no intervals" not in " ".join(found.words)
+    assert found.words[-1] == (
+        "SSR 0.25 has one seed, so how much of the gain from 0.25 to 0.5 is noise, nobody knows: run 3 seeds or more "
+        "there."
+    )
+
+
+def test_a_decision_that_rests_on_a_mean_as_well_says_so() -> None:
+    rng = np.random.default_rng(0)
+    means = {0.5: 0.80, 1.0: 0.88, 2.0: 0.92, 4.0: 0.925}
+    cells = {s: m + rng.permutation(SPREAD) for s, m in means.items()} | {0.5: [0.8]}
+    (found,) = recommend(study_of({"a": cells}), 0.02)
+    assert (found.ssr, found.verdict) == (2.0, "decided")
+    assert "this and of every smaller doubling that has one exclude" in found.words[-2]
+    assert found.words[-1].startswith("SSR 0.5 has one seed")
+
+
+@pytest.mark.parametrize(("thin", "gains"), [(2.0, "1 to 2"), (1.0, "0.5 to 1 and 1 to 2")])
+def test_where_the_gain_itself_has_no_interval_nothing_is_decided(thin: float, gains: str) -> None:
+    cells: dict[float, object] = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
+    (found,) = recommend(study_of({"a": cells | {thin: [0.8]}}), 0.02)
+    assert (found.ssr, found.verdict, found.more_seeds) == (1.0, "unreplicated", None)
+    assert math.isnan(found.low)
+    assert found.words[-1].startswith(f"SSR {thin:g} has one seed, so how much of the gain from {gains} is noise")
+
+
+def test_the_very_same_gain_is_said_of_its_doubling_alone() -> None:
+    start = 0.5 + np.array([0.0, 0.1, 0.2])
+    cells = {1.0: start, 2.0: start + 0.25, 4.0: start + 0.25 + SPREAD}  # +0.25 of every seed, then noise around 0
+    (found,) = recommend(study_of({"a": cells}), 0.1)
+    assert (found.ssr, found.verdict) == (2.0, "decided")
+    assert found.words[-1].startswith("All seeds give the very same gain from ssr 1 to 2, which measures no noise")

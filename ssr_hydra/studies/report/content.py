@@ -41,7 +41,8 @@ class Options:
     Args:
         tolerance: A doubling of the training that gains less than this is not worth its time, in units of quality.
             None: a twentieth of what the frontier gains over the measured range, so that accuracy and error rate, or
-            percent and share, give the same answer.
+            percent and share, give the same answer; where it gains nothing, of what the qualities differ by, and where
+            they do not, of the quality.
         target: A quality to reach.
         price_per_hour: Of the machine, in any currency: adds the cost.
         confidence: Of every interval.
@@ -113,14 +114,15 @@ class Choice:
 class Content:
     """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them.
 
-    ``axis`` is the time that is shown, ``equal`` the one by which budgets are equal. ``choice`` is of all recommended
-    recipes the quickest whose quality is within the tolerance of the best one's; ``soonest`` the one that reaches the
-    target first.
+    ``twentieth`` says what the tolerance is a twentieth of, if none was given. ``axis`` is the time that is shown,
+    ``equal`` the one by which budgets are equal. ``choice`` is of all recommended recipes the quickest whose quality is
+    within the tolerance of the best one's; ``soonest`` the one that reaches the target first.
     """
 
     study: Study
     options: Options
     tolerance: float
+    twentieth: str
     axis: Axis
     equal: Axis
     apart: float
@@ -199,7 +201,7 @@ def build(study: Study, options: Options | None = None) -> Content:
     apart = _apart(table) if "seconds" in axes and "steps" in axes else math.inf
     equal: Axis = "steps" if options.equal is None and apart <= ALIKE else axis
     pareto = frontier.pareto(study, equal, sure, price)
-    tolerance = _tolerance(pareto) if options.tolerance is None else options.tolerance
+    tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
     advice = recommend(study, tolerance, options.target, sure)
     budgets = table[(table["recipe"] == reference) & (table["control"] == "")][equal].dropna().unique()
     at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in sorted(budgets)]
@@ -207,6 +209,7 @@ def build(study: Study, options: Options | None = None) -> Content:
         study=study,
         options=options,
         tolerance=tolerance,
+        twentieth=twentieth,
         axis=axis,
         equal=equal,
         apart=apart,
@@ -250,13 +253,22 @@ def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
     return tuple(axis for axis in AXES if axis in held)
 
 
-def _tolerance(pareto: pd.DataFrame) -> float:
-    """Of two digits, since nobody has asked for more."""
+def _tolerance(pareto: pd.DataFrame) -> tuple[float, str]:
+    """Of two digits, since nobody has asked for more; and in words what it is a twentieth of."""
     best = pareto[pareto["status"] == "frontier"]["mean"]
-    spread = float(best.max() - best.min())
-    if not spread > 0:  # one point is best at any time: nothing is gained, whatever small number is asked for
-        spread = float(pareto["mean"].max() - pareto["mean"].min()) or float(best.abs().max()) or 1.0
-    return float(f"{DEFAULT_TOLERANCE * spread:.2g}")
+    # Where one point is best at any time nothing is gained, whatever small number is asked for.
+    choices = [
+        (float(best.max() - best.min()), "of what the study gains in all"),
+        (
+            float(pareto["mean"].max() - pareto["mean"].min()),
+            "of what the measured qualities differ by, for the quickest run is the best, and time gains nothing",
+        ),
+        (float(best.abs().max()), "of the quality itself, for no measured one is better than another"),
+    ]
+    spread, what = next(
+        ((spread, what) for spread, what in choices if spread > 0), (1.0, "of 1, for every quality is 0")
+    )
+    return float(f"{DEFAULT_TOLERANCE * spread:.2g}"), what
 
 
 def _scaled(study: Study) -> list[str]:

@@ -86,7 +86,7 @@ def answer(content: Content) -> list[str]:
     ]
     if content.options.tolerance is None and not math.isnan(choice.recommendation.gain):
         said.append(
-            f"No tolerance was given: {number(content.tolerance)} is a twentieth of what the study gains in all. Which "
+            f"No tolerance was given: {number(content.tolerance)} is a twentieth {content.twentieth}. Which "
             f"doubling is worth its time is for you to say, with {_command(content)}."
         )
     kinds = Counter(problem.kind for problem in content.study.problems)
@@ -318,7 +318,7 @@ def method(content: Content) -> list[str]:
     given = (
         "as asked"
         if options.tolerance is not None
-        else "a twentieth of what the frontier gains; choose with ssr-report --tolerance"
+        else f"a twentieth {content.twentieth}; choose with ssr-report --tolerance"
     )
     return [
         f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better.",

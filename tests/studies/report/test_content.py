@@ -73,6 +73,26 @@ def test_the_default_tolerance_is_a_twentieth_of_what_the_frontier_gains(resnet5
     assert content.tolerance == 0.6  # (77.08 - 64.99) / 20 = 0.6045, to two digits
 
 
+@pytest.mark.parametrize(
+    ("values", "direction", "tolerance", "what"),
+    [
+        ((0.5, 0.7, 0.9), "max", 0.02, "of what the study gains in all. "),  # 0.4 / 20
+        ((0.9, 0.7, 0.5), "max", 0.02, "of what the measured qualities differ by, for the quickest run is the best"),
+        ((0.5, 0.9), "min", 0.02, "of what the measured qualities differ by, for the quickest run is the best"),
+        ((0.8, 0.8, 0.8), "max", 0.04, "of the quality itself, for no measured one is better than another. "),
+        ((0.0, 0.0), "min", 0.05, "of 1, for every quality is 0. "),
+    ],
+)
+def test_what_the_default_tolerance_is_a_twentieth_of(
+    values: tuple[float, ...], direction: str, tolerance: float, what: str
+) -> None:
+    cells = {2.0**place: [value] for place, value in enumerate(values)}
+    content = build(study_of({"a": cells}, direction))  # type: ignore[arg-type]
+    (said,) = [line for line in words.answer(content) if line.startswith("No tolerance was given")]
+    assert said.startswith(f"No tolerance was given: {tolerance:g} is a twentieth {what}")
+    assert f"({what.rstrip('. ')}" in " ".join(words.method(content)).replace("(a twentieth ", "(")
+
+
 def test_accuracy_and_error_rate_give_the_same_answer(study_folder: Path, tmp_path: Path) -> None:
     frame = load(study_folder).completed
     for name, sign, shift in (("acc", 1, 0), ("err", -1, 1)):

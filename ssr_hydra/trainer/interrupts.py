@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 __all__ = ["StopRequest", "TerminatedError", "reason", "terminable"]
 
@@ -104,6 +104,9 @@ class StopRequest:
         True
     """
 
+    # Said by whoever starts processes that are to outlive signals: one that was just forked has this handler yet.
+    children_outlive: ClassVar[list[Callable[[], bool]]] = []
+
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:
         self.number = 0
         self._tell = tell
@@ -139,6 +142,8 @@ class StopRequest:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         del frame
         if os.getpid() != self._process:  # a forked process has inherited this handler
+            if any(outlive() for outlive in self.children_outlive):
+                return
             if number != signal.SIGINT:  # ctrl-C reaches it too, but it is this process that ends it
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
+
+from ssr_hydra.trainer.interrupts import StopRequest
 
 __all__ = ["shielded"]
 
@@ -58,9 +61,17 @@ def shielded(*loaders: Any) -> Iterator[None]:
     before = [loader.worker_init_fn for loader in meant]
     for loader, init in zip(meant, before, strict=True):
         loader.worker_init_fn = _Shield(init, over)
+    # Until its init is called, a forked worker has the handlers of this process.
+    outlive = functools.partial(_goes_on, over)
+    StopRequest.children_outlive.append(outlive)
     try:
         yield
     finally:
         over.value = 1
+        StopRequest.children_outlive.remove(outlive)
         for loader, init in zip(meant, before, strict=True):
             loader.worker_init_fn = init
+
+
+def _goes_on(over: Any) -> bool:
+    return not over.value

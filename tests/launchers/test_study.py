@@ -143,9 +143,7 @@ def test_what_is_done_is_not_run_again_and_its_value_is_told(tmp_path: Path) -> 
     assert second.launches == [["b", "e"]]
     assert [job.status for job in returns] == [JobStatus.COMPLETED] * 3 + [JobStatus.FAILED, JobStatus.COMPLETED]
     assert [job._return_value for job in returns[:3]] == [0.25] * 3
-    with pytest.raises(
-        SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a run"
-    ):
+    with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a run"):
         outer.check()
     nothing = ProcessLauncher(tmp_path, {})
     launcher(nothing).launch(jobs("a", "c", "d"), 0)

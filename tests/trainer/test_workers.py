@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ssr_hydra.trainer.interrupts import StopRequest
 from ssr_hydra.trainer.workers import shielded
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a process of Windows")
@@ -70,3 +71,23 @@ def test_loaders_without_workers_are_left_alone() -> None:
     loader = DataLoader(Pids(), 1)
     with shielded(loader, None):
         assert loader.worker_init_fn is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_worker_that_was_just_forked_outlives_a_signal_too(number: int) -> None:
+    # Before its init is called it has the handlers of this process.
+    loader = DataLoader(Pids(), 1, num_workers=1)
+    with StopRequest() as stop:
+        with shielded(loader):
+            assert ends(number) == 0
+        assert ends(number) == -number
+        assert stop.number == 0
+
+
+def ends(number: int) -> int:
+    """How a forked process ends that gets a signal at once; 0 where it passes over it."""
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), number)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -30,18 +30,17 @@ def test_a_sweep_gets_its_report_inside_and_its_answer_printed(tmp_path: Path) -
 def test_runs_that_all_failed_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     for ssr in (0.5, 1.0):
         write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
-    lines = told(tmp_path).splitlines()
-    assert lines[0] == "No report: no run has completed."
-    assert lines[1:] == [f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory" for ssr in (0.5, 1.0)]
+    failures = " ".join(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory" for ssr in (0.5, 1.0))
+    assert " ".join(told(tmp_path).split()) == f"No report: no run has completed. {failures}"
     assert not (tmp_path / "report").exists()
 
 
 def test_records_that_are_all_torn_are_named(tmp_path: Path) -> None:
     for seed in range(2):
         (write_run(tmp_path / f"{seed}", seed=seed) / "result.json").write_text("{", encoding="utf-8")
-    lines = told(tmp_path).splitlines()
-    assert lines[0] == "No report: no run has completed."
-    assert sum(line.startswith("torn: ") for line in lines) == 2
+    text = " ".join(told(tmp_path).split())
+    assert text.startswith("No report: no run has completed. ")
+    assert text.count(" torn: ") == 2
 
 
 def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

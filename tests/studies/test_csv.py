@@ -136,7 +136,7 @@ def test_a_column_whose_name_does_not_tell_is_not_guessed(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
 def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"^csv=.*table.csv': is empty"):
+    with pytest.raises(InputError, match=r"^csv='.*: is empty; give it a header"):
         from_csv(written(tmp_path, text), "ssr", "loss")
 
 

@@ -38,7 +38,11 @@ def done(folder: Path) -> None:
     RunResult("completed", None, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
 
 
-def test_the_same_study_is_taken_up_and_another_refused_with_the_difference(tmp_path: Path) -> None:
+def test_the_same_study_is_taken_up_and_another_refused_with_the_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so that its path is short
+    tmp_path = Path("study")
     opened(tmp_path, ["ssr", "seed"])
     opened(tmp_path, ["ssr"], seed=3, name="other")  # axes of every study, and what is free
     sgd = {**BASE["optimizer"], "lr": 0.3}

@@ -204,7 +204,7 @@ def test_a_study_of_controls_alone_has_no_choice(tmp_path: Path) -> None:
 
 def test_nothing_completed_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", quality=None, status="failed", error="RuntimeError: no", evaluations=0)
-    with pytest.raises(InputError, match=r"^study='.*': no run has completed, 1 are reported as problems"):
+    with pytest.raises(InputError, match=r"^study='.*: no run has completed, 1 are reported as problems"):
         build(load(tmp_path / "s"))
 
 

@@ -14,6 +14,7 @@ import yaml
 from ssr_hydra.build.pending import REFUSED
 from ssr_hydra.launchers.jobs import JOB, State, read_state
 from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.trainer.interrupts import is_stop
 
 __all__ = ["show_sweep"]
 
@@ -143,8 +144,7 @@ def _status(job: _Job) -> str:
         return _WORDS[job.state]
     if job.result is None:
         return ""
-    stopped = (job.result.error or "").startswith(("KeyboardInterrupt", "terminated by "))
-    return "stopped" if job.result.status == "failed" and stopped else job.result.status
+    return "stopped" if job.result.status == "failed" and is_stop(job.result.error) else job.result.status
 
 
 def _outcome(job: _Job) -> tuple[str, str, str, str, str]:

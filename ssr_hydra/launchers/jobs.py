@@ -40,6 +40,11 @@ class State(Enum):
         """Whether running it again could not give anything else."""
         return self in (State.COMPLETED, State.DIVERGED)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has a record of its end, such as it is."""
+        return self.is_final or self is State.FAILED
+
 
 @dataclass(frozen=True)
 class Description:

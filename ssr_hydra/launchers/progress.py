@@ -61,7 +61,7 @@ class Progress:
         else:  # by ctrl-C or a signal
             done = sum(state.is_final for state in self.states.values())
             rest = "the same command goes on with the rest"
-            self._print(f"stopped with {done} of {len(self.states)} jobs done; {rest}")
+            self.tell(f"stopped with {done} of {len(self.states)} jobs done; {rest}")
 
     def look(self) -> Mapping[Path, State]:
         """Look at every job that may have come further."""
@@ -82,9 +82,10 @@ class Progress:
         self._shown = text
         left = self._seconds_left()
         about = "" if left is None else f", about {_duration(left)} left"
-        self._print(f"{text}{about}")
+        self.tell(f"{text}{about}")
 
-    def _print(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line about the study."""
         with suppress(OSError, ValueError):  # nobody reads it
             clear = "\r\x1b[2K" if self._stream.isatty() else ""  # of the progress bar of a job
             self._stream.write(f"{clear}{self._name}: {text}\n")
@@ -93,7 +94,7 @@ class Progress:
     def _seconds_left(self) -> float | None:
         """From how long a share of the work has taken, the length of a run counting as its work."""
         done = sum(self._weight(path) for path, state in self.states.items() if self._is_new_end(path, state))
-        left = sum(self._weight(path) for path, state in self.states.items() if not _has_ended(state))
+        left = sum(self._weight(path) for path, state in self.states.items() if not state.has_ended)
         if not done or not left:
             return None
         return (time.monotonic() - self._began) / done * left
@@ -101,13 +102,13 @@ class Progress:
     def _key(self) -> tuple[int, int, bool]:
         """What is worth a line of its own when it changes."""
         counts = Counter(self.states.values())
-        return sum(count for state, count in counts.items() if _has_ended(state)), counts[State.DIED], self._has_begun
+        return sum(count for state, count in counts.items() if state.has_ended), counts[State.DIED], self._has_begun
 
     def _weight(self, path: Path) -> float:
         return self._jobs[path].description.ssr
 
     def _is_new_end(self, path: Path, state: State) -> bool:
-        return _has_ended(state) and path not in self._ended_before
+        return state.has_ended and path not in self._ended_before
 
     def _watch(self) -> None:
         wait = _SECONDS
@@ -132,17 +133,13 @@ def line(counts: Mapping[State, int]) -> str:
         '6 of 12 jobs done (1 diverged), 2 running'
     """
     total = sum(counts.values())
-    ended = sum(count for state, count in counts.items() if _has_ended(state))
+    ended = sum(count for state, count in counts.items() if state.has_ended)
     bad = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.DIVERGED) if counts.get(state)]
     text = f"{ended} of {total} {'job' if total == 1 else 'jobs'} done"
     text += f" ({', '.join(bad)})" if bad else ""
     for state, word in ((State.RUNNING, "running"), (State.DIED, "died")):
         text += f", {counts[state]} {word}" if counts.get(state) else ""
     return text
-
-
-def _has_ended(state: State) -> bool:
-    return state.is_final or state is State.FAILED
 
 
 def _duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ from ssr_hydra.launchers.progress import Progress
 from ssr_hydra.launchers.ray_cluster import start_cluster
 from ssr_hydra.launchers.records import record_lost
 from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.trainer.interrupts import is_stop
 
 __all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
 
@@ -144,7 +145,7 @@ class StudyLauncher(Launcher):
         for job in pending:
             self._forget_failure(job)
         suspects = list[Job]()
-        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name):
+        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name) as progress:
             try:
                 while pending or suspects or others:
                     if pending:
@@ -156,7 +157,7 @@ class StudyLauncher(Launcher):
                         time.sleep(_POLL_SECONDS)
                         pending, others = self._free(others)
                         continue
-                    again = self._run(batch, first)
+                    again = self._run(batch, first, progress)
                     alone = not self._isolates and len(batch) > 1
                     for job in again:
                         died = read_state(job.folder) is State.DIED
@@ -168,7 +169,7 @@ class StudyLauncher(Launcher):
     def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
         """Of the jobs that others are at: those that nobody is any more, and those that somebody is."""
         states = {job: self._state_of_others(job) for job in others}
-        left = {job: None for job, state in states.items() if not _has_ended(state)}
+        left = {job: None for job, state in states.items() if not state.has_ended}
         free = self._folder.take_over([job for job in left if states[job] is not State.RUNNING])
         for job in free:
             del left[job]
@@ -180,7 +181,7 @@ class StudyLauncher(Launcher):
         state = read_state(job.folder)
         return State.WAITING if state is State.FAILED and _was_stopped(job) else state
 
-    def _run(self, batch: list[Job], first: int) -> list[Job]:
+    def _run(self, batch: list[Job], first: int, progress: Progress) -> list[Job]:
         """Launch some jobs once; returns those that have to be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
@@ -202,7 +203,7 @@ class StudyLauncher(Launcher):
         states = {job.folder: read_state(job.folder) for job in batch}
         died = {folder for folder, state in states.items() if state is State.DIED}
         died -= {job.folder for job in batch if self._is_old_sign(job)}
-        moved = bool(died) or any(_has_ended(state) for state in states.values())
+        moved = bool(died) or any(state.has_ended for state in states.values())
         self._starts_jobs = self._starts_jobs or moved
         if error is not None and not self._starts_jobs:
             raise error
@@ -212,8 +213,8 @@ class StudyLauncher(Launcher):
                 given_up = self._is_given_up(job)
                 again += [] if given_up else [job]
                 if not given_up:
-                    self._tell_again(job)
-            elif not _has_ended(states[job.folder]) and not self._is_untold(job, error, counts=not moved):
+                    progress.tell(self._again(job))
+            elif not states[job.folder].has_ended and not self._is_untold(job, error, counts=not moved):
                 again.append(job)
         return again
 
@@ -342,13 +343,10 @@ class StudyLauncher(Launcher):
         shared = set.intersection(*every) if len(every) > 1 else set()
         return " ".join(item for item in job.overrides if item not in shared) or "no overrides"
 
-    def _tell_again(self, job: Job) -> None:
+    def _again(self, job: Job) -> str:
         pulse = Pulse.read(job.folder / HEARTBEAT)
         attempt = 1 if pulse is None else pulse.attempt
-        text = f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt} of {self._retries}"
-        with suppress(OSError, ValueError):  # nobody reads it
-            self._stream.write(f"{self._folder.path.name}: {text}\n")
-            self._stream.flush()
+        return f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt} of {self._retries}"
 
 
 class _Launch:
@@ -367,15 +365,11 @@ class _Launch:
             self.error = error
 
 
-def _has_ended(state: State) -> bool:
-    return state.is_final or state is State.FAILED
-
-
 def _was_stopped(job: Job, signal: str = "") -> bool:
     """Whether a job's record says that it was interrupted or told to end, by a certain signal."""
     with suppress(OSError, ValueError):
-        error = RunResult.load(job.folder).error or ""
-        return error.startswith(("KeyboardInterrupt", "terminated by ")) and signal in error
+        error = RunResult.load(job.folder).error
+        return is_stop(error) and signal in str(error)
     return False
 
 

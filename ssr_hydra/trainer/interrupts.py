@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-__all__ = ["StopRequest", "TerminatedError", "reason", "terminable"]
+__all__ = ["StopRequest", "TerminatedError", "is_stop", "reason", "terminable"]
 
 
 _STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
@@ -206,3 +206,13 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return f"KeyboardInterrupt: {str(error) or 'interrupted'}"
     return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def is_stop(error: str | None) -> bool:
+    """Whether such a text is that of an interrupt or a termination, after which a run may go on.
+
+    Example:
+        >>> is_stop(reason(KeyboardInterrupt())), is_stop(reason(ZeroDivisionError())), is_stop(None)
+        (True, False, False)
+    """
+    return error is not None and error.startswith(("KeyboardInterrupt", "terminated by "))

@@ -63,7 +63,8 @@ def test_the_server_hears_no_signal_that_is_for_the_jobs() -> None:
         each.close()
     assert {ended.serial for ended in ends(server, 2)} == {0, 1}
     server.close()
-    assert process.returncode == -signal.SIGKILL
+    # Hung up on and killed, in this order: it ends by whichever reaches it first, and by none of the signals above.
+    assert process.returncode in (0, -signal.SIGKILL)
     server.close()
 
 

@@ -64,7 +64,7 @@ def records_of_wandb(folder: Path) -> list[Any]:
     Another process writes it, which may still be about to when the run has finished.
     """
     (path,) = folder.glob("*.wandb")
-    for _ in range(200):
+    for _ in range(6000):  # minutes, if need be
         records = list(_records(path.read_bytes()))
         if any(record.WhichOneof("record_type") == "exit" for record in records):
             return records

@@ -120,7 +120,7 @@ def chains(folder: Path, number: int = 12, kills: int = 8) -> dict[str, int]:
 
             def work(here: Path = here, done: int = done, send: int = send) -> None:
                 store = CheckpointStore(here, best_mode="max")
-                for batch in range(done + 1, 10_000):
+                for batch in itertools.count(done + 1):
                     save(store, batch, 1.0 / batch)  # the first stays the best
                     os.write(send, batch.to_bytes(4, "little"))
 
@@ -140,26 +140,34 @@ def chains(folder: Path, number: int = 12, kills: int = 8) -> dict[str, int]:
     return {"kills": total, "in the middle of a save": between}
 
 
-def writers(folder: Path) -> dict[str, int]:
-    """Two processes save into one folder while a third reads."""
+def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
+    """Two processes save into one folder, 30 times each and until a third has read there often enough."""
+    enough, told = os.pipe()
 
     def work(offset: int) -> None:
+        os.close(told)
         store = CheckpointStore(folder)
-        for batch in range(offset, 120, 2):
+        for batch in itertools.count(offset, 2):
             save(store, batch)
+            # Longer than the other one lets pass between two looks at the lock, which might never see it free else.
+            time.sleep(0.03)
+            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the pipe has an end
+                break
 
     running, reads = {fork(lambda: work(1)), fork(lambda: work(2))}, 0
     while running:
         for process in tuple(running):
             finished, status = os.waitpid(process, os.WNOHANG)
             if finished:
-                assert status == 0, status
+                assert os.waitstatus_to_exitcode(status) == 0, status
                 running.remove(process)
         found = load_latest_good(folder)
         if found is not None:
             assert not found[1], found[1]
             assert is_of(found[0].state, found[0].timestamp["batch"])
             reads += 1
+            if reads == wanted:
+                os.close(told)
     assert len(names(folder)) == 2, names(folder)
     return {"reads": reads}
 

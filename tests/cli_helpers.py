@@ -49,6 +49,6 @@ def command(*arguments: str, cwd: Path, **env: str) -> Answer:
     """Run Python with these arguments in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(REPO), **env}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -16,6 +16,7 @@ from process_pairs import Pairs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.
 settings.register_profile(

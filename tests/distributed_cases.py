@@ -92,6 +92,19 @@ class Slow:
         time.sleep(self._seconds)
 
 
+def ticking(trainer: Trainer, milliseconds: int) -> None:
+    """Gives this process a clock of its own, on which every step of training takes so long, and nothing else any."""
+    now = 0
+
+    def tick(model: nn.Module, _: Any) -> None:
+        nonlocal now
+        now += milliseconds * 10**6 if model.training else 0
+
+    trainer.model.register_forward_pre_hook(tick)
+    time.perf_counter = lambda: now / 1e9
+    time.perf_counter_ns = lambda: now
+
+
 def when(trainer: Trainer) -> dict[str, Any]:
     """The counters that are a function of the run alone."""
     state = trainer.state.timestamp.state_dict()
@@ -466,13 +479,21 @@ def lose_peer(folder: Path) -> Any:
 # ---- 9: the end, at one boundary
 
 
-def ends(duration: str, stop_rank: int | None = None, number: int = signal.SIGTERM, folder: Path | None = None) -> Any:
+def ends(
+    duration: str,
+    stop_rank: int | None = None,
+    number: int = signal.SIGTERM,
+    folder: Path | None = None,
+    ticks: int = 0,
+) -> Any:
     rank, _ = rank_of()
     seen = Seen()
-    callbacks: list[Any] = [seen, Slow(0.002 * (1 + rank))]
+    callbacks: list[Any] = [seen] if ticks else [seen, Slow(0.002 * (1 + rank))]
     if stop_rank == rank:
         callbacks.append(StopAt(5, number))
     trainer = digits(folder, duration=duration, callbacks=callbacks, warmup="0.1dur")
+    if ticks:
+        ticking(trainer, ticks * (1 + rank))
     said = ""
     try:
         trainer.fit()
@@ -571,15 +592,24 @@ def refused(kind: str) -> Any:
     return None
 
 
+def patient() -> None:
+    """Have processes that fail wait for each other for as long as it takes, however far apart they are."""
+    from ssr_hydra.trainer import processes
+
+    processes._HEAR_SECONDS = processes._LINGER_SECONDS = 200
+
+
 def told(messages: list[str]) -> Any:
     rank, _ = rank_of()
+    if messages[0] != "nothing":
+        patient()
     processes = Processes.start()
     if rank == 0 and messages[0] == "nothing":
         processes.from_main(processes.sum([1])[0])
         time.sleep(1.5)
         return None
     processes.from_main(processes.sum([1])[0])
-    return processes.fail(messages[rank], seconds=1 if messages[0] == "nothing" else 5)
+    return processes.fail(messages[rank], 1 if messages[0] == "nothing" else None)
 
 
 def basics() -> Any:
@@ -600,9 +630,12 @@ def basics() -> Any:
     return {**found, "stopped": not torch.distributed.is_initialized()}
 
 
-def app(arguments: list[str]) -> Any:
+def app(arguments: list[str], all_fail: bool = False) -> Any:
+    """The app; where all processes fail, each has the others' time."""
     from ssr_hydra.train import main
 
+    if all_fail:
+        patient()
     main(arguments)
 
 

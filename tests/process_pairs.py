@@ -66,7 +66,7 @@ class Pairs:
         hit: tuple[int, float] | None = None,
         send: tuple[int, int, float] | None = None,
         when: Path | None = None,
-        timeout: float = 60,
+        timeout: float = 300,
         fails: bool = False,
         env: dict[str, str] | None = None,
         **arguments: Any,
@@ -79,7 +79,7 @@ class Pairs:
             hit: A rank, and after how many seconds it is killed.
             send: A rank, a signal, and after how many seconds it gets that.
             when: The seconds are counted from when this exists.
-            timeout: Seconds until all are killed.
+            timeout: Seconds until all are killed: it bounds a run that hangs, and is no measure of a slow machine.
             fails: Whether one of them is expected to.
             env: More of the environment.
             arguments: Of the function.
@@ -120,7 +120,7 @@ class Pairs:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.close()
-        self._server.wait(30)
+        self._server.wait(120)
         self._server.stdout.close()
 
 
@@ -149,10 +149,17 @@ def serve() -> None:
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    # Held until all have ended: a port that was only looked up would be free for anybody until rank 0 listens. Bound in
+    # this way it is given away to nobody who asks for any port, and rank 0, who asks for this very one, may share it.
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        return _ended(asked, held.getsockname()[1])
+
+
+def _ended(asked: dict[str, Any], port: int) -> dict[str, Any]:
+    """Fork the processes of a run, and wait until they have ended."""
     began, world = time.monotonic(), asked["world"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     processes = {_fork(asked, rank, port): rank for rank in range(world)}
     ranks = {rank: process for process, rank in processes.items()}
     codes: dict[int, int] = {}

@@ -324,7 +324,7 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
         subprocess.Popen([*arguments, "-m", "seed=0,1"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
         for _ in range(3)
     ]
-    assert [run.wait(timeout=300) for run in (*runs, *sweeps)] == [0] * 9
+    assert [run.wait(timeout=600) for run in (*runs, *sweeps)] == [0] * 9
     assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 6
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 6
 

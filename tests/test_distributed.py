@@ -84,14 +84,14 @@ def test_a_stream_gives_each_process_its_own(pairs: Pairs) -> None:
     ],
 )
 def test_a_process_that_runs_out_early_against_its_word_ends_both(pairs: Pairs, kind: str, expected: str) -> None:
-    ended = pairs.run(cases.run_out, kind=kind, timeout=30)
+    ended = pairs.run(cases.run_out, kind=kind)
     assert not ended.late
     assert ended.values[0] == ended.values[1]
     assert expected in ended.values[0]
 
 
 def test_an_epoch_of_unknown_length_ends_with_the_first_process_that_has_none_left(pairs: Pairs) -> None:
-    ended = pairs.run(cases.run_out, kind="stream", timeout=30)
+    ended = pairs.run(cases.run_out, kind="stream")
     assert ended.values[0] == ended.values[1]
     assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
 
@@ -283,7 +283,6 @@ def test_a_run_survives_kills_of_its_processes_to_the_bit(
             parallel=parallel,
             kill=(victim, draw.randint(1, 18), draw.uniform(0.0, 0.02)),
             fails=True,
-            timeout=60,
         )
         assert not ended.late  # the other one has ended too, by itself
         assert ended.codes[victim] == -signal.SIGKILL
@@ -304,7 +303,7 @@ def test_a_run_survives_kills_of_its_processes_to_the_bit(
 
 
 def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
-    ended = pairs.run(cases.lose_peer, folder=tmp_path, fails=True, timeout=30)
+    ended = pairs.run(cases.lose_peer, folder=tmp_path, fails=True)
     assert ended.codes == [0, -signal.SIGKILL]
     said = ended.values[0]
     assert said.startswith("another process of this run has ended or cannot be reached, seen at ")
@@ -335,11 +334,12 @@ def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
 
 
 def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.ends, duration="0.3sec").values
+    # 22 ms a step in rank 0, and twice as many in the other: theirs are the clocks, so that no machine is too slow.
+    mine, other = pairs.run(cases.ends, duration="0.3sec", ticks=22).values
     assert mine == other
-    *_, before, last = mine["times"]  # at the batches' ends: the end of training may lie a moment later
-    assert last >= 300_000_000 > before
-    assert len(mine["lrs"]) == mine["when"]["batch"] > 3
+    *_, before, last = mine["times"]
+    assert (before, last) == (286_000_000, 308_000_000)
+    assert len(mine["lrs"]) == mine["when"]["batch"] == 14
     assert len(set(mine["lrs"])) == len(mine["lrs"])
 
 
@@ -349,7 +349,7 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
     pairs: Pairs, tmp_path: Path, rank: int, number: int, said: str
 ) -> None:
     options = {"duration": "20ba", "number": int(number), "folder": tmp_path / "run"}
-    ended = pairs.run(cases.ends, stop_rank=rank, timeout=30, **options)
+    ended = pairs.run(cases.ends, stop_rank=rank, **options)
     for value in ended.values:
         assert value["said"] == f"TerminatedError: terminated by {said}, with a checkpoint at batch 6"
     assert RunResult.load(tmp_path / "run").status == "failed"
@@ -376,7 +376,7 @@ def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs, double: bool, to
 
 
 def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.sharded_evaluation, timeout=30).values
+    mine, other = pairs.run(cases.sharded_evaluation).values
     assert mine == other
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
@@ -425,13 +425,15 @@ def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel:
     ],
 )
 def test_refused_in_all_processes(pairs: Pairs, kind: str, expected: str) -> None:
-    for said in pairs.run(cases.refused, kind=kind, timeout=30).values:
+    for said in pairs.run(cases.refused, kind=kind).values:
         assert said.startswith(expected)
 
 
 # ---- the app, as torchrun starts it
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--monitor-interval=0.1"]
+# Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
+# second: the one that is left has mostly ended by itself when torchrun would end it.
+TORCHRUN = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()]
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
@@ -462,7 +464,7 @@ def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_pa
     pairs.run(cases.app, arguments=[*arguments[:-1], f"hydra.run.dir={tmp_path}/ddp"])
     one, two = (RunResult.load(tmp_path / name) for name in ("fsdp", "ddp"))
     assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
-    ended = pairs.run(cases.app, arguments=[*arguments, "optimizer.fused=true"], fails=True)
+    ended = pairs.run(cases.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
     assert ended.errs[0].startswith("error: optimizer.fused=True: torch's fused kernel does not step the shards")
 
@@ -482,7 +484,7 @@ def test_what_all_processes_refuse_is_said_once(
 ) -> None:
     folder = tmp_path / "run"
     folders = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
-    ended = pairs.run(cases.app, arguments=[*arguments, *QUICK, *folders], fails=True, timeout=30)
+    ended = pairs.run(cases.app, arguments=[*arguments, *QUICK, *folders], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
     (line,) = ended.errs[0].splitlines()
     assert line.startswith(expected)
@@ -499,10 +501,11 @@ def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path) -> None:
-    arguments = [*QUICK, "ssr=2", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
+    # A run that would take minutes: whoever is to kill one may come late.
+    arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     for victim in (1, 0):
         ended = pairs.run(
-            cases.app, arguments=arguments, hit=(victim, 0.3), when=tmp_path / "metrics.jsonl", fails=True, timeout=30
+            cases.app, arguments=arguments, hit=(victim, 0.3), when=tmp_path / "metrics.jsonl", fails=True
         )
         assert ended.codes[victim] == -signal.SIGKILL
         assert ended.codes[1 - victim] == 1
@@ -516,14 +519,14 @@ def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path)
 
 
 def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
-    arguments = [*QUICK, "ssr=4", f"hydra.run.dir={tmp_path}"]
+    arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     ended = pairs.run(
         cases.app,
         arguments=arguments,
+        all_fail=True,
         send=(1, int(signal.SIGTERM), 0.2),
-        when=tmp_path / "metrics.jsonl",
+        when=tmp_path / "checkpoints",  # both have trained by then, and keep a signal for the end of a batch
         fails=True,
-        timeout=30,
     )
     assert ended.codes == [143, 143]
     (line,) = ended.errs[0].splitlines()
@@ -547,7 +550,7 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
         env={**environment, "KILL_FILE": str(tmp_path / "killed"), "LOG": str(runs[1] / "metrics.jsonl")},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert again.returncode == 0, again.stderr

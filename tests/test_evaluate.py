@@ -281,7 +281,7 @@ def test_the_command(finished: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(REPO), str(Path(__file__).parent)))}
     done = subprocess.run(
         [sys.executable, "-m", "ssr_hydra.evaluate", f"run={finished}", TRUST], env=environment, cwd=tmp_path,
-        capture_output=True, text=True, timeout=200, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("equal to the record, to the last bit\n")

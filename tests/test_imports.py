@@ -28,7 +28,7 @@ heavy = {{"torch", "hydra", "omegaconf", "numpy", "matplotlib", "sklearn", "rich
 sys.exit(", ".join(sorted(heavy)) or 0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr.strip()) == (0, "")
 

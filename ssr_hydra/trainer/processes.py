@@ -26,6 +26,8 @@ _FIRST_PORT, _PORTS = 15000, 17000
 # How long to wait: for one that does not come, or has its part of the gradients not ready; and for one that reads
 # data, evaluates or writes a checkpoint. One that is gone is seen at once.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
+# How long one that fails waits to hear what rank 0 says of it, and rank 0 for those that have not heard yet.
+_HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
 
 
@@ -253,14 +255,14 @@ class Processes:
             with suppress(RuntimeError):  # the others may have ended before
                 dist.destroy_process_group()
 
-    def fail(self, message: str, seconds: float = 5) -> bool:
+    def fail(self, message: str, seconds: float | None = None) -> bool:
         """Leave the others because of an error; whether rank 0 has the same to say, now or in some seconds.
 
         Of what all have found out alike, a wrong argument for one, a person is then told once.
 
         Args:
             message: What there is to say; ``""`` is the same as anything.
-            seconds: To wait for rank 0, which may not have come so far.
+            seconds: To wait for rank 0, which may not have come so far; None is a few.
         """
         store = self._store
         self.stop()
@@ -272,7 +274,7 @@ class Processes:
                 # Where rank 0 keeps the store it does not go before the others have looked, if they are there.
                 atexit.register(_linger, store, self.world_size)
                 return False
-            store.wait([_TOLD], datetime.timedelta(seconds=seconds))
+            store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
             said = store.get(_TOLD).decode()
             store.set(f"{_TOLD}/{self.rank}", "")
             return message in ("", said)
@@ -281,7 +283,7 @@ class Processes:
 
 def _linger(store: Any, world_size: int) -> None:
     with _quiet(), suppress(RuntimeError):
-        store.wait([f"{_TOLD}/{rank}" for rank in range(1, world_size)], datetime.timedelta(seconds=2))
+        store.wait([f"{_TOLD}/{rank}" for rank in range(1, world_size)], datetime.timedelta(seconds=_LINGER_SECONDS))
 
 
 @contextmanager

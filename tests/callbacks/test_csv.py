@@ -121,7 +121,7 @@ try:
 except OSError as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
     assert issubclass(WriteError, RunError)
     write(tmp_path, batch=99)  # resuming drops the torn row

@@ -33,7 +33,7 @@ def names(folder: Path) -> list[str]:
 def kill(mode: str, folder: Path) -> dict[str, int]:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(KILLER.parent), str(KILLER.parent.parent)])}
     command = [sys.executable, str(KILLER), mode, str(folder)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     counts: dict[str, int] = json.loads(done.stdout)
     return counts

@@ -74,7 +74,7 @@ def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.steps_of, batches=[3, 1]).values
     assert mine == ["0", "1", "2"]
     assert other == ["0", "padding 0", "padding 0"]
-    for said in pairs.run(cases.steps_of, batches=[2, 0], fails=True, timeout=30).values[1:]:
+    for said in pairs.run(cases.steps_of, batches=[2, 0], fails=True).values[1:]:
         assert said == ["eval_dataloader"]
 
 
@@ -95,5 +95,5 @@ def test_a_resume_is_bitwise_with_any_number_of_processes(
 
 @pytest.mark.slow
 def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
-    runs = [pairs.run(cases.compiled, compile=on, timeout=300).values[0] for on in (False, True)]
+    runs = [pairs.run(cases.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

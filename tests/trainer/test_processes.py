@@ -121,7 +121,7 @@ def test_what_they_tell_each_other(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
-    ended = pairs.run(cases.lost, rank_that_ends=rank, fails=True, timeout=30)
+    ended = pairs.run(cases.lost, rank_that_ends=rank, fails=True)
     assert ended.codes[rank] == 7
     said = ended.values[1 - rank]
     assert said.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
@@ -129,7 +129,7 @@ def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
 
 
 def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> None:
-    ended = pairs.run(cases.absent, fails=True, timeout=30)
+    ended = pairs.run(cases.absent, fails=True)
     assert ended.codes == [0, 7]
     assert ended.values[0].startswith("another process of this run has ended or cannot be reached, seen at the start (")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 import pytest
 import torch
@@ -46,6 +45,8 @@ def test_workers_read_on_and_end_when_training_is_over(number: int) -> None:
     assert loader.worker_init_fn is mark
     children = list(loader._iterator._workers)  # type: ignore[union-attr]
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+    for child in children:  # which torch waits for, but for some seconds only
+        child.join(120)
     assert all(not child.is_alive() for child in children)
 
 
@@ -59,9 +60,7 @@ def test_afterwards_a_worker_ends_by_a_signal() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error where a worker is killed
     try:
         os.kill(worker, signal.SIGTERM)
-        until = time.monotonic() + 10
-        while child.is_alive() and time.monotonic() < until:
-            time.sleep(0.01)
+        child.join(120)
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert child.exitcode == -signal.SIGTERM

@@ -33,7 +33,7 @@ LIGHT = ("hydra.core.utils", "hydra._internal.logging_config", "ssr_hydra.launch
 """What jobs need that do not train."""
 
 HERE = Path(__file__).resolve().parent
-_PATIENCE = 120.0
+_PATIENCE = 300.0  # it bounds a job that nobody tells anything
 
 
 class OddError(Exception):
@@ -61,8 +61,8 @@ def _meet(cfg: DictConfig) -> bool:
 def _wait(cfg: DictConfig) -> str:
     """Until it is told to go on, or stopped, which it notes."""
     place = Path(cfg.place)
-    (place / f"waits-{cfg.n}").write_text(str(os.getpid()))
-    try:
+    try:  # from here: whoever sees the file may send a signal before the next line
+        (place / f"waits-{cfg.n}").write_text(str(os.getpid()))
         wait_for(place / "go")
     except (KeyboardInterrupt, TerminatedError) as error:
         (place / f"stopped-{cfg.n}").write_text(type(error).__name__)
@@ -169,7 +169,7 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
     loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}/sweep"]
     cfg = Hydra("lab", loader).compose_config("config", quiet, RunMode.MULTIRUN)
-    made = ProcessLauncher(**settings)
+    made = ProcessLauncher(**{"gpus": "none", **settings})  # the same on a machine that has some
     context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
     made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
     return made

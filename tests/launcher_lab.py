@@ -22,7 +22,7 @@ from cli_helpers import REPO, Answer
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RunResult
 
-SECONDS = 400
+SECONDS = 900
 TWELVE = tuple(range(12))
 # Each job poisoned in turn is twelve sweeps. By default a few: the first, one in the middle and the last.
 VICTIMS = TWELVE if os.environ.get("SSR_HYDRA_ALL_VICTIMS") == "1" else (0, 5, 11)
@@ -30,12 +30,21 @@ _QUIET = ("trainer.progress=none", "study_report=false", "study_code=any")
 
 
 class Slow:
-    """Takes a moment for each batch as long as the file ``LAB_SLOW`` is there."""
+    """Takes a moment for each batch as long as the file ``LAB_SLOW`` is there, and waits while ``held`` lies beside it.
+
+    The later the batch the longer, so that a run does not end before a test has come to what it does to it.
+    """
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
         """Called after each step."""
-        if Path(os.environ["LAB_SLOW"]).exists():
-            time.sleep(0.1)
+        slow = Path(os.environ["LAB_SLOW"])
+        if slow.exists():
+            time.sleep(0.1 if trainer.state.timestamp.batch.value <= 40 else 2)
+        held, until = slow.with_name("held"), time.monotonic() + SECONDS
+        if held.exists():
+            slow.with_name("holds").touch()
+        while held.exists() and time.monotonic() < until:
+            time.sleep(0.01)
 
 
 class Lab:
@@ -45,6 +54,7 @@ class Lab:
         self.folder = folder
         self.study = folder / "studies" / "s"
         self.slow = folder / "slow"
+        self.held, self.holds = folder / "held", folder / "holds"
         self.starts = folder / "starts"
         self.starts.touch()
         self._running: list[subprocess.Popen[str]] = []
@@ -86,7 +96,7 @@ class Lab:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 try:
-                    process.communicate(timeout=30)
+                    process.communicate(timeout=120)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()

@@ -29,14 +29,19 @@ Sweep = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Sweep:
-    """Start a sweep into the study ``s``; ``poison`` names a job that ends its process."""
+    """Start a sweep into the study ``s``; ``poison`` names a job that ends its process, ``held`` one that waits."""
 
-    def run(*arguments: str, poison: str = "", preexec: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    def run(
+        *arguments: str, poison: str = "", held: str = "", preexec: Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}",
             "SWEEP_STARTS": str(tmp_path / "starts"),
             "SWEEP_POISON": poison,
+            "SWEEP_HELD": held,
+            # Where files may not grow, Python keeps half of a module's bytecode, and nobody can import it any more.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.Popen(
             [sys.executable, TRAIN, "-m", "study=s", *SMALL, *arguments],
@@ -52,7 +57,7 @@ def start(tmp_path: Path) -> Sweep:
 
 
 def ended(process: subprocess.Popen[str]) -> Answer:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return Answer(process.returncode, out, err)
 
 
@@ -80,15 +85,22 @@ def completed(folder: Path) -> int:
 def test_a_parent_that_is_killed_ten_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
     # Killed after ever more jobs, every other time in the middle of one; the same command goes on each time.
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
+    hold = tmp_path / "hold"
     for point in range(1, 11):
-        process = start(*arguments)
-        while process.poll() is None and completed(tmp_path) < point:
+        begun, done = len(starts(tmp_path)), completed(tmp_path)
+        # One job more than asked for may end, and never the last: whoever is to kill the sweep may come late.
+        free = min(max(point - done, 0) + 1, 12 - done - 1)
+        hold.touch()
+        process = start(*arguments, held=f"{begun + free}:{hold}")
+        while process.poll() is None:
+            began = len(starts(tmp_path)) - begun
+            now = completed(tmp_path)
+            if now >= point and (point % 2 == 0 or began > now - done):
+                break
             time.sleep(0.002)
-        if point % 2:
-            count = len(starts(tmp_path))
-            while process.poll() is None and len(starts(tmp_path)) == count:
-                time.sleep(0.001)
         process.kill()
+        process.wait()
+        hold.unlink()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         while any(read_state(path) is State.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):

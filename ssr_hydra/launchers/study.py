@@ -170,10 +170,16 @@ class StudyLauncher(Launcher):
         """Of the jobs that others are at: those that nobody is any more, and those that somebody is."""
         states = {job: self._state_of_others(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
-        free = self._folder.take_over([job for job in left if states[job] is not State.RUNNING])
-        for job in free:
+        free = []
+        for job in self._folder.take_over([job for job in left if states[job] is not State.RUNNING]):
+            # Looked at once more: its sweep may have brought it to its end since, and then come to its own.
+            state = self._state_of_others(job)
+            if state is State.RUNNING:
+                continue
             del left[job]
-            self._forget_failure(job)
+            if not state.has_ended:
+                self._forget_failure(job)
+                free.append(job)
         return [job for job in free if not self._is_given_up(job)], list(left)
 
     def _state_of_others(self, job: Job) -> State:

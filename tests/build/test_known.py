@@ -165,7 +165,7 @@ with initialize_config_dir(str(conf_dir()), version_base="1.3"):
     check(compose("config", ["experiment=cifar10_resnet18"]))
 sys.exit(", ".join({"torch", "torchvision", "numpy", "PIL"} & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -74,15 +74,18 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> N
         assert not is_alive(path)
 
 
-def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path) -> None:
+def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its process ids mean nothing here, so what counts is how old its last sign is, by the clock of the files.
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
     now = clock_of(tmp_path)
+    asked: list[Path] = []
+    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: asked.append(folder) or now)  # which stands still
     for age, alive in ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False)):
         os.utime(path, (now - age, now - age))
         assert is_alive(path) is alive
         assert is_alive(path, now) is alive
+    assert asked == [tmp_path] * 3
     assert SILENT_SECONDS < 60  # a dead machine is seen within a minute
     assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # and a living one may miss a few
 
@@ -92,7 +95,7 @@ def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     with Heartbeat(path):
         os.utime(path, (1, 1))
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while path.stat().st_mtime == 1 and time.monotonic() < until:
             time.sleep(0.01)
         assert path.stat().st_mtime > 1
@@ -108,5 +111,6 @@ def test_what_is_no_sign_is_none(tmp_path: Path, content: str) -> None:
 
 def test_the_clock_is_that_of_the_files(tmp_path: Path) -> None:
     before = time.time()
-    assert abs(clock_of(tmp_path) - before) < 5
+    told = clock_of(tmp_path)
+    assert before - 1 < told < time.time() + 1  # however long that took
     assert list(tmp_path.iterdir()) == []

@@ -56,11 +56,11 @@ def launch(folder: Path, *deeds: str, **settings: Any) -> list[tuple[str, Any]]:
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it goes between opening and reading
         return False
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
     until = time.monotonic() + seconds
     while not is_so() and time.monotonic() < until:
         time.sleep(0.02)
@@ -347,7 +347,7 @@ class Script:
 
     def told(self) -> tuple[list[dict[str, Any]], str]:
         """What it said until its end."""
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=300)
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
 
 
@@ -417,11 +417,12 @@ def test_ctrl_c_on_a_terminal(script: Callable[..., Script], tmp_path: Path) -> 
 
 
 def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., Script], tmp_path: Path) -> None:
-    started = script(tmp_path, "deaf")
+    started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
     pids = all_wait(tmp_path, 0)
-    for _ in range(2):
-        started.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+    assert started.process.stderr is not None
+    for last in ("with a checkpoint; ctrl-C again stops at once", "ctrl-C again kills"):
+        started.process.send_signal(signal.SIGINT)  # each when the one before was seen: two that wait are one
+        assert started.process.stderr.readline() == f"stopping 1 job, {last}\n"
     assert alive(pids[0])
     started.process.send_signal(signal.SIGINT)
     told, _ = started.told()
@@ -508,10 +509,11 @@ def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_jobs_end_with_their_sweep_and_with_a_checkpoint(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "sweep"
-    with app(folder, "hydra.launcher.workers=2", "seed=0,1,2", "max_duration=1h") as process:
-        assert wait_until(lambda: all(lines(folder / name) > 2 for name in "01"), 240)
+    two = ("hydra.launcher.workers=2", "hydra.launcher.gpus=none")
+    with app(folder, *two, "seed=0,1,2", "max_duration=1h") as process:
+        assert wait_until(lambda: all(lines(folder / name) > 2 for name in "01"))
         process.send_signal(number)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[signal.Signals(number)]
     assert wait_until(lambda: all((folder / name / "result.json").exists() for name in "01"))
     for name in "01":

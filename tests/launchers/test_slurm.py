@@ -137,9 +137,12 @@ def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
     pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
     name = job_id(pid)
+    lab.held.touch()
+    until(lab.holds.exists, "a batch that does not end, or it might stop by itself", sweep)
     subprocess.run(["scontrol", "requeue", name], check=True)
     os.kill(pid, signal.SIGKILL)  # at once, and not after the 30 seconds in which it could come to its end
     until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process", sweep)
+    lab.held.unlink()
     lab.slow.unlink()
     answer = ended(sweep)
     assert answer.code == 0, answer.err

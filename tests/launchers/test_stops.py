@@ -20,7 +20,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_put_back() -> None:
         assert not select.select(stops.waitables(), [], [], 0)[0]
         for number in (signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT):
             os.kill(os.getpid(), number)
-        assert select.select(stops.waitables(), [], [], 10)[0]
+        assert select.select(stops.waitables(), [], [], 120)[0]
         assert stops.take() == [signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT]
         assert (stops.first, stops.interrupts) == (signal.SIGUSR2, 2)  # ctrl-Z does not ask to stop
         assert not select.select(stops.waitables(), [], [], 0)[0]
@@ -33,7 +33,7 @@ def test_who_waits_wakes_up_for_a_signal() -> None:
     with Stops() as stops:
         timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
-        assert select.select(stops.waitables(), [], [], 60)[0]
+        assert select.select(stops.waitables(), [], [], 120)[0]
         timer.join()
         assert stops.take() == [signal.SIGTERM]
 

@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from ssr_hydra.launchers import study
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.launchers.jobs import Description, State, read_state
+from ssr_hydra.launchers.jobs import Description, Job, State, read_state
 from ssr_hydra.launchers.study import RETRIES, Planner, StudyLauncher, SweepError
 from ssr_hydra.records import RunResult
 
@@ -250,7 +250,7 @@ def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path, monkeypatch:
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             returns = super().launch(job_overrides, initial_job_idx)
             if len(self.launches) == 1:
-                release.wait(60)
+                release.wait(300)
             return returns
 
     inner = Hanging(tmp_path, {"b": once(die)})
@@ -292,7 +292,7 @@ def test_ctrl_c_waits_for_the_checkpoints_of_running_jobs(tmp_path: Path, monkey
             with Heartbeat(folder / HEARTBEAT):
                 begun.set()
                 time.sleep(0.3)
-            ended.set()
+                ended.set()  # within it: when it is over, the sweep may leave before another line is run
 
         begun = threading.Event()
         threading.Thread(target=run).start()
@@ -320,8 +320,33 @@ def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(
             time.sleep(0.01)
         record(tmp_path / "0", "completed")  # the other's work
         assert thread.is_alive()
-    thread.join(60)
+    thread.join(300)
     assert inner.launches == [["c"], ["b"]]
+
+
+def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other sweep ends its jobs, and itself, between this one's look at them and its look at that sweep.
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
+    other = StudyFolder(tmp_path)
+    inner = ProcessLauncher(tmp_path, {})
+    mine = launcher(inner)
+    sign = Heartbeat(other.sign)
+    take_over = StudyFolder.take_over
+
+    def late(folder: StudyFolder, jobs: Iterable[Job]) -> list[Job]:
+        record(tmp_path / "0", "completed")
+        fail(tmp_path / "1")
+        sign.__exit__(None, None, None)
+        return take_over(folder, jobs)
+
+    with sign:
+        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        monkeypatch.setattr(StudyFolder, "take_over", late)
+        mine.launch(jobs("a", "b", "c"), 0)
+    assert inner.launches == [["c"]]
+    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
 
 
 def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
@@ -342,7 +367,7 @@ def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
         assert inner.launches == [["c"]]
         record(left[0].folder, "failed", "terminated by SIGTERM, with a checkpoint at batch 8")
         record(left[1].folder, "completed")
-    thread.join(60)
+    thread.join(300)
     assert inner.launches == [["c"], ["a"]]
     assert set(statuses(tmp_path).values()) == {"completed"}
 
@@ -363,7 +388,7 @@ def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
             time.sleep(0.01)
         time.sleep(0.1)
         assert inner.launches == [["c"]]
-    thread.join(60)
+    thread.join(300)
     assert inner.launches == [["c"], ["b"]]
     assert statuses(tmp_path) == {"a": "failed", "b": "completed", "c": "completed"}
 

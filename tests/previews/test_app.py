@@ -7,6 +7,8 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+# A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
+import matplotlib.font_manager  # noqa: F401
 import pytest
 
 from ssr_hydra.previews import main

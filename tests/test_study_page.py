@@ -405,7 +405,13 @@ def test_what_the_page_says_in_words() -> None:
     }
     assert fits("digits", "quadratic") == {"trusted": 0, "rejected": 4, "untested": 0}
     assert fits("digits", "power") == {"trusted": 3, "rejected": 0, "untested": 1}
-    assert fits("byte_lm", "quadratic") == fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
+    assert fits("byte_lm", "quadratic") == {"trusted": 3, "rejected": 1, "untested": 0}
+    (rejected,) = [fit for fit in REPORTS["byte_lm"]["fits"] if fit["verdict"] == "rejected"]
+    assert (rejected["recipe"], rejected["kind"]) == ("wsd", "quadratic")
+    assert fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
+    power = [fit["back_tests"][-1] for fit in REPORTS["byte_lm"]["fits"] if fit["kind"] == "power"]
+    assert all(test["predicted"] < test["observed"] for test in power)  # fewer bits than there were
+    assert sorted(test["p"] < 0.1 for test in power) == [False, True, True, True]
     assert REPORTS["digits"]["answer"]["ssr"] == 1
     assert REPORTS["byte_lm"]["answer"]["ssr"] == 2
     assert all(min(gains("byte_lm", ssr)) > 0.05 for ssr in (0.125, 0.25, 0.5, 1.0))

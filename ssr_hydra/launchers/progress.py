@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ __all__ = ["Progress", "line"]
 
 _SECONDS = 1.0
 _SHARE = 0.05  # of one core, at most, goes into looking
+_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 class Progress:
@@ -36,6 +38,7 @@ class Progress:
     def __init__(self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str) -> None:
         self._folder, self._stream, self._name = folder, stream, name
         self._jobs = {job.folder: job for job in jobs}
+        self._weights = _weights(self._jobs.values())
         self.states: dict[Path, State] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -43,9 +46,8 @@ class Progress:
         self._has_begun = False
         self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
         self._began = time.monotonic()
-        self._ended_before: frozenset[Path] = frozenset()
+        self._untimed: set[Path] = set()  # ends that the clock has not seen
         self.look()
-        self._ended_before = frozenset(path for path, state in self.states.items() if state.is_final)
 
     def __enter__(self) -> Progress:
         self.show()
@@ -66,12 +68,17 @@ class Progress:
     def look(self) -> Mapping[Path, State]:
         """Look at every job that may have come further."""
         with self._lock:
-            now = clock_of(self._folder)
+            now, looked_before = clock_of(self._folder), bool(self.states)
             for path in self._jobs:
                 if path not in self.states or not self.states[path].is_final:
                     self.states[path] = read_state(path, now)
-            if not self._has_begun and State.RUNNING in self.states.values():
-                self._has_begun, self._began = True, time.monotonic()  # what came before is start-up
+            ended = {path for path, state in self.states.items() if state.has_ended}
+            if not looked_before:
+                self._untimed = ended
+            elif not self._has_begun and (State.RUNNING in self.states.values() or ended - self._untimed):
+                # What came before is start-up, and jobs so short that nobody has seen how long they took.
+                self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
+            self._untimed &= ended  # one that failed is tried again
             return dict(self.states)
 
     def show(self) -> None:
@@ -92,9 +99,10 @@ class Progress:
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """From how long a share of the work has taken, the length of a run counting as its work."""
-        done = sum(self._weight(path) for path, state in self.states.items() if self._is_new_end(path, state))
-        left = sum(self._weight(path) for path, state in self.states.items() if not state.has_ended)
+        """From how long a share of the work has taken; None until a job has ended while the clock ran."""
+        ended = {path for path, state in self.states.items() if state.has_ended}
+        done = sum(self._weights[path] for path in ended - self._untimed)
+        left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
         if not done or not left:
             return None
         return (time.monotonic() - self._began) / done * left
@@ -103,12 +111,6 @@ class Progress:
         """What is worth a line of its own when it changes."""
         counts = Counter(self.states.values())
         return sum(count for state, count in counts.items() if state.has_ended), counts[State.DIED], self._has_begun
-
-    def _weight(self, path: Path) -> float:
-        return self._jobs[path].description.ssr
-
-    def _is_new_end(self, path: Path, state: State) -> bool:
-        return state.has_ended and path not in self._ended_before
 
     def _watch(self) -> None:
         wait = _SECONDS
@@ -140,6 +142,16 @@ def line(counts: Mapping[State, int]) -> str:
     for state, word in ((State.RUNNING, "running"), (State.DIED, "died")):
         text += f", {counts[state]} {word}" if counts.get(state) else ""
     return text
+
+
+def _weights(jobs: Iterable[Job]) -> dict[Path, float]:
+    """How long each job is next to the others: ssr times max_duration, or ssr alone where these have several units."""
+    described = {job.folder: job.description for job in jobs}
+    lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}
+    units = {None if found is None else found[2].lower() for found in lengths.values()}
+    if len(units) > 1 or None in units:
+        return {path: each.ssr for path, each in described.items()}
+    return {path: each.ssr * float(found[1]) for path, each in described.items() if (found := lengths[path])}
 
 
 def _duration(seconds: float) -> str:

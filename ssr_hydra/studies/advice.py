@@ -12,7 +12,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import gains
 from ssr_hydra.studies.fitting import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
-from ssr_hydra.studies.intervals import POWER, Estimate, check_confidence, seeds_needed
+from ssr_hydra.studies.intervals import POWER, Estimate, check_confidence, rough_guess, seeds_needed
 from ssr_hydra.studies.study import Series, Study, uncontrolled
 
 __all__ = ["Recommendation", "recommend"]
@@ -113,11 +113,11 @@ def _recommend(
     else:
         verdict = "decided" if chosen is not None else "outside"
     more = _more_seeds(wide, tolerance, confidence) if verdict == "close" else None
-    words = _about_gains(series, steps, chosen, verdict, more, tolerance, confidence)
+    words = _about_gains(series, steps, chosen, verdict, more, wide, tolerance, confidence)
     target_ssr, low, high, status = None, math.nan, math.nan, ""
     if target is not None:
         target_ssr, low, high, status = _target(series, study.sign * target, confidence)
-        made = fits_of(series, study.sign, confidence, tolerance) if status == "above" else []
+        made = fits_of(series, study.sign, confidence, None) if status == "above" else []
         words += _about_target(series, target, target_ssr, low, high, status, made, study.sign)
     return Recommendation(
         recipe=series.recipe,
@@ -160,6 +160,7 @@ def _about_gains(
     chosen: int | None,
     verdict: Verdict,
     more: int | None,
+    wide: list[Estimate],
     tolerance: float,
     confidence: float,
 ) -> list[str]:
@@ -172,9 +173,10 @@ def _about_gains(
     told += f" ({100 * confidence:.3g}% interval {gain.low:+.3g} to {gain.high:+.3g})" if gain.known else ""
     told += f"; the quality at {2 * ssr:g} is interpolated" if interpolated else ""
     if chosen is None:
+        lies = "lies" if verdict == "outside" else "may lie"
         words = [
             f"{series.recipe}: every measured doubling gains {tolerance:g} or more, the last, from ssr {ssr:g} to "
-            f"{2 * ssr:g}, {told}. The answer lies above the measured range: run ssr {2 * series.ssr[-1]:g} as well."
+            f"{2 * ssr:g}, {told}. The answer {lies} above the measured range: run ssr {2 * series.ssr[-1]:g} as well."
         ]
     else:
         words = [
@@ -199,7 +201,7 @@ def _about_gains(
             count = "1 more seed" if more == 1 else f"{more} more seeds"
             words.append(
                 f"It is a close call: an interval contains the tolerance. {count} at each SSR would decide it with "
-                f"a power of {POWER:.0%}, if the gains are what they seem."
+                f"a power of {POWER:.0%}, if the gains are what they seem.{rough_guess(min(each.n for each in wide))}"
             )
     return words + _about_noise(series, steps, upto)
 

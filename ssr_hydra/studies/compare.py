@@ -198,6 +198,7 @@ class Rival:
         open: It may be as good: among all rivals at once, the noise does not exclude it.
         more_seeds: Seeds beyond those there are with which the two would be told apart with a power of 80%, if the
             margin is what it seems; None if they are already, or it cannot be told.
+        n: Seeds, of the one that has fewer: what the noise is known from.
     """
 
     recipe: str
@@ -207,6 +208,7 @@ class Rival:
     high: float
     open: bool
     more_seeds: int | None
+    n: int = 0
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
@@ -231,7 +233,7 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
         held = not sole and not margin.value - together * margin.error > 0
         needed = seeds_needed(margin.value, margin.sd, confidence) if held and margin.known else None
         more = None if needed is None else max(1, needed - margin.n)
-        made.append(Rival(other.recipe, other.ssr, margin.value, margin.low, margin.high, held, more))
+        made.append(Rival(other.recipe, other.ssr, margin.value, margin.low, margin.high, held, more, margin.n))
     return tuple(sorted(made, key=lambda rival: rival.margin))
 
 

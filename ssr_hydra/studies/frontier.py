@@ -1,7 +1,8 @@
 """Quality against time: the Pareto set, equal quality, equal time, crossings.
 
 Between two measured SSRs quality is taken as linear in log ssr, and log time as well. Nothing is said outside of the
-measured range. Intervals are of the quality's noise over seeds: time is its mean.
+measured range. Intervals are of the quality's noise over seeds, and time is its mean; those of speed-ups have the
+clock's noise in them too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import Place, rivals, winners
@@ -162,7 +164,9 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     """The first ssr at which a curve reaches a level, and its interval: where the ends of the curve's band reach it.
 
     The band is of ``curve(ssr) - level``, so that the noise of both, and what seeds have in common, is in it: the
-    inversion of a t test, as Fieller's interval is of a ratio.
+    inversion of a t test, as Fieller's interval is of a ratio. Between two measured SSRs the noise of their seeds may
+    cancel by chance, and the band be as thin as a hair there: the level is surely reached only before a *measured* SSR
+    at which the lower end is above it.
 
     Args:
         series: The curve; its values are turned so that more is better.
@@ -171,15 +175,28 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
     Returns:
         The ssr, NaN if the mean never reaches the level; the first ssr at which the upper end of the band does, NaN if
-        that never does, and likewise of the lower end; both NaN where there is no band.
+        that never does; the last at which the lower end does not, before the first measured SSR at which it does, NaN
+        if there is none; both NaN where there is no band.
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
     x, made = _band(series, level, confidence)
-    value, upper, lower = (first_at_least(x, y) for y in (made.value, made.high, made.low))
+    value, upper = (first_at_least(x, y) for y in (made.value, made.high))
+    lower = _surely(x, made.low)
     if np.isnan(made.low).any() or math.isnan(upper):  # without a band somewhere, its first crossing is not known
         upper = lower = math.nan
     return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
+
+
+def _surely(x: Any, low: Any) -> float:
+    """Where the lower end of a band stays above 0 up to the first measured SSR at which it is; NaN if it never is."""
+    if low[0] >= 0:
+        return float(x[0])
+    for end in range(_GRID - 1, len(x), _GRID):
+        if low[end] >= 0:
+            below = end - int(np.argmax(low[end::-1] < 0))
+            return first_at_least(x[below : end + 1], low[below : end + 1])
+    return math.nan
 
 
 def _ssr(series: Series, log: float) -> float:
@@ -221,6 +238,10 @@ def speedup(
 ) -> pd.DataFrame:
     """How much sooner others reach what a reference reached: its time over theirs, at equal quality.
 
+    The interval has the noise of the quality in it, by :func:`reach`, and where time is on a clock that of the clock:
+    the scatter of log seconds over the seeds, pooled over the study. The two are put together in logarithms by the
+    MOVER rule: each side's distances from the estimate add as squares.
+
     Args:
         study: The study.
         reference: A recipe, or (recipe, control).
@@ -237,9 +258,12 @@ def speedup(
 
     Raises:
         InputError: No such reference; an axis that the study has no numbers for.
+
+    Source: Zou and Donner, 2008, Construction of confidence limits about effect measures (MOVER).
     """
     check_confidence(confidence)
     check_axis(study, axis, price_per_hour)
+    clock = _clock(study, confidence) if axis in ("seconds", "cost") else 0.0
     base = find_series(study, reference, "reference")
     rows: list[Any] = []
     for series in study.series:
@@ -258,11 +282,35 @@ def speedup(
             if not math.isnan(first):
                 high = math.inf if first <= series.ssr[0] else paid / taken(first)
                 low = 0.0 if math.isnan(last) else paid / taken(last)
+                # Of a cell between two measured ones the mean is of more runs than of the smaller one, or as many.
+                runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
+                low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
             quality = study.sign * cell.values.mean()
             row = (series.recipe, series.control, float(ssr), quality, float(paid), reached, spent)
             rows.append((*row, paid / spent, low, high, status))
     columns = ["recipe", "control", "ssr", "quality", "reference_x", "reached_ssr", "x", "speedup", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "status"])
+
+
+def _clock(study: Study, confidence: float) -> float:
+    """Half the width of the interval of one run's log seconds: t times their scatter within cells, pooled."""
+    runs = study.completed
+    logs = np.log(runs["seconds"].to_numpy(dtype=float))
+    cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])
+    free = len(logs) - cells.ngroups
+    if free == 0:
+        return 0.0
+    scatter = math.sqrt(float(((logs - cells.transform("mean")) ** 2).sum()) / free)
+    return float(special.stdtrit(free, 0.5 + confidence / 2)) * scatter
+
+
+def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
+    """The interval of a ratio, and a second, independent error of its logarithm put together; open ends stay open."""
+    if math.isnan(value):  # never reached: all that is known is that it is less than this
+        return low, high * math.exp(half)
+    down = math.hypot(math.log(value / low), half) if low > 0 else math.inf
+    up = math.hypot(math.log(high / value), half) if high < math.inf else math.inf
+    return value * math.exp(-down), value * math.exp(up)
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:

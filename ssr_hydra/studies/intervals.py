@@ -16,7 +16,17 @@ from scipy import special
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["Band", "Cell", "Estimate", "Method", "check_confidence", "combine", "first_at_least", "seeds_needed"]
+__all__ = [
+    "Band",
+    "Cell",
+    "Estimate",
+    "Method",
+    "check_confidence",
+    "combine",
+    "first_at_least",
+    "rough_guess",
+    "seeds_needed",
+]
 
 Method = Literal["paired", "welch", "none"]
 _Array = Any  # numpy.ndarray, whose parameters say nothing here
@@ -26,6 +36,7 @@ _ROUNDING = 1e-12
 POWER = 0.8
 """Of the test for which seeds are counted."""
 _MOST_SEEDS = 10_000
+_ROUGH = 4  # with fewer seeds the noise is not known to a factor of two, so neither are the seeds that it takes
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,19 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
         return float(x[index])
     share = (level - y[index - 1]) / (y[index] - y[index - 1])
     return float(x[index - 1] + share * (x[index] - x[index - 1]))
+
+
+def rough_guess(n: int) -> str:
+    """A sentence about a number of seeds that so few tell of; nothing where they are enough.
+
+    Args:
+        n: Seeds that the noise is known from.
+
+    Example:
+        >>> rough_guess(2), rough_guess(4)
+        (' From 2 seeds that is a rough guess.', '')
+    """
+    return f" From {n} seeds that is a rough guess." if 0 < n < _ROUGH else ""
 
 
 def seeds_needed(effect: float, sd: float, confidence: float, power: float = POWER) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssr_hydra.launchers import progress as progress_module
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat
 from ssr_hydra.launchers.jobs import Description, Job, State
 from ssr_hydra.launchers.progress import Progress, line
@@ -31,7 +32,8 @@ def test_the_counts_in_words() -> None:
     assert line(counts) == "6 of 21 jobs done (2 failed, 1 diverged), 4 running, 5 died"
 
 
-def test_a_line_when_something_has_changed_and_none_otherwise(tmp_path: Path) -> None:
+def test_a_line_when_something_has_changed_and_none_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
     stream = io.StringIO()
     one, two, three = jobs(tmp_path, 1, 1, 1)
     with Progress(tmp_path, [one, two, three], stream, "first") as progress:
@@ -59,16 +61,71 @@ def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path) -> None:
     done(before.folder)
     progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x")
     assert progress._seconds_left() is None
-    progress._began = time.monotonic() - 10
+    with Heartbeat(short.folder / HEARTBEAT):
+        progress.look()
+    began = progress._began = time.monotonic() - 10
     done(short.folder)
     progress.look()
     left = progress._seconds_left()
     assert left is not None
-    assert 59.9 < left < 70
+    assert 59.9 < left < 6 * (time.monotonic() - began) + 0.1  # it grows while nobody asks
     done(long.folder)
     done(longer.folder)
     progress.look()
     assert progress._seconds_left() is None
+
+
+def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp_path: Path) -> None:
+    # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
+    one, two, three, four, five, six = jobs(tmp_path, 1, 1, 1, 1, 1, 1)
+    progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x")
+    for job in (one, two, three):
+        done(job.folder)
+    with Heartbeat(four.folder / HEARTBEAT):
+        progress.look()
+        assert progress._seconds_left() is None
+    progress._began = time.monotonic() - 5
+    done(four.folder)
+    progress.look()
+    left = progress._seconds_left()
+    assert left is not None
+    assert left > 9.9  # 5 s for one, and two are left; with the three it would be 2.5 s
+
+
+def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path) -> None:
+    again, other = jobs(tmp_path, 1, 1)
+    done(again.folder, "failed")
+    progress = Progress(tmp_path, [again, other], io.StringIO(), "x")
+    progress.look()
+    assert not progress._has_begun  # nothing has happened yet
+    with Heartbeat(again.folder / HEARTBEAT):
+        progress.look()
+    progress._began = time.monotonic() - 5
+    done(again.folder)
+    progress.look()
+    assert progress._seconds_left() == pytest.approx(5, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "left"),
+    [
+        (("1ep", "4ep"), 40),  # a quarter of the work took 10 s
+        (("100ba", "0.05ba"), 0.005),
+        (("1ep", "400ba"), 10),  # how many batches an epoch has nobody knows here: ssr alone
+        (("", "soon"), 10),
+    ],
+)
+def test_max_duration_tells_how_long_a_job_takes(tmp_path: Path, lengths: tuple[str, str], left: float) -> None:
+    found = [Job((), Description(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)]
+    for job in found:
+        job.folder.mkdir()
+    progress = Progress(tmp_path, found, io.StringIO(), "x")
+    with Heartbeat(found[0].folder / HEARTBEAT):
+        progress.look()
+    progress._began = time.monotonic() - 10
+    done(found[0].folder)
+    progress.look()
+    assert progress._seconds_left() == pytest.approx(left, rel=0.1)
 
 
 def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:

@@ -81,6 +81,63 @@ def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
     assert math.isnan(study.frame["seconds"][0])
 
 
+METHODS = "ssr,acc,method,host,seed\n" + "".join(
+    f"{ssr},{0.5 + ssr / 10 + better},{method},node{seed},{seed}\n"
+    for ssr in (1, 2)
+    for method, better in (("cosine", 0.0), ("linear", 0.05))
+    for seed in (0, 1)
+)
+
+
+def test_recipes_are_not_taken_for_seeds(tmp_path: Path) -> None:
+    path = written(tmp_path, METHODS)
+    # With and without the seeds: as duplicates of the first the linear runs would be left out.
+    for seed in (None, "seed"):
+        with pytest.raises(InputError) as caught:
+            from_csv(path, "ssr", "acc", seed=seed)
+        assert str(caught.value) == (
+            "recipe=None: the rows of one recipe at ssr 1 differ by the column 'method', and would be its seeds; "
+            "name what is compared (recipe: 'method'), or pool 'method' if it makes no other recipe"
+        )
+    with pytest.raises(InputError, match="differ by the column 'host'.*recipe: 'method', 'host'"):
+        from_csv(path, "ssr", "acc", recipe="method")
+    study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
+    assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
+    pooled = from_csv(path, "ssr", "acc", pool=["host", "method"])
+    assert (pooled.recipes, summary(pooled)["n"].tolist()) == (("table",), [4, 4])
+
+
+def test_several_columns_make_a_recipe(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, METHODS), "ssr", "acc", recipe=["method", "host"])
+    assert study.recipes == ("cosine node0", "cosine node1", "linear node0", "linear node1")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("note", ["", "", "restarted", ""]),  # a remark that comes once
+        ("run", ["a", "b", "c", "d"]),  # a name of each run
+        ("lr", ["0.1", "0.2", "0.1", "0.2"]),  # a number may be a seed as well as a setting
+        ("model", ["r50", "r50", "r101", "r101"]),  # differs between the SSRs, and not between seeds
+    ],
+)  # fmt: skip
+def test_columns_that_make_no_recipes(tmp_path: Path, column: str, values: list[str]) -> None:
+    rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
+    study = from_csv(written(tmp_path, f"ssr,acc,{column}\n{rows}"), "ssr", "acc")
+    assert summary(study)["n"].tolist() == [2, 2]
+
+
+def test_times_in_other_units(tmp_path: Path) -> None:
+    path = written(tmp_path, "ssr,acc,wall_hours,t\n1,0.5,1.5,90\n2,0.6,3,180\n")
+    # An hour and a half is 90 minutes, 5,400 seconds.
+    for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
+        assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^seconds='wall_hours': the column's name says hours; name it as hours"):
+        from_csv(path, "ssr", "acc", "wall_hours")
+    with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):
+        from_csv(path, "ssr", "acc", "t", hours="wall_hours")
+
+
 def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
     study = from_csv(
         written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r", direction="max"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,30 @@ def test_intervals_of_what_is_reached_cover() -> None:
         _, low, high = reach(series, Cell(0.64 + seeds + rng.normal(0, 0.01, 5), np.arange(5)), 0.95)
         hits += low <= 2 * 2**0.4 <= high
     assert 0.93 < hits / 2000 < 0.97
+
+
+def test_a_band_that_is_thin_by_chance_reaches_nothing_surely() -> None:
+    # The two seeds stray from 0.5 and 0.6 in opposite ways, so that halfway their noise cancels to the last bit, while
+    # at ssr 2 itself the level 0.52 is within it: df = 1, t = 12.7, sd = 0.0283, half the interval 0.25.
+    cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))
+    series = Series("b", "", np.array([1.0, 2.0]), cells, {})
+    reached, _, last = reach(series, 0.52, 0.95)
+    assert reached == pytest.approx(2**0.2)
+    assert math.isnan(last)
+
+
+def test_speed_ups_have_the_noise_of_the_clock_in_them() -> None:
+    # The truth is 1: the same curve, 0.5 + 0.1 log2(ssr), and 100 s per SSR, on a clock that is off by 5 % (sd). With
+    # the quality's noise alone the intervals would hold it in two of three cases.
+    rng, hits, of = np.random.default_rng(3), 0, 0
+    for _ in range(150):
+        noise = {recipe: rng.normal(0, 0.002, (3, 4)) for recipe in "ab"}
+        study = study_of({name: {2.0**k: 0.5 + 0.1 * k + rows[k] for k in range(3)} for name, rows in noise.items()})
+        clock = 100 * study.frame["ssr"] * np.exp(rng.normal(0, 0.05, len(study.frame)))
+        found = speedup(replace(study, frame=study.frame.assign(seconds=clock)), "a")
+        middle = found[found["ssr"] == 2.0].iloc[0]
+        hits, of = hits + (middle["low"] <= 1 <= middle["high"]), of + 1
+    assert 0.91 < hits / of <= 1
 
 
 def test_mixup_crosses_the_baseline_where_they_are_equal() -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import ssr_hydra
 from ssr_hydra.errors import InputError
@@ -22,7 +23,7 @@ __all__ = ["run"]
 
 _BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
-_COLUMNS = ("ssr", "quality", "seconds", "recipe", "seed")
+_COLUMNS = ("ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "pool")
 
 _DESCRIPTION = """\
 Report on a study: what training time buys, which recipe and SSR to run, and how sure that is.
@@ -52,7 +53,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     except InputError as error:
         _exit(str(_as_flag(error, args)))
     except OSError as error:
-        _exit(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        _exit(
+            f"{error.filename or ''}: {error.strerror or error}; nothing can be read or written there".removeprefix(
+                ": "
+            )
+        )
     try:
         print(
             report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True
@@ -64,7 +69,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 def _study(args: argparse.Namespace) -> Study:
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
-    columns = {name: getattr(args, name) for name in _COLUMNS}
+    columns = {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
     return from_csv(args.csv, **columns, direction=args.direction)
 
 
@@ -81,12 +86,17 @@ def _folder(args: argparse.Namespace) -> Path:
 
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Studies or a CSV, and for each the options that are its own: none is accepted and ignored."""
-    if (args.csv is None) == (not args.studies):
-        parser.error("name one or more studies, or a table by --csv")
+    if args.csv is None and not args.studies:
+        parser.error("names no study; name one or more studies' folders, or a table by --csv")
+    if args.csv is not None and args.studies:
+        parser.error(f"{args.studies[0]}: is a study beside --csv; name studies or a table, one report for each")
+    table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)
+    if table is not None and Path(table).is_file():
+        parser.error(f"STUDY={table!r}: is a table; name its columns: --csv {table} --ssr COL --quality COL")
     if args.csv is None:
         given = [f"--{name}" for name in _COLUMNS if getattr(args, name) is not None]
         if given:
-            parser.error(f"{', '.join(given)}: names a column of --csv, which is not given")
+            parser.error(f"{', '.join(given)}: names a column of a table; name the table by --csv FILE")
     elif args.ssr is None or args.quality is None:
         parser.error("--csv needs the names of two columns: --ssr COL --quality COL")
     elif args.objective is not None:
@@ -104,13 +114,20 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
     return InputError(flag, error.value, error.rule, error.fix)
 
 
-def _exit(message: str) -> None:
+def _exit(message: str) -> NoReturn:
     print(f"error: {visible(message)}", file=sys.stderr)
     sys.exit(_BAD_INPUT)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, as everywhere else."""
+
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message} (see {self.prog} --help)")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ssr-report",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -127,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of intervals (%(default)s)")
     asked.add_argument("--reference", metavar="RECIPE", help="what others are compared with (default: the first)")
     asked.add_argument(
-        "--equal", choices=("seconds", "steps"), help="what a comparison gives as much of to each recipe"
+        "--equal", choices=("seconds", "steps", "ssr"), help="what a comparison gives as much of to each recipe"
     )
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
@@ -135,7 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
     table.add_argument("--ssr", metavar="COL", help="its column of scale schedule ratios")
     table.add_argument("--quality", metavar="COL", help="its column of final metrics")
-    table.add_argument("--seconds", metavar="COL", help="its column of training seconds")
-    table.add_argument("--recipe", metavar="COL", help="its column of what is compared")
+    for unit in ("seconds", "minutes", "hours"):
+        table.add_argument(f"--{unit}", metavar="COL", help=f"its column of training {unit}")
+    table.add_argument("--steps", metavar="COL", help="its column of training steps")
+    table.add_argument("--recipe", metavar="COL", nargs="+", help="its column, or columns, of what is compared")
     table.add_argument("--seed", metavar="COL", help="its column of seeds, for pairs")
+    table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")
     return parser

@@ -15,20 +15,22 @@ from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend
 from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.fitting import Fit, fits
+from ssr_hydra.studies.intervals import Cell, combine
 from ssr_hydra.studies.report import curves
 from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for
 from ssr_hydra.studies.study import AXES, Axis, Study, find_series, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "arm", "build"]
+__all__ = ["Choice", "Content", "Options", "Pace", "arm", "build"]
 
 DEFAULT_TOLERANCE = 0.05
 """The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
 
 ALIKE = 1.1
-"""Where no recipe takes longer per step than another by more than this, budgets of equal steps are of equal time.
+"""Unless a recipe surely takes longer per step than another by more than this, equal budgets are of equal steps.
 
-Clocks are noisier than that: by seconds alone the luckier of two runs of the same steps would be on the frontier."""
+Clocks are noisier than that, and on a machine that does other work much noisier: by seconds alone the luckier of two
+runs of the same steps would be on the frontier."""
 
 MOST_PAIRED = 6
 """With more recipes than these, each is compared with the reference alone."""
@@ -48,8 +50,9 @@ class Options:
         confidence: Of every interval.
         reference: The recipe that others are compared with; None: the first.
         equal: What recipes get as much of when they are held against each other: ``seconds`` of training, or ``steps``,
-            where the clock tells of the machine rather than of them. None: steps, if no recipe takes more than a tenth
-            longer per step than another, else seconds.
+            where the clock tells of the machine rather than of them, or ``ssr``. None: seconds, if a recipe takes more
+            than a tenth longer per step than another beyond the noise of the clock, else steps; where a table has no
+            steps, its SSRs stand for them.
 
     Raises:
         InputError: A value that cannot be meant.
@@ -60,7 +63,7 @@ class Options:
     price_per_hour: float | None = None
     confidence: float = 0.95
     reference: str | None = None
-    equal: Literal["seconds", "steps"] | None = None
+    equal: Literal["seconds", "steps", "ssr"] | None = None
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
@@ -71,8 +74,32 @@ class Options:
             raise InputError("price_per_hour", self.price_per_hour, "a number of 0 or more", "use 2.5, say")
         if not 0 < self.confidence < 1:
             raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
-        if self.equal not in (None, "seconds", "steps"):
-            raise InputError("equal", self.equal, "seconds or steps", "leave it out to have it chosen")
+        if self.equal not in (None, "seconds", "steps", "ssr"):
+            raise InputError("equal", self.equal, "seconds, steps or ssr", "leave it out to have it chosen")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much longer per step, or at the same SSR, the slowest recipe takes than the quickest.
+
+    Attributes:
+        slow: The slowest.
+        quick: The quickest.
+        ratio: Of their seconds per step; infinite where no SSR has runs of all recipes.
+        low: Lower end of its interval; NaN where there is one pair of runs, whose noise nobody knows.
+        high: Upper end.
+    """
+
+    slow: str = ""
+    quick: str = ""
+    ratio: float = math.inf
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def alike(self) -> bool:
+        """Whether, for all that the noise tells, the same number of steps is the same time to a tenth."""
+        return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
 @dataclass(frozen=True)
@@ -125,7 +152,7 @@ class Content:
     twentieth: str
     axis: Axis
     equal: Axis
-    apart: float
+    pace: Pace
     axes: tuple[Axis, ...]
     reference: str | None
     decimals: int
@@ -196,10 +223,13 @@ def build(study: Study, options: Options | None = None) -> Content:
     if options.equal is not None and options.equal not in axes:
         rule = f"not every run of the study says its {options.equal}"
         raise InputError("equal", options.equal, rule, "leave it out")
+    if price is not None and "seconds" not in axes:
+        raise InputError("price_per_hour", price, "not every run of the study says its seconds", "leave it out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
-    apart = _apart(table) if "seconds" in axes and "steps" in axes else math.inf
-    equal: Axis = "steps" if options.equal is None and apart <= ALIKE else axis
+    length: Axis = "steps" if "steps" in axes else "ssr"
+    pace = _pace(study, length, sure) if "seconds" in axes else Pace()
+    equal: Axis = length if options.equal is None and pace.alike else axis
     pareto = frontier.pareto(study, equal, sure, price)
     tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
     advice = recommend(study, tolerance, options.target, sure)
@@ -212,7 +242,7 @@ def build(study: Study, options: Options | None = None) -> Content:
         twentieth=twentieth,
         axis=axis,
         equal=equal,
-        apart=apart,
+        pace=pace,
         axes=axes,
         reference=reference,
         decimals=decimals_for(table["mean"], table["sd"]),
@@ -228,7 +258,7 @@ def build(study: Study, options: Options | None = None) -> Content:
         speedup=frontier.speedup(study, reference, equal, sure, price) if reference is not None else pd.DataFrame(),
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=frontier.crossings(study, sure),
-        fits=fits(study, sure, tolerance),
+        fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction wrong all the same
         totals=study.totals(price),
     )
 
@@ -282,12 +312,25 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
     return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
 
 
-def _apart(table: pd.DataFrame) -> float:
-    """How many times as long per step the slowest recipe takes as the quickest; infinite where they share no SSR."""
-    table = table[table["n"] > 0]
-    pace = (table["seconds"] / table["steps"]).groupby([table["ssr"], table["recipe"]]).mean().unstack().dropna()
-    relative = pace.div(pace.median(axis=1), axis=0).median()
-    return float(relative.max() / relative.min()) if len(pace) else math.inf
+def _pace(study: Study, length: Axis, confidence: float) -> Pace:
+    """From pairs of runs at the same SSR, control and seed; of means over seeds where recipes share none."""
+    runs = study.completed
+    seconds = np.log(runs["seconds"] / runs[length])
+    key = [runs["ssr"], runs["control"]]
+    cells = seconds.groupby([*key, runs["recipe"]]).mean().unstack().dropna()
+    if cells.empty:
+        return Pace()
+    relative = cells.sub(cells.median(axis=1), axis=0).median()
+    slow, quick = str(relative.idxmax()), str(relative.idxmin())
+    both = seconds.groupby([*key, runs["seed"], runs["recipe"]]).mean().unstack()
+    pairs = (both[slow] - both[quick]).dropna() if {slow, quick} <= set(both) else both
+    if len(pairs) < max(2, len(cells)):
+        pairs = cells[slow] - cells[quick]
+    # They are the extremes of all recipes, some pair of which would be far apart by chance.
+    recipes = cells.shape[1]
+    level = 1 - (1 - confidence) / max(1, recipes * (recipes - 1) // 2)
+    found = combine([Cell(pairs.to_numpy(), None)], [1.0], level)
+    return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 
 
 def _choose(

@@ -39,10 +39,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Those that are drawn, and how many are not."""
+    """Those that are drawn, and how many are not; ``every`` how many steps a value was taken, if all runs agree."""
 
     drawn: list[Curve]
     left_out: int = 0
+    every: int | None = None
 
 
 def learning(study: Study, axes: Sequence[Axis]) -> Curves:
@@ -68,11 +69,14 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     if not axes or chosen.empty:
         return Curves([])
     drawn = []
+    apart: set[int] = set()
     for _, row in chosen.iterrows():
         points = logged_rates(Path(row["folder"]))
         if len(points["lr"]):
             drawn.append(_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
-    return Curves(drawn, len(runs) - len(chosen))
+        if len(points["lr"]) > 1:
+            apart.add(round(float(np.median(np.diff(points["steps"])))))
+    return Curves(drawn, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
 
 
 def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:

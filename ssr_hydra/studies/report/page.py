@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -18,6 +19,7 @@ from ssr_hydra.studies.report import words
 from ssr_hydra.studies.report.content import Content, arm
 from ssr_hydra.studies.report.numbers import duration, fixed, interval, number, percent, signed
 from ssr_hydra.studies.report.payload import payload
+from ssr_hydra.studies.report.setup import setup
 from ssr_hydra.studies.report.tables import Table, tables
 
 __all__ = ["embedded", "page", "policy"]
@@ -27,6 +29,10 @@ MOST_ROWS = 300
 
 MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
 """Axes in words."""
+
+_SHARES = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
+_LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
+"""Words in the names of metrics that are shares or percentages, and of those that are never below 0."""
 
 
 def page(content: Content, picture: bytes | None = None) -> str:
@@ -39,6 +45,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
     style, script = _file("report.css"), _file("chart.js") + _file("report.js")
     data = payload(content)
     shown = {name: table.first(MOST_ROWS) for name, table in tables(content).items()}
+    what_was_run = setup(content)
     return (
         _environment()
         .get_template("report.html")
@@ -54,9 +61,11 @@ def page(content: Content, picture: bytes | None = None) -> str:
             facts=_facts(content),
             words=words,
             looks={pair: place for place, pair in enumerate(content.arms)},
-            sections=_sections(shown, data),
+            setup=what_was_run,
+            bounds=_bounds(content),
+            sections=_sections(shown, data, bool(what_was_run)),
             frontier_caption=_frontier_caption(content, data),
-            curves=_captions(data),
+            curves=_captions(content, data),
             measure=MEASURES[content.equal],
             names=", ".join(path.name or str(path) for path in content.study.sources),
             version=ssr_hydra.__version__,
@@ -115,6 +124,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    made.filters["parts"] = _parts
     made.globals.update(
         arm=arm, number=number, fixed=fixed, interval=interval, percent=percent, duration=duration, signed=signed
     )
@@ -124,6 +134,11 @@ def _environment() -> jinja2.Environment:
 def _shown(value: Any) -> Any:
     """What gets into the page: every character visible, minus signs as long as plus signs."""
     return words.visible(value) if type(value) is str else value
+
+
+def _parts(text: str) -> list[str]:
+    """A name where it may go on in the next line of a narrow window: after ``_`` and ``/``."""
+    return re.split(r"(?<=[_/])(?=.)", words.visible(text))
 
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:
@@ -159,9 +174,32 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _sections(shown: Mapping[str, Table], data: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _bounds(content: Content) -> str:
+    """That an interval goes beyond what its metric can be, if one does."""
+    known = content.summary[content.summary["n"] > 0].dropna(subset=["low"])
+    name = re.split(r"[^a-z0-9]+", content.study.objective.rpartition("/")[2].lower())
+    means = content.summary["mean"].dropna()
+    most = 1.0 if means.max() <= 1 else 100.0
+    if _SHARES & set(name) and means.max() <= most:
+        beyond = known[(known["high"] > most) | (known["low"] < 0)]
+    elif _LOSSES & set(name) and means.min() >= 0:
+        beyond = known[known["low"] < 0]
+    else:
+        return ""
+    if beyond.empty:
+        return ""
+    row: Any = beyond.iloc[0]
+    ends = interval(row["low"], row["high"], content.decimals)
+    return (
+        f"A t interval knows no bounds: where one goes beyond what {content.study.objective} can be, as {ends} does, "
+        "the seeds are too few for the noise."
+    )
+
+
+def _sections(shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool) -> list[tuple[str, str]]:
     """Those of the page that have something in them: their ids and names."""
     found = [
+        ("setup", "What was run", has_setup),
         ("quality", "What time buys", True),
         ("doubling", "The next doubling", bool(shown["doublings"])),
         ("recipes", "Recipes", any(shown[name] for name in ("paired", "crossings", "speedup", "equal_time"))),
@@ -176,28 +214,37 @@ def _sections(shown: Mapping[str, Table], data: Mapping[str, Any]) -> list[tuple
 
 def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
     runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
-    said = [
-        f"Means over seeds with {percent(content.options.confidence)} intervals, and each run as a faint dot, beside",
-        "its mean where both took as long.",
-        f"Filled marks are on the frontier by {MEASURES[content.equal]};",
-        "tinted ones are dominated within noise, hollow ones beyond.",
-    ]
+    by, status = MEASURES[content.equal], set(content.pareto["status"])
+    said = ["Each mark is one run."]
+    if content.summary["n"].max() > 1:
+        said = [
+            f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval; each faint",
+            "dot is one run. A dot that would be hidden by its mean is drawn to the right of it.",
+        ]
+    said.append(f"Filled marks are on the frontier by {by},")
+    if status & {"within_noise", "unreplicated"}:
+        said.append(f"tinted ones are dominated {'within noise' if 'within_noise' in status else 'by one seed'},")
+    said.append(f"hollow ones are dominated; that is by {by} on every axis.")
+    if len(content.arms) > 1 and set(content.axes) & {"ssr", "steps", "samples", "tokens"}:
+        said.append("Where recipes take exactly as much, their marks stand a little apart.")
     if any(fit["verdict"] == "trusted" for fit in data["fits"]):
         said.append("Dotted lines are fits that have predicted the largest SSR; past the last mark they predict again.")
     if any(fit["verdict"] != "trusted" for fit in data["fits"]):
-        said.append("Fits that have not are shown on request, where they were fitted only.")
+        said.append('Fits that failed that test, or could not be tested, are hidden until "other fits" is switched on;')
+        said.append("they are drawn over the measured SSRs alone.")
     if left_out:
         said.append(f"Of {runs + left_out:,} runs {runs:,} are drawn as dots, spread evenly over each recipe and SSR;")
         said.append("the means are of all.")
     return " ".join(said)
 
 
-def _captions(data: Mapping[str, Any]) -> dict[str, Any]:
-    learning = "The metric while training; shorter runs are paler."
+def _captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
+    learning = "The metric while training; shorter runs are paler. A run with one evaluation is a point."
     if data["left_out"]["learning"]:
         drawn, rest = len(data["learning"]), data["left_out"]["learning"]
         learning += f" {drawn:,} runs are drawn, {rest:,} are not: one for each recipe and SSR at most."
-    rates = "Of one run for each recipe and SSR, as it was logged; shorter runs are paler."
+    every = "" if content.rates.every is None else f", every {content.rates.every:,} steps"
+    rates = f"Of one run for each recipe and SSR, as logged{every}; what is between, or before the first, is not shown."
     if data["left_out"]["rates"]:
         rates += f" {data['left_out']['rates']:,} more are not drawn."
     return {

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ssr_hydra.studies.intervals import POWER
-from ssr_hydra.studies.report.content import Choice, Content, arm
+from ssr_hydra.studies.intervals import POWER, rough_guess
+from ssr_hydra.studies.report.content import ALIKE, Choice, Content, Pace, arm
 from ssr_hydra.studies.report.numbers import duration, interval, number, percent, signed
 
 __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
@@ -21,6 +21,7 @@ _MOST_OTHERS = 8
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the warmup as it is", "the scaled warmup")}
 _MOST_FITS = 2
 _MOST_CROSSINGS = 3
+_EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
 _KINDS = {"power": "power law", "quadratic": "quadratic"}
 
 
@@ -56,7 +57,7 @@ def headline(content: Content) -> str:
     doubts = [f"{choice.diverged} of its {choice.runs} runs there diverged"] if choice.diverged else []
     if choice.open and not any(math.isnan(rival.low) for rival in choice.open):
         doubts.append(f"{_named(choice)} may be as good")
-    if best.verdict == "close" and best.ssr is not None:
+    if best.verdict == "close":
         doubts.append("the SSR is a close call")
     if choice.certainty == "unknown" and not math.isnan(best.gain):
         doubts.append("without more seeds nobody knows how sure that is")
@@ -78,6 +79,7 @@ def answer(content: Content) -> list[str]:
         return ["A recommendation is about runs that are scaled. This study holds controls alone."]
     said = [
         *_rivals(content, choice),
+        *_by_clock(content),
         *_by_budget(content),
         *_crossings(content, choice),
         *choice.recommendation.words,
@@ -86,8 +88,8 @@ def answer(content: Content) -> list[str]:
     ]
     if content.options.tolerance is None and not math.isnan(choice.recommendation.gain):
         said.append(
-            f"No tolerance was given: {number(content.tolerance)} is a twentieth {content.twentieth}. Which "
-            f"doubling is worth its time is for you to say, with {_command(content)}."
+            f"No tolerance was given: {number(content.tolerance)} is a twentieth {content.twentieth}. What a doubling "
+            f"has to gain to be worth its time is for you to say, with {_command(content)}."
         )
     kinds = Counter(problem.kind for problem in content.study.problems)
     if kinds:
@@ -99,7 +101,7 @@ def answer(content: Content) -> list[str]:
 
 def _command(content: Content) -> str:
     """How to give a tolerance: the whole command where folders of studies are known, else its option."""
-    option = f"--tolerance {content.tolerance:g}"
+    option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):
         return option  # a table, whose command names its columns
@@ -134,7 +136,7 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     ends = interval(closest.low, closest.high, content.decimals)
     others = len(choice.rivals) - 1
     if math.isnan(closest.low):
-        return [f"{at} is {margin} better than {closest.recipe}, without an interval: too few seeds tell the noise."]
+        return [f"{at} is {margin} better than {closest.recipe}, without an interval: too few seeds to tell the noise."]
     if not choice.open:
         more = f", and every other recipe by more than noise ({others + 1} in all)" if others else ""
         return [f"{at} beats {closest.recipe}, the next best, by {margin} {ends}{more}."]
@@ -159,6 +161,7 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
         seeds = "1 more seed" if closest.more_seeds == 1 else f"{closest.more_seeds} more seeds"
         said.append(
             f"{seeds} of both would tell {closest.recipe} apart with a power of {POWER:.0%}, if it is what it seems."
+            f"{rough_guess(closest.n)}"
         )
     else:
         said.append(f"To tell {closest.recipe} apart, 10,000 seeds would be too few: choose by something else.")
@@ -180,7 +183,30 @@ def _seconds(content: Content, choice: Choice) -> float:
         return choice.budget
     rows = content.summary
     rows = rows[(rows["recipe"] == choice.recipe) & (rows["control"] == "") & (rows["n"] > 0)]
-    return float(np.interp(choice.budget, rows["steps"], rows["seconds"]))
+    return float(np.interp(choice.budget, rows[content.equal], rows["seconds"]))
+
+
+def _by_clock(content: Content) -> list[str]:
+    """What equal time means, where that decides something and nobody has said it."""
+    pace = content.pace
+    if len(content.recommendations) < 2 or content.options.equal is not None or not pace.slow:
+        return []
+    length = "steps" if "steps" in content.axes else "ssr"
+    took = f"per {'step' if length == 'steps' else 'SSR'} {pace.slow} took {_longer(pace)} longer than {pace.quick}"
+    if content.equal == "seconds":
+        return [f"Equal time is equal seconds: {took}. --equal {length} compares at equal {_EQUAL[length]}."]
+    if pace.ratio <= ALIKE:
+        return []
+    return [
+        f"Equal time is equal {_EQUAL[length]}: {took}, which may be the machine's noise. --equal seconds goes by the "
+        "clock."
+    ]
+
+
+def _longer(pace: Pace) -> str:
+    """How much longer a step takes, with both ends of the interval where there is one."""
+    shown = f"{100 * (pace.ratio - 1):.0f}%"
+    return shown if math.isnan(pace.low) else f"{shown} [{100 * (pace.low - 1):.0f}%, {100 * (pace.high - 1):.0f}%]"
 
 
 def _by_budget(content: Content) -> list[str]:
@@ -188,20 +214,28 @@ def _by_budget(content: Content) -> list[str]:
     frame = content.equal_time
     if frame.empty or content.reference is None or len(content.recommendations) < 2:
         return []
-    own = frame[(frame["recipe"] == content.reference) & (frame["control"] == "")].set_index("at")["ssr"]
-    best: dict[str, list[float]] = {}
-    for at, rows in frame[frame["standing"] != ""].groupby("at"):
+    held = frame[frame["standing"] != ""]
+    # An SSR names a budget only where it is the same for all of them; steps and seconds always do.
+    same = bool((held.groupby("at")["ssr"].agg(np.ptp) <= 1e-9 * held.groupby("at")["ssr"].max()).all())
+    best: dict[str, list[str]] = {}
+    for at, rows in held.groupby("at"):
         sole = not (rows["standing"] == "open").any()
         winner = str(rows[rows["standing"] == "best"]["recipe"].iloc[0]) if sole else ""
-        best.setdefault(winner, []).append(float(own[at]))
+        best.setdefault(winner, []).append(number(float(rows["ssr"].iloc[0])) if same else _amount(content, float(at)))
     if sum(map(len, best.values())) < 2:
         return []
+    where = "at SSR" if same else "at"
     undecided = best.pop("", [])
-    said = [f"{name} is best at SSR {_listed(ssrs)}" for name, ssrs in best.items()]
+    said = [f"{name} is best {where} {_listed(budgets)}" for name, budgets in best.items()]
     if undecided:
-        rest = f"at SSR {_listed(undecided)} it is open which recipe is best"
-        said.append(rest if best else "at no SSR does the noise tell which recipe is best")
+        rest = f"{where} {_listed(undecided)} it is open which recipe is best"
+        said.append(rest if best else f"at no {'SSR' if same else 'budget'} is it certain which recipe is best")
     return [f"Over the range: {'; '.join(said)}."]
+
+
+def _amount(content: Content, at: float) -> str:
+    """A budget on the axis on which budgets are equal."""
+    return duration(at) if content.equal == "seconds" else f"{number(at)} {content.equal}"
 
 
 def _crossings(content: Content, choice: Choice) -> list[str]:
@@ -217,8 +251,7 @@ def _crossings(content: Content, choice: Choice) -> list[str]:
     return said
 
 
-def _listed(ssrs: list[float]) -> str:
-    shown = [number(ssr) for ssr in ssrs]
+def _listed(shown: list[str]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
@@ -305,7 +338,7 @@ def cost_of_sweep(content: Content) -> str:
         said += f": {duration(totals['train_seconds'])} of training"
     whole = totals.get("total_seconds", math.nan)
     if whole > totals["train_seconds"]:
-        said += f", {duration(whole)} with evaluation and start-up"
+        said += f", {duration(whole)} with evaluation and checkpoints"
     if content.options.price_per_hour is not None:
         said += f"; cost {number(totals['cost'], 3)} at {number(content.options.price_per_hour)} per hour"
     return f"{said}."
@@ -333,21 +366,26 @@ def method(content: Content) -> list[str]:
         "A point is on the frontier when no other is as good in less time. Points that lose to it by a difference "
         "whose interval contains 0 are marked as within noise.",
         "Speed-ups and qualities at equal time are interpolated between measured SSRs, linearly in log SSR, never "
-        "beyond them.",
+        "beyond them. Where time is on a clock, the intervals of speed-ups have its noise in them; those of qualities "
+        "are at the mean time.",
         "Each fit is made again without the largest SSR and must predict it. One that fails is drawn where it was "
         "fitted only, and its asymptote is never reported.",
     ]
 
 
 def _equal_time(content: Content) -> list[str]:
+    equal = _EQUAL[content.equal]
     if content.options.equal is not None and len(content.recommendations) > 1:
-        return [f"Equal time is equal {content.equal} here, as it was asked for."]
+        return [f"Equal time is equal {equal} here, as it was asked for."]
     if content.axis != "seconds" or len(content.recommendations) < 2:
         return []
-    if content.equal == "steps":
-        most = f"{100 * (content.apart - 1):.2g} %"
+    pace, per = content.pace, "per step" if "steps" in content.axes else "at the same SSR"
+    if content.equal != "seconds" and pace.ratio <= ALIKE:
         return [
-            f"Equal time is equal steps here: per step no recipe takes more than {most} longer than another, and "
-            "clocks are no better than that."
+            f"Equal time is equal {equal} here: {per} no recipe takes more than {100 * (pace.ratio - 1):.2g} % longer "
+            "than another, and clocks are no better than that."
         ]
-    return ["Equal time is equal seconds of training: the recipes take unlike long per step."]
+    return [
+        f"Equal time is equal seconds of training where a recipe takes longer {per} than another by more than a tenth, "
+        f"beyond the noise of the clock. Here it is equal {equal}."
+    ]

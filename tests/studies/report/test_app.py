@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
+import matplotlib.font_manager  # noqa: F401
 import pytest
 from report_study import write_study
 
@@ -126,9 +128,15 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name one or more studies, or a table by --csv"),
-        (["s", "--csv", "t.csv", "--ssr", "a", "--quality", "b"], "name one or more studies, or a table by --csv"),
-        (["s", "--seed", "seed"], "--seed: names a column of --csv, which is not given"),
+        ([], "error: names no study; name one or more studies' folders, or a table by --csv"),
+        (["s", "--csv", "t.csv", "--ssr", "a", "--quality", "b"], "error: s: is a study beside --csv; name studies or"),
+        (["s", "--seed", "seed"], "error: --seed: names a column of a table; name the table by --csv FILE"),
+        (["t.csv"], "error: STUDY='t.csv': is a table; name its columns: --csv t.csv --ssr COL --quality COL"),
+        (["s", "--tolerance", "x"], "error: argument --tolerance: invalid float value: 'x' (see ssr-report --help)"),
+        (
+            ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
+            "error: --price-per-hour=3.0: not every run of the study says its seconds; leave it out",
+        ),
         (["--csv", "t.csv", "--ssr", "a"], "--csv needs the names of two columns: --ssr COL --quality COL"),
         (["--csv", "t.csv", "--ssr", "a", "--quality", "b", "--objective", "c"], "--objective is for studies"),
         (["nowhere"], "error: STUDY='nowhere': there is no such folder; name a study's folder"),

@@ -32,7 +32,8 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium), and CHROMIUM names none")
     with sync_api.sync_playwright() as play:
         # Without its sandbox, which a container seldom allows: the page is our own.
-        made = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        made = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
         yield made
         made.close()
 
@@ -44,7 +45,7 @@ class Opened:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
         self.context.set_offline(True)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(180_000)  # a slow machine is not a bug
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.failures: list[str] = []
@@ -139,7 +140,11 @@ def test_hover_shows_a_mean_with_its_interval(opened: Opened, content: Content) 
     assert first == f"eval/accuracy {row['mean']:.4f}, mean of 4"
     assert second == f"95 % interval {row['low']:.4f} to {row['high']:.4f}"
     assert third.startswith("150 steps, 2400 samples, 0.75 s, cost ")
-    assert last == "on the frontier"
+    assert last == "on the frontier, by steps"
+    opened.button("frontier-bar", "Time").click()  # what the mark shows is by steps all the same
+    opened.page.locator("#frontier svg").focus()
+    opened.page.keyboard.press("ArrowRight")
+    assert any(line.endswith(", by steps") for line in opened.tip())
 
 
 def test_keys_walk_through_the_marks(opened: Opened) -> None:
@@ -220,6 +225,92 @@ def test_intervals_that_dwarf_the_points_do_not_stretch_the_axis(browser: Any, t
             shown = whisker.bounding_box()
             assert box["y"] < shown["y"]
             assert shown["y"] + shown["height"] < box["y"] + box["height"] - 40
+
+
+def box_of(locator: Any) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom."""
+    box = locator.bounding_box()
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_in_a_chart_stand_clear_of_intervals_and_lines(browser: Any, tmp_path: Path, width: int) -> None:
+    # Two seeds: intervals that cross all of the plot. The target lies just above the recommended mark's.
+    path = tmp_path / "t.csv"
+    rows = ["recipe,ssr,q,seed"]
+    rows += [
+        f"{r},{ssr},{0.8 + 0.05 * i + 0.02 * n * (i + 1)},{n}"
+        for r in "ab"
+        for i, ssr in enumerate((1, 2, 4))
+        for n in (0, 1)
+    ]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    study = from_csv(path, ssr="ssr", quality="q", seed="seed", recipe="recipe", direction="max")
+    content = build(study, Options(tolerance=0.045, target=0.935))
+    report = write(content, tmp_path / "out")[0]
+    with Opened(browser, report, viewport={"width": width, "height": 900}) as opened:
+        for chart, names in (("frontier", ["recommended", "target 0.935"]), ("gains", ["tolerance 0.045"])):
+            assert opened.page.locator(f"#{chart} svg text.over").all_text_contents() == names
+            lines = opened.page.locator(f"#{chart} svg").locator("path.whisker, line.level, path.dot")
+            taken = [box_of(line) for line in lines.all()]
+            for name in opened.page.locator(f"#{chart} svg text.over").all():
+                left, top, right, bottom = box_of(name)
+                shown = (left + 1, top + 3, right - 1, bottom - 3)  # of the letters, not of their line
+                assert not any(overlap(shown, box) for box in taken), name.text_content()
+
+
+def test_recipes_at_the_same_steps_stand_side_by_side(opened: Opened) -> None:
+    def places() -> list[float]:
+        """Of the first mark of each of the three recipes and their controls."""
+        found = opened.page.locator("#frontier svg path.dot")
+        boxes = [box_of(found.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
+        return [(box[0] + box[2]) / 2 for box in boxes]
+
+    opened.button("frontier-bar", "Steps").click()
+    apart = [b - a for a, b in pairwise(places())]
+    assert all(5 < gap < 15 for gap in apart)  # a twenty-fifth of the octave to the next
+    opened.button("frontier-bar", "Time").click()
+    assert max(places()) - min(places()) < 1  # these took the same time to the digit
+
+
+def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", evaluations=1)
+    write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
+    report = write(build(load(tmp_path / "s")), tmp_path / "out")[0]
+    with Opened(browser, report) as opened:
+        assert opened.count("#learning svg path.thin") == 2
+        assert opened.count("#learning svg path.dot") == 1
+        assert box_of(opened.page.locator("#learning svg path.dot"))[2] > 0
+
+
+def test_the_key_says_which_shade_is_which_ssr(opened: Opened) -> None:
+    shown = opened.page.locator("#curves-bar .shade")
+    assert shown.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
+    swatches = [float(each.get_attribute("stroke-opacity")) for each in shown.locator("path").all()]
+    assert swatches == sorted(swatches)
+    lines = opened.page.locator("#learning svg path.thin").all()
+    assert {float(line.get_attribute("stroke-opacity")) for line in lines} == set(swatches)
+
+
+def test_on_a_telephone_the_tiles_fill_their_rows_and_tables_show_that_they_go_on(browser: Any, report: Path) -> None:
+    with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
+        tiles = opened.page.locator(".facts div")
+        right = box_of(opened.page.locator(".facts"))[2]
+        opened.page.evaluate("document.querySelector('.facts div').remove()")  # five: two in a row, and one alone
+        assert tiles.count() == 5
+        assert box_of(tiles.last)[2] > right - 3
+        table = opened.page.locator("#quality ~ .scroll").first
+        row = table.locator("tbody tr").first
+        assert box_of(row.locator("td").nth(3))[2] < 390  # the quality
+        assert box_of(row.locator("td").nth(4))[0] < 330  # and most of its interval
+        assert "local" in table.evaluate("e => getComputedStyle(e).backgroundAttachment")  # the edge's shadow
+        why = opened.page.locator("#fits ~ .scroll").first.locator("tr.below td > div").first
+        assert box_of(why)[2] <= 390
+        assert box_of(why)[3] - box_of(why)[1] < 100
 
 
 def test_linear_and_logarithmic(opened: Opened) -> None:

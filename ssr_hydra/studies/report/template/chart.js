@@ -2,6 +2,16 @@
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
+const LINE = 14; // pixels, of text in a chart
+
+/* How wide text in a chart is, in pixels. */
+const wide = (() => {
+  const pen = document.createElement("canvas").getContext("2d");
+  return (text, weight = 400) => {
+    pen.font = `${weight} 12px ${getComputedStyle(document.documentElement).fontFamily}`;
+    return pen.measureText(text).width;
+  };
+})();
 
 function node(name, attributes, parent, text) {
   const made = document.createElementNS(SVG, name);
@@ -74,12 +84,25 @@ function scale(values, log, from, to, options) {
   const most = Math.max(2, Math.floor(Math.abs(to - from) / options.room));
   let ticks = (log ? logTicks : linearTicks)(ends[0], ends[1], most);
   if (options.at && options.at.length > 1 && log) {
-    ticks = options.at.filter((v) => v >= ends[0] && v <= ends[1]);
-    const all = ticks;
-    while (ticks.length > most) ticks = ticks.filter((_, i) => i % 2 === 0);
-    return { place, ticks, marked: all }; // each has a tick, and as many as there is room for a number
+    const all = options.at.filter((v) => v >= ends[0] && v <= ends[1]);
+    return { place, ticks: apart(all, place, options.text), marked: all }; // each has a tick, and a number where there is room
   }
   return { place, ticks, marked: ticks };
+}
+
+/* Those of ascending places whose numbers do not run into each other; the ends first. */
+function apart(places, px, text) {
+  if (places.length < 2) return places;
+  const clear = (a, b) => Math.abs(px(b) - px(a)) >= (wide(text(a)) + wide(text(b))) / 2 + 10;
+  const last = places[places.length - 1], kept = [places[0]];
+  for (const v of places.slice(1, -1)) if (clear(kept[kept.length - 1], v) && clear(v, last)) kept.push(v);
+  return [...kept, last];
+}
+
+/* A share of the room between neighbouring places by which recipes stand beside each other, as what to multiply by. */
+function nudges(places, count, each, overAll) {
+  const gap = Math.min(1, ...places.slice(1).map((v, i) => Math.log2(v / places[i])));
+  return Array.from({ length: count }, (_, i) => 2 ** (gap * Math.min(each, overAll / count) * (i - (count - 1) / 2)));
 }
 
 /* The most that the ends of intervals may stretch an axis on either side, as a share of what the points take. */
@@ -121,7 +144,7 @@ function chart(box, spec) {
   const tip = html("div", "tip", null);
   tip.hidden = true;
   tip.setAttribute("role", "status");
-  let targets = [], svg = null, cursor = null, chosen = -1;
+  let targets = [], labels = [], solid = [], svg = null, cursor = null, chosen = -1;
 
   function draw() {
     const { x, y, marks, height, label } = spec();
@@ -137,7 +160,7 @@ function chart(box, spec) {
       }
     }
     const ys = points.concat(within(ends, points));
-    const sx = scale(xs, x.log, left, right, { pad: 0.04, room: 64, at: x.at, zero: x.zero });
+    const sx = scale(xs, x.log, left, right, { pad: 0.04, room: 64, at: x.at, zero: x.zero, text: x.format || number });
     const sy = scale(ys, y.log, bottom, top, { pad: 0.08, room: 46, zero: y.zero });
     const fresh = node("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label, tabindex: 0 });
     const xText = x.format || number, yText = y.format || number;
@@ -152,7 +175,10 @@ function chart(box, spec) {
     node("text", { class: "title", x: right, y: bottom + 38, "text-anchor": "end" }, fresh, x.label);
     node("text", { class: "title", x: 4, y: 12 }, fresh, y.label);
     targets = [];
+    labels = [];
+    solid = [];
     for (const mark of marks) place(mark, sx.place, sy.place, fresh, { left, right, top, bottom });
+    for (const label of labels) settle(label, fresh, { left, right, top, bottom });
     if (!targets.length && !marks.some((mark) => (mark.points || []).length)) {
       node("text", { x: (left + right) / 2, y: (top + bottom) / 2, "text-anchor": "middle" }, fresh, "nothing to show");
     }
@@ -171,38 +197,95 @@ function chart(box, spec) {
       .map(([a, b, p]) => [a + (p[4] || 0), b, p]);
     if (mark.kind === "line") {
       // On a log axis a part may have no place: the line is broken there, not drawn across.
-      let path = "", pen = "M";
+      let path = "", pen = "M", from = null;
       for (const p of mark.points) {
         const a = px(p[0]), b = py(p[1]);
         if (a === null || b === null) { pen = "M"; continue; }
         path += `${pen}${a.toFixed(1)} ${b.toFixed(1)}`;
+        if (pen === "L") solid.push({ from, to: [a, b], cost: 1 });
+        from = [a, b];
         pen = "L";
       }
       const made = node("path", { class: mark.css, d: path }, into);
       if (mark.opacity !== undefined) made.setAttribute("stroke-opacity", mark.opacity);
     } else if (mark.kind === "dots") {
-      for (const [a, b, p] of drawn) node("path", { class: p[3] || mark.css, d: shape(mark.shape || 0, a, b, mark.size || 4.5) }, into);
+      const r = mark.size || 4.5;
+      for (const [a, b, p] of drawn) {
+        const made = node("path", { class: p[3] || mark.css, d: shape(mark.shape || 0, a, b, r) }, into);
+        if (mark.opacity !== undefined) made.setAttribute("fill-opacity", mark.opacity);
+        solid.push({ left: a - r - 2, right: a + r + 2, top: b - r - 2, bottom: b + r + 2, cost: r > 4 ? 4 : 1 });
+      }
     } else if (mark.kind === "whiskers") {
       for (const [x, low, high] of mark.points) {
         const a = px(x), b = py(low), c = py(high);
         if (a === null || c === null) continue;
         // One that runs out of the plot has no cap there.
         const cut = b === null || b > area.bottom, foot = cut ? area.bottom : b, open = c < area.top, head = open ? area.top : c;
+        solid.push({ left: a - 5, right: a + 5, top: head - 3, bottom: foot + 3, cost: 3 });
         node("path", { class: mark.css, d: `M${a} ${foot}V${head}${open ? "" : `M${a - 4} ${head}h8`}${cut ? "" : `M${a - 4} ${foot}h8`}` }, into);
       }
     } else if (mark.kind === "level") {
       const at = py(mark.y);
       if (at === null) return;
       node("line", { class: mark.css || "level", x1: area.left, x2: area.right, y1: at, y2: at }, into);
-      if (mark.text) node("text", { class: "over", x: area.left + 6, y: at - 6 }, into, mark.text);
+      solid.push({ left: area.left, right: area.right, top: at - 1, bottom: at + 1, cost: 3 });
+      if (mark.text) labels.push({ text: mark.text, css: "over", places: alongside(mark.text, at, area) });
     } else if (mark.kind === "callout") {
       const a = px(mark.x), b = py(mark.y);
       if (a === null || b === null) return;
       node("circle", { class: "halo", cx: a, cy: b, r: 9.5 }, into);
-      const end = a > (area.left + area.right) / 2 ? "end" : "start";
-      node("text", { class: "callout over", x: a + (end === "end" ? 9 : -9), y: b < 40 ? b + 26 : b - 16, "text-anchor": end }, into, mark.text);
+      solid.push({ left: a - 10, right: a + 10, top: b - 10, bottom: b + 10, cost: 4 });
+      labels.unshift({ text: mark.text, css: "callout over", places: around(mark.text, a, b), from: [a, b] });
     }
     for (const [a, b, p] of drawn) if (typeof p[2] === "function") targets.push({ x: a, y: b, tip: p[2], rank: mark.rank || 0 });
+  }
+
+  /* Where the name of a level may stand: above or below its line, from the left to the right. */
+  function alongside(text, at, area) {
+    const size = wide(text), found = [];
+    for (const y of [at - 6, at + LINE + 2]) for (let x = area.left + 6; x + size <= area.right; x += 10) found.push([x, y]);
+    return found.length ? found : [[area.left + 6, at - 6]];
+  }
+
+  /* Where the name of a point may stand: near it, and further away where that is taken. */
+  function around(text, a, b) {
+    const size = wide(text, 600), found = [];
+    for (const far of [16, 24, 34, 46, 60, 76, 94]) {
+      for (const [x, y] of [[a + 9 - size, b - far], [a - 9, b - far], [a - size / 2, b - far], [a - far - size, b + 4], [a + far, b + 4],
+        [a + 9 - size, b + far + 10], [a - 9, b + far + 10], [a - far - size, b - far * 0.7], [a - far - size, b + far * 0.7 + 8]]) found.push([x, y]);
+    }
+    return found;
+  }
+
+  /* Text at the first place where it covers nothing, or the least; a thin line leads from one that had to go far. */
+  function settle(label, into, area) {
+    const size = wide(label.text, label.from ? 600 : 400);
+    let best = null, least = Infinity;
+    for (const [x, y] of label.places) {
+      const box = { left: x - 3, right: x + size + 3, top: y - LINE + 2, bottom: y + 4 };
+      let cost = box.left < area.left || box.right > area.right + 16 || box.top < 14 || box.bottom > area.bottom ? 50 : 0;
+      for (const each of solid) { if (cost >= least) break; if (meets(each, box)) cost += each.cost; }
+      if (cost < least) { least = cost; best = { x, y, box }; }
+      if (!cost) break;
+    }
+    solid.push({ ...best.box, cost: 9 });
+    if (label.from) {
+      const [a, b] = label.from, { left, right, top, bottom } = best.box;
+      const x = Math.min(right, Math.max(left, a)), y = Math.min(bottom, Math.max(top, b)), far = Math.hypot(x - a, y - b);
+      if (far > 22) node("line", { class: "leader", x1: a + ((x - a) * 10) / far, y1: b + ((y - b) * 10) / far, x2: x, y2: y }, into);
+    }
+    node("text", { class: label.css, x: best.x, y: best.y }, into, label.text);
+  }
+
+  function meets(each, box) {
+    if (!each.from) return each.left < box.right && each.right > box.left && each.top < box.bottom && each.bottom > box.top;
+    const [[a, b], [c, d]] = [each.from, each.to], steps = Math.max(1, Math.ceil(Math.hypot(c - a, d - b) / 5));
+    if (Math.max(a, c) < box.left || Math.min(a, c) > box.right || Math.max(b, d) < box.top || Math.min(b, d) > box.bottom) return false;
+    for (let i = 0; i <= steps; i++) {
+      const x = a + ((c - a) * i) / steps, y = b + ((d - b) * i) / steps;
+      if (x > box.left && x < box.right && y > box.top && y < box.bottom) return true;
+    }
+    return false;
   }
 
   function show(index) {

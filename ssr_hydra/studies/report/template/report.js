@@ -61,12 +61,26 @@
     return { axis: { label, log, zero: !log }, map: (v) => v / divisor };
   }
 
+  const BY = { ssr: "SSR", steps: "steps", seconds: "time" };
+  /* Ascending; those within a per cent of each other are one place. */
+  function distinct(values) {
+    const found = [];
+    for (const value of values.filter((v) => v > 0).sort((a, b) => a - b)) if (!found.length || value > 1.01 * found[found.length - 1]) found.push(value);
+    return found;
+  }
+
   const STATUS = { frontier: "on the frontier", within_noise: "dominated, within noise", dominated: "dominated", unreplicated: "dominated, one seed" };
 
   function frontier() {
     const key = state.axis, marks = [];
     const cells = data.cells.filter((cell) => shown(cell.arm));
-    const { axis, map } = xAxis(key, state.xlog, cells.map((cell) => cell[key]));
+    const { axis, map: plain } = xAxis(key, state.xlog, cells.map((cell) => cell[key]));
+    // Where recipes are at the very same places they stand a little apart, so that intervals do not hide each other.
+    const visible = arms.map((_, i) => i).filter((i) => cells.some((cell) => cell.arm === i));
+    const places = distinct(cells.map((cell) => cell[key])), nudge = nudges(places, visible.length, 0.06, 0.24);
+    if (key === "steps" && places.length <= 40) axis.at = places;
+    const side = (arm) => (key === "seconds" || key === "cost" ? 1 : nudge[visible.indexOf(arm)]);
+    const map = (value, arm) => plain(value) * side(arm);
     if (state.raw) {
       const runs = data.runs, groups = new Map();
       const counts = new Map(cells.map((cell) => [`${cell.arm} ${cell.ssr}`, cell.n]));
@@ -75,7 +89,7 @@
         if (!shown(arm)) return;
         if (!groups.has(arm)) groups.set(arm, []);
         const x = column(runs, key, i), mean = means.get(`${arm} ${runs.ssr[i]}`);
-        groups.get(arm).push([map(x), runs.quality[i], () => ({
+        groups.get(arm).push([map(x, arm), runs.quality[i], () => ({
           title: `${arms[arm].name}, SSR ${number(runs.ssr[i])}`,
           lines: [`${data.objective} ${number(runs.quality[i], 6)}`, runs.seed[i] === null ? "no seed" : `seed ${runs.seed[i]}`,
             took({ steps: runs.steps && runs.steps[i], samples: runs.samples && runs.samples[i], tokens: runs.tokens && runs.tokens[i], seconds: runs.seconds && runs.seconds[i] })],
@@ -87,24 +101,24 @@
     for (const fit of data.fits) {
       const trusted = fit.verdict === "trusted";
       if (!shown(fit.arm) || !(trusted ? state.fits : state.untrusted)) continue;
-      const points = (part) => part.quality.map((q, i) => [map(part[key][i]), q]);
+      const points = (part) => part.quality.map((q, i) => [map(part[key][i], fit.arm), q]);
       marks.push({ kind: "line", points: points(fit.inside), css: css(fit.arm, "fit"), opacity: 0.6 });
       if (trusted) marks.push({ kind: "line", points: points(fit.beyond), css: css(fit.arm, "fit") });
     }
     arms.forEach((arm, index) => {
       const own = cells.filter((cell) => cell.arm === index).sort((a, b) => a[key] - b[key]);
       if (!own.length) return;
-      marks.push({ kind: "line", points: own.map((cell) => [map(cell[key]), cell.mean]), css: css(index, "line") });
-      if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((c) => c.low !== null).map((c) => [map(c[key]), c.low, c.high]), css: css(index, "whisker") });
-      marks.push({ kind: "dots", rank: 40, shape: arm.shape, size: 5, css: "", points: own.map((cell) => [map(cell[key]), cell.mean, () => ({
+      marks.push({ kind: "line", points: own.map((cell) => [map(cell[key], index), cell.mean]), css: css(index, "line") });
+      if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((c) => c.low !== null).map((c) => [map(c[key], index), c.low, c.high]), css: css(index, "whisker") });
+      marks.push({ kind: "dots", rank: 40, shape: arm.shape, size: 5, css: "", points: own.map((cell) => [map(cell[key], index), cell.mean, () => ({
         title: `${arm.name}, SSR ${number(cell.ssr)}`,
-        lines: [`${data.objective} ${quality(cell.mean)}, mean of ${cell.n}`, range(cell.low, cell.high), took(cell), STATUS[cell.status] || ""].filter(Boolean),
+        lines: [`${data.objective} ${quality(cell.mean)}, mean of ${cell.n}`, range(cell.low, cell.high), took(cell), STATUS[cell.status] ? `${STATUS[cell.status]}, by ${BY[data.axis] || data.axis}` : ""].filter(Boolean),
         path: cell.n === 1 ? folders.get(`${cell.arm} ${cell.ssr}`) : undefined,
       }), `dot hue${arm.hue} ${cell.status === "dominated" ? "hollow" : cell.status === "frontier" ? "" : "unsure"}`]) });
     });
     if (data.target !== null) marks.push({ kind: "level", y: data.target, text: `target ${number(data.target)}` });
     const choice = data.choice && cells.find((cell) => cell.arm === data.choice[0] && cell.ssr === data.choice[1]);
-    if (choice) marks.push({ kind: "callout", x: map(choice[key]), y: choice.mean, text: "recommended" });
+    if (choice) marks.push({ kind: "callout", x: map(choice[key], choice.arm), y: choice.mean, text: "recommended" });
     return { x: axis, y: { label: `${data.objective} (${better})`, log: state.ylog }, marks, height: 460,
       label: `Quality against ${LABELS[key] || "training time"}; the table below has the same numbers` };
   }
@@ -113,10 +127,10 @@
     const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, css: "axis" }];
     const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
     const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
-    const gap = Math.min(1, ...at.slice(1).map((ssr, i) => Math.log2(ssr / at[i])));
+    // Side by side, so that intervals hide each other less, and all of them at their SSR: a few per cent apart.
+    const side = nudges(at, visible.length, 0.03, 0.1);
     visible.forEach((index, place) => {
-      // Side by side, so that intervals hide each other less, and all of them at their SSR: a few per cent apart.
-      const nudge = 2 ** (gap * Math.min(0.03, 0.1 / visible.length) * (place - (visible.length - 1) / 2));
+      const nudge = side[place];
       const own = data.gains.filter((gain) => gain[0] === index && gain[3] !== null);
       if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((g) => g[4] !== null).map((g) => [g[1] * nudge, g[4], g[5]]), css: css(index, "whisker") });
       marks.push({ kind: "dots", shape: arms[index].shape, size: 4.6, css: `dot hue${arms[index].hue}${arms[index].control ? " hollow" : ""}`, points: own.map((g) => [g[1] * nudge, g[3], () => ({
@@ -136,11 +150,17 @@
     const visible = list.filter((each) => shown(each.arm));
     const { axis, map } = xAxis(key, log, visible.flatMap((each) => extremes(each[key] || each.seconds)));
     const marks = visible.map((each) => ({ kind: "line", css: css(each.arm, "thin"), opacity: pale(each.ssr),
+      single: each[field].filter(Number.isFinite).length === 1, arm: each.arm,
       points: each[field].map((value, i) => [map(column(each, key, i)), value, () => ({
         title: `${arms[each.arm].name}, SSR ${number(each.ssr)}${each.seed === undefined || each.seed === null ? "" : `, seed ${each.seed}`}`,
         lines: [`${precise} ${number(value, 5)}`, took(Object.fromEntries(["steps", "samples", "tokens", "seconds"].filter((k) => each[k]).map((k) => [k, each[k][i]])))],
         path: each.folder,
       })]) }));
+    // One value makes no line: a point.
+    for (const each of marks.filter((mark) => mark.single)) {
+      marks.push({ kind: "dots", shape: arms[each.arm].shape, size: 3.6, opacity: each.opacity, css: `dot hue${arms[each.arm].hue}`,
+        points: each.points.filter((point) => Number.isFinite(point[1])).map((point) => point.slice(0, 2)) });
+    }
     return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks, height: 340, label };
   }
 
@@ -197,6 +217,18 @@
     }
   }
 
+  /* Which shade is which SSR; of many, a few. */
+  function shades(bar) {
+    if (ssrs.length < 2) return;
+    const into = group(bar, "SSR", "group shades"), most = Math.min(6, ssrs.length);
+    for (let i = 0; i < most; i++) {
+      const ssr = ssrs[Math.round((i * (ssrs.length - 1)) / (most - 1))], made = html("span", "shade", into, number(ssr));
+      const svg = node("svg", { class: "key", viewBox: "0 -8 20 16" });
+      node("path", { class: "swatch", d: "M0 0H20", "stroke-opacity": pale(ssr) }, svg);
+      made.prepend(svg);
+    }
+  }
+
   function add(id, spec) {
     const box = document.getElementById(id);
     if (box) redraw.push(chart(box, spec));
@@ -228,6 +260,7 @@
   if (curvesBar) {
     recipes(curvesBar);
     if (arms.some((arm) => arm.control)) toggle(group(curvesBar, "Show"), "controls", "controls");
+    shades(curvesBar);
   }
   for (const [id, field, list, log, draw] of [
     ["learning", "curveAxis", data.learning, "curveLog", () => curves(data.learning, state.curveAxis, state.curveLog, state.ylog, "value", `${data.objective} (${better})`, data.objective)],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 
-__all__ = ["InputError", "MissingRateError", "RunError", "missing_package"]
+__all__ = ["FirstBatchError", "InputError", "MissingRateError", "RunError", "missing_package"]
 
 _LONGEST_VALUE = 80
 
@@ -70,6 +70,10 @@ class MissingRateError(InputError, RuntimeError):
 
 class RunError(Exception):
     """A run failed by what happened to it, a loss or a disk, and its message is the whole story."""
+
+
+class FirstBatchError(RunError, RuntimeError):
+    """The first batch does not go through model, loss and metrics. The message says what it is; the cause, where."""
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:

@@ -28,7 +28,7 @@ from ssr_hydra.build.targets import check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.processes import launched
-from ssr_hydra.trainer.progress import summary
+from ssr_hydra.trainer.progress import announce, summary
 
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
@@ -117,6 +117,8 @@ def train(
         run_dir = hydra_run_dir()
     place = launched()
     is_main = place is None or place.rank == 0
+    if is_main and hydra_run_dir() is not None:
+        announce(cfg["trainer"]["progress"])
     with recorded(cfg, run_dir if is_main else None) as pending:
         trainer = build(cfg, trust, run_dir)
         trainer.on("fit_start", pending.publish)

@@ -306,6 +306,39 @@ def test_an_error_of_the_users_code_keeps_its_traceback(my_lab: Path, app: Calla
     assert "hydra/_internal" not in said.err
 
 
+def test_a_batch_that_does_not_fit_is_one_line_and_its_traceback_is_in_the_log(
+    my_lab: Path, app: Callable[..., Answer]
+) -> None:
+    said = app(
+        "--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model=mlp", "model.in_features=5",
+        "hydra.run.dir=run", *QUICK,
+    )  # fmt: skip
+    assert said.code == 1
+    assert said.err.startswith("error: train_dataloader, first batch (inputs float32 [10, 4], targets int64 [10]): ")
+    assert said.err.count("\n") == 1
+    logged = (my_lab / "run/train.log").read_text()
+    assert "Traceback" in logged
+    assert "in forward" in logged
+    assert (RunResult.load(my_lab / "run").error or "").startswith("FirstBatchError: train_dataloader")
+
+
+def test_a_model_of_ones_own_brings_its_loss(my_lab: Path, app: Callable[..., Answer]) -> None:
+    with (my_lab / "my_lab.py").open("a") as file:
+        file.write(
+            "class Own(Net):\n    def forward(self, x, y):\n"
+            "        return {'loss': torch.nn.functional.cross_entropy(self.layers(x), y)}\n"
+            "class Named(Waves):\n    def __getitem__(self, index):\n"
+            "        return {'x': self.x[index], 'y': self.y[index]}\n"
+        )
+    said = app(
+        "--config-dir", "mine", "data=waves", "data.train._target_=my_lab.Named", "data.eval._target_=my_lab.Named",
+        "model=net", "model._target_=my_lab.Own", "trainer=regression", "trainer.loss=null", "trust=[my_lab]", *QUICK,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    (record,) = results(my_lab)
+    assert set(record.metrics) == {"eval/loss", "train/loss"}
+
+
 def test_times_are_checked_with_the_data_and_before_the_model(
     my_lab: Path, app: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
 from ssr_hydra.build.resuming import spelled_out
 from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import FirstBatchError, InputError, RunError
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
@@ -95,7 +95,8 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) ->
     except RunError as error:
         if full:
             raise
-        _exit(f"error: {error}", _FAILED, error)
+        where = " (train.log has its traceback)" if isinstance(error, FirstBatchError) else ""
+        _exit(f"error: {error}{where}", _FAILED, error)
     except Exception as error:
         if full:
             raise

@@ -24,6 +24,7 @@ from ssr_hydra.build.check_values import (
     did_you_mean,
     duration,
     number,
+    one_of,
 )
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples
@@ -302,7 +303,8 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
             "trainer", node, "must be a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default"
         )
     check_fields(node, GROUPS["trainer"]["default"], "trainer")
-    check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
+    if node["loss"] is not None:
+        check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
     for name, metric in node["metrics"].items():
         check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
     for key in ("get_num_samples_in_batch", "get_num_tokens_in_batch"):
@@ -340,9 +342,7 @@ _CHOICES = {"precision": ("fp32", "bf16", "fp16"), "parallel": ("ddp", "fsdp"), 
 
 def _check_step(node: Mapping[str, Any]) -> None:
     for key, choices in _CHOICES.items():
-        if node[key] not in choices:
-            rule = f"must be one of {', '.join(choices)}"
-            raise InputError(f"trainer.{key}", node[key], rule, did_you_mean(str(node[key]), choices))
+        one_of(node[key], f"trainer.{key}", choices)
     count(node["accumulate"], "trainer.accumulate", 1)
     for key in ("clip_grad_norm", "clip_grad_value"):
         if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:

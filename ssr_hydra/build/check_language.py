@@ -54,7 +54,7 @@ def check_language(values: Mapping[str, Any]) -> None:
 
 
 def _check_functions(trainer: Mapping[str, Any], wrong: tuple[str, ...], rule: str, fix: str) -> None:
-    places = {"trainer.loss": trainer["loss"]}
+    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # what null is of pairs
     places.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in places.items():
         if node["_target_"] in wrong:

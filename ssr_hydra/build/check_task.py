@@ -42,7 +42,7 @@ def check_task(values: Mapping[str, Any]) -> None:
         other = ", or data.train.task=regression" if table else ""
     else:
         return
-    places = {"trainer.loss": trainer["loss"]}
+    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # what null is of pairs
     places.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in places.items():
         if node["_target_"] in wrong:

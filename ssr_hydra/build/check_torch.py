@@ -8,10 +8,12 @@ from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
+from ssr_hydra.time import check_ssr
 
 __all__ = ["check_torch_schedulers", "is_description"]
 
 _HOME = "ssr_hydra.torch_schedulers."
+_WINDOWS = "ssr_hydra.data.StdlibBytes"  # of one length each
 
 
 def is_description(node: Any) -> bool:
@@ -40,6 +42,7 @@ def check_torch_schedulers(
 
     stepwise = values["trainer"]["use_stepwise_scheduler"]
     run = Run.of(state, ssr)
+    as_run = _as_run(values, state)
     entries = []
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
@@ -47,6 +50,10 @@ def check_torch_schedulers(
             raise InputError(path, type(scheduler).__name__, rule, "choose one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
+            try:
+                scheduler.check_moves(as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch if that is meant")
+            except InputError as error:
+                raise error.within(path) from None
             continue
         if values["data"]["eval"] is None:
             rule = "follows an evaluation, and there are no data for one"
@@ -67,6 +74,17 @@ def check_torch_schedulers(
     for path, course, _ in courses:
         if course.has_momenta:
             _check_momentum(path, values)
+
+
+def _as_run(values: Mapping[str, Any], state: State) -> State:
+    """The run as it is run, with what is known of its batches: a truncated one ends before ``state`` does."""
+    data, trainer = values["data"], values["trainer"]
+    length, tokens = state.max_duration, state.tokens_per_batch
+    if length is not None and values["control"] is not None:
+        length = length * check_ssr(values["ssr"])
+    if tokens is None and data["train"]["_target_"] == _WINDOWS and trainer["get_num_tokens_in_batch"] is None:
+        tokens = data["batch_size"] * data["train"].get("length", 64)
+    return State(length, state.dataloader_len, state.samples_per_batch, tokens)
 
 
 def _check_momentum(path: str, values: Mapping[str, Any]) -> None:

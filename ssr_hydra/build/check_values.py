@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -19,6 +19,7 @@ __all__ = [
     "did_you_mean",
     "duration",
     "number",
+    "one_of",
 ]
 
 
@@ -108,6 +109,14 @@ def count(value: Any, field: str, least: int, most: int | None = None) -> int:
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
         raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
     return value
+
+
+def one_of(value: Any, field: str, choices: Sequence[str]) -> None:
+    """A word out of a few: the closest is the fix, or the first."""
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"write e.g. {choices[0]}"
+        raise InputError(field, value, f"must be one of {', '.join(choices)}", fix)
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
 _OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
+_MOST_PLACES = 3
 
 # A launcher -> the package that it comes with, and the extra that brings that.
 _PLUGINS = {
@@ -99,6 +100,8 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     close = difflib.get_close_matches(name, names, n=1)
     fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
+        fix = f"did you mean {' or '.join(places)}?"
     typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
     rule = "there is no such key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
@@ -107,6 +110,18 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
         fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
     return InputError(place, value, rule, fix)
+
+
+def _places(node: Any, name: str, path: str = "") -> list[str]:
+    """Where a config has keys of that name, except those that follow another."""
+    found = []
+    for key in node if isinstance(node, Mapping) else ():
+        below = node._get_node(key)
+        if key == name and path and not below._is_interpolation():
+            found.append(f"{path}{key}")
+        if key != "hydra" and not below._is_interpolation():
+            found += _places(below, name, f"{path}{key}.")
+    return found
 
 
 def _has(parent: Any, key: str, name: str) -> bool:
@@ -180,6 +195,9 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
         return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
+    if "can only concatenate str" in text and (listed := [each for each in overrides if "=[{" in each]):
+        key, _, value = listed[0].lstrip("+~").partition("=")
+        return InputError(key, value, "a list of mappings is written in a YAML file", "put it there, as an experiment")
     key = _override_key(error) or "config"
     return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
 

@@ -25,7 +25,7 @@ from ssr_hydra.configs import (
 )
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["IMAGES", "TAKES", "check_fit", "check_known", "data_name", "known_samples"]
+__all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples"]
 
 _DIGITS = 1797
 _CONFIGS: dict[str, Any] = {
@@ -224,6 +224,10 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     if images is None:
         return
     channels, height, width = images.shape
+    augment = data["augment"]  # one of the user's own may make images of another size
+    own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
+    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
+        _check_size(model, images.shape)
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
     wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
     for key, value in wanted.items():
@@ -234,6 +238,38 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         rule = f"the data has {images.num_classes} classes"
         fix = f"set model.num_classes={images.num_classes}"
         raise InputError("model.num_classes", model["num_classes"], rule, fix)
+
+
+LEAST = {
+    "alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
+    "squeezenet1_1": 17, "vgg": 32,
+}  # fmt: skip
+"""The smallest images that these of torchvision's models take, by the start of their names."""
+# Those that are made for images of one size, by the option that says which.
+_FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
+_DEFAULT_SIZE = 224
+
+
+def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Whether a model of torchvision takes images so small, or of another size than the one that it is made for."""
+    name, (_, height, width) = str(model["name"]), shape
+    what = f"and an image of the data is {' x '.join(map(str, shape))}"
+    least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
+    if min(height, width) < least and model.get("small_images") is not True:
+        rule = f"takes images of at least {least} x {least}, {what}"
+        raise InputError("model.name", name, rule, "choose another, e.g. model=resnet18")
+    option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
+    options = model.get("options") or {}
+    if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
+        return  # weights are for images of one size each
+    size = options.get(option, _DEFAULT_SIZE)
+    if isinstance(size, int) and (height, width) != (size, size):
+        rule = f"takes images of {size} x {size}, {what}"
+        patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
+        fits = patch and height == width and height % patch == 0
+        wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
+        fix = f"say {wanted}, or choose model=vit" if fits else "choose another, e.g. model=vit"
+        raise InputError("model.name", name, rule, fix)
 
 
 TAKES = {

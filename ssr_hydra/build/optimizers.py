@@ -48,6 +48,7 @@ def make_optimizers(
     for path, node in nodes.items():
         arguments: Mapping[str, Any] = {key: value for key, value in node.items() if key != "params"}
         _check_matrices(model, path, arguments, taken[path])
+        _check_sparse(model, path, arguments, taken[path])
         arguments = _fused(arguments, taken[path], device)
         if is_alone and not rules:
             made.append(instantiate(arguments, trust, path, params=taken[path]))
@@ -91,6 +92,26 @@ def _check_matrices(
             rule = f"Muon takes matrices, and {names[parameter]} has {parameter.ndim} dimensions"
             fix = "choose optimizer=muon_adamw" if path == "optimizer" else "give it params: {ndim: 2}"
             raise InputError(f"{path}.params", None, rule, fix)
+
+
+def _check_sparse(
+    model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
+) -> None:
+    """SparseAdam cannot step dense gradients, and those of torch's own layers are dense, but on request.
+
+    What the gradients of a class of the user's own are is not known before there are some.
+    """
+    if node["_target_"] != "torch.optim.SparseAdam":
+        return
+    own = set(parameters)
+    for place, module in model.named_modules():
+        if not type(module).__module__.startswith("torch.nn.") or getattr(module, "sparse", False):
+            continue
+        for name, parameter in module.named_parameters(place, recurse=False):
+            if parameter in own:
+                rule = f"SparseAdam takes sparse gradients, and those of {name} are dense"
+                fix = "choose optimizer=adam, or give it params of nn.Embedding(..., sparse=True) alone"
+                raise InputError(f"{path}.params", node.get("params"), rule, fix)
 
 
 def _check_known(

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.check_values import check_fields, did_you_mean
+from ssr_hydra.build.check_values import check_fields, one_of
 from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -61,10 +61,7 @@ def check_resume(values: Mapping[str, Any]) -> None:
     elif not isinstance(node, str):
         raise InputError("resume", node, "must be auto, never or a path", "write resume=auto")
     path, on_change = resume_of(values)
-    if on_change not in ON_CHANGE:
-        raise InputError(
-            "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", did_you_mean(on_change, ON_CHANGE)
-        )
+    one_of(on_change, "resume.on_change", ON_CHANGE)
     if not path.strip():
         raise InputError("resume", path, "must be auto, never or a path", "write resume=auto")
     if path not in (AUTO, NEVER):
@@ -97,9 +94,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     if node["keep"] < 2:
         rule = "must be at least 2, so that one that is torn is never the only one"
         raise InputError("checkpoint.keep", node["keep"], rule, "write 2")
-    if node["mode"] not in ("auto", "max", "min"):
-        modes = ("auto", "max", "min")
-        raise InputError("checkpoint.mode", node["mode"], "must be auto, max or min", did_you_mean(node["mode"], modes))
+    one_of(node["mode"], "checkpoint.mode", ("auto", "max", "min"))
     if node["best"] is not None and not node["enabled"]:
         rule = "no checkpoint is kept where none are written"
         raise InputError("checkpoint.best", node["best"], rule, "set checkpoint.enabled=true, or checkpoint.best=null")

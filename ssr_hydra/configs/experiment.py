@@ -21,7 +21,8 @@ class TrainerConfig:
     Attributes:
         use_stepwise_scheduler: Null steps our schedulers before every batch, and torch's at the pace they are written
             for; true steps all by batches, false all by epochs.
-        loss: A callable of (outputs, targets), by ``_target_``; a function has ``_partial_: true`` beside it.
+        loss: A callable of (outputs, targets), by ``_target_``; a function has ``_partial_: true`` beside it. Null is
+            the model's own where a batch is a mapping, else cross entropy.
         metrics: Name -> a callable of (outputs, targets) that gives one value per sample, likewise.
         eval_interval: Time between two evaluations; null is at the end alone, which is always evaluated.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.

@@ -57,7 +57,11 @@ class ViT(nn.Module):
         super().__init__()
         check_size("num_heads", num_heads)
         check_size("patch_size", patch_size)
-        check_size("image_size", image_size, patch_size)
+        check_size("image_size", image_size)
+        if image_size % patch_size:
+            divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
+            nearest = min(divisors, key=lambda size: abs(size - patch_size))
+            raise InputError("patch_size", patch_size, f"must divide image_size, {image_size}", f"try {nearest}")
         check_size("width", width, num_heads)
         for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
             check_size(field, value)

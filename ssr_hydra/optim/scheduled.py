@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,9 +124,24 @@ class ScheduledLR(AlphaLR):
             run = Run.of(self._bound[1])
             if run.max_duration is None:
                 return False
-            end = run.resolve(Time(1, TimeUnit.DURATION), "max_duration")
+            end = run.resolve(run.max_duration, "max_duration", scale=False)
             self._end = run.clock(end.unit, "max_duration", end)
         return self._end.read(self._clock) * self._end.factor >= self._end.points[1]
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
+
+        None where it is open, measured in seconds, or in epochs, samples or tokens of which a batch holds one knows not
+        how many. With ``samples_per_batch`` or ``tokens_per_batch`` it is what they tell, whatever single steps say.
+        """
+        run = Run.of(self._bound[1])
+        if (end := run.length()) is None:
+            return None
+        try:
+            return math.ceil(run.convert(end, TimeUnit.BATCH, "max_duration").value)
+        except InputError:
+            return None
 
     def _now(self) -> Clock:
         return self._clock
@@ -181,6 +197,12 @@ class ScheduledLR(AlphaLR):
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps
         self._set_lrs(self._clock)
+
+    def __repr__(self) -> str:
+        schedulers, state, ssr = self._bound
+        length = "None" if state.max_duration is None else f"'{state.max_duration * (1 / ssr)}'"
+        run = f"max_duration={length}, ssr={float(ssr):g}, batch={self.last_epoch}"
+        return f"{type(self).__name__}({schedulers!r}, {run})"
 
     def __getstate__(self) -> dict[str, Any]:
         skipped = ("_curves", "_curve", "_groups", "_clock", "_bound", "_end")

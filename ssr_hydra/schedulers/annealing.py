@@ -112,7 +112,7 @@ class LinearWithWarmupScheduler(Scheduler):
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         alpha_i: Multiplier after the warmup, at least 0.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
@@ -201,7 +201,7 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
@@ -293,7 +293,7 @@ class PolynomialWithWarmupScheduler(Scheduler):
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         power: Exponent, above 0.
         t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.

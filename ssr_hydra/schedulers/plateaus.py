@@ -49,7 +49,7 @@ class WarmupStableDecayScheduler(Scheduler):
     ``max(1, ssr) * t_warmup`` on.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         t_decay: Length of the decay, which ends at ``t_max``.
         t_max: End of the decay, counted from the start of the run; after it alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end, at least 0.
@@ -118,9 +118,9 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     curve until the cooldown.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none, and then ``t_scale`` is needed.
+        t_warmup: Length of the warmup; ``0ba`` for none, and then ``t_scale`` is needed.
         t_scale: Time scale of the decay; None for the length of the warmup.
-        t_cooldown: Length of the cooldown, which ends at ``t_max``; 0 for none.
+        t_cooldown: Length of the cooldown, which ends at ``t_max``; ``0ba`` for none.
         t_max: End of the cooldown, counted from the start of the run; then alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end of the cooldown, at least 0.
         scale_warmup: Whether SSR stretches the warmup.

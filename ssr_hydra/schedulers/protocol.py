@@ -35,8 +35,15 @@ SchedulerLike = ComposerScheduler | Callable[[Any], float] | Callable[[Any, floa
 """A scheduler object, or a function of ``(state)`` or ``(state, ssr)``."""
 
 
+_TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
+
+
 def check_scheduler(part: object, field: str = "scheduler") -> None:
     """Refuse what cannot be called with a state; a class is the likeliest slip."""
+    if type(part).__module__.startswith(_TORCHS):
+        rule = "must be a scheduler of this package or a function of (state, ssr): torch's are no parts of ours"
+        fix = "list both, which multiplies them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
+        raise InputError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"
         raise InputError(field, part, rule, "pass e.g. LinearScheduler()")

@@ -34,6 +34,7 @@ RATES = {
     TimeUnit.TOKEN: "tokens_per_batch",
 }
 """The rate that connects a unit to batches."""
+_EXAMPLES = {"dataloader_len": "len(loader)"}
 
 _ZERO = Time(0, TimeUnit.BATCH)
 
@@ -112,7 +113,7 @@ class Run:
                 if time.value == 0:
                     return _ZERO
                 raise self._open(time, field)
-            time = self.max_duration * time.value
+            return self._share(time, field)
         elif scale:
             time = time * self.ssr
         if time.unit is TimeUnit.EPOCH:
@@ -125,6 +126,19 @@ class Run:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
             return None
+
+    def _share(self, time: Time, field: str) -> Time:
+        """A share of the run on a clock of it."""
+        assert self.max_duration is not None
+        share = self.max_duration * time.value
+        if share.unit is not TimeUnit.EPOCH:
+            return share
+        try:
+            return self.convert(share, TimeUnit.BATCH, field)
+        except MissingRateError as error:  # about a time that nobody has written
+            rule = f"is a share of max_duration, which is {self.max_duration}, and {error.rule}"
+            fix = error.fix.replace("the time", "max_duration")
+            raise MissingRateError(field, str(time), rule, fix) from None
 
     def _open(self, time: Time, field: str) -> InputError:
         if (why := self.open_because) is not None:
@@ -142,7 +156,8 @@ class Run:
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
             rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is not known"
-            raise MissingRateError(field, str(time), rule, f"set {RATES[unit]}, or give the time in {other.value}")
+            fix = f"pass {RATES[unit]}={_EXAMPLES.get(RATES[unit], '...')}, or give the time in {other.value}"
+            raise MissingRateError(field, str(time), rule, fix)
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:

@@ -182,7 +182,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
     the law holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         milestones: Moments of decay, counted from the start of the run.
         gamma: Factor of each decay, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
@@ -275,7 +275,7 @@ class ConstantWithWarmupScheduler(Scheduler):
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup the law holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
-        t_warmup: Length of the warmup; 0 for none.
+        t_warmup: Length of the warmup; ``0ba`` for none.
         alpha: The multiplier after the warmup, at least 0.
         t_max: How far the schedule is defined; it has to reach the end of the run.
         scale_warmup: Whether SSR stretches the warmup.

@@ -17,8 +17,8 @@ from ssr_hydra.time import Number, Time, TimeLike, TimeUnit, as_time, exact
 from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start
 
 __all__ = [
-    "BATCH", "EPOCH", "Course", "Duration", "Factor", "PerGroup", "Steps", "TorchScheduler", "amounts", "finite",
-    "listed", "per_group", "steps",
+    "BATCH", "EPOCH", "Course", "Duration", "Factor", "PerGroup", "Steps", "TorchScheduler", "amounts",
+    "ends_in_first_epoch", "finite", "listed", "per_group", "steps",
 ]  # fmt: skip
 
 BATCH, EPOCH = "batch", "epoch"
@@ -80,6 +80,27 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
 
 def _show(value: Any) -> Any:
     return getattr(value, "__name__", value)
+
+
+def ends_in_first_epoch(state: Any) -> bool:
+    """Whether a run is known to end before its second epoch: what is stepped by epochs never changes in it.
+
+    Args:
+        state: The run as it is run; its ``max_duration`` carries ssr already.
+
+    Example:
+        >>> from ssr_hydra.state import State
+        >>> [ends_in_first_epoch(State(length, dataloader_len=75)) for length in ("1ep", "75ba", "76ba", "9s")]
+        [True, True, False, False]
+    """
+    run = Run.of(state)
+    end = run.length()
+    if end is None or run.dataloader_len is None:
+        return False
+    try:
+        return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
+    except InputError:  # seconds, or samples and tokens that nobody counts
+        return False
 
 
 class Steps:
@@ -209,6 +230,22 @@ class TorchScheduler(ABC):
         if use_stepwise_scheduler is None:
             return self.natural_pace
         return BATCH if use_stepwise_scheduler else EPOCH
+
+    def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
+        """Refuse a run that is over before the scheduler takes a step, where nobody chose the pace.
+
+        Args:
+            state: The run as it is run.
+            use_stepwise_scheduler: The trainer's setting.
+            fix: How a pace is given.
+
+        Raises:
+            InputError: The pace is an epoch by default alone, and the run ends within its first.
+        """
+        chosen = self.pace is not None or use_stepwise_scheduler is not None
+        if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
+            rule = "is an epoch, and the run ends within its first epoch, so the learning rate would never change"
+            raise InputError("pace", None, rule, fix)
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:

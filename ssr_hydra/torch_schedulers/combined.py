@@ -41,7 +41,8 @@ def _check_parts(value: Any) -> Any:
             raise InputError(place, name, rule, "put it beside the others, in a list of schedulers")
         if not isinstance(part, TorchScheduler):
             rule = "must be one of ssr_hydra.torch_schedulers, as all of its parts are stepped together"
-            raise InputError(place, name, rule, "choose one, or use ours: scheduler=sequence, scheduler=product")
+            fix = "choose a torch_* one; torch's and ours multiply in a list: scheduler: [{...}, {...}] in a YAML file"
+            raise InputError(place, name, rule, fix)
         if part.pace is not None:
             rule = "is stepped with the whole that it is a part of"
             raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole")
@@ -219,7 +220,7 @@ class ChainedScheduler(TorchScheduler):
     the others go on. SSR stretches all of them.
 
     What sets the rate anew at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR) undoes what the
-    others did, and cannot be chained: use ``scheduler=product`` of this package's schedulers.
+    others did, and cannot be chained. In a list, one of them multiplies with this package's schedulers.
 
     Args:
         schedulers: A list of schedulers, or a mapping of names to them, in order. Their ``pace`` is that of the whole.

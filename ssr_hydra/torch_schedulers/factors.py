@@ -82,7 +82,7 @@ class MultiStepLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a negative milestone, or a ``gamma`` that is negative or not finite.
+        InputError: For no milestones, a negative one, or a ``gamma`` that is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -100,6 +100,8 @@ class MultiStepLR(TorchScheduler):
     def __post_init__(self) -> None:
         super().__post_init__()
         stated = listed(self.milestones, "milestones", "milestones", "[30, 60] or ['0.5dur']")
+        if not stated:
+            raise InputError("milestones", stated, "must name at least one moment", "write e.g. [30, 60] or ['0.5dur']")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, milestones=milestones, gamma=finite(self.gamma, "gamma"))
 
@@ -107,7 +109,7 @@ class MultiStepLR(TorchScheduler):
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
         decays = [_power(self.gamma, k) for k in range(len(times) + 1)]
-        return Factor(stepped(steps.run, times, decays) if times else lambda _: 1.0)
+        return Factor(stepped(steps.run, times, decays))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
@@ -22,7 +22,7 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["LearningRates", "torch_schedulers"]
+__all__ = ["LearningRates", "follows_metric", "torch_schedulers"]
 
 _Clock = Callable[[Timestamp], Timestamp]
 
@@ -54,7 +54,8 @@ class LearningRates:
 
     Raises:
         InputError: A torch scheduler of a foreign optimizer or in a mapping; one that runs as it is with ssr other than
-            1 or a clock; a schedule that does not fit the run.
+            1 or a clock; one that nobody gave a pace in a run of one epoch at most; a schedule that does not fit the
+            run.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class LearningRates:
             for _, entry in entries:
                 if entry.description is None:
                     raise _cannot_stretch(entry, ssr)
+        for _, entry in entries:
+            _check_moves(entry, state, use_stepwise_scheduler)
         self._ours_by_batch = use_stepwise_scheduler is not False
         self._compiled: Any = None
         self._alpha_of: Curve | None = None
@@ -258,6 +261,13 @@ def _sort(
     return entries, ours
 
 
+def follows_metric(schedulers: Any) -> bool:
+    """Whether one of them is changed by what evaluations find, so that these decide learning rates."""
+    items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
+    bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
+    return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
+
+
 def _entry(
     item: LRScheduler, field: str, optimizers: Sequence[Optimizer], stepwise: bool | None, pace: str | None
 ) -> Entry:
@@ -274,6 +284,19 @@ def _entry(
     if isinstance(description, ReduceLROnPlateau):
         return Entry(field, description, item, EPOCH)
     return Entry(field, description, item, description.pace_in(stepwise))
+
+
+def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
+    """Refuse a run that is over before the scheduler takes a step, where nobody chose its pace."""
+    if entry.instance is None:
+        fix = "give it pace='batch', or pace='epoch' if that is meant"
+    else:
+        fix = "use Paced(scheduler, 'batch'), or Paced(scheduler, 'epoch') if that is meant"
+    if isinstance(entry.description, TorchScheduler):
+        try:
+            entry.description.check_moves(state, stepwise, fix)
+        except InputError as error:
+            raise error.within(entry.field) from None
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:

@@ -6,14 +6,16 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.records import RunResult
+from ssr_hydra.time import as_time, check_ssr
 
-__all__ = ["Progress", "Snapshot", "choose_progress", "summary"]
+__all__ = ["Progress", "Snapshot", "announce", "choose_progress", "summary"]
 
 _KINDS = ("auto", "bar", "plain", "none")
 _BAR_WIDTH, _LONGEST_NAME = 14, 24
@@ -205,13 +207,15 @@ def check_progress(kind: object) -> None:
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:
     """The end of a run in a few lines: SSR, steps, samples, seconds, final metrics, where the files are."""
     rows: list[tuple[str, str]] = [
-        ("ssr", f"{result.ssr:g}  (max_duration {result.max_duration})"),
+        ("ssr", f"{result.ssr:g}"),
+        ("length", _length(result)),
         ("steps", f"{result.steps:,}"),
         ("samples", f"{result.samples:,}"),
     ]
     if result.tokens:
         rows.append(("tokens", f"{result.tokens:,}"))
-    rows.append(("training", f"{duration(result.train_seconds)}  (in all {duration(result.total_seconds)})"))
+    total = f"{duration(result.total_seconds)} with evaluation and checkpoints"
+    rows.append(("training", f"{duration(result.train_seconds)}  ({total})"))
     for name, value in result.metrics.items():
         rows.append((name, _number(value) + ("  (objective)" if name == objective else "")))
     if run_dir is not None:
@@ -221,6 +225,28 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
     if result.error is not None:
         head += f" ({result.error})"
     return "\n".join([head, *(f"  {label:<{width}}  {text}" for label, text in rows)])
+
+
+def _length(result: RunResult) -> str:
+    """The length as it is run, and what it was before scaling."""
+    if result.ssr == 1:
+        return result.max_duration
+    length = as_time(result.max_duration, "max_duration") * check_ssr(result.ssr)
+    of = "" if result.control is None else ", the schedule not scaled"
+    return f"{length}  ({result.max_duration} x {result.ssr:g}{of})"
+
+
+def announce(kind: str, stream: TextIO | None = None) -> None:
+    """On a terminal say that a run begins, before there is torch to begin it with, which may take seconds.
+
+    Args:
+        kind: As of :func:`choose_progress`.
+        stream: Likewise.
+    """
+    target = sys.stdout if stream is None else stream
+    with suppress(OSError, ValueError):  # it is shown to nobody then
+        if kind != "none" and target.isatty():
+            print("starting: torch, data, model ...", file=target, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -112,11 +111,6 @@ class TrainStep:
         self._task, self._optimizers, self._watch = task, tuple(optimizers), watch
         self._settings = settings = StepSettings() if settings is None else settings
         self._processes = processes
-        self._by_tokens = settings.loss_mean_over == "tokens"
-        loss: Any = task.given_loss
-        while isinstance(loss, functools.partial):
-            loss = loss.func
-        self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
         self._autocast = autocast(settings.precision, task.device)
         self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
@@ -186,10 +180,7 @@ class TrainStep:
         """Samples, tokens, and how much a batch of this process weighs: what its loss is a mean over."""
         if isinstance(batch, Padding):
             return 0, 0, 0
-        samples, tokens = self._task.count(batch)
-        if not self._by_tokens:
-            return samples, tokens, samples
-        return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
+        return self._task.weigh(batch)
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
         """What goes through the model one after another, and how much each part weighs."""

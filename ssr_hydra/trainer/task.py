@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import InputError
+from ssr_hydra.trainer.first import check_loss, first_batch
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 
@@ -32,13 +34,20 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Booleans [N] or [N, ...].
 
+    Raises:
+        InputError: Classes of another shape, which would be compared with those of other samples.
+
     Example:
         >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
         tensor([ True, False])
     """
     if targets.is_floating_point():
         targets = targets.argmax(1)
-    return outputs.argmax(1) == targets
+    classes = outputs.argmax(1)
+    if classes.shape != targets.shape:
+        rule = f"outputs {list(outputs.shape)} take a class for each sample, shaped {list(classes.shape)}"
+        raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, "give targets of that shape")
+    return classes == targets
 
 
 class Task:
@@ -51,7 +60,8 @@ class Task:
 
     Args:
         model: The model, on its device.
-        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy.
+        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy, and of a mapping the
+            model's own.
         metrics: Name to function of (outputs, targets) that returns a value for each sample (or one for the batch,
             which then counts as many times as the batch has samples). None is accuracy with the default loss, else no
             metric.
@@ -60,6 +70,7 @@ class Task:
         count_tokens: A function of the batch; None counts ``attention_mask``'s ones or ``input_ids`` of a mapping, and
             the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
         channels_last: Give images to the model in that memory format.
+        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``.
 
     Attributes:
         given_loss: As it was given.
@@ -76,6 +87,7 @@ class Task:
         count_samples: Callable[[Any], int] | None = None,
         count_tokens: Callable[[Any], int] | None = None,
         channels_last: bool = False,
+        loss_mean_over: str = "samples",
     ) -> None:
         self.model, self.device = model, device
         self.train_model = model
@@ -85,10 +97,16 @@ class Task:
             metrics = {"accuracy": accuracy} if loss is None else {}
         self.metrics = _check_metrics(metrics)
         self._count_samples, self._count_tokens = count_samples, count_tokens
+        self._by_tokens = loss_mean_over == "tokens"
+        while isinstance(loss, functools.partial):
+            loss = loss.func
+        self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
         # Moving costs more than asking on the CPU, where it almost never happens.
         self._move = device.type != "cpu" or channels_last
         self._channels_last = channels_last
-        self._plain = not self._move and count_samples is None and count_tokens is None
+        self._can_be_plain = not self._move and count_samples is None and count_tokens is None
+        self._plain = False  # the first batch takes the long way, on which it is looked after
+        self._is_new = True
 
     def loss(self, batch: Any) -> tuple[Tensor, int, int]:
         """The loss of a training batch, and how many samples and tokens it holds."""
@@ -101,7 +119,19 @@ class Task:
 
     def training_loss(self, batch: Any) -> Tensor:
         """The loss of a batch, or of a part of one, computed by what training calls."""
+        if self._is_new:
+            return self._first_loss(batch)
         return self._compute(batch, self.train_model)[0]
+
+    def _first_loss(self, batch: Any) -> Tensor:
+        with self._looking_after(batch, "train_dataloader"):
+            loss, outputs, _ = self._compute(batch, self.train_model)
+            check_loss(loss, self._loss, outputs)
+        self._is_new, self._plain = False, self._can_be_plain
+        return loss
+
+    def _looking_after(self, batch: Any, field: str) -> AbstractContextManager[None]:
+        return first_batch(field, batch, self.model, self._loss, is_own=self.given_loss is None)
 
     @staticmethod
     def length(batch: Any) -> int:
@@ -114,6 +144,13 @@ class Task:
         samples = _samples(inputs) if self._count_samples is None else self._count_samples(batch)
         tokens = _tokens(inputs) if self._count_tokens is None else self._count_tokens(batch)
         return samples, tokens
+
+    def weigh(self, batch: Any) -> tuple[int, int, int]:
+        """Samples, tokens, and how much a batch weighs among others: how many its loss is the mean of."""
+        samples, tokens = self.count(batch)
+        if not self._by_tokens:
+            return samples, tokens, samples
+        return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
 
     def _compute(self, batch: Any, model: nn.Module) -> tuple[Tensor, Any, Any]:
         """Loss, outputs and targets."""
@@ -155,7 +192,11 @@ class Task:
         processes: Processes = ALONE,
         each_batch: Callable[[], object] | None = None,
     ) -> dict[str, float]:
-        """``eval/loss`` and ``eval/<metric>`` over a loader: means over samples, whatever the sizes of the batches.
+        """``eval/loss`` and ``eval/<metric>`` over a loader, whatever the sizes of the batches.
+
+        The loss is the mean over what it is a mean over in a batch, samples or tokens; a metric that is one number for
+        a batch counts as many times as that has samples, and one with a value for each sample or token as many times
+        as it has values.
 
         The model is in evaluation mode meanwhile; afterwards every module is in the mode that it was in, and the global
         random numbers are where they were.
@@ -170,6 +211,7 @@ class Task:
         """
         modes = [(module, module.training) for module in self.model.modules()]
         sums: _Sums = {}
+        is_new = True
         self.model.eval()
         try:
             with preserved_rng():
@@ -178,22 +220,31 @@ class Task:
                     if each_batch is not None:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given
-                    samples, _ = self.count(batch)
-                    with self.evaluates_under:
-                        loss, outputs, targets = self._compute(batch, self.model)
-                    if isinstance(given, Padding):
-                        continue  # computed along with the others, and not counted
-                    for name, metric in self.metrics.items():
-                        _accumulate(sums, f"eval/{name}", metric(outputs, targets), samples)
-                    _accumulate(sums, "eval/loss", loss, samples)
+                    samples, _, weight = self.weigh(batch)
+                    with self._looking_after(batch, "eval_dataloader") if is_new else nullcontext():
+                        found = self._evaluated(batch, is_padding=isinstance(given, Padding))
+                    is_new = False
+                    for name, values in found.items():
+                        count = weight if name == "eval/loss" else samples
+                        if count:  # a mean over nothing is NaN
+                            _accumulate(sums, name, values, count)
         finally:
             for module, mode in modes:
                 module.training = mode
         if processes.world_size > 1:
             sums = self._together(sums, processes)
-        if not sums or not sums["eval/loss"][1]:
+        if not sums.get("eval/loss", (0.0, 0))[1]:
             raise InputError("eval_dataloader", type(loader).__name__, "it gave no batch", "give one that can be read")
         return {name: float(total) / count for name, (total, count) in sums.items()}
+
+    def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Any]:
+        """Metrics and loss of a batch; none of one that is computed along with the others, and not counted."""
+        with self.evaluates_under:
+            loss, outputs, targets = self._compute(batch, self.model)
+        if is_padding:
+            return {}
+        found: dict[str, Any] = {f"eval/{name}": metric(outputs, targets) for name, metric in self.metrics.items()}
+        return {**found, "eval/loss": loss}
 
     def _together(self, sums: _Sums, processes: Processes) -> _Sums:
         """Sums over all processes; one whose share was empty has none of its own."""
@@ -204,12 +255,12 @@ class Task:
         return dict(zip(names, zip(totals, counts, strict=True), strict=True))
 
 
-def _accumulate(sums: _Sums, name: str, values: Any, samples: int) -> None:
+def _accumulate(sums: _Sums, name: str, values: Any, count: int) -> None:
     values = torch.as_tensor(values).detach()
     # Sums stay on the device until the end; MPS has no float64.
     precise = torch.float32 if values.device.type == "mps" else torch.float64
     if values.ndim == 0:
-        total, count = values.to(precise) * samples, samples
+        total = values.to(precise) * count
     else:
         total, count = values.sum(dtype=precise), values.numel()
     before, counted = sums.get(name, (0.0, 0))

@@ -18,7 +18,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import FirstBatchError, InputError, RunError
 from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
@@ -38,7 +38,7 @@ from ssr_hydra.trainer.description import describe_loader, describe_model, descr
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.interrupts import StopRequest, reason
-from ssr_hydra.trainer.learning_rates import LearningRates
+from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric
 from ssr_hydra.trainer.loop import Around, Loop
 from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
@@ -75,7 +75,8 @@ class Trainer:
         ssr: The scale schedule ratio; stretches schedules and length alike.
         use_stepwise_scheduler: None steps ours before every batch, and torch's at the pace they are written for
             (one-cycle and cyclic ones by batches, others by epochs); True steps all by batches, False by epochs.
-        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy.
+        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy, and of a mapping the
+            model's own.
         metrics: Name to function of (outputs, targets) that returns a value for each sample. None is accuracy with the
             default loss, and none with another.
         eval_interval: How often to evaluate, not scaled by ssr; None is at the end alone, which is always evaluated.
@@ -225,7 +226,9 @@ class Trainer:
         check_same_length(train_dataloader, "train_dataloader", processes)
         per_batch = loader_samples_per_batch(train_dataloader, processes)
         counts = get_num_samples_in_batch, get_num_tokens_in_batch
-        self._task = task = Task(model, loss, metrics, self.device, *counts, channels_last=channels_last)
+        self._task = task = Task(
+            model, loss, metrics, self.device, *counts, channels_last=channels_last, loss_mean_over=loss_mean_over
+        )
         self._objective = self._check_metric(objective, "objective")
         self._check_metric(self._checkpointing.best, "checkpoint.best")
         self.state = state = State(
@@ -265,6 +268,12 @@ class Trainer:
             "processes": processes.world_size,
             "sharded": is_sharded(model),
         }
+        if follows_metric(schedulers):  # then what is evaluated, and when, is no longer only looked at
+            self._description["follows"] = {
+                "objective": self._objective,
+                "eval_interval": None if eval_interval is None else str(eval_interval),
+                "eval": None if self._eval is None else describe_loader(self._eval),
+            }
         self._started = False
         self._best: float | None = None
         self._log: MetricsLog | None = None
@@ -431,8 +440,10 @@ class Trainer:
             self._step.scaler.load_state_dict(resuming.state["scaler"])
         self._events.fire("fit_start", self)
         if self.is_main:
+            # Also what was passed over: nobody watches a run that is left alone.
+            told = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
-            self._record({**record, "changes": resuming.changes} if resuming.changes else record)
+            self._record({**record, **{key: lines for key, lines in told.items() if lines}})
         # Last: whatever was done until here may have drawn.
         loop.load_reading(resuming.restore_random_numbers(self._seed))
 
@@ -494,6 +505,8 @@ class Trainer:
 
     def _lost(self, error: BaseException) -> RunError | None:
         """What a failing exchange of gradients says in many words: that another process is gone."""
+        if isinstance(error, FirstBatchError) and error.__cause__ is not None:
+            error = error.__cause__
         if self._processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
             return None
         text = str(error).lower()

@@ -31,6 +31,7 @@ def table(in_tmp: Path) -> None:
         ([*TABLE, *LENGTHS, "trainer.loss._target_=torch.nn.L1Loss"], "trainer.metrics.accuracy", "trainer=regression"),
         ([*TABLE, "trainer=regression"], "trainer.loss", "trainer=default, or data.train.task=regression"),
         (["trainer=regression"], "trainer.loss", "trainer=default"),
+        ([*TABLE, *LENGTHS, "trainer=regression", "trainer.loss=null"], "trainer.loss", "trainer=regression"),
         (["data=fake", "model=vit", "trainer.loss._target_=torch.nn.HuberLoss"], "trainer.loss", "trainer=default"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from ssr_hydra.build.check import check
+from ssr_hydra.build.check import check, check_schedule
 from ssr_hydra.build.schedules import make_schedulers
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
@@ -84,6 +84,10 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         (["torch_step", "scheduler.pace=step"], "scheduler.pace", "epoch, batch"),
         (["torch_step", "+scheduler.last_epoch=3"], "scheduler._target_", "last_epoch"),
         (["torch_multistep", "scheduler.milestones=[1ep,-3]"], "scheduler.milestones[1]", "at least 0"),
+        (["torch_multistep", "scheduler.milestones=[]"], "scheduler.milestones", "at least one"),
+        (["torch_cosine", "max_duration=1ep"], "scheduler.pace", "within its first epoch, .*use scheduler.pace=batch"),
+        (["torch_cosine", "max_duration=100ba", "ssr=0.5"], "scheduler.pace", "the learning rate would never change"),
+        (["torch_step", "max_duration=2ep", "ssr=0.5", "control=truncate"], "scheduler.pace", "within its first epoch"),
         (["torch_onecycle", "scheduler.total_steps=9"], "scheduler.total_steps", "before the run does"),
         (["torch_onecycle", "optimizer=adagrad"], "scheduler.cycle_momentum", "Adagrad has no momentum"),
         (["torch_onecycle", "+scheduler@schedules.momentum=cosine"], "scheduler.cycle_momentum", "drives momentum"),
@@ -101,9 +105,14 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         (
             ["torch_chained", "scheduler@scheduler.schedulers.decay=cosine"],
             "scheduler.schedulers.decay",
-            "must be one of ssr_hydra.torch_schedulers",
+            "must be one of ssr_hydra.torch_schedulers.*multiply in a list",
         ),
-        (["product", "scheduler@scheduler.factors.decay=torch_step"], "scheduler.factors.decay", "must be a scheduler"),
+        (["product", "scheduler@scheduler.factors.decay=torch_step"], "scheduler.factors.decay", "list both, .*YAML"),
+        (
+            ["sequence", "scheduler@scheduler.phases.warmup.scheduler=torch_step"],
+            "scheduler.phases.warmup.scheduler",
+            "list both, .*YAML",
+        ),
         (
             ["constant", "optimizer.weight_decay=0.1", "+scheduler@schedules.weight_decay=torch_step"],
             "schedules.weight_decay",
@@ -118,6 +127,35 @@ def test_what_cannot_be_meant_is_refused_when_it_is_composed(
         check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
     assert caught.value.field == field
     assert len(str(caught.value).splitlines()) == 1
+
+
+# The digits have 1198 training images, 75 batches of 16.
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["torch_cosine", "max_duration=1ep", "scheduler.pace=batch"],
+        ["torch_cosine", "max_duration=1ep", "scheduler.pace=epoch"],
+        ["torch_cosine", "max_duration=1ep", "trainer.use_stepwise_scheduler=true"],
+        ["torch_cosine", "max_duration=1ep", "trainer.use_stepwise_scheduler=false"],
+        ["torch_cosine", "max_duration=76ba"],
+        ["torch_cosine", "max_duration=10m"],
+        ["torch_onecycle", "max_duration=1ep"],
+        ["torch_plateau", "max_duration=1ep"],
+    ],
+)
+def test_a_short_run_is_taken_where_a_pace_is_chosen_or_something_moves(
+    composed: Callable[..., DictConfig], overrides: list[str]
+) -> None:
+    check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
+
+
+def test_windows_of_text_say_how_many_tokens_make_an_epoch(composed: Callable[..., DictConfig]) -> None:
+    values = check(composed("experiment=byte_lm", "scheduler=torch_cosine"))  # the text has not been read
+    # A batch is 8 windows of 16 bytes, so 204,800 tokens are 1,600 batches.
+    with pytest.raises(InputError, match="within its first epoch") as caught:
+        check_schedule(values, dataloader_len=1600)
+    assert caught.value.field == "scheduler.pace"
+    check_schedule(values, dataloader_len=1599)
 
 
 def test_in_a_list_they_are_a_chain_with_each_other_and_multiply_with_ours(

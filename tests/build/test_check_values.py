@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from ssr_hydra.build.check_values import check_against_choices, check_fields, check_node, count, did_you_mean, number
+from ssr_hydra.build.check_values import (
+    check_against_choices,
+    check_fields,
+    check_node,
+    count,
+    did_you_mean,
+    number,
+    one_of,
+)
 from ssr_hydra.errors import InputError
 
 
@@ -91,3 +99,12 @@ def test_nodes() -> None:
     with pytest.raises(InputError, match=r"^model\.widht=3: is no argument of it; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # nobody knows its arguments
+
+
+@pytest.mark.parametrize(("given", "fix"), [("fp61", "did you mean fp16?"), ("bogus", "write e.g. fp32"), (3, "fp32")])
+def test_a_few_words_are_listed_once(given: Any, fix: str) -> None:
+    one_of("bf16", "precision", ("fp32", "bf16", "fp16"))
+    with pytest.raises(InputError) as caught:
+        one_of(given, "precision", ("fp32", "bf16", "fp16"))
+    assert caught.value.fix.endswith(fix)
+    assert str(caught.value).count("bf16") == 1  # in the rule; the fix names another

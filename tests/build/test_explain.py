@@ -58,6 +58,13 @@ def test_whatever_else_it_is_one_line(message: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
+        ("lr=0.1", "lr='0.1': there is no such key; did you mean optimizer.lr?"),
+        ("eval_fraction=.5", "eval_fraction='.5': there is no such key; did you mean data.train.eval_fraction?"),
+        (
+            "optimizer=muon_adamw lr=0.1",
+            "lr='0.1': there is no such key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
+        ),
+        ("lrr=0.1", "lrr='0.1': there is no such key; there are name, ssr, "),
         ("callbacks=[emma]", "callbacks='emma': there is no such choice; did you mean ema?"),
         ("logger=[cvs]", "logger='cvs': there is no such choice; did you mean csv?"),
         ("param_groups=[no_decy]", "param_groups='no_decy': there is no such choice; did you mean no_decay?"),
@@ -81,6 +88,10 @@ def test_whatever_else_it_is_one_line(message: str) -> None:
         (
             "optimizer=adam optimizer.betas=0.9",
             "optimizer.betas='0.9': must be a list; write optimizer.betas=[0.9,0.999]",
+        ),
+        (
+            "~scheduler +scheduler=[{_target_:a},{_target_:b}]",
+            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings is written in a YAML file; put it there",
         ),
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': there is no module nowhere_to_be_found; "),
     ],

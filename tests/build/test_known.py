@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from ssr_hydra.build import check, instantiate
 from ssr_hydra.build import known as module
 from ssr_hydra.build.check import known_dataloader_len
-from ssr_hydra.build.known import IMAGES, known_samples
+from ssr_hydra.build.known import IMAGES, LEAST, known_samples
 from ssr_hydra.errors import InputError
 
 Composed = Callable[..., DictConfig]
@@ -32,6 +33,10 @@ def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["data=fashion_mnist"],
         ["data=fashion_mnist", "model.num_classes=12"],
         ["data=fake", "data.train.shape=[1,8,8]", "model=mlp"],
+        ["data=fake", "data.train.shape=[3,224,224]", "model=vit_b_16"],
+        ["data=fake", "model=vit_b_16", "+model.options.image_size=32"],
+        ["data=fake", "model=vit_b_16", "+data.augment._target_=torchvision.transforms.v2.Resize"],
+        ["data=fake", "data.train.shape=[3,75,75]", "model=torchvision", "model.name=inception_v3"],
         ["data=image_folder", "data.train.root=x", "model=efficientnet_b0"],
         ["data=imagenet", "data.train.root=x", "data.train.transforms.flip=null", "model=vit_b_16"],
         ["data=arrays", "data.train.path=x.npz", "data.train.inputs=[images]", "data.train.shape=[1,8,8]"],
@@ -67,6 +72,16 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
             "data.augment",
             "transforms",
         ),
+        (["data=fake", "model=vit_b_16"], "model.name", "say +model.options.image_size=32"),
+        (
+            ["data=fake", "model=vit_b_16", "+model.options.image_size=64"],
+            "model.name",
+            "say model.options.image_size=32",
+        ),
+        (["data=fake", "model=torchvision", "model.name=vit_h_14"], "model.name", "choose another, e.g. model=vit"),
+        (["data=fake", "model=torchvision", "model.name=maxvit_t"], "model.name", "choose another, e.g. model=vit"),
+        (["data=fake", "model=torchvision", "model.name=inception_v3"], "model.name", "e.g. model=resnet18"),
+        (["model=torchvision", "model.in_channels=1", "model.name=vgg11"], "model.name", "e.g. model=resnet18"),
         (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
         (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
         (["model=resnet18", "model.num_classes=0"], "model.num_classes", ""),
@@ -210,3 +225,15 @@ def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> N
                 "data=cifar10", "model=vit", "data.batch_size=128", "max_duration=10ep", "scheduler.t_warmup=4000ba"
             )
         )
+
+
+@pytest.mark.parametrize("start", LEAST)
+def test_the_smallest_images_are_those_that_torchvisions_models_take(start: str) -> None:
+    models = pytest.importorskip("torchvision.models")
+    name = next(name for name in sorted(models.list_models(module=models)) if name.startswith(start))
+    settings = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):  # shapes alone
+        model = models.get_model(name, weights=None, num_classes=10, **settings)
+        assert model(torch.zeros(16, 3, LEAST[start], LEAST[start])).shape == (16, 10)
+        with pytest.raises((RuntimeError, ValueError)):
+            model(torch.zeros(16, 3, LEAST[start] - 1, LEAST[start] - 1))

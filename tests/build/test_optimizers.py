@@ -63,6 +63,20 @@ def test_fused_is_chosen_for_each_of_several(composed: Compose) -> None:
     assert optimizer.param_groups[0]["fused"] is None
 
 
+def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> None:
+    class Counts(nn.Module):
+        def __init__(self, sparse: bool) -> None:
+            super().__init__()
+            self.table = nn.EmbeddingBag(16, 4, sparse=sparse)
+
+    (optimizer,) = make(composed, Counts(sparse=True), "optimizer=sparseadam")
+    assert len(optimizer.param_groups[0]["params"]) == 1
+    for model, name in ((Counts(sparse=False), "table.weight"), (MLP(), "layers.1.weight")):
+        with pytest.raises(InputError, match=f"those of {name} are dense; choose optimizer=adam") as caught:
+            make(composed, model, "optimizer=sparseadam")
+        assert caught.value.field == "optimizer.params"
+
+
 def test_muon_takes_hidden_matrices_and_adamw_the_rest(composed: Compose) -> None:
     class Language(nn.Module):
         def __init__(self) -> None:

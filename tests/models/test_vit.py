@@ -72,7 +72,8 @@ def test_dropout_is_of_training_alone_and_every_weight_is_trained() -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"image_size": 30}, "image_size"),
+        ({"image_size": 30}, "patch_size"),
+        ({"image_size": 0}, "image_size"),
         ({"width": 100}, "width"),
         ({"patch_size": 0}, "patch_size"),
         ({"depth": 1.0}, "depth"),
@@ -91,3 +92,9 @@ def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
 def test_images_of_another_size_are_told_in_one_line(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"\[N, 3, 12, 12\]"):
         ViT(**SMALL)(torch.zeros(shape))
+
+
+def test_a_patch_that_does_not_fit_is_told_the_nearest_that_does() -> None:
+    with pytest.raises(InputError, match="must divide image_size, 32; try 4") as caught:
+        ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32
+    assert caught.value.field == "patch_size"

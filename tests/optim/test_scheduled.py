@@ -22,6 +22,7 @@ from ssr_hydra.schedulers import (
     ConstantScheduler,
     CosineAnnealingWithWarmupScheduler,
     LinearScheduler,
+    StepScheduler,
 )
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
@@ -69,6 +70,47 @@ def test_the_run_ends_at_the_first_batch_at_or_after_its_length() -> None:
     assert steps == 8  # 7.5 batches
     assert scheduler.timestamp.epoch == 2
     assert scheduler.timestamp.batch_in_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"max_duration": "7ba", "ssr": 0.5}, 4),  # 3.5 batches: the run ends at the first boundary after them
+        ({"max_duration": "3ep", "dataloader_len": 5, "ssr": 0.5}, 8),
+        ({"max_duration": "100sp", "samples_per_batch": 16}, 7),
+        ({"max_duration": "3ep"}, None),
+        ({"max_duration": "100sp"}, None),
+        ({"max_duration": "10m"}, None),
+        ({"max_duration": None}, None),
+    ],
+)
+def test_the_number_of_steps_is_known_where_the_rates_tell(options: dict[str, Any], steps: int | None) -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # it asks for no length
+    assert scheduler.total_steps == steps
+    taken = 0
+    while steps is not None and not scheduler.is_done:
+        optimizer.step()
+        scheduler.step()
+        taken += 1
+    assert taken == (steps or 0)
+
+
+def test_epochs_of_unknown_length_name_what_was_given_and_what_to_pass() -> None:
+    with pytest.raises(InputError, match="is a share of max_duration, which is 5ep, .*pass dataloader_len=len"):
+        ScheduledLR(sgd(1.0), CosineAnnealingWithWarmupScheduler("10ba"), max_duration="5ep")
+    with pytest.raises(InputError, match="^max_duration='5ep': .*pass dataloader_len=len"):
+        _ = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration="5ep").is_done
+
+
+def test_it_is_shown_as_it_was_made_and_where_it_stands() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba", ssr=0.5)
+    trace(optimizer, scheduler.step, 3)
+    shown = repr(scheduler)
+    assert shown == f"ScheduledLR({LinearScheduler()!r}, max_duration='8ba', ssr=0.5, batch=3)"
+    endless = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration=None)
+    assert repr(endless).endswith(", max_duration=None, ssr=1, batch=0)")
 
 
 def test_signature() -> None:

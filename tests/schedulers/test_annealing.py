@@ -153,7 +153,7 @@ def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
     ],
 )  # fmt: skip
 def test_the_missing_rate_is_named(t_warmup: str, max_duration: str, missing: str) -> None:
-    with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* set {missing}") as caught:
+    with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* pass {missing}=") as caught:
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
     assert isinstance(caught.value, RuntimeError)  # what Composer raises, so that handlers keep working
 

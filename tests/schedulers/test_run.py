@@ -47,8 +47,16 @@ def test_zero_has_every_unit() -> None:
      ("1ba", "ep", "dataloader_len"), ("1sp", "tok", "samples_per_batch")],
 )  # fmt: skip
 def test_a_missing_rate_is_named_with_field_and_fix(time: str, unit: str, rate: str) -> None:
-    with refused("t_0", MissingRateError, match=f"t_0='{time}'.*needs {rate}.*set {rate}, or give the time in {unit}"):
+    words = f"t_0='{time}'.*needs {rate}.*pass {rate}=.*, or give the time in {unit}"
+    with refused("t_0", MissingRateError, match=words):
         Run.of(State()).convert(Time(time), TimeUnit(unit), "t_0")
+
+
+def test_a_share_of_epochs_of_unknown_length_is_told_by_the_length_that_was_given() -> None:
+    # Nobody has written a t_max of 2.5ep: it is half of the 5ep that were given.
+    words = "is a share of max_duration, which is 5ep, .*pass dataloader_len=len.*, or give max_duration in ba"
+    with refused("t_max", MissingRateError, match=words):
+        Run.of(State("5ep")).resolve(Time("0.5dur"), "t_max")
 
 
 @pytest.mark.parametrize(

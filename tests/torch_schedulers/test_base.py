@@ -116,6 +116,7 @@ def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
         (lambda: ours.StepLR(3, float("inf")), "gamma"),
         (lambda: ours.StepLR(3, "0.1"), "gamma"),  # type: ignore[arg-type]
         (lambda: ours.MultiStepLR("3ep"), "milestones"),
+        (lambda: ours.MultiStepLR([]), "milestones"),
         (lambda: ours.MultiStepLR([3, -1]), "milestones[1]"),
         (lambda: ours.ConstantLR(1.5), "factor"),
         (lambda: ours.ConstantLR(0.5, 0), "total_iters"),

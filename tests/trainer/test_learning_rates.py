@@ -80,6 +80,33 @@ def test_torch_steps_by_epochs_unless_told_otherwise() -> None:
     assert trace(ExponentialLR(b, 0.5), b, stepwise=True) == [0.8 * 0.5**k for k in range(8)]
 
 
+@pytest.mark.parametrize(
+    ("make", "field", "fix"),
+    [
+        (lambda o: described.CosineAnnealingLR("1dur"), "schedulers.pace", "give it pace='batch'"),
+        (lambda o: CosineAnnealingLR(o, BATCHES), "schedulers.pace", r"use Paced\(scheduler, 'batch'\)"),
+        (lambda o: [LinearScheduler(), StepLR(o, 1)], "schedulers[1].pace", r"use Paced\(scheduler, 'batch'\)"),
+    ],
+)
+def test_a_run_without_a_second_epoch_asks_for_a_pace(make: Any, field: str, fix: str) -> None:
+    with pytest.raises(InputError, match=f"the learning rate would never change; {fix}") as caught:
+        trace(make(optimizer := sgd()), optimizer, epochs=1)
+    assert caught.value.field == field
+
+
+def test_the_pace_of_a_short_run_is_the_one_that_was_chosen() -> None:
+    cosine = [0.4 * (1 + math.cos(math.pi * k / BATCHES)) for k in range(BATCHES)]  # torch's closed form, to 0
+    constant = [0.8] * BATCHES
+    for pace, expected in (("batch", cosine), ("epoch", constant)):
+        assert trace(described.CosineAnnealingLR("1dur", pace=pace), sgd(), epochs=1) == pytest.approx(expected)
+    for pace, expected in (("batch", cosine), ("epoch", constant)):
+        theirs = CosineAnnealingLR(optimizer := sgd(), BATCHES)
+        assert trace(Paced(theirs, pace), optimizer, epochs=1) == pytest.approx(expected)
+    for stepwise, expected in ((True, cosine), (False, constant)):
+        theirs = CosineAnnealingLR(optimizer := sgd(), BATCHES)
+        assert trace(theirs, optimizer, epochs=1, stepwise=stepwise) == pytest.approx(expected)
+
+
 def test_ours_step_by_epochs_when_told_to() -> None:
     assert trace(LinearScheduler(), sgd(), stepwise=False) == [0.8] * 4 + [0.4] * 4
 

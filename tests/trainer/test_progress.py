@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 import math
 import re
+from typing import Any
 
 import pytest
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.records import RunResult
-from ssr_hydra.trainer.progress import Snapshot, choose_progress, duration, summary
+from ssr_hydra.trainer.progress import Snapshot, announce, choose_progress, duration, summary
 
 
 class Terminal(io.StringIO):
@@ -154,11 +155,35 @@ def test_the_summary_says_what_was_done(tmp_path: object) -> None:
     )
     assert summary(result, Path("out"), "eval/loss").splitlines() == [
         "run: diverged (DivergedError: train/loss is nan)",
-        "  ssr        0.5  (max_duration 20ep)",
+        "  ssr        0.5",
+        "  length     10ep  (20ep x 0.5)",
         "  steps      1,200",
         "  samples    19,168",
         "  tokens     5",
-        "  training   1:01 min  (in all 1:02 min)",
+        "  training   1:01 min  (1:02 min with evaluation and checkpoints)",
         "  eval/loss  n/a  (objective)",
         "  files      out",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ({"ssr": 1.0}, "16ep"),
+        ({"ssr": 0.3}, "4.8ep  (16ep x 0.3)"),  # the decimal that was typed, not the float next to it
+        ({"ssr": 0.5, "control": "truncate"}, "8ep  (16ep x 0.5, the schedule not scaled)"),
+    ],
+)
+def test_the_summary_says_the_length_as_it_was_run(options: dict[str, Any], length: str) -> None:
+    fields: dict[str, Any] = {"max_duration": "16ep", "seed": 0, "steps": 1, "samples": 1, "tokens": 0}
+    result = RunResult("completed", None, "run", **fields, train_seconds=1.0, total_seconds=1.0, **options)
+    assert summary(result, None).splitlines()[2].split(maxsplit=1) == ["length", length]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream", "said"),
+    [("auto", Terminal(), True), ("none", Terminal(), False), ("auto", io.StringIO(), False), ("auto", Full(0), False)],
+)
+def test_a_terminal_is_told_at_once_that_a_run_begins(kind: str, stream: io.StringIO, said: bool) -> None:
+    announce(kind, stream)
+    assert stream.getvalue() == ("starting: torch, data, model ...\n" if said else "")

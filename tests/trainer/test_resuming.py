@@ -20,6 +20,7 @@ from ssr_hydra.data import TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.records import RunResult
 from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau
 from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
@@ -317,6 +318,37 @@ def test_a_finished_run_is_returned_as_it_was(tmp_path: Path, capsys: pytest.Cap
     assert again.fit() == expected
     assert "nothing to train" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_that_is_passed_over_is_on_record(tmp_path: Path) -> None:
+    cut(trainer(tmp_path, LOADERS["seeded"]()), 5)
+    newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    trainer(tmp_path, LOADERS["seeded"]()).fit()  # which shows nothing
+    (record,) = log(tmp_path, "resume")
+    assert record["from"].endswith("ba4")
+    assert [line for line in record["messages"] if line.startswith(f"refused {newest}: ")]
+
+
+@pytest.mark.parametrize("other", [{"eval_interval": "1ba"}, {"objective": "eval/accuracy"}])
+@pytest.mark.parametrize("ours", [True, False])
+def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
+    tmp_path: Path, ours: bool, other: dict[str, Any]
+) -> None:
+    def made(run_dir: Path, plateau: bool = True, **more: Any) -> Trainer:
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        instance = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+        schedule = (ReduceLROnPlateau(patience=0) if ours else instance) if plateau else CosineAnnealingScheduler()
+        given = {"objective": "eval/loss", "eval_interval": "1ep", "evaluation": LOADERS["seeded"](), **more}
+        return trainer(run_dir, LOADERS["seeded"](), model=model, optimizer=optimizer, schedulers=schedule, **given)
+
+    cut(made(tmp_path), 5)
+    (name, value) = next(iter(other.items()))
+    with pytest.raises(InputError, match=f"follows.{name} was .* and is '{value}'"):
+        made(tmp_path, **other)
+    cut(made(tmp_path / "cosine", plateau=False), 5)
+    made(tmp_path / "cosine", plateau=False, **other)  # there they are only looked at
 
 
 def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:

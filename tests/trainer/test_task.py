@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.models import next_token_loss
 from ssr_hydra.trainer import accuracy
 from ssr_hydra.trainer.task import Task
 
@@ -101,6 +102,22 @@ def test_evaluation_is_a_mean_over_samples_whatever_the_batches() -> None:
     assert uneven["eval/loss"] == pytest.approx(F.cross_entropy(outputs, Y).item(), rel=1e-6)
     assert uneven["eval/accuracy"] == (outputs.argmax(1) == Y).sum().item() / 7
     assert uneven["eval/norm"] == pytest.approx(outputs.norm(dim=1).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)])
+def test_a_mean_over_tokens_is_evaluated_over_tokens_whatever_the_batches(sizes: tuple[int, ...]) -> None:
+    # Samples of 1, 2, 3 and no targets. Weighed by samples, batches of one would be the mean of the samples' means, and
+    # NaN for the one that has none to average.
+    lengths = (1, 2, 3, 0)
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(4, 3, 4, generator=generator), torch.randint(3, (4, 3), generator=generator)
+    for row, length in enumerate(lengths):
+        targets[row, length:] = -100
+    model = linear()
+    task = Task(model, next_token_loss, {}, CPU, count_tokens=lambda batch: 3, loss_mean_over="tokens")
+    found = task.evaluate(zip(inputs.split(list(sizes)), targets.split(list(sizes)), strict=True))
+    each = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100)
+    assert found["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
 
 
 def test_evaluation_leaves_modes_gradients_and_random_numbers_as_they_were() -> None:

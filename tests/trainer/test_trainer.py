@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.optim import Paced
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler
 from ssr_hydra.trainer import DivergedError, RunResult, Trainer
 
@@ -324,6 +326,7 @@ Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).f
         log = tmp_path / "metrics.jsonl"
         while not (log.exists() and log.stat().st_size > 20_000):
             assert process.poll() is None
+            time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     content = log.read_text()
@@ -345,6 +348,7 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
     assert out[1] == "digits: completed"
     assert [line.split()[0] for line in out[2:]] == [
         "ssr",
+        "length",
         "steps",
         "samples",
         "training",
@@ -431,7 +435,7 @@ def test_torchs_schedulers_stretch_and_the_error_says_which_cannot() -> None:
     with pytest.raises(InputError, match="MyStep.*cannot be stretched to ssr 0.5: it is a class of its own"):
         Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
     # Without optimizers given, its own is the one that is meant. Half of two epochs: a decay at each half.
-    schedulers = StepLR(optimizer, 1)
+    schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)

@@ -1,0 +1,176 @@
+"""The first batch of training and of an evaluation: what does not fit is told in one line, and not computed around.
+
+Batches are alike, so the first one is looked after, and the others cost nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_hydra.errors import FirstBatchError, InputError
+
+__all__ = ["check_loss", "first_batch"]
+
+# What torch's pointwise losses warn about, save for a target of one number, which has no pairs to be mistaken.
+_SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
+# What torch and Python raise where parts do not fit together; an error of another type is somebody's own.
+_MISFITS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_LONGEST = 300
+_REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
+_PACKAGES = tuple(str(Path(file).resolve().parent) for file in (torch.__file__, Path(__file__).parent))
+
+
+@contextmanager
+def first_batch(
+    field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
+) -> Iterator[None]:
+    """Within it, model, loss and metrics are computed of the first batch.
+
+    Args:
+        field: Where the batch is from.
+        batch: As the loader gave it.
+        model: What it goes through.
+        loss: What is computed of its outputs.
+        is_own: Whether a mapping's loss is the model's own.
+
+    Raises:
+        InputError: torch compares numbers of different shapes, and would spread the ones over the others.
+        FirstBatchError: Whatever else does not fit, from the error that was raised; those of other types, such as a
+            class of one's own, go through as they are.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_SPREAD, category=UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            if re.match(_SPREAD, str(warning)) is None:
+                raise
+            raise _spread(field, str(warning)) from None
+        except _MISFITS as error:
+            if type(error) not in _MISFITS:
+                raise
+            given = f"{type(error).__name__}: {_first_line(error)}{_place(error)}"
+            hint = _hint(error, batch, model, loss, is_own=is_own)
+            raise FirstBatchError(f"{field}, first batch ({_described(batch)}): {given}; {hint}") from error
+
+
+def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
+    """Refuse a loss that is not one number, or always the same.
+
+    Args:
+        loss: Of a batch.
+        function: What it was computed by.
+        outputs: What of.
+
+    Raises:
+        InputError: Saying what it is instead.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"is shaped {list(loss.shape)}" if isinstance(loss, Tensor) else "is no tensor"
+        fix = "give a loss that averages over the batch"
+        raise InputError("loss", type(loss).__name__, f"must be one number, and {what}", fix)
+    if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
+        rule = "cross entropy over one class is 0 whatever the model says"
+        fix = f"give the model an output for each class, or {_REGRESSION}"
+        raise InputError("model", f"outputs {list(outputs.shape)}", rule, fix)
+
+
+def _spread(field: str, warning: str) -> InputError:
+    targets, outputs = (f"[{shape}]" for shape in re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", warning)[:2])
+    rule = "the loss or a metric compares number with number, and shapes that differ would be spread over each other"
+    example = ", by targets[:, None] in the data set" if outputs == f"{targets[:-1]}, 1]" else ""
+    fix = f"give targets shaped {outputs} as the outputs{example}, or outputs shaped {targets}"
+    return InputError(field, f"targets {targets}, outputs {outputs}", rule, fix)
+
+
+def _described(batch: Any) -> str:
+    """Keys, shapes and types of a batch."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        text = f"inputs {_of(batch[0])}, targets {_of(batch[1])}"
+    else:
+        text = _of(batch)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _of(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{_name(value.dtype)} {list(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_of(item)}' for key, item in value.items())}}}"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_of, value))})"
+    return type(value).__name__
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+def _place(error: BaseException) -> str:
+    """Where in somebody's own code it was raised; nothing where it was torch's or this package's."""
+    own = [frame for frame in _frames(error) if not frame.filename.startswith((*_PACKAGES, "<"))]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return traceback.extract_tb(error.__traceback__)
+
+
+def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool) -> str:
+    loss = _unbound(loss)
+    home = getattr(loss, "__module__", None) or type(loss).__module__
+    if isinstance(batch, Mapping):
+        if isinstance(error, TypeError) and "argument" in str(error) and "forward" in str(error):
+            return f"a mapping goes in as model(**batch), and forward takes {_taken(model)}: name its keys so"
+        if not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
+            rule = "of a mapping the loss is given (outputs, batch), and the one chosen compares outputs with targets"
+            return f"{rule}: set loss to null where the model returns its own, or give pairs (inputs, targets)"
+        return f"a mapping goes in as model(**batch), and forward takes {_taken(model)}"
+    inputs, targets = batch
+    if isinstance(error, TypeError) and isinstance(inputs, (tuple, list, Mapping)):
+        way = "**inputs" if isinstance(inputs, Mapping) else "*inputs"
+        return f"these inputs go in as model({way}), and forward takes {_taken(model)}"
+    if _is_cross_entropy(loss) and any(frame.name == "cross_entropy" for frame in _frames(error)):
+        if isinstance(targets, Tensor) and targets.is_floating_point():
+            rule = "cross entropy takes classes (int64), or probabilities shaped as the outputs"
+            return f"{rule}; where targets are numbers to be met, {_REGRESSION}"
+        return "cross entropy takes outputs [N, C] and a class of 0 to C - 1 for each sample, int64 shaped [N]"
+    weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
+    given = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
+    if weights is not None and given != weights and "dtype" in str(error):
+        return f"give inputs of {_name(weights)}, as the weights are: inputs.to({weights})"
+    return "if it is the batch, change that in the data set or its collate_fn"
+
+
+def _unbound(loss: Any) -> Any:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return loss
+
+
+def _is_cross_entropy(loss: Any) -> bool:
+    loss = _unbound(loss)
+    return loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
+
+
+def _taken(model: nn.Module) -> str:
+    try:
+        return str(inspect.signature(model.forward)).partition(" ->")[0]
+    except (TypeError, ValueError):
+        return "other arguments"

@@ -320,15 +320,17 @@ def _pace(study: Study, length: Axis, confidence: float) -> Pace:
     cells = seconds.groupby([*key, runs["recipe"]]).mean().unstack().dropna()
     if cells.empty:
         return Pace()
+    if cells.shape[1] == 1:
+        return Pace(ratio=1.0)
     relative = cells.sub(cells.median(axis=1), axis=0).median()
     slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    both = seconds.groupby([*key, runs["seed"], runs["recipe"]]).mean().unstack()
-    pairs = (both[slow] - both[quick]).dropna() if {slow, quick} <= set(both) else both
+    by_seed = seconds.groupby([*key, runs["seed"], runs["recipe"]]).mean().unstack().reindex(columns=[slow, quick])
+    pairs = (by_seed[slow] - by_seed[quick]).dropna()
     if len(pairs) < max(2, len(cells)):
         pairs = cells[slow] - cells[quick]
     # They are the extremes of all recipes, some pair of which would be far apart by chance.
     recipes = cells.shape[1]
-    level = 1 - (1 - confidence) / max(1, recipes * (recipes - 1) // 2)
+    level = 1 - (1 - confidence) / (recipes * (recipes - 1) // 2)
     found = combine([Cell(pairs.to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 

@@ -161,6 +161,15 @@ def test_a_recipe_that_is_slower_beyond_the_noise_is_held_against_the_clock() ->
     assert 1.1 < found.pace.low < found.pace.ratio < found.pace.high
 
 
+def test_paces_of_recipes_that_share_no_seeds_are_those_of_their_means() -> None:
+    # b's runs say no seed: there are no pairs of runs, but a mean for each of 3 SSRs, twice as long each time.
+    cells = {ssr: [0.8, 0.9] for ssr in (0.5, 1.0, 2.0)}
+    study = study_of({"a": cells, "b": {ssr: {None: 0.9} for ssr in cells}})
+    slower = study.frame["seconds"] * np.where(study.frame["recipe"] == "b", 2.0, 1.0)
+    found = build(replace(study, frame=study.frame.assign(seconds=slower)))
+    assert (found.pace.slow, found.pace.ratio, found.equal) == ("b", pytest.approx(2.0), "seconds")
+
+
 def test_a_table_without_steps_is_held_at_equal_ssr(tmp_path: Path) -> None:
     # One's clock ran 2 % faster: by seconds the worse one would be on the frontier, and the ends of the range lost.
     rows = "".join(

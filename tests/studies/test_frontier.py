@@ -202,6 +202,14 @@ def test_speed_ups_have_the_noise_of_the_clock_in_them() -> None:
     assert 0.91 < hits / of <= 1
 
 
+def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
+    study = study_of({name: {1.0: 0.5 + better, 2.0: 0.6 + better} for name, better in (("a", 0.0), ("b", 0.05))})
+    for axis in ("steps", "seconds"):
+        found = speedup(study, "a", axis)  # type: ignore[arg-type]
+        assert found["speedup"].notna().all()
+        assert found[["low", "high"]].isna().all(axis=None)
+
+
 def test_mixup_crosses_the_baseline_where_they_are_equal() -> None:
     # Published of MixUp: below the baseline at 0.355 (by how much is not said; here 0.3), equal at 0.5, 1.6 above at 3.
     base = from_csv(TABLE, "ssr", "top1", "seconds")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import REPO, SUPPORT
 from hypothesis import HealthCheck, settings
 from process_pairs import Pairs
 
@@ -16,6 +17,7 @@ from process_pairs import Pairs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every process that a test starts
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.
@@ -28,7 +30,8 @@ settings.load_profile("ssr_hydra")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REPO = Path(__file__).resolve().parent.parent
+
+pytest_plugins = ["app_fixtures", "report_fixtures"]
 
 
 @pytest.fixture(scope="session")

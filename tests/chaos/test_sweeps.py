@@ -1,0 +1,200 @@
+"""Sweeps that hold: real ones, in processes of their own, killed at many points."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+from cli_helpers import Answer
+
+from ssr_hydra.launchers.jobs import State, read_state
+from ssr_hydra.records import RunResult
+
+TRAIN = str(REPO / "train.py")
+# Code that is edited while these tests run would be refused: that is tested elsewhere.
+SMALL = ("max_duration=4ba", "trainer.progress=none", "trainer.threads=1", "study_report=false", "study_code=any")
+TWELVE = "seed=0,1,2,3,4,5,6,7,8,9,10,11"
+POISON = ("+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab]")
+
+Sweep = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Sweep:
+    """Start a sweep into the study ``s``; ``poison`` names a job that ends its process, ``held`` one that waits."""
+
+    def run(
+        *arguments: str, poison: str = "", held: str = "", preexec: Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "SWEEP_STARTS": str(tmp_path / "starts"),
+            "SWEEP_POISON": poison,
+            "SWEEP_HELD": held,
+            # Where files may not grow, Python keeps half of a module's bytecode, and nobody can import it any more.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, TRAIN, "-m", "study=s", *SMALL, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=preexec,
+        )
+
+    return run
+
+
+def ended(process: subprocess.Popen[str]) -> Answer:
+    out, err = process.communicate(timeout=900)
+    return Answer(process.returncode, out, err)
+
+
+def records(folder: Path) -> dict[int, RunResult]:
+    """By seed; none twice."""
+    found = [RunResult.load(path) for path in (folder / "studies/s").glob("*/result.json")]
+    by_seed = {record.seed: record for record in found if record.seed is not None}
+    assert len(by_seed) == len(found)
+    return by_seed
+
+
+def finished(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file of the jobs that are done, with the time of its last change."""
+    jobs = [path for path in (folder / "studies/s").glob("[0-9]*") if read_state(path) is State.COMPLETED]
+    files = [path for job in jobs for path in job.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def completed(folder: Path) -> int:
+    return sum(read_state(path) is State.COMPLETED for path in (folder / "studies/s").glob("[0-9]*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "processes"])
+def test_a_parent_that_is_killed_ten_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
+    # Killed after ever more jobs, every other time in the middle of one; the same command goes on each time.
+    arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
+    hold = tmp_path / "hold"
+    for point in range(1, 11):
+        begun, done = len(starts(tmp_path)), completed(tmp_path)
+        # One job more than asked for may end, and never the last: whoever is to kill the sweep may come late.
+        free = min(max(point - done, 0) + 1, 12 - done - 1)
+        hold.touch()
+        process = start(*arguments, held=f"{begun + free}:{hold}")
+        while process.poll() is None:
+            began = len(starts(tmp_path)) - begun
+            now = completed(tmp_path)
+            if now >= point and (point % 2 == 0 or began > now - done):
+                break
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        hold.unlink()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        while any(read_state(path) is State.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):
+            time.sleep(0.05)  # a job in a process of its own stops when its parent is gone
+        before = finished(tmp_path)
+        assert completed(tmp_path) >= point
+    count = len(starts(tmp_path))
+    missing = 12 - sum(path.name == "result.json" for path in before)
+    said = ended(start(*arguments))
+    assert said.code == 0, said.err
+    after = finished(tmp_path)
+    assert {path: after[path] for path in before} == before  # untouched
+    assert len(starts(tmp_path)) == count + missing  # exactly the missing ones
+    assert {seed: record.status for seed, record in records(tmp_path).items()} == dict.fromkeys(range(12), "completed")
+    assert {record.steps for record in records(tmp_path).values()} == {4}
+    again = ended(start(*arguments))
+    assert (again.code, len(starts(tmp_path))) == (0, count + missing)  # and now there is nothing to do
+    assert finished(tmp_path) == after
+
+
+def starts(folder: Path) -> list[str]:
+    path = folder / "starts"
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_its_process_under_basic_is_done_last_and_given_up(start: Sweep, tmp_path: Path) -> None:
+    # Under Hydra's basic launcher the sweep dies with its job: the next command has the others done first.
+    arguments = ("seed=0,1,2,3", "hydra/launcher=basic", *POISON)
+    codes = []
+    for _ in range(5):
+        said = ended(start(*arguments, poison="1:always"))
+        codes.append(said.code)
+    assert codes == [-signal.SIGKILL] * 4 + [1]
+    assert starts(tmp_path) == ["0", "1", "2", "3", "1", "1", "1"]
+    assert {seed: record.status for seed, record in records(tmp_path).items()} == {
+        0: "completed", 1: "failed", 2: "completed", 3: "completed",
+    }  # fmt: skip
+    assert "1 of 4 jobs did not complete: 1 (seed=1): its process died without a word" in said.err
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path) -> None:
+    seeds = [range(50), range(50, 100)]
+    small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic")
+    both = [start(f"seed={','.join(map(str, side))}", *small) for side in seeds]
+    assert [ended(process).code for process in both] == [0, 0]
+    assert set(records(tmp_path)) == set(range(100))
+
+
+@pytest.mark.slow
+def test_the_same_sweep_twice_at_once_does_each_job_once(start: Sweep, tmp_path: Path) -> None:
+    both = [start(TWELVE, "hydra/launcher=basic", *POISON) for _ in range(2)]
+    assert [ended(process).code for process in both] == [0, 0]
+    assert sorted(map(int, starts(tmp_path))) == list(range(12))
+    assert set(records(tmp_path)) == set(range(12))
+
+
+@pytest.mark.slow
+def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp_path: Path) -> None:
+    arguments = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "scheduler=constant", "seed=0,1")
+    said = ended(start(*arguments))
+    assert said.code == 1
+    (line,) = [each for each in said.err.splitlines() if each.startswith("error: ")]
+    assert (
+        "2 of 4 jobs did not complete: 2 (optimizer.lr=1e+30 seed=0), 3 (optimizer.lr=1e+30 seed=1): Diverged" in line
+    )
+    assert "2 of 4 jobs" not in said.out
+    assert "diverged" in said.out
+    said = ended(start(*arguments))  # what diverged does so again: it is not run, and still named
+    assert said.code == 1
+    assert "Launching" not in said.out
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_ten_points_is_named_and_nothing_is_lost(start: Sweep, tmp_path: Path) -> None:
+    # No file may grow beyond so many bytes: the sign of life, multirun.yaml, study.json, what Hydra writes of a job,
+    # its log, its checkpoint reach it in turn.
+    assert ended(start("seed=0")).code == 0
+    before = finished(tmp_path)
+    failed = 0
+    for seed, limit in enumerate([0, 100, 1_000, 2_000, 3_000, 4_000, 7_500, 8_000, 20_000, 100_000], start=1):
+
+        def limited(limit: int = limit) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        said = ended(start(f"seed=0,{seed}", preexec=limited))
+        after = finished(tmp_path)
+        assert {path: after[path] for path in before} == before
+        if said.code != 0:
+            failed += 1
+            assert re.search(r"error: .*(File too large|cannot be written)", said.err), said.err
+            assert "Traceback" not in said.err
+    assert failed >= 5
+    assert ended(start("seed=0,1,2,3,4,5,6,7,8,9,10")).code == 0
+    assert set(records(tmp_path)) == set(range(11))

@@ -1,0 +1,177 @@
+"""Kills processes that save checkpoints, and looks at what they leave. Run by tests/unit/checkpoints/test_store.py.
+
+    python checkpoint_killer.py steps|chains|writers FOLDER
+
+A program of its own with one thread, because it forks a process for every kill: importing torch for each would take
+a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from checkpoint_helpers import is_of, save
+
+from ssr_hydra.checkpoints import CheckpointStore, load, load_latest_good
+
+_FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
+
+
+def fork(work: Callable[[], None]) -> int:
+    process = os.fork()
+    if process == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(f"child: {error!r}", file=sys.stderr, flush=True)
+            os._exit(3)
+        os._exit(0)
+    return process
+
+
+def status_of(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def die_at(step: int, folder: Path) -> None:
+    """From now on, die right before the step-th operation on the file system in this folder."""
+    steps, fsync = itertools.count(), os.fsync
+
+    def count(*_: object) -> None:
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _FILE_EVENTS and str(folder) in str(arguments[0]):
+            count()
+
+    def counted_fsync(descriptor: int) -> None:
+        count()
+        fsync(descriptor)
+
+    os.fsync = counted_fsync
+    sys.addaudithook(hook)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
+def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
+    """The newest is whole and one of those allowed, nothing at all is refused, and the best is there."""
+    found = load_latest_good(folder)
+    assert found is not None, names(folder)
+    checkpoint, refused = found
+    assert not refused, refused
+    batch = checkpoint.timestamp["batch"]
+    assert batch in allowed, (batch, allowed, names(folder))
+    assert is_of(checkpoint.state, batch)
+    kept = CheckpointStore(folder, best_mode="max").best()
+    assert kept is not None
+    assert load(kept).timestamp["batch"] == best, (kept, best)
+    return batch
+
+
+def steps(folder: Path) -> dict[str, int]:
+    """One save, killed before each of its operations in turn; then one more save, which cleans up."""
+    points = {}
+    for name, batch in (("next", 40), ("same", 30), ("earlier", 15)):
+        for step in itertools.count():
+            here = folder / f"{name}{step}"
+            store = CheckpointStore(here, best_mode="max")
+            for before, metric in ((10, 0.9), (20, 0.5), (30, 0.6)):
+                save(store, before, metric)
+            assert names(here) == ["ba10", "ba20", "ba30"]
+
+            def work(here: Path = here, store: CheckpointStore = store, step: int = step, batch: int = batch) -> None:
+                die_at(step, here)
+                save(store, batch, 0.7)
+
+            status = status_of(fork(work))
+            assert status in (0, -signal.SIGKILL), status
+            check(here, (batch,) if status == 0 else (30, batch), 10)
+            save(store, 50, 0.8)
+            assert len(names(here)) == 3, names(here)  # the last two and the best: nothing half done is left
+            assert names(here)[0] == "ba10"
+            check(here, (50,), 10)
+            if status == 0:
+                break
+        points[name] = step
+    return points
+
+
+def chains(folder: Path, number: int = 12, kills: int = 8) -> dict[str, int]:
+    """Processes that save without a pause, each killed at a random moment, the next going on from what is there."""
+    draw, between, total = random.Random(0), 0, 0
+    for chain in range(number):
+        here, done = folder / str(chain), 0
+        for _ in range(kills):
+            receive, send = os.pipe()
+
+            def work(here: Path = here, done: int = done, send: int = send) -> None:
+                store = CheckpointStore(here, best_mode="max")
+                for batch in itertools.count(done + 1):
+                    save(store, batch, 1.0 / batch)  # the first stays the best
+                    os.write(send, batch.to_bytes(4, "little"))
+
+            process = fork(work)
+            os.close(send)
+            select.select([receive], [], [])  # it is at work
+            time.sleep(draw.uniform(0, 0.03))
+            os.kill(process, signal.SIGKILL)
+            assert status_of(process) == -signal.SIGKILL
+            told = b"".join(iter(lambda receive=receive: os.read(receive, 4096), b""))
+            os.close(receive)
+            acknowledged = int.from_bytes(told[-4:], "little")
+            # The one that save() returned from, or the next, whose acknowledgement did not come any more.
+            done = check(here, (acknowledged, acknowledged + 1), 1)
+            between += any(name.startswith(".") or "." in name for name in names(here))
+            total += 1
+    return {"kills": total, "in the middle of a save": between}
+
+
+def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
+    """Two processes save into one folder, 30 times each and until a third has read there often enough."""
+    enough, told = os.pipe()
+
+    def work(offset: int) -> None:
+        os.close(told)
+        store = CheckpointStore(folder)
+        for batch in itertools.count(offset, 2):
+            save(store, batch)
+            # Longer than the other one lets pass between two looks at the lock, which might never see it free else.
+            time.sleep(0.03)
+            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the pipe has an end
+                break
+
+    running, reads = {fork(lambda: work(1)), fork(lambda: work(2))}, 0
+    while running:
+        for process in tuple(running):
+            finished, status = os.waitpid(process, os.WNOHANG)
+            if finished:
+                assert os.waitstatus_to_exitcode(status) == 0, status
+                running.remove(process)
+        found = load_latest_good(folder)
+        if found is not None:
+            assert not found[1], found[1]
+            assert is_of(found[0].state, found[0].timestamp["batch"])
+            reads += 1
+            if reads == wanted:
+                os.close(told)
+    assert len(names(folder)) == 2, names(folder)
+    return {"reads": reads}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps({"steps": steps, "chains": chains, "writers": writers}[sys.argv[1]](Path(sys.argv[2]))))

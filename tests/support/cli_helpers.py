@@ -1,0 +1,52 @@
+"""The app as a user runs it: in this process, in an empty folder, or in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from ssr_hydra.train import main
+
+
+class Answer(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
+    """Run the app in this process."""
+    code: object = 0
+    capsys.readouterr()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        main(list(arguments))
+    except SystemExit as exit_:
+        code = exit_.code
+    finally:  # what a process takes with it when it ends
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+        HydraConfig.instance().cfg = None
+    out, err = capsys.readouterr()
+    return Answer(code if isinstance(code, int) else int(code is not None), out, err)
+
+
+def command(*arguments: str, cwd: Path, **env: str) -> Answer:
+    """Run Python with these arguments in a process of its own."""
+    environment = {**os.environ, **env}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,785 @@
+"""What the processes of tests/system/test_distributed.py and others do: functions that process_pairs.py calls by name.
+
+Each makes the same trainer in every process, as a script of a user would, and returns plain data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
+
+from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet, next_token_loss
+from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler, LinearScheduler
+from ssr_hydra.trainer import Trainer
+from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.trainer.parallel import shard
+from ssr_hydra.trainer.processes import LostProcessError, Processes
+
+
+def rank_of() -> tuple[int, int]:
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def shares() -> dict[str, int]:
+    rank, world_size = rank_of()
+    return {"rank": rank, "world_size": world_size}
+
+
+class Seen:
+    """What a run did, batch by batch: the learning rate that was used, the gradients, the loss, the nanoseconds."""
+
+    def __init__(self, gradients: bool = False) -> None:
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.times: list[int] = []
+        self.gradients: list[list[Tensor]] = []
+        self._wanted = gradients
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        self.lrs.append(float(trainer.state.optimizers[0].param_groups[0]["lr"]))
+        self.losses.append(float(loss))
+        self.times.append(trainer.state.timestamp.state_dict()["nanoseconds"])
+        if self._wanted:
+            self.gradients.append([parameter.grad.detach().clone() for parameter in trainer.model.parameters()])
+
+
+class StopAt:
+    """Sends this process a signal at the end of a batch."""
+
+    def __init__(self, batch: int, number: int = signal.SIGTERM) -> None:
+        self._batch, self._number = batch, number
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        if trainer.state.timestamp.batch == self._batch:
+            os.kill(os.getpid(), self._number)
+
+
+class KillAfter:
+    """Kills this process some milliseconds after so many batches: wherever it then is."""
+
+    def __init__(self, batches: int, seconds: float) -> None:
+        self._left, self._seconds = batches, seconds
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        self._left -= 1
+        if self._left == 0:
+            kill = threading.Timer(self._seconds, os.kill, (os.getpid(), signal.SIGKILL))
+            kill.daemon = True
+            kill.start()
+
+
+class Slow:
+    """Makes every batch take a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        time.sleep(self._seconds)
+
+
+def ticking(trainer: Trainer, milliseconds: int) -> None:
+    """Gives this process a clock of its own, on which every step of training takes so long, and nothing else any."""
+    now = 0
+
+    def tick(model: nn.Module, _: Any) -> None:
+        nonlocal now
+        now += milliseconds * 10**6 if model.training else 0
+
+    trainer.model.register_forward_pre_hook(tick)
+    time.perf_counter = lambda: now / 1e9
+    time.perf_counter_ns = lambda: now
+
+
+def when(trainer: Trainer) -> dict[str, Any]:
+    """The counters that are a function of the run alone."""
+    state = trainer.state.timestamp.state_dict()
+    return {key: value for key, value in state.items() if "second" not in key and "time" not in key}
+
+
+def weights(trainer: Trainer) -> list[Any]:
+    return [parameter.detach().numpy() for parameter in trainer.model.parameters()]
+
+
+def rates(folder: Path) -> list[Any]:
+    """The learning rates in a run's log, with the time they stand at."""
+    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    keys = ("epoch", "batch", "sample", "token", "lr")
+    return [[line[key] for key in keys] for line in lines if line["event"] == "train"]
+
+
+# ---- 1: counters
+
+
+class Numbers(Dataset[tuple[Tensor, int]]):
+    """Samples that are read one by one, each with noise of its own."""
+
+    def __init__(self, length: int, noise: float = 0.0) -> None:
+        self._length, self._noise = length, noise
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        inputs = torch.cos(torch.arange(4) * (index + 1.0))
+        return inputs + self._noise * torch.randn(4), index % 3
+
+
+def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
+    """Two epochs of our loaders: the counters and the size of every batch of all processes."""
+    found = []
+    for length in lengths:
+        for size in sizes:
+            for drop in (False, True):
+                for kind in ("tensors", "samples") if length in (1, 3, 8, 17) else ("tensors",):
+                    data: Any = Numbers(length)
+                    if kind == "tensors":
+                        data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
+                    try:
+                        loader, _ = make_loaders(data, batch_size=size, drop_last=drop, **shares())
+                        trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
+                        trainer.fit()
+                    except InputError as error:
+                        found.append([length, size, drop, kind, error.field])
+                        continue
+                    found.append([length, size, drop, kind, when(trainer)])
+    return found
+
+
+def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
+    """The same of torch's own loader and sampler, which repeats samples or drops them to share them out evenly."""
+    found = []
+    rank, world = rank_of()
+    for length in lengths:
+        for size in sizes:
+            for drop in (False, True):
+                sampler: Any = DistributedSampler(Numbers(length), world, rank, drop_last=drop)
+                loader = DataLoader(Numbers(length), size, sampler=sampler)
+                try:
+                    trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
+                    trainer.fit()
+                except InputError as error:
+                    found.append([length, size, drop, error.field, None])
+                    continue
+                found.append([length, size, drop, when(trainer), trainer.state.samples_per_batch])
+    return found
+
+
+def plain(model: nn.Module, loader: Any, evaluation: Any = None, **options: Any) -> Trainer:
+    options = {"device": "cpu", "progress": "none", "eval_interval": None, "log_interval": None, **options}
+    optimizer = options.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=options.pop("lr", 0.05))
+    return Trainer(model, loader, evaluation, optimizer, options.pop("schedule", None), **options)
+
+
+# ---- 2: one process runs out early
+
+
+class Few:
+    """Batches of which each process has another number, with or without a promise of how many."""
+
+    def __init__(self, batches: int) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Any:
+        for number in range(self._batches):
+            yield torch.full((3, 4), float(number)), torch.tensor([0, 1, 2])
+
+
+class Promised(Few):
+    def __init__(self, batches: int, promised: int) -> None:
+        super().__init__(batches)
+        self._promised = promised
+
+    def __len__(self) -> int:
+        return self._promised
+
+
+def run_out(kind: str) -> Any:
+    rank, _ = rank_of()
+    loaders = {
+        "stream": lambda: Few((10, 6)[rank]),
+        "other lengths": lambda: Promised((10, 6)[rank], (10, 6)[rank]),
+        "fewer than promised": lambda: Promised((10, 6)[rank], 10),
+        "more than promised": lambda: Promised((10, 11)[rank], 10),
+        "nothing": lambda: Few((10, 0)[rank]),
+    }
+    try:
+        trainer = plain(nn.Linear(4, 3), loaders[kind](), max_duration="2ep")
+        trainer.fit()
+    except InputError as error:
+        return str(error)
+    return when(trainer)
+
+
+# ---- 3 and 7: gradients, whatever the parts
+
+
+def gradients(accumulate: int, length: int = 13, batch_size: int = 5, **options: Any) -> Any:
+    """An epoch with a learning rate of nothing: the gradient of every batch, with those of all weights the same."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    loader, _ = make_loaders(Numbers(length), batch_size=batch_size, seed=1, **shares())
+    seen = Seen(gradients=True)
+    schedule = LinearScheduler(alpha_i=1e-30, alpha_f=0.0)
+    trainer = plain(
+        model, loader, max_duration="1ep", schedule=schedule, callbacks=[seen], accumulate=accumulate, lr=1.0, **options
+    )
+    trainer.fit()
+    tensors = [[gradient.numpy() for gradient in batch] for batch in seen.gradients]
+    return {"when": when(trainer), "lrs": seen.lrs, "losses": seen.losses, "gradients": tensors}
+
+
+class Ragged(Dataset[Mapping[str, Tensor]]):
+    """Texts of very different lengths."""
+
+    def __init__(self, samples: int = 11) -> None:
+        draw = torch.Generator().manual_seed(5)
+        lengths = torch.randint(2, 40, (samples,), generator=draw).tolist()
+        self._texts = [torch.randint(0, 16, (length,), generator=draw) for length in lengths]
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, index: int) -> Mapping[str, Tensor]:
+        return {"input_ids": self._texts[index]}
+
+    @staticmethod
+    def collate_fn(samples: Any) -> Any:
+        texts = [sample["input_ids"] for sample in samples]
+        pad = torch.nn.utils.rnn.pad_sequence
+        return {
+            "input_ids": pad(texts, batch_first=True),
+            "attention_mask": pad([torch.ones_like(text) for text in texts], batch_first=True),
+            "labels": pad(texts, batch_first=True, padding_value=-100),
+        }
+
+
+class Bigram(nn.Module):
+    """Predicts a token from the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(16, 8)
+        self.head = nn.Linear(8, 16)
+
+    def forward(self, input_ids: Tensor, **_: Any) -> Any:
+        return {"logits": self.head(self.embedding(input_ids))}
+
+
+def ragged_gradients(accumulate: int, batch_size: int = 4) -> Any:
+    torch.manual_seed(3)
+    model = Bigram()
+    loader, _ = make_loaders(Ragged(), batch_size=batch_size, seed=1, **shares())
+    seen = Seen(gradients=True)
+    trainer = plain(
+        model,
+        loader,
+        max_duration="1ep",
+        schedule=LinearScheduler(alpha_i=1e-30, alpha_f=0.0),
+        loss=next_token_loss,
+        callbacks=[seen],
+        accumulate=accumulate,
+        loss_mean_over="tokens",
+        lr=1.0,
+    )
+    trainer.fit()
+    tensors = [[gradient.numpy() for gradient in batch] for batch in seen.gradients]
+    return {"when": when(trainer), "losses": seen.losses, "gradients": tensors}
+
+
+# ---- 4: the same run on one process and on two
+
+
+def whole_run(
+    folder: Path | None,
+    model: str = "conv",
+    duration: str = "30ba",
+    double: bool = False,
+    parallel: str = "ddp",
+    optimizer: str = "sgd",
+    **options: Any,
+) -> Any:
+    """The digits with augmentation, an uneven last batch in every epoch and an evaluation."""
+    trainer = digits(folder, model, duration, double, parallel, optimizer, **options)
+    result = trainer.fit()
+    return {
+        "when": when(trainer),
+        "weights": None if parallel == "fsdp" else weights(trainer),
+        "metrics": dict(result.metrics),
+        "rates": rates(folder) if folder is not None else None,
+        "is_main": trainer.is_main,
+    }
+
+
+def digits(
+    folder: Path | None,
+    model: str = "conv",
+    duration: str = "30ba",
+    double: bool = False,
+    parallel: str = "ddp",
+    optimizer: str = "sgd",
+    warmup: str = "300sp",
+    **options: Any,
+) -> Trainer:
+    seed_everything(0)
+    data: list[Any] = [Digits("train"), Digits("eval")]
+    if double:
+        data = [torch.utils.data.TensorDataset(part.tensors[0].double(), part.tensors[1]) for part in data]
+    loaders = make_loaders(*data, batch_size=100, eval_batch_size=101, augment=RandomShift(1), seed=7, **shares())
+    made: nn.Module = ConvNet() if model == "conv" else MLP()
+    if model == "dropout":
+        made = nn.Sequential(MLP(), nn.Dropout(0.3), nn.Linear(10, 10))
+    made = made.double() if double else made
+    if parallel == "fsdp":
+        shard(made, Processes.start(), torch.device("cpu"))
+    makers: dict[str, Any] = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-4),
+        "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
+    }
+    return plain(
+        made,
+        *loaders,
+        optimizer=makers[optimizer](made.parameters()),
+        schedule=CosineAnnealingWithWarmupScheduler(warmup),
+        max_duration=duration,
+        eval_interval="1ep",
+        log_interval="1ba",
+        run_dir=folder,
+        parallel=parallel,
+        seed=11,
+        **options,
+    )
+
+
+# ---- 5: another number of processes
+
+
+class Identities(Dataset[tuple[Tensor, int]]):
+    """Samples that say which one they are."""
+
+    def __len__(self) -> int:
+        return 23
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.sin(torch.arange(6) * (index + 1.0)), index
+
+
+def identities(
+    folder: Path, stop: int | None = None, on_change: str = "refuse", parallel: str = "ddp", kind: str = "samples"
+) -> Any:
+    """Three epochs of 23 samples in batches of 4; what each batch of this process held is written down."""
+    seed_everything(0)
+    data: Any = Identities()
+    if kind == "tensors":
+        inputs = torch.stack([data[index][0] for index in range(len(data))])
+        data = torch.utils.data.TensorDataset(inputs, torch.arange(len(data)))
+    loader, _ = make_loaders(data, batch_size=4, seed=2, **shares())
+    model = nn.Linear(6, 3)
+    if parallel == "fsdp":
+        shard(model, Processes.start(), torch.device("cpu"))
+    held: list[list[int]] = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        held.append(targets.tolist())
+        return nn.functional.cross_entropy(outputs, targets % 3)
+
+    callbacks: list[Any] = [Seen()] if stop is None else [Seen(), StopAt(stop)]
+    try:
+        trainer = plain(
+            model,
+            loader,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+            schedule=LinearScheduler(),
+            max_duration="3ep",
+            log_interval="1ba",
+            run_dir=folder,
+            loss=loss,
+            metrics={},
+            callbacks=callbacks,
+            on_change=on_change,
+            parallel=parallel,
+            seed=0,
+        )
+    except InputError as error:
+        return str(error)
+    began = trainer.state.timestamp.batch
+    try:
+        trainer.fit()
+    except TerminatedError as error:
+        assert stop is not None
+        return {"held": held, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "said": str(error)}
+    whole = None if parallel == "fsdp" else weights(trainer)
+    return {"held": held, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "weights": whole}
+
+
+# ---- 6: tokens
+
+
+def many_tokens(each: int) -> Any:
+    """Counts that no int32 holds, other ones in every process and batch."""
+    rank, _ = rank_of()
+    loader = TensorLoader([torch.randn(10, 4), torch.arange(10) % 3], 3, **shares())
+    batches: list[int] = []
+
+    def tokens(batch: Any) -> int:
+        batches.append(each + 1000 * rank + len(batch[0]))
+        return batches[-1]
+
+    trainer = plain(nn.Linear(4, 3), loader, max_duration="1ep", get_num_tokens_in_batch=tokens)
+    trainer.fit()
+    return {"when": when(trainer), "sum": sum(batches), "batches": len(batches)}
+
+
+def ragged_tokens() -> Any:
+    loader, _ = make_loaders(Ragged(), batch_size=4, seed=1, **shares())
+    trainer = plain(Bigram(), loader, max_duration="2ep", loss=next_token_loss, loss_mean_over="tokens")
+    trainer.fit()
+    return when(trainer)
+
+
+# ---- 8: kills
+
+
+def killable(folder: Path, parallel: str, kill: tuple[int, int, float] | None = None) -> Any:
+    """A run that is taken up wherever it stands, of which one process is killed."""
+    callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
+    options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
+    trainer = digits(folder, "dropout", "200ba", False, parallel, "adamw", **options)
+    trainer.fit()
+    state = trainer.state.timestamp.state_dict()
+    return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]
+
+
+def lose_peer(folder: Path) -> Any:
+    """Rank 1 is killed in its fifth batch; what rank 0 then sees."""
+    rank, _ = rank_of()
+    callbacks = [StopAt(5, signal.SIGKILL)] if rank == 1 else []
+    trainer = digits(folder, callbacks=callbacks, checkpoint={"interval": "2ba"})
+    try:
+        trainer.fit()
+    except LostProcessError as error:
+        return str(error)
+    return None
+
+
+# ---- 9: the end, at one boundary
+
+
+def ends(
+    duration: str,
+    stop_rank: int | None = None,
+    number: int = signal.SIGTERM,
+    folder: Path | None = None,
+    ticks: int = 0,
+) -> Any:
+    rank, _ = rank_of()
+    seen = Seen()
+    callbacks: list[Any] = [seen] if ticks else [seen, Slow(0.002 * (1 + rank))]
+    if stop_rank == rank:
+        callbacks.append(StopAt(5, number))
+    trainer = digits(folder, duration=duration, callbacks=callbacks, warmup="0.1dur")
+    if ticks:
+        ticking(trainer, ticks * (1 + rank))
+    said = ""
+    try:
+        trainer.fit()
+    except (TerminatedError, KeyboardInterrupt) as error:
+        said = f"{type(error).__name__}: {error}"
+    when = trainer.state.timestamp.state_dict()
+    return {"when": when, "lrs": seen.lrs, "losses": seen.losses, "times": seen.times, "said": said}
+
+
+# ---- the rest
+
+
+class Stream(IterableDataset[tuple[Tensor, int]]):
+    """A stream that gives each process its own samples; they do not divide evenly."""
+
+    def __iter__(self) -> Any:
+        rank, world = rank_of()
+        for index in range(rank, 17, world):
+            yield torch.cos(torch.arange(4) * (index + 1.0)), index % 3
+
+
+def stream() -> Any:
+    loader, _ = make_loaders(Stream(), batch_size=5, shuffle=False, **shares())
+    trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
+    trainer.fit()
+    return when(trainer), trainer.state.samples_per_batch
+
+
+def evaluations(sizes: list[int], double: bool) -> Any:
+    """Metrics of one model over evaluation sets and batches of many sizes."""
+    torch.manual_seed(0)
+    dtype = torch.float64 if double else torch.float32
+    model = nn.Linear(4, 3, dtype=dtype)
+    found = []
+    for length in sizes:
+        inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length), dtype=dtype)
+        data = torch.utils.data.TensorDataset(inputs, torch.arange(length) % 3)
+        for batch_size in (2, 3, 7, 64):
+            loaders = make_loaders(data, data, batch_size=2, eval_batch_size=batch_size, **shares())
+            found.append([length, batch_size, plain(model, *loaders).evaluate()])
+    return found
+
+
+def batch_norm(length: int) -> Any:
+    """Running statistics after an epoch, before and after the processes have agreed on them."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
+    trainer = plain(model, *make_loaders(data, data, batch_size=8, **shares()), max_duration="1ep")
+    before = model[1].running_mean.clone()
+    result = trainer.fit()
+    return before.tolist(), model[1].running_mean.tolist(), weights(trainer), dict(result.metrics)
+
+
+def clipped(parallel: str, norm: float | None, value: float | None) -> Any:
+    """One step of SGD with lr 1: the weights move by the clipped gradient."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    if parallel == "fsdp":
+        shard(model, Processes.start(), torch.device("cpu"))
+    loader = TensorLoader([3 * torch.randn(9, 4), torch.arange(9) % 3], 9, shuffle=False, **shares())
+    trainer = plain(
+        model, loader, lr=1.0, clip_grad_norm=norm, clip_grad_value=value, max_duration="1ba", parallel=parallel
+    )
+    trainer.fit()
+    after = [getattr(p, "full_tensor", lambda p=p: p)().detach() for p in model.parameters()]
+    return [(a - b).numpy() for a, b in zip(before, after, strict=True)]
+
+
+def sharded_evaluation() -> Any:
+    """A loader of somebody else's, with other numbers of batches in the two processes."""
+    rank, _ = rank_of()
+    torch.manual_seed(0)
+    model = shard(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), Processes.start(), torch.device("cpu"))
+    batches = [(torch.full((2, 4), float(i)), torch.tensor([i % 3, 1])) for i in range(5)]
+    return plain(model, batches[:2], batches[:3] if rank == 0 else batches[3:], parallel="fsdp").evaluate()
+
+
+def refused(kind: str) -> Any:
+    """What cannot be trained in several processes, or not as asked."""
+    model: nn.Module = nn.Linear(4, 3)
+    loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **shares())
+    options: dict[str, Any] = {}
+    if kind == "whole":
+        options["parallel"] = "fsdp"
+    if kind == "fused":
+        shard(model, Processes.start(), torch.device("cpu"))
+        options |= {"parallel": "fsdp", "optimizer": torch.optim.SGD(model.parameters(), lr=0.1, fused=True)}
+    if kind == "tokens":
+        options["max_duration"] = "100tok"
+    try:
+        plain(model, loader, **options).fit()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def patient() -> None:
+    """Have processes that fail wait for each other for as long as it takes, however far apart they are."""
+    from ssr_hydra.trainer import processes
+
+    processes._HEAR_SECONDS = processes._LINGER_SECONDS = 200
+
+
+def told(messages: list[str]) -> Any:
+    rank, _ = rank_of()
+    if messages[0] != "nothing":
+        patient()
+    processes = Processes.start()
+    if rank == 0 and messages[0] == "nothing":
+        processes.from_main(processes.sum([1])[0])
+        time.sleep(1.5)
+        return None
+    processes.from_main(processes.sum([1])[0])
+    return processes.fail(messages[rank], 1 if messages[0] == "nothing" else None)
+
+
+def basics() -> Any:
+    """What the processes tell each other."""
+    rank, _ = rank_of()
+    processes, again = Processes.start(), Processes.start()
+    mean = processes.mean(torch.tensor([1.0 + rank, 4.0]))
+    found = {
+        "sum": processes.sum([2**62 - rank, rank, -1]),
+        "floats": processes.sum_floats([0.1, float(rank)]),
+        "gather": processes.gather({"rank": rank}),
+        "main": processes.from_main(f"I am {rank}"),
+        "mean": mean.tolist(),
+        "one group": processes._group is again._group,
+        "is_main": processes.is_main,
+    }
+    processes.stop()
+    return {**found, "stopped": not torch.distributed.is_initialized()}
+
+
+def app(arguments: list[str], all_fail: bool = False) -> Any:
+    """The app; where all processes fail, each has the others' time."""
+    from ssr_hydra.train import main
+
+    if all_fail:
+        patient()
+    main(arguments)
+
+
+def absent() -> Any:
+    """One of two processes ends before it has met the other."""
+    import datetime
+
+    from ssr_hydra.trainer import processes
+
+    rank, _ = rank_of()
+    if rank == 1:
+        os._exit(7)
+    processes._START = datetime.timedelta(seconds=2)
+    try:
+        Processes.start()
+    except LostProcessError as error:
+        return str(error)
+    return None
+
+
+def lost(rank_that_ends: int) -> Any:
+    """One of the processes ends; what the other one is told."""
+    rank, _ = rank_of()
+    processes = Processes.start()
+    processes.sum([1])
+    if rank == rank_that_ends:
+        os._exit(7)
+    try:
+        processes.sum([1], "a batch")
+    except LostProcessError as error:
+        return str(error)
+    return None
+
+
+# ---- models in several processes
+
+
+class Blocks(nn.Module):
+    """A stack of blocks, as transformers have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, 5)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(5, 5), nn.Tanh()) for _ in range(2)])
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = self.stem(inputs)
+        for block in self.blocks:
+            outputs = block(outputs)
+        made: Tensor = self.head(outputs)
+        return made
+
+
+def sharded_state() -> Any:
+    from ssr_hydra.trainer.parallel import class_name, is_sharded, load_weights, weights
+
+    processes = Processes.start()
+
+    def made(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
+        model = Blocks()
+        if processes.world_size > 1:
+            shard(model, processes, torch.device("cpu"))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        model(torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            model(torch.ones(2, 4))  # leaves parameters whole
+        return model, optimizer
+
+    def flat(model_state: Any, optimizer_states: Any) -> dict[str, Any]:
+        items = {**model_state}
+        for number, entry in optimizer_states[0]["state"].items():
+            items |= {f"{number}.{key}": value for key, value in entry.items()}
+        return items
+
+    model, optimizer = made(0)
+    state = weights(model, (optimizer,))
+    everywhere = processes.from_main(state)
+    other, theirs = made(1)
+    load_weights(other, (theirs,), *everywhere)
+    again, first = flat(*weights(other, (theirs,))), flat(*state)
+    tensors = [
+        None if value is None else value.flatten().tolist() for name, value in first.items() if "step" not in name
+    ]
+    return {
+        "names": list(first),
+        "tensors": tensors,
+        "class": class_name(model),
+        "sharded": is_sharded(model),
+        "blocks": sum(type(module).__name__.startswith("FSDP") for module in model.modules()),
+        "again": all(first[name] is None or torch.equal(first[name], again[name]) for name in first),
+    }
+
+
+def steps_of(batches: list[int]) -> Any:
+    from ssr_hydra.data.loaders import Padding
+    from ssr_hydra.trainer.parallel import in_step
+
+    rank, _ = rank_of()
+    try:
+        return [
+            f"padding {batch.batch}" if isinstance(batch, Padding) else str(batch)
+            for batch in in_step(range(batches[rank]), Processes.start())
+        ]
+    except InputError as error:
+        return [error.field]
+
+
+def wide(folder: Path, stop: int | None = None, parallel: str = "ddp") -> Any:
+    """A model of several buckets, trained for fourteen batches of a size that three processes share unevenly."""
+    import hashlib
+
+    seed_everything(0)
+    layers = [nn.Linear(64, 600), nn.ReLU(), nn.Linear(600, 600), nn.ReLU(), nn.Linear(600, 10)]
+    model = nn.Sequential(*layers)
+    if parallel == "fsdp":
+        shard(model, Processes.start(), torch.device("cpu"))
+    loader = TensorLoader([torch.randn(90, 64), torch.arange(90) % 10], 13, seed=1, **shares())
+    callbacks: list[Any] = [Seen()] if stop is None else [Seen(), StopAt(stop)]
+    trainer = plain(
+        model,
+        loader,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+        max_duration="14ba",
+        callbacks=callbacks,
+        run_dir=folder,
+        parallel=parallel,
+        seed=0,
+    )
+    began = int(trainer.state.timestamp.batch.value)
+    try:
+        trainer.fit()
+    except TerminatedError:
+        return None
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(getattr(parameter, "full_tensor", lambda p=parameter: p)().detach().numpy().tobytes())
+    return {"digest": digest.hexdigest(), "began": began, "losses": callbacks[0].losses}
+
+
+def compiled(compile: bool) -> Any:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    loader = TensorLoader([torch.randn(16, 4), torch.arange(16) % 3], 8, **shares())
+    trainer = plain(model, loader, max_duration="3ep", compile=compile)
+    trainer.fit()
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).tolist()

@@ -1,0 +1,238 @@
+"""Reading the documentation's code blocks and running them; test_docs.py says which.
+
+A page is run from its first block to its last in one empty folder:
+
+- ``python`` blocks share a namespace; one that begins with a path (``# mylib.py``) is written there as well.
+- ``bash`` blocks run as they stand; ``train.py``, ``scripts/`` and the console scripts are those of this checkout.
+- ``yaml`` blocks that begin with a path (``# mine/experiment/short.yaml``) are written there and composed by the app;
+  one without a path is output of the block before it.
+- ``text`` blocks are output of the block before them, with ``...`` for what is left out.
+- ``json`` blocks are parsed.
+
+Any other block is an error. A comment right above a block changes what is done with it:
+``<!-- skip: reason -->`` does not run it, ``<!-- fails -->`` expects its command to fail,
+``<!-- overrides: a=b -->`` adds overrides to the composition of a yaml block, ``<!-- needs: a, b -->`` skips the test
+where those packages are not installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+LANGUAGES = ("python", "bash", "yaml", "text", "json")
+_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
+_MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
+_FILE = re.compile(r"^# (?P<path>[\w./-]+\.(?:py|yaml))\s*$")
+_COMMAND_SECONDS = 1200  # it bounds one that hangs
+
+
+@dataclass
+class Block:
+    """One fenced block of a page: where it begins, its language, its text and the comments above it."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    markers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+    @property
+    def path(self) -> PurePosixPath | None:
+        """The file that the block's first line names; the second, where Hydra wants its own header in the first."""
+        first, second = (*self.text.split("\n", 2), "")[:2]
+        match = _FILE.match(second if first.startswith("# @package") else first)
+        return PurePosixPath(match["path"]) if match else None
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a Markdown page, in order."""
+    found: list[Block] = []
+    markers: dict[str, str] = {}
+    lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
+    for number, line in lines:
+        if marker := _MARKER.match(line):
+            markers[marker["key"]] = marker["value"] or ""
+            continue
+        opening = _FENCE.match(line)
+        if opening is None:
+            if line.strip():
+                markers = {}
+            continue
+        body = list(_until(opening["fence"], lines, f"{page.name}:{number}"))
+        language = (opening["info"].split() or [""])[0].strip("{.}")
+        found.append(Block(page, number, language, textwrap.dedent("\n".join(body)) + "\n", markers))
+        markers = {}
+    return found
+
+
+def _until(fence: str, lines: Iterator[tuple[int, str]], where: str) -> Iterator[str]:
+    for _, line in lines:
+        if line.strip() == fence:
+            return
+        yield line
+    raise AssertionError(f"{where}: the block is never closed")
+
+
+def problems(block: Block) -> list[str]:
+    """What is wrong with a block before it is run."""
+    found = []
+    if block.language not in LANGUAGES:
+        found.append(f"language {block.language!r} is not one of {', '.join(LANGUAGES)}")
+    if "skip" in block.markers and len(block.markers["skip"]) < 10:
+        found.append("a skipped block says why: <!-- skip: reason -->")
+    if "fails" in block.markers and block.language != "bash":
+        found.append("only a command can be expected to fail; in Python, catch the error and print it")
+    return [f"{block.where}: {problem}" for problem in found]
+
+
+class Runner:
+    """Runs a page's blocks in order in one folder."""
+
+    def __init__(self, folder: Path, repo: Path) -> None:
+        self.folder = folder
+        self.repo = repo
+        self.output: str | None = None  # of the block before
+        self.module = types.ModuleType("docs_page")
+        self.environ = self._environ()
+
+    def _environ(self) -> dict[str, str]:
+        """The checkout's own commands first in the PATH, so that what runs is what is documented here."""
+        bin_folder = self.folder / ".bin"
+        bin_folder.mkdir()
+        commands = {
+            "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+            "torchrun": f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n',
+        }
+        for name, target in console_scripts(self.repo).items():
+            module, function = target.split(":")
+            lines = ["import sys", f"from {module} import {function}", f"sys.exit({function}())"]
+            commands[name] = "\n".join([f"#!{sys.executable}", *lines, ""])
+        for name, text in commands.items():
+            (bin_folder / name).write_text(text, encoding="utf-8")
+            (bin_folder / name).chmod(0o755)
+        for name in ("train.py", "scripts"):
+            if (self.repo / name).exists():
+                (self.folder / name).symlink_to(self.repo / name)
+        environ = dict(os.environ)
+        environ["PATH"] = os.pathsep.join([str(bin_folder), environ.get("PATH", "")])
+        environ["COLUMNS"] = "120"
+        return environ
+
+    def run(self, block: Block) -> None:
+        """Run one block; AssertionError or the block's own exception when it does not do what the page says."""
+        if "skip" in block.markers:
+            self.output = None
+            return
+        for package in re.findall(r"[\w.]+", block.markers.get("needs", "")):
+            pytest.importorskip(package)
+        if block.path is not None:
+            self._write(block)
+        getattr(self, f"_run_{block.language}")(block)
+
+    def _write(self, block: Block) -> None:
+        assert block.path is not None
+        target = self.folder / block.path
+        assert ".." not in block.path.parts, f"{block.where}: the path leaves the folder"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(block.text, encoding="utf-8")
+
+    def _run_python(self, block: Block) -> None:
+        # Empty lines in front make the numbers in a traceback those of the page.
+        code = compile("\n" * block.line + block.text, str(block.page), "exec", dont_inherit=True)
+        printed = io.StringIO()
+        sys.modules[self.module.__name__] = self.module  # dataclasses and pickle look their module up
+        try:
+            with contextlib.redirect_stdout(printed):
+                exec(code, self.module.__dict__)
+        finally:
+            del sys.modules[self.module.__name__]
+        self.output = printed.getvalue()
+
+    def _run_bash(self, block: Block) -> None:
+        done = self._shell(block.text)
+        failed = done.returncode != 0
+        assert failed == ("fails" in block.markers), (
+            f"{block.where}: exit status {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}"
+        )
+        self.output = done.stdout + done.stderr if failed else done.stdout
+
+    def _run_yaml(self, block: Block) -> None:
+        if block.path is None:
+            assert self.output is not None, f"{block.where}: neither a path in its first line nor a command before it"
+            assert_contained(yaml.safe_load(block.text), yaml.safe_load(self.output), block.where)
+            return
+        done = self._shell(" ".join(compose_command(block)))
+        assert done.returncode == 0, f"{block.where}: does not compose\n{done.stdout}\n{done.stderr}"
+        self.output = None
+
+    def _run_text(self, block: Block) -> None:
+        assert self.output is not None, f"{block.where}: a text block is output, but no block before it printed any"
+        assert matches(block.text, self.output), (
+            f"{block.where}: the page shows\n{block.text}\nthe block before it printed\n{self.output}"
+        )
+
+    def _run_json(self, block: Block) -> None:
+        json.loads(block.text)
+
+    def _shell(self, text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+        )
+
+
+def console_scripts(repo: Path) -> dict[str, str]:
+    """Name and target of each console script in pyproject.toml."""
+    text = (repo / "pyproject.toml").read_text(encoding="utf-8")
+    table = text.split("[project.scripts]", 1)[1].split("\n[", 1)[0]
+    return dict(re.findall(r'^([\w-]+) = "([\w.]+:\w+)"', table, re.MULTILINE))
+
+
+def compose_command(block: Block) -> list[str]:
+    """The command that composes a yaml block: ``mine/group/name.yaml`` as an option, ``mine/name.yaml`` as the root."""
+    assert block.path is not None
+    parts = block.path.with_suffix("").parts
+    assert len(parts) >= 2, f"{block.where}: put the file into a config folder, as in mine/experiment/{block.path}"
+    folder, *group, name = parts
+    choice = [f"{'/'.join(group)}={name}"] if group else ["--config-name", name]
+    return ["ssr-train", "--config-dir", folder, *choice, block.markers.get("overrides", ""), "--cfg", "job"]
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether what a page shows is what was printed, apart from white space and ``...`` for anything left out."""
+    parts = [re.escape(" ".join(part.split())) for part in shown.split("...")]
+    pattern = r"\s?.*?\s?".join(part.replace(r"\ ", r"\s+") for part in parts)
+    return re.fullmatch(pattern, " ".join(printed.split()), re.DOTALL) is not None
+
+
+def assert_contained(part: object, whole: object, where: str) -> None:
+    """Fail unless every key of ``part`` is in ``whole`` with the same value."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        for key, value in part.items():
+            assert key in whole, f"{where}: {key!r} is not in the output"
+            assert_contained(value, whole[key], f"{where}: {key}")
+    else:
+        assert part == whole, f"{where}: shown {part!r}, printed {whole!r}"

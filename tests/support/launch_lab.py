@@ -1,0 +1,209 @@
+"""A small Hydra app whose jobs do what a test asks for, run by this project's launcher: here, or as a script.
+
+As a script it prints a line of JSON for each start and end of a job, and for its own end.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.launchers import processes
+from ssr_hydra.launchers.processes import ProcessLauncher
+from ssr_hydra.launchers.starters import ForkServer
+from ssr_hydra.trainer.interrupts import TerminatedError
+
+LIGHT = ("hydra.core.utils", "hydra._internal.logging_config", "ssr_hydra.launchers.resources")
+"""What jobs need that do not train."""
+
+_PATIENCE = 300.0  # it bounds a job that nobody tells anything
+
+
+class OddError(Exception):
+    """Can be pickled, and not be read again: its class wants two arguments, and passes on one."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def wait_for(path: Path) -> bool:
+    """Wait until a file is there."""
+    until = time.monotonic() + _PATIENCE
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def _meet(cfg: DictConfig) -> bool:
+    """True where another job runs at the same time: each waits for the other's file."""
+    place = Path(cfg.place)
+    (place / f"met-{cfg.n}").touch()
+    return wait_for(place / f"met-{1 - cfg.n}")
+
+
+def _wait(cfg: DictConfig) -> str:
+    """Until it is told to go on, or stopped, which it notes."""
+    place = Path(cfg.place)
+    try:  # from here: whoever sees the file may send a signal before the next line
+        (place / f"waits-{cfg.n}").write_text(str(os.getpid()))
+        wait_for(place / "go")
+    except (KeyboardInterrupt, TerminatedError) as error:
+        (place / f"stopped-{cfg.n}").write_text(type(error).__name__)
+        raise
+    return "gone on"
+
+
+def _deaf(cfg: DictConfig) -> None:
+    """Does not hear ctrl-C or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    (Path(cfg.place) / f"waits-{cfg.n}").write_text(str(os.getpid()))
+    time.sleep(_PATIENCE)
+
+
+def _seen(cfg: DictConfig) -> dict[str, Any]:
+    import torch
+
+    return {
+        "environment": dict(os.environ),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.is_initialized(),
+        "folder": str(Path.cwd()),
+        "argv": sys.argv,
+        "path": sys.path,
+        "stdin": sys.stdin.read(),
+        "process": (os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0)),
+        "handlers": [signal.getsignal(each) is signal.default_int_handler for each in (signal.SIGINT,)],
+        "folder_of_id": str(OmegaConf.create({"it": "${run_id:}"}).it) if OmegaConf.has_resolver("run_id") else None,
+    }
+
+
+def _claim(cfg: DictConfig) -> str:
+    """Hold a GPU for a moment, of which nobody else may have a hold."""
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+    claim = Path(cfg.place) / f"gpu-{gpu}"
+    claim.touch(exist_ok=False)
+    time.sleep(0.05)
+    claim.unlink()
+    return gpu
+
+
+def _imports(cfg: DictConfig) -> list[str]:
+    """What a run of the app imports here."""
+    from ssr_hydra.train import main
+
+    before = set(sys.modules)
+    main(["max_duration=2ba", "data.eval=null", "trainer.objective=null", f"hydra.run.dir={cfg.place}/run"])
+    return sorted(set(sys.modules) - before)
+
+
+def _print(cfg: DictConfig) -> None:
+    print(f"said by {cfg.n}")
+    print(f"complained by {cfg.n}", file=sys.stderr)
+    sys.stdout.flush()
+    os.system(f"echo shouted by {cfg.n}")
+
+
+def _raise(cfg: DictConfig) -> None:
+    raise ValueError(f"no luck with {cfg.n}")
+
+
+def _odd(cfg: DictConfig) -> None:
+    raise OddError("this", "that")
+
+
+def _grow(cfg: DictConfig) -> None:
+    held = bytearray(2**30)
+    held[::4096] = b"x" * (2**18)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+DEEDS: dict[str, Callable[[DictConfig], Any]] = {
+    "number": lambda cfg: cfg.n,
+    "pid": lambda cfg: os.getpid(),
+    "raise": _raise,
+    "odd": _odd,
+    "function": lambda cfg: lambda: None,
+    "exit": lambda cfg: sys.exit(3),
+    "leave": lambda cfg: os._exit(0),
+    "segv": lambda cfg: os.kill(os.getpid(), signal.SIGSEGV),
+    "grow": _grow,
+    "meet": _meet,
+    "wait": _wait,
+    "deaf": _deaf,
+    "seen": _seen,
+    "print": _print,
+    "claim": _claim,
+    "imports": _imports,
+}
+
+
+def do(cfg: DictConfig, told: str = "") -> Any:
+    """The task: what ``cfg.do`` says."""
+    return DEEDS[cfg.do](cfg)
+
+
+def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **settings: Any) -> ProcessLauncher:
+    """A launcher that is set up for the app."""
+    conf = folder / "conf"
+    conf.mkdir(exist_ok=True)
+    (conf / "config.yaml").write_text(f"do: number\nn: 0\nplace: {json.dumps(str(folder))}\n")
+    version.setbase("1.3")
+    loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}/sweep"]
+    cfg = Hydra("lab", loader).compose_config("config", quiet, RunMode.MULTIRUN)
+    made = ProcessLauncher(**{"gpus": "none", **settings})  # the same on a machine that has some
+    context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
+    made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
+    return made
+
+
+def jobs(*deeds: str) -> list[list[str]]:
+    """The overrides of jobs that do these things."""
+    return [[f"do={deed}", f"n={number}"] for number, deed in enumerate(deeds)]
+
+
+def how(returned: JobReturn) -> tuple[str, Any]:
+    """How a job ended: its status, and its value or error in words."""
+    value = returned._return_value
+    return returned.status.name, f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
+
+
+def main() -> None:
+    """``launch_lab.py FOLDER SETTINGS DEED ...``."""
+
+    def tell(**said: Any) -> None:
+        print(json.dumps(said), flush=True)
+
+    server = ForkServer({}, LIGHT)
+    processes.make_starter = lambda variables: server
+    made = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    made.on_start = lambda number, pid: tell(start=number, pid=pid)
+    made.on_end = lambda number, returned: tell(end=number, how=how(returned))
+    try:
+        made.launch(jobs(*sys.argv[3:]), 0)
+    except BaseException as error:
+        tell(left=f"{type(error).__name__}: {error}")
+    else:
+        tell(left="done")
+    server.close()
+
+
+if __name__ == "__main__":
+    main()

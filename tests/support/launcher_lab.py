@@ -1,0 +1,184 @@
+"""Real sweeps under a launcher, in a process of their own: started, disturbed, and looked at when they have ended.
+
+The sweep trusts this module and ``sweep_lab`` for callbacks that slow a job down or end its process. What those do is
+said by the environment, which every launcher hands on, and is no part of a job's configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from checkout import REPO
+from cli_helpers import Answer
+
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
+from ssr_hydra.records import RunResult
+
+SECONDS = 900
+TWELVE = tuple(range(12))
+# Each job poisoned in turn is twelve sweeps. By default a few: the first, one in the middle and the last.
+VICTIMS = TWELVE if os.environ.get("SSR_HYDRA_ALL_VICTIMS") == "1" else (0, 5, 11)
+_QUIET = ("trainer.progress=none", "study_report=false", "study_code=any")
+
+
+class Slow:
+    """Takes a moment for each batch as long as the file ``LAB_SLOW`` is there, and waits while ``held`` lies beside it.
+
+    The later the batch the longer, so that a run does not end before a test has come to what it does to it.
+    """
+
+    def batch_end(self, trainer: Any, loss: Any) -> None:
+        """Called after each step."""
+        slow = Path(os.environ["LAB_SLOW"])
+        if slow.exists():
+            time.sleep(0.1 if trainer.state.timestamp.batch.value <= 40 else 2)
+        held, until = slow.with_name("held"), time.monotonic() + SECONDS
+        if held.exists():
+            slow.with_name("holds").touch()
+        while held.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+class Lab:
+    """Sweeps into the study ``s`` of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study = folder / "studies" / "s"
+        self.slow = folder / "slow"
+        self.held, self.holds = folder / "held", folder / "holds"
+        self.starts = folder / "starts"
+        self.starts.touch()
+        self._running: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, poison: str = "") -> subprocess.Popen[str]:
+        """Start a sweep. ``poison`` is a seed and how its process is to end: ``3:always`` or ``3:once``."""
+        trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,launcher_lab]"]
+        slow = ["+callbacks.slow._target_=launcher_lab.Slow"]
+        process = self._popen("-m", "study=s", *_QUIET, *trusted, *slow, *arguments, poison=poison)
+        self._running.append(process)
+        return process
+
+    def _popen(self, *arguments: str, poison: str = "") -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "SWEEP_STARTS": str(self.starts),
+            "SWEEP_POISON": poison,
+            "LAB_SLOW": str(self.slow),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        return subprocess.Popen(
+            [sys.executable, str(REPO / "train.py"), *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def sweep(self, *arguments: str, poison: str = "") -> Answer:
+        """Start a sweep and wait for its end."""
+        return ended(self.start(*arguments, poison=poison))
+
+    def close(self) -> None:
+        """End what a failed test has left running."""
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.communicate(timeout=120)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+
+    def records(self) -> dict[int, RunResult]:
+        """The jobs' records by their seeds; no seed has two."""
+        found = [RunResult.load(path) for path in sorted(self.study.glob("*/result.json"))]
+        by_seed = {record.seed: record for record in found if record.seed is not None}
+        assert len(by_seed) == len(found)
+        return by_seed
+
+    def completed(self) -> list[int]:
+        """The seeds of the jobs that came to their end."""
+        return sorted(seed for seed, record in self.records().items() if record.status == "completed")
+
+    def weights(self, job: str = "0", steps: int = 200) -> dict[str, torch.Tensor]:
+        """Those that a job ended with."""
+        return final_weights(self.study / job, steps)
+
+    def uninterrupted(self, *arguments: str, steps: int = 200) -> dict[str, torch.Tensor]:
+        """The weights of the same run, alone and in one go."""
+        slow = ["+callbacks.slow._target_=launcher_lab.Slow", "trust=[launcher_lab]"]
+        done = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
+        assert done.code == 0, done.err
+        return final_weights(self.folder / "alone", steps)
+
+
+def ended(process: subprocess.Popen[str]) -> Answer:
+    """Wait for it."""
+    out, err = process.communicate(timeout=SECONDS)
+    return Answer(process.returncode, out, err)
+
+
+def final_weights(folder: Path, steps: int) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoints" / f"ba{steps}" / "state.pt", weights_only=True)
+    model: dict[str, torch.Tensor] = state["model"]
+    assert model
+    return model
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Equal to the last bit."""
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def until(condition: Callable[[], Any], what: str, process: subprocess.Popen[str] | None = None) -> Any:
+    """Wait for something that a sweep does."""
+    for _ in range(SECONDS * 5):
+        if found := condition():
+            return found
+        if process is not None and process.poll() is not None:
+            out, err = process.communicate()
+            raise AssertionError(f"the sweep ended before {what}:\n{out}\n{err}")
+        time.sleep(0.2)
+    raise AssertionError(f"never: {what}")
+
+
+def process_of(job: Path) -> int:
+    """The process that runs a job and has written a checkpoint; 0 where there is none."""
+    pulse = Pulse.read(job / HEARTBEAT)
+    if pulse is None or not is_alive(job / HEARTBEAT) or not any(job.glob("checkpoints/ba*/state.pt")):
+        return 0
+    return pulse.pid
+
+
+def resumes(job: Path) -> list[int]:
+    """The batches at which a job was taken up again."""
+    lines = [json.loads(line) for line in (job / "metrics.jsonl").read_text().splitlines()]
+    return [line["batch"] for line in lines if line["event"] == "resume"]
+
+
+def assert_one_failed(answer: Answer, lab: Lab, victim: int, seeds: tuple[int, ...] = TWELVE) -> None:
+    """All jobs but one are done, and the sweep says which one is not, and why."""
+    assert answer.code == 1, answer.err
+    assert lab.completed() == sorted(set(seeds) - {victim}), answer.err
+    # As often as it was started, four times at most: no job is given up too early, none is tried without end.
+    counts = {seed: lab.starts.read_text().split().count(str(seed)) for seed in seeds}
+    assert counts[victim] == 4, answer.err
+    last = [line for line in answer.err.splitlines() if line.startswith("error: ")][-1]
+    assert f"1 of {len(seeds)} jobs did not complete: {victim} (seed={victim})" in last
+    assert "4 times" in last
+    row = next(line for line in answer.out.splitlines() if line.startswith(f"{victim} ") and "seed=" in line)
+    assert "failed" in row
+    assert "4 times" in row

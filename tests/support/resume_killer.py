@@ -1,0 +1,427 @@
+"""Runs of the app that are killed, and started again until they are done. Run by tests/system/test_resume.py.
+
+    python resume_killer.py SCENARIO,SCENARIO FOLDER
+
+A program of its own with one thread, because it forks a process for every start of a run: importing everything anew
+for each would take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import re
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import resume_lab
+import torch
+import torch._dynamo  # optimizers import it when they are made, which takes seconds
+from resume_lab import DIGITS, arguments
+
+import ssr_hydra.data
+import ssr_hydra.train
+import ssr_hydra.trainer.trainer
+from ssr_hydra import records
+from ssr_hydra.checkpoints import load_latest_good
+from ssr_hydra.configs import register
+from ssr_hydra.train import main
+
+_FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
+_RECORDS = re.compile(r"checkpoints|metrics\.jsonl|result\.json")
+
+CONFIGS: dict[str, list[str]] = {
+    "adamw": arguments(optimizer="adamw"),
+    "adamw_ema": arguments("callbacks=[ema]", "+callbacks.ema.decay=0.9", optimizer="adamw", data__num_workers=2),
+    "sgd_workers": arguments(data__num_workers=2, checkpoint__best="eval/loss"),
+    "digits": arguments(data=DIGITS, scheduler__t_warmup="0.1dur"),
+    "fp16": arguments(data=DIGITS, trainer__precision="fp16", trainer__accumulate=2, trainer__clip_grad_norm=1.0),
+    "ragged": arguments(max_duration="123sp", ssr=1.25, checkpoint__interval="25sp", trainer__eval_interval="0.4dur"),
+}
+
+
+def start(folder: Path, overrides: list[str], prepare: Callable[[], object] = lambda: None) -> int:
+    """A process that runs the app in a folder, what it says in ``said.txt``; returns its id."""
+    process = os.fork()
+    if process == 0:
+        run_and_exit(folder, overrides, prepare)
+    return process
+
+
+def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], object]) -> NoReturn:
+    """The app, from there to the end of this process."""
+    code: Any = 9
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+        output = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        prepare()
+        try:
+            main(overrides)
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 8)
+
+
+def ended(process: int) -> int:
+    """Its exit code; below 0 the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+class Killer:
+    """Counts what a run does, and strikes right before the step-th: batches, evaluations, records, file operations.
+
+    Args:
+        step: Counted from 0; below 0 it only counts, and leaves the list in ``steps.json``.
+        act: What is done instead of a kill.
+    """
+
+    def __init__(self, step: int = -1, act: Callable[[], object] | None = None) -> None:
+        self.step, self.act = step, act
+        self.seen: list[str] = []
+        self.process = 0
+
+    def __call__(self) -> None:
+        """From now on, in this process."""
+        self.process = os.getpid()
+        forward, fsync, write = resume_lab.Net.forward, os.fsync, records.MetricsLog.write
+
+        def counted_forward(net: Any, inputs: Any) -> Any:
+            self.count("train" if net.training else "eval")
+            return forward(net, inputs)
+
+        def counted_fsync(descriptor: int) -> None:
+            self.count("fsync")
+            fsync(descriptor)
+
+        def counted_write(log: Any, record: Mapping[str, Any]) -> None:
+            if len(self.seen) == self.step and self.act is None:  # a record is torn in its middle
+                os.write(log._file.fileno(), b'{"event":"train","epo')
+            self.count("record")
+            write(log, record)
+
+        def hook(event: str, given: tuple[object, ...]) -> None:
+            reads = event == "open" and isinstance(given[2], int) and not given[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in _FILE_EVENTS and not reads and _RECORDS.search(str(given[0])):
+                self.count(event)
+
+        resume_lab.Net.forward, records.MetricsLog.write, os.fsync = counted_forward, counted_write, counted_fsync
+        sys.addaudithook(hook)
+
+    def count(self, what: str) -> None:
+        if os.getpid() != self.process:  # a loader's worker
+            return
+        self.seen.append(what)
+        if len(self.seen) == self.step + 1:
+            if self.act is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            else:
+                self.act()
+        if self.step < 0:
+            Path("../steps.json").write_text(json.dumps(self.seen))
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Everything that a run leaves, but for seconds."""
+    found = load_latest_good(run / "checkpoints")
+    assert found is not None, run
+    checkpoint, refused = found
+    assert not refused, refused
+    state = {key: value for key, value in checkpoint.state.items() if key not in ("log_bytes", "resumes")}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((run / "result.json").read_text())
+    del result["resumes"]
+    return {
+        "state": without_seconds(state),
+        "description": checkpoint.description,
+        "checkpoints": sorted(path.name for path in (run / "checkpoints").glob("ba*")),
+        "log": [without_seconds(line) for line in lines if line["event"] != "resume"],
+        "result": without_seconds(result),
+    }
+
+
+def without_seconds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: without_seconds(item) for key, item in value.items() if "seconds" not in str(key)}
+    return [without_seconds(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def difference(a: Any, b: Any, place: str = "") -> str | None:
+    """Where two outcomes differ in a bit; None if nowhere."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if list(a) != list(b):
+            return f"{place}: {list(a)} | {list(b)}"
+        return next((found for key in a if (found := difference(a[key], b[key], f"{place}.{key}"))), None)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        if len(a) != len(b):
+            return f"{place}: {len(a)} | {len(b)}"
+        pairs = enumerate(zip(a, b, strict=True))
+        return next((found for number, (x, y) in pairs if (found := difference(x, y, f"{place}[{number}]"))), None)
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        return None if same else f"{place}: tensors differ"
+    return None if repr(a) == repr(b) else f"{place}: {a!r} | {b!r}"  # by repr a NaN is itself, and 1 is not 1.0
+
+
+class Whole(NamedTuple):
+    """The uninterrupted run: its outcome, and what it does in order."""
+
+    outcome: dict[str, Any]
+    steps: list[str]
+
+    def at(self, draw: random.Random) -> tuple[int, str]:
+        """A random step: each kind as often as the others."""
+        what = draw.choice(sorted(set(self.steps)))
+        return draw.choice([number for number, step in enumerate(self.steps) if step == what]), what
+
+
+def whole(folder: Path, overrides: list[str]) -> Whole:
+    code = ended(start(folder / "whole", overrides, Killer()))
+    assert code == 0, said(folder / "whole")
+    return Whole(outcome(folder / "whole/run"), json.loads((folder / "steps.json").read_text()))
+
+
+def said(folder: Path) -> str:
+    return (folder / "said.txt").read_text()
+
+
+def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
+    """A run that was stopped may have kept the checkpoint of that moment."""
+    whole, here = expected.outcome, outcome(folder / "run")
+    if stopped:
+        whole, here = ({**item, "checkpoints": []} for item in (whole, here))
+    found = difference(whole, here)
+    assert found is None, (folder, found, said(folder))
+
+
+def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopped: bool = False) -> None:
+    """The same command again, and everything is as it would have been."""
+    code = ended(start(folder, overrides))
+    assert code == 0, (folder, code, said(folder))
+    check_same(folder, expected, stopped=stopped)
+
+
+def kills(folder: Path, wanted: int = 30, most: int = 4) -> dict[str, Any]:
+    """kill -9 at random points; the same command again, until it completes."""
+    draw, places, chains = random.Random(0), [], 0
+    for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
+        expected = whole(folder / name, overrides)
+        while len(places) < wanted * number // len(CONFIGS):
+            chain, chains = folder / name / f"chain{chains}", chains + 1
+            for _ in range(most):
+                step, _ = expected.at(draw)
+                code = ended(start(chain, overrides, Killer(step)))
+                if code != -signal.SIGKILL:  # it was done before it came to that
+                    assert code == 0, (chain, code, said(chain))
+                    check_same(chain, expected)
+                    break
+                places.append(expected.steps[step])
+            else:
+                run_to_the_end(chain, overrides, expected)
+    return {
+        "kills": len(places),
+        "chains": chains,
+        "where": {place: places.count(place) for place in sorted({*places})},
+    }
+
+
+def ends(folder: Path) -> dict[str, Any]:
+    """kill -9 at every third step of the last checkpoint and of the record."""
+    overrides = CONFIGS["adamw"]
+    expected = whole(folder, overrides)
+    last = max(number for number, step in enumerate(expected.steps) if step == "train")
+    steps = range(last + 1, len(expected.steps), 3)
+    for step in steps:
+        here = folder / str(step)
+        assert ended(start(here, overrides, Killer(step))) == -signal.SIGKILL
+        run_to_the_end(here, overrides, expected)
+    return {"kills": len(steps)}
+
+
+def check_stopped(folder: Path, words: str) -> None:
+    """The record of a run that a signal has stopped, and its checkpoint."""
+    result = json.loads((folder / "run/result.json").read_text())
+    assert result["status"] == "failed", said(folder)
+    assert result["error"] == f"{words}, with a checkpoint at batch {result['steps']}", result["error"]
+    assert (folder / f"run/checkpoints/ba{result['steps']}").is_dir()
+
+
+_WORDS = {
+    signal.SIGTERM: "terminated by SIGTERM",
+    signal.SIGUSR2: "terminated by SIGUSR2",
+    signal.SIGINT: "KeyboardInterrupt: interrupted",
+}
+
+
+def signals(folder: Path) -> dict[str, Any]:
+    """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
+    draw, counts = random.Random(1), {}
+    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 3), (signal.SIGINT, 3)]
+    all_expected = {name: whole(folder / name, CONFIGS[name]) for name in ("adamw_ema", "sgd_workers", "digits")}
+    for number, wanted in plan:
+        stopped: list[str] = []
+        tries = 0
+        while len(stopped) < wanted:
+            name = draw.choice(list(all_expected))
+            overrides, expected = CONFIGS[name], all_expected[name]
+            here = folder / name / f"{number.name}{tries}"
+            step, what = expected.at(draw)
+            to_all, tries = draw.random() < 0.5, tries + 1
+
+            def act(number: int = number, to_all: bool = to_all) -> None:
+                os.killpg(os.getpgrp(), number) if to_all else os.kill(os.getpid(), number)
+                time.sleep(0)  # Python runs its handlers
+
+            def prepare(step: int = step, act: Callable[[], object] = act) -> None:
+                os.setsid()
+                Killer(step, act)()
+
+            code = ended(start(here, overrides, prepare))
+            if code == 0:  # it came when the last batch was done
+                check_same(here, expected)
+                continue
+            assert code == 128 + number, (here, what, code, said(here))
+            if what != "open" or step > 0:  # the very first is before training
+                check_stopped(here, _WORDS[number])
+            stopped.append(what)
+            run_to_the_end(here, overrides, expected, stopped=True)
+        counts[number.name] = {"stopped": len(stopped), "eval": stopped.count("eval"), "tries": tries}
+    return counts
+
+
+def requeue(folder: Path) -> dict[str, Any]:
+    """A handler of SIGUSR2 that was there before, as a job launcher's, is called when the checkpoint is written."""
+    overrides = CONFIGS["adamw"]
+    expected = whole(folder, overrides)
+    codes = []
+    for name, leave in (("back", lambda: None), ("exits", lambda: sys.exit(7))):
+        here = folder / name
+
+        def prepare(leave: Callable[[], object] = leave) -> None:
+            def handler(number: int, frame: object) -> None:
+                names = sorted(path.name for path in Path("run/checkpoints").glob("ba*"))
+                Path("handled.json").write_text(json.dumps([number, names]))
+                leave()
+
+            signal.signal(signal.SIGUSR2, handler)
+            Killer(expected.steps.index("eval"), lambda: os.kill(os.getpid(), signal.SIGUSR2))()
+
+        codes.append(ended(start(here, overrides, prepare)))
+        result = json.loads((here / "run/result.json").read_text())
+        handled = json.loads((here / "handled.json").read_text())
+        assert handled == [signal.SIGUSR2, ["ba11", "ba7"]], handled
+        assert result["status"] == "failed"
+        run_to_the_end(here, overrides, expected, stopped=True)
+    assert codes == [140, 7], codes
+    return {"codes": codes}
+
+
+def keyboard(folder: Path) -> dict[str, Any]:
+    """ctrl-C in a terminal, whose whole group of processes gets it: once in training and in evaluation, and twice."""
+    name = "adamw_ema"
+    overrides, codes = CONFIGS[name], []
+    expected = whole(folder, overrides)
+    for what, times in (("train", 1), ("eval", 1), ("train", 2), ("eval", 2)):
+        here = folder / f"{what}{times}"
+        ready, tell = os.pipe()
+        step = [number for number, step in enumerate(expected.steps) if step == what][4]
+
+        def wait(times: int = times, tell: int = tell) -> None:
+            os.write(tell, b"x")
+            until = time.monotonic() + 300  # a second ctrl-C ends it from within the handler
+            while time.monotonic() < until and not _stop_number():
+                time.sleep(0.01)
+            if times == 2:
+                os.write(tell, b"y")
+                while time.monotonic() < until:
+                    time.sleep(0.01)
+
+        process, terminal = pty.fork()
+        if process == 0:
+            run_and_exit(here, overrides, Killer(step, wait))
+        os.close(tell)
+        for told in (b"x", b"y")[:times]:  # two that came before the first was seen would be one
+            assert os.read(ready, 1) == told, said(here)
+            os.write(terminal, b"\x03")
+        os.close(ready)
+        codes.append(ended(process))
+        os.close(terminal)
+        result = json.loads((here / "run/result.json").read_text())
+        if times == 1:
+            check_stopped(here, _WORDS[signal.SIGINT])
+            assert "ctrl-C again stops at once" not in said(here)  # progress is off
+        else:
+            assert result["error"] == "KeyboardInterrupt: interrupted", result["error"]
+        run_to_the_end(here, overrides, expected, stopped=True)
+    assert codes == [130] * 4, codes
+    return {"codes": codes}
+
+
+def _stop_number() -> int:
+    handler = signal.getsignal(signal.SIGINT)
+    return handler.__self__.number  # type: ignore[union-attr]
+
+
+def full_disk(folder: Path) -> dict[str, Any]:
+    """No file may grow beyond a few kilobytes any more: the checkpoint cannot be written."""
+    overrides = CONFIGS["adamw"]
+    expected = whole(folder, overrides)
+    for number, (at, stop) in enumerate(((12, False), (12, True), (25, False))):
+        here = folder / str(number)
+
+        def act(stop: bool = stop) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+            if stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        step = [position for position, step in enumerate(expected.steps) if step == "train"][at]
+        code = ended(start(here, overrides, Killer(step, act)))
+        before = (at // 7) * 7
+        result = json.loads((here / "run/result.json").read_text())
+        told = said(here).strip().splitlines()
+        assert len(told) == 1, told
+        path = here / f"run/checkpoints/.ba{at + 1 if stop else before + 7}."
+        assert re.search(
+            rf"cannot write \d+ bytes: File too large: '{re.escape(str(path))}\d+.new/state.pt'", told[0]
+        ), told
+        if stop:
+            assert code == 143, code
+            assert told[0].startswith("terminated by SIGTERM, without a checkpoint: "), told
+        else:
+            assert code == 1, code
+        assert result["status"] == "failed"
+        assert "without a checkpoint" in result["error"] or result["error"].startswith("WriteError: "), result["error"]
+        found = load_latest_good(here / "run/checkpoints")
+        assert found is not None
+        assert (found[0].path.name, found[1]) == (f"ba{before}", [])
+        assert not list((here / "run/checkpoints").glob(".ba*"))
+        run_to_the_end(here, overrides, expected, stopped=True)
+    return {"full": 3}
+
+
+SCENARIOS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    function.__name__: function for function in (kills, ends, signals, requeue, keyboard, full_disk)
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    register()
+    ssr_hydra.train.register = lambda: None  # once is enough for all processes
+    where = Path(sys.argv[2]).resolve()
+    print(json.dumps({name: SCENARIOS[name](where / name) for name in sys.argv[1].split(",")}))

@@ -1,0 +1,343 @@
+"""The command line, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import REPO
+from cli_helpers import Answer, answer, command
+
+TRAIN = str(REPO / "train.py")
+QUICK = ("max_duration=4ba", "trainer.progress=none")
+
+Show = Callable[..., dict[str, object]]
+
+
+@pytest.fixture
+def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
+    return lambda *arguments: answer(capsys, *arguments)
+
+
+@pytest.fixture
+def show(app: Callable[..., Answer]) -> Show:
+    """The config that the app would run."""
+
+    def run(*arguments: str) -> dict[str, object]:
+        said = app(*arguments, "--cfg", "job", "--resolve")
+        assert said.code == 0, said.err
+        return yaml.safe_load(said.out)  # type: ignore[no-any-return]
+
+    return run
+
+
+def at(config: object, place: str) -> object:
+    for key in place.split("."):
+        assert isinstance(config, dict)
+        config = config[key]
+    return config
+
+
+OVERRIDES = [
+    (["scheduler=wsd", "scheduler.t_decay=0.2dur"], "scheduler.t_decay", "0.2dur"),
+    (["optimizer=adamw", "optimizer.lr=3e-4"], "optimizer.lr", 3e-4),
+    (["max_duration=2000ba"], "max_duration", "2000ba"),
+    (["experiment=digits_wsd"], "name", "digits_wsd"),
+    (["experiment=digits_wsd", "name=mine"], "name", "mine"),
+    (["experiment=digits_wsd", "scheduler.t_decay=0.3dur"], "scheduler.t_decay", "0.3dur"),
+    (["scheduler=product", "scheduler@scheduler.factors.decay=polynomial"], "scheduler.factors.decay.power", 2.0),
+    (["scheduler=product", "+scheduler@scheduler.factors.third=step"], "scheduler.factors.third.gamma", 0.1),
+    (["scheduler=product", "scheduler.factors.decay.gamma=0.5"], "scheduler.factors.decay.gamma", 0.5),
+    (
+        ["scheduler=sequence", "scheduler@scheduler.phases.decay.scheduler=product"],
+        "scheduler.phases.decay.scheduler.factors.decay.gamma",
+        0.9,
+    ),
+    (
+        [
+            "scheduler=sequence",
+            "scheduler@scheduler.phases.decay.scheduler=product",
+            "scheduler@scheduler.phases.decay.scheduler.factors.decay=step",
+            "scheduler.phases.decay.scheduler.factors.decay.gamma=0.3",
+        ],
+        "scheduler.phases.decay.scheduler.factors.decay.gamma",
+        0.3,
+    ),
+    (
+        ["scheduler=sequence", "+scheduler@scheduler.phases.x.scheduler=rex", "scheduler.phases.decay.until=0.9dur"],
+        "scheduler.phases.x",
+        {
+            "scheduler": {"t_max": "1dur", "alpha_f": 0.0, "_target_": "ssr_hydra.schedulers.RexScheduler"},
+            "until": None,
+            "scale": True,
+        },
+    ),
+    (
+        ["scheduler=piecewise_linear", "scheduler.points=[[0dur,0],[1dur,1]]"],
+        "scheduler.points",
+        [["0dur", 0], ["1dur", 1]],
+    ),
+    (["model=mlp", "model.hidden=[32,32]"], "model.hidden", [32, 32]),
+    (["data.train.eval_fraction=0.5"], "data.eval.eval_fraction", 0.5),
+    (["data.augment=null", "data.eval=null"], "data.augment", None),
+    (["trainer=regression"], "trainer.objective", "eval/loss"),
+    (["+trainer.metrics.mine._target_=a.b"], "trainer.metrics.mine._target_", "a.b"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "place", "value"), OVERRIDES, ids=[" ".join(case[0]) for case in OVERRIDES])
+def test_overrides(show: Show, overrides: list[str], place: str, value: object) -> None:
+    assert at(show(*overrides), place) == value
+
+
+def test_a_part_of_a_composite_can_be_taken_out(show: Show) -> None:
+    config = show("scheduler=product", "~scheduler@scheduler.factors.warmup")
+    assert list(at(config, "scheduler.factors")) == ["decay"]  # type: ignore[call-overload]
+    config = show("scheduler=sequence", "~scheduler.phases.warmup")
+    assert list(at(config, "scheduler.phases")) == ["decay"]  # type: ignore[call-overload]
+
+
+def test_ones_own_folder(show: Show, app: Callable[..., Answer], in_tmp: Path) -> None:
+    texts = {
+        "scheduler/slow": "defaults: [cosine_warmup, _self_]\nt_warmup: 0.2dur\n",
+        "experiment/u": "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n",
+        "optimizer/mine": "defaults: [sgd_nesterov, _self_]\nlr: 0.3\n",
+    }
+    for name, text in texts.items():
+        path = in_tmp / "mine" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    config = show("--config-dir", "mine", "experiment=u", "optimizer=mine")
+    assert at(config, "scheduler.t_warmup") == "0.2dur"
+    assert at(config, "scheduler._target_") == "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler"
+    assert (at(config, "ssr"), at(config, "optimizer.lr"), at(config, "optimizer.nesterov")) == (0.5, 0.3, True)
+    # The schema stands behind it: a key that is not there is seen.
+    (in_tmp / "mine/scheduler/slow.yaml").write_text("defaults: [cosine_warmup, _self_]\nt_wramup: 0.2dur\n")
+    said = app("--config-dir", "mine", "experiment=u")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "t_warmup" in said.err
+
+
+def test_help(app: Callable[..., Answer]) -> None:
+    text = app("--help").out
+    for group in ("scheduler", "optimizer", "model", "data", "trainer", "experiment"):
+        assert re.search(rf"^  {group} +\w+", text, re.MULTILINE), group
+    assert len(re.findall(r"^ +python train\.py .*=", text, re.MULTILINE)) == 5
+    assert "cosine_warmup" in text
+    assert "trust=[my_package]" in text
+    # Hydra lists each group in one line.
+    written = [line for line in text.splitlines() if not re.match(r"\w+: \w+,", line)]
+    assert max(map(len, written)) <= 120
+
+
+def test_the_commands_in_help_compose(show: Show, app: Callable[..., Answer]) -> None:
+    for line in re.findall(r"^ +python train\.py (.*)$", app("--help").out, re.MULTILINE):
+        arguments = [part for part in re.split(r"\s+", line.split("     ")[0]) if "=" in part or part == "-m"]
+        if "-m" in arguments or any("mine" in part or "experiment=u" in part for part in arguments):
+            continue
+        show(*[part for part in arguments if part != "job"])
+
+
+# The list of what every duration and number must survive, typed: override -> the field that the error names.
+BAD = {
+    "scheduler.t_warmup=10": "scheduler.t_warmup",
+    "scheduler.t_warmup=": "scheduler.t_warmup",
+    "scheduler.t_warmup=' '": "scheduler.t_warmup",
+    "scheduler.t_warmup=5 epochs": "scheduler.t_warmup",
+    "scheduler.t_warmup=-1ep": "scheduler.t_warmup",
+    "scheduler.t_warmup=1.5dur": "scheduler.t_warmup",
+    "scheduler.t_warmup=nandur": "scheduler.t_warmup",
+    "scheduler.t_warmup=infdur": "scheduler.t_warmup",
+    "scheduler.t_warmup=1e400ba": "scheduler.t_warmup",
+    "scheduler.t_warmup=nanep": "scheduler.t_warmup",
+    "scheduler.t_warmup=1_000ba": "scheduler.t_warmup",
+    "scheduler.t_warmup='١٠ba'": "scheduler.t_warmup",
+    "scheduler.t_warmup='10ba\n'": "scheduler.t_warmup",
+    "scheduler.t_warmup=null": "scheduler.t_warmup",
+    "scheduler.t_warmup=[1ep]": "scheduler.t_warmup",
+    "scheduler.t_warmup=17ep": "scheduler.t_warmup",
+    "scheduler.t_max=0ba": "scheduler.t_max",
+    "scheduler.t_max=-1ep": "scheduler.t_max",
+    "scheduler.alpha_f=nan": "scheduler.alpha_f",
+    "scheduler.alpha_f=-1": "scheduler.alpha_f",
+    "max_duration=0ba": "max_duration",
+    "max_duration=1dur": "max_duration",
+    "max_duration=20": "max_duration",
+    "ssr=0": "ssr",
+    "ssr=-1": "ssr",
+    "ssr=nan": "ssr",
+    "ssr=inf": "ssr",
+    "ssr=1e9": "ssr",
+    "ssr=half": "ssr",
+    "ssr=null": "ssr",
+    "ssr=": "ssr",
+    "ssr=true": "ssr",
+    "seed=1.5": "seed",
+    "seed=-1": "seed",
+    "scheduler=exponential scheduler.gamma=-0.5": "scheduler.gamma",
+    "scheduler=exponential scheduler.gamma=nan": "scheduler.gamma",
+    "scheduler=step scheduler.gamma=inf": "scheduler.gamma",
+    "scheduler=multistep scheduler.milestones=[]": "scheduler.milestones",
+    "scheduler=multistep scheduler.milestones=2ep": "scheduler.milestones",
+    "scheduler=cosine_restarts scheduler.t_mult=0": "scheduler.t_mult",
+    "scheduler=cosine_restarts scheduler.t_mult=-1": "scheduler.t_mult",
+    "scheduler=constant scheduler.alpha=-1": "scheduler.alpha",
+    "optimizer.lr=nan": "optimizer.lr",
+    "optimizer.lr=-0.1": "optimizer.lr",
+    "optimizer.lr=fast": "optimizer.lr",
+    "optimizer=adam optimizer.betas=[0.9]": "optimizer.betas",
+    "optimizer=adam optimizer.betas=0.9": "optimizer.betas",
+    "data.batch_size=0": "data.batch_size",
+    "data.batch_size=many": "data.batch_size",
+    "data.train.eval_fraction=1": "data.train.eval_fraction",
+    "data=custom": "data.train._target_",
+    "model=custom": "model._target_",
+    "model=cnov": "model",
+    "experiment=digits_wds": "experiment",
+    "experiment=null": "experiment",
+    "scheduler=cosin": "scheduler",
+    "schedulre=cosine": "schedulre",
+    "scheduler@scheduler.factors.decay=step": "scheduler@scheduler.factors.decay",
+    "scheduler.t_wramup=1ep": "scheduler.t_wramup",
+    "+scheduler.t_wramup=1ep": "scheduler._target_",
+    "foo=1": "foo",
+    "+foo=1": "foo",
+    "ssr": "overrides",
+    "ssr=[": "ssr",
+    "=1": "overrides",
+    "ssr=0.5,1": "ssr",
+    "trainer.objective=eval/f1": "trainer.objective",
+    "name=": "name",
+    "name=${nowhere}": "name",
+    "name=${name}": "name",
+    "model._target_=os.system": "model._target_",
+    "trust=[os]": "trust",
+    "trust=[": "trust",
+    "trust=3": "trust",
+    "hydra/launcher=nope": "hydra/launcher",
+    "hydra.run.dirr=x": "hydra.run.dirr",
+    "--config-dir=nowhere": "--config-dir",
+    "--config-path=nowhere": "--config-path",
+    "--config-name=nope": "config",
+    "--cfg=job --run": "flags",
+    "--nope": "flags",
+    "--cfg": "flags",
+    "--cfg=jobs": "flags",
+    "--resolve": "--resolve",
+    "--experimental-rerun=x": "--experimental-rerun",
+}
+
+
+@pytest.mark.parametrize("typed", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(app: Callable[..., Answer], in_tmp: Path, typed: str) -> None:
+    arguments = [typed] if "' '" in typed or "5 epochs" in typed else typed.split(" ")
+    said = app(*arguments)
+    assert said.code == 2, said
+    assert said.out == ""
+    assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", said.err), said.err
+    assert said.err.startswith(f"error: {BAD[typed]}=")
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", ["9007199254740993tok", "25h", "90m", "0.5ep", "1h30m"])
+def test_unusual_lengths_are_fine(show: Show, length: str) -> None:
+    assert at(show(f"max_duration={length}"), "max_duration") == length
+
+
+def test_flags_stand_anywhere(app: Callable[..., Answer]) -> None:
+    said = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
+    assert (said.code, said.out.strip()) == (0, "3")
+
+
+# -- in processes of their own
+
+
+@pytest.mark.parametrize("start", [(TRAIN,), ("-m", "ssr_hydra")])
+def test_ways_to_start(tmp_path: Path, start: tuple[str, ...]) -> None:
+    said = command(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
+    assert said.code == 0, said.err
+    record = json.loads((tmp_path / "run/result.json").read_text())
+    assert (record["status"], record["steps"]) == ("completed", 4)
+    assert (tmp_path / "run/.hydra/config.yaml").is_file()
+
+
+def test_refusal_in_a_process(tmp_path: Path) -> None:
+    said = command(TRAIN, "scheduler.t_warmup=10", cwd=tmp_path)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err == ("error: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?\n")
+    assert not list(tmp_path.iterdir())
+    assert "Traceback" in command(TRAIN, "ssr=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1").err
+
+
+NO_TORCH = """
+import sys
+sys.argv = ["train.py", *{arguments!r}]
+from ssr_hydra.train import main
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+heavy = {{"torch", "numpy", "sklearn", "matplotlib", "rich"}} & set(sys.modules)
+sys.exit(f"loaded {{heavy}}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--help"], ["-sc", "query=bash"], ["--info", "defaults"]])
+def test_looking_loads_no_torch(tmp_path: Path, arguments: list[str]) -> None:
+    line = "python train.py scheduler="
+    env = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    said = command("-c", NO_TORCH.format(arguments=arguments), cwd=tmp_path, **env)
+    assert said.code == 0, said.err
+    if "query=bash" in arguments:
+        assert "scheduler=wsd" in said.out
+
+
+def test_a_refusal_loads_no_torch(tmp_path: Path) -> None:
+    code = NO_TORCH.replace("assert not exit.code, exit.code", "assert exit.code == 2")
+    assert command("-c", code.format(arguments=["optimizer.lr=nan"]), cwd=tmp_path).code == 0
+
+
+def test_completion(tmp_path: Path) -> None:
+    for typed, expected in (
+        ("optimizer=ada", {"optimizer=adam", "optimizer=adamw"}),
+        ("scheduler.t_", {"scheduler.t_warmup=", "scheduler.t_max="}),
+        ("exp", {"experiment="}),
+    ):
+        line = f"python train.py {typed}"
+        said = command(TRAIN, "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+        assert expected <= set(said.out.split()), said
+
+
+@pytest.mark.slow
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    env = {**os.environ}
+    arguments = [sys.executable, TRAIN, *QUICK]
+    runs = [subprocess.Popen(arguments, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) for _ in range(6)]
+    sweeps = [
+        subprocess.Popen([*arguments, "-m", "seed=0,1"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    assert [run.wait(timeout=600) for run in (*runs, *sweeps)] == [0] * 9
+    assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 6
+    assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 6
+
+
+@pytest.mark.slow
+def test_replay_in_a_process(tmp_path: Path) -> None:
+    assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
+    said = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
+    assert said.code == 0, said.err
+    (replayed,) = tmp_path.glob("outputs/*/*/result.json")
+    first, second = json.loads((tmp_path / "a/result.json").read_text()), json.loads(replayed.read_text())
+    assert first["metrics"] == second["metrics"]
+    assert first["config_hash"] == second["config_hash"]
+    longer = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", "ssr=-2", cwd=tmp_path)
+    assert longer.code == 2

@@ -1,0 +1,582 @@
+"""Training in several processes: what is promised of it, tried with two that talk over gloo."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import distributed_cases as cases
+import numpy as np
+import pytest
+import torch
+from checkout import REPO
+from process_pairs import Pairs
+from torch import nn
+
+from ssr_hydra.checkpoints import load_latest_good
+from ssr_hydra.data import make_loaders
+from ssr_hydra.trainer import RunResult
+
+LENGTHS = list(range(1, 18))
+
+
+def apart(one: Any, two: Any) -> float:
+    """The largest difference between two lists of arrays."""
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(one, two, strict=True))
+
+
+def counted(when: dict[str, Any]) -> tuple[int, int, int]:
+    return when["epoch"], when["batch"], when["sample"]
+
+
+# ---- 1: counters
+
+
+def test_every_sample_counts_once_whatever_does_not_divide(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=[1, 2, 3, 4]).values
+    assert mine == other
+    assert len(mine) == (len(LENGTHS) + 4) * 4 * 2
+    for length, size, drop, _, found in mine:
+        samples = length - length % size if drop else length
+        if size < 2 or samples == 0:
+            assert found == "batch_size"  # one process would never have a sample; or there is no batch
+        else:
+            assert counted(found) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
+
+
+def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=[1, 2, 3, 4]).values
+    assert mine == other
+    for length, size, drop, found, per_batch in mine:
+        each = length // 2 if drop else math.ceil(length / 2)  # the sampler's own arithmetic
+        if each == 0:
+            assert found == "train_dataloader"
+        else:
+            assert counted(found) == (2, 2 * math.ceil(each / size), 2 * 2 * each), (length, size, drop)
+            assert per_batch == 2 * size  # what schedules convert samples by: a batch of both processes
+
+
+def test_a_stream_gives_each_process_its_own(pairs: Pairs) -> None:
+    # 17 samples: 9 in batches of 3 and 8 in batches of 2; after three batches the first process has none left, and the
+    # 2 samples that the other one still has are not trained on.
+    for when, per_batch in pairs.run(cases.stream).values:
+        assert counted(when) == (2, 2 * 3, 2 * (9 + 6))
+        assert per_batch == 5
+
+
+# ---- 2: one process runs out early
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("other lengths", "it has 10 batches in process 0 and 6 in process 1"),
+        ("fewer than promised", "its length is 10 batches, and it gave fewer (6)"),
+        ("more than promised", "its length is 10 batches, and it gave more"),
+        ("nothing", "it gave no batch in epoch 0"),
+    ],
+)
+def test_a_process_that_runs_out_early_against_its_word_ends_both(pairs: Pairs, kind: str, expected: str) -> None:
+    ended = pairs.run(cases.run_out, kind=kind)
+    assert not ended.late
+    assert ended.values[0] == ended.values[1]
+    assert expected in ended.values[0]
+
+
+def test_an_epoch_of_unknown_length_ends_with_the_first_process_that_has_none_left(pairs: Pairs) -> None:
+    ended = pairs.run(cases.run_out, kind="stream")
+    assert ended.values[0] == ended.values[1]
+    assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
+
+
+# ---- 3 and 7: accumulation, and the weight of what does not divide
+
+
+def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
+    """Of every batch of the epoch: torch's own backward of the mean over all of it."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    loader, _ = make_loaders(cases.Numbers(length), batch_size=batch_size, seed=1)
+    found = []
+    for inputs, targets in loader:
+        model.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        found.append([parameter.grad.clone().numpy() for parameter in model.parameters()])
+    return found
+
+
+@pytest.mark.parametrize("length", [13, 11])
+def test_gradients_are_those_of_the_whole_batch_however_it_is_cut(pairs: Pairs, length: int) -> None:
+    # Batches of 5, 5 and 3 (or 1): two processes, and up to four parts, can share none of them evenly.
+    by_hand = gradients_by_hand(length, 5)
+    assert len(by_hand) == 3
+    runs = [
+        value
+        for world, accumulate in itertools.product((1, 2), (1, 2, 4))
+        for value in pairs.run(cases.gradients, world=world, accumulate=accumulate, length=length).values
+    ]
+    assert len(runs) == 9
+    for run in runs:
+        assert counted(run["when"]) == (1, 3, length)  # one batch is one step, whatever it was cut into
+        assert run["lrs"] == runs[0]["lrs"]
+        assert run["losses"] == pytest.approx(runs[0]["losses"], abs=1e-6)
+        for batch, expected in zip(run["gradients"], by_hand, strict=True):
+            assert apart(batch, expected) < 1e-6
+
+
+def test_gradients_are_means_over_tokens_where_the_loss_is(pairs: Pairs) -> None:
+    torch.manual_seed(3)
+    model = cases.Bigram()
+    loader, _ = make_loaders(cases.Ragged(), batch_size=4, seed=1)
+    by_hand, tokens = [], 0
+    for batch in loader:
+        model.zero_grad()
+        logits = model(**batch)["logits"][:, :-1]
+        nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten()).backward()
+        by_hand.append([parameter.grad.clone().numpy() for parameter in model.parameters()])
+        tokens += int(batch["attention_mask"].sum())
+    for world, accumulate in itertools.product((1, 2), (1, 3)):
+        for run in pairs.run(cases.ragged_gradients, world=world, accumulate=accumulate).values:
+            assert (run["when"]["token"], run["when"]["sample"]) == (tokens, 11)
+            for found, expected in zip(run["gradients"], by_hand, strict=True):
+                assert apart(found, expected) < 1e-6
+
+
+# ---- 4: one process and two
+
+
+@pytest.mark.parametrize("model", ["conv", "mlp"])
+def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path, model: str) -> None:
+    # 12 batches of 100 an epoch, the last of 98; augmentation, warmup given in samples, and three evaluations.
+    (one,) = pairs.run(cases.whole_run, world=1, model=model, folder=tmp_path / "one").values
+    two, other = pairs.run(cases.whole_run, model=model, folder=tmp_path / "two").values
+    assert one["when"] == two["when"] == other["when"]
+    assert (one["when"]["batch"], one["when"]["sample"]) == (30, 2 * 1198 + 6 * 100)
+    assert one["rates"] == two["rates"]  # bitwise: parsed from what repr() wrote
+    assert len(one["rates"]) == 30
+    assert apart(two["weights"], other["weights"]) == 0.0
+    assert apart(one["weights"], two["weights"]) < 1e-6
+    assert two["metrics"] == other["metrics"]
+    assert one["metrics"]["eval/accuracy"] == two["metrics"]["eval/accuracy"]
+    assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-6)
+    assert (two["is_main"], other["is_main"]) == (True, False)
+
+
+def test_what_differs_is_rounding(pairs: Pairs) -> None:
+    # In float64 the same run of 60 steps differs by a billionth of what it does in float32.
+    (one,) = pairs.run(cases.whole_run, world=1, folder=None, duration="60ba", double=True).values
+    two, _ = pairs.run(cases.whole_run, folder=None, duration="60ba", double=True).values
+    assert apart(one["weights"], two["weights"]) < 1e-13
+    assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-12)
+
+
+def test_shards_train_as_copies_do(pairs: Pairs, tmp_path: Path) -> None:
+    (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
+    two, other = pairs.run(cases.whole_run, folder=tmp_path / "two", parallel="fsdp").values
+    assert one["when"] == two["when"] == other["when"]
+    assert one["rates"] == two["rates"]
+    assert two["metrics"] == other["metrics"]
+    assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-6)
+    found = load_latest_good(tmp_path / "two" / "checkpoints")
+    assert found is not None
+    saved = list(found[0].state["model"].values())
+    assert apart(one["weights"], saved) < 1e-6  # whole, under the same names, in the same order
+
+
+# ---- 5: another number of processes
+
+
+@pytest.mark.parametrize("kind", ["samples", "tensors"])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_an_epoch_goes_on_in_another_number_of_processes(
+    pairs: Pairs, tmp_path: Path, before: int, after: int, kind: str
+) -> None:
+    options: dict[str, Any] = {"folder": tmp_path / "run", "kind": kind}
+    (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole", kind=kind).values
+    first = pairs.run(cases.identities, world=before, stop=7, **options).values
+    stopped = first[0]["when"]["batch"]
+    assert stopped in (7, 8)  # within the second epoch of six batches
+    for said in pairs.run(cases.identities, world=after, **options).values:
+        assert f"processes was {before} and is {after}" in said
+        assert "resume.on_change=extend" in said
+    second = pairs.run(cases.identities, world=after, on_change="extend", **options).values
+    held = []
+    for runs in (first, second):
+        for shares in zip(*(run["held"] for run in runs), strict=True):
+            held += [[sample for share in shares for sample in share]]
+    # A process without a share of the last batch computes along with a sample that counts for nothing: batches of 4, 4,
+    # 4, 4, 4 and 3 have none such here. So every sample of every epoch was seen once, in the order of the whole run.
+    assert held == whole["held"]
+    for epoch in range(3):
+        assert sorted(itertools.chain(*held[6 * epoch : 6 * epoch + 6])) == list(range(23))
+    assert first[0]["lrs"] + second[0]["lrs"] == whole["lrs"]
+    assert second[0]["when"] == whole["when"]
+    assert apart(second[0]["weights"], whole["weights"]) < 1e-6
+
+
+def test_shards_go_on_as_a_whole_model_and_the_other_way(pairs: Pairs, tmp_path: Path) -> None:
+    (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole").values
+    pairs.run(cases.identities, stop=7, folder=tmp_path / "run", parallel="fsdp")
+    (said,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run").values
+    assert "processes was 2 and is 1, sharded was True and is False" in said
+    (end,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run", on_change="extend").values
+    assert apart(end["weights"], whole["weights"]) < 1e-6
+    pairs.run(cases.identities, world=1, stop=7, folder=tmp_path / "back")
+    pairs.run(cases.identities, folder=tmp_path / "back", parallel="fsdp", on_change="extend")
+    found = load_latest_good(tmp_path / "back" / "checkpoints")
+    assert found is not None
+    assert apart(found[0].state["model"].values(), whole["weights"]) < 1e-6
+
+
+# ---- 6: tokens
+
+
+def test_tokens_are_summed_exactly_beyond_what_an_int32_holds(pairs: Pairs) -> None:
+    runs = pairs.run(cases.many_tokens, each=2**31).values
+    # Of 10 samples in batches of 3 the last holds one, of which the second process has none: 4 + 3 shares.
+    total = 7 * 2**31 + 3 * 1000 + 10
+    assert [run["when"]["token"] for run in runs] == [total, total]
+    assert total > 2**33
+
+
+def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
+    data = cases.Ragged()
+    total = 2 * sum(len(data[index]["input_ids"]) for index in range(len(data)))
+    for when in pairs.run(cases.ragged_tokens).values:
+        assert (when["token"], when["sample"], when["batch"]) == (total, 22, 6)
+
+
+# ---- 8: kills
+
+
+def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
+    found = load_latest_good(folder / "checkpoints")
+    assert found is not None
+    state = found[0].state
+    counters = {key: value for key, value in state["timestamp"].items() if "nanoseconds" not in key}
+    tensors = [*state["model"].values()]
+    for optimizer in state["optimizers"]:
+        tensors += [value for items in optimizer["state"].values() for value in items.values()]
+    randoms = [numbers["cpu"] for numbers in state["random"]]
+    return counters, tensors + randoms, cases.rates(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
+def test_a_run_survives_kills_of_its_processes_to_the_bit(
+    pairs: Pairs, tmp_path: Path, parallel: str, kills: int
+) -> None:
+    pairs.run(cases.killable, folder=tmp_path / "whole", parallel=parallel)
+    draw, batches = random.Random(0), []
+    for number in range(kills):
+        victim = number % 2
+        ended = pairs.run(
+            cases.killable,
+            folder=tmp_path / "run",
+            parallel=parallel,
+            kill=(victim, draw.randint(1, 18), draw.uniform(0.0, 0.02)),
+            fails=True,
+        )
+        assert not ended.late  # the other one has ended too, by itself
+        assert ended.codes[victim] == -signal.SIGKILL
+        assert ended.codes[1 - victim] == 1
+        assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
+        found = load_latest_good(tmp_path / "run" / "checkpoints")
+        batches.append(0 if found is None else found[0].timestamp["batch"])
+    assert batches == sorted(batches)
+    assert 0 < batches[-1] < 200  # it went on from checkpoints, and there was something left to do
+    pairs.run(cases.killable, folder=tmp_path / "run", parallel=parallel)
+    counters, tensors, rates = state_of(tmp_path / "run")
+    expected = state_of(tmp_path / "whole")
+    assert counters == expected[0]
+    assert rates == expected[2]
+    assert len(rates) == 200
+    assert len(tensors) == len(expected[1]) > 10
+    assert all(torch.equal(one, two) for one, two in zip(tensors, expected[1], strict=True))
+
+
+def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
+    ended = pairs.run(cases.lose_peer, folder=tmp_path, fails=True)
+    assert ended.codes == [0, -signal.SIGKILL]
+    said = ended.values[0]
+    assert said.startswith("another process of this run has ended or cannot be reached, seen at ")
+    assert len(said) < 300
+    assert "\n" not in said
+    record = RunResult.load(tmp_path)
+    assert (record.status, record.steps) == ("failed", 5)
+    assert record.error == f"LostProcessError: {said}"
+
+
+# ---- 9: the end
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        ("1.7ep", (20 + 1, 1198 + 9 * 100)),  # 20.4 of 12 batches an epoch
+        ("1250sp", (13, 1198 + 100)),  # the first boundary at or after
+        ("5ba", (5, 500)),
+    ],
+)
+def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
+    pairs: Pairs, duration: str, expected: tuple[int, int]
+) -> None:
+    mine, other = pairs.run(cases.ends, duration=duration).values
+    assert mine == other  # the clock too: it is that of rank 0
+    assert (mine["when"]["batch"], mine["when"]["sample"]) == expected
+
+
+def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pairs) -> None:
+    # 22 ms a step in rank 0, and twice as many in the other: theirs are the clocks, so that no machine is too slow.
+    mine, other = pairs.run(cases.ends, duration="0.3sec", ticks=22).values
+    assert mine == other
+    *_, before, last = mine["times"]
+    assert (before, last) == (286_000_000, 308_000_000)
+    assert len(mine["lrs"]) == mine["when"]["batch"] == 14
+    assert len(set(mine["lrs"])) == len(mine["lrs"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGUSR2, "SIGUSR2")])
+def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
+    pairs: Pairs, tmp_path: Path, rank: int, number: int, said: str
+) -> None:
+    options = {"duration": "20ba", "number": int(number), "folder": tmp_path / "run"}
+    ended = pairs.run(cases.ends, stop_rank=rank, **options)
+    for value in ended.values:
+        assert value["said"] == f"TerminatedError: terminated by {said}, with a checkpoint at batch 6"
+    assert RunResult.load(tmp_path / "run").status == "failed"
+    again, _ = pairs.run(cases.ends, **options).values
+    whole, _ = pairs.run(cases.ends, duration="20ba").values
+    assert ended.values[0]["lrs"] + again["lrs"] == whole["lrs"]
+    assert ended.values[0]["losses"] + again["losses"] == whole["losses"]
+
+
+# ---- evaluation, normalisation, clipping
+
+
+@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-14), (False, 2e-7)])
+def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs, double: bool, tolerance: float) -> None:
+    sizes = [1, 2, 5, 16, 33]
+    (one,) = pairs.run(cases.evaluations, world=1, sizes=sizes, double=double).values
+    two, other = pairs.run(cases.evaluations, sizes=sizes, double=double).values
+    assert two == other
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine[:2] == theirs[:2]
+        assert mine[2]["eval/accuracy"] == theirs[2]["eval/accuracy"]
+        # Each share's mean loss has the precision of the model; the sums are float64.
+        assert mine[2]["eval/loss"] == pytest.approx(theirs[2]["eval/loss"], abs=tolerance)
+
+
+def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pairs: Pairs) -> None:
+    mine, other = pairs.run(cases.sharded_evaluation).values
+    assert mine == other
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    targets = torch.tensor([[i % 3, 1] for i in range(5)]).flatten()
+    outputs = model(torch.arange(5.0).repeat_interleave(2)[:, None].expand(10, 4))
+    assert mine["eval/loss"] == pytest.approx(nn.functional.cross_entropy(outputs, targets).item(), abs=1e-6)
+    assert mine["eval/accuracy"] == float((outputs.argmax(1) == targets).double().mean())
+
+
+def test_batch_norm_normalises_each_share_and_keeps_rank_0s_statistics(pairs: Pairs) -> None:
+    length = 20
+    before, mean, weights, metrics = pairs.run(cases.batch_norm, length=length).values[0]
+    other = pairs.run(cases.batch_norm, length=length).values[1]
+    assert mean == other[1] != before
+    assert apart(weights, other[2]) == 0.0
+    assert metrics == other[3]  # both evaluate the same model
+    (alone,) = pairs.run(cases.batch_norm, world=1, length=length).values
+    assert apart(weights, alone[2]) > 1e-5  # and it is not that of one process
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    inputs, targets = 3 * torch.randn(9, 4), torch.arange(9) % 3
+    nn.functional.cross_entropy(model(inputs), targets).backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    norm = math.sqrt(sum(float((gradient.double() ** 2).sum()) for gradient in gradients))
+    assert norm > 0.2
+    by_norm = [(gradient * 0.1 / norm).numpy() for gradient in gradients]
+    by_value = [gradient.clamp(-0.01, 0.01).numpy() for gradient in gradients]
+    for options, expected in (({"norm": 0.1, "value": None}, by_norm), ({"norm": None, "value": 0.01}, by_value)):
+        for moved in pairs.run(cases.clipped, parallel=parallel, **options).values:
+            assert apart(moved, expected) < 1e-6  # clip_grad_norm_ divides by norm + 1e-6
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("whole", "parallel='fsdp': the model is sharded before its optimizer is made, and this one is whole"),
+        ("fused", "optimizers[0].fused=True: torch's fused SGD does not step a sharded model"),
+        ("tokens", "max_duration='100tok': the batches hold no tokens that could be counted"),
+    ],
+)
+def test_refused_in_all_processes(pairs: Pairs, kind: str, expected: str) -> None:
+    for said in pairs.run(cases.refused, kind=kind).values:
+        assert said.startswith(expected)
+
+
+# ---- the app, as torchrun starts it
+
+# Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
+# second: the one that is left has mostly ended by itself when torchrun would end it.
+TORCHRUN = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()]
+QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
+
+
+def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> None:
+    arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
+    ended = pairs.run(cases.app, arguments=arguments)
+    (folder,) = (tmp_path / "runs").iterdir()  # named by the time and by chance, and yet the same for both
+    record = RunResult.load(folder)
+    assert (record.status, record.steps, record.samples) == ("completed", 60, 960)
+    assert record.hardware["processes"] == 2
+    assert ended.outs[1] == ended.errs[1] == ""  # rank 0 alone speaks
+    assert "digits: completed" in ended.outs[0]
+    assert {path.name for path in folder.iterdir()} == {
+        ".hydra",
+        "checkpoints",
+        "metrics.jsonl",
+        "result.json",
+        "train.log",
+    }
+    assert len((folder / "train.log").read_text().splitlines()) == len(
+        set((folder / "train.log").read_text().splitlines())
+    )
+
+
+def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_path: Path) -> None:
+    arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
+    pairs.run(cases.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
+    pairs.run(cases.app, arguments=[*arguments[:-1], f"hydra.run.dir={tmp_path}/ddp"])
+    one, two = (RunResult.load(tmp_path / name) for name in ("fsdp", "ddp"))
+    assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
+    ended = pairs.run(cases.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
+    assert ended.codes == [2, 2]
+    assert ended.errs[0].startswith("error: optimizer.fused=True: torch's fused kernel does not step the shards")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data.batch_size=1"], "error: data.batch_size=1: is shared by 2 processes"),
+        (["-m", "ssr=0.5,1"], "error: flags='-m': 2 processes were started for one run, and a sweep is many"),
+        (["hydra.mode=MULTIRUN", "ssr=0.5"], "error: flags='hydra.mode=MULTIRUN': 2 processes were started"),
+        (["ssr=0"], "error: ssr="),
+        (["model.nothing=1"], "error: model.nothing"),
+    ],
+)
+def test_what_all_processes_refuse_is_said_once(
+    pairs: Pairs, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    folder = tmp_path / "run"
+    folders = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+    ended = pairs.run(cases.app, arguments=[*arguments, *QUICK, *folders], all_fail=True, fails=True)
+    assert ended.codes == [2, 2]
+    (line,) = ended.errs[0].splitlines()
+    assert line.startswith(expected)
+    assert ended.errs[1] == ended.outs[1] == ""
+    assert not folder.exists()  # as if it had not been tried
+
+
+def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
+    arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
+    ended = pairs.run(cases.app, world=1, arguments=arguments, fails=True)
+    assert ended.codes == [2]
+    assert ended.errs[0].startswith("error: trainer.parallel='fsdp': a model is sharded over several processes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path) -> None:
+    # A run that would take minutes: whoever is to kill one may come late.
+    arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
+    for victim in (1, 0):
+        ended = pairs.run(
+            cases.app, arguments=arguments, hit=(victim, 0.3), when=tmp_path / "metrics.jsonl", fails=True
+        )
+        assert ended.codes[victim] == -signal.SIGKILL
+        assert ended.codes[1 - victim] == 1
+        (line,) = ended.errs[1 - victim].splitlines()
+        who = "" if victim == 1 else "process 1: "
+        assert line.startswith(f"{who}error: another process of this run has ended or cannot be reached, seen at ")
+        (tmp_path / "metrics.jsonl").unlink()
+    # Rank 0 wrote a record of the first loss; of the second it could not, being the one that was lost.
+    log = (tmp_path / "train.log").read_text()
+    assert log.count("failed: LostProcessError") == 1
+
+
+def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
+    arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
+    ended = pairs.run(
+        cases.app,
+        arguments=arguments,
+        all_fail=True,
+        send=(1, int(signal.SIGTERM), 0.2),
+        when=tmp_path / "checkpoints",  # both have trained by then, and keep a signal for the end of a batch
+        fails=True,
+    )
+    assert ended.codes == [143, 143]
+    (line,) = ended.errs[0].splitlines()
+    assert line.startswith("terminated by SIGTERM, with a checkpoint at batch ")
+    assert ended.errs[1] == ""
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> None:
+    # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
+    arguments = [str(REPO / "train.py"), *QUICK, "ssr=0.2", "checkpoint.interval=5ba", "trainer.log_interval=1ba"]
+    runs = [tmp_path / "whole", tmp_path / "run"]
+    pairs.run(cases.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
+    (tmp_path / "killed.py").write_text(KILLED)
+    arguments[0] = str(tmp_path / "killed.py")
+    again = subprocess.run(
+        [*TORCHRUN, "--max-restarts=1", *arguments, f"hydra.run.dir={runs[1]}"],
+        cwd=tmp_path,
+        env={**os.environ, "KILL_FILE": str(tmp_path / "killed"), "LOG": str(runs[1] / "metrics.jsonl")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "killed").exists()
+    # In the log for certain, on the terminal unless torchrun ends the process before it has said so.
+    assert "LostProcessError: another process of this run has ended" in (runs[1] / "train.log").read_text()
+    assert "resumed from " in again.stdout
+    assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
+    assert RunResult.load(runs[1]).resumes == 1
+    one, two = (state_of(run) for run in runs)
+    assert one[0] == two[0]
+    assert one[2] == two[2]
+    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
+
+
+KILLED = """
+import os, signal, threading, time
+from ssr_hydra.train import main
+
+def kill():
+    while not os.path.exists(os.environ["LOG"]) or open(os.environ["LOG"]).read().count("train/loss") < 40:
+        time.sleep(0.005)
+    open(os.environ["KILL_FILE"], "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ["RANK"] == "1" and not os.path.exists(os.environ["KILL_FILE"]):
+    threading.Thread(target=kill, daemon=True).start()
+main()
+"""

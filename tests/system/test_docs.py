@@ -1,0 +1,216 @@
+"""The documentation does what it says: code blocks and docstring examples run, links lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import textwrap
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+from doc_blocks import Block, Runner, blocks, matches, problems
+
+import ssr_hydra
+import ssr_hydra.schedulers
+from ssr_hydra.configs import GROUPS
+
+PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
+MODULES = sorted(
+    [
+        "ssr_hydra",
+        *(
+            module.name
+            for module in pkgutil.walk_packages(ssr_hydra.__path__, "ssr_hydra.")
+            if not module.name.endswith("__main__") and not module.name.startswith("ssr_hydra.conf.")
+        ),
+    ]
+)
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(REPO).as_posix()
+
+
+def page_param(page: Path) -> object:
+    slow = any(
+        block.language == "bash" or (block.language == "yaml" and block.path is not None) or "needs" in block.markers
+        for block in blocks(page)
+        if "skip" not in block.markers
+    )
+    return pytest.param(page, id=page_id(page), marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("page", [page_param(page) for page in PAGES])
+def test_every_block_runs(page: Path, in_tmp: Path, clean_hydra: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(in_tmp))  # a page may write a module and import it
+    runner = Runner(in_tmp, REPO)
+    for block in blocks(page):
+        runner.run(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_block_is_well_formed(page: Path) -> None:
+    assert [problem for block in blocks(page) for problem in problems(block)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str, in_tmp: Path) -> None:
+    module = importlib.import_module(name)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=flags)
+    for case in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        runner.run(case, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("package", ["ssr_hydra", "ssr_hydra.schedulers"])
+def test_every_public_name_has_an_example(package: str) -> None:
+    module = importlib.import_module(package)
+    without = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            if (
+                inspect.isabstract(value)
+                or issubclass(value, (Enum, Exception))
+                or getattr(value, "_is_protocol", False)
+            ):
+                continue  # used through what is made of them
+            example = value.__doc__
+        elif inspect.isfunction(value):  # one example may serve a module of small functions
+            example = (value.__doc__ or "") + (sys.modules[value.__module__].__doc__ or "")
+        else:
+            continue
+        if ">>>" not in (example or ""):
+            without.append(name)
+    assert without == []
+
+
+def test_every_scheduler_has_its_picture_and_its_place_on_the_page() -> None:
+    page = (REPO / "docs/guide/schedulers.md").read_text(encoding="utf-8")
+    base_classes = ("Scheduler", "ComposerScheduler")
+    for name in ssr_hydra.schedulers.__all__:
+        if name.endswith("Scheduler") and name not in base_classes:
+            stem = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Scheduler")).lower()
+            assert f"`{name}" in page
+            assert f"(../images/gallery/{stem}.svg)" in page
+
+
+def test_the_page_on_configs_lists_every_choice() -> None:
+    page = (REPO / "docs/guide/configs.md").read_text(encoding="utf-8")
+    for group, choices in GROUPS.items():
+        (row,) = re.findall(rf"^\| `{group}` \|(.*)\|$", page, re.MULTILINE)
+        shipped = {path.stem for path in (REPO / "conf" / group).glob("*.yaml")}
+        assert set(re.findall(r"`(\w+)`", row)) == set(choices) | shipped
+
+
+# The harness itself refuses what it should: a test that passes whatever a page says is worth nothing.
+
+
+def page_of(folder: Path, text: str) -> list[Block]:
+    page = folder / "page.md"
+    page.write_text(textwrap.dedent(text), encoding="utf-8")
+    return blocks(page)
+
+
+def test_a_block_without_a_language_is_an_error(tmp_path: Path) -> None:
+    (block,) = page_of(tmp_path, "```\nprint(1)\n```\n")
+    assert "language ''" in problems(block)[0]
+
+
+def test_a_skip_without_a_reason_is_an_error(tmp_path: Path) -> None:
+    (block,) = page_of(tmp_path, "<!-- skip -->\n```bash\nfalse\n```\n")
+    assert "says why" in problems(block)[0]
+
+
+def test_a_block_that_is_not_closed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="never closed"):
+        page_of(tmp_path, "```python\nprint(1)\n")
+
+
+def test_a_marker_belongs_to_the_next_block_only(tmp_path: Path) -> None:
+    first, second = page_of(tmp_path, "<!-- skip: it would install -->\n\n```bash\na\n```\n\n```bash\nb\n```\n")
+    assert first.markers == {"skip": "it would install"}
+    assert second.markers == {}
+    (third,) = page_of(tmp_path, "<!-- skip: it would install -->\nwords\n```bash\na\n```\n")
+    assert third.markers == {}
+
+
+def test_indented_blocks_are_found(tmp_path: Path) -> None:
+    (block,) = page_of(tmp_path, "!!! note\n    ```python\n    if True:\n        x = 1\n    ```\n")
+    assert block.text == "if True:\n    x = 1\n"
+
+
+def test_python_blocks_share_a_namespace_and_output_is_compared(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, REPO)
+    shared, shown, wrong = page_of(
+        tmp_path, "```python\nx = 3\n```\n```python\nprint('x is', x)\n```\n```text\nx is 4\n```\n"
+    )
+    runner.run(shared)
+    runner.run(shown)
+    with pytest.raises(AssertionError, match="x is 3"):
+        runner.run(wrong)
+
+
+def test_a_python_error_carries_the_line_of_the_page(tmp_path: Path) -> None:
+    (block,) = page_of(tmp_path, "words\n\n```python\nx = 1\n1 / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as caught:
+        Runner(tmp_path, REPO).run(block)
+    assert caught.traceback[-1].lineno + 1 == 5
+
+
+def test_a_failing_command_is_an_error_unless_announced(tmp_path: Path) -> None:
+    silent, announced, wrong = page_of(
+        tmp_path,
+        """
+        ```bash
+        false
+        true
+        ```
+        <!-- fails -->
+        ```bash
+        exit 3
+        ```
+        <!-- fails -->
+        ```bash
+        true
+        ```
+        """,
+    )
+    runner = Runner(tmp_path, REPO)
+    with pytest.raises(AssertionError, match="exit status 1"):
+        runner.run(silent)
+    runner.run(announced)
+    with pytest.raises(AssertionError, match="exit status 0"):
+        runner.run(wrong)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a b", "a  b\n", True),
+        ("a b", "a b c", False),
+        ("a ... c", "a b b c", True),
+        ("a\n...", "a\nb\nc", True),
+        ("a (1.5)", "a (1.5)", True),
+        ("a (1.5)", "a (125)", False),
+        ("... lr 0.1", "step 3 lr 0.1", True),
+    ],
+)
+def test_output_matching(shown: str, printed: str, same: bool) -> None:
+    assert matches(shown, printed) is same

@@ -1,0 +1,286 @@
+"""A run's checkpoint evaluated again: the same numbers, the same guards, the weights alone in a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_helpers import Answer
+from resume_lab import DIGITS, Net, arguments
+
+from ssr_hydra.checkpoints import load
+from ssr_hydra.errors import InputError
+from ssr_hydra.evaluate import TOLERANCE, Evaluation, evaluate, main
+
+TRUST = "trust=[resume_lab]"
+ALL_DIGITS = {key: value for key, value in DIGITS.items() if key != "data.limit_eval"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with an average of its weights, the best checkpoint kept."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from ssr_hydra.train import main as train
+
+    folder = tmp_path_factory.mktemp("finished")
+    threads, here, root = torch.get_num_threads(), Path.cwd(), logging.getLogger()
+    handlers = list(root.handlers)
+    os.chdir(folder)
+    try:
+        train(
+            arguments(
+                "callbacks=[ema]", "+callbacks.ema.decay=0.9", data=ALL_DIGITS, checkpoint__best="eval/loss",
+                checkpoint__mode="max",
+            )
+        )  # fmt: skip
+    finally:
+        os.chdir(here)
+        torch.set_num_threads(threads)
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+            handler.close()
+        HydraConfig.instance().cfg = None
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, in_tmp: Path, clean_hydra: None) -> Iterator[Path]:
+    shutil.copytree(finished, in_tmp / "run")
+    threads = torch.get_num_threads()
+    yield Path("run")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def app(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    def call(*given: str) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(given)
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        return Answer(code if isinstance(code, int) else 1, out, err)
+
+    return call
+
+
+def recorded(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return found
+
+
+def files(run: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in run.rglob("*")}
+
+
+def test_the_final_metrics_are_those_of_the_record_to_the_last_bit(run: Path, app: Callable[..., Answer]) -> None:
+    before = files(run)
+    said = app(f"run={run}", TRUST)
+    assert (said.code, said.err) == (0, "")
+    metrics = recorded(run)["metrics"]
+    lines = said.out.splitlines()
+    assert lines[0] == "run/checkpoints/ba35: batch 35, the average of ema"
+    for name in ("eval/accuracy", "eval/loss"):
+        assert f"  {name} {metrics[name]!r} {metrics[name]!r} equal".split() in [line.split() for line in lines]
+    assert lines[-1] == "equal to the record, to the last bit"
+    assert files(run) == before
+    assert not Path("outputs").exists()
+
+
+def test_from_python(run: Path) -> None:
+    found = evaluate(run, trust="resume_lab")
+    result = recorded(run)
+    assert found.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
+    assert found.differences == {"eval/accuracy": 0.0, "eval/loss": 0.0}
+    assert (found.batch, found.weights, found.is_as_recorded(0)) == (35, "ema", True)
+    assert found.checkpoint == run / "checkpoints/ba35"
+
+
+def test_the_best_is_that_of_its_batch(run: Path) -> None:
+    """By the largest loss, for once: the first evaluation, at batch 11."""
+    found = evaluate(run, "best", trust="resume_lab")
+    worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
+    assert found.batch == worst["timestamp"]["batch"] == 11
+    assert found.metrics["eval/loss"] == worst["metrics"]["eval/loss"]
+    assert found.is_as_recorded(0)
+
+
+@pytest.mark.parametrize("name", ["ba28", "run/checkpoints/ba28", "run/checkpoints/ba28/state.pt"])
+def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Callable[..., Answer], name: str) -> None:
+    said = app(f"run={run}", TRUST, f"checkpoint={name}")
+    assert said.code == 0
+    assert "not recorded" in said.out
+    assert said.out.splitlines()[-1].startswith("there is no record of these weights at this batch")
+
+
+def test_a_record_that_is_untrue_is_seen(run: Path, app: Callable[..., Answer]) -> None:
+    result = recorded(run)
+    result["evaluations"][-1]["metrics"]["eval/accuracy"] += 0.001
+    (run / "result.json").write_text(json.dumps(result))
+    said = app(f"run={run}", TRUST)
+    assert said.code == 1
+    assert said.out.splitlines()[-1] == "eval/accuracy is off by 0.001, more than 1e-06"
+    said = app(f"run={run}", TRUST, "tolerance=0.01")
+    assert said.code == 0
+    assert said.out.splitlines()[-1] == "equal to the record within 0.01"
+
+
+def test_weights_that_are_not_those_of_the_record_are_seen(run: Path, app: Callable[..., Answer]) -> None:
+    """The checkpoint of another seed in its place: whole by its own digest, and another run's."""
+    from ssr_hydra.checkpoints import CheckpointStore
+
+    checkpoint = load(run / "checkpoints/ba35")
+    for tensor in checkpoint.state["callbacks"]["ema"]["average"].values():
+        if tensor.is_floating_point():
+            tensor.mul_(1.5)
+    CheckpointStore(run / "checkpoints").save(
+        checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
+    )
+    said = app(f"run={run}", TRUST)
+    assert said.code == 1
+    assert "more than 1e-06" in said.out
+
+
+def test_other_batches_give_the_same_within_the_tolerance(run: Path) -> None:
+    """Sums of float32 in another order: the accuracy is a count and stays, the loss moves in its last digits."""
+    found = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
+    assert found.differences["eval/accuracy"] == 0
+    assert found.is_as_recorded(TOLERANCE)
+
+
+def test_raw_weights_of_a_run_that_evaluated_an_average(run: Path) -> None:
+    found = evaluate(run, weights="raw", trust="resume_lab")
+    assert found.recorded is None
+    assert found.metrics != recorded(run)["metrics"]
+    assert found.messages == ("the run evaluated with the average of ema",)
+    assert evaluate(run, weights="ema", trust="resume_lab").is_as_recorded(0)
+
+
+@pytest.mark.parametrize(("weights", "exported"), [("auto", "ema"), ("raw", "raw"), ("ema", "ema")])
+def test_the_weights_alone(run: Path, weights: str, exported: str) -> None:
+    evaluate(run, weights=weights, export="model.pt", trust="resume_lab")
+    state = torch.load("model.pt", weights_only=True)
+    Net(64, 8, 10).load_state_dict(state)
+    checkpoint = load(run / "checkpoints/ba35").state
+    expected = checkpoint["model"] if exported == "raw" else checkpoint["callbacks"]["ema"]["average"]
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+    assert [path.name for path in Path().iterdir() if "model.pt" in path.name] == ["model.pt"]
+    with pytest.raises(InputError, match="nothing is overwritten"):
+        evaluate(run, export="model.pt", trust="resume_lab")
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_is_evaluated(run: Path, app: Callable[..., Answer]) -> None:
+    state = run / "checkpoints/ba35/state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    said = app(f"run={run}", TRUST)
+    assert said.code == 0
+    assert said.out.startswith("refused run/checkpoints/ba35/state.pt: it is torn")
+    assert "ba28" in said.out
+    said = app(f"run={run}", TRUST, "checkpoint=ba35")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "it is torn" in said.err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "run=None: has to be given"),
+        (["run="], "run='': needs a value"),
+        (["run=nowhere"], "run='nowhere': there is no such folder"),
+        (["run=empty"], "holds no .hydra/config.yaml"),
+        (["run=run"], "say trust=[resume_lab] on the command line"),
+        (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': there is none of this name"),
+        (["run=run", TRUST, "checkpoint=../run/nothing"], "there is none of this name"),
+        (["run=run", TRUST, "weights=swa"], "weights='swa': the run has no such average; there are auto, raw, ema"),
+        (["run=run", TRUST, "tolerance=-1"], "tolerance='-1': must be a finite number, 0 or above"),
+        (["run=run", TRUST, "tolerance=nan"], "tolerance='nan': must be a finite number"),
+        (["run=run", TRUST, "export=no/where.pt"], "its folder is not there"),
+        (["run=run", TRUST, "device=abacus"], "trainer.device='abacus'"),
+        (["run=run", TRUST, "hydra.run.dir=x"], "hydra.run.dir='x': has no meaning here"),
+        (["run=run", TRUST, "+model.width=9"], "is of another model: model.state.layers.1.weight was"),
+        (["run=run", TRUST, "optimizer.lrr=9"], "optimizer.lrr"),
+    ],
+)
+def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: list[str], words: str) -> None:
+    Path("empty").mkdir()
+    before = files(run)
+    said = app(*given)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert files(run) == before
+
+
+def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answer]) -> None:
+    """What its config says of trust or of Hydra is not taken; nothing of it is imported before it is trusted."""
+    config = run / ".hydra/config.yaml"
+    text = config.read_text()
+    Path("evil.py").write_text("raise SystemExit('it ran')\n")
+    for more, words in (
+        ("trust: [evil]\n", "is read from the command line alone"),
+        ("hydra: {callbacks: {x: {_target_: evil.Run}}}\n", "can run code or write anywhere"),
+    ):
+        config.write_text(text + more)
+        said = app(f"run={run}", TRUST)
+        assert said.code == 2
+        assert words in said.err
+    config.write_text(text.replace("resume_lab.Net", "evil.Net"))
+    said = app(f"run={run}", TRUST)
+    assert said.code == 2
+    assert "neither part of this package nor trusted" in said.err
+
+
+def test_a_checkpoint_that_would_run_code_is_not_read(run: Path, app: Callable[..., Answer]) -> None:
+    import hashlib
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return print, ("it ran",)
+
+    torch.save({"model": Evil()}, run / "checkpoints/ba35/state.pt")
+    content = (run / "checkpoints/ba35/state.pt").read_bytes()
+    index = json.loads((run / "checkpoints/ba35/checkpoint.json").read_text())
+    del index["digest"]
+    index["state"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    body = json.dumps(index, separators=(",", ":"))
+    index["digest"] = hashlib.sha256(body.encode()).hexdigest()
+    (run / "checkpoints/ba35/checkpoint.json").write_text(json.dumps(index, indent=1) + "\n")
+    said = app(f"run={run}", TRUST, "checkpoint=ba35")
+    assert said.code == 1
+    assert "it holds other than plain data" in said.err
+    assert "it ran" not in said.out
+
+
+def test_names_of_a_stranger_do_not_steer_the_terminal() -> None:
+    shown = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
+    assert "\x1b" not in shown.table()
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "off"),
+    [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (110.0, 100.0, 0.1), (float("nan"), None, 0.0), (0.5, None, float("inf"))],
+)
+def test_how_far_off(now: float, before: float | None, off: float) -> None:
+    """Absolute up to a record of 1, relative above; a record holds null for what is not finite."""
+    found = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
+    assert found.differences["eval/loss"] == pytest.approx(off)
+
+
+@pytest.mark.slow
+def test_the_command(finished: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ssr_hydra.evaluate", f"run={finished}", TRUST], cwd=tmp_path,
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("equal to the record, to the last bit\n")

@@ -1,0 +1,112 @@
+"""What importing costs, and that each module says truly what it offers."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+
+import pytest
+from checkout import REPO
+
+import ssr_hydra
+
+MODULES = sorted(
+    ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__")
+    for path in (REPO / "ssr_hydra").rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+
+@pytest.mark.parametrize("module", ["errors", "time", "state", "schedulers", "torch_schedulers"])
+def test_schedules_load_neither_torch_nor_hydra(module: str) -> None:
+    code = f"""
+import sys, ssr_hydra, ssr_hydra.{module}
+heavy = {{"torch", "hydra", "omegaconf", "numpy", "matplotlib", "sklearn", "rich"}} & set(sys.modules)
+sys.exit(", ".join(sorted(heavy)) or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_the_package_offers_its_names_when_they_are_asked_for() -> None:
+    assert ssr_hydra.Time is importlib.import_module("ssr_hydra.time").Time
+    assert set(ssr_hydra.__all__) <= set(dir(ssr_hydra))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ssr_hydra.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_is_sorted_and_true(name: str) -> None:
+    module = importlib.import_module(name)
+    exported = getattr(module, "__all__", [])
+    # Constants, classes, the rest: the linter's order. One list is put together from those of its modules.
+    order = sorted(exported, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert exported == order or name == "ssr_hydra.configs"
+    assert len(set(exported)) == len(exported)
+    assert [missing for missing in exported if not hasattr(module, missing)] == []
+    own = {key for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
+    assert exported or not {key for key in own if not key.startswith("_")} or name.endswith(".train")
+
+
+# What each part may import, apart from itself and errors: the arrows point one way, so none can form a ring.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "drawing": set(),
+    "files": set(),
+    "rules": set(),
+    "time": set(),
+    "configs": set(),
+    "models": {"data"},
+    "data": set(),
+    "state": {"time"},
+    "schedulers": {"state", "time"},
+    "torch_schedulers": {"schedulers", "state", "time"},
+    "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
+    "checkpoints": {"files", "state", "time"},
+    "records": {"files"},
+    "callbacks": {"data", "files", "records", "schedulers", "time"},
+    "studies": {"drawing", "files", "launchers", "records"},  # how a job that has no record yet says that it lives
+    "launchers": {"checkpoints", "files", "records", "trainer"},
+    "trainer": {
+        "callbacks",
+        "checkpoints",
+        "data",
+        "files",
+        "optim",
+        "records",
+        "rules",
+        "schedulers",
+        "state",
+        "time",
+        "torch_schedulers",
+    },
+}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every module that is imported anywhere in a file, inside functions as well."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0  # absolute imports alone, or this test would miss some
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("part", ARROWS)
+def test_parts_import_only_what_lies_below_them(part: str) -> None:
+    home = REPO / "ssr_hydra" / part
+    files = home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]
+    names = {name for file in files for name in imported(ast.parse(file.read_text(encoding="utf-8")))}
+    below = {name.split(".")[1] for name in names if name.startswith("ssr_hydra.")} - {part, "errors"}
+    assert below <= ARROWS[part]
+    if part == "configs":
+        outside = {name.split(".")[0] for name in names} - {"ssr_hydra", *sys.stdlib_module_names}
+        assert outside <= {"hydra", "omegaconf"}
+        assert {name for name in names if name.startswith("hydra.")} == {"hydra.core.config_store.ConfigStore"}

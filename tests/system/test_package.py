@@ -1,0 +1,176 @@
+"""What is shipped: the wheel and the editable install are whole, and run from anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+from doc_blocks import console_scripts
+
+PYPROJECT = (REPO / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def python(*arguments: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def run(command: Path, *arguments: str, cwd: Path) -> str:
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(
+        [str(command), *arguments],
+        cwd=cwd,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command} {arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean copy of what is packaged, so that building leaves nothing in the checkout and finds nothing stale."""
+    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # as a clone may be called, and as the package is
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPO / name, copy / name)
+    for name in ("ssr_hydra", "conf"):
+        shutil.copytree(REPO / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    arguments = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder]
+    python(*arguments, sources, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def fresh_venv(folder: Path) -> Path:
+    """An empty environment that borrows this one's dependencies; returns its bin folder.
+
+    A line in a .pth file puts the borrowed folder on the path but does not read the .pth files in it, so an editable
+    install of this very package stays invisible.
+    """
+    python("-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    borrowed = {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
+    (packages,) = [*folder.glob("lib/python*/site-packages"), *folder.glob("Lib/site-packages")]
+    (packages / "borrowed.pth").write_text("\n".join(sorted(borrowed)) + "\n", encoding="utf-8")
+    return folder / ("Scripts" if sys.platform == "win32" else "bin")
+
+
+def install(target: Path | str, bin_folder: Path, *options: str, cwd: Path) -> None:
+    arguments = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+    python("-m", "pip", "--python", bin_folder / "python", *arguments, *options, target, cwd=cwd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["wheel", "editable"])
+def test_installed_commands_find_their_configs(
+    how: str, sources: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bin_folder = fresh_venv(tmp_path / "venv")
+    if how == "wheel":
+        install(request.getfixturevalue("wheel"), bin_folder, cwd=tmp_path)
+    else:
+        install(sources, bin_folder, "--editable", cwd=tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    where = run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.__file__)", cwd=elsewhere)
+    assert Path(where.strip()).is_relative_to(tmp_path / "venv" if how == "wheel" else sources)
+    # Beside a checkout that bears the package's name, Python could take the checkout itself for the package.
+    assert run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.Time('1ep'))", cwd=sources.parent)
+    assert run(bin_folder / "python", "-m", "ssr_hydra", "--cfg", "job", cwd=sources.parent)
+
+    printed = run(bin_folder / "ssr-train", "scheduler=cosine_warmup", "ssr=0.5", "--cfg", "job", cwd=elsewhere)
+    assert "ssr: 0.5" in printed
+    assert printed == run(
+        bin_folder / "python", "-m", "ssr_hydra", "scheduler=cosine_warmup", "ssr=0.5", "--cfg", "job", cwd=elsewhere
+    )
+    assert "ssr" in run(bin_folder / "ssr-preview", "--help", cwd=elsewhere).lower()
+    assert [path for path in elsewhere.iterdir() if path.name != "outputs"] == []
+
+    run(bin_folder / "ssr-train", "max_duration=5ba", "hydra.run.dir=run", cwd=elsewhere)
+    assert json.loads((elsewhere / "run/result.json").read_text(encoding="utf-8"))["steps"] == 5
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        entry_points = archive.read(next(n for n in archive.namelist() if n.endswith("entry_points.txt"))).decode()
+    expected = {
+        path.relative_to(REPO).as_posix()
+        for path in (REPO / "ssr_hydra").rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed" or path.parent.name == "template"
+    } | {
+        f"ssr_hydra/{path.relative_to(REPO).as_posix()}"
+        for path in (REPO / "conf").rglob("*")
+        if path.suffix in (".py", ".yaml")
+    }
+    assert names == expected
+    for script, target in console_scripts(REPO).items():
+        assert f"{script} = {target}" in entry_points
+
+
+def test_every_package_of_the_tree_is_listed() -> None:
+    listed = re.findall(
+        r'^  "(ssr_hydra[\w.]*)",$', PYPROJECT.split("packages = [", 1)[1].split("]", 1)[0], re.MULTILINE
+    )
+    tree = {".".join(path.parent.relative_to(REPO).parts) for path in (REPO / "ssr_hydra").rglob("__init__.py")} | {
+        "ssr_hydra.conf"
+    }
+    assert listed == sorted(tree)
+
+
+def test_one_version() -> None:
+    import ssr_hydra
+
+    (declared,) = re.findall(r'^version = "(.+)"$', PYPROJECT, re.MULTILINE)
+    assert ssr_hydra.__version__ == declared
+    changelog = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(declared)}\b", changelog, re.MULTILINE)
+    try:
+        installed = metadata.version("ssr-hydra")
+    except metadata.PackageNotFoundError:
+        return  # run from a checkout that is not installed
+    assert installed == declared
+
+
+def test_the_readme_and_the_checks_run_the_same_test_command() -> None:
+    (command,) = re.findall(r'^(python -m pip install -e "\.\[dev\]" && python -m pytest.*)$', _read("README.md"), re.M)
+    assert command in [line.strip() for line in _read(".ci/run").splitlines()]
+
+
+def test_the_readme_installs_and_runs_the_main_job_in_one_line() -> None:
+    assert re.search(
+        r"^python -m pip install -e \. && python train\.py scheduler=cosine_warmup ssr=0\.5$", _read("README.md"), re.M
+    )
+
+
+def _read(name: str) -> str:
+    return (REPO / name).read_text(encoding="utf-8")

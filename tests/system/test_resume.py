@@ -1,0 +1,493 @@
+"""Runs of the app that are killed, stopped, filled up and changed, and what comes of them when they are run again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkout import REPO, SUPPORT
+from cli_helpers import Answer, answer
+from resume_lab import DIGITS, arguments
+
+from ssr_hydra.records import RunResult
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a process of Windows")
+
+Run = Callable[..., Answer]
+
+
+def scenarios(names: str, folder: Path) -> dict[str, Any]:
+    """What happened in scenarios of resume_killer.py, which checks that every bit is as it would have been."""
+    done = subprocess.run(
+        [sys.executable, str(SUPPORT / "resume_killer.py"), names, str(folder)],
+        capture_output=True, text=True, timeout=3000, check=False,
+    )  # fmt: skip  # each runs the app a hundred times, which on a slow disk takes many minutes
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+# ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
+
+
+@pytest.mark.slow
+def test_30_kills_at_random_points(tmp_path: Path) -> None:
+    found = scenarios("kills", tmp_path)["kills"]
+    assert found["kills"] == 30
+    # In training, in evaluation, while a record is written, and in the operations that make up a checkpoint.
+    assert {"train", "eval", "record", "fsync", "os.rename"} <= set(found["where"])
+
+
+@pytest.mark.slow
+def test_signals_at_random_points(tmp_path: Path) -> None:
+    """To the process, or to its group with the loader's workers: exit codes 143, 140 and 130, and a checkpoint."""
+    found = scenarios("signals", tmp_path)["signals"]
+    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGINT")] == [20, 3, 3]
+    assert found["SIGTERM"]["eval"] > 0
+
+
+@pytest.mark.slow
+def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
+    found = scenarios("ends,keyboard,requeue,full_disk", tmp_path)
+    # Killed while the last checkpoint and the record are written.
+    assert found["ends"]["kills"] >= 8
+    # ctrl-C in a terminal: in training and in evaluation, once with a checkpoint, twice at once.
+    assert found["keyboard"]["codes"] == [130, 130, 130, 130]
+    # A job launcher's handler of SIGUSR2 is called after the checkpoint; the second one exits by itself.
+    assert found["requeue"]["codes"] == [140, 7]
+    # Path and bytes are named, and the checkpoint of before is good.
+    assert found["full_disk"]["full"] == 3
+
+
+@pytest.mark.slow
+def test_the_command_itself_is_killed(tmp_path: Path) -> None:
+    """``python train.py`` with two workers, killed by the clock of this test, until it completes."""
+    overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="8ep")
+    command = [sys.executable, str(REPO / "train.py"), *overrides]
+    (tmp_path / "whole").mkdir()
+    subprocess.run(command, cwd=tmp_path / "whole", check=True, timeout=600)
+    draw, kills = random.Random(3), 0
+    here = tmp_path / "killed"
+    here.mkdir()
+    log = here / "run/metrics.jsonl"
+    while kills < 3:
+        lines = draw.randrange(kills * 20 + 1, kills * 20 + 20)
+        with subprocess.Popen(command, cwd=here) as process:
+            while not (log.exists() and log.read_bytes().count(b"\n") >= lines) and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.02))
+            process.kill()
+        if process.returncode == -signal.SIGKILL:
+            kills += 1
+        else:  # this test was asleep, and the run went on to its end
+            assert process.returncode == 0
+            shutil.rmtree(here / "run")
+            kills = 0
+    subprocess.run(command, cwd=here, check=True, timeout=600)
+    assert weights(here / "run") == weights(tmp_path / "whole/run")
+    assert records(here / "run") == records(tmp_path / "whole/run")
+    assert RunResult.load(here / "run").resumes >= 1
+
+
+# ---- the same command, and others, in this process
+
+
+@pytest.fixture
+def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Iterator[Run]:
+    threads = torch.get_num_threads()
+    yield lambda *overrides: answer(capsys, *overrides)
+    torch.set_num_threads(threads)
+
+
+def state(run: Path, number: int = -1) -> dict[str, Any]:
+    """What a checkpoint holds: the last, or the one of a batch."""
+    folders = sorted(run.glob("checkpoints/ba*"), key=lambda path: int(path.name[2:]))
+    folder = folders[-1] if number < 0 else run / f"checkpoints/ba{number}"
+    found: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+    return found
+
+
+def weights(run: Path) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in state(run)["model"].values()]
+
+
+def records(run: Path, event: str | None = None) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    wanted = [line for line in lines if line["event"] == event or (event is None and line["event"] != "resume")]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in wanted]
+
+
+def rates(run: Path, name: str = "lr") -> dict[int, Any]:
+    """What each batch was trained with: the record of batch k says what the one before it used."""
+    return {record["batch"] - 1: record[name] for record in records(run, "train")}
+
+
+def files(run: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(run)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in run.rglob("*")
+        if path.is_file()
+    }
+
+
+LAB = {"data": DIGITS, "scheduler": "cosine", "max_duration": "4ep", "checkpoint__interval": "1ep"}
+"""10 batches an epoch, in memory."""
+
+
+def lab(*more: str, **values: Any) -> list[str]:
+    given: dict[str, Any] = {**LAB, **values}
+    made = arguments(*more, **given)
+    return [item for item in made if "t_warmup" not in item]
+
+
+def cosine(tau: float) -> float:
+    return (1 + math.cos(math.pi * min(tau, 1))) / 2
+
+
+def test_a_finished_run_is_not_trained_again(app: Run, in_tmp: Path) -> None:
+    assert app(*lab()).code == 0
+    before = files(in_tmp / "run")
+    said = app(*lab())
+    assert (said.code, said.err) == (0, "")
+    assert "nothing to train" in said.out
+    after = files(in_tmp / "run")
+    added = after.pop("train.log")[1].removeprefix(before.pop("train.log")[1]).decode()
+    assert added.count("\n") == 1  # says that it was asked
+    assert added.endswith("nothing to train\n")
+    assert after == before
+
+
+LATE = [("max_duration=2ep", "stands at"), ("optimizer=adamw", "does not fit"), ("control=truncate", "")]
+
+
+@pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
+def test_a_late_refusal_leaves_the_folder_as_it_was(app: Run, run: Path, change: str, said: str) -> None:
+    before = files(run)
+    on_change = "rescale" if change.startswith("control") else "extend"  # which is refused by the trainer
+    refused = app(*lab(), change, f"resume.on_change={on_change}")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert said in refused.err
+    assert "never" not in refused.err
+    assert files(run) == before
+    assert app(*lab()).code == 0  # the run is what it was
+    assert RunResult.load(run).steps == 40
+
+
+def test_what_goes_on_describes_itself_and_logs(app: Run, run: Path) -> None:
+    assert app(*lab(max_duration="5ep"), "resume.on_change=extend").code == 0
+    assert "max_duration: 5ep" in (run / ".hydra/config.yaml").read_text()
+    assert "pending" not in (run / ".hydra/hydra.yaml").read_text()
+    assert [path.name for path in run.glob(".hydra*")] == [".hydra"]
+    assert (run / "train.log").read_text().count("started: ") == 2  # held back, and written when training began
+
+
+def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
+    given = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
+    sweep = ("-m", "hydra.sweep.dir=S", *given)
+    assert app(*sweep, "optimizer.lr=0.1,0.2").code == 0
+    before = {number: files(in_tmp / "S" / number) for number in "01"}
+    said = app(*sweep, "optimizer.lr=0.3,0.2")  # the one that is new is run beside what is there
+    assert said.code == 0
+    assert "Launching 1 job in" in said.out
+    assert [files(in_tmp / "S" / number) for number in "01"] == [before[number] for number in "01"]
+    assert RunResult.load(in_tmp / "S/2").steps == 3
+    for changed in ("optimizer.lr=0.1,0.2", "data.batch_size=65"), ("ssr=0.5,1", "optimizer.lr=0.1", "model=mlp"):
+        said = app(*sweep, *changed)
+        assert said.code == 2
+        assert said.err.startswith("error: hydra.sweep.dir='S': is the folder of another study: ")
+        assert said.out == ""
+    assert sorted(path.name for path in (in_tmp / "S").iterdir() if path.name.isdigit()) == ["0", "1", "2"]
+    assert not list((in_tmp / "S").rglob("*pending*"))
+
+
+CHANGES = [
+    ("ssr=0.5", "ssr was 1.0 and is 0.5"),
+    ("max_duration=6ep", "max_duration was '4ep' and is '6ep'"),
+    ("scheduler.alpha_f=0.1", "scheduler.alpha_f was 0.0 and is 0.1"),
+    ("scheduler=rex", "scheduler._target_ was 'ssr_hydra.schedulers.CosineAnnealingScheduler'"),
+    ("optimizer.lr=0.01", "optimizer.lr was 0.1 and is 0.01"),
+    ("optimizer=adamw", "optimizer._target_ was 'torch.optim.SGD' and is 'torch.optim.AdamW'"),
+    ("data.batch_size=64", "data.batch_size was 130 and is 64"),
+    ("seed=1", "seed was 0 and is 1"),
+    ("data.limit_train=5", "data.limit_train was None and is 5"),
+    ("trainer.threads=2", "trainer.threads was 1 and is 2"),
+    ("+model.width=9", "model.width was not there and is 9"),
+    ("trainer.clip_grad_norm=1.0", "trainer.clip_grad_norm was None and is 1.0"),
+]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 epochs that stands after 3 of them: its last checkpoint and its record are taken away.
+
+    All of its checkpoints are kept: how many are is no matter of what run it is.
+    """
+    import logging
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from ssr_hydra.train import main
+
+    folder = tmp_path_factory.mktemp("stopped")
+    before, here = torch.get_num_threads(), Path.cwd()
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    os.chdir(folder)
+    try:
+        main(lab(checkpoint__keep=9))
+    finally:
+        os.chdir(here)
+        torch.set_num_threads(before)
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+            handler.close()
+        HydraConfig.instance().cfg = None
+    shutil.rmtree(folder / "run/checkpoints/ba40")
+    (folder / "run/result.json").unlink()
+    return folder / "run"
+
+
+@pytest.fixture
+def run(stopped: Path, in_tmp: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(stopped, in_tmp / "run")
+    return in_tmp / "run"
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES, ids=[change for change, _ in CHANGES])
+def test_another_run_is_refused_with_both_values_before_anything_is_written(
+    app: Run, run: Path, change: str, words: str
+) -> None:
+    before = files(run)
+    said = app(*lab(), change)
+    assert said.code == 2
+    assert said.err.startswith("error: resume='auto': run holds another run: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["trainer.log_interval=3ba", "name=other", "checkpoint.best=eval/loss", "callbacks=[throughput]"],
+)
+def test_what_changes_no_run_may_change(app: Run, run: Path, change: str) -> None:
+    assert app(*lab(), change).code == 0
+    assert RunResult.load(run).steps == 40
+
+
+def test_never_is_refused_where_something_is(app: Run, run: Path) -> None:
+    before = files(run)
+    said = app(*lab(), "resume=never")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "resume=never starts anew" in said.err
+    assert files(run) == before
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(app: Run, run: Path, in_tmp: Path) -> None:
+    expected = lab("hydra.run.dir=whole")
+    assert app(*expected).code == 0
+    torn = run / "checkpoints/ba30/state.pt"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    said = app(*lab(trainer__progress="plain"))
+    assert said.code == 0, said.err
+    assert f"refused {torn}: it is torn" in said.out
+    assert f"resumed from {run}/checkpoints/ba20 at batch 20" in said.out
+    assert weights(run) == weights(in_tmp / "whole")
+    assert records(run) == records(in_tmp / "whole")
+
+
+def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> None:
+    for path in run.glob("checkpoints/*/state.pt"):
+        path.write_bytes(b"")
+    before = files(run)
+    said = app(*lab())
+    assert said.code == 1
+    assert said.err.startswith(f"error: {run}/checkpoints: none of its checkpoints can be used: ")
+    assert said.err.count("\n") == 1
+    after = files(run)
+    for name in before:
+        if name.startswith("checkpoints") or name == "metrics.jsonl":
+            assert after[name] == before[name]
+    assert "none of its checkpoints" in (RunResult.load(run).error or "")
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run, run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    said = app(*lab(trainer__progress="plain"))
+    assert said.code == 0, said.err
+    assert "stopped before its first checkpoint: it starts again" in said.out
+    assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
+
+
+def test_after_the_machine_died_the_log_has_whole_lines(app: Run, run: Path, in_tmp: Path) -> None:
+    """Its end may be lost, though the checkpoint has seen it: fewer bytes than ``log_bytes``."""
+    log = run / "metrics.jsonl"
+    log.write_bytes(log.read_bytes()[:700])
+    kept = log.read_bytes().count(b"\n")
+    assert app(*lab()).code == 0
+    batches = [record["batch"] for record in records(run, "train")]
+    assert batches == [*range(1, kept + 1), *range(31, 41)]
+
+
+def test_another_run_s_checkpoint_in_a_new_folder(app: Run, run: Path, in_tmp: Path) -> None:
+    before = files(run)
+    said = app(*lab("hydra.run.dir=new", "resume=run"))
+    assert said.code == 0, said.err
+    assert files(run) == before
+    assert [record["batch"] for record in records(in_tmp / "new", "train")] == list(range(31, 41))
+    # The same command again, as a job that is queued again is: its own checkpoints come first.
+    said = app(*lab("hydra.run.dir=new", "resume=run"))
+    assert "nothing to train" in said.out
+    # And another run there is refused by what the checkpoint says, in the run's own words.
+    said = app(*lab("hydra.run.dir=other", "resume=run", "optimizer.lr=0.3"))
+    assert said.code == 2
+    assert "optimizers[0].groups[0].lr was 0.1 and is 0.3" in said.err
+    assert not (in_tmp / "other").exists()
+
+
+def test_a_path_without_a_checkpoint(app: Run, in_tmp: Path) -> None:
+    (in_tmp / "empty").mkdir()
+    for path, words in (("nowhere", "there is no such file or folder"), ("empty", "it holds no checkpoint")):
+        said = app(*lab(f"resume={path}"))
+        assert (said.code, said.err.count("\n")) == (2, 1)
+        assert words in said.err
+    assert not (in_tmp / "run").exists()
+
+
+# ---- a change that was asked for: the learning rates are those of the closed forms
+
+
+def test_a_finished_run_is_extended_in_its_folder(app: Run, in_tmp: Path) -> None:
+    """10 epochs to 20, and to 5 more: from batch 100 on the new plan at the true time."""
+    run = in_tmp / "run"
+    assert app(*lab(max_duration="10ep")).code == 0
+    assert app(*lab(max_duration="20ep")).code == 2
+    said = app(*lab(max_duration="20ep", trainer__progress="plain"), "resume.on_change=extend")
+    assert said.code == 0, said.err
+    assert "changed: run.max_duration was '10ep' and is '20ep'" in said.out
+    seen = rates(run)
+    assert list(seen) == list(range(200))
+    for batch, lr in seen.items():
+        length = 100 if batch < 100 else 200
+        assert lr == pytest.approx(0.1 * cosine(batch / length), rel=1e-12, abs=1e-16), batch
+    (resumed,) = records(run, "resume")
+    assert (resumed["batch"], resumed["changes"]) == (100, ["run.max_duration was '10ep' and is '20ep'"])
+    # The very command again has nothing to do, with and without the word.
+    for more in ([], ["resume.on_change=extend"]):
+        assert "nothing to train" in app(*lab(max_duration="20ep"), *more).out
+    result = RunResult.load(run)  # evaluated every 11 batches: 9 times and at 100, then 9 times and at 200
+    assert (result.steps, result.max_duration, len(result.evaluations)) == (200, "20ep", 20)
+    assert app(*lab(max_duration="20ep", optimizer__lr="0.2", ssr=1.25), "resume.on_change=extend").code == 0
+    later = {batch: lr for batch, lr in rates(run).items() if batch >= 200}
+    assert list(later) == list(range(200, 250))
+    for batch, lr in later.items():
+        assert lr == pytest.approx(0.2 * cosine(batch / 250), rel=1e-12, abs=1e-16), batch
+
+
+@pytest.mark.parametrize(("length", "end"), [("8ep", 80), ("3.5ep", 35)])
+def test_the_rest_of_the_plan_over_the_rest_of_the_run(app: Run, run: Path, length: str, end: int) -> None:
+    """From batch 30 of 40: the last quarter of the cosine over what is left, longer or shorter."""
+    said = app(*lab(max_duration=length), "resume.on_change=rescale")
+    assert said.code == 0, said.err
+    seen = {batch: lr for batch, lr in rates(run).items() if batch >= 30}
+    assert list(seen) == list(range(30, end))
+    for batch, lr in seen.items():
+        virtual = 30 + (batch - 30) * 10 / (end - 30)
+        assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
+
+
+def test_a_kill_between_two_changes(app: Run, run: Path) -> None:
+    """Rescaled from batch 30 of 40 to 8 epochs, killed after 6 of them, taken up again, and rescaled to 7 at that."""
+    keep = {"checkpoint__keep": 9}
+    assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0
+    for number in (70, 80):
+        shutil.rmtree(run / f"checkpoints/ba{number}")
+    (run / "result.json").unlink()
+    before = rates(run)
+    assert app(*lab(max_duration="8ep", **keep)).code == 0  # what was said once is in the checkpoint
+    assert rates(run) == before
+    for number in (70, 80):
+        shutil.rmtree(run / f"checkpoints/ba{number}")
+    assert app(*lab(max_duration="7ep", **keep), "resume.on_change=rescale").code == 0
+    seen = rates(run)
+    assert list(seen) == list(range(70))
+    for batch, lr in seen.items():
+        # At 60 the virtual time was 36; its last 4 batches go over 10 of the run.
+        virtual = batch if batch < 30 else 30 + (batch - 30) / 5 if batch < 60 else 36 + (batch - 60) * 4 / 10
+        assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
+
+
+def test_shrinking_below_what_was_trained_is_refused(app: Run, run: Path) -> None:
+    for on_change in ("extend", "rescale"):
+        said = app(*lab(max_duration="3ep"), f"resume.on_change={on_change}")
+        assert (said.code, said.err.count("\n")) == (2, 1)
+        assert "the checkpoint stands at 3ep already" in said.err
+
+
+def test_groups_fields_and_their_changes(app: Run, in_tmp: Path) -> None:
+    """Two param groups with learning rates of their own and a scheduled weight decay: each takes its new value."""
+    groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
+    first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")
+    assert app(*first).code == 0
+    second = lab(*groups, max_duration="4ep", optimizer="adamw", optimizer__lr="0.04", optimizer__weight_decay="0.1")
+    said = app(*second, "resume.on_change=extend")
+    assert said.code == 0, said.err
+    run = in_tmp / "run"
+    assert list(rates(run)) == list(range(40))
+    for batch, lrs in rates(run, "lrs").items():
+        peak, length = (0.01, 20) if batch < 20 else (0.04, 40)
+        assert lrs == pytest.approx([peak * cosine(batch / length)] * 2, rel=1e-12), batch
+    for batch, decay in rates(run, "weight_decay").items():
+        peak, length = (0.2, 20) if batch < 20 else (0.1, 40)
+        values = decay if isinstance(decay, list) else [decay]
+        assert max(values) == pytest.approx(peak * (1 - batch / length), rel=1e-12), batch
+
+
+def test_torch_s_schedulers_too(app: Run, in_tmp: Path) -> None:
+    """MultiStepLR at half of the run, extended: its milestone moves with the plan, to an epoch that is yet to come."""
+    steps = {"scheduler": "torch_multistep", "scheduler.milestones": "[0.5dur]", "scheduler.gamma": 0.1}
+    assert app(*lab(**steps, max_duration="2ep")).code == 0
+    said = app(*lab(**steps, max_duration="8ep"), "resume.on_change=extend")
+    assert said.code == 0, said.err
+    seen = rates(in_tmp / "run")
+    expected = [0.1] * 10 + [0.01] * 10 + [0.1] * 20 + [0.01] * 40
+    assert list(seen.values()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_within_an_epoch_its_batches_cannot_change(app: Run, in_tmp: Path) -> None:
+    command = lab(max_duration="2.5ep")
+    assert app(*command).code == 0
+    said = app(*lab(max_duration="4ep"), "data.batch_size=100", "resume.on_change=extend")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "after batch 5 of epoch 2" in said.err
+    assert "data.batch_size was 130 and is 100" in said.err
+
+
+# ---- a run from its .hydra
+
+
+def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:
+    """Bitwise the same weights and records, in a folder of its own; what the config names is trusted anew."""
+    command = lab("callbacks=[ema]", "+callbacks.ema.decay=0.9", optimizer="adamw", ssr=0.5)
+    assert app(*command).code == 0
+    replay = ("--config-path", "run/.hydra", "--config-name", "config", "trust=[resume_lab]", "hydra.run.dir=again")
+    said = app(*replay)
+    assert said.code == 0, said.err
+    assert weights(in_tmp / "again") == weights(in_tmp / "run")
+    assert records(in_tmp / "again") == records(in_tmp / "run")
+    first, second = (RunResult.load(in_tmp / name) for name in ("run", "again"))
+    assert (first.config_hash, first.metrics, first.steps) == (second.config_hash, second.metrics, second.steps)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

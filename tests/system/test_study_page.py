@@ -1,0 +1,465 @@
+"""The study of the documentation: its page says what its reports say, and these what its runs give."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from checkout import REPO
+
+from ssr_hydra import studies
+from ssr_hydra.studies import report
+from ssr_hydra.studies.reading import as_frame
+from ssr_hydra.studies.report.files import as_json, table_csv
+from ssr_hydra.studies.study import COLUMNS
+
+FOLDER = REPO / "docs/study"
+sys.path.append(str(REPO / "scripts"))
+
+import study as script  # noqa: E402
+import study_page  # noqa: E402
+
+TASKS = list(script.TASKS)
+PAGE = (FOLDER / "index.md").read_text(encoding="utf-8")
+# What follows from the runs alone: not their curves, nor what the records say of the machine.
+STATISTICS = (
+    "table",
+    "pareto",
+    "doublings",
+    "winners",
+    "paired",
+    "controls",
+    "speedup",
+    "equal_time",
+    "crossings",
+    "fits",
+)
+
+
+def runs(task: str) -> pd.DataFrame:
+    with (FOLDER / task / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = ("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds")
+    columns: dict[str, list[Any]] = {
+        name: [float(row[name]) if name in numbers else row[name] for row in rows] for name in COLUMNS
+    }
+    columns["seed"] = [int(value) for value in columns["seed"]]
+    columns["resumes"] = [int(value) for value in columns["resumes"]]
+    return as_frame(columns)
+
+
+def again(task: str) -> report.Content:
+    """The report's statistics, from the checked-in runs."""
+    told = REPORTS[task]
+    frame = runs(task)
+    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
+    found = studies.Study(frame, curves.astype({"run": int}), told["objective"], told["direction"])
+    return report.build(found, report.Options(tolerance=script.TASKS[task].tolerance, equal="steps"))
+
+
+REPORTS = study_page.read_reports(FOLDER / "index.md")
+
+
+def close(one: Any, other: Any) -> bool:
+    """Equal, numbers to nine digits: a mean may be summed in another order."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_statistic_follows_from_the_runs(task: str) -> None:
+    content = again(task)
+    made = json.loads(as_json(content))
+    for name in STATISTICS:
+        assert close(made[name], REPORTS[task][name]), name
+    assert made["options"]["tolerance"] == REPORTS[task]["options"]["tolerance"]
+    told = list(csv.DictReader(io.StringIO((FOLDER / task / "table.csv").read_text(encoding="utf-8"))))
+    rows = list(csv.DictReader(io.StringIO(table_csv(content))))
+    assert len(told) == len(rows) == 4 * (5 + 5 + 4)
+    for one, other in zip(told, rows, strict=True):
+        assert {key: one[key] for key in ("recipe", "control", "ssr", "n")} == {
+            key: other[key] for key in ("recipe", "control", "ssr", "n")
+        }
+        assert float(one["mean"]) == pytest.approx(float(other["mean"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_table_from_elsewhere_gives_the_same_answer(task: str, tmp_path: Path) -> None:
+    """Read as a CSV that knows nothing of controls, each of them a recipe of its own: the differences are the same."""
+    frame = runs(task)
+    frame["recipe"] += frame["control"].map(lambda control: f"+{control}" if control else "")
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    direction = REPORTS[task]["direction"]
+    found = studies.from_csv(tmp_path / "runs.csv", "ssr", "quality", "seconds", "recipe", "seed", direction=direction)
+    sign = 1 if direction == "max" else -1
+    for row in REPORTS[task]["controls"]:
+        if row["winner"] == "same":
+            continue
+        pairs = studies.paired(found, row["recipe"], f"{row['recipe']}+{row['control']}").set_index("ssr")
+        pair = pairs.loc[row["ssr"]]
+        assert sign * pair["difference"] == pytest.approx(row["gain"], rel=1e-9, abs=1e-12)
+        assert sorted((sign * pair["low"], sign * pair["high"])) == pytest.approx([row["low"], row["high"]], rel=1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_runs_are_those_that_the_script_plans(task: str) -> None:
+    frame = runs(task)
+    assert set(frame["status"]) == {"completed"}
+    made = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))
+    assert len(made) == len(frame)
+    planned = set()
+    for sweep in script.sweeps(Path("s"), task, quick=False):
+        given = dict(override.split("=", 1) for override in sweep.overrides)
+        scalings = given.get("scheduler.scale_warmup", "false").split(",")
+        for ssr, seed, scaled in product(given["ssr"].split(","), given["seed"].split(","), scalings):
+            control = given.get("control", "scale_warmup" if scaled == "true" else "")
+            planned.add((given["name"], control, float(ssr), int(seed)))
+    assert made == planned
+
+
+def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
+    """Of each schedule, the settings that were searched: mean, sd and count."""
+    found: dict[str, dict[str, tuple[float, float, int]]] = {}
+    for row in csv.DictReader(io.StringIO((FOLDER / f"tuning/{task}.csv").read_text(encoding="utf-8"))):
+        schedule, _, setting = row["recipe"].partition(" ")
+        found.setdefault(schedule, {})[setting] = (float(row["mean"]), float(row["sd"]), int(row["n"]))
+    return found
+
+
+@pytest.mark.parametrize(("task", "preset"), [("digits", "optimizer.lr=0.1"), ("byte_lm", "optimizer.lr=0.01")])
+def test_the_settings_follow_from_the_search(task: str, preset: str) -> None:
+    sign = 1 if REPORTS[task]["direction"] == "max" else -1
+    for schedule, found in settings(task).items():
+        best = max(found, key=lambda setting: sign * found[setting][0])
+        usual = max((item for item in found if item.split()[0] == preset), key=lambda item: sign * found[item][0])
+        mean, sd, n = found[best]
+        chosen = best if sign * (mean - found[usual][0]) > sd / math.sqrt(n) else usual
+        assert chosen == " ".join(script.TUNED[task][schedule]), schedule
+
+
+def test_the_tables_are_those_of_the_reports() -> None:
+    assert study_page.filled(PAGE, REPORTS) == PAGE
+    assert PAGE.count("<!-- table: ") == PAGE.count("<!-- end -->") > 4
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_reports_are_pages_that_can_be_opened(task: str) -> None:
+    html = (FOLDER / task / "report.html").read_text(encoding="utf-8")
+    assert len(html) < 2_000_000
+    assert html.startswith("<!doctype html>")
+    assert f"({task}/report.html)" in PAGE
+    assert "/tmp" not in html
+
+
+@pytest.mark.slow
+def test_the_script_trains_what_is_missing_and_nothing_twice(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
+    records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
+    assert len(records) == 2 * 2 * 2 + 2 * 2  # ssrs x seeds x warmups, and truncated
+    lost = sorted(records)[0]
+    lost.unlink()
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
+    assert now.keys() == records.keys()
+    assert [path for path in now if now[path] != records[path]] == [lost]
+    made = json.loads((tmp_path / "s/digits/report/report.json").read_text(encoding="utf-8"))
+    assert {row["recipe"] for row in made["table"]} == {"multistep_warmup"}
+    assert made["problems"] == []
+
+
+# What the page's sentences say, made of the reports: each of them stands on the page, and no other number does.
+
+
+def cell(task: str, recipe: str, ssr: float, control: str = "") -> dict[str, Any]:
+    (found,) = (
+        row for row in REPORTS[task]["table"] if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
+    )
+    return dict(found)
+
+
+def span(values: list[float], decimals: int, unit: str = "") -> str:
+    return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}{unit}"
+
+
+def gains(task: str, ssr: float) -> list[float]:
+    scale = 100 if task == "digits" else 1
+    found = [row for row in REPORTS[task]["doublings"] if not row["control"] and row["ssr"] == ssr]
+    assert len(found) == 4
+    return [scale * row["gain"] for row in found]
+
+
+def verdicts(task: str, control: str, ssr: float | None = None) -> dict[str, int]:
+    found = [row for row in REPORTS[task]["controls"] if row["control"] == control and row["winner"] != "same"]
+    found = [row for row in found if ssr is None or row["ssr"] == ssr]
+    return {name: sum(row["winner"] == name for row in found) for name in ("scaling", "control", "undecided")} | {
+        "all": len(found)
+    }
+
+
+def fits(task: str, kind: str) -> dict[str, int]:
+    found = [fit["verdict"] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
+    return {name: found.count(name) for name in ("trusted", "rejected", "untested")}
+
+
+def repeated(task: str) -> pd.DataFrame:
+    """At SSR 1 each seed of each schedule was trained three times: nothing to scale, and nothing to cut off."""
+    frame = runs(task)
+    groups = frame[frame["ssr"] == 1].groupby(["recipe", "seed"])
+    return groups.agg(
+        n=("seconds", "size"), values=("quality", "nunique"), low=("seconds", "min"), high=("seconds", "max")
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_that_is_repeated_has_the_same_quality(task: str) -> None:
+    found = repeated(task)
+    assert set(found["n"]) == {3}
+    assert set(found["values"]) == {1}
+
+
+def decided(task: str) -> dict[float, str]:
+    """The best schedule at each SSR where it beats each other one."""
+    return {row["ssr"]: row["best"] for row in REPORTS[task]["winners"] if row["decided"]}
+
+
+def difference(task: str, a: str, b: str, ssr: float) -> str:
+    """Of two schedules, in the page's form: who is better by how much, and the interval."""
+    (row,) = (row for row in REPORTS[task]["paired"] if {row["a"], row["b"]} == {a, b} and row["ssr"] == ssr)
+    turn = 1 if row["a"] == a else -1
+    low, high = sorted((turn * row["low"], turn * row["high"]))
+    return f"{study_page.number(task, turn * row['difference'], sign=True)} {study_page.interval(task, low, high)}"
+
+
+def doubling(task: str, recipe: str, ssr: float) -> str:
+    (row,) = (
+        row for row in REPORTS[task]["doublings"] if (row["recipe"], row["control"], row["ssr"]) == (recipe, "", ssr)
+    )
+    return f"{study_page.number(task, row['gain'])} {study_page.interval(task, row['low'], row['high'])}"
+
+
+def open_cases(task: str, control: str) -> set[tuple[str, float]]:
+    return {
+        (row["recipe"], row["ssr"])
+        for row in REPORTS[task]["controls"]
+        if row["control"] == control and row["winner"] == "undecided"
+    }
+
+
+def gain(task: str, control: str, recipe: str, ssr: float) -> str:
+    (row,) = (
+        row
+        for row in REPORTS[task]["controls"]
+        if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
+    )
+    shown = study_page.number(task, row["gain"], sign=True)
+    return f"{shown} {study_page.interval(task, row['low'], row['high'])}"
+
+
+def errors(task: str, kind: str) -> list[float]:
+    """How far each back-test at the largest SSR was off."""
+    scale = 100 if task == "digits" else 1
+    found = [fit["back_tests"][-1] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
+    assert {test["ssr"] for test in found} == {2.0}
+    return [scale * abs(test["predicted"] - test["observed"]) for test in found]
+
+
+def spread(task: str) -> tuple[str, str]:
+    found = repeated(task)["high"] / repeated(task)["low"]
+    return f"{found.median():.2f}", f"{found.max():.2f}"
+
+
+def sentences() -> list[str]:
+    """What the page says in numbers, each made of the reports."""
+    digits, lm = "digits", "byte_lm"
+    doubled = {
+        task: [span(gains(task, ssr), 1 if task == digits else 3) for ssr in (0.125, 0.25, 0.5, 1.0)] for task in TASKS
+    }
+    (advice,) = (each for each in REPORTS[digits]["recommendations"] if each["recipe"] == "cosine_warmup")
+    (truncated,) = {
+        span([1 / row["speedup"] for row in REPORTS[lm]["speedup"]
+              if (row["recipe"], row["control"]) == ("cosine_warmup", "truncate") and row["ssr"] < 1], 2)
+    }  # fmt: skip
+    (crossing,) = (row for row in REPORTS[lm]["crossings"] if row["certain"])
+    won = {task: verdicts(task, "truncate") for task in TASKS}
+    warm = {task: verdicts(task, "scale_warmup") for task in TASKS}
+    minutes = {task: REPORTS[task]["totals"]["total_seconds"] / 60 for task in TASKS}
+    return [
+        f"in percent, mean of {script.TASKS[digits].seeds} seeds",
+        f"Bits per byte, mean of {script.TASKS[lm].seeds} seeds",
+        f"On digits a doubling gains {doubled[digits][0]} points of accuracy from SSR 0.125, "
+        f"{doubled[digits][1]} from 0.25, "
+        f"{doubled[digits][2]} from 0.5 and {doubled[digits][3]} from 1.",
+        f"On the byte language model it gains {doubled[lm][0]} bits per byte, {doubled[lm][1]}, "
+        f"{doubled[lm][2]} and {doubled[lm][3]}.",
+        f"from SSR 1 to 2 `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
+        f"{advice['more_seeds']} more seeds would decide it",
+        f"the last doubling gains `linear_warmup` {doubling(lm, 'linear_warmup', 1.0)} bits per byte",
+        f"`multistep_warmup` is behind `wsd` at SSR 0.125 by "
+        f"{difference(digits, 'wsd', 'multistep_warmup', 0.125)} points "
+        f"and at 0.25 by {difference(digits, 'wsd', 'multistep_warmup', 0.25)}",
+        f"ahead of `cosine_warmup` by {difference(lm, 'cosine_warmup', 'linear_warmup', 0.125)} bits per byte "
+        f"at SSR 0.125 "
+        f"and still by {difference(lm, 'cosine_warmup', 'linear_warmup', 2.0)} at 2",
+        f"At SSR 2 `wsd` has caught up: {difference(lm, 'wsd', 'linear_warmup', 2.0)}",
+        f"worse by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} at SSR 0.125 and better by "
+        f"{difference(lm, 'cosine_warmup', 'wsd', 2.0)} at 2, and they cross near SSR {crossing['ssr']:.2f} "
+        f"[{crossing['low']:.2f}, {crossing['high']:.2f}]",
+        f"Scaling wins {won[digits]['scaling']} of {won[digits]['all']} comparisons on digits and "
+        f"{won[lm]['scaling']} of "
+        f"{won[lm]['all']} on the byte language model.",
+        f"a truncated `cosine_warmup` takes {truncated} times the steps to be as good as a scaled one",
+        f"{gain(lm, 'truncate', 'multistep_warmup', 0.125)} bits per byte at SSR 0.125",
+        f"{gain(lm, 'truncate', 'multistep_warmup', 0.25)} at 0.25",
+        f"`cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), `linear_warmup` at 0.5 "
+        f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at 0.125 "
+        f"({gain(digits, 'truncate', 'multistep_warmup', 0.125)})",
+        f"{sum(found['undecided'] for found in warm.values())} of "
+        f"{sum(found['all'] for found in warm.values())} comparisons are "
+        "undecided",
+        f"`cosine_warmup` by {gain(digits, 'scale_warmup', 'cosine_warmup', 0.125)} points and `linear_warmup` by "
+        f"{gain(digits, 'scale_warmup', 'linear_warmup', 0.125)}",
+        f"`wsd` {gain(lm, 'scale_warmup', 'wsd', 0.125)} and `multistep_warmup` "
+        f"{gain(lm, 'scale_warmup', 'multistep_warmup', 0.125)} "
+        f"at SSR 0.125, and `multistep_warmup` {gain(lm, 'scale_warmup', 'multistep_warmup', 0.25)} at 0.25",
+        f"it misses by {span(errors(digits, 'quadratic'), 1)} points",
+        f"The power law misses by {span(errors(digits, 'power'), 1)} points",
+        f"the power law misses by {span(errors(lm, 'power'), 3)} bits per byte, the quadratic by "
+        f"{span(errors(lm, 'quadratic'), 3)}",
+        f"On digits the longest time is {spread(digits)[0]} times the shortest in the median, "
+        f"{spread(digits)[1]} at worst; "
+        f"on the byte language model {spread(lm)[0]} and {spread(lm)[1]}.",
+        f"On digits a run at SSR 1 takes {cell(digits, 'cosine_warmup', 1)['seconds']:.1f} seconds",
+        f"`cosine_warmup` {cell(lm, 'cosine_warmup', 1)['seconds']:.1f} seconds at SSR 1, `wsd` "
+        f"{cell(lm, 'wsd', 1)['seconds']:.1f}",
+        f"{REPORTS[digits]['totals']['runs']} runs in {minutes[digits]:.0f} minutes on digits, "
+        f"{REPORTS[lm]['totals']['runs']} in "
+        f"{minutes[lm]:.0f} on the byte language model",
+    ]
+
+
+# What the study was set up with: numbers that are no results.
+SETTINGS = {"0.125", "0.25", "0.5", "1", "2", "0", "50"}  # SSRs; an interval that excludes 0; ResNet-50
+
+
+def prose() -> str:
+    """The page as one line, without tables, code, links' targets and what stands between the words for tools."""
+    text = re.sub(r"```.*?```|<!--.*?-->|^\|.*?$", "", PAGE, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return " ".join(text.split())
+
+
+def test_each_sentence_stands_on_the_page_and_no_other_number_does() -> None:
+    text = prose()
+    for sentence in sentences():
+        assert sentence in text, sentence
+        text = text.replace(sentence, "")
+    told = text[: text.index("## What was run")] + text[text.index("## What time buys") :]
+    assert set(re.findall(r"\d[\d,.]*\d|\d", told)) <= SETTINGS
+
+
+def test_what_the_page_says_in_words() -> None:
+    assert decided("digits") == {}
+    assert decided("byte_lm") == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
+    assert [row["a"] for row in REPORTS["digits"]["crossings"] if row["certain"]] == []
+    assert open_cases("digits", "truncate") == {
+        ("cosine_warmup", 0.25),
+        ("linear_warmup", 0.5),
+        ("multistep_warmup", 0.125),
+    }
+    assert open_cases("byte_lm", "truncate") == {("multistep_warmup", 0.125), ("multistep_warmup", 0.25)}
+    for task in TASKS:
+        assert verdicts(task, "truncate")["control"] == 0
+        assert {name for row in REPORTS[task]["controls"] if row["ssr"] == 1 for name in [row["winner"]]} == {"same"}
+    for schedule, ssr in open_cases("digits", "truncate"):
+        assert cell("digits", schedule, ssr, "truncate")["sd"] > cell("digits", schedule, ssr)["sd"]
+    warmups = {
+        (task, row["recipe"], row["ssr"], row["winner"])
+        for task in TASKS
+        for row in REPORTS[task]["controls"]
+        if row["control"] == "scale_warmup" and row["winner"] in ("scaling", "control")
+    }
+    assert warmups == {
+        ("digits", "cosine_warmup", 0.125, "scaling"),
+        ("digits", "linear_warmup", 0.125, "scaling"),
+        ("byte_lm", "wsd", 0.125, "control"),
+        ("byte_lm", "multistep_warmup", 0.125, "control"),
+        ("byte_lm", "multistep_warmup", 0.25, "control"),
+    }
+    assert fits("digits", "quadratic") == {"trusted": 0, "rejected": 4, "untested": 0}
+    assert fits("digits", "power") == {"trusted": 3, "rejected": 0, "untested": 1}
+    assert fits("byte_lm", "quadratic") == {"trusted": 3, "rejected": 1, "untested": 0}
+    (rejected,) = [fit for fit in REPORTS["byte_lm"]["fits"] if fit["verdict"] == "rejected"]
+    assert (rejected["recipe"], rejected["kind"]) == ("wsd", "quadratic")
+    assert fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
+    power = [fit["back_tests"][-1] for fit in REPORTS["byte_lm"]["fits"] if fit["kind"] == "power"]
+    assert all(test["predicted"] < test["observed"] for test in power)  # fewer bits than there were
+    assert sorted(test["p"] < 0.1 for test in power) == [False, True, True, True]
+    assert REPORTS["digits"]["answer"]["ssr"] == 1
+    assert REPORTS["byte_lm"]["answer"]["ssr"] == 2
+    assert all(min(gains("byte_lm", ssr)) > 0.05 for ssr in (0.125, 0.25, 0.5, 1.0))
+    assert all(row["better"] == ("b" if row["a"] == "multistep_warmup" else "a")
+               for row in REPORTS["byte_lm"]["paired"] if "multistep_warmup" in (row["a"], row["b"]))  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_schedules_that_have_not_begun_to_decay_are_one_run(task: str) -> None:
+    """Cut off at half the run, wsd and multistep_warmup have done the same, if they have the same learning rate."""
+    frame = runs(task)
+    frame = frame[(frame["control"] == "truncate") & (frame["ssr"] < 1)].set_index(["ssr", "seed"]).sort_index()
+    wsd, multistep = (frame[frame["recipe"] == name]["quality"] for name in ("wsd", "multistep_warmup"))
+    assert wsd.equals(multistep)
+
+
+def test_the_page_names_the_settings() -> None:
+    for schedule in script.SEARCHED:
+        (row,) = re.findall(rf"^\| `{schedule}` \| (lr .*) \| (lr .*) \|$", PAGE, re.MULTILINE)
+        for task, told in zip(TASKS, row, strict=True):
+            lr, *rest = (setting.split("=")[1] for setting in script.TUNED[task][schedule])
+            assert told.startswith(f"lr {lr}")
+            shares = [share.strip("[]").removesuffix("dur") for share in ",".join(rest).split(",") if share]
+            assert "likewise" in told or all(share in told for share in shares)
+
+
+def test_the_data_are_those_that_the_page_names() -> None:
+    for task in TASKS:
+        data = json.loads((FOLDER / task / "data.json").read_text(encoding="utf-8"))
+        assert f"`{data['sha256'][:16]}`" in PAGE
+    assert data["version"] in PAGE
+
+
+def test_by_the_clock_the_answer_would_be_another() -> None:
+    """The page warns of it: seconds were the machine's."""
+    frame = runs("byte_lm")
+    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
+    found = studies.Study(frame, curves.astype({"run": int}), "eval/bits_per_byte", "min")
+    content = report.build(found, report.Options(tolerance=0.05))
+    assert content.equal == "seconds"
+    assert content.choice is not None
+    assert content.choice.recipe == "cosine_warmup"
+    assert REPORTS["byte_lm"]["answer"]["recipe"] == "linear_warmup"
+
+
+def test_the_readme_says_what_was_found() -> None:
+    won = [verdicts(task, "truncate") for task in TASKS]
+    scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
+    assert (control, undecided) == (0, 5)
+    readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
+    assert f"in {scaling} of {every} comparisons, and leaves five undecided" in readme

@@ -1,0 +1,117 @@
+"""What the app says when a run cannot be written; what it says of bad input is in test_cli.py."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import Answer
+
+from ssr_hydra import records
+
+QUICK = ("max_duration=4ba", "trainer.progress=none")
+App = Callable[..., Answer]
+
+
+def one_line(answer: Answer) -> str:
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    return answer.err
+
+
+def test_a_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+    (in_tmp / "file").write_text("in the way")
+    answer = app("hydra.run.dir=file/run", *QUICK)
+    assert answer.code == 2
+    assert "hydra.run.dir='file/run': cannot be written (Not a directory)" in one_line(answer)
+
+
+def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+    (in_tmp / "file").write_text("in the way")
+    for folder in ("file", "file/sweep"):
+        answer = app("-m", "ssr=0.5,1", f"hydra.sweep.dir={folder}", *QUICK)
+        assert answer.code == 2
+        assert f"hydra.sweep.dir='{folder}': cannot be written (" in one_line(answer)
+    assert [path.name for path in in_tmp.iterdir()] == ["file"]
+
+
+FIXES = {
+    "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
+    "model.widths=8": "write model.widths=[8]",
+    "optimizer=adam optimizer.betas=0.9": "write optimizer.betas=[0.9,0.999]",
+    "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
+    "scheduler.factors.decay=polynomial": "there is no scheduler.factors; there are t_warmup",  # of cosine_warmup
+    "ssr=50%": "must be a number; e.g. ssr=0.5",
+    "optimizer.lr=abc": "must be a number; e.g. optimizer.lr=0.5",
+    "max_duration=null": "e.g. max_duration=20ep",
+    "+ssr=0.5": "drop the +: ssr=0.5",
+    "trainer.device=cuda:99": "use 'auto' or 'cpu'",
+    "data.batch_size=0": "must be a whole number of at least 1",
+    "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is no scheduler",
+}
+
+
+@pytest.mark.parametrize("typed", FIXES)
+def test_a_refusal_says_what_to_write(app: App, in_tmp: Path, typed: str) -> None:
+    answer = app(*typed.split(), *(() if "max_duration" in typed else QUICK))
+    assert answer.code == 2
+    assert FIXES[typed] in one_line(answer)
+
+
+def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", fail)
+    answer = app("hydra.run.dir=run", *QUICK)
+    assert answer.code == 1
+    line = one_line(answer)
+    assert "No space left on device" in line
+    assert "run/result.json" in line
+    assert " bytes" in line
+    assert not [path for path in (in_tmp / "run").iterdir() if "result.json" in path.name]
+
+
+def test_a_full_disk_in_a_process(in_tmp: Path) -> None:
+    """Files may hold 8 KiB: enough for what Hydra writes, and too little for the log of the metrics."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    command = [sys.executable, "-m", "ssr_hydra", "max_duration=200ba", "trainer.log_interval=1ba", "hydra.run.dir=run"]
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, preexec_fn=limit, check=False)
+    assert done.returncode == 1
+    assert "metrics.jsonl" in one_line(Answer(1, "", done.stderr))
+    assert records.RunResult.load(in_tmp / "run").status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optimizer: {lrr: 0.3}", "optimizer.lrr=0.3: there is no such key (in experiment/u.yaml); did you mean lr?"),
+        ("sheduler: wsd", "sheduler='wsd': there is no such key (in experiment/u.yaml); did you mean scheduler?"),
+        (
+            "optimizer: {lr: fast}",
+            "optimizer.lr='fast': must be a number (in experiment/u.yaml); e.g. optimizer.lr=0.5",
+        ),
+    ],
+)
+def test_a_slip_in_a_file_names_the_file_and_the_value(app: App, in_tmp: Path, text: str, said: str) -> None:
+    (in_tmp / "mine/experiment").mkdir(parents=True)
+    (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
+    answer = app("--config-dir", "mine", "experiment=u", *QUICK)
+    assert (answer.code, answer.err) == (2, f"error: {said}\n")
+
+
+def test_an_overlay_without_its_package_line_that_chooses(app: App, in_tmp: Path) -> None:
+    (in_tmp / "mine/experiment").mkdir(parents=True)
+    (in_tmp / "mine/experiment/u.yaml").write_text("defaults:\n  - override /optimizer: adamw\n")
+    assert "begin its file with # @package _global_" in one_line(app("--config-dir", "mine", "experiment=u"))

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from checkout import SUPPORT
+from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
+
+from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.files import WriteError, try_lock
+
+KILLER = SUPPORT / "checkpoint_killer.py"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
+# --- kills --------------------------------------------------------------------------------------------------------
+
+
+def kill(mode: str, folder: Path) -> dict[str, int]:
+    command = [sys.executable, str(KILLER), mode, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
+def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkpoint(tmp_path: Path) -> None:
+    points = kill("steps", tmp_path)
+    # Killed at every operation until none was left: at least the two files, their syncs, the rename and a removal.
+    assert points.keys() == {"next", "same", "earlier"}
+    assert min(points.values()) >= 12
+    assert points["same"] > points["next"]  # one of the same batch is put aside before it is replaced
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
+def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
+    counts = kill("chains", tmp_path)
+    assert counts["kills"] == 96
+    assert counts["in the middle of a save"] >= 5  # or the kills have tested nothing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
+def test_two_writers_in_one_folder_take_turns_and_a_reader_sees_whole_ones(tmp_path: Path) -> None:
+    assert kill("writers", tmp_path)["reads"] > 20
+
+
+def test_everything_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power failure leaves cannot be tried out; the order in which the kernel was asked can be seen."""
+    events: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def seen_fsync(descriptor: int) -> None:
+        events.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def seen_rename(path: Path, target: Path) -> Path:
+        events.append(("rename", target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(Path, "rename", seen_rename)
+    folder = tmp_path / "checkpoints"
+    save(CheckpointStore(folder), 5)
+    new = f".ba5.{os.getpid()}.new"
+    assert events == [
+        ("sync", "state.pt"),
+        ("sync", "checkpoint.json"),
+        ("sync", new),
+        ("rename", "ba5"),
+        ("sync", "checkpoints"),
+    ]
+
+
+def test_what_a_killed_process_left_is_never_believed_and_is_removed_by_the_next_save(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    good = save(store, 10)
+    for leftover in (".ba20.4242.new", ".ba5.4242.gone"):
+        shutil.copytree(good, tmp_path / leftover)
+    assert store.all() == [(10, good)]
+    (tmp_path / "ba7 copy").mkdir()  # not ours
+    (tmp_path / "notes.txt").write_text("mine")
+    save(store, 30)
+    assert names(tmp_path) == ["ba10", "ba30", "ba7 copy", "notes.txt"]
+
+
+def test_one_of_the_same_batch_that_was_put_aside_counts_until_the_new_one_has_its_name(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    save(store, 10).rename(tmp_path / "ba10.replaced")  # killed between the two renames
+    found = load_latest_good(tmp_path)
+    assert found is not None
+    assert is_of(found[0].state, 10)
+    assert found[1] == []
+    save(store, 10)
+    assert names(tmp_path) == ["ba10"]
+
+
+# --- order, rotation, the best ------------------------------------------------------------------------------------
+
+
+def test_the_last_k_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    assert store.latest() is None
+    for batch in (9, 10, 100, 1000, 1001):  # not in the order of their names
+        save(store, batch)
+    assert [batch for batch, _ in store.all()] == [100, 1000, 1001]
+    assert store.latest() == tmp_path / "ba1001"
+    assert names(tmp_path) == ["ba100", "ba1000", "ba1001"]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 30)])
+def test_the_best_is_kept_as_well_by_what_is_on_disk(tmp_path: Path, mode: str, best: int) -> None:
+    metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
+    for batch, metric in metrics.items():
+        # A new store each time, as after a kill: nothing is remembered but what the files say.
+        save(CheckpointStore(tmp_path, best_mode=mode), batch, metric)
+    store = CheckpointStore(tmp_path, best_mode=mode)
+    assert [batch for batch, _ in store.all()] == [best, 60, 70]  # of equal ones, the first
+    assert store.best() == tmp_path / f"ba{best}"
+    assert load(tmp_path / f"ba{best}").metric == metrics[best]
+
+
+def test_a_metric_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, best_mode="min")
+    for batch, metric in ((10, math.nan), (20, 0.5), (30, -math.inf), (40, None), (50, math.nan)):
+        save(store, batch, metric)
+    assert [batch for batch, _ in store.all()] == [20, 40, 50]
+    assert load(tmp_path / "ba50").metric is None
+
+
+def test_without_a_mode_none_is_the_best(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    for batch in (10, 20, 30):
+        save(store, batch, 1.0 / batch)
+    assert store.best() is None
+    assert names(tmp_path) == ["ba20", "ba30"]
+
+
+def test_a_run_that_was_taken_up_at_an_earlier_point_has_its_newest_where_it_is(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    for batch in (100, 200):
+        save(store, batch)
+    save(store, 120)  # the attempt that reached 200 was given up
+    assert [batch for batch, _ in store.all()] == [200, 120]
+    found = load_latest_good(tmp_path)
+    assert found is not None
+    assert found[0].timestamp["batch"] == 120
+    save(store, 140)
+    assert [batch for batch, _ in store.all()] == [120, 140]
+
+
+def test_a_damaged_one_does_not_count_as_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    for batch in (10, 20):
+        save(store, batch)
+    (tmp_path / "ba20" / "state.pt").write_bytes(b"torn")
+    save(store, 30)
+    assert names(tmp_path) == ["ba10", "ba30"]
+    (tmp_path / "ba30" / "checkpoint.json").write_bytes(b"{")
+    save(store, 30)  # replaced, and not put aside as if it were good
+    assert names(tmp_path) == ["ba10", "ba30"]
+    assert is_of(load(tmp_path / "ba30").state, 30)
+
+
+@pytest.mark.parametrize("keep", [1, 0, -1, True, 2.0, "2", None])
+def test_less_than_two_are_refused(tmp_path: Path, keep: object) -> None:
+    with pytest.raises(InputError, match=r"^keep=.*at least 2"):
+        CheckpointStore(tmp_path, keep=keep)  # type: ignore[arg-type]
+
+
+def test_other_modes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="best_mode='auto': max, min or None"):
+        CheckpointStore(tmp_path, best_mode="auto")
+
+
+@pytest.mark.parametrize("timestamp", [{}, {"batch": -1}, {"batch": "1/2"}, {"batch": True}])
+def test_a_checkpoint_stands_at_a_batch(tmp_path: Path, timestamp: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"timestamp\.batch"):
+        CheckpointStore(tmp_path).save({}, timestamp=timestamp, description={})
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+def test_each_one_that_is_refused_is_told_about_the_newest_first(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=4)
+    for batch in (10, 20, 30, 40):
+        save(store, batch)
+    for batch in (20, 30):
+        with (tmp_path / f"ba{batch}" / "state.pt").open("r+b") as file:
+            file.seek(300)
+            file.write(b"\xff\x00\xff")
+    (tmp_path / "ba40" / "state.pt").unlink()
+    found = load_latest_good(tmp_path)
+    assert found is not None
+    checkpoint, refused = found
+    assert checkpoint.path == tmp_path / "ba10"
+    altered = "it was altered or damaged: its SHA-256 is not the recorded one"
+    assert refused == [
+        f"refused {tmp_path}/ba40/state.pt: it cannot be read (No such file or directory)",
+        f"refused {tmp_path}/ba30/state.pt: {altered}",
+        f"refused {tmp_path}/ba20/state.pt: {altered}",
+    ]
+
+
+def test_where_none_can_be_used_there_is_an_error_and_never_a_silent_restart(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    for batch in (10, 20):
+        (save(store, batch) / "state.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError) as caught:
+        load_latest_good(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}: none of its checkpoints can be used: refused {tmp_path}/ba20/state.pt")
+    assert f"{tmp_path}/ba10/state.pt: it is torn: 0 bytes of" in message
+    assert message.endswith("start anew in another folder")
+    assert isinstance(caught.value, RunError)  # exit code 1: the input was right, the disk was not
+
+
+def test_an_empty_folder_that_bears_the_name_is_no_silent_restart_either(tmp_path: Path) -> None:
+    (tmp_path / "ba10").mkdir()
+    with pytest.raises(CheckpointError, match="none of its checkpoints can be used"):
+        load_latest_good(tmp_path)
+
+
+def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
+    assert load_latest_good(tmp_path) is None
+    assert load_latest_good(tmp_path / "missing") is None
+    assert CheckpointStore(tmp_path / "missing").all() == []
+    assert not (tmp_path / "missing").exists()
+
+
+def test_one_that_is_removed_while_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path)
+    for batch in (10, 20):
+        save(store, batch)
+
+    def load_after_rotation(path: Path) -> object:
+        monkeypatch.undo()
+        for batch in (30, 40):  # the run that writes here goes on
+            save(store, batch)
+        return load(path)
+
+    monkeypatch.setattr("ssr_hydra.checkpoints.store.load", load_after_rotation)
+    found = load_latest_good(tmp_path)
+    assert found is not None
+    assert found[0].timestamp["batch"] == 40
+    assert found[1] == []
+
+
+# --- a full disk --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+NUMBERS = 10_000
+STATE_SIZE = 40_000  # of float32
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
+@pytest.mark.parametrize("size", [0, 1, 64, 1000, 4096, 10_000, 20_000, 30_000, 39_999, 40_000])
+def test_a_full_disk_is_told_with_path_and_bytes_and_the_old_ones_are_intact(tmp_path: Path, size: int) -> None:
+    store = CheckpointStore(tmp_path)
+    save(store, 10, numbers=NUMBERS)
+    old = save(store, 20, numbers=NUMBERS)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for batch in (20, 30):  # replacing one, and adding one
+        with largest_file(size), pytest.raises(WriteError) as caught:
+            save(store, batch, numbers=NUMBERS)
+        assert caught.value.errno == errno.EFBIG
+        needed = old.joinpath("state.pt").stat().st_size
+        assert needed > STATE_SIZE
+        assert f"cannot write {needed} bytes: File too large" in str(caught.value)
+        assert str(caught.value.filename).endswith("/state.pt")
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        assert names(tmp_path) == ["ba10", "ba20"]  # nothing temporary is left to fill the disk further
+    save(store, 30, numbers=NUMBERS)  # there is room again
+    assert is_of(load(store.latest() or tmp_path).state, 30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
+def test_a_disk_that_is_full_at_the_second_file_leaves_no_half_either(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    save(store, 10)
+    with largest_file(20_000), pytest.raises(WriteError, match=r"cannot write \d{5} bytes.*checkpoint\.json"):
+        store.save(make_state(20), timestamp={"batch": 20}, description={"names": ["a name"] * 5000})
+    assert names(tmp_path) == ["ba10"]
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_a_disk_that_is_full_when_it_is_synced_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Delayed allocation: the kernel says so only then."""
+    store, calls = CheckpointStore(tmp_path), iter(range(100))
+    save(store, 10)
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        save(store, 20)
+    found = load_latest_good(tmp_path)
+    assert found is not None
+    assert found[1] == []
+    assert not [name for name in names(tmp_path) if name.startswith(".")]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="Not a directory|File exists"):
+        save(CheckpointStore(tmp_path / "file" / "checkpoints"), 1)
+
+
+def test_an_interrupt_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path)
+    save(store, 10)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(store, 20)
+    assert names(tmp_path) == ["ba10"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_process_that_saves_for_too_long_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path)
+    save(store, 10)
+    monkeypatch.setattr("ssr_hydra.checkpoints.store._LOCK_SECONDS", 0.05)
+    with (tmp_path / ".lock").open("ab") as file:
+        assert try_lock(file.fileno())
+        with pytest.raises(RunError, match="another process is saving checkpoints here"):
+            save(store, 20)
+    save(store, 20)
+
+
+def test_nothing_here_imports_torch_before_it_is_needed() -> None:
+    code = """
+import sys
+from pathlib import Path
+from ssr_hydra.checkpoints import CheckpointStore, TimeMap, check_change, differences, find
+assert find("auto", Path("missing")) is None and not CheckpointStore(Path("missing")).all()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
+
+    path = save(CheckpointStore(tmp_path), 1, numbers=NUMBERS)
+    assert STATE_SIZE < (path / "state.pt").stat().st_size < STATE_SIZE + 8000
+    assert load(path).description == DESCRIPTION

@@ -1,0 +1,159 @@
+"""``launcher=NAME``: what it chooses, that no job has anything of it, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import REPO
+from cli_helpers import Answer, answer
+
+PLUGINS = {
+    "joblib": "hydra_joblib_launcher",
+    "submitit_local": "hydra_submitit_launcher",
+    "slurm": "hydra_submitit_launcher",
+    "ray": "hydra_ray_launcher",
+}
+NAMES = sorted(path.stem for path in (REPO / "conf" / "launcher").glob("*.yaml"))
+
+
+@pytest.fixture
+def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
+    return lambda *arguments: answer(capsys, *arguments)
+
+
+def need(name: str) -> None:
+    if name in PLUGINS and (find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{PLUGINS[name]}") is None):
+        pytest.skip(f"needs {PLUGINS[name]}")
+
+
+def launcher(app: Callable[..., Answer], *arguments: str) -> Any:
+    done = app(*arguments, "--cfg", "hydra", "-p", "hydra.launcher")
+    assert done.code == 0, done.err
+    return yaml.safe_load(done.out)
+
+
+def test_all_of_them_are_here() -> None:
+    assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_job_has_anything_of_it(app: Callable[..., Answer], name: str) -> None:
+    need(name)
+    plain = app("--cfg", "job")
+    chosen = app(f"launcher={name}", "--cfg", "job")
+    assert (chosen.code, chosen.out) == (0, plain.out)
+
+
+def test_joblib_fills_the_cores(app: Callable[..., Answer]) -> None:
+    need("joblib")
+    node = launcher(app, "launcher=joblib")
+    assert node["_target_"].endswith("JoblibLauncher")
+    assert node["n_jobs"] == "${jobs_at_once:${trainer.threads},${trainer.device}}"
+    assert launcher(app, "launcher=joblib", "hydra.launcher.n_jobs=3")["n_jobs"] == 3
+
+
+def test_slurm_puts_jobs_back_into_the_queue(app: Callable[..., Answer]) -> None:
+    need("slurm")
+    node = launcher(app, "launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1")
+    assert node["_target_"].endswith("SlurmLauncher")
+    assert (node["partition"], node["gpus_per_node"]) == ("gpu", 1)
+    assert node["additional_parameters"] == {"requeue": True}
+    # submitit takes a signal for a time limit where less than ten minutes are given, and that is counted.
+    assert node["timeout_min"] > 10
+    assert node["max_num_timeout"] > 100
+
+
+def test_ray_leaves_it_to_the_sweep_to_try_again(app: Callable[..., Answer]) -> None:
+    need("ray")
+    node = launcher(app, "launcher=ray")
+    assert node["ray"]["remote"]["max_retries"] == 0
+    assert node["ray"]["init"]["include_dashboard"] is False
+
+
+CLUSTER = """\
+# @package _global_
+defaults:
+  - slurm
+hydra:
+  launcher:
+    partition: gpu
+"""
+
+
+def test_a_preset_of_ones_own_is_ones_own_choice(app: Callable[..., Answer], in_tmp: Path) -> None:
+    need("slurm")
+    folder = in_tmp / "mine" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / "cluster.yaml").write_text(CLUSTER)
+    node = launcher(app, "--config-dir", "mine", "launcher=cluster")
+    assert (node["partition"], node["max_num_timeout"]) == ("gpu", 1000)
+    # It is the typed name that is trusted, and of hydra.* the launcher alone.
+    (folder / "cluster.yaml").write_text(CLUSTER + "  callbacks:\n    x:\n      _target_: os.system\n")
+    done = app("--config-dir", "mine", "launcher=cluster", "--cfg", "hydra")
+    assert done.code == 2
+    assert "hydra.callbacks.x._target_='os.system': can run code" in done.err
+
+
+def test_an_experiment_does_not_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
+    # Somebody else's file says what is run, and the person who runs it says where.
+    need("slurm")
+    for group in ("experiment", "launcher"):
+        (in_tmp / "mine" / group).mkdir(parents=True)
+    (in_tmp / "mine/launcher/cluster.yaml").write_text(CLUSTER)
+    for override in ("/launcher: cluster", "/launcher: slurm"):
+        experiment = f"# @package _global_\ndefaults:\n  - override {override}\n"
+        (in_tmp / "mine/experiment/x.yaml").write_text(experiment)
+        done = app("--config-dir", "mine", "experiment=x", "--cfg", "hydra")
+        assert done.code == 2
+        assert "In 'experiment/x': Could not override 'launcher'" in done.err
+
+
+@pytest.mark.parametrize("group", ["launcher", "hydra/launcher"])
+def test_a_single_run_has_no_launcher(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
+    done = app(f"{group}=basic", "max_duration=2ba")
+    rule = "starts the jobs of a sweep, and this is a single run; add -m, or leave it out"
+    assert (done.code, done.err) == (2, f"error: {group}='basic': {rule}\n")
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "plugin", "extra"),
+    [
+        ("launcher=joblib", "launcher='joblib'", "hydra-joblib-launcher", "joblib"),
+        ("launcher=submitit_local", "launcher='submitit_local'", "hydra-submitit-launcher", "submitit"),
+        ("launcher=slurm", "launcher='slurm'", "hydra-submitit-launcher", "submitit"),
+        ("launcher=ray", "launcher='ray'", "hydra-ray-launcher", "ray"),
+        ("hydra/launcher=submitit_slurm", "hydra/launcher='submitit_slurm'", "hydra-submitit-launcher", "submitit"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_is_one_line(
+    app: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    in_tmp: Path,
+    typed: str,
+    field: str,
+    plugin: str,
+    extra: str,
+) -> None:
+    # As where it is not installed: Hydra's store of configs has none of it.
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    launchers = store.repo["hydra"]["launcher"]
+    for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):
+        monkeypatch.delitem(launchers, f"{name}.yaml", raising=False)
+    done = app("-m", typed, "ssr=0.5,1", "max_duration=2ba")
+    needed = f'needs {plugin}, which is not installed; pip install "ssr-hydra[{extra}]"'
+    assert (done.code, done.err) == (2, f"error: {field}: {needed}\n")
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_the_extras_name_what_the_errors_say() -> None:
+    text = (REPO / "pyproject.toml").read_text()
+    for extra, plugin in (("joblib", "joblib"), ("submitit", "submitit"), ("ray", "ray")):
+        assert f'\n{extra} = ["hydra-{plugin}-launcher>=' in text

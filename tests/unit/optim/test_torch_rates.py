@@ -1,0 +1,82 @@
+"""What torch's schedulers write into one optimizer; tests/unit/trainer/test_learning_rates.py has the run around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssr_hydra import torch_schedulers as described
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.torch_rates import Entry, TorchRates
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+
+
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))
+
+
+def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:
+    entries = [Entry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
+    found = TorchRates(optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True)
+    found.refresh(pace, Timestamp())
+    return found
+
+
+def test_rates_are_written_times_alpha_and_kept_without_it() -> None:
+    optimizer = torch.optim.SGD([parameter()], lr=0.8)
+    found = rates(optimizer, described.StepLR(2, 0.5))
+    found.refresh("batch", Timestamp(batch=5))
+    found.write(0.5)
+    assert (found.rates(), optimizer.param_groups[0]["lr"]) == ([0.2], 0.1)
+    found.refresh("epoch", Timestamp(batch=7))  # nothing moves by epochs
+    assert (found.rates(), found.moves_by("epoch"), found.moves_by("batch")) == ([0.2], False, True)
+
+
+def test_momentum_is_the_first_beta_where_there_are_betas() -> None:
+    cycle = described.CyclicLR(0.1, 1.0, 2, base_momentum=0.6, max_momentum=0.9)
+    adam = torch.optim.AdamW([parameter()], betas=(0.5, 0.999))
+    found = rates(adam, cycle)
+    assert adam.param_groups[0]["betas"] == (0.9, 0.999)
+    found.refresh("batch", Timestamp(batch=2))
+    assert adam.param_groups[0]["betas"] == (0.6, 0.999)
+    beta = torch.tensor(0.5, dtype=torch.float64)
+    capturable = torch.optim.AdamW([parameter()], betas=(beta, torch.tensor(0.999, dtype=torch.float64)), foreach=False)
+    rates(capturable, cycle)
+    assert capturable.param_groups[0]["betas"][0] is beta
+    assert float(beta) == 0.9
+
+
+def test_lists_for_groups_name_their_place_when_a_group_is_added() -> None:
+    optimizer = torch.optim.SGD([parameter()], lr=0.8)
+    found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.1})
+    with pytest.raises(InputError, match="has 1 values, and the optimizer has 2 param groups") as caught:
+        found.refresh("batch", Timestamp(batch=1))
+    assert caught.value.field == "schedulers[0].lr_lambda"
+
+
+def test_a_group_that_shares_the_tensor_of_another_begins_where_that_one_did() -> None:
+    lr = torch.tensor(0.8, dtype=torch.float64)
+    optimizer = torch.optim.SGD([parameter()], lr=lr)
+    found = rates(optimizer, described.ExponentialLR(0.5))
+    found.refresh("batch", Timestamp(batch=1))
+    found.write(1.0)
+    optimizer.add_param_group({"params": [parameter()]})  # the optimizer's default: the very tensor
+    found.refresh("batch", Timestamp(batch=2))
+    found.write(1.0)
+    assert float(lr) == 0.2
+    assert [float(group["initial_lr"]) for group in optimizer.param_groups] == [0.8, 0.8]
+
+
+def test_what_was_loaded_into_the_optimizer_is_what_is_scheduled() -> None:
+    optimizer, other = torch.optim.SGD([parameter()], lr=0.8), torch.optim.SGD([parameter()], lr=0.4)
+    found = rates(optimizer, described.ExponentialLR(0.5))
+    rates(other, described.ExponentialLR(0.5))
+    optimizer.load_state_dict(other.state_dict())
+    found.refresh("batch", Timestamp(batch=1))
+    found.write(1.0)
+    assert optimizer.param_groups[0]["lr"] == 0.2

@@ -1,0 +1,234 @@
+"""torch's own schedulers, read off the instance: torch's values, stretched."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from checkout import REPO
+from torch.optim import lr_scheduler as theirs
+from torch_helpers import CASES, Values, by_torch, by_us, decay, made, optimizer
+
+from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import InputError
+from ssr_hydra.optim.torch_schedulers import Paced, read
+from ssr_hydra.state import State
+from ssr_hydra.time import Time, Timestamp
+from ssr_hydra.trainer.learning_rates import LearningRates
+
+
+def close(values: Values, expected: Values) -> None:
+    """To twelve digits: torch's recursions round at every step, functions of time once."""
+    assert len(values) == len(expected)
+    for batch, (found, wanted) in enumerate(zip(values, expected, strict=True)):
+        for group, (a, b) in enumerate(zip(found, wanted, strict=True)):
+            assert a == pytest.approx(b, rel=1e-12, abs=1e-16), (batch, group)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", CASES)
+def test_by_batches_every_class_has_torchs_values_and_momenta(name: str, kind: str) -> None:
+    make, describe = CASES[name]
+    expected = by_torch(make, kind)
+    close(by_us(make, kind), expected)
+    close(by_us(lambda _: describe(), kind), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_by_epochs_every_class_has_torchs_values_and_momenta(name: str) -> None:
+    make, describe = CASES[name]
+    expected = by_torch(make, every=3)
+    close(by_us(make, every=3, stepwise=False), expected)
+    close(by_us(lambda _: describe(), every=3, stepwise=False), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twice_as_long_and_half_as_long_is_torchs_curve_at_half_and_twice_the_time(name: str) -> None:
+    # torch is the judge here too: at ssr 2 the even batches are its own, at ssr 1/2 every second of its own is left.
+    make = CASES[name][0]
+    expected = by_torch(make)
+    close(by_us(make, ssr=2, batches=128)[::2], expected)
+    close(by_us(make, ssr="0.5", batches=32), expected[::2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_epochs_stretch_as_well(name: str) -> None:
+    make = CASES[name][0]
+    expected = by_torch(make, every=3)
+    doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
+    # Epoch 2k of the longer run is epoch k of the other.
+    close([doubled[6 * epoch] for epoch in range(21)], [expected[3 * epoch] for epoch in range(21)])
+    # The value changes with an epoch and not within one.
+    assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
+
+
+def test_paced_takes_its_own_pace_whatever_the_trainers_is() -> None:
+    def step(o: Any) -> Any:
+        return theirs.StepLR(o, 2, 0.5)
+
+    for stepwise in (None, True, False):
+        close(by_us(lambda o: Paced(step(o), "batch"), every=3, stepwise=stepwise), by_torch(step))
+        close(by_us(lambda o: Paced(step(o), "epoch"), every=3, stepwise=stepwise), by_torch(step, every=3))
+
+
+def test_paced_is_refused_for_what_has_no_steps() -> None:
+    with pytest.raises(InputError, match="must be a scheduler of torch"):
+        Paced(theirs.ReduceLROnPlateau(optimizer()), "batch")
+    with pytest.raises(InputError, match="must be a scheduler of torch"):
+        Paced(ours.StepLR(3), "batch")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="must be one of batch, epoch"):
+        Paced(theirs.StepLR(optimizer(), 3), "week")
+
+
+def test_cycles_are_stepped_by_batches_where_nobody_chose() -> None:
+    cases: list[Any] = [
+        lambda o: theirs.OneCycleLR(o, 0.5, total_steps=64),
+        lambda o: theirs.CyclicLR(o, 0.1, 0.5, 5),
+        lambda o: theirs.SequentialLR(o, [theirs.ConstantLR(o), theirs.CyclicLR(o, 0.1, 0.5, 5)], [7]),
+    ]
+    for make in cases:
+        close(by_us(make, stepwise=None), by_torch(make))
+
+
+def test_steps_that_were_given_as_floats_are_read_exactly() -> None:
+    found = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
+    assert isinstance(found, ours.CyclicLR)
+    assert (found.step_size_up, found.step_size_down) == (3, 4)
+    close(
+        by_us(lambda o: theirs.CosineAnnealingLR(o, 7.5)), by_torch(lambda o: theirs.CosineAnnealingLR(o, 7.5))
+    )  # fmt: skip
+
+
+def stepped() -> Any:
+    scheduler = theirs.StepLR(optimizer(), 3)
+    scheduler.optimizer.step()
+    scheduler.step()
+    return scheduler
+
+
+def chained_and_stepped() -> Any:
+    own = optimizer()
+    chain = theirs.ChainedScheduler([theirs.StepLR(own, 3), theirs.ExponentialLR(own, 0.9)])
+    own.step()
+    chain.step()
+    return chain
+
+
+def after_one_cycle() -> Any:
+    own = optimizer()
+    first = theirs.StepLR(own, 3)
+    theirs.OneCycleLR(own, 0.5, total_steps=10)
+    return first
+
+
+class MyStep(theirs.StepLR):
+    """A class of the user's own."""
+
+
+def plateau_that_waited() -> Any:
+    plateau = theirs.ReduceLROnPlateau(optimizer())
+    plateau.step(1.0)
+    plateau.step(2.0)
+    return plateau
+
+
+def of_a_part_of_ones_own() -> Any:
+    own = optimizer()
+    return theirs.SequentialLR(own, [MyStep(own, 3), theirs.ExponentialLR(own, 0.9)], [3])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (stepped, "has been stepped already: it stands at its step 1"),
+        (chained_and_stepped, "has been stepped already"),
+        (plateau_that_waited, "has been stepped already"),
+        (after_one_cycle, r"was made for the initial learning rates \[0.8, 0.05, 0.001\], which are \[0.02"),
+        (lambda: MyStep(optimizer(), 3), "is a class of its own"),
+        (of_a_part_of_ones_own, "is a class of its own"),
+    ],
+)
+def test_what_is_no_function_of_the_runs_time_says_why(make: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read(make())
+
+
+def test_another_release_of_torch_may_store_its_arguments_otherwise() -> None:
+    scheduler = theirs.OneCycleLR(optimizer(), 0.5, total_steps=10)
+    del scheduler._anneal_func_type
+    with pytest.raises(InputError, match="is stored in a way that this package does not know"):
+        read(scheduler)
+
+
+def test_reading_changes_nothing() -> None:
+    for make, _ in CASES.values():
+        own = optimizer()
+        scheduler = made(make, own)
+        before = [dict(group) for group in own.param_groups]
+        read(scheduler)
+        assert [dict(group) for group in own.param_groups] == before
+
+
+def test_one_function_for_all_groups_is_read_as_one() -> None:
+    found = read(theirs.LambdaLR(optimizer(), decay))
+    assert isinstance(found, ours.LambdaLR)
+    assert found.lr_lambda is decay
+
+
+def test_tensors_stay_where_they_are() -> None:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.5))
+    found = read(theirs.CosineAnnealingLR(own, 8))
+    assert isinstance(found, ours.CosineAnnealingLR)
+    assert found.T_max == 8
+
+
+# --- the page ---
+
+PAGE = REPO / "docs/guide/torch-schedulers.md"
+ROWS = re.findall(r"^\| `(\w+\(.*\))` \|[^|]*\| (\S+) \| (\S+) \| (\S+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+def rate_at_20(code: str, ssr: str) -> float:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    state = State(Time("90ba") * Fraction(ssr), optimizers=own)
+    rates = LearningRates(eval(code, vars(theirs), {"opt": own}), state, Fraction(ssr), True)
+    state.timestamp = Timestamp(batch=20)
+    rates.load_state_dict({})
+    return float(own.param_groups[0]["lr"])
+
+
+def torchs_rate_at(code: str, step: int) -> float:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    scheduler = eval(code, vars(theirs), {"opt": own})
+    for _ in range(step):
+        own.step()
+        scheduler.step()
+    return float(own.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(("code", "one", "half", "third"), ROWS, ids=[row[0].partition("(")[0] for row in ROWS])
+def test_the_page_shows_what_each_does(code: str, one: str, half: str, third: str) -> None:
+    shown = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
+    assert shown == [one, half, third]
+    assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
+
+
+def test_the_page_has_every_class() -> None:
+    shown = {code.partition("(")[0] for code, *_ in ROWS}
+    assert shown == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
+
+
+@pytest.mark.parametrize(("ssr", "evaluation"), [("1", 7), ("0.5", 4), ("0.3", 3)])
+def test_the_page_says_when_a_plateau_reduces(ssr: str, evaluation: int) -> None:
+    own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    state = State("90ba", optimizers=own)
+    rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))
+    seen = []
+    for _ in range(10):
+        rates.evaluated(1.0)
+        seen.append(own.param_groups[0]["lr"])
+    assert seen.index(0.1) + 1 == evaluation
+    assert f"at the {evaluation}" in PAGE.read_text(encoding="utf-8")

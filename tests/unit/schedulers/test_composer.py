@@ -1,0 +1,174 @@
+"""The values of MosaicML Composer 0.32.1 where it keeps its promise, and the right ones where it does not."""
+
+from __future__ import annotations
+
+import json
+import time
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from checkout import SUPPORT
+from schedule_helpers import alphas, refused, run
+
+from ssr_hydra import schedulers
+from ssr_hydra.errors import MissingRateError
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    ConstantWithWarmupScheduler,
+    CosineAnnealingWarmRestartsScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearScheduler,
+    LinearWithWarmupScheduler,
+    MultiStepScheduler,
+    PolynomialWithWarmupScheduler,
+    ProductScheduler,
+    StepScheduler,
+)
+from ssr_hydra.time import Time, check_ssr
+
+CASES: list[dict[str, Any]] = json.loads((SUPPORT / "reference" / "composer_alphas.json").read_text(encoding="utf-8"))[
+    "cases"
+]
+
+
+def test_the_reference_is_whole() -> None:
+    assert (len(CASES), sum(len(case["alphas"]) for case in CASES)) == (400, 4656)
+    assert len({case["scheduler"] for case in CASES}) == 13
+
+
+@pytest.mark.parametrize("name", sorted({case["scheduler"] for case in CASES}))
+def test_values_that_composer_computes(name: str) -> None:
+    for case in CASES:
+        if case["scheduler"] != name:
+            continue
+        rates = {key: case[key] for key in ("dataloader_len", "samples_per_batch", "tokens_per_batch")}
+        scheduler = getattr(schedulers, name)(**case["kwargs"])
+        batches, expected = zip(*case["alphas"], strict=True)
+        found = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
+        assert found == pytest.approx(expected, rel=0, abs=1e-9), case
+        # Composer's caller scales max_duration, as this test's does.
+        assert run(0, case["ssr"], max_duration=case["max_duration"], **rates).max_duration == Time(
+            case["scaled_max_duration"]
+        )
+
+
+# Its broken promises, by their effect.
+
+
+def test_several_schedulers_multiply() -> None:
+    # There the last one wins and trains at 0.2.
+    both = ProductScheduler({"a": ConstantScheduler(0.5), "b": ConstantScheduler(0.2)})
+    assert alphas(both, [0], max_duration="8ba") == pytest.approx([0.1])
+
+
+def test_batch_k_trains_at_alpha_of_k() -> None:
+    # There the scheduler steps before the clock: 1, 1, .875, ..., .25, and a warmup of 2ba trains two batches at 0.
+    assert alphas(LinearScheduler(), range(8), max_duration="8ba") == [1 - k / 8 for k in range(8)]
+    assert alphas(LinearWithWarmupScheduler("2ba"), range(3), max_duration="6ba") == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
+     ConstantWithWarmupScheduler],
+)  # fmt: skip
+def test_a_scaled_warmup_scales_its_end_too(make: Any) -> None:
+    scheduler = make(t_warmup="10ba", scale_warmup=True)
+    # ssr 2: the ramp takes 20 batches. There alpha(9) = .45 and alpha(10) = 1.
+    assert alphas(scheduler, (9, 10, 19, 20), 2, max_duration="100ba") == pytest.approx([0.45, 0.5, 0.95, 1.0])
+    # ssr .5: it takes 5, and the decay begins there. There it is flat at 1 over 5..10.
+    (half, full, after) = alphas(scheduler, (2.5, 5, 10), 0.5, max_duration="100ba")
+    assert (half, full) == (0.5, 1.0)
+    assert after == alphas(scheduler, [20], max_duration="100ba")[0]  # the law, at t / ssr = 20
+
+
+def test_reaching_the_end_of_the_run_is_compared_after_exact_scaling() -> None:
+    # 15 epochs of 3 batches, times 1.4, are 63 batches for both; there it is said that t_max < max_duration.
+    of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
+    for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
+        assert alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [63], **of_run)[0] == pytest.approx(0, abs=1e-3)
+    for t_max in ("14.99ep", "44ba"):
+        with refused("t_max"):
+            alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [0], **of_run)
+
+
+def test_nothing_is_truncated() -> None:
+    # Linear over 10ba * .35 = 3.5 batches: 1 - 3 / 3.5 = 1/7. There 0.
+    assert alphas(LinearScheduler(t_max="10ba"), [3], 0.35) == [pytest.approx(1 / 7, abs=1e-15)]
+    # A decay every 1.5 batches: 4 by batch 6. There 6, so 1e-6.
+    assert alphas(StepScheduler("3ba"), [6], 0.5) == [pytest.approx(1e-4)]
+    # 0.29 * 100 in floats is 28.999999999999996, and there batch 28.
+    assert alphas(MultiStepScheduler(["0.29dur"]), (28, 29), max_duration="100ba") == [1.0, 0.1]
+    # A decay every half batch. There a division by zero.
+    assert alphas(StepScheduler("1ba", 0.5), range(4), 0.5) == [1.0, 0.25, 0.0625, 0.015625]
+
+
+def _restarts(t: Fraction, t_0: Fraction, t_mult: Fraction) -> Fraction:
+    """The elapsed fraction of the cycle, by walking along the cycles in exact numbers."""
+    begin, width = Fraction(0), t_0
+    while t >= begin + width:
+        begin, width = begin + width, width * t_mult
+    return (t - begin) / width
+
+
+@pytest.mark.parametrize("t_mult", [1.0, 1.5, 2.0, 1.1])
+@pytest.mark.parametrize("ssr", [1.0, 0.5, 0.35])
+def test_warm_restarts_keep_fractional_cycles(t_mult: float, ssr: float) -> None:
+    # There every cycle is truncated: t_0 = 3ba, t_mult = 1.5, ssr .5 is constant at 1.
+    from math import cos, pi
+
+    scheduler = CosineAnnealingWarmRestartsScheduler("3ba", t_mult)
+    exact_mult, sigma = Fraction(str(t_mult)), check_ssr(ssr)
+    batches = [Fraction(k, 4) for k in range(240)]
+    expected = [(1 + cos(pi * float(_restarts(t, 3 * sigma, exact_mult)))) / 2 for t in batches]
+    assert alphas(scheduler, batches, ssr) == pytest.approx(expected, abs=1e-12)
+
+
+def test_warm_restarts_cost_the_same_however_many_cycles_there_were() -> None:
+    started = time.process_time()
+    for scheduler in (
+        CosineAnnealingWarmRestartsScheduler("1e-30ba"),
+        CosineAnnealingWarmRestartsScheduler("1e-30ba", 2),
+        CosineAnnealingWarmRestartsScheduler("1ba", 1.0001),
+    ):
+        (alpha,) = alphas(scheduler, [2**62])
+        assert 0.0 <= alpha <= 1.0
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("t_mult", [-1, 0, 0.5, float("nan")])
+def test_cycles_that_shrink_are_refused(t_mult: float) -> None:
+    # There t_mult = -1 hangs.
+    with refused("t_mult"):
+        CosineAnnealingWarmRestartsScheduler("3ba", t_mult)
+
+
+def test_a_shorter_run_ends_where_its_schedule_ends() -> None:
+    # 5ep * .5 is 2.5 epochs of 10 batches; there the run stops at 2, its learning rate still up.
+    for scheduler in (LinearScheduler(), LinearScheduler(t_max="5ep"), LinearScheduler(t_max="50ba")):
+        found = alphas(scheduler, (0, 20, 24, 25), 0.5, max_duration="5ep", dataloader_len=10)
+        assert found == pytest.approx([1.0, 0.2, 0.04, 0.0])
+        assert found[-1] == 0.0
+    # 1ep * .5 is half an epoch; there an error.
+    assert alphas(LinearScheduler(), (0, 4, 5), 0.5, max_duration="1ep", dataloader_len=10)[2] == 0.0
+
+
+def test_a_warmup_in_another_unit_is_converted_or_the_missing_rate_named() -> None:
+    scheduler = LinearWithWarmupScheduler("500ba", t_max="1dur")  # there an error in any case
+    of_run = {"max_duration": "2048000tok", "tokens_per_batch": 1024}  # 2000 batches
+    assert alphas(scheduler, (250, 500, 1250, 2000), **of_run) == [0.5, 1.0, 0.5, 0.0]
+    with refused("t_warmup", MissingRateError, match="needs tokens_per_batch"):
+        alphas(scheduler, [0], max_duration="2048000tok")
+
+
+@pytest.mark.parametrize("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None, True])
+def test_an_ssr_that_cannot_be_meant_is_refused(ssr: Any) -> None:
+    with refused("ssr"):
+        LinearScheduler()(run(max_duration="8ba"), ssr)
+
+
+@pytest.mark.parametrize("text", ["-1ep", "nandur", "", "1_000ba", "١٠ba"])
+def test_durations_that_cannot_be_meant_are_refused(text: str) -> None:
+    with refused("t_max"):
+        LinearScheduler(t_max=text)

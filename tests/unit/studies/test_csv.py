@@ -1,0 +1,205 @@
+"""Tables from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies import doublings, from_csv, paired, summary
+
+TABLE = REPO / "docs/data/resnet50_imagenet.csv"
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_the_published_table() -> None:
+    study = from_csv(TABLE, "ssr", "top1", "seconds")
+    assert study.frame["ssr"].tolist() == [0.1, 0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0, 5.69]
+    assert study.frame["quality"].tolist() == [64.99, 73.02, 75.66, 76.82, 77.07, 77.08, 77.07, 76.67, 76.32]
+    # 6.83 hours at SSR 1, and linear.
+    assert (study.frame["seconds"] / study.frame["ssr"]).tolist() == pytest.approx([6.83 * 3600] * 9, rel=1e-3)
+    assert (study.recipes, study.problems, study.objective) == (("resnet50_imagenet",), (), "top1")
+    assert summary(study)["low"].isna().all()
+
+
+def test_recipes_and_seeds(tmp_path: Path) -> None:
+    rows = ["a,1,0.5,0,x", "a,1,0.7,1,x", "b,1,0.4,0,x", "b,1,0.5,1,", "", "a,2,0.9,0,x", "a,2,1.0,1,x"]
+    text = "\ufeffmethod, ssr ,acc,seed,extra\n" + "\n".join(rows)
+    study = from_csv(written(tmp_path, text), "ssr", "acc", recipe="method", seed="seed")
+    assert study.recipes == ("a", "b")
+    (row,) = paired(study, "a", "b").itertuples()
+    assert (row.n, row.difference) == (2, pytest.approx(0.15))
+    assert study.frame["seconds"].isna().all()
+    assert study.problems == ()
+    with pytest.raises(InputError, match="^axis='seconds': not every run of the study says its seconds"):
+        from ssr_hydra.studies import pareto
+
+        pareto(study)
+
+
+def test_rows_of_the_same_cell_are_seeds_that_are_not_paired(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "s,q\n1,0.5\n1,0.6\n2,0.7\n2,0.9\n"), "s", "q", direction="min")
+    (row,) = doublings(study).itertuples()
+    assert (row.method, row.gain) == ("welch", pytest.approx(-0.25))
+    assert study.recipes == ("table",)
+
+
+def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    rows = [
+        "1,0.5,0",
+        "x,0.5,0",
+        "1,nan,1",
+        "0,0.5,1",
+        "-1,0.5,1",
+        "1,,2",
+        "1,0.6",
+        "1,0.7,1.5",
+        "1,0.7,-1",
+        "1,0.8,0",
+        "2,0.9,",
+    ]
+    study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed", direction="max")
+    assert study.frame["quality"].tolist() == [0.5, 0.9]
+    found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
+    assert {line: kind for line, (kind, _) in found.items()} == {**dict.fromkeys(range(3, 11), "torn"), 11: "duplicate"}
+    assert found[3][1] == "ssr is 'x', not a finite number"
+    assert found[4][1] == "quality is 'nan', not a finite number"
+    assert found[8][1] == "2 cells where the header has 3"
+    assert "whole number" in found[9][1]
+
+
+def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t", direction="max")
+    assert study.problems[0].reason == "seconds are '-3'"
+    assert math.isnan(study.frame["seconds"][0])
+
+
+METHODS = "ssr,acc,method,host,seed\n" + "".join(
+    f"{ssr},{0.5 + ssr / 10 + better},{method},node{seed},{seed}\n"
+    for ssr in (1, 2)
+    for method, better in (("cosine", 0.0), ("linear", 0.05))
+    for seed in (0, 1)
+)
+
+
+def test_recipes_are_not_taken_for_seeds(tmp_path: Path) -> None:
+    path = written(tmp_path, METHODS)
+    # With and without the seeds: as duplicates of the first the linear runs would be left out.
+    for seed in (None, "seed"):
+        with pytest.raises(InputError) as caught:
+            from_csv(path, "ssr", "acc", seed=seed)
+        assert str(caught.value) == (
+            "recipe=None: the rows of one recipe at ssr 1 differ by the column 'method', and would be its seeds; "
+            "name what is compared (recipe: 'method'), or pool 'method' if it makes no other recipe"
+        )
+    with pytest.raises(InputError, match="differ by the column 'host'.*recipe: 'method', 'host'"):
+        from_csv(path, "ssr", "acc", recipe="method")
+    study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
+    assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
+    pooled = from_csv(path, "ssr", "acc", pool=["host", "method"])
+    assert (pooled.recipes, summary(pooled)["n"].tolist()) == (("table",), [4, 4])
+
+
+def test_several_columns_make_a_recipe(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, METHODS), "ssr", "acc", recipe=["method", "host"])
+    assert study.recipes == ("cosine node0", "cosine node1", "linear node0", "linear node1")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("note", ["", "", "restarted", ""]),  # a remark that comes once
+        ("run", ["a", "b", "c", "d"]),  # a name of each run
+        ("lr", ["0.1", "0.2", "0.1", "0.2"]),  # a number may be a seed as well as a setting
+        ("model", ["r50", "r50", "r101", "r101"]),  # differs between the SSRs, and not between seeds
+    ],
+)  # fmt: skip
+def test_columns_that_make_no_recipes(tmp_path: Path, column: str, values: list[str]) -> None:
+    rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
+    study = from_csv(written(tmp_path, f"ssr,acc,{column}\n{rows}"), "ssr", "acc")
+    assert summary(study)["n"].tolist() == [2, 2]
+
+
+def test_times_in_other_units(tmp_path: Path) -> None:
+    path = written(tmp_path, "ssr,acc,wall_hours,t\n1,0.5,1.5,90\n2,0.6,3,180\n")
+    # An hour and a half is 90 minutes, 5,400 seconds.
+    for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
+        assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^seconds='wall_hours': the column's name says hours; name it as hours"):
+        from_csv(path, "ssr", "acc", "wall_hours")
+    with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):
+        from_csv(path, "ssr", "acc", "t", hours="wall_hours")
+
+
+def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
+    study = from_csv(
+        written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r", direction="max"
+    )
+    assert study.recipes == ("a\ufffd\ufffd[31m", "table")
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "field"),
+    [
+        ("ssr,q\n1,2\n", {"ssr": "SSR", "quality": "q"}, "ssr"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "acc"}, "quality"),
+        ("ssr,q,q\n1,2,3\n", {"ssr": "ssr", "quality": "q"}, "quality"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "seconds": "t"}, "seconds"),
+        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "direction": "up"}, "direction"),
+        ("ssr,q\n1,x\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("ssr,q\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("", {"ssr": "ssr", "quality": "q"}, "csv"),
+        (b"ssr,q\n1,\xff\xfe\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("ssr,q\n1," + "9" * 200_000 + "\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+    ],
+)
+def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, given: dict[str, str], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}="):
+        from_csv(written(tmp_path, text), **given)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nothing.csv"):
+        from_csv(tmp_path / "nothing.csv", "ssr", "q")
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        *((name, "min") for name in ("val_ppl", "error rate", "rmse", "val_bpb", "valLoss")),
+        *((name, "max") for name in ("top1", "top-1", "acc", "Test accuracy (%)")),
+    ],
+)
+def test_a_column_is_as_good_as_its_name_says(tmp_path: Path, name: str, direction: str) -> None:
+    path = written(tmp_path, f"ssr,{name}\n1,3\n2,2\n")
+    study = from_csv(path, "ssr", name)
+    assert study.direction == direction
+    (row,) = doublings(study).itertuples()
+    assert row.gain == (1 if direction == "min" else -1)  # from 3 to 2
+    assert from_csv(path, "ssr", name, direction="max").direction == "max"  # the person is asked first
+
+
+def test_a_column_whose_name_does_not_tell_is_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^direction=None: nothing says whether more zork is better, or less"):
+        from_csv(written(tmp_path, "ssr,zork\n1,3\n2,2\n"), "ssr", "zork")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"^csv='.*: is empty; give it a header"):
+        from_csv(written(tmp_path, text), "ssr", "loss")
+
+
+@pytest.mark.parametrize(("delimiter", "called"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, called: str) -> None:
+    path = written(tmp_path, "ssr,loss\n1,3\n".replace(",", delimiter))
+    with pytest.raises(InputError, match=f"^ssr='ssr': .*separated by {called}; save it separated by commas"):
+        from_csv(path, "ssr", "loss")

@@ -1,0 +1,461 @@
+"""Records on disk -> a study: which are believed, and what is said of the others."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import REPO
+from study_runs import METRIC, config, raw, record, write_run
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.folder import STUDY, StudyFolder
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
+from ssr_hydra.launchers.jobs import JOB
+from ssr_hydra.records import MetricsLog
+from ssr_hydra.studies import load, summary
+from ssr_hydra.studies.study import COLUMNS
+
+
+def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:
+    """Two SSRs and two seeds, or more."""
+    for job in range(runs):
+        ssr, seed = (0.5, 1.0)[job % 2], job // 2
+        overrides = [f"ssr={ssr}", f"seed={seed}"]
+        write_run(root / str(job), record(ssr, seed, 0.9 + job / 100), config(ssr, seed, **changes), overrides)
+    return root
+
+
+def test_a_row_for_each_run(tmp_path: Path) -> None:
+    study = load(sweep(tmp_path / "digits"))
+    assert tuple(study.frame.columns) == COLUMNS
+    assert study.frame["quality"].tolist() == [0.90, 0.91, 0.92, 0.93]
+    assert study.frame["ssr"].tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert study.frame["seed"].tolist() == [0, 0, 1, 1]
+    assert set(study.frame["study"]) == {"digits"}
+    assert study.frame["job"].tolist() == ["0", "1", "2", "3"]
+    assert study.frame["seconds"].tolist() == [5.0, 10.0, 5.0, 10.0]
+    assert (study.objective, study.direction, study.problems, study.notes) == (METRIC, "max", (), ())
+    assert study.sources == (tmp_path / "digits",)
+    assert study.hardware == (record().hardware,)
+    assert study.totals(3600) == {
+        "runs": 4,
+        "completed": 4,
+        "failed": 0,
+        "train_seconds": 30.0,
+        "total_seconds": 34.0,
+        "cost": 34.0,
+    }
+
+
+def test_every_evaluation_is_a_point_of_a_curve(tmp_path: Path) -> None:
+    study = load(sweep(tmp_path))
+    assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert study.curves["steps"].tolist()[:4] == [25, 50, 50, 100]
+    assert study.curves["samples"].tolist()[:2] == [400, 800]
+    assert study.curves["value"].tolist()[:4] == [0.5, 0.90, 0.5, 0.91]
+
+
+def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
+    study = load(sweep(tmp_path, runs=12))
+    assert study.frame["job"].tolist() == [str(job) for job in range(12)]
+
+
+def test_a_runs_folder_a_record_and_several_studies(tmp_path: Path) -> None:
+    one, two = sweep(tmp_path / "one", 2), tmp_path / "two"
+    for job in range(2):
+        write_run(two / "deep/er" / str(job), record(2.0, job, 0.95), config(2.0, job))
+    study = load([one, two, one, one / "0"])  # each run once
+    assert study.frame["study"].tolist() == ["one", "one", "two", "two"]
+    assert study.frame["job"].tolist() == ["0", "1", "deep/er/0", "deep/er/1"]
+    assert len(load(one / "0").frame) == len(load(str(one / "0/result.json")).frame) == 1
+    assert load(one / "0").frame["job"][0] == "."
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    assert len(load([link, one]).frame) == 2
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch], ids=["missing", "empty", "a file"])
+def test_where_there_is_no_run(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "study")
+    with pytest.raises(InputError, match="^study="):
+        load(tmp_path / "study")
+
+
+def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    write_run(tmp_path / "10", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
+    write_run(tmp_path / "11", record(2.0, 1, status="diverged", error="train/loss is nan"), config(2.0, 1))
+    write_run(tmp_path / "12", None, config(2.0, 2))
+    write_run(tmp_path / "13", record(2.0, 3, None), config(2.0, 3))
+    write_run(tmp_path / "14", record(2.0, 4, metrics={}, evaluations=[]), config(2.0, 4))
+    study = load(tmp_path)
+    found = {Path(problem.where).name: (problem.kind, problem.reason) for problem in study.problems}
+    assert found["10"] == ("failed", "ValueError: no")
+    assert found["11"] == ("diverged", "train/loss is nan")
+    assert found["12"][0] == "unfinished"
+    assert found["13"] == ("no_value", f"{METRIC} is not a finite number")
+    assert found["14"] == ("no_value", f"{METRIC} is not among its metrics")
+    assert len(study.frame) == 8
+    assert len(study.completed) == 4
+    assert study.frame["quality"].isna().sum() == 4  # what a failed run measured is not what it would have reached
+    said = "at SSR 2: 4 runs, 1 failed, 1 diverged, 2 without a value."
+    assert study.notes == (f"digits has no quality {said}",)
+    assert study.totals()["failed"] == 4
+
+
+def test_a_mean_is_called_too_good_only_where_some_seeds_are_left(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    lost = {"optimizer__lr": 1e30}
+    for seed in (0, 1):
+        broken = record(1.0, seed, status="diverged", error="train/loss is nan")
+        write_run(tmp_path / f"lost{seed}", broken, config(1.0, seed, **lost), [f"seed={seed}", "optimizer.lr=1e30"])
+    study = load(tmp_path)
+    (name,) = set(study.frame["recipe"]) - set(study.recipes)
+    assert study.notes == (f"{name} has no quality at any SSR, and is in no comparison: 2 runs, 2 diverged.",)
+    assert summary(study)[["recipe", "n", "failed"]].iloc[-1].tolist() == [name, 0, 2]
+    write_run(tmp_path / "some", record(1.0, 7, status="diverged", error="train/loss is nan"), config(1.0, 7))
+    (note, _) = load(tmp_path).notes
+    assert note.startswith(f"1 run of {study.recipes[0]} diverged where other seeds did not. A mean over those that ")
+
+
+def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    for direction in (None, "max"):
+        with pytest.raises(InputError) as raised:
+            load(tmp_path, objective="eval/lss", direction=direction)  # type: ignore[arg-type]
+        error = raised.value
+        assert (error.field, error.rule) == ("objective", "no run has such a metric")
+        assert error.fix == f"there are {METRIC}, train/loss"
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
+def test_a_run_that_is_being_trained_is_seen_and_not_disturbed(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    write_run(tmp_path / "7", None, config())
+    with MetricsLog(tmp_path / "7") as log:
+        (problem,) = load(tmp_path).problems
+        log.write({"event": "train"})
+    assert problem.kind in ("running", "unfinished")  # a sandbox may hide the locks of the kernel
+    (problem,) = load(tmp_path).problems
+    assert problem.kind == "unfinished"
+
+
+def test_jobs_that_wait_run_or_have_died_are_told_apart_and_what_a_sweep_keeps_is_no_run(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    (tmp_path / "study.json").write_text("{}", encoding="utf-8")
+    (tmp_path / ".lock").touch()
+    for name in ("report/figures", ".sweeps", ".submitit/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "report/report.json").write_text("{}", encoding="utf-8")
+    (tmp_path / ".sweeps/1.json").write_text("{}", encoding="utf-8")
+    for job in range(2, 6):
+        (tmp_path / str(job)).mkdir()
+        (tmp_path / str(job) / JOB).write_text("{}", encoding="utf-8")
+    (tmp_path / "3" / ".hydra").mkdir()  # begun, and gone
+    write_run(tmp_path / "6", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
+    dead = Pulse("elsewhere", 1, "then")
+    (tmp_path / "5" / HEARTBEAT).write_text(json.dumps(asdict(dead)), encoding="utf-8")
+    os.utime(tmp_path / "5" / HEARTBEAT, (0, 0))
+    before = sorted(tmp_path.rglob("*"))
+    with Heartbeat(tmp_path / "4" / HEARTBEAT), Heartbeat(tmp_path / "6" / HEARTBEAT):
+        during = sorted(tmp_path.rglob("*"))
+        study = load(tmp_path)
+        assert sorted(tmp_path.rglob("*")) == during  # who reads writes nothing
+    found = {Path(problem.where).name: problem for problem in study.problems}
+    assert {name: problem.kind for name, problem in found.items()} == {
+        "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
+    }  # fmt: skip
+    assert "died without a word" in found["5"].reason
+    assert found["6"].reason == "the run is being tried again: ValueError: no"
+    assert len(study.frame) == 2  # what is tried again has not failed yet
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"
+
+
+def _damaged(content: dict[str, Any], rng: random.Random) -> bytes | None:
+    """One of many ways in which a record can be wrong; each is one that a reader can know."""
+    text = json.dumps(content, indent=2).encode()
+    kind = rng.randrange(12)
+    if kind == 0:
+        return text[: rng.randrange(len(text) - 1)]
+    if kind == 1:
+        return b""
+    if kind == 2:
+        return b"\0" * len(text)
+    if kind == 3:
+        return bytes(rng.randrange(256) for _ in range(len(text)))
+    if kind == 4:
+        at = rng.randrange(1, len(text) - 2)
+        return text[:at] + b"\xff\xfe" + text[at:]
+    if kind == 5:
+        return text + text[: rng.randrange(1, 50)]
+    if kind == 6:
+        del content[rng.choice(["status", "ssr", "steps", "metrics", "train_seconds", "evaluations", "seed"])]
+    if kind == 7:
+        name = rng.choice(
+            ["ssr", "steps", "samples", "tokens", "train_seconds", "total_seconds", "metrics", "versions"]
+        )
+        content[name] = rng.choice(
+            ["x", [], None, True, -1, {"a": "b"}] if name not in ("metrics", "versions") else ["x", 3]
+        )
+    if kind == 8:
+        content["evaluations"] = rng.choice([[3], [{}], "x", [{"timestamp": {}, "metrics": {}}], None])
+    if kind == 9:
+        content["metrics"][METRIC] = rng.choice(["0.9", True, [], content["metrics"][METRIC] + 0.01])
+    if kind == 10:
+        content["ssr"] *= rng.choice([2, 1.0000001, 1e300])
+    if kind == 11:
+        content["seed"] += 1
+        return json.dumps(content).encode().replace(b'"steps"', rng.choice([b'"step"', b'"steps"']))
+    text = json.dumps(content).encode()
+    if kind == 7 and rng.random() < 0.2:
+        return text.replace(b'"resumes": 0', b'"resumes": ' + b"[" * 100_000)
+    return text
+
+
+def test_of_two_hundred_damaged_records_none_is_believed(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    sweep(tmp_path, 6)
+    for job in range(200):
+        folder = write_run(tmp_path / f"damaged-{job}", None, config(1.0, 100 + job))
+        content = _damaged(raw(record(1.0, 100 + job, 0.99)), rng)
+        assert content is not None
+        (folder / "result.json").write_bytes(content)
+    study = load(tmp_path)
+    assert len(study.frame) == 6
+    assert study.frame["quality"].max() < 0.96
+    kinds = Counter(problem.kind for problem in study.problems)
+    assert kinds.total() == 200
+    assert set(kinds) == {"torn", "invalid"}
+    assert all(
+        "damaged-" in problem.where and problem.reason and "\n" not in problem.reason for problem in study.problems
+    )
+    assert summary(study)["n"].tolist() == [3, 3]
+
+
+BOMB = "c0: &c0 [1]\n" + "".join(f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]\n" for i in range(1, 10))
+
+
+@pytest.mark.parametrize("text", ["ssr: [", "- a\n- b\n", "", BOMB], ids=["torn", "a list", "empty", "a bomb"])
+def test_a_config_that_is_none_makes_its_record_doubtful(tmp_path: Path, text: str) -> None:
+    sweep(tmp_path, 2)
+    (tmp_path / "1/.hydra/config.yaml").write_text(text, encoding="utf-8")
+    study = load(tmp_path)
+    assert [problem.kind for problem in study.problems] == ["invalid"]
+    assert len(study.frame) == 1
+
+
+def test_two_recipes_are_named_by_what_differs(tmp_path: Path) -> None:
+    for job, name in enumerate(("cosine_warmup", "wsd")):
+        configured = config(1.0, 0, scheduler___target_=f"ssr_hydra.schedulers.{name}")
+        choices = {"scheduler": name, "hydra/launcher": ("basic", "joblib")[job], "logger": ("csv", None)[job]}
+        write_run(tmp_path / str(job), record(), configured, [f"scheduler={name}", "ssr=1.0"], choices)
+    assert load(tmp_path).recipes == ("cosine_warmup", "wsd")
+
+
+def test_recipes_are_called_by_their_names_where_each_has_one_of_its_own(tmp_path: Path) -> None:
+    names = [["long", "long"], ["short", "short"]]
+    for recipe, given in enumerate(names):
+        for seed, name in enumerate(given):
+            configured = config(1.0, seed, optimizer__lr=(0.1, 0.2)[recipe], name=name)
+            overrides = [f"optimizer.lr={(0.1, 0.2)[recipe]}", f"name={name}"]
+            write_run(tmp_path / f"{recipe}/{seed}", record(1.0, seed), configured, overrides)
+    assert load(tmp_path).recipes == ("long", "short")
+
+
+def test_names_that_do_not_tell_recipes_apart_are_not_theirs(tmp_path: Path) -> None:
+    for job, (lr, name) in enumerate([(0.1, "a"), (0.1, "b"), (0.2, "c"), (0.2, "c")]):  # 0.1 goes by two names
+        configured = config(1.0, job, optimizer__lr=lr, name=name)
+        write_run(tmp_path / str(job), record(1.0, job), configured, [f"optimizer.lr={lr}", f"name={name}"])
+    assert load(tmp_path).recipes == ("optimizer.lr=0.1", "optimizer.lr=0.2")
+
+
+def test_what_changes_no_result_makes_no_recipe(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", record(), config())
+    changed = config(
+        1.0, 1, trainer__progress="none", checkpoint__mode="max", name="other", debug="x", logger={"csv": {}}
+    )
+    write_run(tmp_path / "1", record(seed=1), changed)
+    assert len(load(tmp_path).recipes) == 1
+
+
+def test_controls_are_told_from_recipes(tmp_path: Path) -> None:
+    runs = [
+        (record(0.5), config(0.5)),
+        (record(0.5, control="truncate"), config(0.5, control="truncate")),
+        (record(0.5), config(0.5, scheduler__scale_warmup=True)),
+        (record(0.5, control="truncate"), config(0.5, control="truncate", scheduler__scale_warmup=True)),
+    ]
+    for job, (result, configured) in enumerate(runs):
+        write_run(tmp_path / str(job), result, configured)
+    study = load(tmp_path)
+    assert len(study.recipes) == 1
+    assert study.frame["control"].tolist() == ["", "truncate", "scale_warmup", "truncate+scale_warmup"]
+    assert study.problems == ()
+
+
+def test_a_scaled_warmup_without_its_counterpart_is_no_control(tmp_path: Path) -> None:
+    assert set(load(sweep(tmp_path, scheduler__scale_warmup=True)).frame["control"]) == {""}
+
+
+def test_a_seed_twice_counts_once_and_the_completed_one(tmp_path: Path) -> None:
+    sweep(tmp_path / "first", 2)
+    write_run(tmp_path / "again/0", record(0.5, 0, 0.7), config(0.5))
+    write_run(tmp_path / "again/1", record(1.0, 0, 0.91), config(1.0))
+    write_run(tmp_path / "a_failed_try", record(0.5, 0, status="failed", error="killed"), config(0.5))
+    study = load([tmp_path / "a_failed_try", tmp_path / "first", tmp_path / "again"])
+    assert study.frame["quality"].tolist() == [0.90, 0.91]
+    assert study.curves["run"].tolist() == [0, 0, 1, 1]
+    assert study.curves["value"].tolist() == [0.5, 0.90, 0.5, 0.91]
+    found = {problem.where: (problem.kind, problem.reason) for problem in study.problems}
+    assert found[str(tmp_path / "again/0")] == (
+        "duplicate",
+        f"recipe, ssr and seed are those of {tmp_path}/first/0, which counts: 0.9 there, 0.7 here",
+    )
+    assert found[str(tmp_path / "again/1")][1].endswith("the same value")
+    assert found[str(tmp_path / "a_failed_try")] == ("failed", "killed")
+
+
+def test_runs_without_a_seed_are_no_duplicates(tmp_path: Path) -> None:
+    for job in range(3):
+        write_run(tmp_path / str(job), record(1.0, None, 0.9 + job / 100))
+    study = load(tmp_path, objective=METRIC)
+    assert len(study.frame) == 3
+    assert study.frame["seed"].isna().all()
+    assert summary(study)["seeds"].tolist() == [()]
+
+
+def test_objectives_are_not_mixed(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    other = record(2.0, metrics={"eval/loss": 0.1}, evaluations=[])
+    write_run(tmp_path / "9", other, config(2.0, 0, trainer__objective="eval/loss"))
+    with pytest.raises(InputError, match=r"^objective=.*eval/accuracy \(2 runs\), eval/loss \(1 run\)"):
+        load(tmp_path)
+    study = load(tmp_path, objective="eval/loss")
+    assert (study.direction, study.frame["quality"].tolist()[-1]) == ("min", 0.1)
+    assert [problem.kind for problem in study.problems] == ["no_value", "no_value"]
+
+
+def test_an_objective_that_nobody_says(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", record())
+    with pytest.raises(InputError, match=r"^objective=.*name one of eval/accuracy, train/loss"):
+        load(tmp_path)
+
+
+def test_directions(tmp_path: Path) -> None:
+    sweep(tmp_path, 1, trainer__objective="eval/thing")
+    with pytest.raises(InputError, match=r"^direction=.*say max or min"):
+        load(tmp_path)
+    assert load(tmp_path, direction="min").direction == "min"
+    with pytest.raises(InputError, match=r"^direction='up'"):
+        load(tmp_path, direction="up")  # type: ignore[arg-type]
+
+
+def test_directions_are_not_mixed(tmp_path: Path) -> None:
+    for job, mode in enumerate(("max", "min")):
+        configured = config(1.0, job, checkpoint__best=METRIC, checkpoint__mode=mode)
+        write_run(tmp_path / str(job), record(1.0, job), configured)
+    with pytest.raises(InputError, match=r"^direction=.*some of the runs"):
+        load(tmp_path)
+
+
+def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    other = record(
+        2.0,
+        versions={"python": "3.12.1", "torch": "2.11.0"},
+        data={"dataset": {"name": "digits train", "sha256": "ffffffffff"}},
+        hardware={"cpu": "another", "gpu": "a gpu", "device": "cuda", "threads": 1, "processes": 2},
+        resumes=1,
+    )
+    write_run(tmp_path / "9", other, config(2.0))
+    notes = load(tmp_path).notes
+    assert notes == (
+        "The runs are of 2 data sets, and their quality is not comparable: "
+        "digits train 0e8e82d8 (2 runs), digits train ffffffff (1 run).",
+        "The runs are of different versions of torch: 2.10.0 (2 runs), 2.11.0 (1 run).",
+        "The runs are of different machines, and their seconds are not comparable: "
+        "a cpu, 1 x 1 threads (2 runs), a gpu, 2 x 1 threads (1 run).",
+        "1 run was taken up again from a checkpoint; seconds are those of all parts.",
+    )
+
+
+def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    nothing = record(2.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
+    nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.10"}
+    write_run(tmp_path / "9", nothing, config(2.0))
+    study = load(tmp_path)
+    assert [problem.kind for problem in study.problems] == ["failed"]
+    assert study.notes == ("digits has no quality at SSR 2: 1 run, 1 failed.",)  # and nothing of machines
+    assert study.versions["torch"] == ("2.10.0",)
+
+
+def test_reading_imports_no_torch(tmp_path: Path) -> None:
+    sweep(tmp_path, 2)
+    code = """
+import sys
+from ssr_hydra.studies import load, summary
+summary(load(sys.argv[1]))
+sys.exit(", ".join({"torch", "hydra", "omegaconf", "matplotlib"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=REPO, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_hundred_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssr_hydra.studies import recipes
+
+    parsed: list[str] = []
+    parse = recipes._parse
+    monkeypatch.setattr(recipes, "_parse", lambda text: parsed.append(text) or parse(text))
+    sweep(tmp_path, 100)
+    assert len(load(tmp_path).frame) == 100
+    assert sum("scheduler:" in text for text in parsed) == 1
+    assert not math.isnan(load(tmp_path).frame["quality"].sum())
+
+
+def test_a_real_sweep(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    command = [sys.executable, "train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    found = load(study)
+    assert (found.problems, found.notes, found.objective) == ((), (), METRIC)
+    assert found.frame["ssr"].tolist() == [0.01, 0.01, 0.02, 0.02]
+    assert found.frame["steps"].tolist() == [12, 12, 24, 24]
+    assert found.recipes == ("cosine_warmup",)
+
+
+def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> None:
+    root = sweep(tmp_path / "all/digits")
+    code = {"python": "3.12.1", "ssr_hydra": "0.1.0 abc", "my_lab": "0c4f"}
+    StudyFolder(root).open({}, [], code, any_code=False)
+    assert load(root).notes == ()
+    StudyFolder(root).open({}, [], code | {"my_lab": "77aa"}, any_code=True)
+    StudyFolder(root).open({}, [], code, any_code=True)  # the first again is no third
+    said = "Runs of 2 versions of the code are in it: my_lab differs."
+    assert load(root).notes == load(tmp_path / "all").notes == (said,)
+    assert load(root / "0").notes == ()  # of this run alone nobody says that it is of two
+    StudyFolder(root).open({}, [], code | {"ssr_hydra": "0.1.0 def"}, any_code=True)
+    assert load(root).notes == ("Runs of 3 versions of the code are in it: ssr_hydra, my_lab differ.",)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": 1}', '{"codes": [1, 2]}', '{"codes": null}'])
+def test_what_a_study_cannot_tell_of_its_code_stops_no_reading(tmp_path: Path, content: str) -> None:
+    root = sweep(tmp_path)
+    (root / STUDY).write_text(content, encoding="utf-8")
+    assert (len(load(root).frame), load(root).notes) == (4, ())

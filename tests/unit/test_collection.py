@@ -1,0 +1,49 @@
+"""Every test file on disk is collected: nothing that pytest skips by its name hides in the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+
+TESTS = REPO / "tests"
+TIERS = ("unit", "system", "chaos")
+FILES = sorted(TESTS.rglob("test_*.py"))
+
+
+def ignored(config: pytest.Config, path: Path) -> bool:
+    """Whether pytest leaves a file or folder out of a collection that comes to it."""
+    return bool(config.hook.pytest_ignore_collect(collection_path=path, config=config))
+
+
+def test_every_test_file_on_disk_is_collected(request: pytest.FixtureRequest) -> None:
+    config = request.config
+    assert config.getini("python_files") == ["test_*.py", "*_test.py"]
+    missed = [
+        path.relative_to(TESTS).as_posix()
+        for path in FILES
+        if any(ignored(config, each) for each in (path, *path.parents) if each.is_relative_to(TESTS))
+    ]
+    assert missed == []
+
+
+def test_pytest_s_own_list_of_folders_is_not_in_force(request: pytest.FixtureRequest) -> None:
+    # It skips build, dist and venv by name; a folder of tests was once lost that way.
+    assert not ignored(request.config, TESTS / "unit" / "build")
+
+
+def test_every_test_file_is_in_a_tier() -> None:
+    outside = [path.relative_to(TESTS).parts for path in FILES if path.relative_to(TESTS).parts[0] not in TIERS]
+    assert outside == []
+
+
+def test_the_command_of_the_readme_runs_unit_and_system(request: pytest.FixtureRequest) -> None:
+    assert request.config.getini("testpaths") == ["tests/unit", "tests/system"]
+
+
+def test_ci_runs_every_tier() -> None:
+    script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
+    (line,) = re.findall(r"python -m pytest (tests/\S*.*)", script)
+    assert line.split()[0] == "tests/chaos"  # in addition to the command of the README

@@ -1,0 +1,52 @@
+"""Run folders and studies that version 0.1 wrote: still reported, evaluated, resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import Answer, answer
+
+from ssr_hydra.evaluate import evaluate
+from ssr_hydra.studies import load, summary
+
+STORED = Path(__file__).resolve().parent / "stored" / "0.1"
+
+
+@pytest.fixture
+def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
+    shutil.copytree(STORED, in_tmp, dirs_exist_ok=True)
+    return lambda *arguments: answer(capsys, *arguments)
+
+
+def test_stored_study_is_read_whole() -> None:
+    study = load(STORED / "study")
+    assert study.problems == ()
+    assert len(study.runs) == 8
+    report = json.loads((STORED / "study" / "report" / "report.json").read_text())
+    then = {(row["recipe"], row["ssr"]): row["mean"] for row in report["table"]}
+    now = {(row.recipe, row.ssr): row.mean for row in summary(study).itertuples()}
+    assert now == pytest.approx(then)
+
+
+def test_stored_run_evaluates_to_its_recorded_metrics() -> None:
+    result = json.loads((STORED / "run" / "result.json").read_text())
+    evaluation = evaluate(STORED / "run")
+    assert evaluation.metrics["eval/accuracy"] == pytest.approx(result["metrics"]["eval/accuracy"], abs=0.01)
+
+
+def test_stopped_run_of_the_stored_format_goes_on_from_its_checkpoint(app: Callable[..., Answer], in_tmp: Path) -> None:
+    done = app("hydra.run.dir=stopped", "ssr=0.5", "scheduler=wsd", "checkpoint.interval=50ba")
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(Path("stopped/result.json").read_text())
+    assert (result["status"], result["steps"], result["resumes"]) == ("completed", 600, 1)
+    records = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]
+    rates = {record["batch"]: record["lr"] for record in records if record["event"] == "train"}
+    # Each tenth batch and the end of each epoch of 75, written by either version. The first 30 of 600 batches warm up to
+    # 0.1 and the last 60 decay to 0, both linearly; the record of batch b holds the rate of batch b - 1, counted from 0.
+    batches = sorted({*range(10, 601, 10), *range(75, 601, 75)})
+    expected = {b: 0.1 * min(1.0, (b - 1) / 30, (600 - (b - 1)) / 60) for b in batches}
+    assert rates == pytest.approx(expected)

@@ -6,20 +6,24 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.checks import direction_of
 from ssr_hydra.studies.reading import as_frame, without_duplicates
-from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
+from ssr_hydra.studies.recipes import unique_labels
+from ssr_hydra.studies.study import Direction, Problem, Study
 
 __all__ = ["from_csv"]
 
 _MOST_SEED = 2**63 - 1
+_MOST_NAMED = 8  # columns in one error
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
@@ -43,9 +47,9 @@ def from_csv(
     """Read a CSV with a header and a row for each run.
 
     Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only where a column says
-    which is which. A row that cannot be read is a :class:`Problem`, and so is a seed that stands there twice. A column
-    of names by which such rows differ, SSR after SSR, is most likely what is compared: it has to be named, as a recipe
-    or to be pooled.
+    which is which. A row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one
+    recipe and ssr differ in another column, whatever it holds, the column may be what is compared: it must be named as
+    part of the recipe, as the seed, or in ``pool``.
 
     Args:
         file: UTF-8, comma-separated.
@@ -57,12 +61,12 @@ def from_csv(
         minutes: Of the minutes of training, instead of seconds.
         hours: Likewise.
         steps: Of the steps of training.
-        pool: Columns of names that make no other recipe: the machine that a run was on, say.
+        pool: Columns that make no other recipe: the machine of a run, or another measurement.
         direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
 
     Raises:
-        InputError: No such column, no row that can be read, nothing says whether more is better, times whose name says
-            another unit, or recipes that would be taken for seeds.
+        InputError: No such column, a column without a name of its own, no row that can be read, nothing says whether
+            more is better, times whose name says another unit, or recipes that would be taken for seeds.
         OSError: It cannot be read.
 
     Example:
@@ -74,8 +78,44 @@ def from_csv(
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed}
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
-    rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    rest: dict[str, list[str]] = {}
+    header, lines, cells, problems = _read(path)
+    places = _places(path, header, named)
+    texts = {field: cells[places[name]] for field, name in columns}
+    measured, reasons = _measured(texts, unit)
+    problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
+    kept = [row for row in range(len(lines)) if row not in reasons]
+    if not kept:
+        first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
+        why = f": {first.where}: {first.reason}" if first is not None else ""
+        raise InputError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
+    keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
+    labels = _recipe_names(dict.fromkeys(keys[row] for row in kept), recipes, path.stem)
+    rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
+    rows |= {name: [values[row] for row in kept] for name, values in measured.items()}
+    rows |= {"recipe": [labels[keys[row]] for row in kept], "total_seconds": rows["seconds"]}
+    rows |= {"study": [path.stem] * len(kept), "job": [str(lines[row]) for row in kept]}
+    rows["folder"] = [f"{path}:{job}" for job in rows["job"]]
+    frame = as_frame(rows)
+    taken = {places[name] for _, name in named}
+    rest = {name: cells[place] for place, name in enumerate(header) if place not in taken}
+    _check_named(frame, {name: [values[row] for row in kept] for name, values in rest.items()}, recipes)
+    way = direction_of(quality, direction, set())
+    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
+    frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
+    return Study(frame, curves, quality, way, (*problems, *twice), sources=(path,))
+
+
+_CONSTANT = {
+    "control": "", "status": "completed", "error": "", "samples": math.nan, "tokens": math.nan, "resumes": 0,
+    "max_duration": "", "config_hash": None,
+}  # fmt: skip
+_Columns = list[list[str]]
+
+
+def _read(path: Path) -> tuple[list[str], list[int], _Columns, list[Problem]]:
+    """Header, the line number of each whole row, the stripped cells by column, and the rows of another length."""
+    rows: list[list[str]] = []
+    lines: list[int] = []
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
@@ -83,38 +123,17 @@ def from_csv(
             header = next((cells for cells in reader if any(map(str.strip, cells))), None)
             if header is None:
                 raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
-            places = _places(header, named)
-            taken = {places[name] for _, name in named}
-            rest = {name.strip(): [] for place, name in enumerate(header) if place not in taken}
             for cells in reader:
-                if not cells:
-                    continue
-                where = f"{path}:{reader.line_num}"
-                try:
-                    if len(cells) != len(header):
-                        raise ValueError(f"{len(cells)} cells where the header has {len(header)}")
-                    row = _row({field: cells[places[name]].strip() for field, name in columns}, unit)
-                except ValueError as error:
-                    problems.append(Problem(where, "torn", str(error)))
-                    continue
-                called = " ".join(filter(None, (cells[places[name]].strip() for name in recipes)))
-                row |= {"recipe": _printable(called) or path.stem}
-                row |= {"study": path.stem, "job": str(reader.line_num), "folder": where}
-                for place, name in enumerate(header):
-                    if place not in taken:
-                        rest[name.strip()].append(cells[place].strip())
-                for name in COLUMNS:
-                    rows[name].append(row[name])
+                if len(cells) == len(header):
+                    rows.append(cells)
+                    lines.append(reader.line_num)
+                elif cells:
+                    reason = f"{len(cells)} cells where the header has {len(header)}"
+                    problems.append(Problem(f"{path}:{reader.line_num}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError("csv", str(path), f"is not a CSV in UTF-8 ({error})", "save it as one") from None
-    if not rows["ssr"]:
-        why = f": {problems[0].where}: {problems[0].reason}" if problems else ""
-        raise InputError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
-    _check_pooled(pd.DataFrame(rest), pd.DataFrame(rows)[["recipe", "ssr"]], recipes)
-    way = direction_of(quality, direction, set())
-    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
-    frame, curves, twice = without_duplicates(as_frame(rows), curves.astype({"run": int}))
-    return Study(frame, curves, quality, way, (*problems, *twice), sources=(path,))
+    columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)] or [[] for _ in header]
+    return [name.strip() for name in header], lines, columns, problems
 
 
 def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
@@ -133,8 +152,7 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     return unit, name
 
 
-def _places(header: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
-    names = [name.strip() for name in header]
+def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
     counts = Counter(names)
     for delimiter, called in _DELIMITERS.items():
         if len(names) == 1 < len(columns) and delimiter in names[0]:
@@ -145,71 +163,103 @@ def _places(header: list[str], columns: list[tuple[str, str]]) -> dict[str, int]
         if counts[name] != 1:
             rule = "the CSV has no such column" if name not in counts else "the CSV has two columns of this name"
             raise InputError(field, name, rule, f"there are {', '.join(names)}")
-    return {name: names.index(name) for _, name in columns}
+    if "" in counts:
+        where = ", ".join(str(place) for place, name in enumerate(names, start=1) if not name)
+        rule = f"every column must have a name (column {where} of {len(names)} has none)"
+        raise InputError("csv", str(path), rule, "delete the column, or name it in the header")
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        rule = f"every column must have a name of its own (two are called {twice[0]!r})"
+        raise InputError("csv", str(path), rule, "rename or delete one of them")
+    return {name: place for place, name in enumerate(names)}
 
 
-def _check_pooled(rest: pd.DataFrame, cells: pd.DataFrame, recipes: list[str]) -> None:
-    """Whether rows that would be the seeds of one recipe are told apart by names that come again at other SSRs."""
-    for name in rest.columns:
-        values = rest[name]
-        if pd.to_numeric(values, errors="coerce").notna().any():  # seeds, sizes, measurements
-            continue
-        among = values.groupby([cells["recipe"], cells["ssr"]]).transform("nunique")
-        again = cells["ssr"].groupby(values).nunique()
-        if among.max() > 1 and again.min() > 1:
-            at = cells["ssr"][among.idxmax()]
-            rule = f"the rows of one recipe at ssr {at:g} differ by the column {name!r}, and would be its seeds"
-            named = ", ".join(map(repr, [*recipes, name]))
-            fix = f"name what is compared (recipe: {named}), or pool {name!r} if it makes no other recipe"
-            raise InputError("recipe", ", ".join(recipes) or None, rule, fix)
+def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
+    """A name for each combination of cells: the cells joined, or ``column=cell`` where that would make two alike."""
+    found = list(keys)
+    names = [" ".join(filter(None, key)) for key in found]
+    if len(set(names)) < len(names):
+        names = [
+            " ".join(f"{column}={cell}" for column, cell in zip(columns, key, strict=True) if cell) for key in found
+        ]
+    return dict(zip(found, unique_labels([name or stem for name in names]), strict=True))
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def _check_named(frame: pd.DataFrame, rest: dict[str, list[str]], recipes: list[str]) -> None:
+    """Refuse a table whose rows of one recipe and SSR differ in a column that no option names.
+
+    Such rows would be seeds of one recipe. Whatever the column holds, it may be what is compared.
+    """
+    cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
+    first = np.unique(cell, return_index=True)[1][cell]
+    unlike: dict[str, int] = {}
+    for name, values in rest.items():
+        codes = pd.factorize(np.array(values, dtype=object))[0]
+        differs = codes != codes[first]
+        if differs.any():
+            unlike[name] = int(np.argmax(differs))
+    if not unlike:
+        return
+    row = next(iter(unlike.values()))
+    lines = " and ".join(frame["job"].iloc[[first[row], row]])
+    rule = (
+        f"lines {lines} of the table have the same recipe and ssr {frame['ssr'].iloc[row]:g}, and differ in "
+        f"{_listed(list(unlike))}, which no option names"
+    )
+    fix = "name each such column: in recipe if it is compared, in seed if it holds seeds, else in pool"
+    raise InputError("recipe", ", ".join(recipes) or None, rule, fix)
 
 
-def _row(cells: dict[str, str], unit: str) -> dict[str, Any]:
-    ssr, quality = _number(cells, "ssr"), _number(cells, "quality")
-    time = _number(cells, unit) if cells.get(unit) else math.nan
-    if ssr <= 0:
-        raise ValueError(f"ssr is {cells['ssr']!r}, and has to be above 0")
-    if time < 0:
-        raise ValueError(f"{unit} are {cells[unit]!r}")
-    seconds = time * _UNITS[unit]
-    steps = _number(cells, "steps") if cells.get("steps") else math.nan
-    if steps < 0:
-        raise ValueError(f"steps are {cells['steps']!r}")
-    seed = None
-    if cells.get("seed"):
-        try:
-            seed = int(cells["seed"])
-        except ValueError:
-            seed = -1
-        if not 0 <= seed <= _MOST_SEED:
-            raise ValueError(f"seed is {cells['seed']!r}, and has to be a whole number of at least 0")
-    return {
-        "control": "",
-        "ssr": ssr,
-        "seed": seed,
-        "status": "completed",
-        "error": "",
-        "quality": quality,
-        "steps": steps,
-        "samples": math.nan,
-        "tokens": math.nan,
-        "seconds": seconds,
-        "total_seconds": seconds,
-        "resumes": 0,
-        "max_duration": "",
-        "config_hash": None,
-    }
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:_MOST_NAMED]))
+    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
-def _number(cells: dict[str, str], field: str) -> float:
+def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[Any]], dict[int, str]]:
+    """The numbers of each row by column of a study, and why a row has none that can be believed."""
+    count = len(texts["ssr"])
+    reasons: dict[int, str] = {}
+
+    def numbers(field: str, least: float, optional: bool) -> list[float]:
+        values = []
+        for row, text in enumerate(texts.get(field) or [""] * count):
+            value = _number(text)
+            if (text or not optional) and math.isnan(value):
+                reasons.setdefault(row, f"{field} is {text!r}, not a finite number")
+            elif value < least:
+                reasons.setdefault(row, f"{field} is {text!r}, and must be at least 0")
+            values.append(value)
+        return values
+
+    made: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
+    for row, value in enumerate(made["ssr"]):
+        if value <= 0:
+            reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
+    made["quality"] = numbers("quality", -math.inf, False)
+    made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
+    made["steps"] = numbers("steps", 0, True)
+    made["seed"] = [_seed(text) if text else None for text in texts.get("seed") or [""] * count]
+    for row, seed in enumerate(made["seed"]):
+        if seed == -1:
+            reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
+    return made, reasons
+
+
+def _number(text: str) -> float:
+    """A finite number; NaN for all else."""
     try:
-        value = float(cells[field])
+        value = float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{field} is {cells[field]!r}, not a finite number")
-    return value
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _seed(text: str) -> int:
+    """A seed, also as pandas writes a column of them that has gaps (``0.0``); -1 for what is no seed."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return -1
+    if not value.is_finite() or not 0 <= value <= _MOST_SEED or value != value.to_integral_value():
+        return -1
+    return int(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes"]
+__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels"]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
 
@@ -215,7 +216,7 @@ def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
     made = list(recipes.values())
     titles = [recipe.title for recipe in made]
     if len(made) > 1 and None not in titles and len(set(titles)) == len(made):
-        return dict(zip(recipes, _numbered([_clean(str(title)) for title in titles]), strict=True))
+        return dict(zip(recipes, unique_labels(map(str, titles)), strict=True))
     groups = _differing([recipe.choices for recipe in made])
     given = dict.fromkeys(key for recipe in made for key in recipe.overrides)
     shown = [{key: _value_of(recipe, key) for key in given} for recipe in made]
@@ -230,7 +231,7 @@ def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
         if len(same) > 1:
             for index, more in zip(same, _differences([made[index] for index in same]), strict=True):
                 labels[index] = _clean(f"{label} {more}")
-    return dict(zip(recipes, _numbered(labels), strict=True))
+    return dict(zip(recipes, unique_labels(labels), strict=True))
 
 
 def _differing(rows: list[dict[str, Any]]) -> list[str]:
@@ -269,14 +270,21 @@ def _clean(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _numbered(labels: list[str]) -> list[str]:
+def unique_labels(labels: Iterable[str]) -> list[str]:
+    r"""Return the labels as one line of printable characters each; of those that are alike the later ones get a number.
+
+    Example:
+        >>> unique_labels(["wsd", "wsd", "a\nb"])
+        ['wsd', 'wsd (2)', 'a\ufffdb']
+    """
     taken: set[str] = set()
+    counts: Counter[str] = Counter()
     made = []
-    for label in labels:
-        name, count = label, 1
+    for text in labels:
+        label = name = _clean(text)
         while name in taken:
-            count += 1
-            name = f"{label} ({count})"
+            counts[label] += 1
+            name = f"{label} ({counts[label] + 1})"
         taken.add(name)
         made.append(name)
     return made

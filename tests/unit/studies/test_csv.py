@@ -11,6 +11,7 @@ from checkout import REPO
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import doublings, from_csv, paired, summary
 
+TABLES = Path(__file__).parent / "tables"
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
 
 
@@ -33,7 +34,7 @@ def test_the_published_table() -> None:
 def test_recipes_and_seeds(tmp_path: Path) -> None:
     rows = ["a,1,0.5,0,x", "a,1,0.7,1,x", "b,1,0.4,0,x", "b,1,0.5,1,", "", "a,2,0.9,0,x", "a,2,1.0,1,x"]
     text = "\ufeffmethod, ssr ,acc,seed,extra\n" + "\n".join(rows)
-    study = from_csv(written(tmp_path, text), "ssr", "acc", recipe="method", seed="seed")
+    study = from_csv(written(tmp_path, text), "ssr", "acc", recipe="method", seed="seed", pool=["extra"])
     assert study.recipes == ("a", "b")
     (row,) = paired(study, "a", "b").itertuples()
     assert (row.n, row.difference) == (2, pytest.approx(0.15))
@@ -78,7 +79,7 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
     study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t", direction="max")
-    assert study.problems[0].reason == "seconds are '-3'"
+    assert study.problems[0].reason == "seconds is '-3', and must be at least 0"
     assert math.isnan(study.frame["seconds"][0])
 
 
@@ -92,19 +93,21 @@ METHODS = "ssr,acc,method,host,seed\n" + "".join(
 
 def test_recipes_are_not_taken_for_seeds(tmp_path: Path) -> None:
     path = written(tmp_path, METHODS)
-    # With and without the seeds: as duplicates of the first the linear runs would be left out.
-    for seed in (None, "seed"):
-        with pytest.raises(InputError) as caught:
-            from_csv(path, "ssr", "acc", seed=seed)
-        assert str(caught.value) == (
-            "recipe=None: the rows of one recipe at ssr 1 differ by the column 'method', and would be its seeds; "
-            "name what is compared (recipe: 'method'), or pool 'method' if it makes no other recipe"
-        )
-    with pytest.raises(InputError, match="differ by the column 'host'.*recipe: 'method', 'host'"):
-        from_csv(path, "ssr", "acc", recipe="method")
+    with pytest.raises(InputError) as caught:
+        from_csv(path, "ssr", "acc")
+    assert str(caught.value) == (
+        "recipe=None: lines 2 and 4 of the table have the same recipe and ssr 1, and differ in 'method', 'host', "
+        "'seed', which no option names; name each such column: in recipe if it is compared, in seed if it holds seeds, "
+        "else in pool"
+    )
+    # With the seeds named, the linear runs would be left out as duplicates of the cosine runs.
+    with pytest.raises(InputError, match="differ in 'method', 'host', which"):
+        from_csv(path, "ssr", "acc", seed="seed")
+    with pytest.raises(InputError, match="^recipe='method': .*differ in 'host', which"):
+        from_csv(path, "ssr", "acc", recipe="method", seed="seed")
     study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
     assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
-    pooled = from_csv(path, "ssr", "acc", pool=["host", "method"])
+    pooled = from_csv(path, "ssr", "acc", pool=["host", "method", "seed"])
     assert (pooled.recipes, summary(pooled)["n"].tolist()) == (("table",), [4, 4])
 
 
@@ -116,16 +119,93 @@ def test_several_columns_make_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values"),
     [
-        ("note", ["", "", "restarted", ""]),  # a remark that comes once
-        ("run", ["a", "b", "c", "d"]),  # a name of each run
-        ("lr", ["0.1", "0.2", "0.1", "0.2"]),  # a number may be a seed as well as a setting
-        ("model", ["r50", "r50", "r101", "r101"]),  # differs between the SSRs, and not between seeds
+        ("note", ["", "", "restarted", ""]),
+        ("run", ["a", "b", "c", "d"]),
+        ("lr", ["0.1", "0.2", "0.1", "0.2"]),
+        ("val_loss", ["0.31", "0.31", "0.22", "0.23"]),
+        ("method", ["sam", "", "sam", "sam"]),  # blank in the baseline
+        ("method", ["sam", "plain", "sam", "sam"]),  # occurs at one SSR
+        ("method", ["18", "sam", "18", "18"]),  # a number
+        ("method", ["18", "34", "18", "34"]),  # numbers alone
     ],
-)  # fmt: skip
-def test_columns_that_make_no_recipes(tmp_path: Path, column: str, values: list[str]) -> None:
+)
+def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column: str, values: list[str]) -> None:
     rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
-    study = from_csv(written(tmp_path, f"ssr,acc,{column}\n{rows}"), "ssr", "acc")
+    path = written(tmp_path, f"ssr,acc,{column}\n{rows}")
+    with pytest.raises(InputError, match=f"^recipe=None: lines .* differ in '{column}', which no option names"):
+        from_csv(path, "ssr", "acc")
+    assert summary(from_csv(path, "ssr", "acc", pool=[column]))["n"].tolist() == [2, 2]
+    assert len(summary(from_csv(path, "ssr", "acc", recipe=column))) > 2
+
+
+def test_column_that_is_constant_within_each_cell_need_not_be_named(tmp_path: Path) -> None:
+    rows = "1,0.5,r50\n1,0.6,r50\n2,0.7,r101\n2,0.8,r101\n"
+    study = from_csv(written(tmp_path, f"ssr,acc,model\n{rows}"), "ssr", "acc")
     assert summary(study)["n"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["method_blank_in_baseline", "method_by_number"])
+def test_methods_of_found_tables_are_asked_about(name: str) -> None:
+    with pytest.raises(InputError, match="differ in 'method', which no option names"):
+        from_csv(TABLES / f"{name}.csv", "ssr", "top1")
+    study = from_csv(TABLES / f"{name}.csv", "ssr", "top1", recipe="method")
+    assert set(summary(study)["n"]) == {1}
+
+
+def test_recipes_of_blank_cells_stay_apart() -> None:
+    study = from_csv(TABLES / "blank_in_recipe_column.csv", "ssr", "top1", recipe=["lr", "wd"], seed="seed")
+    assert study.recipes == ("lr=0.1", "wd=0.1")
+    assert (summary(study)["n"].tolist(), study.problems) == ([1] * 6, ())
+    assert summary(study)["mean"].tolist() == pytest.approx([0.525, 0.55, 0.6, 0.825, 0.85, 0.9])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [("a b", "c"), ("a", "b c")],  # the joining character in a cell
+        [("x", ""), ("", "x")],
+        [("1 b=2", ""), ("1", "2")],  # what a name is made of in a cell
+        [("a\x1b", "c"), ("a\x07", "c")],  # alike once they can be printed
+        [("", ""), ("table", "")],  # the name of the table itself
+        [("x" * 200 + "1", ""), ("x" * 200 + "2", "")],  # alike once they are cut
+    ],
+)
+def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
+    rows = "".join(f'{ssr},{ssr / 10},"{a}","{b}"\n' for a, b in cells for ssr in (1, 2))
+    study = from_csv(written(tmp_path, f"ssr,acc,a,b\n{rows}"), "ssr", "acc", recipe=["a", "b"])
+    assert len(study.recipes) == 2
+    assert summary(study)["n"].tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("header", "rule"),
+    [
+        ("ssr,acc,,", r"every column must have a name \(column 3, 4 of 4 has none\)"),
+        (",ssr,acc,x", r"every column must have a name \(column 1 of 4 has none\)"),
+        ("ssr,acc,x, x", r"every column must have a name of its own \(two are called 'x'\)"),
+    ],
+)
+def test_header_names_every_column_once(tmp_path: Path, header: str, rule: str) -> None:
+    with pytest.raises(InputError, match=f"^csv=.*: {rule}; "):
+        from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
+
+
+def test_found_table_with_empty_headers_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^csv='.*duplicate_empty_headers.csv': every column must have a name"):
+        from_csv(TABLES / "duplicate_empty_headers.csv", "ssr", "top1")
+
+
+def test_seeds_as_pandas_writes_them_are_whole_numbers(tmp_path: Path) -> None:
+    seeds = ["0.0", "1.0", "", "2e0", "9007199254740993.0", "1.5", "-1.0", "nan", "1e999999999"]
+    rows = "".join(f"1,0.{place + 1},{seed}\n" for place, seed in enumerate(seeds))
+    study = from_csv(written(tmp_path, f"ssr,acc,seed\n{rows}"), "ssr", "acc", seed="seed")
+    # 2^53 + 1 is no float: exact all the same.
+    assert study.frame["seed"].astype(object).where(study.frame["seed"].notna(), None).tolist() == [
+        0, 1, None, 2, 2**53 + 1,
+    ]  # fmt: skip
+    assert [problem.reason for problem in study.problems] == [
+        f"seed is {seed!r}, and must be a whole number of at least 0" for seed in seeds[5:]
+    ]
 
 
 def test_times_in_other_units(tmp_path: Path) -> None:

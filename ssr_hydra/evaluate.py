@@ -172,6 +172,8 @@ def evaluate(
     run = Path(run).expanduser()
     config = _composed(run, list(overrides), trust)
     found, messages = _checkpoint(run, checkpoint, config)
+    if OmegaConf.is_dict(config.get("checkpoint")):  # it writes none, and an old run may lack the direction of its best
+        config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
     chosen = _chosen(weights, averaging)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.metrics import mode_of
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
 
@@ -58,6 +59,8 @@ def check_torch_schedulers(
         if values["data"]["eval"] is None:
             rule = "follows an evaluation, and there are no data for one"
             raise InputError(path, "ReduceLROnPlateau", rule, "set data.eval")
+        objective = values["trainer"]["objective"] or "eval/loss"
+        mode_of(scheduler.mode, objective, f"{path}.mode")
         try:
             scheduler.bind(run)
         except MissingRateError as error:

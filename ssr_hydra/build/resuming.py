@@ -15,6 +15,7 @@ from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, di
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.records import RESULT, RunResult, config_hash, has_log, refuse_finished
 from ssr_hydra.time import as_time
 
@@ -100,6 +101,8 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         raise InputError("checkpoint.best", node["best"], rule, "set checkpoint.enabled=true, or checkpoint.best=null")
     if node["best"] is not None and node["best"] not in results:
         raise InputError("checkpoint.best", node["best"], f"must be one of {', '.join(results)}", "or null for none")
+    if node["best"] is not None:
+        resolve_direction(node["mode"], node["best"], "checkpoint.mode")
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:

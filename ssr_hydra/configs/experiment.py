@@ -80,7 +80,7 @@ class CheckpointConfig:
         interval: Time between two; null is at the end alone, and when the run is stopped.
         keep: How many of the last are kept, 2 or more, so that a torn one is never the only one.
         best: A metric, such as ``eval/accuracy``, whose best checkpoint is kept as well; null for none.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` is min for a loss and max for all else.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` reads it from the metric's name.
     """
 
     enabled: bool = True

@@ -198,10 +198,10 @@ class ChainedSchedulerConfig:
 class ReduceLROnPlateauConfig:
     """``scheduler=torch_plateau``: after each evaluation, by ``trainer.objective``.
 
-    ``scheduler.mode=max`` is for what is better when it is higher, such as the accuracy.
+    ``auto`` reads from the objective's name whether lower or higher is better; ``min`` and ``max`` say it.
     """
 
-    mode: str = "min"
+    mode: str = "auto"
     factor: float = 0.1
     patience: int | str = 10
     threshold: float = 1e-4

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
 from ssr_hydra.records import RunResult
-from ssr_hydra.studies.study import Direction
 
 __all__ = ["check_record", "direction_of"]
 
@@ -17,49 +16,27 @@ _LARGEST = 2**63 - 1
 _CLOCKS = ("batch", "sample", "token")
 _CONTROLS = (None, "truncate")
 
-_LESS_IS_BETTER = (
-    "loss", "error", "err", "perplexity", "ppl", "bits_per_byte", "bits_per_character", "bpb", "bpc", "nll",
-    "cross_entropy", "mse", "rmse", "mae", "wer", "cer", "fid",
-)  # fmt: skip
-_MORE_IS_BETTER = (
-    "accuracy", "acc", "top1", "top5", "top_1", "top_5", "f1", "auc", "auroc", "precision", "recall", "r2", "map",
-    "miou", "iou", "bleu", "rouge", "psnr", "ssim", "reward", "score",
-)  # fmt: skip
-# What turns the word behind it round: neg_rmse, 1 - accuracy.
-_TURNS = re.compile(r"_(neg|negative|minus|inverse|inv)_|^_1_")
-
 
 def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
-    """Whether more or less of a metric is better.
+    """Return the better direction of a metric: the given one, that of the configs, or that of the name.
 
     Args:
-        metric: Such as ``eval/accuracy``; a word of its last part tells, ``val_ppl`` and ``error rate`` as well.
-        given: What the person says; None leaves it to the rest.
-        modes: What the runs' configs say.
+        metric: Such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
+        given: The user's choice; None leaves it to the configs and the name.
+        modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:
-        InputError: The configs contradict each other, or nobody says it and the name does not.
+        InputError: The configs contradict each other, or neither they nor the name give a direction.
 
     Example:
         >>> direction_of("eval/bits_per_byte", None, set())
         'min'
     """
-    known: tuple[Direction, ...] = get_args(Direction)
-    if given is not None and given not in known:
-        raise InputError("direction", given, "max or min", "max where more is better")
     if given is None and len(modes) > 1:
         rule = "some of the runs hold more for better, some less"
         raise InputError("direction", None, rule, "say max or min, or load them apart")
-    for direction in known:
-        if given == direction or (given is None and modes == {direction}):
-            return direction
-    split = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", "_", metric.rpartition("/")[2])  # valLoss, not mAP
-    name = re.sub(r"[^a-z0-9]+", "_", f"_{split}_".lower())
-    for words, direction in ((_LESS_IS_BETTER, known[1]), (_MORE_IS_BETTER, known[0])):
-        if any(f"_{word}_" in name for word in words) and not _TURNS.search(name):
-            return direction
-    rule = f"nothing says whether more {metric} is better, or less"
-    raise InputError("direction", None, rule, "say max or min")
+    configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
+    return resolve_direction(given or configured, metric, "direction")
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import Direction
 from ssr_hydra.studies.intervals import Cell
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "find_series",
 ]
 
-Direction = Literal["max", "min"]
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
 """What quality may be held against."""

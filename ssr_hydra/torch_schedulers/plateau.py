@@ -26,7 +26,8 @@ class ReduceLROnPlateau:
     exceeds. As times they are counted on the run's clocks, whatever the interval of evaluation is.
 
     Args:
-        mode: ``"min"`` or ``"max"``: whether lower or higher is better.
+        mode: ``"min"`` or ``"max"``: whether lower or higher is better. ``"auto"``: the trainer reads it from the name
+            of its objective (:func:`ssr_hydra.metrics.direction_by_name`); without a trainer it is ``"min"``.
         factor: What the rate is multiplied by, at least 0 and below 1.
         patience: How long the metric may fail to improve: a number of evaluations, or a time.
         threshold: By how much it has to improve.
@@ -64,7 +65,7 @@ class ReduceLROnPlateau:
             raise InputError("factor", self.factor, "must be below 1", "write e.g. 0.1")
         put(
             self,
-            mode=choice(self.mode, "mode", ("min", "max")),
+            mode=choice(self.mode, "mode", ("auto", "min", "max")),
             factor=factor,
             patience=steps(self.patience, "patience", above_zero=False),
             threshold=finite(self.threshold, "threshold"),
@@ -109,7 +110,8 @@ class Plateau:
         self._patience = _Wait(run, scheduler.patience, "patience")
         self._cooldown = _Wait(run, scheduler.cooldown, "cooldown")
         self._evaluations = 0
-        self._best = math.inf if scheduler.mode == "min" else -math.inf
+        self._sign = -1.0 if scheduler.mode == "max" else 1.0
+        self._best = self._sign * math.inf
         self._since = self._patience.now(0, run.state.timestamp)
         self._reduced: Fraction | None = None
         self._factors: list[float] = []
@@ -153,7 +155,7 @@ class Plateau:
         return kept
 
     def _is_better(self, metric: float) -> bool:
-        own, sign = self._own, 1.0 if self._own.mode == "min" else -1.0
+        own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
         # torch's own form, which for a negative metric asks for less than the best.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.optim.torch_rates import Entry, TorchRates
 from ssr_hydra.optim.torch_schedulers import Paced, read
@@ -22,7 +24,7 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["LearningRates", "follows_metric", "torch_schedulers"]
+__all__ = ["LearningRates", "follows_metric", "torch_schedulers", "with_modes"]
 
 _Clock = Callable[[Timestamp], Timestamp]
 
@@ -266,6 +268,27 @@ def follows_metric(schedulers: Any) -> bool:
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
+
+
+def with_modes(schedulers: Any, metric: str) -> Any:
+    """Return the schedulers, each ``ReduceLROnPlateau`` with the mode of the metric that it follows.
+
+    Raises:
+        InputError: A mode is not the metric's better direction (torch's default is ``min``), or it is ``auto`` and the
+            metric's name does not say the direction.
+    """
+    if not follows_metric(schedulers):
+        return schedulers
+    is_list = isinstance(schedulers, (list, tuple))
+    resolved = []
+    for number, item in enumerate(schedulers if is_list else [schedulers]):
+        field = f"schedulers[{number}].mode" if is_list else "schedulers.mode"
+        if isinstance(item, ReduceLROnPlateau):
+            item = replace(item, mode=mode_of(item.mode, metric, field))
+        elif isinstance(item, lr_scheduler.ReduceLROnPlateau):
+            mode_of(item.mode, metric, field)
+        resolved.append(item)
+    return resolved if is_list else resolved[0]
 
 
 def _entry(

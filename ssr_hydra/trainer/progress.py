@@ -222,6 +222,10 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
         rows.append(("files", str(run_dir)))
     width = max(len(label) for label, _ in rows)
     head = f"{result.name or 'run'}: {result.status}"
+    values = {name: math.nan if value is None else value for name, value in result.metrics.items()}
+    undefined = [name for name, value in values.items() if name != "train/loss" and not math.isfinite(value)]
+    if undefined and result.status == "completed":
+        head += f", but {' and '.join(undefined)} {'is' if len(undefined) == 1 else 'are'} not finite at the end"
     if result.error is not None:
         head += f" ({result.error})"
     return "\n".join([head, *(f"  {label:<{width}}  {text}" for label, text in rows)])

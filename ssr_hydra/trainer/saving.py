@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
@@ -36,13 +37,14 @@ class Checkpointing:
             written at the end, and when a signal stops the run.
         keep: How many of the last are kept, 2 or more.
         best: A metric whose best checkpoint is kept as well, such as ``"eval/accuracy"``.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` is the least of a loss, the most of all else.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` reads that from the metric's name
+            (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
 
     Raises:
-        InputError: A value out of range.
+        InputError: A value out of range, or ``mode`` is ``auto`` and the name of ``best`` does not say the direction.
 
     Example:
-        >>> Checkpointing(best="eval/loss").best_mode
+        >>> Checkpointing(best="eval/bits_per_byte").best_mode
         'min'
     """
 
@@ -60,6 +62,7 @@ class Checkpointing:
             raise InputError("checkpoint.keep", self.keep, rule, "write 2")
         if self.mode not in ("auto", "max", "min"):
             raise InputError("checkpoint.mode", self.mode, "must be auto, max or min", "write auto")
+        _ = self.best_mode  # refuses a metric whose direction is unknown
 
     @classmethod
     def of(cls, given: Checkpointing | Mapping[str, Any] | None) -> Checkpointing:
@@ -82,9 +85,7 @@ class Checkpointing:
     @property
     def best_mode(self) -> str | None:
         """``max`` or ``min``, or None where no best one is kept."""
-        if self.best is None:
-            return None
-        return self.mode if self.mode != "auto" else "min" if self.best.endswith("loss") else "max"
+        return None if self.best is None else resolve_direction(self.mode, self.best, "checkpoint.mode")
 
 
 def random_numbers() -> dict[str, Any]:

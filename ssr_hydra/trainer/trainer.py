@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -38,7 +39,7 @@ from ssr_hydra.trainer.description import describe_loader, describe_model, descr
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.interrupts import StopRequest, reason
-from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric
+from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
 from ssr_hydra.trainer.loop import Around, Loop
 from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
@@ -231,6 +232,7 @@ class Trainer:
         )
         self._objective = self._check_metric(objective, "objective")
         self._check_metric(self._checkpointing.best, "checkpoint.best")
+        schedulers = with_modes(schedulers, self._objective or "eval/loss")
         self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
@@ -461,9 +463,9 @@ class Trainer:
         best = self._checkpointing.best
         assert best is not None
         value, before = metrics.get(best), self._best
-        if value is None or (
-            before is not None and not (value > before if self._checkpointing.best_mode == "max" else value < before)
-        ):
+        if value is None or not math.isfinite(value):
+            return False
+        if before is not None and not (value > before if self._checkpointing.best_mode == "max" else value < before):
             return False
         self._best = value
         return True

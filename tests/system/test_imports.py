@@ -19,7 +19,7 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("module", ["errors", "time", "state", "schedulers", "torch_schedulers"])
+@pytest.mark.parametrize("module", ["errors", "metrics", "time", "state", "schedulers", "torch_schedulers"])
 def test_schedules_load_neither_torch_nor_hydra(module: str) -> None:
     code = f"""
 import sys, ssr_hydra, ssr_hydra.{module}
@@ -57,6 +57,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "drawing": set(),
     "files": set(),
+    "metrics": set(),
     "rules": set(),
     "time": set(),
     "configs": set(),
@@ -69,13 +70,15 @@ ARROWS: dict[str, set[str]] = {
     "checkpoints": {"files", "state", "time"},
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
-    "studies": {"drawing", "files", "launchers", "records"},  # how a job that has no record yet says that it lives
+    # launchers: how a job that has no record yet says that it lives
+    "studies": {"drawing", "files", "launchers", "metrics", "records"},
     "launchers": {"checkpoints", "files", "records", "trainer"},
     "trainer": {
         "callbacks",
         "checkpoints",
         "data",
         "files",
+        "metrics",
         "optim",
         "records",
         "rules",

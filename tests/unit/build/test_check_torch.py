@@ -92,6 +92,8 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         (["torch_onecycle", "+scheduler@schedules.momentum=cosine"], "scheduler.cycle_momentum", "drives momentum"),
         (["torch_cyclic", "scheduler.step_size_down=4tok"], "scheduler.step_size_down", "tokens_per_batch"),
         (["torch_plateau", "data.eval=null", "trainer.objective=null"], "scheduler", "no data for one"),
+        (["torch_plateau", "scheduler.mode=min"], "scheduler.mode", "must be max, for eval/accuracy is better"),
+        (["torch_plateau", "scheduler.mode=max", "trainer.objective=null"], "scheduler.mode", "must be min"),
         (["torch_plateau", "scheduler.patience=-1"], "scheduler.patience", "at least 0"),
         (["torch_sequential", "scheduler.milestones=[3,9]"], "scheduler.milestones", "one less"),
         (["torch_sequential", "scheduler.schedulers.decay=torch_step"], "scheduler.schedulers.decay", "not its name"),

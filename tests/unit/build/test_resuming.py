@@ -9,6 +9,9 @@ Refused = Callable[..., str]
 
 SAID = {
     "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
+    "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
+        "checkpoint.mode='auto': nothing says whether more eval/wer_accuracy is better, or less; say max or min"
+    ),
     "checkpoint.mode=maxx": "did you mean max?",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume='': must be auto, never or a path; write resume=auto",

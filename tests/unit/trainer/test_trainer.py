@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import Dataset
 
@@ -21,6 +23,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau
 from ssr_hydra.trainer import DivergedError, RunResult, Trainer
 
 KEYS = set(RunResult.__dataclass_fields__)
@@ -446,6 +449,91 @@ def test_a_plateau_needs_something_to_follow() -> None:
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(InputError, match="eval_dataloader"):
         Trainer(model, [(torch.zeros(1, 4), torch.zeros(1))], schedulers=plateau, device="cpu")
+
+
+class Scripted:
+    """Replaces a metric of each evaluation by the next of some values."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.name, self.values = name, iter(values)
+
+    def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        metrics[self.name] = next(self.values)
+
+
+def scripted(metric: str, values: list[float], **options: Any) -> Trainer:
+    """A run of one epoch per value, evaluated after each."""
+    loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
+    callbacks = [Scripted(f"eval/{metric}", values)]
+    metrics = {metric: lambda outputs, targets: torch.zeros(len(targets))}
+    return small(eval=loader, metrics=metrics, max_duration=f"{len(values)}ep", callbacks=callbacks, **options)
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("bits_per_byte", [3.0, 2.0, 4.0, 5.0], 2),  # the least
+        ("perplexity", [9.0, 8.0, 7.0, 7.5], 3),
+        ("accuracy", [0.2, 0.9, 0.4, 0.3], 2),  # the most
+        ("accuracy", [NAN, 0.3, 0.6, 0.5], 3),  # nothing compares to a NaN: it would stay the best
+        ("wer", [NAN, NAN, 0.6, 0.7], 3),
+        ("wer", [-INF, 0.7, 0.6, 0.8], 3),
+    ],
+)
+def test_best_checkpoint_has_the_best_finite_value(tmp_path: Path, metric: str, values: list[float], best: int) -> None:
+    scripted(metric, values, run_dir=tmp_path, checkpoint={"interval": None, "best": f"eval/{metric}"}).fit()
+    mode = "max" if metric == "accuracy" else "min"
+    assert CheckpointStore(tmp_path / "checkpoints", best_mode=mode).best() == tmp_path / f"checkpoints/ba{best * 6}"
+    saved = {path.name for path in (tmp_path / "checkpoints").glob("ba*")}
+    assert saved == {f"ba{best * 6}", "ba24"}
+
+
+def test_run_whose_best_metric_is_nan_at_the_end_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = {"interval": None, "best": "eval/f1"}
+    result = scripted("f1", [0.5, NAN], run_dir=tmp_path, checkpoint=checkpoint, progress="plain").fit()
+    assert result.status == "completed"
+    assert "run: completed, but eval/f1 is not finite at the end" in capsys.readouterr().out
+    assert CheckpointStore(tmp_path / "checkpoints", best_mode="max").best() == tmp_path / "checkpoints/ba6"
+
+
+@pytest.mark.parametrize("best", ["eval/wer_accuracy", "eval/thing"])
+def test_best_metric_of_unknown_direction_needs_a_mode(best: str) -> None:
+    metrics = {best.removeprefix("eval/"): lambda outputs, targets: targets * 1.0}
+    with pytest.raises(InputError, match=r"^checkpoint\.mode='auto': nothing says"):
+        small(eval=[], metrics=metrics, checkpoint={"best": best})
+
+
+def plateau_rates(plateau: Any, metric: str, values: list[float], **options: Any) -> float:
+    run = scripted(metric, values, schedulers=plateau, objective=f"eval/{metric}", **options)
+    run.fit()
+    return float(run.state.optimizers[0].param_groups[0]["lr"])
+
+
+def test_plateau_follows_the_better_direction_of_its_metric() -> None:
+    """Patience 0 halves the rate after each evaluation that is not better than the best before."""
+    auto = {"mode": "auto", "factor": 0.5, "patience": 0}
+    rising = [0.1, 0.2, 0.3, 0.4]
+    assert plateau_rates(ReduceLROnPlateau(**auto), "accuracy", rising) == pytest.approx(0.1)
+    assert plateau_rates([ReduceLROnPlateau(**auto)], "error", rising) == pytest.approx(0.1 / 8)
+    assert plateau_rates(ReduceLROnPlateau(**auto), "error", rising[::-1]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("kind", ["ours", "torchs"])
+def test_plateau_of_the_worse_direction_is_refused(kind: str) -> None:
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    default = ReduceLROnPlateau() if kind == "ours" else lr_scheduler.ReduceLROnPlateau(optimizer)
+    wrong = r"mode='min': must be max, for eval/accuracy is better the higher it is; write max, or auto"
+    for schedulers, field in ((default, "schedulers"), ([default], r"schedulers\[0\]")):
+        with pytest.raises(InputError, match=rf"^{field}\.{wrong}"):
+            small(model=model, optimizers=optimizer, eval=[1], schedulers=schedulers, objective="eval/accuracy")
+    small(model=model, optimizers=optimizer, eval=[1], schedulers=default)  # it follows eval/loss
+    with pytest.raises(InputError, match=r"^schedulers\.mode='auto': nothing says"):
+        plateau_rates(ReduceLROnPlateau(mode="auto"), "thing", [1.0])
+    assert plateau_rates(ReduceLROnPlateau(mode="max", patience=0), "thing", [1.0, 2.0]) == pytest.approx(0.1)
 
 
 # ---- the control of a study

@@ -1,0 +1,53 @@
+"""The direction of a metric by its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.metrics import direction_by_name, resolve_direction
+
+# What each word means in its field: an error, a divergence or a likelihood's negative falls as a model improves.
+LESS = """
+eval/loss train/loss eval/bits_per_byte eval/bits_per_character bpb bpc eval/perplexity ppl val_ppl_2 eval/error err
+err_rate wer cer eval/wer test/CER mse mae rmse eval/mse_loss val-loss valLoss eval/loss/total losses top1_error
+eval/top_5_err negative_log_likelihood nll log_loss logloss mean_absolute_error cross_entropy CrossEntropy mape
+brier_score eval/kl_divergence fid10k false_positive_rate eval/ece word-error-rate loss_2
+""".split()
+MORE = """
+eval/accuracy acc acc1 acc@5 accuracy@1 eval/top1 eval/top5 top_1_accuracy eval/top-5 f1 f1_score macro_f1 auc roc_auc
+eval/auroc bleu BLEU-4 sacrebleu/bleu rougeL r2 r2_score iou mIoU eval/mAP mAP50-95 precision recall@10 psnr
+exact_match
+log_likelihood elbo score eval/accuracy/clean accuracy_ema balanced_accuracy eval/improvement true_positive_rate
+""".split()
+UNKNOWN = """
+wer_accuracy loss_improvement accuracy_loss f1_loss r2_error eval/accuracy_error eval/x thing eval/flossy scorecard
+maximum neg_rmse neg_mean_squared_error negative_loss one_minus_accuracy accuracy_drop loss_gap loss_reduction
+not_accuracy lossless accurate mapping eval/ loss_gain inverse_error
+1-accuracy
+""".split()
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        *((name, "min") for name in LESS),
+        *((name, "max") for name in MORE),
+        *((name, None) for name in (*UNKNOWN, "1 - accuracy", "")),
+    ],
+)
+def test_name_gives_the_direction(metric: str, direction: str | None) -> None:
+    assert direction_by_name(metric) == direction
+
+
+def test_unknown_name_asks_for_the_mode_and_a_given_mode_wins() -> None:
+    for metric in ("eval/wer_accuracy", "eval/thing"):
+        with pytest.raises(InputError) as caught:
+            resolve_direction("auto", metric, "checkpoint.mode")
+        assert str(caught.value) == (
+            f"checkpoint.mode='auto': nothing says whether more {metric} is better, or less; say max or min"
+        )
+        assert resolve_direction("min", metric, "checkpoint.mode") == "min"
+    assert resolve_direction("max", "eval/loss", "mode") == "max"
+    with pytest.raises(InputError, match="^mode='most': must be max or min"):
+        resolve_direction("most", "eval/loss", "mode")

@@ -32,6 +32,7 @@ from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.time import simplest
 
 __all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
@@ -47,7 +48,8 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain Python values, its interpolations resolved.
 
     Everything after this looks at the result and at nothing else: what an interpolation gives is checked, and what is
-    checked is what is made. A run without a name of its own is called by its data.
+    checked is what is made. A run without a name of its own is called by its data. A computed ssr is read as
+    :func:`~ssr_hydra.time.simplest` does, so that jobs of the same ratio are the same job.
 
     Raises:
         InputError: A value that is missing (``???``) or an interpolation that leads nowhere.
@@ -66,6 +68,8 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise explain(error) from None
     if "name" in values and values["name"] is None:
         values["name"] = data_name(values.get("data"))
+    if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:
+        values["ssr"] = float(simplest(ssr))
     return values
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
 from ssr_hydra.records import RunResult
+from ssr_hydra.time import simplest
 
 __all__ = ["check_record", "direction_of"]
 
@@ -69,7 +70,7 @@ def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
     _check_evaluations(record)
     for name, value in config.items():
         if name == "ssr" and _is_number(value):
-            _agree(name, float(record.ssr), float(value))
+            _agree(name, float(simplest(float(record.ssr))), float(simplest(float(value))))
         elif name == "seed" and _is_count(value):
             _agree(name, record.seed, value)
         elif name == "control":

@@ -19,6 +19,7 @@ from ssr_hydra.studies.checks import direction_of
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.study import Direction, Problem, Study
+from ssr_hydra.time import simplest
 
 __all__ = ["from_csv"]
 
@@ -235,6 +236,8 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
     for row, value in enumerate(made["ssr"]):
         if value <= 0:
             reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
+    simple = {value: float(simplest(value)) for value in set(made["ssr"]) if value > 0}
+    made["ssr"] = [simple.get(value, value) for value in made["ssr"]]
     made["quality"] = numbers("quality", -math.inf, False)
     made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
     made["steps"] = numbers("steps", 0, True)

@@ -23,6 +23,7 @@ from ssr_hydra.studies.checks import check_record, direction_of
 from ssr_hydra.studies.notes import Notes
 from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes
 from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
+from ssr_hydra.time import simplest
 
 __all__ = ["as_frame", "load", "without_duplicates"]
 
@@ -252,7 +253,7 @@ def _row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
         "job": run.job,
         "recipe": label,
         "control": control,
-        "ssr": float(record.ssr),
+        "ssr": float(simplest(float(record.ssr))),
         "seed": record.seed,
         "status": record.status,
         "error": record.error or "",

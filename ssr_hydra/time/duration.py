@@ -1,12 +1,14 @@
 """Time as training counts it: exact amounts with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
 
 Amounts are rational numbers, so that no digit is lost on the way from a YAML file to a milestone: ``0.29dur`` of 100
-batches is batch 29, not 28.999999999999996. A float is read as the decimal that it prints. The names are those of
-MosaicML Composer's ``composer.core.time``.
+batches is batch 29, not 28.999999999999996. A float is read as the decimal that it prints. A ratio is read as the
+simplest number that it may stand for, because ratios often come from arithmetic. The names are those of MosaicML
+Composer's ``composer.core.time``.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,7 +19,7 @@ from typing import Any, ClassVar
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact"]
+__all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact", "simplest"]
 
 Number = int | float | Fraction
 """A number that is read exactly; a float as the decimal that it prints."""
@@ -80,12 +82,26 @@ def exact(number: Any, field: str = "number") -> Fraction:
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)
         if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises
-            return exact(number.item(), field)
+            value, bits = number.item(), _bits(number)
+            return exact(value, field) if bits is None else _shortest(value, bits)
         if hasattr(number, "__index__"):
             return Fraction(number.__index__())
         return exact(float(number), field)
     except (TypeError, ValueError, OverflowError, RuntimeError, ZeroDivisionError):
         raise InputError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
+
+
+def _bits(number: Any) -> int | None:
+    """The significant bits of a scalar of NumPy or torch that is shorter than Python's float."""
+    bits = {"float32": 24, "float16": 11, "bfloat16": 8}
+    return bits.get(str(getattr(number, "dtype", "")).rpartition(".")[2])
+
+
+def _shortest(value: float, bits: int) -> Fraction:
+    """The shortest decimal that a float of so many significant bits can stand for: what NumPy prints for it."""
+    stored, half_step = Fraction(value), Fraction(2) ** (math.frexp(value)[1] - bits - 1)
+    shortened = (Fraction(f"{value:.{digits}g}") for digits in range(1, 17))
+    return next((decimal for decimal in shortened if abs(decimal - stored) <= half_step), stored)
 
 
 def _is_plain_number(text: str) -> bool:
@@ -424,20 +440,52 @@ def _unitless(value: object, field: str) -> InputError:
     return InputError(field, value, "a duration needs a unit", fix)
 
 
-def check_ssr(ssr: Number | str) -> Fraction:
-    """The scale schedule ratio as an exact rational.
+def simplest(ratio: float) -> Fraction:
+    """Return the simplest number that a computed ratio can stand for.
+
+    A float that prints more than 12 digits is read as the fraction with a denominator of at most 100, or else as the
+    decimal of at most 12 digits, if one lies within the rounding error of some operations. Any other float is the
+    decimal that it prints.
 
     Args:
-        ssr: A positive number of at most 1e6; a float is read as the decimal that it prints.
+        ratio: A finite number above 0.
+
+    Example:
+        >>> simplest(0.1 + 0.2), simplest(1 - 1 / 3), simplest(0.1234567890123)
+        (Fraction(3, 10), Fraction(2, 3), Fraction(1234567890123, 10000000000000))
+    """
+    text = float.__repr__(ratio)
+    decimal = float(f"{ratio:.12g}")
+    if len(text) <= 13 or decimal == ratio:
+        return Fraction(text)
+    printed, error = Fraction(text), ratio / 2**46
+    if Fraction(ratio).numerator.bit_length() <= 24:  # it was a float32
+        printed, error, decimal = _shortest(ratio, 24), ratio / 2**22, float(f"{ratio:.6g}")
+    for denominator in range(1, 101):
+        numerator = round(ratio * denominator)
+        if abs(numerator / denominator - ratio) <= error:
+            return Fraction(numerator, denominator)
+    return Fraction(float.__repr__(decimal)) if abs(decimal - ratio) <= error else printed
+
+
+def check_ssr(ssr: Number | str) -> Fraction:
+    """Return the scale schedule ratio as an exact rational.
+
+    Args:
+        ssr: A positive number of at most 1e6. A float is read as the decimal that it prints, or as the simple number
+            whose rounding error it carries.
 
     Raises:
         InputError: If it is anything else.
 
     Example:
-        >>> check_ssr(0.3)
-        Fraction(3, 10)
+        >>> check_ssr(0.3), check_ssr(0.1 + 0.2)
+        (Fraction(3, 10), Fraction(3, 10))
     """
     sigma = exact(ssr, "ssr")
+    ratio = ssr.item() if hasattr(ssr, "item") else ssr
+    if isinstance(ratio, float) and sigma > 0 and _bits(ssr) in (None, 24):
+        sigma = simplest(ratio)
     if sigma <= 0:
         rule = "the scale schedule ratio must be above 0"
         raise InputError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")

@@ -14,6 +14,7 @@ from ssr_hydra.build import check
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.jobs import describe
 
 BAD_DURATIONS = [
     *"10|| |5 epochs|-1ep|nandur|infdur|1e400ba|nanep|1_000ba|١٠ba|１０ep|10ba\n|\t10ba|0x10ba|1,5ep\n".split("|"),
@@ -43,6 +44,13 @@ def refusal(values: dict[str, Any]) -> InputError:
 
 def test_the_default_is_good(experiment: dict[str, Any]) -> None:
     assert check(experiment) == experiment
+
+
+def test_computed_ssr_makes_no_other_job(composed: Callable[..., DictConfig]) -> None:
+    # Hydra computes range(0.1,0.41,0.1): its third ratio is 0.30000000000000004.
+    typed, swept = check(composed("ssr=0.3")), check(composed("ssr=0.30000000000000004"))
+    assert swept["ssr"] == 0.3
+    assert describe(swept) == describe(typed)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

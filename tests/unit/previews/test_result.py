@@ -21,7 +21,8 @@ def shown() -> Preview:
     return ssr_hydra.preview(s.CosineAnnealingWithWarmupScheduler("0.05dur"), max_duration="16ep", ssr=(0.5, 1), lr=0.1)
 
 
-@pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)]])
+@pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)],
+                                 [0.5, 0.1 * 5, sum([0.1] * 5), np.float32(0.5)]])  # fmt: skip
 def test_a_ratio_is_drawn_once_however_it_is_written(ssr: Any) -> None:
     assert [curve.ssr for curve in ssr_hydra.preview(s.LinearScheduler(), max_duration="8ba", ssr=ssr).curves] == [0.5]
 

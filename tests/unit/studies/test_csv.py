@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkout import REPO
 
@@ -29,6 +30,12 @@ def test_the_published_table() -> None:
     assert (study.frame["seconds"] / study.frame["ssr"]).tolist() == pytest.approx([6.83 * 3600] * 9, rel=1e-3)
     assert (study.recipes, study.problems, study.objective) == (("resnet50_imagenet",), (), "top1")
     assert summary(study)["low"].isna().all()
+
+
+def test_computed_ssr_is_no_other_cell(tmp_path: Path) -> None:
+    text = f"s,q,i\n0.3,0.5,0\n{0.1 + 0.2!r},0.7,1\n{float(np.float32(0.3))!r},0.6,2\n"
+    (row,) = summary(from_csv(written(tmp_path, text), "s", "q", seed="i", direction="max")).itertuples()
+    assert (row.ssr, row.n) == (0.3, 3)
 
 
 def test_recipes_and_seeds(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def test_a_row_for_each_run(tmp_path: Path) -> None:
     }
 
 
+def test_computed_ssr_is_no_other_cell(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", record(0.3, 0), config(0.3, 0))
+    write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves what it computed
+    write_run(tmp_path / "2", record(0.1 + 0.2, 2), config(0.1 + 0.2, 2))  # of an earlier version
+    study = load(tmp_path)
+    assert study.problems == ()
+    assert study.frame["ssr"].tolist() == [0.3] * 3
+
+
 def test_every_evaluation_is_a_point_of_a_curve(tmp_path: Path) -> None:
     study = load(sweep(tmp_path))
     assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

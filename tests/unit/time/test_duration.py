@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from schedule_helpers import ForeignTime, refused
@@ -116,7 +117,7 @@ def test_a_float_is_the_decimal_that_it_prints() -> None:
     # 0.29 * 100 in floats is 28.999999999999996; a person means 29.
     assert Time(0.29, "dur") * 100 == Time("29dur")
     assert exact(1.3) == Fraction(13, 10)
-    assert exact(np.float64(0.1)) == Fraction(1, 10)
+    assert exact(np.float64(0.1)) == exact(np.float32(0.1)) == exact(torch.tensor(0.1)) == Fraction(1, 10)
     assert exact(1e22) == 10**22
 
 
@@ -134,6 +135,38 @@ def test_exact_refuses_what_is_no_finite_number(value: Any) -> None:
 @pytest.mark.parametrize("value", ["0.3", 0.3, Fraction(3, 10), Decimal("0.3"), "3/10", np.float64(0.3)])
 def test_ssr_is_read_exactly(value: Any) -> None:
     assert check_ssr(value) == Fraction(3, 10)
+
+
+# What NumPy prints for a float32 0.3 is 0.3; as a float64 it is 0.30000001192092896.
+@pytest.mark.parametrize(
+    "value",
+    [0.1 + 0.2, 3 * 0.1, 1 - 0.7, 0.30000000000000004, np.arange(0.1, 0.41, 0.1)[2], np.float64(3) / 10,
+     np.float32(0.3), np.float32(0.1) * 3, np.float16(0.3), float(np.float32(0.3)), np.array(0.3, np.float32),
+     torch.tensor(0.3), torch.tensor(0.3).item(), torch.tensor(0.1, dtype=torch.float64) * 3,
+     torch.tensor(0.3, dtype=torch.bfloat16), sum([0.001] * 300)],
+    ids=repr,
+)  # fmt: skip
+def test_computed_ssr_is_read_as_the_number_that_it_stands_for(value: Any) -> None:
+    assert check_ssr(value) == Fraction(3, 10)
+
+
+def test_computed_fraction_is_exact() -> None:
+    # As the decimals that they print, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
+    assert check_ssr(1 - 1 / 3) == check_ssr(2 / 3) == check_ssr(np.float32(2) / np.float32(3)) == Fraction(2, 3)
+    assert check_ssr(10 / 7) == Fraction(10, 7)
+
+
+@pytest.mark.parametrize("text", ["0.1234567890123", "0.123456789012345", "3.141592653589793", "0.3333", "0.29999999"])
+def test_long_decimal_ssr_stays_what_was_typed(text: str) -> None:
+    assert check_ssr(float(text)) == check_ssr(text) == Fraction(text)
+
+
+@given(st.integers(1, 10**12), st.integers(0, 12))
+def test_ssr_of_at_most_12_digits_is_the_decimal_that_it_prints(digits: int, places: int) -> None:
+    ratio = Fraction(digits, 10**places)
+    if ratio <= 10**6:
+        assert check_ssr(float(ratio)) == ratio
+        assert check_ssr(float(ratio) * (1 + 2**-52)) in (ratio, ratio.limit_denominator(100))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ def test_digits_are_learnt() -> None:
 
 
 @pytest.mark.slow
+def test_computed_ssr_takes_the_steps_of_the_ratio_that_it_stands_for() -> None:
+    # 0.30000000000000004 of 10 batches would be 4.
+    result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
+    assert (result.ssr, result.steps) == (0.3, 3)
+
+
 def test_longer_runs_are_better_on_the_default_task() -> None:
     means = []
     for ssr in (0.125, 0.5, 2.0):

@@ -216,12 +216,8 @@ def _about_noise(
     for at, _, gain in upto:
         if gain.known:
             continue
-        own = series.weights(at)[0] + series.weights(2 * at)[0]
-        found = [
-            float(ssr)
-            for ssr, cell in zip(series.ssr, series.cells, strict=True)
-            if cell.n == 1 and any(cell is each for each in own)
-        ]
+        own = [*series.around(at), *series.around(2 * at)]
+        found = [float(series.ssr[place]) for place in own if series.cells[place].n == 1]
         thin |= dict.fromkeys(found)
         (unclear if found else same).append(f"{at:g} to {2 * at:g}")
     words = []

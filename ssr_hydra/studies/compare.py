@@ -59,8 +59,8 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
                     "control": series.control,
                     "ssr": float(ssr),
                     "n": cell.n,
-                    "mean": study.sign * cell.values.mean(),
-                    "sd": cell.values.std(ddof=1) if cell.n > 1 else math.nan,
+                    "mean": study.sign * cell.mean,
+                    "sd": math.sqrt(cell.variance),
                     "values": tuple((study.sign * cell.values).tolist()),
                     "seeds": () if cell.seeds is None else tuple(cell.seeds.tolist()),
                     "failed": failed.pop((series.recipe, series.control, float(ssr)), 0),
@@ -182,7 +182,7 @@ class Place:
     @property
     def value(self) -> float:
         """The mean, turned so that more is better."""
-        return sum(weight * float(cell.values.mean()) for cell, weight in zip(self.cells, self.weights, strict=True))
+        return sum(weight * cell.mean for cell, weight in zip(self.cells, self.weights, strict=True))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ssr_hydra.time import simplest
 __all__ = ["from_csv"]
 
 _MOST_SEED = 2**63 - 1
+_CHUNK = 256  # rows that are turned into columns at once: few enough for a processor's cache
 _MOST_NAMED = 8  # columns in one error
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
@@ -85,21 +87,25 @@ def from_csv(
     measured, reasons = _measured(texts, unit)
     problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
     kept = [row for row in range(len(lines)) if row not in reasons]
+
+    def of_kept(values: Sequence[Any]) -> Sequence[Any]:
+        return [values[row] for row in kept] if reasons else values
+
     if not kept:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
         raise InputError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
-    labels = _recipe_names(dict.fromkeys(keys[row] for row in kept), recipes, path.stem)
+    labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
     rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
-    rows |= {name: [values[row] for row in kept] for name, values in measured.items()}
-    rows |= {"recipe": [labels[keys[row]] for row in kept], "total_seconds": rows["seconds"]}
-    rows |= {"study": [path.stem] * len(kept), "job": [str(lines[row]) for row in kept]}
+    rows |= {name: of_kept(values) for name, values in measured.items()}
+    rows |= {"recipe": [labels[key] for key in of_kept(keys)], "total_seconds": rows["seconds"]}
+    rows |= {"study": [path.stem] * len(kept), "job": [str(line) for line in of_kept(lines)]}
     rows["folder"] = [f"{path}:{job}" for job in rows["job"]]
     frame = as_frame(rows)
     taken = {places[name] for _, name in named}
     rest = {name: cells[place] for place, name in enumerate(header) if place not in taken}
-    _check_named(frame, {name: [values[row] for row in kept] for name, values in rest.items()}, recipes)
+    _check_named(frame, {name: of_kept(values) for name, values in rest.items()}, recipes)
     way = direction_of(quality, direction, set())
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
@@ -115,7 +121,6 @@ _Columns = list[list[str]]
 
 def _read(path: Path) -> tuple[list[str], list[int], _Columns, list[Problem]]:
     """Header, the line number of each whole row, the stripped cells by column, and the rows of another length."""
-    rows: list[list[str]] = []
     lines: list[int] = []
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -124,16 +129,19 @@ def _read(path: Path) -> tuple[list[str], list[int], _Columns, list[Problem]]:
             header = next((cells for cells in reader if any(map(str.strip, cells))), None)
             if header is None:
                 raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
-            for cells in reader:
-                if len(cells) == len(header):
-                    rows.append(cells)
-                    lines.append(reader.line_num)
-                elif cells:
-                    reason = f"{len(cells)} cells where the header has {len(header)}"
-                    problems.append(Problem(f"{path}:{reader.line_num}", "torn", reason))
+            columns: _Columns = [[] for _ in header]
+            numbered = ((reader.line_num, cells) for cells in reader)
+            while chunk := list(islice(numbered, _CHUNK)):
+                whole = [(line, cells) for line, cells in chunk if len(cells) == len(header)]
+                lines += [line for line, _ in whole]
+                for column, texts in zip(columns, zip(*(cells for _, cells in whole), strict=True), strict=False):
+                    column.extend(map(str.strip, texts))
+                for line, cells in chunk if len(whole) < len(chunk) else ():
+                    if cells and len(cells) != len(header):
+                        reason = f"{len(cells)} cells where the header has {len(header)}"
+                        problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError("csv", str(path), f"is not a CSV in UTF-8 ({error})", "save it as one") from None
-    columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)] or [[] for _ in header]
     return [name.strip() for name in header], lines, columns, problems
 
 
@@ -186,7 +194,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
     return dict(zip(found, unique_labels([name or stem for name in names]), strict=True))
 
 
-def _check_named(frame: pd.DataFrame, rest: dict[str, list[str]], recipes: list[str]) -> None:
+def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
     """Refuse a table whose rows of one recipe and SSR differ in a column that no option names.
 
     Such rows would be seeds of one recipe. Whatever the column holds, it may be what is compared.
@@ -222,15 +230,17 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
     reasons: dict[int, str] = {}
 
     def numbers(field: str, least: float, optional: bool) -> list[float]:
-        values = []
-        for row, text in enumerate(texts.get(field) or [""] * count):
-            value = _number(text)
-            if (text or not optional) and math.isnan(value):
-                reasons.setdefault(row, f"{field} is {text!r}, not a finite number")
-            elif value < least:
-                reasons.setdefault(row, f"{field} is {text!r}, and must be at least 0")
-            values.append(value)
-        return values
+        cells = texts.get(field)
+        if cells is None:
+            return [math.nan] * count
+        values = _numbers(cells)
+        for row in np.flatnonzero(~(values >= least)).tolist():  # NaN as well
+            if math.isnan(values[row]):
+                if cells[row] or not optional:
+                    reasons.setdefault(row, f"{field} is {cells[row]!r}, not a finite number")
+            else:
+                reasons.setdefault(row, f"{field} is {cells[row]!r}, and must be at least 0")
+        return list(values.tolist())
 
     made: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
     for row, value in enumerate(made["ssr"]):
@@ -241,20 +251,29 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
     made["quality"] = numbers("quality", -math.inf, False)
     made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
     made["steps"] = numbers("steps", 0, True)
-    made["seed"] = [_seed(text) if text else None for text in texts.get("seed") or [""] * count]
+    seeds = texts.get("seed", [""] * count)
+    known = {text: _seed(text) if text else None for text in set(seeds)}
+    made["seed"] = [known[text] for text in seeds]
     for row, seed in enumerate(made["seed"]):
         if seed == -1:
             reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
     return made, reasons
 
 
-def _number(text: str) -> float:
-    """A finite number; NaN for all else."""
+def _numbers(texts: list[str]) -> Any:
+    """Each as a finite number, or NaN."""
     try:
-        value = float(text)
+        values = np.array(texts, dtype=float)
+    except ValueError:
+        values = np.array([_number(text) for text in texts])
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def _seed(text: str) -> int:

@@ -18,7 +18,7 @@ from scipy import optimize, special
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.intervals import check_confidence, combine
-from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
+from ssr_hydra.studies.study import Series, Study, find_series, spread_out, uncontrolled
 
 __all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
 
@@ -28,6 +28,7 @@ _FEWEST = 4  # SSRs: three parameters, and one to hold out
 _FARTHEST = 2.0  # times the measured range
 # Without a tolerance: a prediction that may miss by more than this share of the measured range says nothing.
 _VAGUE = 0.1
+_MOST_TESTS = 24  # beginnings of a curve that are fitted; of more SSRs those that are spread evenly
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -156,8 +157,9 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
     """Fit and back-test a saturating power law and a quadratic in log ssr, of each recipe with 4 SSRs or more.
 
-    Each beginning of the curve (4 SSRs or more; 3 where there are 4 in all) is fitted and the SSR that follows
-    predicted, if it is at most twice as large; the largest SSR always. A prediction holds if what was measured lies
+    Each beginning of the curve (4 SSRs or more; 3 where there are 4 in all; of very many SSRs 24 beginnings that are
+    spread evenly) is fitted and the SSR that follows predicted, if it is at most twice as large; the largest SSR
+    always. A prediction holds if what was measured lies
     within its prediction interval and it misses by no more than carrying on the last value does, or by no more than the
     noise of what was measured. The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed,
     ``h`` being what a change of each fitted mean does to the prediction. With one seed it is made of the residuals'
@@ -244,9 +246,10 @@ def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: 
         for held in range(min(_FEWEST, last), count)
         if held == last or series.ssr[held] <= _FARTHEST * series.ssr[held - 1] * (1 + 1e-9)
     ]
+    tests = [tests[place] for place in spread_out(len(tests), _MOST_TESTS)]
     level = (1 - confidence) / len(tests)
     made = tuple(_predicted(series, kind, held, held, sign, level, tolerance) for held in tests)
-    means = _means(series, sign)
+    means = sign * series.values
     found = _fitted(kind, series.ssr, means)
     if found is None:
         parameters, rmse = (math.nan, math.nan, math.nan), math.nan
@@ -279,15 +282,11 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
     return "trusted", last.reason
 
 
-def _means(series: Series, sign: float) -> Any:
-    return np.array([sign * cell.values.mean() for cell in series.cells])
-
-
 def _predicted(
     series: Series, kind: Kind, count: int, held: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
     """Fit the first so many SSRs and predict the one at an index."""
-    means = _means(series, sign)
+    means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
     at, observed = float(series.ssr[held]), float(means[held])
     carried = float(observed - y[-1])
@@ -306,7 +305,7 @@ def _predicted(
     deviation, df = math.nan, math.nan
     if seeds.known:
         scale, deviation, df = "seeds", seeds.error, seeds.df
-    elif count > _PARAMETERS and all(cell.n == 1 for cell in series.cells):
+    elif count > _PARAMETERS and series.single:
         residuals = y - _MODELS[kind](ssr, *found)
         df = float(count - _PARAMETERS)
         deviation = math.sqrt(float(residuals @ residuals) / df * (1 + float(influence @ influence)))

@@ -8,7 +8,7 @@ clock's noise in them too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, pairwise
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ def pareto(
         for series in study.series
         for x, ssr, cell in zip(series.axis(axis, price_per_hour), series.ssr, series.cells, strict=True)
     ]
-    points.sort(key=lambda point: (point[0], -point[3].values.mean()))
+    points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
     best: tuple[float, Series, float, Cell] | None = None
     for point in points:
@@ -71,7 +71,7 @@ def pareto(
         low, high = sorted((study.sign * own.low, study.sign * own.high))
         row = [series.recipe, series.control, ssr, cell.n, x, study.sign * own.value, low, high]
         # One that is as good as another at the same time is as well on the frontier; as good but later is not.
-        if best is None or own.value > best[3].values.mean() or (own.value == best[3].values.mean() and x == best[0]):
+        if best is None or own.value > best[3].mean or (own.value == best[3].mean and x == best[0]):
             best = point
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
@@ -235,6 +235,7 @@ def speedup(
     axis: Axis = "seconds",
     confidence: float = 0.95,
     price_per_hour: float | None = None,
+    ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
     """How much sooner others reach what a reference reached: its time over theirs, at equal quality.
 
@@ -248,6 +249,7 @@ def speedup(
         axis: What is paid.
         confidence: Of the intervals.
         price_per_hour: For ``cost``.
+        ssrs: Of the reference; None is all that it has measured.
 
     Returns:
         A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference
@@ -275,6 +277,8 @@ def speedup(
             return float(np.exp(np.interp(math.log(ssr), logs, x)))
 
         for ssr, paid, cell in zip(base.ssr, base.axis(axis, price_per_hour), base.cells, strict=True):
+            if ssrs is not None and ssr not in ssrs:
+                continue
             reached, first, last = reach(series, cell, confidence)
             status = "never" if math.isnan(reached) else "inside" if reached > series.ssr[0] else "at_least"
             spent = math.nan if status == "never" else taken(reached)
@@ -285,7 +289,7 @@ def speedup(
                 # Of a cell between two measured ones the mean is of more runs than of the smaller one, or as many.
                 runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
                 low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
-            quality = study.sign * cell.values.mean()
+            quality = study.sign * cell.mean
             row = (series.recipe, series.control, float(ssr), quality, float(paid), reached, spent)
             rows.append((*row, paid / spent, low, high, status))
     columns = ["recipe", "control", "ssr", "quality", "reference_x", "reached_ssr", "x", "speedup", "low", "high"]
@@ -360,17 +364,14 @@ def _read(series: Series, nodes: Any) -> Any:
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
     """Whether the sign of the difference changes at all: for most pairs it does not."""
-    first, second = (
-        np.interp(np.log(nodes), np.log(series.ssr), [cell.values.mean() for cell in series.cells])
-        for series in (one, other)
-    )
+    first, second = (np.interp(np.log(nodes), np.log(series.ssr), series.values) for series in (one, other))
     signs = _signs(first - second, one, other)
     return len(set(signs[signs != 0])) > 1
 
 
 def _signs(differences: Any, one: Series, other: Series) -> Any:
     """Which curve is better; 0 where they are equal but for rounding: sums of the same values differ by their order."""
-    largest = max(float(np.abs(cell.values).max()) for series in (one, other) for cell in series.cells)
+    largest = max(cell.largest for series in (one, other) for cell in series.cells)
     return np.where(np.abs(differences) <= 1e-12 * largest, 0.0, np.sign(differences))
 
 
@@ -382,6 +383,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     kept = np.flatnonzero(signs)  # a stretch of equality lies between the two that differ
     changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
     rows = []
+    stretch = _undecided(one, other, nodes, confidence) if changes else None
     for index, (a, b) in enumerate(changes):
         if b - a > 1:
             at = (logs[a + 1] + logs[b - 1]) / 2
@@ -391,7 +393,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
         stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
         below = any(item.decided and np.sign(item.value) == signs[a] for item in found[start : a + 1])
         above = any(item.decided and np.sign(item.value) == signs[b] for item in found[b : stop + 1])
-        low, high = _around(one, other, nodes, at, confidence)
+        low, high = _around(stretch, nodes, at)
         better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
         rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
     return rows
@@ -410,8 +412,8 @@ def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Es
     return combine([cell for cell, _ in pairs], [weight for _, weight in pairs], confidence)
 
 
-def _around(one: Series, other: Series, nodes: Any, at: float, confidence: float) -> tuple[float, float]:
-    """The stretch around a crossing on which the interval of the difference contains 0."""
+def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
+    """A grid of log SSR, and where on it the interval of the difference contains 0."""
     share = np.linspace(0.0, 1.0, _GRID)
     xs, inside = [], []
     for low, high in pairwise(nodes):
@@ -424,12 +426,16 @@ def _around(one: Series, other: Series, nodes: Any, at: float, confidence: float
         found = band(list(cells.values()), np.array(weights), confidence)
         xs.append(math.log(low) + share * math.log(high / low))
         inside.append((found.low <= 0) & (found.high >= 0))
-    grid, contains = np.concatenate(xs), np.concatenate(inside)
+    return np.concatenate(xs), np.concatenate(inside)
+
+
+def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
+    """The stretch around a crossing on which the interval of the difference contains 0."""
+    grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
     if not contains[middle]:  # there is no interval
         return math.nan, math.nan
-    outside = np.flatnonzero(~contains)
-    first, last = outside[outside < middle], outside[outside > middle]
-    left = math.exp(grid[first[-1] + 1]) if len(first) else nodes[0]
-    right = math.exp(grid[last[0] - 1]) if len(last) else nodes[-1]
+    before, after = ~contains[:middle][::-1], ~contains[middle + 1 :]
+    left = math.exp(grid[middle - int(np.argmax(before))]) if before.any() else nodes[0]
+    right = math.exp(grid[middle + int(np.argmax(after))]) if after.any() else nodes[-1]
     return float(left), float(right)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +56,21 @@ class Cell:
     def n(self) -> int:
         """How many runs."""
         return len(self.values)
+
+    @cached_property
+    def mean(self) -> float:
+        """Of the values."""
+        return float(self.values.mean())
+
+    @cached_property
+    def variance(self) -> float:
+        """Of the values; NaN of one."""
+        return float(self.values.var(ddof=1)) if self.n > 1 else math.nan
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest absolute value."""
+        return float(np.abs(self.values).max())
 
 
 @dataclass(frozen=True)
@@ -151,15 +167,25 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     quantile = 0.5 + confidence / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         if common is not None:
-            sums = weights.T @ np.stack([cell.values[np.isin(cell.seeds, common)] for cell in cells])
-            n = sums.shape[1]
-            value, sd = sums.mean(axis=1), sums.std(axis=1, ddof=1)
+            every = [cell.n == len(common) for cell in cells]  # then no seed is left out
+            values = np.stack(
+                [
+                    cell.values if whole else cell.values[np.isin(cell.seeds, common)]
+                    for cell, whole in zip(cells, every, strict=True)
+                ]
+            )
+            n = values.shape[1]
+            means = values.mean(axis=1)
+            value = weights.T @ means
+            # The norm of each sum's deviations, by a factor as small as the cells are few: with 10,000 seeds it pays.
+            factor = np.linalg.qr((values - means[:, None]).T, mode="r")
+            sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
             method: Method = "paired"
         else:
             counts = np.array([cell.n for cell in cells])
-            means = np.array([cell.values.mean() for cell in cells])
-            variances = np.array([cell.values.var(ddof=1) if cell.n > 1 else math.nan for cell in cells])
+            means = np.array([cell.mean for cell in cells])
+            variances = np.array([cell.variance for cell in cells])
             n = int(counts.min())
             value = weights.T @ means
             parts = np.where(weights == 0, 0.0, weights**2 * variances[:, None])
@@ -168,7 +194,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             error = np.sqrt(parts.sum(axis=0))
             df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
             method = "welch"
-        scale = max(float(np.abs(cell.values).max()) for cell in cells)
+        scale = max(cell.largest for cell in cells)
         known = sd > _ROUNDING * scale
         error = np.where(known, error, math.nan)
         half = special.stdtrit(df, quantile) * error
@@ -185,7 +211,7 @@ def _common(cells: Sequence[Cell]) -> _Array | None:
         return None
     common = seeds[0]
     for item in seeds[1:]:
-        if common is not item:
+        if common is not item and not np.array_equal(common, item):
             common = np.intersect1d(common, item, assume_unique=True)
     return common if len(common) >= 2 and all(2 * len(common) >= cell.n for cell in cells) else None
 

@@ -290,23 +290,23 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     The same seed twice is the same draw twice: counted as two, it would make intervals too narrow.
     """
     keys = ["recipe", "control", "ssr", "seed"]
+    if not (frame.duplicated(keys) & frame["seed"].notna()).any():
+        return frame, curves, []
     order = frame.assign(lacking=frame["quality"].isna()).sort_values("lacking", kind="stable")
     twice = order.duplicated(keys) & order["seed"].notna()
     dropped = sorted(twice.index[twice])
     if not dropped:
         return frame, curves, []
-    first = order[~order.duplicated(keys)].set_index(keys)
+    kept = order[~order.duplicated(keys) & order["seed"].notna()]
+    names = kept[keys].itertuples(index=False, name=None)
+    first = dict(zip(names, zip(kept["folder"], kept["quality"], strict=True), strict=True))
     problems = []
     for row in frame.loc[dropped].itertuples():
-        kept = first.loc[(row.recipe, row.control, row.ssr, row.seed)]
+        folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
         if math.isnan(row.quality):
             continue  # a try that failed before the one that counts: it is named as failed already
-        same = (
-            "the same value"
-            if kept["quality"] == row.quality
-            else f"{kept['quality']:.6g} there, {row.quality:.6g} here"
-        )
-        reason = f"recipe, ssr and seed are those of {kept['folder']}, which counts: {same}"
+        same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
+        reason = f"recipe, ssr and seed are those of {folder}, which counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
     kept_rows = frame.drop(index=dropped)
     numbers = np.full(len(frame), -1)

@@ -27,6 +27,7 @@ __all__ = [
     "Study",
     "check_axis",
     "find_series",
+    "spread_out",
 ]
 
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
@@ -80,6 +81,16 @@ class Series:
     cells: tuple[Cell, ...]
     means: dict[str, Any]
 
+    @cached_property
+    def values(self) -> Any:
+        """The mean of each cell, turned so that more is better."""
+        return np.array([cell.mean for cell in self.cells])
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether every cell holds one run."""
+        return all(cell.n == 1 for cell in self.cells)
+
     def axis(self, name: Axis, price_per_hour: float | None) -> Any:
         """The mean of an axis at each SSR."""
         if name == "ssr":
@@ -88,14 +99,20 @@ class Series:
             return self.means["seconds"] * ((math.nan if price_per_hour is None else price_per_hour) / 3600)
         return self.means[name]
 
+    def around(self, ssr: float) -> list[int]:
+        """Where an SSR within the measured range lies: the place of its cell, or of those to either side."""
+        at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
+        return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
+
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
         """Cells and weights that give the value at an SSR within the measured range, linear in its logarithm."""
-        at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
-        if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr:
-            return [self.cells[at]], [1.0]
-        low, high = math.log(self.ssr[at - 1]), math.log(self.ssr[at])
+        places = self.around(ssr)
+        cells = [self.cells[place] for place in places]
+        if len(places) == 1:
+            return cells, [1.0]
+        low, high = (math.log(self.ssr[place]) for place in places)
         share = (math.log(ssr) - low) / (high - low)
-        return [self.cells[at - 1], self.cells[at]], [1 - share, share]
+        return cells, [1 - share, share]
 
 
 @dataclass(frozen=True)
@@ -151,9 +168,8 @@ class Study:
         if frame.empty:
             return ()
         recipes = frame["recipe"].to_numpy(dtype=object)
-        order = {name: index for index, name in enumerate(self.recipes)}
-        keys = np.array([order[name] for name in recipes], dtype=int)
-        controls = np.array([CONTROLS.index(name) for name in frame["control"]], dtype=int)
+        keys = pd.factorize(recipes)[0]  # in the order in which they are met
+        controls = frame["control"].map({name: place for place, name in enumerate(CONTROLS)}).to_numpy(dtype=int)
         ssr = frame["ssr"].to_numpy(dtype=float)
         missing = frame["seed"].isna().to_numpy()
         seeds = frame["seed"].fillna(0).to_numpy(dtype=np.int64)
@@ -245,6 +261,20 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
 
 def _shown(series: Series) -> str:
     return repr(series.recipe if not series.control else (series.recipe, series.control))
+
+
+def spread_out(count: int, most: int) -> list[int]:
+    """At most so many of ``count`` places, evenly, first and last among them.
+
+    Example:
+        >>> spread_out(5, 3), spread_out(2, 3)
+        ([0, 2, 4], [0, 1])
+    """
+    if count <= most:
+        return list(range(count))
+    if most == 1:
+        return [count // 2]
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
 
 
 def uncontrolled(study: Study) -> Iterator[Series]:

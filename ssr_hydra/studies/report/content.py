@@ -19,7 +19,7 @@ from ssr_hydra.studies.intervals import Cell, combine
 from ssr_hydra.studies.report import curves
 from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for
-from ssr_hydra.studies.study import AXES, Axis, Study, find_series, uncontrolled
+from ssr_hydra.studies.study import AXES, Axis, Study, find_series, spread_out, uncontrolled
 
 __all__ = ["Choice", "Content", "Options", "Pace", "arm", "build"]
 
@@ -31,6 +31,9 @@ ALIKE = 1.1
 
 Clocks are noisier than that, and on a machine that does other work much noisier: by seconds alone the luckier of two
 runs of the same steps would be on the frontier."""
+
+MOST_BUDGETS = 40
+"""Budgets at which recipes are compared, and SSRs whose quality others are asked for; of more SSRs these are spread."""
 
 MOST_PAIRED = 6
 """With more recipes than these, each is compared with the reference alone."""
@@ -233,8 +236,10 @@ def build(study: Study, options: Options | None = None) -> Content:
     pareto = frontier.pareto(study, equal, sure, price)
     tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
     advice = recommend(study, tolerance, options.target, sure)
-    budgets = table[(table["recipe"] == reference) & (table["control"] == "")][equal].dropna().unique()
-    at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in sorted(budgets)]
+    lengths = table[(table["recipe"] == reference) & (table["control"] == "") & (table["n"] > 0)]
+    lengths = lengths.iloc[spread_out(len(lengths), MOST_BUDGETS)]
+    budgets = sorted(lengths[equal].dropna().unique())
+    at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in budgets]
     return Content(
         study=study,
         options=options,
@@ -255,7 +260,9 @@ def build(study: Study, options: Options | None = None) -> Content:
         winners=compare.winners(study, sure),
         paired=[(a, b, compare.paired(study, a, b, sure)) for a, b in _pairs(_scaled(study), reference)],
         controls=compare.controls(study, sure),
-        speedup=frontier.speedup(study, reference, equal, sure, price) if reference is not None else pd.DataFrame(),
+        speedup=frontier.speedup(study, reference, equal, sure, price, set(lengths["ssr"]))
+        if reference is not None
+        else pd.DataFrame(),
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=frontier.crossings(study, sure),
         fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction wrong all the same
@@ -344,7 +351,7 @@ def _choose(
         series = find_series(study, each.recipe, "recipe")
         ssr = float(series.ssr[-1]) if each.ssr is None else each.ssr
         (index,) = (series.ssr == ssr).nonzero()[0]
-        candidates.append((float(series.axis(axis, None)[index]), float(series.cells[index].values.mean()), ssr, each))
+        candidates.append((float(series.axis(axis, None)[index]), series.cells[index].mean, ssr, each))
     if not candidates:
         return None
     best = max(candidate[1] for candidate in candidates)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.studies.curves import logged_rates
-from ssr_hydra.studies.study import Axis, Study
+from ssr_hydra.studies.study import Axis, Study, spread_out
 
-__all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates", "spread_out"]
+__all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
 
 MOST_CURVES = 160
 """Learning curves that are drawn, and curves of the learning rate."""
@@ -90,17 +90,3 @@ def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
         values=np.asarray(points[field], dtype=float)[kept].tolist(),
         places={axis: np.asarray(column, dtype=float)[kept].tolist() for axis, column in xs.items()},
     )
-
-
-def spread_out(count: int, most: int) -> list[int]:
-    """At most so many of ``count`` places, evenly, first and last among them.
-
-    Example:
-        >>> spread_out(5, 3), spread_out(2, 3)
-        ([0, 2, 4], [0, 1])
-    """
-    if count <= most:
-        return list(range(count))
-    if most == 1:
-        return [count // 2]
-    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})

@@ -13,10 +13,10 @@ import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
 from ssr_hydra.studies.report.content import Content, arm
-from ssr_hydra.studies.report.curves import Curve, spread_out
+from ssr_hydra.studies.report.curves import Curve
 from ssr_hydra.studies.report.payload import MOST_RUNS
 from ssr_hydra.studies.report.words import visible
-from ssr_hydra.studies.study import CONTROLS, Axis
+from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -349,7 +349,7 @@ def _log(axes: Axes, axis: str, places: Sequence[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    if axis == "ssr" or (axis in _SHARED and len(places) <= _MOST_PLACES):
+    if axis in _SHARED and len(places) <= _MOST_PLACES:
         axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
         axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, a number where there is room
     else:

@@ -55,11 +55,18 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def _cells(column: pd.Series) -> list[str]:
-    return [_cell(value) for value in column.tolist()]
+    """The text of each cell; most columns that hold no measurements have few values."""
+    if column.dtype.kind == "f":
+        return [exact(value) for value in column.tolist()]
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    texts = [_cell(value) for value in values.tolist()]
+    return [texts[code] for code in codes.tolist()]
 
 
 def _cell(value: Any) -> str:
     """Text that begins like a formula is text for a person, and a command for a spreadsheet."""
+    if type(value) is str and value.isprintable() and value[:1].isalnum():  # nearly always
+        return value
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, np.integer)):
@@ -131,7 +138,18 @@ def as_json(content: Content) -> str:
         "hardware": list(study.hardware),
         "versions": study.versions,
     }
-    return json.dumps(_plain(report), indent=2, allow_nan=False, ensure_ascii=True) + "\n"
+    lines = [f"  {json.dumps(key)}: {_block(_plain(value))}" for key, value in report.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    """JSON of a key of the report: an item of a list, or a key of a mapping, in each line."""
+    if isinstance(value, dict) and value:
+        items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(items) + "\n  }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"    {json.dumps(item, allow_nan=False)}" for item in value) + "\n  ]"
+    return json.dumps(value, allow_nan=False)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,6 +162,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
+        kinds = set(map(type, value))
+        if kinds <= {int} or (kinds == {float} and np.isfinite(value).all()):
+            return list(value)
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()

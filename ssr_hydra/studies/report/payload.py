@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.studies.report.content import Content, arm
-from ssr_hydra.studies.report.curves import Curve, spread_out
+from ssr_hydra.studies.report.curves import Curve
 from ssr_hydra.studies.report.words import visible
-from ssr_hydra.studies.study import CONTROLS, Axis
+from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
 __all__ = ["MOST_RUNS", "payload"]
 

@@ -7,10 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from report_study import accuracy, write_run
+
+from ssr_hydra.studies import from_csv
+from ssr_hydra.studies.report import build
 
 RECIPES, SSRS, SEEDS = 20, (0.25, 0.5, 1.0, 2.0, 4.0), 100
 
@@ -56,3 +60,43 @@ print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", 
     assert "Of 10,000 runs 3,000 are drawn as dots" in page
     assert re.search(r"160 runs are drawn|100 runs are drawn, 9,900 are not", page)
     assert (tmp_path / "report/runs.csv").read_text(encoding="utf-8").count("\n") == 10_001
+
+
+def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
+    """A table of noisy rows, a third of whose recipes cross."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("ssr,top1,seconds,method,seed\n")
+        for recipe in range(recipes):
+            for place in range(ratios):
+                ssr = 0.01 * 1000 ** (place / ratios)
+                for seed in range(seeds):
+                    noise = 1e-3 * ((place * 37 + seed * 11 + recipe * 7) % 101 - 50)
+                    file.write(f"{ssr:.9g},{accuracy(0, None, ssr, noise):.6f},{100 * ssr:.6g},m{recipe},{seed}\n")
+    return path
+
+
+def _seconds(path: Path) -> float:
+    """Of the processor, so that other processes do not count."""
+    before = time.process_time()
+    build(from_csv(path, "ssr", "top1", "seconds", recipe="method", seed="seed"))
+    return time.process_time() - before
+
+
+@pytest.mark.parametrize("recipes", [1, 3])
+def test_cost_is_linear_in_the_number_of_ssrs(tmp_path: Path, recipes: int) -> None:
+    small, large = (_seconds(_table(tmp_path / f"{count}.csv", count, 1, recipes)) for count in (150, 1200))
+    assert large < 24 * small  # 8 times as many: 64 if the cost were quadratic
+
+
+@pytest.mark.slow
+def test_table_of_a_million_rows(repo: Path, tmp_path: Path) -> None:
+    path = _table(tmp_path / "table.csv", 10, 10_000, 10)
+    command = [sys.executable, "scripts/report.py", "--csv", str(path), "--ssr", "ssr", "--quality", "top1"]
+    command += ["--seconds", "seconds", "--recipe", "method", "--seed", "seed", "--out", str(tmp_path / "report")]
+    before = os.times()
+    subprocess.run(command, check=True, capture_output=True, cwd=repo)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 60  # about 15 on a quiet machine
+    with (tmp_path / "report/runs.csv").open("rb") as file:
+        assert sum(1 for _ in file) == 1_000_001

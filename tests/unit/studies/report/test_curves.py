@@ -10,7 +10,8 @@ from report_study import write_run
 
 from ssr_hydra.studies import load
 from ssr_hydra.studies.report import Content, curves
-from ssr_hydra.studies.report.curves import learning, rates, spread_out
+from ssr_hydra.studies.report.curves import learning, rates
+from ssr_hydra.studies.study import spread_out
 
 
 @pytest.mark.parametrize(("count", "most"), [(0, 3), (1, 1), (3, 3), (4, 3), (1000, 7), (5, 1)])

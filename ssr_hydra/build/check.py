@@ -27,7 +27,7 @@ from ssr_hydra.build.check_values import (
     one_of,
 )
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples
+from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
@@ -52,7 +52,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     :func:`~ssr_hydra.time.simplest` does, so that jobs of the same ratio are the same job.
 
     Raises:
-        InputError: A value that is missing (``???``) or an interpolation that leads nowhere.
+        InputError: A value that is missing (``???``), an interpolation that leads nowhere, or two files to evaluate on.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
@@ -66,6 +66,8 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         }
     except (OmegaConfBaseException, RecursionError) as error:
         raise explain(error) from None
+    if "data" in values:
+        values["data"] = with_two_sources(values["data"])
     if "name" in values and values["name"] is None:
         values["name"] = data_name(values.get("data"))
     if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:

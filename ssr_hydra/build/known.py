@@ -25,7 +25,7 @@ from ssr_hydra.configs import (
 )
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples"]
+__all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples", "with_two_sources"]
 
 _DIGITS = 1797
 _CONFIGS: dict[str, Any] = {
@@ -88,6 +88,7 @@ def check_known(values: Mapping[str, Any]) -> None:
         if needed and importlib.util.find_spec("torchvision") is None:
             raise missing_package(path, node.get("name", target), "torchvision", "vision")
     _check_loading(values["data"])
+    _check_apart(values["data"])
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
@@ -102,6 +103,81 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
+# What two parts of one built-in data set have in common, or they overlap or number their classes differently.
+_COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
+
+
+def _check_apart(data: Mapping[str, Any]) -> None:
+    """Refuse built-in evaluation data that overlap the training data; the loaders compare what was read once more."""
+    train, evaluation = data["train"], data["eval"]
+    if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
+        return
+    for key in _COMMON if train.get("eval_path") is None else ():
+        if key in train and train[key] != evaluation.get(key, train[key]):
+            rule = f"must be data.train.{key} ({train[key]!r}), or the two overlap or differ in classes"
+            raise InputError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
+    part = "folder" if train["_target_"] == _FOLDERS else "split"
+    same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
+    if same_root and part in train and train[part] == evaluation.get(part):
+        rule = "is what the run trains on"
+        raise InputError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
+
+
+def with_two_sources(data: Any) -> Any:
+    """Spell a separate source of the evaluation data in one way, however the config does.
+
+    ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file, of which both
+    data sets know. The classes of images in a second root are those of the training folder.
+
+    Args:
+        data: The node ``data`` of an experiment, which need not have been checked.
+
+    Raises:
+        InputError: Two of them name different files, or there are no evaluation data to read it.
+    """
+    train = data.get("train") if isinstance(data, Mapping) else None
+    if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
+        return data
+    data, evaluation = dict(data), data.get("eval")
+    evaluates = isinstance(evaluation, Mapping) and evaluation.get("_target_") == train["_target_"]
+    if train["_target_"] == _FOLDERS:
+        classes = train.get("classes_from", "train")
+        is_default = evaluates and evaluation.get("classes_from", "train") == classes
+        if is_default and not _is_same_path(evaluation.get("root"), train.get("root")):
+            data["eval"] = {**evaluation, "classes_from": str(Path(train["root"]).expanduser().resolve() / classes)}
+        return data
+    named = {"data.eval_path": data.pop("eval_path", None), "data.train.eval_path": train.get("eval_path")}
+    if evaluates:
+        named["data.eval.eval_path"] = evaluation.get("eval_path")
+        if _is_same_path(evaluation.get("path"), train.get("path")):
+            data["eval"] = evaluation = {**evaluation, "path": train.get("path")}
+        else:
+            named["data.eval.path"] = evaluation.get("path")
+    given = {field: path for field, path in named.items() if path is not None}
+    if not given:
+        return data
+    (first, path), *others = given.items()
+    if not evaluates and first == "data.eval_path":
+        raise InputError(first, path, "needs data.eval, which reads it", "leave one of them out")
+    for field, other in others:
+        if not _is_same_path(other, path):
+            raise InputError(field, other, f"must be the same file as {first} ({path!r})", "give one of them")
+    data["train"] = {**train, "eval_path": path}
+    if evaluates:
+        data["eval"] = {**evaluation, "path": train.get("path"), "eval_path": path}
+    return data
+
+
+def _is_same_path(one: object, other: object) -> bool:
+    """Whether two values name one file, however they spell it."""
+    places = [
+        os.path.realpath(Path(path).expanduser()) for path in (one, other) if isinstance(path, str) and "\0" not in path
+    ]
+    return one == other or (len(places) == 2 and places[0] == places[1])
+
+
+_HOME = "ssr_hydra.data."
+_ARRAYS, _FOLDERS = f"{_HOME}Arrays", f"{_HOME}ImageFolder"
 _IN_MEMORY = tuple(f"ssr_hydra.data.{name}" for name in ("Arrays", "Digits", "FakeData", "SmallImages"))
 _NEEDS_TORCHVISION = (
     "ssr_hydra.data.SmallImages",

@@ -79,8 +79,10 @@ class ArraysConfig:
     inputs: list[str] | None = None
     targets: list[str] | None = None
     task: str = "classification"
-    header: bool = True
-    delimiter: str = ","
+    header: bool | None = None
+    delimiter: str | None = None
+    decimal: str = "."
+    na_values: list[str] | None = None
     shape: list[int] | None = None
     layout: str | None = None
     dtype: str = "float32"
@@ -141,10 +143,14 @@ class DigitsDataConfig(DataConfig):
 
 @dataclass
 class ArraysDataConfig(DataConfig):
-    """``data=arrays``: ``data.train.path`` names the file; a fifth is held out, or ``data.train.eval_path`` read."""
+    """``data=arrays``: ``data.train.path`` names the file; a fifth of it is held out.
+
+    ``data.eval_path``, or ``data.eval.path``, names a separate file to evaluate on.
+    """
 
     train: ArraysConfig = field(default_factory=ArraysConfig)
     eval: ArraysConfig | None = field(default_factory=lambda: as_train(ArraysConfig, split="eval"))
+    eval_path: str | None = None
 
 
 # A target of the user's own: its arguments are added with a plus, `+model.width=3`, or written in a YAML.

@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections import Counter
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.seeding import check_count, check_seed
 from ssr_hydra.data.splits import check_share, check_split, hold_out
-from ssr_hydra.data.tables import Table, is_number, read_table
+from ssr_hydra.data.tables import MISSING, Table, is_number, read_table
 from ssr_hydra.errors import InputError
 
 __all__ = ["Arrays"]
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64}
+_DTYPES = ("float32", "float64", "int64")
 _LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}
+_CHUNK = 1024  # samples that are computed in float64 at a time
+_FEWEST_STEPS = 100  # values of float32 that the range of a column spans at least
+_NOISE = 1e-12  # a column whose range is smaller, relative to its values, is constant but for float64's rounding
 
 
 class Arrays(TensorDataset):
-    r"""Inputs and targets from an .npz, an .npy or a .csv file, or a folder of .npy files, held in memory.
+    r"""Inputs and targets from an .npz, .npy, .csv or .tsv file, or a folder of .npy files, held in memory.
 
-    An .npz (or a folder) holds two arrays by name, inputs [N, ...] and targets [N] or [N, T]. A .csv, or an .npy that
-    is a matrix, has a sample in each row; the last column is the target, unless others are named.
+    An .npz (or a folder) holds two arrays by name, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
+    .npy that is a matrix, has a sample in each row; the last column is the target, unless others are named.
 
-    Evaluation is on a file of its own, or on a share of the samples that is held out. Which ones depends on
-    ``eval_fraction`` and ``split_seed`` alone, never on the run's seed; classes are split in the same proportion. What
-    is learned from the data before training, the means of ``standardize`` and the numbers of named classes, is learned
-    from the training samples and applied to both splits.
+    With ``eval_path`` the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
+    it a fraction of the samples of ``path`` is held out. Which ones depends on ``eval_fraction`` and ``split_seed``
+    alone, never on the run's seed; classes are split in the same proportion. The means of ``standardize`` and the
+    numbers of named classes come from the training samples and apply to both splits. Scaling is computed in float64.
 
     Args:
         path: The file.
-        eval_path: The file of the evaluation samples; None holds some of ``path`` out.
+        eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
         inputs: Input columns by name (without a header by number, from ``"0"``); None is all but the targets. Of a file
             of arrays, the name of the one array; None finds inputs, x, X, images, features or data.
         targets: Target columns, or the one array; None is the last column, or targets, y, Y or labels.
         task: ``"classification"``: one target, a class number from 0, or words, which are numbered in their order.
-            ``"regression"``: float32 targets [N, T].
-        header: Whether a .csv begins with the names of its columns.
-        delimiter: What separates its columns.
+            ``"regression"``: float32 targets [N, T], or float64 ones with that ``dtype``.
+        header: Whether a table begins with the names of its columns. None is yes, unless its first row may be data:
+            then it is an error that asks.
+        delimiter: What separates the columns of a table; None finds commas, semicolons, tabs or bars.
+        decimal: The decimal point of a table, ``"."`` or ``","``.
+        na_values: Words that mark a missing target in any case; None is the usual ones (NA, NaN, null, None, ? ...).
+            An empty cell is always missing.
         shape: Shape of one sample, such as [1, 28, 28]; None leaves it as it is.
         layout: What the axes of image samples are, ``"hw"``, ``"hwc"`` or ``"chw"``, to make them [C, H, W]; None
             leaves them as they are.
@@ -56,8 +65,8 @@ class Arrays(TensorDataset):
         split_seed: Which split of that size.
 
     Raises:
-        InputError: A file that is not there or cannot be read; values that are no finite numbers, no classes, or do not
-            fit together; with their row and column.
+        InputError: A file that is not there or cannot be read; values that are missing, no finite numbers, no classes,
+            or do not fit together, with their row and column; an evaluation file with the samples of the training file.
 
     Example:
         >>> import pathlib
@@ -77,8 +86,10 @@ class Arrays(TensorDataset):
         inputs: Sequence[str] | None = None,
         targets: Sequence[str] | None = None,
         task: str = "classification",
-        header: bool = True,
-        delimiter: str = ",",
+        header: bool | None = None,
+        delimiter: str | None = None,
+        decimal: str = ".",
+        na_values: Sequence[str] | None = None,
         shape: Sequence[int] | None = None,
         layout: str | None = None,
         dtype: str = "float32",
@@ -90,32 +101,37 @@ class Arrays(TensorDataset):
         self.path, self.split = path, check_split(split)
         check_share(eval_fraction)
         check_seed(split_seed, "split_seed")
-        _check_settings(task, delimiter, shape, layout, dtype, divide_by, standardize)
+        self.part = split
+        self.partition = {"path": _place(path), "eval_path": _place(eval_path)}
+        if eval_path is None:
+            self.partition |= {"eval_fraction": eval_fraction, "split_seed": split_seed}
+        _check_settings(task, header, delimiter, decimal, shape, layout, dtype, divide_by, standardize)
+        missing = MISSING if na_values is None else {word.lower() for word in na_values}
 
-        def read(name: object, field: str) -> tuple[Table, Tensor]:
-            table = read_table(name, field, inputs, targets, header, delimiter)
-            return table, _inputs(table, shape, layout, _DTYPES[dtype], divide_by)
+        def read(name: object, field: str) -> tuple[Table, NDArray[Any]]:
+            table = read_table(name, field, inputs, targets, header, delimiter, decimal)
+            _check_words(table, missing | {""}, task)
+            return table, _inputs(table, shape, layout, dtype)
 
         table, x = read(path, "path")
         classes = _classes(table) if task == "classification" else None
         y = _targets(table, classes, task)
         if eval_path is None:
-            strata = np.zeros(len(y)) if task == "regression" else y.numpy()
-            held_out = torch.from_numpy(hold_out(strata, eval_fraction, split_seed))
+            strata = np.zeros(len(y)) if task == "regression" else y
+            held_out = hold_out(strata, eval_fraction, split_seed)
             x, y, rest, rest_y = x[~held_out], y[~held_out], x[held_out], y[held_out]
         elif split == "eval":
             other, rest = read(eval_path, "eval_path")
             _check_alike(table, other, x, rest)
             rest_y = _targets(other, classes, task)
-        if standardize:
-            mean, std = _statistics(x, layout)
+            _check_apart(table, other)
+        scale = _statistics(x, layout) if standardize else _Scale(0.0, divide_by)
         if split == "eval":
-            x, y = rest, rest_y
-        if standardize:
-            x = (x - mean.to(x.dtype)) / std.to(x.dtype)
+            x, y, table = rest, rest_y, table if eval_path is None else other
         self.classes = classes
         self.num_classes = None if task == "regression" else int(y.max()) + 1 if classes is None else len(classes)
-        super().__init__(x.contiguous(), y.contiguous())
+        y = y if task == "classification" else _cast(table, y, dtype, _Scale(), "targets", table.target_columns)
+        super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
 
     def describe(self) -> dict[str, Any]:
         """Name, number of samples, and a SHA-256 of the tensors as they are trained on."""
@@ -127,13 +143,30 @@ class Arrays(TensorDataset):
         return f"Arrays({self.path!r}, split={self.split!r}: {len(self)} samples of {shape}{classes})"
 
 
+def _place(path: object) -> object:
+    """Where a path leads, however it is spelled."""
+    return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) and "\0" not in path else path
+
+
 def _check_settings(
-    task: object, delimiter: object, shape: Any, layout: object, dtype: object, divide_by: object, standardize: bool
+    task: object,
+    header: object,
+    delimiter: object,
+    decimal: object,
+    shape: Any,
+    layout: object,
+    dtype: object,
+    divide_by: object,
+    standardize: bool,
 ) -> None:
     if task not in ("classification", "regression"):
         raise InputError("task", task, "must be 'classification' or 'regression'", "choose one")
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise InputError("delimiter", delimiter, "must be one character", "e.g. ','")
+    if header not in (True, False, None):
+        raise InputError("header", header, "must be true, false or null", "use null")
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
+        raise InputError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
+    if decimal not in (".", ","):
+        raise InputError("decimal", decimal, "must be '.' or ','", "use '.'")
     if dtype not in _DTYPES:
         raise InputError("dtype", dtype, f"must be one of {', '.join(_DTYPES)}", "use float32")
     if layout is not None and layout not in _LAYOUTS:
@@ -147,32 +180,66 @@ def _check_settings(
         raise InputError(field, value, "whole numbers cannot be scaled", "use dtype=float32")
 
 
-def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype: torch.dtype, divide_by: float) -> Any:
+def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
+    """Check the inputs and give each sample its shape; the numbers stay as they are stored."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise InputError("inputs", str(raw.dtype), f"{table.path} holds no numbers there", "choose other columns")
-    if dtype == torch.int64 and raw.dtype.kind == "f":
+    if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "is no whole number", "use dtype=float32")
     elif raw.dtype.kind == "f":
         _refuse(table, raw, ~np.isfinite(raw), "is not finite", "correct it, or choose columns with inputs=[...]")
-    with np.errstate(over="ignore"):  # seen right after
-        x = torch.from_numpy(np.array(raw, dtype=str(dtype).removeprefix("torch.")))
-    if not torch.isfinite(x).all():
-        raise InputError("dtype", "float32", f"{table.path} holds numbers too large for it", "use dtype=float64")
-    if divide_by != 1:
-        x /= divide_by
     if shape is not None:
-        if int(np.prod(shape)) != x[0].numel():
-            rule = f"a sample of {table.path} has {x[0].numel()} numbers"
+        numbers = int(np.prod(raw.shape[1:]))
+        if int(np.prod(shape)) != numbers:
+            rule = f"a sample of {table.path} has {numbers} numbers"
             raise InputError("shape", list(shape), rule, "give a shape of as many")
-        x = x.reshape(-1, *shape)
-    if layout is not None and x.ndim != _LAYOUTS[layout]:
+        raw = raw.reshape(-1, *shape)
+    if layout is not None and raw.ndim != _LAYOUTS[layout]:
         raise InputError(
-            "layout", layout, f"the samples are shaped {list(x.shape[1:])}", "give their shape, or no layout"
+            "layout", layout, f"the samples are shaped {list(raw.shape[1:])}", "give their shape, or no layout"
         )
     if layout == "hw":
-        return x.unsqueeze(1)
-    return x.permute(0, 3, 1, 2) if layout == "hwc" else x
+        return raw[:, np.newaxis]
+    return raw.transpose(0, 3, 1, 2) if layout == "hwc" else raw
+
+
+class _Scale(NamedTuple):
+    """What is subtracted from a value, and what divides the rest."""
+
+    mean: Any = 0.0
+    std: Any = 1.0
+
+    @property
+    def is_identity(self) -> bool:
+        return np.ndim(self.std) == 0 and (self.mean, self.std) == (0.0, 1.0)
+
+
+def _cast(
+    table: Table, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
+) -> NDArray[Any]:
+    """Scale in float64, then cast, a few samples at a time; refuse what the type cannot hold or tell apart."""
+    cast = np.empty(values.shape, dtype)
+    with np.errstate(over="ignore"):  # checked right after
+        for begin in range(0, len(values), _CHUNK):
+            part = values[begin : begin + _CHUNK]
+            cast[begin : begin + _CHUNK] = (
+                part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std
+            )
+    if not np.isfinite(cast).all():
+        raise InputError("dtype", dtype, f"{table.path} holds numbers too large for it", "use dtype=float64")
+    if dtype == "float32" and scale.is_identity and values.dtype.itemsize > 2 and values.dtype != np.float32:
+        low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
+        largest = np.maximum(np.abs(low), np.abs(high))
+        span = high - low
+        lost = (span > _NOISE * largest) & (span < _FEWEST_STEPS * np.spacing(largest.astype(np.float32)))
+        if lost.any():
+            place = np.argwhere(lost)[0].tolist()
+            where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
+            rule = f"cannot tell the values of {where} of {table.path} apart"
+            fix = "set standardize=true or dtype=float64" if field == "inputs" else "subtract a constant first"
+            raise InputError("dtype", dtype, rule, fix)
+    return cast
 
 
 def _refuse(table: Table, values: NDArray[Any], bad: NDArray[np.bool_], what: str, fix: str) -> None:
@@ -186,22 +253,45 @@ def _refuse(table: Table, values: NDArray[Any], bad: NDArray[np.bool_], what: st
     raise InputError("inputs", float(values[tuple(place)]), f"{what} ({table.row(place[0])}{column})", fix)
 
 
+def _check_words(table: Table, missing: Set[str], task: str) -> None:
+    """Refuse missing targets; among classes also a word among numbers, and a number among words."""
+    if table.targets.dtype.kind != "U":
+        return
+    for column, name in enumerate(table.target_columns):
+        cells = table.targets[:, column]
+        words, places, counts = np.unique(cells, return_index=True, return_counts=True)
+        order = np.argsort(places)  # the first in the file is named
+        for place in order:
+            word = str(words[place])
+            if word.strip().lower() in missing or not (word.isprintable()):
+                what = "is missing" if word.isprintable() else "is no name of a class"
+                where = f"{table.row(int(places[place]))}, column {name!r}"
+                fix = "fill it in or delete the row" + ("; na_values=[] if it is a class" if word else "")
+                raise InputError("targets", word, f"{what} ({where})", fix)
+        if task == "regression":
+            continue
+        are_numbers = np.array([is_number(str(word)) for word in words])
+        if are_numbers.any() and not are_numbers.all():
+            most = counts[are_numbers].sum() * 2 >= counts.sum()
+            odd = next(place for place in order if are_numbers[place] != most)
+            what = "is no number, and others are" if most else "is a number, and others are words"
+            where = f"{table.row(int(places[odd]))}, column {name!r}"
+            raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
+
+
 def _classes(table: Table) -> list[str] | None:
     """The names of the classes, where they are words; None where they are numbers."""
     if len(table.target_columns) != 1:
         rule = "a classification has one target"
         raise InputError("targets", table.target_columns, rule, "name one, or set task=regression")
     labels = table.targets[:, 0]
-    if labels.dtype.kind != "U":
+    if labels.dtype.kind != "U" or is_number(str(labels[0])):
         return None
-    try:
-        labels.astype(np.float64)
-    except ValueError:
-        return sorted(set(labels.tolist()))
-    return None
+    return sorted(set(labels.tolist()))
 
 
-def _targets(table: Table, classes: list[str] | None, task: str) -> Tensor:
+def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]:
+    """Class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
         raise InputError(
@@ -214,16 +304,16 @@ def _targets(table: Table, classes: list[str] | None, task: str) -> Tensor:
             if word not in number:
                 rule = f"is no class of the training samples ({table.row(row)})"
                 raise InputError("targets", word, rule, f"they are {', '.join(classes[:10])}")
-        return torch.tensor([number[word] for word in words], dtype=torch.int64)
+        return np.array([number[word] for word in words], dtype=np.int64)
     values = _numbers(table, raw)
     if task == "regression":
-        return torch.from_numpy(values.astype(np.float32))
+        return values
     wrong = (values != np.floor(values)) | (values < 0)
     if wrong.any():
         row = int(np.argmax(wrong[:, 0]))
         rule = f"a class is a whole number from 0 ({table.row(row)})"
         raise InputError("targets", float(values[row, 0]), rule, "number the classes from 0, or set task=regression")
-    return torch.from_numpy(values[:, 0].astype(np.int64))
+    return values[:, 0].astype(np.int64)
 
 
 def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
@@ -241,18 +331,47 @@ def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
-def _check_alike(table: Table, other: Table, x: Tensor, other_x: Tensor) -> None:
+def _check_alike(table: Table, other: Table, x: NDArray[Any], other_x: NDArray[Any]) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
         rule = f"its inputs are {list(has or ())}, those of {table.path} {list(wanted or ())}"
         raise InputError("eval_path", other.path, rule, "name the columns with inputs=[...]")
 
 
-def _statistics(x: Tensor, layout: str | None) -> tuple[Tensor, Tensor]:
-    axes = [0] if layout is None else [0, 2, 3]
-    mean = x.mean(axes, keepdim=True, dtype=torch.float64)
-    variance = torch.zeros_like(mean)
-    for part in torch.split(x, 1024):  # in parts, so that the whole never lies in memory in float64
-        variance += ((part.to(torch.float64) - mean) ** 2).sum(axes, keepdim=True)
-    std = (variance / (x.numel() / mean.numel())).sqrt()
-    return mean, torch.where(std == 0, 1.0, std)
+def _check_apart(table: Table, other: Table) -> None:
+    """Refuse a file to evaluate on that holds samples of the training file.
+
+    Samples may be alike by chance: then many training samples repeat each other as well.
+    """
+    train, evaluation = _hashes(table), _hashes(other)
+    counts = Counter(train)
+    shared = sum(sample in counts for sample in evaluation)
+    twins = sum(counts[sample] > 1 for sample in train) / len(train)
+    if counts == Counter(evaluation) or shared / len(evaluation) > max(0.5, 2 * twins):
+        rule = f"{shared} of its {len(evaluation)} samples are training samples of {table.path}"
+        raise InputError("eval_path", other.path, rule, "give other data, or set eval_on_train")
+
+
+def _hashes(table: Table) -> list[int]:
+    """One number for each sample, inputs and targets."""
+    targets = table.targets if table.targets.dtype.kind == "U" else table.targets.astype(np.float64)
+    return [
+        hash((sample.tobytes(), tuple(target.tolist())))
+        for begin in range(0, len(targets), _CHUNK)
+        for sample, target in zip(
+            np.ascontiguousarray(table.inputs[begin : begin + _CHUNK], dtype=np.float64),
+            targets[begin : begin + _CHUNK],
+            strict=True,
+        )
+    ]
+
+
+def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
+    """Mean and standard deviation of each feature, or of each channel; what does not vary is divided by 1."""
+    axes = (0,) if layout is None else (0, 2, 3)
+    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # float64 takes much memory
+    count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])
+    mean = sum(x[part].sum(axes, keepdims=True, dtype=np.float64) for part in parts) / count
+    variance = sum(((x[part] - mean) ** 2).sum(axes, keepdims=True) for part in parts) / count
+    std = np.sqrt(variance)
+    return _Scale(mean, np.where(std <= _NOISE * np.abs(mean), 1.0, std))

@@ -50,6 +50,7 @@ class Digits(TensorDataset):
         images, labels = _read()
         held_out = hold_out(labels, eval_fraction, check_seed(split_seed, "split_seed"))
         self.split, self.total = split, len(labels)
+        self.part, self.partition = split, {"eval_fraction": eval_fraction, "split_seed": split_seed}
         chosen = held_out if split == "eval" else ~held_out
         super().__init__(
             torch.from_numpy(images[chosen].reshape(-1, 1, 8, 8).astype(np.float32) / 16),

@@ -34,7 +34,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     Args:
         root: The folder.
         folder: Which split: ``train``, ``val``.
-        classes_from: The split whose folders are the classes.
+        classes_from: The split whose folders are the classes; or an absolute path, where the training images lie under
+            another root.
         transforms: Name to one of torchvision's transforms v2, or None to leave it out; in this order. They have to
             bring all images to one size.
         mean: Subtracted from each channel; None for none. By default that of ImageNet.
@@ -91,6 +92,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
         self._labels = np.array([label for _, label in found])
         self._base = base / folder
+        self.part, self.partition = os.path.realpath(self._base), {"classes_from": self.classes}
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subs
 from ssr_hydra.data.augment import Augment
 from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeding import GlobalRng, check_count, check_seed, fold, preserved_rng, seed_global_rng
+from ssr_hydra.data.splits import check_apart
 from ssr_hydra.errors import InputError
 
 __all__ = [
@@ -386,7 +387,8 @@ def make_loaders(
         The training loader, and the evaluation loader or None.
 
     Raises:
-        InputError: An empty data set, a batch size below 1, an argument that would be ignored.
+        InputError: An empty data set, a batch size below 1, an argument that would be ignored; or built-in evaluation
+            data that overlap the training data.
 
     Example:
         >>> from ssr_hydra.data import Digits, RandomShift
@@ -408,6 +410,7 @@ def make_loaders(
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
             raise InputError(field, size, rule, f"give {world_size} or more")
 
+    check_apart(train, eval)
     train = limited(train, limit_train, batch_size, "limit_train")
     eval = train if eval_on_train else eval
     eval = None if eval is None else limited(eval, limit_eval, eval_batch_size, "limit_eval")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["check_share", "check_split", "hold_out"]
+__all__ = ["check_apart", "check_share", "check_split", "hold_out"]
 
 
 def check_split(value: object) -> str:
@@ -55,3 +56,30 @@ def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.boo
         members = np.flatnonzero(labels == label)
         held_out[members[np.argsort(keys[members], kind="stable")[:count]]] = True
     return held_out
+
+
+def check_apart(train: Any, evaluation: Any) -> None:
+    """Refuse evaluation data that overlap the training data, or that number classes differently.
+
+    A built-in data set says by ``partition`` how its source is cut into parts, and by ``part`` which of them it is.
+    Other data sets are not compared.
+
+    Args:
+        train: The data set to train on.
+        evaluation: The data set to evaluate on.
+
+    Raises:
+        InputError: Both are the same part, or parts of different partitions.
+    """
+    if type(train) is not type(evaluation) or not hasattr(train, "partition"):
+        return
+    for key, value in train.partition.items():
+        other = evaluation.partition[key]
+        if other != value:
+            rule = f"must be the training data's {key} ({reprlib.repr(value)}), or the two overlap or differ in classes"
+            fix = (
+                f"for a separate evaluation file, give both eval_path={other!r}" if key == "path" else "set it to that"
+            )
+            raise InputError(f"eval.{key}", other, rule, fix)
+    if evaluation.part == train.part:
+        raise InputError("eval", train.part, "must not be the training data", "set eval_on_train to evaluate on them")

@@ -1,24 +1,35 @@
-"""Reading inputs and targets from .npz, .npy and .csv files; nothing in them is ever unpickled."""
+"""Reading inputs and targets from .npz, .npy, .csv and .tsv files; nothing in them is ever unpickled."""
 
 from __future__ import annotations
 
 import csv
+import itertools
+import re
 import zipfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["Table", "is_number", "read_table"]
+__all__ = ["MISSING", "Table", "is_number", "read_table"]
+
+MISSING = frozenset(
+    ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
+)
+"""How tables write a missing value, in small letters: as pandas reads it, and as UCI's data sets have it."""
 
 _INPUTS = ("inputs", "x", "X", "images", "features", "data")
 _TARGETS = ("targets", "y", "Y", "labels")
-_FORMATS = ".npz, .npy or .csv, or a folder of .npy files"
+_FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
+_DELIMITERS = ",;\t|"
+_SNIFFED = 8192  # characters that tell the delimiter
+_PEEKED = 50  # rows that tell whether the first one is a header
+_UNNAMED = re.compile(r"|Unnamed: \d+")  # the second is what pandas calls a column without a name
 
 
 class Table(NamedTuple):
@@ -41,8 +52,9 @@ def read_table(
     field: str,
     inputs: Sequence[str] | None,
     targets: Sequence[str] | None,
-    header: bool,
-    delimiter: str,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
 ) -> Table:
     """Inputs and targets of a file, or of a folder of .npy files.
 
@@ -51,8 +63,9 @@ def read_table(
         field: What the path is called, for messages.
         inputs: Names of the input columns; or of the one array, in a file of arrays.
         targets: Names of the target columns; or of the one array.
-        header: Whether a .csv begins with the names of its columns.
-        delimiter: What separates them.
+        header: Whether a table begins with the names of its columns; None refuses a first row that may be data.
+        delimiter: What separates the columns; None finds it.
+        decimal: The decimal point of a table, ``"."`` or ``","``.
 
     Raises:
         InputError: A file that is not there or cannot be read, with the row and column at fault.
@@ -73,11 +86,14 @@ def read_table(
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":
             return _from_matrix(path, field, np.load(file, mmap_mode="r", allow_pickle=False), inputs, targets)
-        if suffix == ".csv":
-            return _from_csv(path, field, file, inputs, targets, header, delimiter)
+        if suffix in (".csv", ".tsv"):
+            with file.open(encoding="utf-8-sig", newline="") as text:
+                return _from_text(path, field, text, inputs, targets, header, delimiter, decimal)
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise InputError(field, path, "cannot be read: it is not UTF-8", "save it as CSV in UTF-8") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason or "Object arrays" in reason:
             rule = "holds Python objects, which could run code and are never read, or is damaged"
@@ -127,54 +143,108 @@ def _from_matrix(
     return Table(path, x, y, [names[k] for k in ins], [names[k] for k in outs], None)
 
 
-def _from_csv(
+def _from_text(
     path: str,
     field: str,
-    file: Path,
+    stream: TextIO,
     inputs: Sequence[str] | None,
     targets: Sequence[str] | None,
-    header: bool,
-    delimiter: str,
+    header: bool | None,
+    delimiter: str | None,
+    decimal: str,
 ) -> Table:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.reader(stream, delimiter=delimiter)
-        first = next(rows, None)
-        if first is None:
-            raise InputError(field, path, "is empty", "give rows of numbers")
-        if header and all(is_number(cell) for cell in first):
-            rule = "its first row is numbers, and should be the names of the columns"
-            raise InputError("header", True, f"{path}: {rule}", "set header=false")
-        names = [cell.strip() for cell in first] if header else [str(number) for number in range(len(first))]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(field, path, f"has two columns {twice!r}", "rename one, or set header=false")
-        ins, outs = _choose(path, names, inputs, targets)
-        plain = ins == list(range(ins[0], ins[-1] + 1))
-        numbers, words, lines = array("d"), [], array("q")
-        for row in rows if header else _chain(first, rows):
-            if not row:
-                continue  # an empty line, at the end for one
-            if len(row) != len(names):
-                where = f"row {rows.line_num} has {len(row)} columns instead of {len(names)}"
-                raise InputError(field, path, where, f"is {delimiter!r} its delimiter?")
-            try:
-                numbers.extend(map(float, row[ins[0] : ins[-1] + 1] if plain else [row[k] for k in ins]))
-            except ValueError:
-                bad = next(k for k in ins if not is_number(row[k]))
-                what = "is empty" if not row[bad].strip() else f"holds {row[bad]!r}, which is no number"
-                where = f"row {rows.line_num}, column {names[bad]!r} {what}"
-                raise InputError(field, path, where, "correct it, or choose columns with inputs=[...]") from None
-            words.append([row[k].strip() for k in outs])
-            lines.append(rows.line_num)
+    delimiter = _delimiter(stream) if delimiter is None else delimiter
+    # Strict, or an open quote would swallow the rows after it.
+    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
+    head = list(itertools.islice(rows, _PEEKED))
+    if not head:
+        raise InputError(field, path, "is empty", "give rows of numbers")
+    first = [cell.strip() for cell in head[0][1]]
+    if header is None:
+        _check_header(path, first, [row for _, row in head[1:]], decimal)
+    names = [str(number) for number in range(len(first))] if header is False else first
+    _check_names(field, path, names, inputs, targets)
+    ins, outs = _choose(path, names, inputs, targets)
+    numbers, words, lines = array("d"), [], array("q")
+    for line, row in itertools.chain(head[header is not False :], rows):
+        if len(row) != len(names):
+            where = f"row {line} has {len(row)} columns instead of {len(names)}"
+            raise InputError(field, path, where, f"is {delimiter!r} its delimiter?")
+        cells = [row[k] for k in ins]
+        try:
+            if decimal == "." and "_" not in "".join(cells):
+                numbers.extend(map(float, cells))
+            else:
+                numbers.extend([_number(cell, decimal) for cell in cells])
+        except ValueError:
+            bad = next(k for k in ins if not is_number(row[k], decimal))
+            what = "is empty" if not row[bad].strip() else f"holds {row[bad]!r}, which is no number"
+            where = f"row {line}, column {names[bad]!r} {what}"
+            raise InputError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
+        words.append([_plain(row[k].strip(), decimal) for k in outs])
+        lines.append(line)
     if not lines:
         raise InputError(field, path, "has no rows", "give rows of numbers")
     x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
     return Table(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
 
 
-def _chain(first: list[str], rows: Any) -> Any:
-    yield first
-    yield from rows
+def _delimiter(stream: TextIO) -> str:
+    """Find what separates the columns; a table of one column is left to be read, and named, as one."""
+    sample = stream.read(_SNIFFED)
+    stream.seek(0)
+    try:
+        return csv.Sniffer().sniff(sample, _DELIMITERS).delimiter
+    except csv.Error:
+        return ","
+
+
+def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
+    """Refuse a first row that may be data: it holds numbers above numbers, and no name above numbers."""
+    above: list[tuple[int, bool]] = []  # of the columns of numbers, whether the first row has a number as well
+    for place, cell in enumerate(first):
+        below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
+        if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
+            above.append((place, is_number(cell, decimal)))
+    if above and all(is_also for _, is_also in above):
+        place = above[0][0]
+        rule = f"{path} seems to have no header: row 1, column {place + 1} holds the number {first[place]}"
+        raise InputError("header", None, rule, "set header=false if row 1 is data, header=true if it holds names")
+
+
+def _check_names(
+    field: str, path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
+) -> None:
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(field, path, f"has two columns {twice!r}", "rename one, or set header=false")
+    for place, name in enumerate(names):
+        # The columns that nobody names are taken, so one without a name is most likely not meant.
+        if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
+            rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
+            raise InputError(field, path, rule, "delete the column, or name the others by inputs=[...] targets=[...]")
+
+
+def _number(cell: str, decimal: str) -> float:
+    """Read a number as spreadsheets write it; Python's own would take 1_000 as well."""
+    if "_" in cell or (decimal == "," and "." in cell):
+        raise ValueError(cell)
+    return float(cell.replace(",", ".") if decimal == "," else cell)
+
+
+def _plain(cell: str, decimal: str) -> str:
+    """A target as Python writes it: a number with a decimal point, or the word that it is."""
+    return cell.replace(",", ".") if decimal == "," and is_number(cell, decimal) else cell
+
+
+def _fix(cell: str, delimiter: str, decimal: str) -> str:
+    if decimal == "." and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell):
+        return "set decimal=',' if that is a decimal comma"
+    other = next((mark for mark in _DELIMITERS if mark != delimiter and mark in cell), None)
+    if other is not None:
+        return f"set delimiter={other!r} if that separates columns"
+    return "correct it, or choose columns with inputs=[...]"
 
 
 def _choose(
@@ -199,10 +269,10 @@ def _choose(
     return ins, outs
 
 
-def is_number(cell: str) -> bool:
+def is_number(cell: str, decimal: str = ".") -> bool:
     """Whether a cell reads as a number."""
     try:
-        float(cell)
+        _number(cell, decimal)
     except ValueError:
         return False
     return True

@@ -93,7 +93,8 @@ class StdlibBytes(ByteWindows):
         split_seed: int = 0,
         limit: int | None = None,
     ) -> None:
-        self.split = split
+        self.part = self.split = split
+        self.partition = {"eval_fraction": eval_fraction, "split_seed": split_seed}
         self._files = _files(split, eval_fraction, split_seed)
         super().__init__(b"".join(text for _, text in self._files), length, limit)
 
@@ -138,7 +139,9 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         split_seed: int = 0,
         limit: int | None = None,
     ) -> None:
-        self.split, self.max_length = split, check_count(max_length, "max_length", least=2, example=256)
+        self.part = self.split = split
+        self.partition = {"eval_fraction": eval_fraction, "split_seed": split_seed}
+        self.max_length = check_count(max_length, "max_length", least=2, example=256)
         self._files = _files(split, eval_fraction, split_seed)
         documents = [
             piece

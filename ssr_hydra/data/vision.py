@@ -87,6 +87,7 @@ class SmallImages(TensorDataset):
         if name not in _KNOWN:
             raise InputError("name", name, "is no data set known here", f"choose {' or '.join(_KNOWN)}")
         self.name, self.split = name, check_split(split)
+        self.part, self.partition = split, {"name": name}
         known = _KNOWN[name]
         images, labels = _read(known, name, split, _root(root), root, download)
         # The bytes as they are, a quarter of what lies in memory later, and the same with or without normalisation.
@@ -218,6 +219,8 @@ class FakeData(TensorDataset):
         if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
             raise InputError("noise", noise, "must be a finite number, 0 or more", "try 1.0")
         check_seed(data_seed, "data_seed")
+        self.part = split
+        self.partition = {"shape": list(shape), "num_classes": num_classes, "data_seed": data_seed}
 
         def draw(stream: int, *sizes: int) -> Tensor:
             return torch.randn(sizes, generator=torch.Generator().manual_seed(fold(data_seed, stream)))

@@ -80,6 +80,30 @@ def test_classes_that_only_evaluation_has_are_counted(refused: Callable[..., str
     assert told.startswith("error: model.num_classes=2: the data has 4 classes")
 
 
+TABLES = Path(__file__).parents[1] / "data" / "tables"
+
+
+def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object], in_tmp: Path) -> None:
+    arguments = ("data=arrays", f"data.train.path={TABLES / 'trees_train.csv'}", "model=mlp", "model.in_features=2")
+    app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
+    result = json.loads((in_tmp / "out" / "result.json").read_text())
+    assert result["data"]["dataset"]["samples"] == 60
+    assert result["metrics"]["eval/accuracy"] == 1.0  # three clusters, far apart; with shifted classes it was 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("trailing_comma", "row 1, column 4 has no name"),
+        ("missing_label", "is missing (TABLE, row 9, column 'label')"),
+        ("no_header", "row 1, column 1 holds the number 5.0; set header=false"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(refused: Callable[..., str], name: str, told: str) -> None:
+    table = str(TABLES / f"{name}.csv")
+    assert told.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
+
+
 def test_a_table_of_numbers_is_learned_by_its_trainer(table: None, app: Callable[..., object], in_tmp: Path) -> None:
     app(*TABLE, *LENGTHS, "trainer=regression", "model.in_features=1", "model.num_classes=1", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())

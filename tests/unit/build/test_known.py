@@ -237,3 +237,53 @@ def test_the_smallest_images_are_those_that_torchvisions_models_take(start: str)
         assert model(torch.zeros(16, 3, LEAST[start], LEAST[start])).shape == (16, 10)
         with pytest.raises((RuntimeError, ValueError)):
             model(torch.zeros(16, 3, LEAST[start] - 1, LEAST[start] - 1))
+
+
+TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
+
+
+@pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
+def test_a_file_to_evaluate_on_is_known_to_both_data_sets(composed: Composed, key: str) -> None:
+    data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
+    assert [data[split][name] for split in ("train", "eval") for name in ("path", "eval_path")] == [
+        "t.csv",
+        "e.csv",
+    ] * 2
+    assert "eval_path" not in data
+    again = check(composed(*TWO_FILES, f"{key}=./t.csv"))["data"] if key == "data.eval.path" else data
+    assert again["eval"]["path"] == "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "fix"),
+    [
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "give one"),
+        ([*TWO_FILES, "data.train.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "give one"),
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "leave one of them out"),
+        ([*TWO_FILES, "data.eval.split_seed=1"], "data.eval.split_seed", "follows data.train"),
+        ([*TWO_FILES, "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", "follows data.train"),
+        ([*TWO_FILES, "data.eval.split=train"], "data.eval.split", "eval_on_train"),
+        (["data.eval.split_seed=1"], "data.eval.split_seed", ""),
+        (["data.train.eval_fraction=0.3", "data.eval.eval_fraction=0.4"], "data.eval.eval_fraction", ""),
+        (["experiment=byte_lm", "data.eval.split_seed=1"], "data.eval.split_seed", ""),
+        (["experiment=byte_lm_ragged", "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", ""),
+        (["data=cifar10", "data.eval.name=cifar100"], "data.eval.name", ""),
+        (["data=cifar10", "data.eval.split=train"], "data.eval.split", "eval_on_train"),
+        (["data=fake", "data.eval.data_seed=1"], "data.eval.data_seed", ""),
+        (["data=image_folder", "data.train.root=x", "data.eval.folder=train"], "data.eval.folder", "eval_on_train"),
+    ],
+)
+def test_evaluation_data_that_overlap_the_training_data_are_refused(
+    composed: Composed, overrides: list[str], field: str, fix: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert caught.value.field == field
+    assert fix in caught.value.fix
+
+
+def test_images_in_another_root_have_the_classes_of_training(composed: Composed, in_tmp: Path) -> None:
+    overrides = ["data=image_folder", "data.train.root=one", "model=resnet18"]
+    data = check(composed(*overrides, "data.eval.root=two"))["data"]
+    assert data["eval"]["classes_from"] == str(in_tmp / "one" / "train")
+    assert check(composed(*overrides))["data"]["eval"]["classes_from"] == "train"

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ssr_hydra.data import Arrays, TensorLoader, make_loaders
+from ssr_hydra.data import Arrays, Digits, FakeData, StdlibBytes, StdlibDocuments, TensorLoader, make_loaders
 from ssr_hydra.errors import InputError
+
+TABLES = Path(__file__).parent / "tables"
 
 
 def rng() -> np.random.Generator:
@@ -73,6 +75,65 @@ def test_a_file_of_its_own_to_evaluate_on(table: Path) -> None:
         Arrays("t.csv", "e.csv", "eval")
 
 
+def test_two_files_share_their_classes_and_are_read_whole() -> None:
+    paths = str(TABLES / "trees_train.csv"), str(TABLES / "trees_test.csv")
+    train, evaluation = (Arrays(*paths, split=split) for split in ("train", "eval"))
+    # 60 and 40 rows; the second file has no ash, whose number is 0: birch stays 1 and cedar 2.
+    assert (len(train), len(evaluation)) == (60, 40)
+    assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
+    assert evaluation.tensors[1].tolist() == [1, 2] * 20
+    make_loaders(train, evaluation)
+    with pytest.raises(InputError, match=r"eval.path=.*for a separate evaluation file, give both eval_path="):
+        make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
+
+
+def test_training_samples_are_no_evaluation_file(in_tmp: Path) -> None:
+    rows = [f"{k * k}.5,{k},{'ab'[k % 2]}\n" for k in range(20)]
+    (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
+
+    def shared(text: list[str]) -> str:
+        (in_tmp / "e.csv").write_text("x,y,kind\n" + "".join(text))
+        with pytest.raises(InputError, match="eval_path='e.csv': .* training samples of t.csv") as caught:
+            Arrays("t.csv", "e.csv", "eval")
+        return caught.value.rule
+
+    assert shared(rows).startswith("20 of its 20")
+    assert shared(rows[::-1]).startswith("20 of its 20")
+    assert shared([*rows[:3], "7,7,a\n"]).startswith("3 of its 4")
+    (in_tmp / "e.csv").write_text("x,y,kind\n" + "".join([*rows[:2], "7,7,a\n", "8,8,b\n"]))
+    assert len(Arrays("t.csv", "e.csv", "eval")) == 4  # two rows of four that are alike may be chance
+    # Every row of a table of few values is in both files.
+    table = "x,y,kind\n" + "0,0,a\n0,1,b\n1,0,b\n1,1,a\n"
+    (in_tmp / "t.csv").write_text(table + table.partition("\n")[2] * 3)
+    (in_tmp / "e.csv").write_text(table)
+    assert len(Arrays("t.csv", "e.csv", "eval")) == 4
+
+
+@pytest.mark.parametrize(
+    ("cls", "common", "field"),
+    [
+        (Digits, {"split_seed": 1}, "eval.split_seed"),
+        (Digits, {"eval_fraction": 0.9}, "eval.eval_fraction"),
+        (StdlibBytes, {"split_seed": 1}, "eval.split_seed"),
+        (StdlibDocuments, {"eval_fraction": 0.9}, "eval.eval_fraction"),
+        (FakeData, {"data_seed": 1}, "eval.data_seed"),
+        (FakeData, {"num_classes": 5}, "eval.num_classes"),
+        (Digits, {"split": "train"}, "eval"),
+        (StdlibBytes, {"split": "train"}, "eval"),
+    ],
+)
+def test_evaluation_data_that_overlap_are_refused(cls: Any, common: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_loaders(cls(split="train"), cls(**{"split": "eval", **common}))
+    assert caught.value.field == field
+
+
+def test_a_table_cut_in_two_ways_is_refused(table: Path) -> None:
+    with pytest.raises(InputError, match="eval.split_seed=1: must be the training data's split_seed"):
+        make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
+    make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"))
+
+
 def test_standardize_learns_from_the_training_samples_alone(table: Path) -> None:
     train, held_out = (Arrays("t.csv", split=split, standardize=True, inputs=["a"]) for split in ("train", "eval"))
     raw = Arrays("t.csv", inputs=["a"]).tensors[0].flatten().tolist()
@@ -82,9 +143,32 @@ def test_standardize_learns_from_the_training_samples_alone(table: Path) -> None
     assert held_out.tensors[0].flatten().tolist() == pytest.approx([(v - mean) / std for v in other], abs=1e-6)
 
 
-def test_a_constant_feature_becomes_zero(in_tmp: Path) -> None:
-    np.savez("a.npz", x=np.full((10, 1), 3.0), y=np.arange(10) % 2)
-    assert not Arrays("a.npz", standardize=True).tensors[0].any()
+@pytest.mark.parametrize("value", [3.0, 0.1, 1.7e9])
+def test_a_constant_feature_becomes_zero(in_tmp: Path, value: float) -> None:
+    np.savez("a.npz", x=np.full((10, 1), value), y=np.arange(10) % 2)
+    assert Arrays("a.npz", standardize=True).tensors[0].abs().max() < 1e-12  # ten times 0.1 is not 1 in float64
+
+
+def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
+    seconds = 1.7e9 + np.arange(10.0)  # 128 of them are one value of float32
+    np.savez("a.npz", x=seconds[:, None], y=np.arange(10) % 2)
+    # The numbers 0 ... 9 have mean 4.5 and variance 8.25.
+    expected = (np.arange(10) - 4.5) / 8.25**0.5
+    scaled = Arrays("a.npz", standardize=True, eval_path="none.npz").tensors[0]
+    assert scaled.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    days = Arrays("a.npz", divide_by=1e9, eval_path="none.npz", dtype="float64").tensors[0]
+    assert (days[1] - days[0]).item() == pytest.approx(1e-9, rel=1e-6)
+    with pytest.raises(InputError, match=r"dtype='float32': cannot tell the values of inputs\[0\] of a.npz apart"):
+        Arrays("a.npz", eval_path="none.npz")
+    np.savez("a.npz", x=np.arange(10.0)[:, None], y=seconds)
+    arguments: dict[str, Any] = {"task": "regression", "eval_path": "none.npz"}
+    with pytest.raises(InputError, match="dtype='float32': cannot tell the values of column 'y' of a.npz apart"):
+        Arrays("a.npz", **arguments)
+    kept = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
+    assert kept == seconds.tolist()
+    # A column of one value, computed in two ways, is no column of two values.
+    np.savez("a.npz", x=np.array([[0.3], [0.1 + 0.2]] * 5), y=np.arange(10) % 2)
+    assert Arrays("a.npz").tensors[0].unique().numel() == 1
 
 
 @pytest.mark.parametrize("layout", ["hw", "hwc", "chw"])
@@ -142,15 +226,98 @@ def test_the_description_tells_contents_apart(table: Path) -> None:
     assert changed[0] != first["sha256"] or changed[1] != Arrays("t.csv", split="eval").describe()["sha256"]
 
 
+def test_the_parts_of_a_table_are_found(in_tmp: Path) -> None:
+    expected = [(1.5, 2.0, 0.0), (2.5, -3.0, 1.0), (3.5, 4.0, 1.0), (4.5, 5.0, 0.0)]
+    for mark in ",;\t|":
+        lines = (
+            mark.join(row) for row in (("x", "y", "kind"), ("1.5", "2", "a"), ("2.5", "-3", '"b"'), ("3.5", "4", "b"))
+        )
+        text = "\ufeff" + "\r\n".join(lines) + f'\r\n"4.5"{mark} 5{mark} "a"\r\n\r\n'
+        name = "t.tsv" if mark == "\t" else "t.csv"
+        (in_tmp / name).write_bytes(text.encode())
+        assert sorted_rows(Arrays(name, eval_path="none.csv")) == expected, mark
+    (in_tmp / "t.csv").write_text("x;y;kind\n1,5;2;a\n2,5;-3,0;b\n3,5;4;b\n4,5;5;a\n")
+    assert sorted_rows(Arrays("t.csv", decimal=",", eval_path="none.csv")) == expected
+    (in_tmp / "t.csv").write_text("y;x\n1,5;2,5\n2,5;3,5\n")
+    targets = Arrays("t.csv", decimal=",", task="regression", eval_path="none.csv").tensors[1]
+    assert targets.flatten().tolist() == [2.5, 3.5]
+
+
+def test_a_column_without_a_name_is_passed_over_where_the_others_are_named() -> None:
+    table = str(TABLES / "trailing_comma.csv")
+    data = Arrays(table, inputs=["x", "y"], targets=["kind"], eval_path="none.csv")
+    assert data.num_classes == 3
+    assert data.tensors[0][0].tolist() == pytest.approx([1.03, 1.16])
+
+
+def test_what_a_header_may_be_is_asked() -> None:
+    table = str(TABLES / "no_header.csv")
+    with pytest.raises(InputError, match=r"header=None: .*row 1, column 1 holds the number 5.0; set header=false"):
+        Arrays(table)
+    lines = (TABLES / "no_header.csv").read_text().splitlines()
+    data = Arrays(table, header=False, eval_path="none.csv")
+    assert len(data) == len(lines)
+    assert data.tensors[0][0].tolist() == pytest.approx([float(cell) for cell in lines[0].split(",")[:-1]])
+    assert len(Arrays(table, header=True, eval_path="none.csv")) == len(lines) - 1  # as it was said
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("0,1,label\n5.5,2,1\n1.5,3,0\n", False),  # a name above numbers
+        ("2019,2020,region\n5.5,2,north\n1.5,3,south\n", True),
+        ("NA,1.5,a\n2,2.5,b\n3,3.5,a\n", True),  # NA is no name
+        ("1.5,a\n,b\n2.5,a\n", True),
+        ("x,kind\n,b\n2.5,a\n", False),
+    ],
+)
+def test_a_header_has_a_name_above_numbers(in_tmp: Path, text: str, asks: bool) -> None:
+    (in_tmp / "t.csv").write_text(text)
+    try:
+        Arrays("t.csv", eval_path="none.csv")
+    except InputError as error:
+        assert (error.field == "header") is asks, error
+    else:
+        assert not asks
+
+
+def test_words_that_mean_missing_can_be_chosen(in_tmp: Path) -> None:
+    (in_tmp / "t.csv").write_text("x,kind\n1,None\n2,mild\n3,none \n4,severe\n")
+    with pytest.raises(InputError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
+        Arrays("t.csv")
+    assert Arrays("t.csv", na_values=[], eval_path="none.csv").classes == ["None", "mild", "none", "severe"]
+    with pytest.raises(InputError, match=r"targets='mild': is missing \(t.csv, row 3"):
+        Arrays("t.csv", na_values=["Mild"])
+    np.savez("a.npz", x=np.zeros((3, 1)), y=np.array(["a", "", "b"]))
+    with pytest.raises(InputError, match=r"targets='': is missing \(a.npz, sample 1, column 'y'\)"):
+        Arrays("a.npz", na_values=[])
+
+
 BAD_TABLES = [
     # contents, arguments, field, what is said
     ("a,b\n1,2\n", {"inputs": ["c"]}, "inputs", "there are a, b"),
     ("a,b\n1,0\n\n3,x\n", {"task": "regression"}, "targets", "is no number (t.csv, row 4, column 'b')"),
+    ("a,b\n1,0\n2,\n3,1\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),
+    ("a,b\n1,0\n2,n/a\n3,1\n", {"task": "regression"}, "targets", "is missing (t.csv, row 3, column 'b')"),
+    ("a,b\n1,rose\n2,?\n3,lily\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),
+    ("a,b\n1,0\n2,1\n3,two\n4,2\n", {}, "targets", "is no number, and others are (t.csv, row 4, column 'b')"),
+    ("a,b\n1,ash\n2,elm\n3,7\n", {}, "targets", "is a number, and others are words (t.csv, row 4, column 'b')"),
+    (",a,b\n0,1,x\n1,2,y\n", {}, "path", "row 1, column 1 has no name: an index"),
+    ("Unnamed: 0,a,b\n0,1,x\n1,2,y\n", {"targets": ["b"]}, "path", "row 1, column 1 has no name"),
+    ("a,b,\n1,x,\n2,y,\n", {"inputs": ["a"]}, "path", "row 1, column 3 has no name"),
+    ("a,b\n1_0,0\n2,1\n", {}, "path", "row 2, column 'a' holds '1_0'"),
+    ("a;b;c\n1,5;2;x\n2,5;3;y\n", {}, "path", "set decimal=','"),
+    ("a,b\n1.234,0\n2,1\n", {"decimal": ","}, "path", "holds '1.234', which is no number"),
+    ("a,b,c\n1;5,2,x\n2;5,3,y\n", {"delimiter": ","}, "path", "set delimiter=';'"),
+    ('a,b\n1,"x\n2,y\n', {}, "path", "cannot be read"),
+    ('a,b\n1,"x\ny"\n2,y\n', {}, "targets", "is no name of a class (t.csv, row 3, column 'b')"),
+    ("a,b\n1,0\n2,1\n", {"header": "yes"}, "header", "true, false or null"),
+    ("a,b\n1,0\n2,1\n", {"decimal": ";"}, "decimal", "'.' or ','"),
     ("a,b\n1,0\nx,1\n", {}, "path", "row 3, column 'a' holds 'x'"),
     ("a,b\n1,0\n,1\n", {}, "path", "row 3, column 'a' is empty"),
     ("a,b\n1,0\n1,2,3\n", {}, "path", "row 3 has 3 columns instead of 2"),
     ("a,b\n1,0\nnan,1\n", {}, "inputs", "is not finite (t.csv, row 3, column 'a')"),
-    ("a,b\n1,0\n1e39,1\n", {}, "dtype", "too large"),
+    ("a,b\n1e39,0\n1e39,1\n", {"eval_fraction": 0.5}, "dtype", "too large"),
     ("a,b\n1,0.5\n2,1\n", {}, "targets", "whole number from 0 (t.csv, row 2)"),
     ("a,b\n1,0\n2,-1\n", {}, "targets", "whole number from 0 (t.csv, row 3)"),
     ("a,b\n1,0\n2,inf\n", {"task": "regression"}, "targets", "is not finite (t.csv, row 3, column 'b')"),

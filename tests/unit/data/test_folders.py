@@ -52,6 +52,19 @@ def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
     torch.testing.assert_close(plain, expected)
 
 
+def test_images_in_another_root_need_the_classes_of_training(root: Path) -> None:
+    for name in ("bee", "cat"):
+        save(root.parent / f"other/val/{name}/0.png", picture(1))
+    train = ImageFolder("root")
+    with pytest.raises(InputError, match="eval.classes_from=.*: must be the training data's classes_from"):
+        make_loaders(train, ImageFolder("other", "val", classes_from="val"))
+    evaluation = ImageFolder("other", "val", classes_from=str(root / "train"))
+    assert [evaluation[k][1] for k in range(2)] == [1, 2]
+    make_loaders(train, evaluation)
+    with pytest.raises(InputError, match="eval=.*: must not be the training data"):
+        make_loaders(train, ImageFolder("./root"))
+
+
 def test_a_class_that_is_missing_in_validation_shifts_no_other(root: Path) -> None:
     data = ImageFolder("root", folder="val")
     assert [data[k][1] for k in range(len(data))] == [0, 2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from ctypes import c_float
 from typing import Any
 
 import torch
@@ -13,25 +12,22 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.optim.initial_rates import DEFAULT, InitialRates, rate
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 
 __all__ = [
-    "DEFAULT",
     "AlphaLR",
     "Schedulers",
     "bind_all",
     "check_optimizer",
-    "initial_lr",
     "is_count",
-    "rate",
     "set_lr",
 ]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, several that multiply, or a mapping of names that param groups choose from."""
 
-DEFAULT = "default"
 _Group = dict[str, Any]
 
 
@@ -74,14 +70,6 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
         raise error.within(field) from None
 
 
-def rate(lr: Any, base: float, alpha: float) -> float:
-    """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
-    if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Two numbers of at most float32's precision: their product is exact here, and rounded once, where it is stored.
-        return base * c_float(alpha).value
-    return base * alpha
-
-
 def set_lr(group: _Group, base: float, alpha: float) -> None:
     """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
     lr = group["lr"]
@@ -102,16 +90,17 @@ class AlphaLR(LRScheduler, ABC):
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, also where the groups have tensors
 
-    def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve]) -> None:
+    def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve], *, begins: bool) -> None:
         self._optimizers = tuple(optimizers)
-        self._seen: list[tuple[list[_Group], int]] = []
-        self._alpha = 1.0
-        self._alphas: dict[str, float] = {}
+        self._initial = InitialRates(self._optimizers, begins=begins)
+        self._alphas: dict[str | int, float] = {}
         self._take(curves)
         super().__init__(self._optimizers[0])
 
     def _take(self, curves: dict[str, Curve]) -> None:
         self._curves = curves
+        for optimizer in self._optimizers:
+            self._initial.remember(optimizer, self._alphas)
         # The common case has a path of its own: one optimizer whose groups all follow one schedule. _groups is the list
         # of groups that has been looked through, in that case alone.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
@@ -129,8 +118,22 @@ class AlphaLR(LRScheduler, ABC):
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:
+        if epoch is not None:
+            self._resume()
         self._advance(epoch)
         self._set_lrs(self._now())
+
+    def _resume(self) -> None:
+        """Take the initial rates that the optimizers keep: another scheduler or a checkpoint says where time is."""
+        self._initial.forget()
+        self._groups = None
+
+    def _begin(self) -> None:
+        """Keep the initial rates with the optimizers, as their first step is done."""
+        if self._now().get("ba").value <= 1:
+            self._initial.settle()
+        else:  # the state was moved to where another run was
+            self._resume()
 
     # --- learning rates -----------------------------------------------------------------------------------------
 
@@ -139,7 +142,7 @@ class AlphaLR(LRScheduler, ABC):
         if groups is not self._groups or len(groups) != len(bases):
             self._set_lrs_of_all(timestamp)
             return
-        self._alpha = alpha = self._curve(timestamp)
+        self._alphas[DEFAULT] = alpha = self._curve(timestamp)
         for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs
             if group["lr"].__class__ is float:
                 group["lr"] = base * alpha
@@ -147,10 +150,14 @@ class AlphaLR(LRScheduler, ABC):
                 set_lr(group, base, alpha)
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
-        if self._is_stale():
-            self._follow()
-        self._alphas = alphas = {name: curve(timestamp) for name, curve in self._curves.items()}
-        self._alpha = alphas.get(DEFAULT, 1.0)
+        if self._initial.is_stale():
+            self._check_names()  # first, so that a group that is refused is refused again by the next step
+            self._initial.values = self.base_lrs
+            self.base_lrs = self._initial.follow()
+            if self._is_plain:
+                self._groups = self.optimizer.param_groups
+        alphas = self._alphas
+        alphas.update((name, curve(timestamp)) for name, curve in self._curves.items())
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs, strict=True)):
             set_lr(group, base, alphas[self._name_of(group, i)])
 
@@ -167,35 +174,6 @@ class AlphaLR(LRScheduler, ABC):
         rule = f"is no schedule; there is {', '.join(map(repr, self._curves))}"
         raise InputError(field, name, rule, f"name one of these, or pass schedulers={{{name!r}: ...}}")
 
-    def _is_stale(self) -> bool:
-        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
-        seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
-        return len(seen) != len(self._seen) or any(
-            groups is not known or size != known_size
-            for (groups, size), (known, known_size) in zip(seen, self._seen, strict=True)
-        )
-
-    def _follow(self) -> None:
-        """Read the initial learning rate of every group that is new, and check its schedule."""
-        self._check_names()  # first, so that a group that is refused is refused again by the next step
-        bases: list[float] = []
-        known: dict[int, float] = {}  # by the identity of a tensor lr
-        seen = []
-        position = 0
-        for k, optimizer in enumerate(self._optimizers):
-            groups = optimizer.param_groups
-            old_groups, old_size = self._seen[k] if self._seen else (None, 0)
-            kept = old_size if groups is old_groups and old_size <= len(groups) else 0
-            for i, group in enumerate(groups):
-                base = self.base_lrs[position + i] if i < kept else initial_lr(group, known)
-                bases.append(base)
-                known[id(group["lr"])] = base
-            position += old_size
-            seen.append((groups, len(groups)))
-        self._seen, self.base_lrs = seen, bases
-        if self._is_plain:
-            self._groups = self.optimizer.param_groups
-
     def _check_names(self) -> None:
         names: dict[int, str] = {}
         for i, group in enumerate(self._every_group()):
@@ -211,22 +189,12 @@ class AlphaLR(LRScheduler, ABC):
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The learning rate of every group (of every optimizer, in order) as it was set last."""
-        return self._rates({DEFAULT: self._alpha} if self._is_plain else self._alphas)
+        return self._rates(self._alphas)
 
-    def _rates(self, alphas: dict[str, float]) -> list[float | Tensor]:
+    def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:
         rates: list[float | Tensor] = []
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - late groups wait
             lr = group["lr"]
             value = rate(lr, base, alphas[self._name_of(group, i)])
             rates.append(torch.full_like(lr, value) if isinstance(lr, Tensor) else value)
         return rates
-
-
-def initial_lr(group: _Group, known: dict[int, float]) -> float:
-    """What alpha multiplies: ``group["initial_lr"]``, which is the group's lr when it is seen first."""
-    lr = group["lr"]
-    if "initial_lr" not in group:
-        # A group that is added late gets the optimizer's default: with a tensor that is the very tensor that this
-        # scheduler has been writing to, so its value is no initial one any more.
-        group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
-    return float(group["initial_lr"])

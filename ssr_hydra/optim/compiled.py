@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
+from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.time import Number
 
 __all__ = ["CompiledScheduler", "compile_composer_scheduler"]
@@ -33,7 +34,7 @@ class CompiledScheduler(AlphaLR):
             raise InputError("optimizers", given, "there is no optimizer to drive", "set state.optimizers")
         for i, optimizer in enumerate(optimizers):
             check_optimizer(optimizer, f"optimizers[{i}]")
-        super().__init__(optimizers, bind_all(*self._bound))
+        super().__init__(optimizers, bind_all(*self._bound), begins=begins(state))
 
     def _now(self) -> Any:
         timestamp = self._state.timestamp
@@ -42,6 +43,8 @@ class CompiledScheduler(AlphaLR):
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates for ``state.timestamp``: call it after the timestamp has moved."""
         if self._step_count < 2:  # torch's check that the optimizer steps first
+            if self._step_count == 1:
+                self._begin()
             super().step()
             return
         self._step_count += 1
@@ -66,6 +69,7 @@ class CompiledScheduler(AlphaLR):
             rule = f"must hold the counts {' and '.join(names)}"
             raise InputError("state_dict", state_dict, rule, "load a scheduler's state_dict()")
         self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
+        self._resume()
         self._set_lrs(self._now())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,6 +93,8 @@ def compile_composer_scheduler(
     ::
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
+
+    ``initial_lr_g`` is the group's ``lr`` when its first schedule is made, or the ``lr`` that was set since then.
 
     The learning rate of batch k is alpha at timestamp k: it is set for the present timestamp here, and from then on by
     ``step()``, which is called after ``state.timestamp`` has moved. alpha is computed once per step and schedule.

@@ -26,6 +26,8 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
+    ``initial_lr_g`` is the group's ``lr`` when its first schedule is made, or the ``lr`` that was set since then.
+
     Call ``step()`` after each optimizer step. SSR stretches the schedule and the run: it ends after
     ``max_duration * ssr``, which :attr:`max_duration` gives and :attr:`is_done` tells.
 
@@ -78,7 +80,7 @@ class ScheduledLR(AlphaLR):
         self._clock = Clock(state)
         self._bound = (schedulers, state, sigma)
         self._end: RunClock | None = None
-        super().__init__((optimizer,), bind_all(*self._bound))
+        super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
     # torch's name for the number of steps. It is the clock itself: torch's combinators turn it back, and time with it.
     @property
@@ -89,6 +91,7 @@ class ScheduledLR(AlphaLR):
     @last_epoch.setter
     def last_epoch(self, value: int) -> None:
         self._clock._batch = value
+        self._resume()
 
     @property
     def max_duration(self) -> Time | None:
@@ -110,6 +113,7 @@ class ScheduledLR(AlphaLR):
     def timestamp(self, value: Timestamp) -> None:
         if not isinstance(value, Timestamp):
             raise InputError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
+        self._resume()
         self._clock.set(value)
         self._set_lrs(self._clock)
 
@@ -165,6 +169,8 @@ class ScheduledLR(AlphaLR):
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)
         if self._step_count < 2:  # torch's check that the optimizer steps first
+            if self._step_count == 1:
+                self._begin()
             super().step()
             return
         self._step_count += 1
@@ -196,6 +202,7 @@ class ScheduledLR(AlphaLR):
             raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load what state_dict() gave")
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps
+        self._resume()
         self._set_lrs(self._clock)
 
     def __repr__(self) -> str:

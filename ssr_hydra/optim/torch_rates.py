@@ -12,15 +12,19 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import initial_lr, set_lr
+from ssr_hydra.optim.alpha import set_lr
+from ssr_hydra.optim.initial_rates import InitialRates
 from ssr_hydra.optim.torch_schedulers import Description
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.time import Timestamp
 from ssr_hydra.torch_schedulers import Course
 from ssr_hydra.torch_schedulers.chains import UnchainableError
-from ssr_hydra.torch_schedulers.combined import together
+from ssr_hydra.torch_schedulers.combined import holds_phases, together
 from ssr_hydra.torch_schedulers.plateau import Plateau
 
 __all__ = ["Entry", "TorchRates"]
+
+_ROUNDING = 1e-6  # of rates that are float32 tensors
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,19 @@ class TorchRates:
         entries: Its schedulers, in order.
         run: The run that they are bound to.
         runs_as_it_is: Whether something may run as it is.
+        is_new: Whether the run begins; not if it resumes.
 
     Raises:
         InputError: A schedule that does not fit the run; a mixture that has no meaning.
     """
 
-    def __init__(self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool) -> None:
+    def __init__(
+        self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool, is_new: bool
+    ) -> None:
         self.optimizer = optimizer
-        self._bases: list[float] = []
-        self._seen: tuple[list[dict[str, Any]], int] | None = None
+        is_driven = any(entry.instance is not None for entry in entries)  # torch has set rates already
+        self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
+        self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
         self._plateaus: list[Plateau] = []
         self._as_they_are: list[tuple[LRScheduler, str]] = []
@@ -89,6 +97,30 @@ class TorchRates:
                 raise InputError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
         self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # by those that run as they are
         self._follow()
+        self._initial.settle()
+        if is_driven and is_new:
+            self._begin_where_torch_does()
+        self._initial.remember(optimizer, self._written)
+
+    def _begin_where_torch_does(self) -> None:
+        """Correct initial rates that were set after another schedule: torch's own go on from the rate that they find.
+
+        Those that set the rate anew (LambdaLR, a sequence) take the groups' ``initial_lr``, as torch has it.
+        """
+        courses = [part.course for part in self._parts]
+        if self.runs_as_it_is or not all(course.chains and not holds_phases(course) for course in courses):
+            return
+        expected = list(self._bases)
+        for course in courses:
+            expected = course.rates(Timestamp(), expected)
+        found = [float(group["lr"]) for group in self.optimizer.param_groups]
+        factors = [lr / first if first else 1.0 for lr, first in zip(found, expected, strict=True)]
+        if any(abs(factor - 1.0) > _ROUNDING for factor in factors):
+            self._initial.correct([base * factor for base, factor in zip(self._bases, factors, strict=True)])
+
+    @property
+    def _bases(self) -> list[float]:
+        return self._initial.values
 
     def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
         """Those that are functions of time; what waits for a metric is put aside."""
@@ -134,7 +166,7 @@ class TorchRates:
 
     def refresh(self, pace: str, timestamp: Any) -> None:
         """Compute anew what moves at a pace, at a timestamp at one of its boundaries."""
-        if self._is_stale():
+        if self._initial.is_stale():
             self._follow()
         for part in self._parts:
             if part.pace == pace:
@@ -152,20 +184,10 @@ class TorchRates:
             for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
                 _set_momentum(group, momentum)
 
-    def _is_stale(self) -> bool:
-        groups = self.optimizer.param_groups
-        return self._seen is None or self._seen[0] is not groups or self._seen[1] != len(groups)
-
     def _follow(self) -> None:
         """Read the initial rate of every group, also of those that were added or loaded."""
+        self._initial.follow()
         groups = self.optimizer.param_groups
-        kept = self._seen[1] if self._seen is not None and self._seen[0] is groups else 0
-        known: dict[int, float] = {}
-        bases: list[float] = []
-        for i, group in enumerate(groups):
-            bases.append(self._bases[i] if i < kept else initial_lr(group, known))
-            known[id(group["lr"])] = bases[-1]
-        self._bases, self._seen = bases, (groups, len(groups))
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
         for part in self._parts:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
@@ -177,7 +199,7 @@ class TorchRates:
             self._on_own_rates(steps)
 
     def _on_own_rates(self, steps: Sequence[Callable[[], object]]) -> None:
-        if self._is_stale():
+        if self._initial.is_stale():
             self._follow()
         for group, found in zip(self.optimizer.param_groups, self._found, strict=True):
             _put(group, found)
@@ -196,7 +218,7 @@ class TorchRates:
 
     def rates(self) -> list[float]:
         """The rate of each group as torch's schedulers have it."""
-        if self._is_stale():
+        if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:
             rates = [float(found) for found in self._found]
@@ -213,8 +235,9 @@ class TorchRates:
 
     def write(self, alpha: float) -> None:
         """Set every group's learning rate, times alpha."""
-        for group, value in zip(self.optimizer.param_groups, self.rates(), strict=True):
+        for i, (group, value) in enumerate(zip(self.optimizer.param_groups, self.rates(), strict=True)):
             set_lr(group, value, alpha)
+            self._written[i] = float(group["lr"])
 
     # --- memory ---------------------------------------------------------------------------------------------------
 

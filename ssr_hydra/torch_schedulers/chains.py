@@ -12,7 +12,7 @@ from ssr_hydra.torch_schedulers.base import Course, Steps
 from ssr_hydra.torch_schedulers.cosines import Cosine
 from ssr_hydra.torch_schedulers.moments import moment
 
-__all__ = ["Link", "Product", "UnchainableError", "chain", "is_factor"]
+__all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_factor"]
 
 
 class UnchainableError(InputError):
@@ -55,7 +55,7 @@ def chain(links: list[Link], steps: Steps) -> Course:
         )
         raise UnchainableError(resetting[0].place, resetting[0].name, rule, "put the cosine into the sequence")
     for link in links:
-        if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in _all_courses(link.course)):
+        if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
             rule = "holds a CosineAnnealingLR, which goes on by a recursion of its own where others change the rate"
             raise UnchainableError(link.place, link.name, rule, "chain factors alone with it")
     courses = [link.course for link in links]
@@ -66,12 +66,13 @@ def chain(links: list[Link], steps: Steps) -> Course:
 
 def is_factor(link: Link) -> bool:
     """Whether it multiplies by a number of its own, whatever the others and their paces are."""
-    return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in _all_courses(link.course))
+    return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in all_courses(link.course))
 
 
-def _all_courses(course: Course) -> list[Course]:
+def all_courses(course: Course) -> list[Course]:
+    """A course and the parts that it is made of, at any depth."""
     inner = getattr(course, "courses", [])
-    return [course, *(deeper for part in inner for deeper in _all_courses(part))]
+    return [course, *(deeper for part in inner for deeper in all_courses(part))]
 
 
 class Product(Course):

@@ -12,11 +12,11 @@ from ssr_hydra.schedulers.checks import put
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.torch_schedulers.base import BATCH, EPOCH, Course, Duration, Steps, TorchScheduler, listed, steps
-from ssr_hydra.torch_schedulers.chains import Link, UnchainableError, chain, is_factor
+from ssr_hydra.torch_schedulers.chains import Link, UnchainableError, all_courses, chain, is_factor
 from ssr_hydra.torch_schedulers.functions import Products
 from ssr_hydra.torch_schedulers.moments import moment
 
-__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "links", "together"]
+__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "holds_phases", "links", "together"]
 
 Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
@@ -108,6 +108,11 @@ class Phases(Course):
             return self.courses[self._driving[-1]].momenta(self._start, count)
         last = driven[-1]
         return self.courses[last].momenta(timestamp if last == index else self._lasts[last], count)
+
+
+def holds_phases(course: Course) -> bool:
+    """Whether a course is, or is made of, a sequence: its phases set the rate anew."""
+    return any(isinstance(part, Phases) for part in all_courses(course))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import bind_all, rate
+from ssr_hydra.optim.alpha import bind_all
+from ssr_hydra.optim.initial_rates import begins, rate
 from ssr_hydra.rules import BELOW_ONE
 from ssr_hydra.schedulers import Curve, SchedulerLike
 from ssr_hydra.time import Number
@@ -20,6 +23,10 @@ __all__ = ["FieldSchedules"]
 
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
+
+# The multiplier of each field that an optimizer's last schedules wrote: it tells a value that they left from one that
+# the user has set.
+_left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class _Target:
     initial: float
     field: str
 
+    def is_left(self, alpha: float) -> bool:
+        """Whether the field has the value that ``alpha`` gives."""
+        now = self.place.get(self.group)
+        value = rate(now, self.initial, alpha)
+        return float(now) == (float(torch.full_like(now, value)) if isinstance(now, Tensor) else value)
+
     def set(self, alpha: float) -> None:
         now = self.place.get(self.group)
         value = rate(now, self.initial, alpha)
@@ -73,7 +86,8 @@ class FieldSchedules:
     The value of batch k is the one at timestamp k: set here for the present timestamp, and from then on by
     :meth:`step`, which is called after ``state.timestamp`` has moved. A group keeps what alpha multiplies beside the
     field (``initial_weight_decay``, ``initial_betas``), as it does ``initial_lr``, so that it is saved with the
-    optimizer; nothing else is state, and loading needs nothing but an optimizer that was loaded and a timestamp.
+    optimizer; nothing else is state, and loading needs nothing but an optimizer that was loaded and a timestamp. At the
+    start of a run, a value that the user has set since another schedule wrote the field is what alpha multiplies.
 
     A field is a key of the groups (``weight_decay``, ``momentum``, ``eps``), or a part of a tuple, counted from 1:
     ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
@@ -117,6 +131,7 @@ class FieldSchedules:
         self._curves = _bind(schedules, state if plan is None else plan, ssr)
         self._seen: list[tuple[list[_Group], int]] = []
         self._targets: dict[str, list[_Target]] = {}
+        self._alphas: dict[str, float] = {}
         if self._curves and not state.optimizers:
             raise InputError("optimizers", state.optimizers, "there is no optimizer to drive", "set state.optimizers")
         self.step()
@@ -136,7 +151,7 @@ class FieldSchedules:
         if self._clock is not None:
             timestamp = self._clock(timestamp)
         for field, curve in self._curves.items():
-            alpha = curve(timestamp)
+            self._alphas[field] = alpha = curve(timestamp)
             for target in self._targets[field]:
                 target.set(alpha)
 
@@ -165,7 +180,23 @@ class FieldSchedules:
             for i, group in enumerate(optimizer.param_groups)
         ]
         self._targets = {field: list(self._targets_of(field, groups)) for field in self._curves}
+        if not self._seen and begins(self._state):
+            self._take_set_values()
+        for optimizer in optimizers:
+            _left[optimizer] = self._alphas
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
+
+    def _take_set_values(self) -> None:
+        """Begin with the values that the user has set since another schedule wrote them."""
+        left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
+        for field, targets in self._targets.items():
+            for target in targets:
+                alpha = left[id(target.group)].get(field)
+                if alpha is not None and not target.is_left(alpha):
+                    target.initial = float(target.place.get(target.group))
+                    memory = replace(target.place, key=f"initial_{target.place.key}")
+                    now = target.place.get(target.group)
+                    memory.set(target.group, now.clone() if isinstance(now, Tensor) else now)
 
     def _targets_of(self, field: str, groups: Sequence[tuple[str, _Group]]) -> Iterator[_Target]:
         found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.optim.torch_rates import Entry, TorchRates
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.schedulers import Curve, bind
@@ -91,7 +92,7 @@ class LearningRates:
         else:
             if ours:
                 self._alpha_of = product([_bind(item, field, plan, ssr) for field, item in ours])
-            self._torch = _by_optimizer(entries, state.optimizers, Run.of(plan, ssr), bool(ours), as_it_is)
+            self._torch = _by_optimizer(entries, state, Run.of(plan, ssr), bool(ours), as_it_is)
             self._set_all()
 
     @property
@@ -217,16 +218,16 @@ def _do_nothing() -> None:
 
 def _by_optimizer(
     entries: Sequence[tuple[Optimizer | None, Entry]],
-    optimizers: Sequence[Optimizer],
+    state: State,
     run: Run,
     all_of_them: bool,
     as_it_is: bool,
 ) -> list[TorchRates]:
     found = []
-    for optimizer in optimizers:
+    for optimizer in state.optimizers:
         own = [entry for of, entry in entries if of is None or of is optimizer]
         if own or all_of_them:
-            found.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is))
+            found.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is, is_new=begins(state)))
     return found
 
 

@@ -294,6 +294,8 @@ class Trainer:
         if schedules:
             check_fields_are_free(schedules, self._rates.drives_momentum)
             self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
+        if resuming.path is None:  # now that schedules have found what they begin with
+            self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if self._rates.needs_evaluation and self._eval is None:
             rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")

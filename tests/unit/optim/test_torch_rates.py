@@ -21,7 +21,7 @@ def parameter() -> torch.nn.Parameter:
 
 def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:
     entries = [Entry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
-    found = TorchRates(optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True)
+    found = TorchRates(optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True, is_new=True)
     found.refresh(pace, Timestamp())
     return found
 

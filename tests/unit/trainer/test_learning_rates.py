@@ -9,14 +9,18 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
+    ConstantLR,
     CosineAnnealingLR,
     ExponentialLR,
     LambdaLR,
     LinearLR,
     LRScheduler,
+    MultiplicativeLR,
     MultiStepLR,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
+    SequentialLR,
     StepLR,
 )
 
@@ -72,6 +76,41 @@ LINEAR = [0.8 * (8 - k) / 8 for k in range(8)]
 def test_ours_set_the_rate_of_every_batch() -> None:
     assert trace(LinearScheduler(), sgd()) == LINEAR
     assert trace([LinearScheduler(), ConstantScheduler(0.5)], sgd()) == pytest.approx([lr / 2 for lr in LINEAR])
+
+
+STALE: dict[str, Any] = {
+    "StepLR": lambda o: StepLR(o, 2, 0.5),
+    "ConstantLR": lambda o: ConstantLR(o, 0.5, 3),
+    "LinearLR": lambda o: LinearLR(o, 0.25, 1.0, 6),
+    "ExponentialLR": lambda o: ExponentialLR(o, 0.9),
+    "MultiStepLR": lambda o: MultiStepLR(o, [2, 2, 5], 0.5),
+    "CosineAnnealingLR": lambda o: CosineAnnealingLR(o, 10, eta_min=0.001),
+    "PolynomialLR": lambda o: PolynomialLR(o, 10, 2.0),
+    "MultiplicativeLR": lambda o: MultiplicativeLR(o, lambda step: 0.9),
+    "ChainedScheduler": lambda o: ChainedScheduler([ConstantLR(o, 0.5, 3), ExponentialLR(o, 0.9)]),
+    "LambdaLR": lambda o: LambdaLR(o, lambda step: 1 - step / 10),
+    "SequentialLR": lambda o: SequentialLR(o, [ConstantLR(o, 0.5, 9), ExponentialLR(o, 0.9)], [3]),
+    "OneCycleLR": lambda o: OneCycleLR(o, 0.5, 10),
+    "ReduceLROnPlateau": lambda o: ReduceLROnPlateau(o),
+}
+
+
+@pytest.mark.parametrize("name", STALE)
+def test_second_torch_scheduler_starts_where_torch_itself_does(name: str) -> None:
+    # Most go on from the rate that was set, 0.02; those that set the rate anew take the first one, 0.1.
+    found, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
+    for optimizer in (found, expected):
+        StepLR(optimizer, 100)
+        optimizer.param_groups[0]["lr"] = 0.02
+    own = STALE[name](expected)
+    reference = [0.02] * 8 if isinstance(own, ReduceLROnPlateau) else alone(own, 8)
+    assert trace(STALE[name](found), found, stepwise=True) == pytest.approx(reference)
+
+
+def test_torch_scheduler_of_a_run_that_is_repeated_starts_from_the_initial_rate() -> None:
+    optimizer = sgd()
+    scheduler = ExponentialLR(optimizer, 0.5)
+    assert trace(scheduler, optimizer) == trace(scheduler, optimizer) == [0.8] * 4 + [0.4] * 4
 
 
 def test_torch_steps_by_epochs_unless_told_otherwise() -> None:

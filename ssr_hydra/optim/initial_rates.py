@@ -1,0 +1,144 @@
+"""The initial learning rates of an optimizer's param groups: what schedules multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ctypes import c_float
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+__all__ = ["DEFAULT", "InitialRates", "begins", "rate"]
+
+DEFAULT = "default"
+"""The schedule of a group that names none."""
+
+_Group = dict[str, Any]
+_Left = Mapping[str | int, float]
+
+# What this package's last schedule of an optimizer wrote: the multiplier by the name of a schedule, or the learning
+# rate by the index of a group. It tells a rate that a schedule left from one that the user set.
+_left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
+
+
+def rate(lr: Any, base: float, alpha: float) -> float:
+    """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
+    if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
+        # Two numbers of at most float32's precision: their product is exact here, and rounded once, where it is stored.
+        return base * c_float(alpha).value
+    return base * alpha
+
+
+def begins(state: Any) -> bool:
+    """Whether a run stands at its start, so that its schedules begin; elsewhere they resume."""
+    return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
+
+
+class InitialRates:
+    """The initial learning rate of every param group, also of groups that are added or loaded later.
+
+    It is the group's ``initial_lr``, or its ``lr`` if it has none. A schedule that begins on an optimizer that another
+    one drove takes the ``lr`` of each group that the user has set since, as torch's schedulers do. :meth:`settle` makes
+    that the group's ``initial_lr``. Until then a schedule that turns out to resume can :meth:`forget` it.
+
+    Args:
+        optimizers: The optimizers, in order.
+        begins: Whether a schedule begins and may take the groups' ``lr``; not if it resumes.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:
+        self.values: list[float] = []
+        self._optimizers = tuple(optimizers)
+        self._seen: list[tuple[list[_Group], int]] = []
+        self._begins = begins
+        self._before = [_left.get(optimizer) for optimizer in optimizers]
+        # torch marks the step of an optimizer that a scheduler drives; what that scheduler wrote is not known.
+        self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
+        self._set: list[tuple[_Group, float]] = []
+
+    def remember(self, optimizer: Optimizer, left: _Left) -> None:
+        """Let the next schedule know what this one writes; ``left`` is changed in place."""
+        _left[optimizer] = left
+
+    def is_stale(self) -> bool:
+        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
+        seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
+        return len(seen) != len(self._seen) or any(
+            groups is not known or size != known_size
+            for (groups, size), (known, known_size) in zip(seen, self._seen, strict=True)
+        )
+
+    def follow(self) -> list[float]:
+        """Read the initial rate of every group that is new, and return those of all groups."""
+        values: list[float] = []
+        known: dict[int, float] = {}  # by the identity of a tensor lr
+        seen = []
+        position = 0
+        for k, optimizer in enumerate(self._optimizers):
+            groups = optimizer.param_groups
+            old_groups, old_size = self._seen[k] if self._seen else (None, 0)
+            kept = old_size if groups is old_groups and old_size <= len(groups) else 0
+            for i, group in enumerate(groups):
+                value = self.values[position + i] if i < kept else _initial_lr(group, known)
+                if self._begins and not self._seen and self._was_set(k, i, group, value):
+                    value = float(group["lr"])
+                    self._set.append((group, value))
+                values.append(value)
+                known[id(group["lr"])] = value
+            position += old_size
+            seen.append((groups, len(groups)))
+        self._seen, self.values = seen, values
+        return values
+
+    def _was_set(self, k: int, i: int, group: _Group, initial: float) -> bool:
+        """Whether the user has set the group's lr since another schedule wrote it."""
+        lr = float(group["lr"])
+        if lr == initial:
+            return False
+        if self._before[k] is None:
+            return self._is_driven[k] and lr != 0.0
+        return not self._was_left(k, i, group, initial)
+
+    def _was_left(self, k: int, i: int, group: _Group, initial: float) -> bool:
+        """Whether this package's last schedule wrote the group's lr."""
+        lr, left = group["lr"], self._before[k] or {}
+        alpha = left.get(str(group.get("schedule", DEFAULT)))
+        written = left.get(i) if alpha is None else rate(lr, initial, alpha)
+        if written is None:
+            return False
+        return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
+
+    def correct(self, values: Sequence[float]) -> None:
+        """Take other rates for the groups whose lr this package's last schedule did not write."""
+        position = 0
+        for k, optimizer in enumerate(self._optimizers):
+            for i, group in enumerate(optimizer.param_groups):
+                if not self._was_left(k, i, group, self.values[position]):
+                    self.values[position] = values[position]
+                    self._set.append((group, values[position]))
+                position += 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Make the rates that were taken the groups' ``initial_lr``, so that they are saved with the optimizer."""
+        for group, value in self._set:
+            lr = group["lr"]
+            group["initial_lr"] = torch.full_like(lr, value) if isinstance(lr, Tensor) else value
+        self._set = []
+
+    def forget(self) -> None:
+        """Read the groups' ``initial_lr`` again: the schedule resumes, or is a part of one that does not begin here."""
+        if self._set:
+            self._set, self._seen, self._begins = [], [], False
+
+
+def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
+    lr = group["lr"]
+    if "initial_lr" not in group:
+        # A group that is added late gets the optimizer's default: with a tensor that is the very tensor that the
+        # schedule has been writing to, so its value is no initial one any more.
+        group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
+    return float(group["initial_lr"])

@@ -1,0 +1,222 @@
+"""What a second schedule on an optimizer starts from: the rate that the user set, as torch's own classes do."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from optim_helpers import parameter, rates, sgd, tick, trace
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
+
+from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
+from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingWithWarmupScheduler, LinearScheduler
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+from ssr_hydra.torch_schedulers import ExponentialLR
+from ssr_hydra.trainer.fields import FieldSchedules
+from ssr_hydra.trainer.learning_rates import LearningRates
+
+
+def scheduled(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+    return ScheduledLR(optimizer, schedule, max_duration="8ba").step
+
+
+def compiled(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+    state = State("8ba", optimizers=optimizer)
+    scheduler = compile_composer_scheduler(schedule, state)
+    return lambda: tick(state, scheduler)
+
+
+def trained(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+    state = State("8ba", dataloader_len=8, optimizers=optimizer)
+    rates = LearningRates(schedule, state, 1)  # type: ignore[arg-type]
+
+    def step() -> None:
+        state.timestamp = state.timestamp.to_next_batch()
+        rates.batch_ended()()
+
+    return step
+
+
+def trained_with_torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+    """In a list with a torch scheduler, rates are written by another path."""
+    return trained([schedule, ExponentialLR(1.0, pace="batch")], optimizer)
+
+
+def torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+    return StepLR(optimizer, 100).step
+
+
+WAYS = [scheduled, compiled, trained, trained_with_torchs]
+LINEAR = [1 - k / 8 for k in range(4)]
+
+
+def set_lr(optimizer: Optimizer, *values: float) -> None:
+    for group, value in zip(optimizer.param_groups, values, strict=True):
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", [*WAYS, torchs])
+@pytest.mark.parametrize("batches", [0, 3])
+@pytest.mark.parametrize("dtype", [None, torch.float32])
+def test_second_schedule_starts_from_the_rate_that_was_set(
+    first: Any, second: Any, batches: int, dtype: torch.dtype | None
+) -> None:
+    number: Any = float if dtype is None else lambda lr: torch.tensor(lr, dtype=dtype)
+    optimizer = sgd(number(0.1), number(0.2))
+    trace(optimizer, first(LinearScheduler(), optimizer), batches)
+    set_lr(optimizer, 0.02, 0.04)
+    found = trace(optimizer, second(LinearScheduler(), optimizer), 4)
+    assert found == pytest.approx([0.02 * alpha for alpha in LINEAR])
+    assert rates(optimizer)[1] == pytest.approx(2 * rates(optimizer)[0])
+    # It is saved with the optimizer, so that a resumed run has it.
+    assert [float(group["initial_lr"]) for group in optimizer.param_groups] == pytest.approx([0.02, 0.04])
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+@pytest.mark.parametrize("batches", [0, 3])
+@pytest.mark.parametrize("dtype", [None, torch.float32])
+def test_rate_that_a_schedule_left_is_no_initial_one(
+    first: Any, second: Any, batches: int, dtype: torch.dtype | None
+) -> None:
+    # A notebook's cell that is run again: the warmup has left a rate of 0.
+    optimizer = sgd(0.1 if dtype is None else torch.tensor(0.1, dtype=dtype))
+    trace(optimizer, first(CosineAnnealingWithWarmupScheduler("5ba"), optimizer), batches)
+    second(ConstantScheduler(0.5), optimizer)
+    assert rates(optimizer) == [pytest.approx(0.05)]
+
+
+@pytest.mark.parametrize("second", WAYS)
+def test_only_the_group_that_was_set_changes(second: Any) -> None:
+    optimizer = sgd(0.1, 0.3)
+    trace(optimizer, scheduled(LinearScheduler(), optimizer), 3)
+    optimizer.param_groups[1]["lr"] = 0.02
+    second(ConstantScheduler(), optimizer)
+    assert rates(optimizer) == [0.1, 0.02]
+
+
+def test_late_group_and_group_with_its_own_schedule_start_from_the_rate_that_was_set() -> None:
+    optimizer = sgd(0.1)
+    schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
+    first = ScheduledLR(optimizer, schedules, max_duration="8ba")
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.4, "schedule": "head"})
+    trace(optimizer, first.step, 2)
+    assert rates(optimizer) == pytest.approx([0.075, 0.2])
+    ScheduledLR(optimizer, schedules, max_duration="8ba")
+    assert rates(optimizer) == [0.1, 0.2]  # nobody set anything
+    optimizer.param_groups[1]["lr"] = 0.02
+    ScheduledLR(optimizer, schedules, max_duration="8ba")
+    assert rates(optimizer) == [0.1, 0.01]
+
+
+def test_several_optimizers_start_from_the_rates_that_were_set() -> None:
+    one, two = sgd(0.1), sgd(0.3)
+    compile_composer_scheduler(LinearScheduler(), State("8ba", optimizers=(one, two)))
+    set_lr(two, 0.02)
+    compile_composer_scheduler(ConstantScheduler(), State("8ba", optimizers=(one, two)))
+    assert rates(one, two) == [0.1, 0.02]
+
+
+# --- what resumes keeps its initial rate ---------------------------------------------------------------------------
+
+
+def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
+    optimizer = sgd(0.1)
+    first = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    trace(optimizer, first.step, 2)
+    saved, state = copy.deepcopy(optimizer.state_dict()), first.state_dict()
+    for set_between in (False, True):
+        other = sgd(0.5)
+        ConstantLR(other, 0.5)  # a schedule was there before
+        other.load_state_dict(saved)
+        if set_between:
+            set_lr(other, 0.02)
+        second = ScheduledLR(other, LinearScheduler(), max_duration="8ba")
+        second.load_state_dict(state)
+        assert rates(other) == pytest.approx([0.075])
+        third = ScheduledLR(other, LinearScheduler(), max_duration="8ba")
+        third.timestamp = Timestamp(batch=4)
+        assert rates(other) == pytest.approx([0.05])
+
+
+def test_state_that_stands_elsewhere_resumes() -> None:
+    optimizer = sgd(0.1)
+    ConstantLR(optimizer, 0.5)
+    state = State("8ba", timestamp=Timestamp(batch=4), optimizers=optimizer)
+    compile_composer_scheduler(LinearScheduler(), state)
+    assert rates(optimizer) == [0.05]
+    other = sgd(0.1)
+    StepLR(other, 1)
+    set_lr(other, 0.02)
+    late = State("8ba", optimizers=other)
+    scheduler = compile_composer_scheduler(LinearScheduler(), late)
+    late.timestamp = Timestamp(batch=4)  # moved after the scheduler was made
+    other.step()
+    scheduler.step()
+    assert rates(other) == [0.05]
+
+
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # torch's, of any pickled scheduler
+def test_pickled_schedule_keeps_its_rates() -> None:
+    optimizer = sgd(0.1)
+    ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    set_lr(optimizer, 0.02)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
+    other = pickle.loads(pickle.dumps(scheduler))
+    assert trace(other.optimizer, other.step, 4) == pytest.approx([0.02 * alpha for alpha in LINEAR])
+
+
+def test_part_of_torchs_sequence_starts_from_the_initial_rate() -> None:
+    # Its first part has set the rate already, and nobody else has.
+    optimizer = sgd(0.1)
+    parts = [
+        LinearLR(optimizer, 0.5, total_iters=2),
+        ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba"),
+    ]
+    found = trace(optimizer, SequentialLR(optimizer, parts, [2]).step, 5)
+    assert found == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
+
+
+def test_schedule_does_not_keep_its_optimizer_alive() -> None:
+    optimizer = sgd(0.1)
+    trace(optimizer, scheduled(LinearScheduler(), optimizer), 2)
+    alive = weakref.ref(optimizer)
+    del optimizer
+    gc.collect()
+    assert alive() is None
+
+
+# --- fields --------------------------------------------------------------------------------------------------------
+
+
+def test_second_field_schedule_starts_from_the_value_that_was_set() -> None:
+    optimizer = torch.optim.AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
+    group = optimizer.param_groups[0]
+    schedules = {"weight_decay": LinearScheduler(), "beta1": LinearScheduler(1.0, 0.5)}
+    state = State("8ba", optimizers=optimizer)
+    first = FieldSchedules(schedules, state)
+    for _ in range(4):
+        state.timestamp = state.timestamp.to_next_batch()
+        first.step()
+    assert (group["weight_decay"], group["betas"]) == (0.2, (pytest.approx(0.6), 0.9))
+    FieldSchedules(schedules, State("8ba", optimizers=optimizer))
+    assert (group["weight_decay"], group["betas"]) == (0.4, (0.8, 0.9))  # nobody set anything
+    group["weight_decay"] = 0.02
+    FieldSchedules(schedules, State("8ba", optimizers=optimizer))
+    assert (group["weight_decay"], group["initial_weight_decay"]) == (0.02, 0.02)
+    assert group["betas"] == (0.8, 0.9)
+    group["betas"] = (0.4, 0.9)
+    FieldSchedules(schedules, State("8ba", optimizers=optimizer))
+    assert (group["betas"], group["initial_betas"]) == ((0.4, 0.9), (0.4, 0.9))

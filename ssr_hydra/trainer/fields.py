@@ -40,7 +40,7 @@ class _Place:
         value = group[self.key]
         return value if self.index is None else value[self.index]
 
-    def set(self, group: _Group, value: float) -> None:
+    def set(self, group: _Group, value: Any) -> None:
         if self.index is None:
             group[self.key] = value
             return

@@ -27,6 +27,8 @@ _FREE = re.compile(
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
+# Where built-in data are read from, and how: the checkpoint knows them by their content.
+_SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
 _MOST_SHOWN = 6
 # What a checkpoint's tensors do not fit, whatever is said about the change.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
@@ -161,6 +163,8 @@ def _is_completed(folder: Path) -> bool:
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
     """Whether a difference makes no other run; so does a field of a newer release that is as it was without it."""
+    if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
+        return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 from checkout import REPO, SUPPORT
 from cli_helpers import Answer, answer
+from omegaconf import DictConfig, OmegaConf
 from resume_lab import DIGITS, arguments
 
 from ssr_hydra.records import RunResult
@@ -286,6 +287,44 @@ def test_another_run_is_refused_with_both_values_before_anything_is_written(
 def test_what_changes_no_run_may_change(app: Run, run: Path, change: str) -> None:
     assert app(*lab(), change).code == 0
     assert RunResult.load(run).steps == 40
+
+
+def test_data_are_known_by_their_content(app: Run, in_tmp: Path) -> None:
+    rows = [f"{k / 7:.3f},{k % 5},{'abc'[k % 3]}\n" for k in range(30)]
+    (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
+
+    def given(path: str) -> list[str]:
+        return [
+            *("data=arrays", f"data.train.path={path}", "model=mlp", "model.in_features=2", "model.num_classes=3"),
+            *("scheduler=cosine", "max_duration=4ep", "checkpoint.interval=1ep", "hydra.run.dir=run"),
+            "trainer.progress=none",
+        ]
+
+    assert app(*given("t.csv")).code == 0
+    # As an earlier release described it, which had other defaults, and not all options.
+    config = in_tmp / "run/.hydra/config.yaml"
+    described = OmegaConf.load(config)
+    assert isinstance(described, DictConfig)
+    described.data.train.update({"header": True, "delimiter": ","})
+    for key in ("decimal", "na_values"):
+        del described.data.train[key], described.data.eval[key]
+    del described.data["eval_path"]
+    OmegaConf.save(described, config)
+    (in_tmp / "moved").mkdir()
+    for path in ("t.csv", "./t.csv", str(in_tmp / "t.csv"), "moved/trees.csv"):
+        if path.startswith("moved"):
+            (in_tmp / "t.csv").rename(path)
+        said = app(*given(path))
+        assert (said.code, said.err) == (0, ""), path
+        assert "nothing to train" in said.out
+    # So does one that was stopped.
+    shutil.rmtree(in_tmp / "run/checkpoints/ba8")
+    (in_tmp / "run/result.json").unlink()
+    assert app(*given("./moved/trees.csv")).code == 0
+    (in_tmp / "moved/trees.csv").write_text("x,y,kind\n" + "".join(rows).replace("\n0.", "\n1."))
+    said = app(*given("moved/trees.csv"))
+    assert said.code == 2
+    assert "data.dataset.sha256 was " in said.err
 
 
 def test_never_is_refused_where_something_is(app: Run, run: Path) -> None:

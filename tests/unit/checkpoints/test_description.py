@@ -173,6 +173,18 @@ def test_a_value_that_only_one_has() -> None:
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 
 
+def test_data_of_the_same_content_are_the_same_under_any_name() -> None:
+    def described(name: str, sha256: str | None) -> dict[str, Any]:
+        return {"data": {"dataset": {"name": name, "samples": 3, **({"sha256": sha256} if sha256 else {})}}}
+
+    assert differences(described("a.csv", "12"), described("./a.csv", "12")) == []
+    assert [item.field for item in differences(described("a.csv", "12"), described("b.csv", "34"))] == [
+        "data.dataset.name",
+        "data.dataset.sha256",
+    ]
+    assert [item.field for item in differences(described("a", None), described("b", None))] == ["data.dataset.name"]
+
+
 def test_on_change_is_one_of_three() -> None:
     with pytest.raises(InputError, match=r"^resume\.on_change='yes': one of refuse, extend, rescale"):
         check_change([], "yes", AT_END)

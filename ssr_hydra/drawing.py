@@ -1,4 +1,4 @@
-"""What every picture shares: a style that is the same on every machine, a palette, and files of determined bytes."""
+"""Shared by all figures: a style that is the same on every machine, a palette, and byte-identical files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
 FORMATS = ("png", "svg", "pdf")
 """Formats of :func:`render`."""
 
-# What matplotlib would write of the date and itself.
+# Matplotlib would write the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
 # Okabe and Ito's palette without its yellow, which is lost on white.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of what is compared: people who see no red or no green can tell them apart."""
+"""Colours of series, distinguishable with red-green colour blindness."""
 
 LINE_WIDTH = 1.6
 """In points."""
@@ -59,7 +59,7 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's own defaults and ours on top of them, whatever the machine's settings; undone at the end."""
+    """Use matplotlib's defaults and this project's changes, ignoring the machine's settings, inside the block."""
     import matplotlib as mpl
 
     settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
@@ -69,7 +69,7 @@ def style() -> Iterator[None]:
 
 
 def render(drawn: Figure, file_format: str) -> bytes:
-    """The file's bytes, which depend on the curves and the release of matplotlib alone."""
+    """Return the file's bytes, which depend only on the curves and the version of matplotlib."""
     buffer = io.BytesIO()
     with style():
         metadata = dict.fromkeys(_STAMPS[file_format])
@@ -78,7 +78,7 @@ def render(drawn: Figure, file_format: str) -> bytes:
 
 
 def check_math(field: str, text: str) -> None:
-    """Refuse text that matplotlib takes for math, which is between dollar signs, and cannot read: it would fail late.
+    """Raise for text between dollar signs that matplotlib's math parser cannot read, which would fail late.
 
     Raises:
         InputError: Naming ``field``.

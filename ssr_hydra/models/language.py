@@ -1,4 +1,4 @@
-"""Small language models over bytes: a multilayer perceptron over the last few, and a decoder transformer."""
+"""Small language models over bytes: a multilayer perceptron over the last bytes, and a decoder transformer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["ByteMLP", "ByteTransformer"]
 
 
 class ByteMLP(nn.Module):
-    """The next byte from the last few: their embeddings side by side, one hidden layer, logits.
+    """Predict the next byte from the last ``context`` bytes: concatenated embeddings, one hidden layer, logits.
 
-    Position i reads the tokens i - context + 1 to i; what would lie before the window is a token of its own. With the
-    defaults 138 thousand weights, which learn much from little text: a run takes seconds on a laptop.
+    Position i reads the tokens i - context + 1 to i. A special token stands for positions before the window. The
+    defaults give 138 thousand weights, and a run takes seconds on a laptop.
 
     Args:
-        vocab_size: Different tokens; bytes are 256.
-        context: Tokens that a prediction is made from, the current one included.
-        width: Numbers in the embedding of a token.
+        vocab_size: Number of different tokens; 256 for bytes.
+        context: Number of tokens that a prediction reads, including the current one.
+        width: Size of the embedding of a token.
         hidden: Units of the hidden layer.
 
     Raises:
@@ -34,7 +34,7 @@ class ByteMLP(nn.Module):
         >>> ByteMLP()(torch.zeros(8, 16, dtype=torch.int64)).shape
         torch.Size([8, 16, 256])
 
-    Source: Bengio et al. 2003, A Neural Probabilistic Language Model; GELU and RMSNorm are younger.
+    Source: Bengio et al. 2003, A Neural Probabilistic Language Model; this class uses GELU and RMSNorm in addition.
     """
 
     def __init__(self, vocab_size: int = 256, context: int = 6, width: int = 32, hidden: int = 288) -> None:
@@ -48,40 +48,41 @@ class ByteMLP(nn.Module):
         self.unembed = nn.Linear(hidden, vocab_size)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> Any:
-        """Logits [N, L, vocab_size] of tokens [N, L]; with labels a mapping of ``loss`` and ``logits``.
+        """Return logits [N, L, vocab_size] of tokens [N, L]; with labels, a mapping of ``loss`` and ``logits``.
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 where there is padding, which then is as if nothing were there.
-            labels: The tokens again, -100 where nothing is to be predicted; each is predicted from those before it.
+            attention_mask: [N, L], 0 for padding, which the model reads as positions before the window.
+            labels: The tokens again, -100 for positions without a loss; each is predicted from the tokens before it.
         """
         _check_tokens(input_ids)
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask == 0, self.nothing)
         tokens = self.embed(F.pad(input_ids, (self.context - 1, 0), value=self.nothing))
-        # [N, L, width, context] is a view of what was embedded once; laying it out side by side is the only copy.
+        # [N, L, width, context] is a view of the embeddings; the concatenation is the only copy.
         around = tokens.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
-        # Autocast's numbers are short; a norm wants the precision of its weights.
+        # Autocast may give bf16 or fp16; a norm needs the precision of its weights.
         hidden = F.gelu(self.mix(around)).to(self.norm.weight.dtype)
         return _answer(self.unembed(self.norm(hidden)), labels)
 
 
 class ByteTransformer(nn.Module):
-    """A decoder: pre-norm blocks of causal attention and a perceptron, rotary positions, no biases.
+    """Decoder transformer: pre-norm blocks of causal attention and a perceptron, rotary positions, no biases.
 
-    ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, ``depth`` times; a norm; and logits by the embedding again,
-    if it is ``tied``. Every block starts as the identity. With the defaults 115 thousand weights. Positions are told by
-    rotation alone, so windows may have any length; but one trained on short windows does badly on longer ones.
+    ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, ``depth`` times; a norm; and logits, computed with the
+    embedding's weights if ``tied``. Every block starts as the identity. The defaults give 115 thousand weights.
+    Positions are encoded only by rotation, so windows may have any length, but a model that was trained on short
+    windows is poor on longer ones.
 
     Args:
-        vocab_size: Different tokens; bytes are 256.
-        width: Numbers in a token, a multiple of ``2 * num_heads``.
-        depth: Blocks.
-        num_heads: Heads of attention.
+        vocab_size: Number of different tokens; 256 for bytes.
+        width: Size of a token's vector, a multiple of ``2 * num_heads``.
+        depth: Number of blocks.
+        num_heads: Number of attention heads.
         mlp_width: Hidden units between the two linear layers of a block.
-        dropout: Share of the numbers set to zero after the embedding, the attention and the linear layers.
-        tied: Whether the embedding's weights give the logits, too.
-        rope_base: The slowest rotation takes about ``2 pi rope_base`` positions; should be longer than a window.
+        dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
+        tied: Whether the embedding's weights also compute the logits.
+        rope_base: The slowest rotation takes about ``2 pi rope_base`` positions, which should exceed a window.
 
     Raises:
         InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1), a base that is not above 1.
@@ -109,7 +110,7 @@ class ByteTransformer(nn.Module):
         for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
             check_size(field, value)
         check_size("mlp_width", mlp_width)
-        check_size("width", width, 2 * num_heads)  # the numbers of a head are rotated in pairs
+        check_size("width", width, 2 * num_heads)  # the values of a head are rotated in pairs
         _check_number("dropout", dropout, 0 <= _real(dropout) < 1, "a share from 0 to below 1", "try 0.1")
         _check_number("rope_base", rope_base, 1 < _real(rope_base) < float("inf"), "a number above 1", "try 100")
         self.embed = nn.Embedding(vocab_size, width)
@@ -117,7 +118,7 @@ class ByteTransformer(nn.Module):
         self.blocks = nn.ModuleList([_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)])
         self.norm = nn.RMSNorm(width)
         self.unembed = nn.Linear(width, vocab_size, bias=False)
-        # Norms take the scale out again; tied, the first logits are of the order of sqrt(width) / 10.
+        # Norms remove the scale; with tied weights the first logits are of the order of sqrt(width) / 10.
         nn.init.normal_(self.embed.weight, std=0.1)
         nn.init.normal_(self.unembed.weight, std=0.1)
         if tied:
@@ -128,12 +129,12 @@ class ByteTransformer(nn.Module):
         self.register_buffer("speeds", speeds, persistent=False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> Any:
-        """Logits [N, L, vocab_size] of tokens [N, L]; with labels a mapping of ``loss`` and ``logits``.
+        """Return logits [N, L, vocab_size] of tokens [N, L]; with labels, a mapping of ``loss`` and ``logits``.
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 where there is padding, which no token attends to.
-            labels: The tokens again, -100 where nothing is to be predicted; each is predicted from those before it.
+            attention_mask: [N, L], 0 for padding, which no token attends to.
+            labels: The tokens again, -100 for positions without a loss; each is predicted from the tokens before it.
         """
         _check_tokens(input_ids)
         length = input_ids.shape[1]
@@ -172,15 +173,15 @@ class _Block(nn.Module):
 
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Pairs of numbers turned by angles that grow with the position: products then depend on distances alone."""
+    """Rotate pairs of values by angles proportional to the position, so that products depend only on distances."""
     a, b = heads.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # autocast's heads are short
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # autocast may give bf16 or fp16
 
 
 def _seen(mask: Tensor) -> Tensor:
-    """[N, 1, L, L]: whether a position may look at another: not after itself, no padding; at itself in any case.
+    """Return the attention mask [N, 1, L, L]: a position sees itself and earlier tokens but no padding.
 
-    A row without anything to look at would be a division by zero, and what padding computes is not used.
+    Padding attends to itself too, because an empty row would divide by zero; its output is not used.
     """
     length = mask.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()

@@ -15,14 +15,14 @@ _GROUPS = 4
 
 
 class ConvNet(nn.Module):
-    """3x3 convolutions with GroupNorm, each but the first halving the image, then a 2x2 average and a linear layer.
+    """Convolutional net: 3x3 convolutions with GroupNorm, a 2x2 average pooling, a linear layer.
 
-    GroupNorm, not BatchNorm: nothing is carried from batch to batch but the weights, so the last batch of an epoch may
-    have any size and evaluation computes what training computed.
+    Each convolution but the first halves the image. With GroupNorm instead of BatchNorm, only the weights pass from
+    batch to batch: the last batch of an epoch may have any size, and training and evaluation compute the same.
 
     Args:
         in_channels: Channels of the images.
-        num_classes: Classes to tell apart.
+        num_classes: Number of classes.
         widths: Channels of each convolution, multiples of 4.
 
     Raises:
@@ -41,7 +41,7 @@ class ConvNet(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
-            # GroupNorm subtracts the mean of a group, so a bias before it would do nothing but cost time.
+            # GroupNorm subtracts the mean of a group, so a bias before it has no effect.
             layers.append(nn.Conv2d(channels, width, 3, stride=1 if number == 0 else 2, padding=1, bias=False))
             layers += [nn.GroupNorm(_GROUPS, width), nn.ReLU()]
             channels = width
@@ -49,18 +49,18 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(4 * channels, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, num_classes] of images [N, in_channels, H, W]."""
+        """Return logits [N, num_classes] of images [N, in_channels, H, W]."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them; inputs of any shape are flattened.
+    """Multilayer perceptron: linear layers with ReLU between them. It flattens inputs of any shape.
 
     Args:
-        in_features: Numbers in one sample.
-        hidden: Width of each hidden layer; none makes it a linear model.
-        num_classes: Classes to tell apart.
+        in_features: Number of values in one sample.
+        hidden: Width of each hidden layer; an empty list gives a linear model.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A count below 1.
@@ -82,20 +82,20 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(in_features, num_classes))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [N, num_classes] of inputs [N, ...] with in_features numbers each."""
+        """Return logits [N, num_classes] of inputs [N, ...] with ``in_features`` values each."""
         logits: Tensor = self.layers(inputs)
         return logits
 
 
 def check_size(field: str, value: object, multiple: int = 1) -> None:
-    """Refuse what is no whole number of at least 1, or no multiple."""
+    """Raise unless the value is a whole number of at least 1 and a multiple of the given factor."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % multiple:
         what = "a whole number, 1 or more" if multiple == 1 else f"a positive multiple of {multiple}"
         raise InputError(field, value, what, f"try {multiple * 2}")
 
 
 def _check_widths(field: str, widths: Any, multiple: int, allow_none: bool = False) -> list[int]:
-    # OmegaConf's lists are sequences too, and no subclasses of list.
+    # OmegaConf's lists are sequences but not subclasses of list.
     if isinstance(widths, str) or not isinstance(widths, Sequence) or (len(widths) == 0 and not allow_none):
         raise InputError(field, widths, "a list of layer widths", f"try [{multiple * 8}]")
     for number, width in enumerate(widths):

@@ -1,4 +1,4 @@
-"""Predicting the next token: the loss, and the metrics, of every model that does."""
+"""Loss and metrics of next-token prediction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["bits_per_byte", "next_token_loss"]
 
 
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
-    """The mean cross entropy, in nats, of the tokens that are to be predicted.
+    """Return the mean cross entropy, in nats, of the predicted tokens.
 
-    Two kinds of batches are understood. Of a pair ``(inputs, targets)``, ``outputs`` are logits [N, L, C] and
-    ``targets`` [N, L] are what follows each position. Of a mapping with ``input_ids`` and ``labels``, as Hugging Face's
-    models take it, ``outputs`` hold ``logits`` and the labels are the inputs themselves: here they are shifted by one,
-    unless the model has computed its ``loss`` already. A target of -100 does not count.
+    It accepts two kinds of batches. For a pair ``(inputs, targets)``, ``outputs`` are logits [N, L, C] and ``targets``
+    [N, L] hold the token that follows each position. For a mapping with ``input_ids`` and ``labels``, the format of
+    Hugging Face models, ``outputs`` hold ``logits`` and the labels are the inputs themselves; this function shifts them
+    by one unless the model has computed its ``loss`` already. A target of -100 does not count.
 
     Args:
         outputs: Logits, or a mapping with ``logits`` (and ``loss``), or an object with these attributes.
@@ -44,29 +44,29 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
 
 
 def _num_averaged(batch: Any) -> int:
-    """How many targets of a batch :func:`next_token_loss` is the mean of."""
+    """Return the number of targets of a batch that :func:`next_token_loss` averages over."""
     if not isinstance(batch, Mapping):
         return int((batch[1] != IGNORED).sum())
     labels = batch.get("labels")
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# By which the parts of a batch are weighed, where it is shared by processes or accumulated.
+# The weight of a part of a batch, with several processes or accumulation.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
 
 
 def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
-    """The cross entropy of every predicted byte, in bits: what an ideal compressor would spend on it with this model.
+    """Return the cross entropy of every predicted byte, in bits: the code length of an ideal compressor.
 
-    Its mean is over bytes, however they are distributed over samples and batches. It counts what a token
-    costs, which is bits per byte where a token is a byte.
+    The trainer averages over bytes, not over samples or batches. The value is bits per token, which equals bits per
+    byte if a token is a byte.
 
     Args:
         outputs: As for :func:`next_token_loss`.
-        targets: Likewise.
+        targets: As for :func:`next_token_loss`.
 
     Returns:
-        One value for each target that counts, in no particular shape but flat.
+        A flat tensor with one value for each target that counts.
 
     Raises:
         InputError: As :func:`next_token_loss`.
@@ -83,7 +83,7 @@ def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
 
 
 def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Logits [N, L, C] and what belongs at each position [N, L]."""
+    """Return logits [N, L, C] and the target of each position [N, L]."""
     logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
     shifted = not isinstance(targets, Tensor)
     wanted = _part(targets, "labels") if shifted else targets

@@ -22,7 +22,7 @@ from ssr_hydra.models.nets import check_size
 
 __all__ = ["torchvision_model"]
 
-# Families whose stem, a strided first convolution and perhaps a pooling, is known here; by the start of their names.
+# Families whose stem (a strided first convolution, perhaps a pooling) can be replaced, by the start of their names.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 _CLASSES_OF_WEIGHTS = 1000
 
@@ -35,27 +35,27 @@ def torchvision_model(
     weights: str | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
-    """A classification model of torchvision that returns logits [N, num_classes].
+    """Create a classification model of torchvision that returns logits [N, num_classes].
 
-    Auxiliary classifiers (GoogLeNet's, Inception's) are left out, so that every model has one output.
+    The model has no auxiliary classifiers (GoogLeNet, Inception), so every model has one output.
 
     Args:
         name: As in ``torchvision.models.list_models(module=torchvision.models)``: ``resnet50``, ``vit_b_16`` ...
-        num_classes: Classes to tell apart. With ``weights`` and another number than theirs, the last layer is new.
-        in_channels: Channels of the images. For others than three, the first convolution's weights are the sum over the
-            three for one channel, else the three in turn scaled by 3 / in_channels, as timm does: a grey image gives
-            what it gave as a colour image.
-        small_images: For images of some 32x32 pixels: the first convolution has stride 1 (and is 3x3 where it was 7x7)
-            and no pooling follows it, so that the image enters the first stage whole. For ResNets and their kin,
-            DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
+        num_classes: Number of classes. If it differs from that of ``weights``, the last layer is new.
+        in_channels: Channels of the images. For one channel, the first convolution sums its weights over the three
+            channels; for other numbers it repeats the three in turn, scaled by 3 / in_channels, as timm does. A grey
+            image then gives the same output as its colour version.
+        small_images: For images of about 32x32 pixels: the first convolution has stride 1 (and 3x3 instead of 7x7
+            weights) without pooling, so the image enters the first stage at full size. Available for ResNets and
+            related models, DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``. They are downloaded once into
-            torch's cache (``TORCH_HOME``) and their SHA-256 is checked at every use.
+            torch's cache (``TORCH_HOME``); their SHA-256 is checked at every use.
         options: Further arguments of torchvision's class, such as ``zero_init_residual`` or ``dropout``.
 
     Raises:
-        InputError: torchvision is not installed; an unknown model or name of weights; options that it does not take;
-            ``small_images`` of a model that has no such stem, or together with ``weights``.
-        RunError: The weights cannot be downloaded, or the file is not what its name promises.
+        InputError: torchvision is not installed; an unknown model or name of weights; unknown options;
+            ``small_images`` for a model without such a stem, or together with ``weights``.
+        RunError: The weights cannot be downloaded, or the hash of the file does not match its name.
 
     Example:
         >>> net = torchvision_model("resnet18", num_classes=10, small_images=True)
@@ -81,7 +81,7 @@ def torchvision_model(
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
         raise InputError(f"options.{min(owned)}", settings[min(owned)], "is not an option here", "leave it out")
     if name in ("googlenet", "inception_v3"):
-        settings["aux_logits"] = weights is not None  # those of the weights are loaded, and dropped below
+        settings["aux_logits"] = weights is not None  # loaded with the weights, removed below
         if weights is None:
             settings.setdefault("init_weights", True)
     chosen = None if weights is None else _verified(models.get_model_weights(name), name, weights)
@@ -112,7 +112,7 @@ def _check_stem(name: str, weights: str | None) -> None:
 
 
 def _verified(choices: Any, name: str, wanted: str) -> Any:
-    """The weights of that name, their file downloaded and checked: what torchvision loads next is what it promises."""
+    """Download and verify the file of the named weights, so that torchvision then loads a verified file."""
     known = choices.__members__  # DEFAULT among them
     if wanted not in known:
         raise InputError("weights", wanted, f"is not among the weights of {name}", f"choose {' or '.join(known)}")
@@ -125,7 +125,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Written beside it, checked, and renamed: neither a kill nor another process leaves half a file.
+            # Write a temporary file, verify and rename it: neither a kill nor another process leaves half a file.
             torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
         except (OSError, HTTPException, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -163,7 +163,7 @@ def _replace_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if convolution.kernel_size == (7, 7):
         small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
-        # As torchvision draws those of the networks that begin with 7x7.
+        # The initial distribution that torchvision uses for networks that begin with 7x7.
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         model.set_submodule(place, small)
     for pool in ("maxpool", "features.pool0"):
@@ -192,11 +192,11 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
             new.bias.copy_(old.bias)
     model.set_submodule(place, new)
     if hasattr(model, "transform_input"):
-        setattr(model, "transform_input", False)  # it takes the three channels apart  # noqa: B010
+        setattr(model, "transform_input", False)  # it splits the three channels  # noqa: B010
 
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:
-    """A new last layer in the place of the one that gave the classes of the weights."""
+    """Replace the last layer, which computes the classes of the weights, by a new one."""
     heads = [
         (name, module)
         for name, module in model.named_modules()

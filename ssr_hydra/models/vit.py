@@ -1,4 +1,4 @@
-"""A vision transformer for images of any size, small ones too."""
+"""Vision transformer for images of any size."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["ViT"]
 
 
 class ViT(nn.Module):
-    """Patches as tokens, a class token, pre-norm transformer blocks, and a linear layer on the class token.
+    """Vision transformer: patches as tokens, a class token, pre-norm blocks, and a linear layer on the class token.
 
-    The image is cut into (image_size / patch_size)^2 patches, each a token of ``width`` numbers. With the defaults,
-    for 32x32 images, that is 64 tokens and 2.7 million weights. Same layers and same initial distributions as
-    torchvision's ``VisionTransformer``, for any number of channels, and without the need for torchvision.
+    The model cuts the image into (image_size / patch_size)^2 patches, each a token of ``width`` values. The defaults
+    are for 32x32 images: 64 tokens and 2.7 million weights. Layers and initial distributions equal those of
+    torchvision's ``VisionTransformer``, but it takes any number of channels and does not need torchvision.
 
     Args:
         image_size: Height and width of the images, in pixels, a multiple of ``patch_size``.
         patch_size: Height and width of a patch.
         in_channels: Channels of the images.
-        num_classes: Classes to tell apart.
-        width: Numbers in a token, a multiple of ``num_heads``.
-        depth: Blocks.
-        num_heads: Heads of attention.
-        mlp_width: Hidden units between two linear layers of a block.
-        dropout: Share of the numbers set to zero after the embedding, the attention and the linear layers.
+        num_classes: Number of classes.
+        width: Size of a token's vector, a multiple of ``num_heads``.
+        depth: Number of blocks.
+        num_heads: Number of attention heads.
+        mlp_width: Hidden units between the two linear layers of a block.
+        dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
 
     Raises:
         InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1).
@@ -79,12 +79,12 @@ class ViT(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(self.embed.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
         assert self.embed.bias is not None
-        # Classes start out alike: the first loss is log(num_classes), whatever the blocks do.
+        # All classes start equal: the first loss is log(num_classes).
         for zero in (self.embed.bias, self.classifier.weight, self.classifier.bias):
             nn.init.zeros_(zero)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, num_classes] of images [N, in_channels, image_size, image_size]."""
+        """Return logits [N, num_classes] of images [N, in_channels, image_size, image_size]."""
         expected = (self.in_channels, self.image_size, self.image_size)
         if tuple(images.shape[1:]) != expected:
             rule = f"this ViT takes images shaped [N, {', '.join(map(str, expected))}]"

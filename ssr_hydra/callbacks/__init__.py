@@ -1,7 +1,7 @@
-"""What a run does besides training: loggers, and callbacks such as an average of the weights or a profiler.
+"""Loggers and callbacks, such as an average of the weights or a profiler.
 
-A callback is any object with one or more of the methods in :data:`~ssr_hydra.callbacks.events.EVENTS`; there is no
-base class. Names are imported when they are first used: only what is chosen is loaded.
+A callback is any object with one or more of the methods in :data:`~ssr_hydra.callbacks.events.EVENTS`; it needs no
+base class. Each name is imported on first use, so only the chosen loggers and callbacks are loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the arguments of callbacks have to be: asked when they are made, and at composition, which loads no torch."""
+"""Checks of the arguments of callbacks, for construction and for composition; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["WANDB_MODES", "check_ema", "check_profiler", "check_wandb", "in_batc
 
 WANDB_MODES = ("online", "offline")
 
-# Each batch that is profiled takes memory until it is written.
+# Each profiled batch takes memory until it is written.
 _MOST_PROFILED = 1000
 _PROFILER = {
     "wait": (0, 10**9),
@@ -25,7 +25,7 @@ _PROFILER = {
 
 
 def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **switches: Any) -> Time | None:
-    """The half-life, if there is one.
+    """Check ``decay`` and ``half_life``; return the half-life, if there is one.
 
     Raises:
         InputError: A value out of range; both a decay and a half-life; a half-life that no rate turns into batches.
@@ -50,24 +50,24 @@ def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **swi
 
 
 def in_batches(half_life: Time, state: Any) -> Fraction:
-    """A half-life in batches of a run; a share of the run follows its length, which carries ssr, and nothing is scaled.
+    """Convert a half-life to batches. ``dur`` is a fraction of the scaled run; SSR scales nothing else.
 
     Raises:
-        InputError: No rate of the run tells it.
+        InputError: The run lacks the rate for the conversion.
     """
     run = Run.of(state)
     try:
         return Fraction(run.convert(run.resolve(half_life, "", scale=False), TimeUnit.BATCH, "half_life").value)
     except InputError as error:
-        rule = f"cannot be told in batches of this run: {error.rule}"
+        rule = f"cannot be converted to batches of this run: {error.rule}"
         raise type(error)("half_life", str(half_life), rule, "give it in ba, or a decay") from None
 
 
 def check_profiler(**arguments: Any) -> None:
-    """Refuse what cannot be profiled.
+    """Check the arguments of the profiler.
 
     Raises:
-        InputError: A number out of range, or a switch that is none.
+        InputError: A number out of range, or a switch that is not a boolean.
     """
     for name, value in arguments.items():
         if name not in _PROFILER:
@@ -80,10 +80,10 @@ def check_profiler(**arguments: Any) -> None:
 
 
 def check_wandb(mode: Any = None, **names: Any) -> None:
-    """Refuse an unknown mode.
+    """Check the settings of Weights & Biases.
 
     Raises:
-        InputError: Neither online nor offline; a project or group without a name.
+        InputError: A mode other than online or offline; a project or group without a name.
     """
     if mode is not None and mode not in WANDB_MODES:
         raise InputError("mode", mode, f"must be {' or '.join(WANDB_MODES)}", "or leave it out")

@@ -1,4 +1,4 @@
-"""``metrics.csv``: the records of a run as a table."""
+"""Logger that writes the records of a run as a table, ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from ssr_hydra.records import WriteError, write_atomically
 __all__ = ["CSVLogger"]
 
 _FIRST = ("event", *CLOCKS)
-# A spreadsheet takes a cell that begins so for a formula, and formulas can call programs.
+# Spreadsheets read a cell that begins with one of these as a formula, and formulas can call programs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CSVLogger:
-    """Writes ``metrics.csv`` in the run's folder: a row for every record of ``metrics.jsonl``, a column for each name.
+    """Write ``metrics.csv`` in the run's folder: a row for every record of ``metrics.jsonl``, a column for each name.
 
-    A name that appears later (``eval/accuracy`` at the first evaluation, say) gets a column on the right; the table is
-    then written anew, atomically, and earlier rows have an empty cell there. Numbers are written with all their digits,
-    and what is not finite as ``nan``, ``inf``, ``-inf``. A text that a spreadsheet would take for a formula gets a
-    ``'`` in front.
+    A name that first appears later (such as ``eval/accuracy`` at the first evaluation) gets a column on the right. The
+    logger then rewrites the table atomically, with an empty cell in earlier rows. Numbers keep all their digits;
+    non-finite ones are ``nan``, ``inf``, ``-inf``. Text that looks like a formula gets a leading ``'``.
 
-    After a resume the rows past the checkpoint are dropped: what is done again is written again, and stands there once.
+    A resume drops the rows past the checkpoint, so each record appears once.
 
     Example:
         >>> import tempfile
@@ -53,7 +52,7 @@ class CSVLogger:
         self._names: list[str] = []
 
     def fit_start(self, trainer: Any) -> None:
-        """Open the table, and take out of it what the run has not done yet."""
+        """Open the table and drop the rows past the run's position."""
         self._path = run_folder(trainer, "csv") / "metrics.csv"
         self._names, rows = _read(self._path, trainer.state.timestamp._batch)
         self._rewrite(rows)
@@ -69,7 +68,7 @@ class CSVLogger:
             self._names = [*self._names, *new]
             self._rewrite(rows)
         assert self._file is not None
-        # One unbuffered write a row, so that a kill tears the last row at most, and resuming drops it.
+        # One unbuffered write per row: a kill tears at most the last row, which a resume drops.
         line = _text([[values.get(name, "") for name in self._names]])
         try:
             written = self._file.write(line)
@@ -95,14 +94,14 @@ class CSVLogger:
 
 
 def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """The columns of a table and its rows, as they stand in it: those of the first ``until`` batches, or all."""
+    """Return the columns and the unparsed rows of a table: those of the first ``until`` batches, or all."""
     names = list(_FIRST)
     try:
-        # Read as bytes and split by csv itself, so that a line break within a cell stays one.
+        # The csv module splits the bytes, so a line break within a cell is kept.
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return names, []
-    if not text.endswith("\n"):  # torn by a kill; the record that it held is done again
+    if not text.endswith("\n"):  # torn by a kill; the run writes this record again
         text = text[: text.rfind("\n") + 1]
     table = list(csv.reader(io.StringIO(text, newline="")))
     if not table or table[0][: len(_FIRST)] != names:

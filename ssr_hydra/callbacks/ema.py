@@ -20,25 +20,25 @@ _DEFAULT = 0.999
 
 
 class EMA:
-    """Keeps an exponential moving average of the weights, and evaluates with it.
+    """Keep an exponential moving average of the weights, and evaluate with it.
 
-    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``, from the first weights on.
-    With ``warmup`` the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so that the first weights
-    are soon forgotten. Buffers of floating point, such as BatchNorm's statistics, are averaged too; others are copied.
+    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``, starting from the first
+    weights. With ``warmup`` the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, which soon forgets
+    the first weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too; others are copied.
 
-    What SSR does: ``half_life`` as a share of the run (``0.05dur``) is stretched with the run, so that the average
-    spans the same part of the schedule at every ssr; a ``decay``, or a half-life in other units, stays as it is.
+    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run, so the average spans the same part of the
+    schedule at every SSR. It does not change a ``decay`` or a half-life in other units.
 
-    The average and the count of updates are in checkpoints, so a resumed run has the same bits. The model itself keeps
-    the weights that are trained, also when the run has ended: :meth:`copy_to` and :meth:`swapped` give the average.
+    Checkpoints hold the average and the number of updates, so a resumed run is bitwise equal. The model itself always
+    has the trained weights, also after the run: :meth:`copy_to` and :meth:`swapped` give the average.
 
     Args:
-        decay: Of one update, from 0 to below 1; None is 0.999, or what ``half_life`` gives.
-        half_life: After which time the weight of a contribution has halved:
+        decay: Decay of one update, from 0 to below 1; None is 0.999, or the value that ``half_life`` implies.
+        half_life: Time after which the weight of a contribution has halved:
             ``decay = 0.5 ** (interval / half_life)``, both in batches.
         interval: Batches between two updates.
-        warmup: Let the decay grow over the first updates.
-        evaluate: Evaluate with the average in the place of the weights. False only keeps it.
+        warmup: Whether the decay grows over the first updates.
+        evaluate: Whether evaluations use the average instead of the weights. False only keeps the average.
 
     Raises:
         InputError: A value out of range; both ``decay`` and ``half_life``.
@@ -55,7 +55,7 @@ class EMA:
         >>> average, model.weight.item()
         (2.0, 3.0)
 
-    Source: Polyak and Juditsky, 1992; the warmup is that of TensorFlow's ``ExponentialMovingAverage``.
+    Source: Polyak and Juditsky, 1992; the warmup is the one of TensorFlow's ``ExponentialMovingAverage``.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class EMA:
         self._saved: Mapping[str, Any] | None = None
 
     def fit_start(self, trainer: Any) -> None:
-        """Begin with the model's weights, or with the average that a checkpoint held."""
+        """Start with the model's weights, or with the average from a checkpoint."""
         if self._half_life is not None:
             self.decay = float(0.5 ** (self.interval / in_batches(self._half_life, trainer.state)))
         self.attach(trainer.model)
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
-        """Take in the weights, if it is their turn."""
+        """Update the average every ``interval`` batches."""
         del loss
         if trainer.state.timestamp._batch % self.interval == 0:
             self.update()
 
     def eval_start(self, trainer: Any) -> None:
-        """Put the average in the place of the weights."""
-        if self.evaluate and not self._model:  # evaluated without being trained: the average of a checkpoint
+        """Replace the weights by the average."""
+        if self.evaluate and not self._model:  # evaluation without training: use the average from a checkpoint
             saved = self._saved
             self.attach(trainer.model)
             self._saved, self._is_passing = saved, True
@@ -101,25 +101,25 @@ class EMA:
         del trainer, metrics
         if self._swapped:
             self._swap()
-        if self._is_passing:  # training begins with what it would have begun with
+        if self._is_passing:  # training starts with the same average as without the evaluation
             self._model, self._average, self._is_passing = {}, {}, False
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Put the weights back, where an evaluation was interrupted."""
+        """Restore the weights if an evaluation was interrupted."""
         del trainer, result
         if self._swapped:
             self._swap()
 
     def attach(self, model: nn.Module) -> None:
-        """Follow a model, whose weights are the first average.
+        """Start averaging a model, with its weights as the first average.
 
         Raises:
-            InputError: Its parameters are shards, or a checkpoint's average is of another model.
+            InputError: Its parameters are shards, or the average from a checkpoint does not fit the model.
         """
         tensors: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, tensor in model.state_dict(keep_vars=True).items():
-            if not isinstance(tensor, Tensor) or id(tensor) in seen:  # tied weights are averaged once
+            if not isinstance(tensor, Tensor) or id(tensor) in seen:  # average tied weights once
                 continue
             if hasattr(tensor, "placements"):
                 rule = "an average of shards cannot be saved whole"
@@ -151,7 +151,7 @@ class EMA:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Within it, the model has the average as its weights."""
+        """Return a context manager inside which the model has the average as its weights."""
         self._swap()
         try:
             yield
@@ -159,10 +159,10 @@ class EMA:
             self._swap()
 
     def copy_to(self, model: nn.Module) -> None:
-        """Give the average to a model of the same architecture, such as one to export.
+        """Copy the average to a model of the same architecture, for example for export.
 
         Raises:
-            InputError: It is another architecture.
+            InputError: The architecture differs.
         """
         own = model.state_dict(keep_vars=True)
         _check_same({name: own[name] for name in own if name in self._average}, self._average)
@@ -171,15 +171,15 @@ class EMA:
                 own[name].copy_(average)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and the count of updates."""
+        """Return the average and the number of updates."""
         average = self._model if self._swapped else self._average
         return {"updates": self.updates, "average": {name: tensor.detach().clone() for name, tensor in average.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved average, now or as soon as there is a model.
+        """Continue from a saved average, now or as soon as :meth:`attach` is called.
 
         Raises:
-            InputError: It is of another model.
+            InputError: The average does not fit the model.
         """
         if not self._model:
             self._saved = state
@@ -191,7 +191,7 @@ class EMA:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        """Exchange contents, not tensors: compiled models, DDP and optimizers hold on to theirs."""
+        """Exchange the contents of tensors, because compiled models, DDP and optimizers refer to the tensors."""
         for name, average in self._average.items():
             weights = self._model[name].clone()
             self._model[name].copy_(average)
@@ -203,5 +203,5 @@ def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     for name in (*own, *given):
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (given, own)]
         if shapes[0] != shapes[1]:
-            rule = f"{name} has the shape {shapes[0]} in what was saved and {shapes[1]} in the model"
-            raise InputError("ema", name, rule, "use the model that the average was made of")
+            rule = f"{name} has the shape {shapes[0]} in the saved average and {shapes[1]} in the model"
+            raise InputError("ema", name, rule, "use the model of the saved average")

@@ -20,19 +20,19 @@ _PARAMS_AT_ONCE = 100
 
 
 class MLflowLogger:
-    """Logs to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to ``mlflow/mlflow.db`` in the run's folder.
+    """Log to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to ``mlflow/mlflow.db`` in the run's folder.
 
-    Every number of a record is a metric, its step the true batch; the counters ``epoch``, ``sample``, ``token`` and
-    ``train_seconds`` are metrics too. The config's values are params. Where a run's data are sent is not said by a
-    config but by the person's environment.
+    Every number of a record is a metric whose step is the number of batches; so are the counters ``epoch``, ``sample``,
+    ``token`` and ``train_seconds``. The config's values are params. The server comes from the environment, never from a
+    config.
 
-    MLflow takes nothing back. The run's id is kept in ``mlflow.json`` in the run's folder with the last batch sent, so
-    a resumed run goes on in the same MLflow run, and records that it makes a second time are not sent again. A run that
-    was changed and goes back behind what was sent, and one that starts from the beginning, is a new MLflow run, which
-    names the old one in its tag ``resumed_from``.
+    MLflow cannot delete records. ``mlflow.json`` in the run's folder holds the run's id and the last batch sent, so a
+    resumed run continues the same MLflow run and sends no record twice. If a run with a changed config goes back to an
+    earlier batch, or a run starts from the beginning, it becomes a new MLflow run, whose tag ``resumed_from`` names the
+    old one.
 
     Args:
-        experiment: The experiment that the run appears in; made if missing.
+        experiment: The experiment that the run appears in; created if missing.
 
     Raises:
         InputError: The package ``mlflow`` is not installed.
@@ -43,7 +43,7 @@ class MLflowLogger:
     """
 
     def __init__(self, experiment: str = "ssr_hydra") -> None:
-        for module in ("mlflow", "sqlalchemy", "alembic"):  # the latter two keep the store in the run's folder
+        for module in ("mlflow", "sqlalchemy", "alembic"):  # the last two are needed for the store in the run's folder
             import_extra(module, "mlflow")
         self._experiment = experiment
         self._client: Any = None
@@ -51,7 +51,7 @@ class MLflowLogger:
         self._status = "FAILED"  # until the run has ended well
 
     def fit_start(self, trainer: Any) -> None:
-        """Start the MLflow run, or go on with it."""
+        """Start the MLflow run, or continue it."""
         from mlflow.tracking import MlflowClient
 
         folder = run_folder(trainer, "mlflow")
@@ -117,13 +117,13 @@ class MLflowLogger:
 
 
 def _allowed(name: str) -> str:
-    """The name of a param or metric: MLflow takes letters, digits and a few signs."""
+    """Return a name that MLflow accepts: letters, digits and a few other characters."""
     return "".join(sign if sign.isalnum() or sign in "_-./ " else "_" for sign in name)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow tells about each table of a new store, which is none of the run's output."""
+    """Suppress MLflow's messages about each table of a new store."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""torch's profiler, over a few batches of a run."""
+"""Callback that runs torch's profiler over a few batches of a run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["Profiler"]
 
 
 class Profiler:
-    """Profiles ``active`` batches and writes ``profile/`` in the run's folder.
+    """Profile ``active`` batches and write ``profile/`` in the run's folder.
 
-    The first ``wait`` batches are left alone and the next ``warmup`` ones are profiled for nothing, since starting has
-    a cost of its own; after the ``active`` ones the profiler is gone and costs nothing. ``trace-<batch>.json`` is for
-    <https://ui.perfetto.dev> or ``chrome://tracing``, ``table-<batch>.txt`` lists the operators that took longest; both
-    are named by the last batch in them. With several processes the first one is profiled.
+    The profiler skips the first ``wait`` batches, profiles ``warmup`` batches and discards their data, because the
+    start of a profile is slow, and records ``active`` batches. After that it costs nothing. Open ``trace-<batch>.json``
+    with <https://ui.perfetto.dev> or ``chrome://tracing``; ``table-<batch>.txt`` lists the slowest operators. Both
+    names contain the last profiled batch. With several processes, only rank 0 is profiled.
 
     Args:
-        wait: Batches that are left alone.
-        warmup: Batches that are profiled and thrown away.
-        active: Batches that are profiled and written.
-        repeat: How many times over.
-        record_shapes: Keep the shapes of the operators' inputs.
-        profile_memory: Keep what is allocated and freed.
-        with_stack: Keep which line of Python called an operator.
-        rows: Lines of the table.
+        wait: Batches without profiling.
+        warmup: Batches whose profile is discarded.
+        active: Batches whose profile is written.
+        repeat: Number of such cycles.
+        record_shapes: Whether to record the shapes of the operators' inputs.
+        profile_memory: Whether to record allocations.
+        with_stack: Whether to record the Python line that called each operator.
+        rows: Rows of the table.
 
     Raises:
         InputError: A number out of range.
@@ -80,7 +80,7 @@ class Profiler:
             activities=activities,
             schedule=schedule(wait=wait, warmup=warmup, active=active, repeat=self._repeat),
             on_trace_ready=self._write,
-            acc_events=True,  # events are written cycle by cycle, and torch says so otherwise
+            acc_events=True,  # suppress torch's message that it writes the events cycle by cycle
             **self._options,
         )
         self._profile.start()
@@ -96,7 +96,7 @@ class Profiler:
                 self._stop()
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Write what there is of a cycle that the run's end has cut, and say so if there is nothing."""
+        """Write the profile of a cycle that the end of the run cut, or a note if there is none."""
         del trainer, result
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):

@@ -1,4 +1,4 @@
-"""What was sent to a store that takes nothing back, so that a resumed run says nothing twice."""
+"""Memory of the records that an append-only store received, so that a resumed run sends none twice."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ssr_hydra.records import config_hash
 
 __all__ = ["Sent"]
 
-# Of a config, what leaves the numbers of a run as they are.
+# Parts of a config that do not change the numbers of a run.
 _NO_MATTER = ("name", "resume", "checkpoint", "logger")
 
 
 class Sent:
-    """The id that a run has in a store, and the last record that the store got.
+    """The id of a run in a store, and the last record that the store received.
 
-    A run that was killed is done again from its last checkpoint, and the records since then come a second time, with
-    the same values: :meth:`is_new` tells them apart. Where the config is another now they may have other values, and
-    the store has the old ones already; then :meth:`resume` gives up the old id, so that the run gets a new one. So it
-    does where a run starts from the beginning again.
+    A killed run resumes from its last checkpoint and repeats the records since then, with the same values;
+    :meth:`is_new` tells which ones are new. With a changed config the repeated records may have different values, but
+    the store keeps the old ones. In that case, and if a run starts from the beginning again, :meth:`resume` drops the
+    old id, so that the run gets a new one.
 
     Args:
-        path: Of the small JSON file; its folder exists.
-        place: Which store: an id is of no use in another.
+        path: Path of the JSON file; its folder exists.
+        place: The store; an id is valid only there.
         config: The run's config.
     """
 
@@ -39,7 +39,7 @@ class Sent:
         self._before: tuple[int, list[str]] = (-1, [])
 
     def resume(self, batch: int) -> str | None:
-        """The id of this run in the store, if it has one; to be called once, with the batches done so far."""
+        """Return the id of this run in the store, or None. Call it once, with the number of batches so far."""
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             place, known, config = content["place"], str(content["id"]), content["config"]
@@ -47,7 +47,7 @@ class Sent:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            return None  # not ours, or torn by hand: the run gets a new id
+            return None  # not written by this class, or damaged: the run gets a new id
         if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
             self.previous = known if place == self._place else None
             return None
@@ -56,18 +56,18 @@ class Sent:
         return known
 
     def start(self, identity: str) -> None:
-        """Note the id that the store has given."""
+        """Save the id that the store assigned."""
         self.id = identity
         self._save()
 
     def is_new(self, record: Mapping[str, Any]) -> bool:
-        """Whether the store lacks this record."""
+        """Return whether the store lacks this record."""
         last, events = self._before
         batch: int = record["batch"]
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Note that the store has this record."""
+        """Save that the store has this record."""
         batch, event = record["batch"], record.get("event", "")
         self._events = [*self._events, event] if batch == self._batch else [event]
         self._batch = batch
@@ -81,7 +81,7 @@ class Sent:
             "batch": self._batch,
             "events": self._events,
         }
-        # Whole or not at all, but not synced: after a power cut a record may be told twice, which costs less than a
+        # Atomic but not synced: after a power cut a record may be sent twice, which costs less than a
         # sync with every record.
         temporary = self._path.with_name(f".{self._path.name}.tmp")
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""TensorBoard, by torch's own writer."""
+"""Logger for TensorBoard, based on torch's writer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ssr_hydra.records import RunResult
 
 __all__ = ["TensorBoardLogger"]
 
-# The TensorBoard plugin gets the final metrics under names of their own: a scalar has one value at each step.
+# The final metrics have separate names, because a scalar has one value at each step.
 _FINAL = "final"
 
 
 class TensorBoardLogger:
-    """Writes event files into ``tensorboard/`` in the run's folder; ``tensorboard --logdir outputs`` shows all runs.
+    """Write event files into ``tensorboard/`` in the run's folder; ``tensorboard --logdir outputs`` shows all runs.
 
-    Every number of a record is a scalar, its step the true batch. The config stands under *Text*, and at the end of the
-    run under *HParams* beside the final metrics. Each record is flushed, so that a kill loses none.
+    Every number of a record is a scalar whose step is the number of batches. The config is under *Text* and, at the end
+    of the run, under *HParams* with the final metrics. Each record is flushed, so a kill loses none.
 
-    After a resume, what was logged past the checkpoint is marked as void (TensorBoard's ``purge_step``): it stays in
-    the older event file, and readers leave it out.
+    A resume marks records past the checkpoint as void (TensorBoard's ``purge_step``): they stay in the old event file,
+    and readers skip them.
 
     Raises:
         InputError: The package ``tensorboard`` is not installed.
@@ -47,7 +47,7 @@ class TensorBoardLogger:
         self._config = trainer.config
         if self._config is not None:
             text = json.dumps(self._config, indent=2, ensure_ascii=False)
-            # Indented by four, Markdown shows it as it is: nothing in it can close the block.
+            # Markdown shows text indented by four as it is: nothing in it can close the block.
             self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
             self._writer.flush()
 
@@ -59,7 +59,7 @@ class TensorBoardLogger:
         self._writer.flush()
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
-        """Write the hyperparameters beside the final metrics."""
+        """Write the hyperparameters with the final metrics."""
         from torch.utils.tensorboard.summary import hparams
 
         del trainer

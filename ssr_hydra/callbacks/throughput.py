@@ -1,4 +1,4 @@
-"""How fast a run goes, in its records."""
+"""Callback that adds the speed of training to the records."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch":
 
 
 class Throughput:
-    """Adds to each record of training how fast the run went since the one before.
+    """Add the speed since the previous record to each training record.
 
-    ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``; so for
-    tokens, where there are any, and batches. Time is that of training: evaluation and checkpoints are not in it. The
-    first record after a start has no rate.
+    ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, and the
+    same for batches and, if there are any, tokens. The time excludes evaluation and checkpoints. The first record after
+    a start has no speed.
 
     Example:
         >>> throughput = Throughput()

@@ -1,4 +1,4 @@
-"""What loggers have in common: the numbers of a record, the run's folder, and a package that may be missing."""
+"""Helpers of loggers: the numbers of a record, the run's folder, and imports of optional packages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssr_hydra.errors import InputError, missing_package
 __all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "import_extra", "run_folder", "scalars"]
 
 CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
-"""Where the run stood when a record was made."""
+"""Keys of a record that give the position of the run."""
 
 PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
-"""Extra of this package -> the modules that it brings."""
+"""Extra of this package -> the modules that it installs."""
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with one value a name: ``lrs`` of several param groups become ``lr/0``, ``lr/1``.
+    """Return a record with one value per name: ``lrs`` of several param groups become ``lr/0``, ``lr/1``.
 
     A list is spread under its name, without the plural's s where the singular stands in the record too; a mapping
     under its name and its keys.
@@ -61,7 +61,7 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool]:
-    """A config as dotted names with plain values; None becomes the word ``null``, as in YAML.
+    """Flatten a config to dotted names with plain values; None becomes the word ``null``, as in YAML.
 
     Example:
         >>> flat({"ssr": 0.5, "scheduler": {"t_warmup": None, "milestones": ["0.5dur"]}})
@@ -85,10 +85,10 @@ def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool
 
 
 def run_folder(trainer: Any, logger: str) -> Path:
-    """Where the run keeps its records.
+    """Return the folder of the run.
 
     Raises:
-        InputError: The run has none, and this logger writes files.
+        InputError: The run has no folder, but this logger writes files.
     """
     if trainer.run_dir is None:
         raise InputError("run_dir", None, f"the {logger} logger writes into the run's folder", "give run_dir")
@@ -98,10 +98,10 @@ def run_folder(trainer: Any, logger: str) -> Path:
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """Import a module that comes with an extra of this package.
+    """Import a module that an extra of this package installs.
 
     Raises:
-        InputError: It is not installed; in one line that says how to install it.
+        InputError: The module is not installed; the error says how to install it.
     """
     try:
         return importlib.import_module(module)

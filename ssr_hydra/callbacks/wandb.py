@@ -1,4 +1,4 @@
-"""Weights & Biases, by its own package."""
+"""Logger for Weights & Biases."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["WandbLogger"]
 
 
 class WandbLogger:
-    """Logs to Weights & Biases; its files lie in ``wandb/`` in the run's folder.
+    """Log to Weights & Biases, with files in ``wandb/`` in the run's folder.
 
-    Every number of a record is logged at the true batch as its step, and the counters ``epoch``, ``sample``, ``token``
-    and ``train_seconds`` beside it, which a chart can have as its x axis. Whom the run belongs to, and which server
-    keeps it, is not said by a config but by the person's login and environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``).
+    Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
+    ``token`` and ``train_seconds`` are logged too, and can be the x axis of a chart. The run's owner and server
+    come from the login and environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
-    W&B takes nothing back. The run's id is kept in ``wandb.json`` in the run's folder with the last batch sent, so a
-    resumed run goes on in the same W&B run, and records that it makes a second time are not sent again. A run that was
-    changed and goes back behind what was sent, and one that starts from the beginning, is a new W&B run, which names
-    the old one as ``resumed_from``.
+    W&B cannot delete records. ``wandb.json`` in the run's folder holds the run's id and the last batch sent, so a
+    resumed run continues the same W&B run and sends no record twice. If a run with a changed config goes back to an
+    earlier batch, or a run starts from the beginning, it becomes a new W&B run, which names the old one in
+    ``resumed_from``.
 
     Args:
         project: The project that the run appears in.
-        mode: ``online``, or ``offline``: nothing leaves this machine until ``wandb sync``. None is what
-            ``WANDB_MODE`` says, else online.
-        tags: Of the run.
-        group: Under which W&B shows the run together with others, such as those of a sweep; None for none.
+        mode: ``online``, or ``offline``, which sends nothing until ``wandb sync``. None is the value of
+            ``WANDB_MODE``, else online.
+        tags: Tags of the run.
+        group: Group under which W&B shows the run with others, such as those of a sweep; None for no group.
 
     Raises:
         InputError: The package ``wandb`` is not installed; an unknown mode.
@@ -57,7 +57,7 @@ class WandbLogger:
         self._exit_code = 1  # until the run has ended well
 
     def fit_start(self, trainer: Any) -> None:
-        """Start the W&B run, or go on with it."""
+        """Start the W&B run, or continue it."""
         wandb = import_extra("wandb", "wandb")
         folder = run_folder(trainer, "wandb")
         sent = Sent(folder / "wandb.json", self._project, trainer.config)
@@ -65,13 +65,13 @@ class WandbLogger:
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous
-        settings = wandb.Settings(console="off")  # the progress bar is no log
+        settings = wandb.Settings(console="off")  # do not log the progress bar
         online = (self._mode or os.environ.get("WANDB_MODE") or "online") == "online"
         self._run = wandb.init(
             project=self._project,
             name=trainer.name,
             id=known or secrets.token_hex(8),
-            resume="allow" if online else None,  # offline W&B would say that it cannot know what the server has
+            resume="allow" if online else None,  # offline, W&B warns that it does not know what the server has
             dir=str(folder),
             mode=self._mode,
             tags=self._tags or None,

@@ -46,7 +46,7 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
         (["callbacks=[ema]", "callbacks.ema.half_life=10"], "callbacks.ema.half_life='10': a duration needs a unit"),
         (
             ["callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "max_duration=10m"],
-            "callbacks.ema.half_life='0.1dur': cannot be told in batches of this run: sec cannot be converted",
+            "callbacks.ema.half_life='0.1dur': cannot be converted to batches of this run: sec cannot be converted",
         ),
         (["callbacks=[ema]", "callbacks.ema.interval=0"], "callbacks.ema.interval=0: must be a whole number"),
         (["callbacks=[ema]", "trainer.parallel=fsdp"], "callbacks.ema._target_='EMA': an average of weights that are"),

@@ -1,6 +1,6 @@
-"""Curves of schedules before any training: a picture for a paper and a table for the terminal.
+"""Curves of schedules without training: a figure and a table.
 
-``preview`` does it from Python and ``main`` is the command ``ssr-preview``. Neither needs torch or data.
+Use :func:`preview` from Python; :func:`main` is the command ``ssr-preview``. Neither needs torch or data.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ __all__ = ["Landmark", "Preview", "PreviewCurve", "main", "preview"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command ``ssr-preview``; see ``--help``.
+    """Run the command ``ssr-preview``; see ``--help``.
 
     Args:
         argv: Arguments instead of those of the process.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant.
+        SystemExit: 2 for invalid input.
     """
-    from ssr_hydra.previews.app import run  # here, because Hydra is for the command line alone
+    from ssr_hydra.previews.app import run  # imported here, because only the command line needs Hydra
 
     run(argv)

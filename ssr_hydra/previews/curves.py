@@ -1,4 +1,4 @@
-"""One schedule over one run: its vertices for the picture, and its landmarks for the table."""
+"""The curve of one schedule over one run: vertices for the figure, landmarks for the table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHARES = {"25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4
 
 
 class Landmark(NamedTuple):
-    """A moment of a run that the table shows.
+    """A time of a run that the table shows.
 
     Attributes:
-        label: What happens there; several things that fall together are separated by commas.
-        time: When, exactly, as run.
-        alpha: The multiplier from then on; at the end, the one that the run ends with.
+        label: Name of the event; simultaneous events are separated by commas.
+        time: Exact time in the scaled run.
+        alpha: The multiplier from that time on; at the end, the last multiplier of the run.
     """
 
     label: str
@@ -37,17 +37,17 @@ class Landmark(NamedTuple):
 
 @dataclass(frozen=True)
 class PreviewCurve:
-    """A schedule over a run.
+    """The curve of a schedule over a run.
 
     Attributes:
-        name: What it is called in legend and table.
+        name: Name in legend and table.
         ssr: The scale schedule ratio.
-        max_duration: Length of the run as it is run.
-        lr: The learning rate that alpha multiplies; None where it is not known.
-        times: Vertices in the unit of ``max_duration``; a time stands twice where alpha jumps.
+        max_duration: Length of the scaled run.
+        lr: The learning rate that alpha multiplies, or None if unknown.
+        times: Times of the vertices in the unit of ``max_duration``; a time appears twice where alpha jumps.
         alphas: alpha at those times.
-        jumps: The exact times of the jumps.
-        landmarks: In order of time, from the start to the end.
+        jumps: Exact times of the jumps.
+        landmarks: Landmarks in order of time, from the start to the end.
     """
 
     name: str
@@ -75,20 +75,20 @@ def draw_out(
     lr: float | None,
     path: str = "",
 ) -> PreviewCurve:
-    """Follow one schedule through one run.
+    """Compute the curve of one schedule over one run.
 
     Args:
         scheduler: Any scheduler or function.
-        name: What to call it.
-        max_duration: Length of the run at ssr 1.
+        name: Name of the curve.
+        max_duration: Length of the run at SSR 1.
         ssr: The scale schedule ratio.
-        rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``, None for those that are not known.
+        rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``; None if unknown.
         lr: The learning rate that alpha multiplies.
-        path: What the fields of the schedule stand under in messages.
+        path: Prefix of the schedule's fields in error messages.
 
     Raises:
-        MissingRateError: If the schedule cannot be followed without a rate.
-        InputError: For a schedule whose times do not fit the run.
+        MissingRateError: The schedule needs a rate that is unknown.
+        InputError: The times of the schedule do not fit the run.
     """
     sigma = check_ssr(ssr)
     length = max_duration * sigma

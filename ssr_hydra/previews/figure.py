@@ -1,4 +1,4 @@
-"""The picture of a preview, as a paper would print it."""
+"""The figure of a preview, in the format of a paper."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AXES = ("alpha", "lr")
 """What the vertical axis can show."""
 
 WIDTH, HEIGHT = 6.3, 3.1
-"""Size in inches: the text width of an article on A4 or letter paper; several lines of legend add to the height."""
+"""Size in inches: the text width of an article on A4 or letter paper. A long legend adds to the height."""
 
 _BETWEEN = 0.09  # inches between the lines of schedules and of ratios
 _TITLE = 0.25  # inches that a title adds
-_ONE_LINE = 0.2  # inches of a legend that HEIGHT has room for
+_ONE_LINE = 0.2  # inches of legend included in HEIGHT
 
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
-# For the ratios of one schedule: dark to light along viridis, whose yellow end is left out.
+# For the ratios of one schedule: dark to light along viridis without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
 _PALEST = 0.6  # how far the lightest of several ratios goes towards white
 _UNITS = {
@@ -45,17 +45,17 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
-    """The curves in one pair of axes, with a legend above it.
+    """Draw the curves in one pair of axes, with a legend above it.
 
     Args:
-        curves: What to draw.
+        curves: The curves.
         axis: ``"alpha"`` or ``"lr"``.
-        normalize: Whether time is the share of each run instead of the time as run.
+        normalize: Whether time is the fraction of each run instead of the time of the scaled run.
         title: A title; papers use the caption.
 
     Raises:
-        InputError: For an axis that is none, a learning rate that is not known, values or a title that matplotlib
-            cannot draw, or runs in different units.
+        InputError: An unknown axis, an unknown learning rate, values or a title that matplotlib cannot draw, or runs in
+            different units.
     """
     _check(curves, axis, normalize)
     check_math("title", title or "")
@@ -99,9 +99,9 @@ def _height(curve: PreviewCurve, axis: str) -> float:
 
 
 def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
-    """Draw curves into somebody's axes, and label them.
+    """Draw curves into the caller's axes, and label the axes.
 
-    The horizontal axis is the run's time; a dot marks where a run ends. Lines at the edges are drawn whole.
+    The horizontal axis is the time of the run. A dot marks the end of a run. Lines at the edges are not clipped.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -116,9 +116,9 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
         ys = [alpha * height / unit for alpha in curve.alphas]
         order = 3 + 1 / (
             1 + float(curve.max_duration)
-        )  # the shorter run on top, or it would be hidden where both agree
+        )  # the shorter run is on top, or the longer one would hide it where both agree
         width = LINE_WIDTH
-        if normalize and len(ratios) > 1:  # then runs may agree all the way
+        if normalize and len(ratios) > 1:  # runs may then agree everywhere
             width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)
         axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=width, clip_on=False, zorder=order)
         axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=3.6, clip_on=False, zorder=order)
@@ -134,7 +134,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
 
 
 def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: str) -> tuple[float, str]:
-    """What to divide values by, and the label that says so: a power of ten belongs beside the unit, not in a corner."""
+    """Return the divisor of values and the axis label that contains it as a power of ten."""
     name = "Learning rate" if axis == "lr" else r"Multiplier $\alpha$"
     top = max(max(curve.alphas) * height for curve, height in zip(curves, heights, strict=True))
     exponent = math.floor(math.log10(top)) if top > 0 else 0
@@ -144,7 +144,7 @@ def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: 
 
 
 def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
-    """What to divide times by, and the label that says so."""
+    """Return the divisor of times and the axis label that contains it."""
     unit = curves[0].unit
     longest = max(float(curve.max_duration) for curve in curves)
     if unit is TimeUnit.SECOND:
@@ -163,7 +163,7 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 
 
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
-    """Colour and dashes of each curve: the hue is the schedule's, the lightness the ratio's."""
+    """Return colour and dashes of each curve: a hue per schedule, a lightness per ratio."""
     names, ratios = _names_and_ratios(curves)
     if len(names) == 1:
         return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
@@ -179,7 +179,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _paleness(rank: int, count: int) -> float:
-    """0 for the longest run, which is the one as configured or beyond."""
+    """Return the lightness of a ratio: 0 for the longest run."""
     return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
 
 
@@ -189,7 +189,7 @@ def _paler(colour: str, share: float) -> str:
 
 
 def _ramp(rank: int, count: int) -> str:
-    """The colour of one of several ratios of a single schedule; the longest run is the darkest."""
+    """Return the colour of one of several ratios of a single schedule; the longest run is the darkest."""
     if count == 1:
         return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
@@ -202,9 +202,9 @@ def _ramp(rank: int, count: int) -> str:
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
-    """Above the axes, where it covers no curve: schedules by hue on the left, ratios by lightness on the right.
+    """Draw the legend above the axes: schedules by hue on the left, ratios by lightness on the right.
 
-    Where both do not fit side by side, the ratios are on a line of their own; the figure grows by what they need.
+    If both do not fit side by side, the ratios get a separate line and the figure grows.
     """
     names, ratios = _names_and_ratios(curves)
     schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []
@@ -237,7 +237,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
 
 
 def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, height: float) -> Legend:
-    """A legend of as many columns as fit."""
+    """Draw a legend with as many columns as fit."""
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
@@ -259,7 +259,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
             columnspacing=1.4,
         )
         axes.add_artist(legend)
-        legend.set_clip_on(False)  # what is clipped to the axes gets no room outside of them
+        legend.set_clip_on(False)  # artists that are clipped to the axes get no room outside of them
         if _size(legend)[0] <= room:
             break
         if columns > 1:
@@ -268,7 +268,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Coordinates of the axes, raised by a gap and ``height`` pixels."""
+    """Return axes coordinates that are raised by a gap and ``height`` pixels."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

@@ -1,4 +1,4 @@
-"""The moments at which a schedule changes its course, exact and by name: ends of warmups, milestones, restarts ..."""
+"""Landmarks of a schedule: exact, named times such as the end of a warmup, a milestone, a restart."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from ssr_hydra.time import Time, TimeUnit, as_time, exact
 
 __all__ = ["find", "holds_functions", "needs_only_epochs"]
 
-# Beyond what a picture can show; sampling takes over.
+# A figure cannot show more; beyond this number the curve is sampled.
 _MOST_REPEATS = 1000
 
 
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction) -> Iterator[tuple[str, Fraction]]:
-    """Label and time of every landmark between the start and the end of the run, in no order.
+    """Yield label and time of every landmark between the start and the end of the run, unordered.
 
     Args:
-        scheduler: Any scheduler; functions have none.
+        scheduler: Any scheduler; functions have no landmarks.
         run: The run that it is bound to.
         unit: The unit of the times returned.
         end: The end of the run in that unit.
@@ -72,7 +72,7 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
 
 
 def _own(scheduler: Any, at: Callable[..., Fraction], length: Fraction) -> Iterator[tuple[str, Fraction]]:
-    """The landmarks of one scheduler that has no parts, from its own start."""
+    """Yield the landmarks of one scheduler without parts, counted from its start."""
     if not isinstance(scheduler, Scheduler):
         return
     warmup = Fraction(0)
@@ -104,7 +104,7 @@ def _numbered(label: str, times: list[Fraction]) -> Iterator[tuple[str, Fraction
 
 
 def _repeats(period: Fraction, ratio: Fraction, length: Fraction) -> list[Fraction]:
-    """Ends of periods, each ``ratio`` times as long as the one before, within ``length``."""
+    """Yield the ends of periods within ``length``; each period is ``ratio`` times as long as the one before."""
     times: list[Fraction] = []
     time = period
     while time < length and len(times) < _MOST_REPEATS:
@@ -119,7 +119,7 @@ def _value(time: Time) -> Fraction:
 
 
 def _times(part: Any) -> Iterator[Time | None]:
-    """Every time in a scheduler and its parts; None for each function, which nobody can look into."""
+    """Yield every time in a scheduler and its parts, and None for each function, whose times are unknown."""
     if isinstance(part, Time):
         yield part
     elif isinstance(part, (Scheduler, Phase)) and is_dataclass(part):
@@ -136,11 +136,11 @@ def _times(part: Any) -> Iterator[Time | None]:
 
 
 def holds_functions(scheduler: Any) -> bool:
-    """Whether it is, or contains, something other than this package's schedulers."""
+    """Return whether it is, or contains, something other than a scheduler of this package."""
     return any(time is None for time in _times(scheduler))
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Whether all of its times are epochs or shares of the run: then it is the same for every ``dataloader_len``."""
+    """Return whether all its times are in epochs or ``dur``: the curve then does not depend on ``dataloader_len``."""
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

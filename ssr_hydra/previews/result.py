@@ -1,4 +1,4 @@
-"""Curves of schedules, without a training run: ``ssr_hydra.preview`` and what it returns."""
+"""``ssr_hydra.preview`` and its result: curves of schedules without a training run."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ _MOST_CURVES = 64
 
 @dataclass(frozen=True)
 class Preview:
-    """Schedules over the runs they would have.
+    """Curves of schedules over the runs they would have.
 
     Attributes:
-        curves: One per schedule and ratio: :class:`PreviewCurve`.
+        curves: A :class:`PreviewCurve` for each schedule and ratio.
     """
 
     curves: tuple[PreviewCurve, ...]
 
     def table(self) -> str:
-        """Time, share of the run, alpha and absolute learning rate at the start, the landmarks, and the end."""
+        """Return time, fraction of the run, alpha and learning rate at the start, the landmarks and the end."""
         return table(self.curves)
 
     def figure(self, *, axis: str | None = None, normalize: bool = False, title: str | None = None) -> Figure:
-        """The curves as a matplotlib figure at the text width of a paper.
+        """Return the curves as a matplotlib figure with the text width of a paper.
 
         Args:
-            axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier; by default ``"lr"`` where
-                it is known.
-            normalize: Time as the share of each run, so that runs of all lengths span the axis.
-            title: A title, where there is no caption.
+            axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier; ``"lr"`` by default if it
+                is known.
+            normalize: Whether time is the fraction of each run, so that runs of all lengths span the axis.
+            title: A title, for a figure without a caption.
 
         Raises:
-            InputError: For an axis that is none or cannot be drawn, or runs in different units without ``normalize``.
+            InputError: An axis that is unknown or cannot be drawn, or runs in different units without ``normalize``.
         """
         if axis is None:
             axis = "alpha" if any(curve.lr is None for curve in self.curves) else "lr"
@@ -70,20 +70,20 @@ class Preview:
         normalize: bool = False,
         title: str | None = None,
     ) -> tuple[Path, ...]:
-        """Write the picture: all of its files, or none.
+        """Write the figure: all of its files, or none.
 
         Args:
-            path: With the suffix ``.png``, ``.svg`` or ``.pdf``, that file; without one, a PNG and an SVG. Missing
-                folders are made.
+            path: A file with the suffix ``.png``, ``.svg`` or ``.pdf``; without a suffix, a PNG and an SVG. Missing
+                folders are created.
             axis: See :meth:`figure`.
             normalize: See :meth:`figure`.
             title: See :meth:`figure`.
 
         Returns:
-            The paths written. The same curves give the same bytes, so that a picture can be kept under version control.
+            The written paths. The same curves give the same bytes, so figures can be kept under version control.
 
         Raises:
-            InputError: As :meth:`figure`; another suffix; or a place that cannot be written to.
+            InputError: As :meth:`figure`; an unknown suffix; or a path that cannot be written.
         """
         targets = _targets(path)
         drawn = self.figure(axis=axis, normalize=normalize, title=title)
@@ -108,7 +108,7 @@ def _targets(place: Any) -> tuple[Path, ...]:
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:
-    """Each file beside its place first, then all of them moved there: nobody ever sees half of one."""
+    """Write temporary files first, then rename all of them, so that no file is ever half written."""
     waiting: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
@@ -140,29 +140,29 @@ def preview(
     lr: float | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Preview:
-    """Follow schedules through the runs they would have; no training, no data, no torch.
+    """Compute the curves of schedules over the runs they would have, without training, data or torch.
 
     ::
 
         lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
 
-    Time is drawn as it is run, so SSR stretches the horizontal axis. Curves are exact where they matter: steps are
-    upright, at their own time, and no peak falls between two samples.
+    Time is that of the scaled run, so SSR stretches the horizontal axis. Curves are exact at jumps and peaks: steps are
+    vertical at their exact time, and no peak falls between two samples.
 
     Args:
-        schedulers: One scheduler; several to be overlaid (not multiplied: that is a ``ProductScheduler``), by name or
-            as a sequence, which names them by their classes.
-        max_duration: Length of the run at ssr 1.
-        ssr: One ratio or several; each schedule is drawn at each.
-        dataloader_len: Batches per epoch; only needed by schedules that mix epochs with other units.
-        samples_per_batch: Likewise for samples.
-        tokens_per_batch: Likewise for tokens.
-        lr: The optimizer's learning rate. None: the table and the picture show alpha alone.
-        path: Where to write the picture at once; see :meth:`Preview.save`.
+        schedulers: One scheduler; or several to overlay (use ``ProductScheduler`` to multiply), as a mapping of names
+            or as a sequence, which names them by their classes.
+        max_duration: Length of the run at SSR 1.
+        ssr: One ratio or several; each schedule is drawn at each ratio.
+        dataloader_len: Batches per epoch; needed only by schedules that mix epochs with other units.
+        samples_per_batch: Samples per batch; needed only by schedules that mix samples with other units.
+        tokens_per_batch: Tokens per batch; needed only by schedules that mix tokens with other units.
+        lr: The optimizer's learning rate. With None, the table and the figure show only alpha.
+        path: Path of the figure to write; see :meth:`Preview.save`.
 
     Raises:
-        MissingRateError: If a schedule cannot be followed without one of the rates.
-        InputError: For a schedule whose times do not fit the run, or arguments out of range.
+        MissingRateError: A schedule needs a rate that is unknown.
+        InputError: The times of a schedule do not fit the run, or an argument is out of range.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearWithWarmupScheduler
@@ -209,7 +209,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
     """One ratio or several, each once."""
     try:
         given = (ssr,) if isinstance(ssr, str) else tuple(ssr)
-    except TypeError:  # one number; also an array without a dimension, which only claims to be iterable
+    except TypeError:  # one number; also a 0-d array, which claims to be iterable
         given = (ssr,)
     if not given:
         raise InputError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
@@ -217,7 +217,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
 
 
 def check_count(count: int) -> None:
-    """A number of curves that a picture can show."""
+    """Check the number of curves."""
     if count > _MOST_CURVES:
         rule = f"a picture shows at most {_MOST_CURVES} curves"
         raise InputError("curves", count, rule, "ask for fewer schedules or ratios at a time")
@@ -241,7 +241,7 @@ def _named(schedulers: Any) -> dict[str, Any]:
 
 
 def _name_of(scheduler: Any) -> str:
-    """``CosineAnnealingScheduler()`` -> ``cosine annealing``; a function's own name."""
+    """Return the name of a curve: ``CosineAnnealingScheduler()`` -> ``cosine annealing``; a function's own name."""
     name: str = getattr(scheduler, "__name__", None) or type(scheduler).__name__
     if name == type(scheduler).__name__:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.removesuffix("Scheduler")).lower()

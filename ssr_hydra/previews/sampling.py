@@ -1,4 +1,4 @@
-"""Tracing a schedule faithfully: vertices dense where it bends, two at one time where it jumps."""
+"""Adaptive sampling of a schedule: vertices are dense where it bends, and come in pairs where it jumps."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["Trace", "trace"]
 
 Alpha = Callable[[Fraction], float]
 
-_PIECES = 256  # into which a run is cut at least
+_PIECES = 256  # the least number of pieces of a run
 _TOLERANCE = 1 / 4000  # of the highest alpha: a third of a pixel in a large picture
-_EQUAL = 1e-9  # relative: below it, two values differ by rounding alone
+_EQUAL = 1e-9  # relative: two values closer than this differ only by rounding
 _MOST_CALLS = 20_000
-# Just before a time. Our schedulers compare exact numbers, so "before" can be as close as one likes, and their floats
-# then are those of the limit itself. A user's function computes with floats, and has to be asked from further away.
+# Distance of the point just before a time. This package's schedulers compare exact numbers, so the point can be
+# arbitrarily close, and its float is that of the limit. A user's function computes with floats and needs a distance.
 _JUST_EXACT, _JUST_FLOAT = Fraction(1, 2**200), Fraction(1, 2**40)
 
 
 @dataclass
 class Trace:
-    """A schedule as vertices of a polygon.
+    """A schedule as vertices of a polygonal line.
 
     Attributes:
-        times: Ascending; a time stands twice where alpha jumps.
-        alphas: At those times.
-        jumps: The exact times of the jumps.
+        times: Times in ascending order; a time appears twice where alpha jumps.
+        alphas: alpha at those times.
+        jumps: Exact times of the jumps.
     """
 
     times: list[float] = field(default_factory=list)
@@ -37,17 +37,17 @@ class Trace:
 
 
 def trace(alpha: Alpha, breaks: Sequence[Fraction], *, is_exact: bool) -> Trace:
-    """Follow alpha from the first to the last of ``breaks``.
+    """Sample alpha from the first to the last of ``breaks``.
 
-    At a break the value before it and the value at it are both taken, so that a jump there is drawn upright, at its
-    exact time. Between breaks, whatever bends is halved until it is straight. A jump that nobody named is enclosed in
-    this way; it is put at the simplest fraction in there, if alpha has one value before that and the other from it on.
-    At the last break only the value before it counts: a run has no batch at its end.
+    At a break, the function takes the value before it and the value at it, so a jump there is vertical at its exact
+    time. Between breaks it halves intervals until the curve is straight in each. This also encloses a jump that is not
+    a break; the jump is placed at the simplest fraction of the interval if alpha has one value before that fraction and
+    the other from it on. At the last break only the value before it counts, because a run has no batch at its end.
 
     Args:
-        alpha: alpha at a time.
-        breaks: Ascending, the first and the last are the ends.
-        is_exact: Whether alpha tells times apart however close they are, as this package's schedulers do.
+        alpha: Function from time to alpha.
+        breaks: Times in ascending order; the first and the last are the ends.
+        is_exact: Whether alpha distinguishes times however close they are, as this package's schedulers do.
     """
     tracer = _Tracer(alpha, breaks, is_exact)
     for begin, end in pairwise(breaks):
@@ -83,11 +83,11 @@ class _Tracer:
         self.done.alphas.append(value)
 
     def _differ(self, a: float, b: float) -> bool:
-        """Whether alpha jumps from a to b; the tenth step of a schedule, too, however small it is by then."""
+        """Return whether alpha jumps from a to b; relative, so that the tenth step of a schedule counts too."""
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self.is_exact else self.scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:
-        """Put what is needed strictly between two vertices."""
+        """Insert the vertices that are needed strictly between two vertices."""
         if self.calls >= _MOST_CALLS:
             return
         self.calls += 1
@@ -113,7 +113,7 @@ class _Tracer:
 
 
 def _simplest(low: Fraction, high: Fraction) -> Fraction:
-    """The fraction with the smallest denominator in [low, high], both at least 0: down the Stern-Brocot tree."""
+    """Return the fraction with the smallest denominator in [low, high], both at least 0, by the Stern-Brocot tree."""
     above = math.ceil(low)
     if above <= high:
         return Fraction(above)

@@ -1,4 +1,4 @@
-"""A run laid out along one axis: at any time x of the run, the timestamp that a training loop would have there."""
+"""The timeline of a run: for any time x of the run, the timestamp of a training loop at x."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNTED = {
 
 
 class Timeline:
-    """Training time of one run, in the unit of its length.
+    """The timeline of one run, in the unit of its length.
 
     Args:
         unit: The unit of the axis, that of ``max_duration``.
@@ -54,14 +54,14 @@ class Timeline:
         self._batches = in_batches.get(unit)
 
     def at(self, x: Fraction) -> Moment:
-        """The timestamp at ``x``; counters that no rate connects with the axis are left unset."""
+        """Return the timestamp at ``x``; counters without a rate that connects them with the axis are unset."""
         moment: Moment = object.__new__(Moment)
         moment._timeline = self
         counts = {self.unit: x}
         if self._batches is not None:
             batch = counts[TimeUnit.BATCH] = x * self._batches
             if self._epoch is not None:
-                # As in a run: the epochs that are finished, and what has been done of the next.
+                # As in a run: the number of finished epochs, and the counters within the current one.
                 epoch = batch // self._epoch
                 counts[TimeUnit.EPOCH] = Fraction(epoch)
                 moment._batch_in_epoch = _whole(batch - epoch * self._epoch)
@@ -77,7 +77,7 @@ class Timeline:
         return moment
 
     def unknown(self, name: str) -> InputError:
-        """Why the counter of that name cannot be told."""
+        """Return the error that says why the counter of that name is unknown."""
         unit = next((unit for stem, unit in _COUNTED.items() if stem in name), None)
         rates = [RATES[unit] for unit in (unit, self.unit) if unit in RATES]
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
@@ -90,14 +90,14 @@ class Timeline:
 
 
 class Moment(Timestamp):
-    """A timestamp whose unknown counters raise instead of reading 0, which would draw a wrong curve."""
+    """A timestamp whose unknown counters raise; a 0 would draw a wrong curve."""
 
     __slots__ = ("_timeline",)
 
     _timeline: Timeline
 
     def __getattr__(self, name: str) -> int:
-        # Reached for slots that are unset.
+        # Python calls this for unset slots.
         if name.startswith("__"):
             raise AttributeError(name)
         raise self._timeline.unknown(name.lstrip("_"))

@@ -1,4 +1,4 @@
-"""torch's schedulers as curves of alpha, so that they are drawn beside ours."""
+"""torch's schedulers as curves of alpha, so that a figure can show them with this package's schedulers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _COUNTS = ("step_size", "milestones", "total_iters", "T_max", "T_0", "step_size_
 
 @dataclass(frozen=True)
 class TorchCurve(Scheduler):
-    """Several of torch's schedulers on one param group, over the learning rate that the optimizer has.
+    """Several torch schedulers on one param group, relative to the optimizer's learning rate.
 
     Args:
-        schedulers: Place, scheduler and pace of each.
-        lr: The optimizer's learning rate, which alpha is a multiple of.
-        times: Every time in them, as durations: own steps are batches or epochs.
-        functions: Every function in them.
+        schedulers: Path, scheduler and pace of each.
+        lr: The optimizer's learning rate; alpha is the learning rate divided by it.
+        times: Every time in the schedulers, as durations: a scheduler's own steps are batches or epochs.
+        functions: Every function in the schedulers.
 
     Raises:
-        InputError: One that has no curve: it waits for a metric; or no learning rate.
+        InputError: A scheduler without a curve, because it waits for a metric; or no learning rate.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -49,7 +49,7 @@ class TorchCurve(Scheduler):
 
     @classmethod
     def of(cls, found: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
-        """The curve of schedulers and their places."""
+        """Create the curve from schedulers and their paths."""
         for path, scheduler in found:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "waits for the metric of a run, so there is no curve to draw without one"
@@ -82,7 +82,7 @@ class TorchCurve(Scheduler):
 
 
 def _walk(part: Any, pace: str) -> Iterator[Any]:
-    """Every time and function in a scheduler."""
+    """Return every time and function in a scheduler."""
     if isinstance(part, TorchScheduler):
         yield Time(1, TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH)  # a step, whose length a curve may follow
         for item in fields(part):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 
-__all__ = ["FirstBatchError", "InputError", "MissingRateError", "RunError", "missing_package"]
+__all__ = ["FirstBatchError", "InputError", "MissingRateError", "RunError", "missing_package", "visible"]
 
 _LONGEST_VALUE = 80
 
@@ -74,6 +74,20 @@ class RunError(Exception):
 
 class FirstBatchError(RunError, RuntimeError):
     """The first batch does not go through model, loss and metrics. The message says what it is; the cause, where."""
+
+
+def visible(text: str) -> str:
+    r"""Return the text with control characters, line ends and changes of direction escaped.
+
+    Names come from folders and files, which must not control a terminal.
+
+    Example:
+        >>> visible("a\x1b[31m"), visible("two\nlines"), visible("é")
+        ('a\\x1b[31m', 'two\\nlines', 'é')
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:

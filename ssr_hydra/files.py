@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from ssr_hydra.errors import RunError
 
-__all__ = ["WriteError", "sync_folder", "try_lock", "write_atomically", "write_error"]
+__all__ = ["WriteError", "read_bounded", "sync_folder", "try_lock", "write_atomically", "write_error"]
 
 
 class WriteError(RunError, OSError):
     """A file cannot be written: the disk is full, say. The message names path and bytes."""
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a regular file of at most ``most`` bytes; a pipe or a device would block the reader or never end.
+
+    Raises:
+        ValueError: It is not a regular file, or it is larger.
+        OSError: It is missing or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path.name} has more than {most:,} bytes")
+    return content
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import WriteError, try_lock, write_atomically, write_error
+from ssr_hydra.files import WriteError, read_bounded, try_lock, write_atomically, write_error
 
 __all__ = [
     "METRICS",
@@ -29,12 +29,16 @@ __all__ = [
     "RunResult",
     "WriteError",
     "config_hash",
+    "is_count",
+    "is_number",
     "write_atomically",
 ]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 # Keys that records of earlier releases lack.
 _ADDED = frozenset({"control", "data", "resumes"})
+_MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
+_LARGEST = 2**63 - 1
 STATUSES = ("completed", "failed", "diverged")
 
 
@@ -115,8 +119,8 @@ class RunResult:
         path = path / RESULT if path.is_dir() else path
         fix = "run it again"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = json.loads(read_bounded(path, _MOST_BYTES))
+        except (ValueError, RecursionError) as error:
             raise InputError("result", str(path), f"not a whole JSON record ({error})", fix) from None
         names = [item.name for item in fields(cls)]
         needed = {item.name for item in fields(cls) if item.name not in _ADDED}
@@ -125,7 +129,78 @@ class RunResult:
             raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
         if content["status"] not in STATUSES:
             raise InputError("result.status", content["status"], f"one of {', '.join(STATUSES)}", fix)
-        return cls(**content)
+        record = cls(**content)
+        record.check()
+        return record
+
+    def check(self) -> None:
+        """Refuse a record with a value of the wrong type or range: a damaged file may still be JSON.
+
+        Raises:
+            InputError: Naming ``result.<field>``.
+        """
+        _require(is_number(self.ssr) and self.ssr > 0, "ssr", self.ssr)
+        _require(self.seed is None or is_count(self.seed), "seed", self.seed)
+        for name in ("steps", "samples", "tokens", "resumes"):
+            _require(is_count(getattr(self, name)), name, getattr(self, name))
+        for name in ("train_seconds", "total_seconds"):
+            value = getattr(self, name)
+            _require(is_number(value) and value >= 0, name, value)
+        for name in ("error", "name", "config_hash", "control"):
+            value = getattr(self, name)
+            _require(value is None or isinstance(value, str), name, value)
+        _require(isinstance(self.max_duration, str), "max_duration", self.max_duration)
+        for name in ("versions", "hardware", "data"):
+            _require(isinstance(getattr(self, name), dict), name, getattr(self, name))
+        _check_metrics("metrics", self.metrics)
+        _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)
+
+    def check_evaluations(self) -> None:
+        """Refuse a record with an evaluation whose clocks or metrics are of the wrong type or range.
+
+        Raises:
+            InputError: Naming ``result.evaluations``.
+        """
+        for evaluation in self.evaluations:
+            timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
+            _require(isinstance(timestamp, dict), "evaluations", evaluation)
+            for clock in ("batch", "sample", "token"):
+                if not is_count(value := timestamp.get(clock)):
+                    _require(False, f"evaluations.{clock}", value)
+            seconds = timestamp.get("train_seconds")
+            _require(is_number(seconds) and seconds >= 0, "evaluations.train_seconds", seconds)
+            _check_metrics("evaluations.metrics", evaluation.get("metrics"))
+
+
+def _check_metrics(field: str, metrics: Any) -> None:
+    _require(isinstance(metrics, dict), field, metrics)
+    for name, value in metrics.items():
+        if value is not None and not is_number(value):
+            _require(False, f"{field}.{name}", value)
+
+
+def _require(holds: bool, field: str, value: Any) -> None:
+    if not holds:
+        shown = repr(value)
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+        raise InputError(f"result.{field}", value, f"{field} cannot be {shown}", "run it again")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a finite number."""
+    if type(value) is float:  # nearly always, and there are many
+        return math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value from JSON is a whole number of at least 0 that a column of a table can hold."""
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 class MetricsLog:

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple, TextIO
 import yaml
 
 from ssr_hydra.build.pending import REFUSED
+from ssr_hydra.errors import visible
+from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.jobs import JOB, State, read_state
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.trainer.interrupts import is_stop
 
 __all__ = ["show_sweep"]
 
+_MOST_BYTES = 10_000_000  # of a config
 _MOST_SHOWN = 50
 _WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
@@ -60,6 +63,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
 def _read(sweep: Path, folder: Path) -> _Job:
     config = _yaml(folder / ".hydra/config.yaml")
     trainer = config.get("trainer") if isinstance(config, dict) else None
+    objective = trainer.get("objective") if isinstance(trainer, dict) else None
     overrides = _yaml(folder / ".hydra/overrides.yaml")
     if overrides is None and isinstance(planned := _yaml(folder / JOB), dict):
         overrides = planned.get("overrides")
@@ -73,7 +77,7 @@ def _read(sweep: Path, folder: Path) -> _Job:
     return _Job(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
-        objective=trainer.get("objective") if isinstance(trainer, dict) else None,
+        objective=objective if isinstance(objective, str) else None,
         result=result,
         state=state,
     )
@@ -85,8 +89,8 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
     job = _read(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")
     try:
-        why = (aside / REFUSED).read_text(encoding="utf-8")
-    except OSError:  # it was killed, or is still being built elsewhere
+        why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):  # it was killed, or is still being built elsewhere
         why = ""
     shown = tuple(map(str, overrides)) if isinstance(overrides, list) else ()
     return job._replace(overrides=shown, result=None, refused=why)
@@ -94,8 +98,8 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a safe one
-    except (OSError, ValueError, yaml.YAMLError):
+        return yaml.load(read_bounded(path, _MOST_BYTES), Loader=_Loader)  # a safe one
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
@@ -112,14 +116,14 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     for header in ("job", "overrides", "status"):
         table.add_column(header, overflow="fold")
     for header in ("steps", "training", name):
-        table.add_column(header, justify="right", no_wrap=header != name, overflow="fold")
+        table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
     if errors:
         table.add_column("error", overflow="fold")
     shown = jobs if len(jobs) <= _MOST_SHOWN else [job for job in jobs if _status(job) != "completed"]
     for job in shown:
         varied = " ".join(override for override in job.overrides if override not in common)
         cells = [job.folder, varied, *_outcome(job)]
-        table.add_row(*(Text(cell) for cell in (cells if errors else cells[:-1])))
+        table.add_row(*(Text(visible(cell)) for cell in (cells if errors else cells[:-1])))
     counts = Counter(_status(job) or "without a record" for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -131,7 +135,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         width=shutil.get_terminal_size().columns if terminal else 10_000,
         height=25,  # without which rich takes a plain terminal for one of 80 columns
     )
-    console.print(Text(head), soft_wrap=True)
+    console.print(Text(visible(head)), soft_wrap=True)
     if shown:
         console.print(table)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

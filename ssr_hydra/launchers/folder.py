@@ -17,12 +17,13 @@ from typing import Any
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import try_lock, write_atomically, write_error
+from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.launchers.heartbeat import is_alive
 from ssr_hydra.launchers.jobs import JOB, Description, Job, is_free, read_identity, read_state
 
 __all__ = ["LOCK", "STUDY", "SWEEPS", "Plan", "StudyFolder"]
 
+_MOST_BYTES = 64 << 20
 STUDY = "study.json"
 """What a study is about."""
 
@@ -110,12 +111,12 @@ class StudyFolder:
     def _read(self) -> dict[str, Any]:
         path = self.path / STUDY
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bounded(path, _MOST_BYTES))
             if isinstance(content["base"], dict) and isinstance(content["code"], dict):
                 return dict(content)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             rule = f"cannot be read ({error})"
             raise InputError(self.field, str(path), rule, "restore it, or name a new folder") from None
         raise InputError(self.field, str(path), "does not describe a study", "restore it, or name a new folder")

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
-from ssr_hydra.files import write_atomically
+from ssr_hydra.files import read_bounded, write_atomically
 
 __all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "is_alive", "is_elsewhere"]
 
@@ -27,6 +27,7 @@ SILENT_SECONDS = 40.0
 """So long without a sign from another machine, and its process counts as dead."""
 
 _INTERVAL = 5.0
+_MOST_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,12 @@ class Pulse:
     def read(cls, path: Path) -> Pulse | None:
         """From its file; None where there is none that is whole."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**content)
-        except (OSError, ValueError, TypeError):
+            found = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        kinds = [isinstance(item, str) for item in (found.machine, found.started)]
+        kinds += [type(item) is int for item in (found.pid, found.attempt)]
+        return found if all(kinds) else None
 
 
 class Heartbeat:

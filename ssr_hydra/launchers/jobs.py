@@ -11,11 +11,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RESULT, RunResult, config_hash
 
 __all__ = ["JOB", "Description", "Job", "State", "describe", "is_free", "read_identity", "read_state"]
 
+_MOST_BYTES = 10_000_000
 JOB = "job.json"
 """What a job's folder says of whose it is."""
 
@@ -139,7 +141,7 @@ def read_state(folder: Path, now: float | None = None) -> State:
 def read_identity(folder: Path) -> tuple[str, str] | None:
     """Identity of the job that a folder belongs to, and the sweep that has it in hand; None where it is nobody's."""
     try:
-        content = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(folder / JOB, _MOST_BYTES))
         return str(content["identity"]), str(content["sweep"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
-from ssr_hydra.records import RunResult
+from ssr_hydra.records import RunResult, is_count, is_number
 from ssr_hydra.time import simplest
 
 __all__ = ["check_record", "direction_of"]
 
-_LARGEST = 2**63 - 1
-_CLOCKS = ("batch", "sample", "token")
 _CONTROLS = (None, "truncate")
 
 
@@ -41,94 +38,42 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
-    """Refuse a record that says what cannot be, or contradicts itself or the config beside it.
-
-    A file that was damaged may still be JSON: every number that is used is checked for its kind and its range.
+    """Refuse a record that contradicts itself or the config next to it.
 
     Args:
-        record: Read from a ``result.json``.
+        record: Read from a ``result.json``, its fields checked.
         config: ``ssr``, ``seed`` and ``control`` as the config beside it says them.
 
     Raises:
         ValueError: In one line.
     """
-    _require(_is_number(record.ssr) and record.ssr > 0, "ssr", record.ssr)
-    _require(record.seed is None or _is_count(record.seed), "seed", record.seed)
-    for name in ("steps", "samples", "tokens", "resumes"):
-        _require(_is_count(getattr(record, name)), name, getattr(record, name))
-    for name in ("train_seconds", "total_seconds"):
-        value = getattr(record, name)
-        _require(_is_number(value) and value >= 0, name, value)
-    for name in ("error", "name", "config_hash"):
-        value = getattr(record, name)
-        _require(value is None or isinstance(value, str), name, value)
-    _require(isinstance(record.max_duration, str), "max_duration", record.max_duration)
-    _require(record.control is None or record.control in _CONTROLS, "control", record.control)
-    for name in ("versions", "hardware", "data"):
-        _require(isinstance(getattr(record, name), dict), name, getattr(record, name))
-    _check_metrics("metrics", record.metrics)
+    if record.control not in _CONTROLS:
+        raise ValueError(f"control cannot be {record.control!r}")
+    record.check_evaluations()
     _check_evaluations(record)
     for name, value in config.items():
-        if name == "ssr" and _is_number(value):
+        if name == "ssr" and is_number(value):
             _agree(name, float(simplest(float(record.ssr))), float(simplest(float(value))))
-        elif name == "seed" and _is_count(value):
+        elif name == "seed" and is_count(value):
             _agree(name, record.seed, value)
         elif name == "control":
             _agree(name, record.control, value)
 
 
 def _check_evaluations(record: RunResult) -> None:
-    evaluations = record.evaluations
-    _require(isinstance(evaluations, list), "evaluations", evaluations)
     before = 0
-    for evaluation in evaluations:
-        timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
-        _require(isinstance(timestamp, dict), "evaluations", evaluation)
-        for clock in _CLOCKS:
-            value = timestamp.get(clock)
-            if not _is_count(value):
-                _require(False, f"evaluations.{clock}", value)
-        seconds = timestamp.get("train_seconds")
-        _require(_is_number(seconds) and seconds >= 0, "evaluations.train_seconds", seconds)
-        _check_metrics("evaluations.metrics", evaluation.get("metrics"))
-        if not before <= timestamp["batch"] <= record.steps:
-            raise ValueError(f"an evaluation at step {timestamp['batch']} is not one of {record.steps} steps in order")
-        before = timestamp["batch"]
-    if record.status == "completed" and evaluations:
-        last = evaluations[-1]["metrics"]
+    for evaluation in record.evaluations:
+        batch = evaluation["timestamp"]["batch"]
+        if not before <= batch <= record.steps:
+            raise ValueError(f"an evaluation at step {batch} is not one of {record.steps} steps in order")
+        before = batch
+    if record.status == "completed" and record.evaluations:
+        last = record.evaluations[-1]["metrics"]
         for name, value in record.metrics.items():
             if name in last and last[name] != value:
                 raise ValueError(f"{name} is {value!r} at the end, and {last[name]!r} in the last evaluation")
 
 
-def _check_metrics(field: str, metrics: Any) -> None:
-    _require(isinstance(metrics, dict), field, metrics)
-    for name, value in metrics.items():
-        if value is not None and not _is_number(value):
-            _require(False, f"{field}.{name}", value)
-
-
-def _require(holds: bool, field: str, value: Any) -> None:
-    if not holds:
-        shown = repr(value)
-        raise ValueError(f"{field} cannot be {shown if len(shown) <= 80 else shown[:77] + '...'}")
-
-
 def _agree(field: str, recorded: Any, configured: Any) -> None:
     if recorded != configured:
         raise ValueError(f"{field} is {recorded!r} in the record, and {configured!r} in the config beside it")
-
-
-def _is_number(value: Any) -> bool:
-    if type(value) is float:  # nearly always, and there are many
-        return math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond any float
-        return False
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LARGEST

@@ -12,12 +12,14 @@ import pandas as pd
 from scipy import special
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import read_bounded
 from ssr_hydra.records import METRICS
 from ssr_hydra.studies.intervals import check_confidence
 from ssr_hydra.studies.study import Axis, Study, check_axis
 
 __all__ = ["learning_curves", "lr_curves", "mean_curves"]
 
+_MOST_BYTES = 256 << 20  # of a log whose rates are drawn
 _CELL = ["recipe", "control", "ssr"]
 _CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
 
@@ -132,8 +134,8 @@ def logged_rates(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        lines = read_bounded(path, _MOST_BYTES).splitlines()
+    except (OSError, ValueError):
         lines = []
     for line in lines:
         try:

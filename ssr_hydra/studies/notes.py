@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.folder import STUDY
 from ssr_hydra.records import RunResult
 
 __all__ = ["Notes"]
 
 # The loader's seed is the run's, and its batch size a part of the recipe.
+_MOST_BYTES = 64 << 20
 _DATA = ("dataset",)
 _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
 
@@ -34,7 +36,7 @@ class Notes:
     def add_codes(self, folder: Path) -> None:
         """Take in the versions of the code that the sweeps into a folder had, where it is a study's."""
         try:
-            found = json.loads((folder / STUDY).read_text(encoding="utf-8"))["codes"]
+            found = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
             codes = [{str(name): str(version) for name, version in code.items()} for code in found]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # no study's folder, or nothing that can be told of it

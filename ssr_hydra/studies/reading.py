@@ -117,18 +117,17 @@ class _Reading:
 
     def _read(self, root: Path, job: str) -> None:
         folder = root / job
-        kind = "torn"
         try:
             record = RunResult.load(folder / RESULT)
-            kind = "invalid"
             config = self._configs.read(folder)
             check_record(record, {} if config is None else config.varied)
         except FileNotFoundError:
             self.problems.append(self._without_record(folder))
             return
         except (OSError, ValueError, RecursionError) as error:
-            why = error.rule if isinstance(error, InputError) else error  # its path stands beside it
-            self.problems.append(Problem(str(folder), kind, _line(why)))
+            torn = isinstance(error, OSError) or (isinstance(error, InputError) and error.field == "result")
+            why = error.rule if isinstance(error, InputError) else error  # the problem names the path
+            self.problems.append(Problem(str(folder), "torn" if torn else "invalid", _line(why)))
             return
         if not State(record.status).is_final and _is_alive(folder):
             why = f"the run is being tried again: {record.error or 'it failed before'}"

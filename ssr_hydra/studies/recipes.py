@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from ssr_hydra.files import read_bounded
+
 __all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels"]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
@@ -98,13 +100,9 @@ class ConfigReader:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        return read_bounded(path, _MOST_BYTES).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"{path.name} has more than {_MOST_BYTES:,} bytes")
-    return content.decode("utf-8")
 
 
 def _parse(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.studies.recipes import Config, ConfigReader
 from ssr_hydra.studies.report.content import Content, arm
@@ -51,7 +52,7 @@ def setup(content: Content) -> list[tuple[str, str]]:
 def _table(path: Path) -> str:
     """Name and columns of a table from elsewhere."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file:  # a regular file, or it would not be a source
             head = file.readline(_MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return path.name
@@ -196,8 +197,7 @@ def _overrides(content: Content, firsts: pd.DataFrame) -> str:
 
 def _read_overrides(folder: Path) -> list[str]:
     try:
-        with (folder / ".hydra/overrides.yaml").open("rb") as file:
-            found = yaml.safe_load(file.read(_MOST_BYTES))
+        found = yaml.safe_load(read_bounded(folder / ".hydra/overrides.yaml", _MOST_BYTES))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return []
     return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ssr_hydra.errors import visible
 from ssr_hydra.studies.intervals import POWER, rough_guess
 from ssr_hydra.studies.report.content import ALIKE, Choice, Content, Pace, arm
 from ssr_hydra.studies.report.numbers import duration, interval, number, percent, signed
@@ -23,20 +24,6 @@ _MOST_FITS = 2
 _MOST_CROSSINGS = 3
 _EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
 _KINDS = {"power": "power law", "quadratic": "quadratic"}
-
-
-def visible(text: str) -> str:
-    r"""Text with every character seen: control characters, line ends and changes of direction are escaped.
-
-    Names come from folders and files, and a terminal or a line of text is not theirs to control.
-
-    Example:
-        >>> visible("a\x1b[31m"), visible("two\nlines"), visible("é")
-        ('a\\x1b[31m', 'two\\nlines', 'é')
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def headline(content: Content) -> str:

@@ -1,0 +1,136 @@
+"""Records that somebody damaged or made up: named and left out, without a traceback and without waiting."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_runs import METRIC, config, raw, record, write_run
+
+from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.launchers.heartbeat import Pulse
+from ssr_hydra.launchers.jobs import read_identity
+from ssr_hydra.records import RunResult
+from ssr_hydra.studies import load
+from ssr_hydra.studies.report import build, report_text, write
+
+CHANGES: list[dict[str, Any]] = [
+    {"steps": "many"},
+    {"ssr": "fast"},
+    {"ssr": [1.0]},
+    {"train_seconds": "3 s"},
+    {"total_seconds": {"a": 1}},
+    {"metrics": [0.9]},
+    {"metrics": {METRIC: [0.9]}},
+    {"metrics": {METRIC: "0.9"}},
+    {"metrics": "none"},
+    {"error": ["a"]},
+    {"name": {"a": "b"}},
+    {"versions": "3"},
+    {"hardware": [1]},
+    {"evaluations": {"a": 1}},
+    {"evaluations": [{"timestamp": "now", "metrics": {}}]},
+    {"status": ["completed"]},
+]
+
+
+def texts() -> list[str]:
+    made = [json.dumps({**raw(record(seed=9)), **change}) for change in CHANGES]
+    deep = "[" * 1000 + "]" * 1000
+    made += [json.dumps(raw(record(seed=9))).replace('"metrics": {', f'"metrics": {deep}, "rest": {{', 1)]
+    return [*made, "[" * 100_000, '{"a":' * 100_000, "\x00" * 100, "NaN", '"text"']
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Two whole runs; what a test adds must not keep them from being read."""
+    folder = tmp_path / "study"
+    for seed in (0, 1):
+        write_run(folder / f"whole{seed}", record(seed=seed), config(seed=seed))
+    return folder
+
+
+def shown(study: Path) -> str:
+    """What the sweep's table and the report say of a study; the report is written as well."""
+    stream = io.StringIO()
+    show_sweep(study, stream)
+    found = load(study)
+    content = build(found)
+    write(content, study / "report")
+    assert len(found.completed) == 2
+    return stream.getvalue() + report_text(content, 200)
+
+
+@pytest.mark.parametrize("text", texts(), ids=range(len(texts())))
+def test_damaged_record_is_named_and_left_out(study: Path, text: str) -> None:
+    folder = write_run(study / "damaged", None, config(seed=9))
+    (folder / "result.json").write_text(text, encoding="utf-8")
+    said = shown(study)
+    assert "damaged" in said
+    (problem,) = load(study).problems
+    assert problem.kind in ("torn", "invalid")
+    assert len(problem.reason) <= 300
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "job.json", "heartbeat.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]
+)
+def test_pipe_in_place_of_a_file_blocks_nobody(study: Path, name: str) -> None:
+    folder = write_run(study / "damaged", record(seed=9), config(seed=9))
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    found = load(study)
+    assert len(found.completed) >= 2
+    assert all(problem.where.endswith("damaged") for problem in found.problems)
+    show_sweep(study, io.StringIO())
+    read_identity(folder)
+    Pulse.read(folder / "heartbeat.json")
+
+
+def test_pipe_in_place_of_a_study_or_a_log_blocks_nobody(study: Path) -> None:
+    os.mkfifo(study / "study.json")
+    os.mkfifo(study / "whole0/metrics.jsonl")
+    shown(study)
+
+
+def test_huge_record_is_not_read(study: Path) -> None:
+    folder = write_run(study / "damaged", None, config(seed=9))
+    with (folder / "result.json").open("wb") as file:
+        file.truncate(1 << 40)  # a sparse tebibyte
+    (problem,) = load(study).problems
+    assert problem.reason == "not a whole JSON record (result.json has more than 67,108,864 bytes)"
+    assert "damaged" in shown(study)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"machine": "m", "pid": "../1", "started": "1", "attempt": 1},
+        {"machine": "m", "pid": "\x00", "started": "1", "attempt": 1},
+        {"machine": 3, "pid": 1, "started": "1", "attempt": 1},
+        {"machine": "m", "pid": 1, "started": "1", "attempt": "x"},
+        [1],
+    ],
+)
+def test_sign_of_life_of_other_types_is_none(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "heartbeat.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert Pulse.read(path) is None
+
+
+def test_names_never_reach_the_terminal_as_they_are(study: Path) -> None:
+    name = "a\x1b]0;title\x07\x1b[2Jb"
+    made = record(seed=9, status="failed", error=f"RuntimeError: {name}", metrics={}, evaluations=[])
+    write_run(study / name, made, config(seed=9), overrides=[f"name={name}"])
+    assert shown(study).replace("\n", "").isprintable()
+
+
+def test_folder_with_a_nul_in_its_name_is_not_there() -> None:
+    with pytest.raises(ValueError, match="^study=.*there is no such folder"):
+        load("studies\x00")
+    with pytest.raises((OSError, ValueError)):
+        RunResult.load("studies\x00")

@@ -166,6 +166,16 @@ class Course(ABC):
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         """The learning rate of each group, given its initial one."""
 
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        """What multiplies the rate of each of ``count`` groups from one timestamp to a later one, if it chains.
+
+        Subclasses whose factor may reach 0, or underflow, compute it without the quotient of two factors.
+        """
+        ones = [1.0] * count
+        pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
+        # What has reached 0 stays there in torch, and multiplies by 1 what is set anew.
+        return [second / first if first != 0.0 else 1.0 for first, second in pairs]
+
     def momenta(self, timestamp: Any, count: int) -> list[float]:
         """The momentum (or first beta) of each of ``count`` groups, where :attr:`has_momenta`."""
         raise NotImplementedError
@@ -177,12 +187,18 @@ class Factor(Course):
     Args:
         factor: The factor at a timestamp.
         extra: What multiplies it from the start, see ``again`` in :meth:`TorchScheduler.course`.
+        growth: What multiplies the factor from one timestamp to another, in closed form; None for their quotient.
     """
 
     chains = True
 
-    def __init__(self, factor: Curve, extra: float = 1.0) -> None:
-        self._factor, self._extra = factor, extra
+    def __init__(self, factor: Curve, extra: float = 1.0, growth: Callable[[Any, Any], float] | None = None) -> None:
+        self._factor, self._extra, self._growth = factor, extra, growth
+
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        if self._growth is None:
+            return super().growth(before, after, count)
+        return [self._growth(before, after)] * count
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         factor = self._extra * self._factor(timestamp)

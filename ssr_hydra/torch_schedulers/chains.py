@@ -89,6 +89,12 @@ class Product(Course):
             rates = course.rates(timestamp, rates)
         return rates
 
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        found = [1.0] * count
+        for course in self.courses:
+            found = _times(found, course.growth(before, after, count))
+        return found
+
 
 class _Recursion(Course):
     """Factors and cosines: torch's steps one by one, the last of them in part.
@@ -133,14 +139,12 @@ class _Recursion(Course):
         return rates
 
     def _advance(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
-        ones = [1.0] * len(bases)
         found = list(rates)
         for course in self.courses:
             if isinstance(course, Cosine):
                 found = course.stepped(found, bases, before, after)
             else:
-                ratios = zip(course.rates(before, ones), course.rates(after, ones), strict=True)
-                found = [rate * _ratio(*pair) for rate, pair in zip(found, ratios, strict=True)]
+                found = _times(found, course.growth(before, after, len(bases)))
         return found
 
 
@@ -168,14 +172,12 @@ class _Resetting(Course):
         if last is None:
             return Product(self.courses).rates(timestamp, bases)
         number, sinces = last[3:]
-        rates, ones = self.courses[number].rates(timestamp, bases), [1.0] * len(bases)
+        rates = self.courses[number].rates(timestamp, bases)
         for i, course in enumerate(self.courses):
             if i != number:
-                ratios = zip(course.rates(sinces[i], ones), course.rates(timestamp, ones), strict=True)
-                rates = [rate * _ratio(*pair) for rate, pair in zip(rates, ratios, strict=True)]
+                rates = _times(rates, course.growth(sinces[i], timestamp, len(bases)))
         return rates
 
 
-def _ratio(before: float, after: float) -> float:
-    # What has reached 0 stays there in torch, and multiplies by 1 what is set anew.
-    return after / before if before != 0.0 else 1.0
+def _times(rates: Sequence[float], factors: Sequence[float]) -> list[float]:
+    return [rate * factor for rate, factor in zip(rates, factors, strict=True)]

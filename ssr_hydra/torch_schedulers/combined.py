@@ -70,8 +70,14 @@ class _Continued(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         found = self._before.rates(self._last, bases)
-        first = self._own.at_zero(len(bases))
-        return self._own.rates(timestamp, [rate * factor for rate, factor in zip(found, first, strict=True)])
+        return [rate * factor for rate, factor in zip(found, self.since_start(timestamp, len(bases)), strict=True)]
+
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        return self._own.growth(before, after, count)
+
+    def since_start(self, timestamp: Any, count: int) -> list[float]:
+        """What multiplies the rates from the last step of the phase before."""
+        return self._own.rates(timestamp, self._own.at_zero(count))
 
 
 class Phases(Course):
@@ -98,6 +104,16 @@ class Phases(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         return self.courses[self.index(timestamp)].rates(timestamp, bases)
+
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        index = self.index(after) % len(self.courses)
+        course = self.courses[index]
+        if index == self.index(before) % len(self.courses):
+            return course.growth(before, after, count)
+        if isinstance(course, _Continued):
+            found = self.growth(before, self._lasts[index - 1], count)
+            return [rate * factor for rate, factor in zip(found, course.since_start(after, count), strict=True)]
+        return super().growth(before, after, count)  # set anew: from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
         # A phase that drives no momentum leaves it where the last one that does had it. Before the first of them it is

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import put
-from ssr_hydra.schedulers.curves import Curve, stepped
+from ssr_hydra.schedulers.curves import stepped
 from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
 
 __all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
@@ -21,6 +21,15 @@ def _power(gamma: float, exponent: float) -> float:
         rule = "makes the learning rate larger than any float at this time"
         raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
     return power
+
+
+def _power_of(gamma: float, count: Callable[[Any], float], extra: float = 1.0) -> Factor:
+    """The factor gamma ** count(t)."""
+
+    def growth(before: Any, after: Any) -> float:
+        return _power(gamma, count(after) - count(before))
+
+    return Factor(lambda timestamp: _power(gamma, count(timestamp)), extra, growth)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,11 @@ class StepLR(TorchScheduler):
         clock = steps.run.clock(period.unit, "step_size", period)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width, gamma = end - start, self.gamma
-        return Factor(lambda timestamp: _power(gamma, (read(timestamp) * factor - start) // width))
+
+        def count(timestamp: Any) -> int:
+            return (read(timestamp) * factor - start) // width
+
+        return _power_of(gamma, count)
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,8 @@ class MultiStepLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
-        decays = [_power(self.gamma, k) for k in range(len(times) + 1)]
-        return Factor(stepped(steps.run, times, decays))
+        _power(self.gamma, len(times))  # rather hear of an overflow now than in the middle of a run
+        return _power_of(self.gamma, stepped(steps.run, times, range(len(times) + 1)))
 
 
 @dataclass(frozen=True)
@@ -201,7 +214,8 @@ class LinearLR(TorchScheduler):
         def line(tau: float) -> float:
             return first + (last - first) * tau if tau < 1.0 else last
 
-        return Factor(_shaped(steps.share(steps.time(self.total_iters, "total_iters"), "total_iters"), line))
+        share = steps.share(steps.time(self.total_iters, "total_iters"), "total_iters")
+        return Factor(lambda timestamp: line(share(timestamp)))
 
 
 @dataclass(frozen=True)
@@ -245,8 +259,16 @@ class PolynomialLR(TorchScheduler):
 
     def course(self, steps: Steps, again: int = 0) -> Course:
         end, power = steps.time(self.total_iters, "total_iters"), self.power
-        curve = _shaped(steps.share(end, "total_iters"), lambda tau: (1.0 - min(1.0, tau)) ** power)
-        return Factor(curve, 1.0 / (1.0 + 1.0 / float(steps.whole(end, "total_iters"))) ** power if again else 1.0)
+        share = steps.share(end, "total_iters")
+
+        def left(timestamp: Any) -> float:
+            return 1.0 - min(1.0, share(timestamp))
+
+        def growth(before: Any, after: Any) -> float:
+            return (left(after) / left(before)) ** power if left(before) > 0.0 else 1.0
+
+        extra = 1.0 / (1.0 + 1.0 / float(steps.whole(end, "total_iters"))) ** power if again else 1.0
+        return Factor(lambda timestamp: left(timestamp) ** power, extra, growth)
 
 
 @dataclass(frozen=True)
@@ -283,9 +305,4 @@ class ExponentialLR(TorchScheduler):
         put(self, gamma=finite(self.gamma, "gamma"))
 
     def course(self, steps: Steps, again: int = 0) -> Course:
-        count, gamma = steps.count(), self.gamma
-        return Factor(lambda timestamp: _power(gamma, count(timestamp)), gamma if again else 1.0)
-
-
-def _shaped(share: Curve, shape: Any) -> Curve:
-    return lambda timestamp: shape(share(timestamp))
+        return _power_of(self.gamma, steps.count(), self.gamma if again else 1.0)

@@ -123,6 +123,7 @@ class Products(Course):
     def __init__(self, functions: Any, count: Callable[[Any], int | float], again: int) -> None:
         self._functions, self._count, self._again = functions, count, again
         self._known: dict[int, list[float]] = {}  # by the function
+        self._spans: dict[int, tuple[int, int, float]] = {}  # by the function: first and last step, and their product
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         step = math.floor(self._count(timestamp))
@@ -137,6 +138,20 @@ class Products(Course):
         while len(known) <= step:
             known.append(known[-1] * asked(function, len(known), "lr_lambda"))
         return known[step]
+
+    def growth(self, before: Any, after: Any, count: int) -> list[float]:
+        first, last = math.floor(self._count(before)), math.floor(self._count(after))
+        return [self._span(function, first, last) for function in per_group(self._functions, count, "lr_lambda")]
+
+    def _span(self, function: Function, first: int, last: int) -> float:
+        """The product of the values at the steps after ``first`` up to ``last``."""
+        begin, end, product = self._spans.get(id(function), (first, first, 1.0))
+        if begin != first or end > last:
+            end, product = first, 1.0
+        for step in range(end + 1, last + 1):
+            product *= asked(function, step, "lr_lambda")
+        self._spans[id(function)] = first, last, product
+        return product
 
     def at_zero(self, count: int) -> list[float]:
         """The functions at step 0, which torch multiplies by where a phase of a sequence begins with them."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from schedule_helpers import refused
+from torch.optim import lr_scheduler as theirs
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.schedulers.run import Run
@@ -80,6 +82,64 @@ def test_a_recursion_cannot_go_on_from_what_a_sequence_sets_anew() -> None:
     inner = ours.SequentialLR([ours.CosineAnnealingLR(9), ours.StepLR(3)], [3])
     with refused("schedulers[0]", UnchainableError, match="holds a CosineAnnealingLR"):
         rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
+
+
+def made(spec: tuple[Any, ...], optimizer: Any = None) -> Any:
+    """A scheduler from its name and arguments: torch's if there is an optimizer."""
+    name, *arguments = spec
+    parts = [[made(part, optimizer) for part in item] if type(item) is list else item for item in arguments]
+    if optimizer is None:
+        return getattr(ours, name)(*parts)
+    return getattr(theirs, name)(*([] if name == "ChainedScheduler" else [optimizer]), *parts)
+
+
+# Each reaches 0 as a float within 400 steps, by itself or by a factor of 0.
+VANISHING: dict[str, tuple[Any, ...]] = {
+    "ExponentialLR": ("ExponentialLR", 0.05),
+    "StepLR": ("StepLR", 2, 0.01),
+    "MultiStepLR": ("MultiStepLR", (1, 2, 3) * 60, 0.01),
+    "PolynomialLR": ("PolynomialLR", 320, 300.0),
+    "MultiplicativeLR": ("MultiplicativeLR", lambda step: 0.05),
+    "LinearLR to 0": ("LinearLR", 1.0, 0.0, 7),
+    "chain": ("ChainedScheduler", [("ExponentialLR", 0.1), ("StepLR", 3, 0.5)]),
+    "ExponentialLR of 0": ("ExponentialLR", 0.0),
+    "StepLR of 0": ("StepLR", 7, 0.0),
+    "MultiStepLR of 0": ("MultiStepLR", (5, 250), 0.0),
+    "MultiplicativeLR of 0": ("MultiplicativeLR", lambda step: 0.0 if step < 5 else 0.9),
+}
+REVIVING: dict[str, tuple[Any, ...]] = {
+    "cosine": ("CosineAnnealingLR", 10),
+    "cosine with a floor": ("CosineAnnealingLR", 10, 0.01),
+    "sequence": ("SequentialLR", [("ConstantLR", 0.5, 5), ("ExponentialLR", 0.99)], (300,)),
+    "sequence that goes on": (
+        "SequentialLR",
+        [("ExponentialLR", 0.5), ("ExponentialLR", 0.6), ("MultiplicativeLR", lambda step: 0.9)],
+        (200, 350),
+    ),
+}
+
+
+@pytest.mark.parametrize("vanishing", VANISHING)
+@pytest.mark.parametrize("reviving", REVIVING)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_chain_goes_on_as_torch_where_a_factor_has_vanished(vanishing: str, reviving: str, is_first: bool) -> None:
+    parts = [VANISHING[vanishing], REVIVING[reviving]]
+    spec = ("ChainedScheduler", parts if is_first else parts[::-1])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, expected = made(spec, optimizer), []
+    for _ in range(400):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    found = rates(made(spec), list(range(400)), length="400ba")
+    rounding = 1e-15 if "floor" in reviving else 1e-290  # a rate of 0 is the floor less the floor
+    assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
+
+
+def test_cosine_times_exponential_is_torchs_after_seven_thousand_steps() -> None:
+    # torch 2.14: 0.00258 at step 7150, where 0.9 ** 7150 is 0 as a float.
+    chain = ours.ChainedScheduler([ours.CosineAnnealingLR(100), ours.ExponentialLR(0.9)])
+    assert rates(chain, [7150], length="8000ba") == pytest.approx([0.00258], rel=2e-3)
 
 
 def test_factors_of_different_paces_multiply_and_recursions_do_not() -> None:

@@ -1,13 +1,22 @@
-"""A web server of this machine alone, in the place of those that data sets and weights come from."""
+"""A web server of this machine alone, in the place of those that data and weights come from; a small CIFAR-10."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import pickle
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssr_hydra.data import vision as module
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -26,3 +35,40 @@ def served(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def images_of(count: int, *shape: int) -> Any:
+    return np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+@contextmanager
+def small_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An archive in CIFAR-10's own format, 10 images a batch, and its hashes in the place of its own, served."""
+    datasets = pytest.importorskip("torchvision.datasets")
+    inner = folder / "cifar-10-batches-py"
+    inner.mkdir(parents=True)
+    hashes = {}
+    for number, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+        data = {
+            "data": images_of(10 + (name == "test_batch"), 3072)[:10],
+            "labels": [(k + number) % 10 for k in range(10)],
+        }
+        (inner / name).write_bytes(pickle.dumps(data))
+    (inner / "batches.meta").write_bytes(pickle.dumps({"label_names": [str(k) for k in range(10)]}))
+    hashes = {file.name: md5(file.read_bytes()) for file in inner.iterdir()}
+    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(inner, inner.name)
+    cls = datasets.CIFAR10
+    monkeypatch.setattr(cls, "tgz_md5", md5((folder / "cifar-10-python.tar.gz").read_bytes()))
+    monkeypatch.setattr(cls, "train_list", [[f"data_batch_{k}", hashes[f"data_batch_{k}"]] for k in range(1, 6)])
+    monkeypatch.setattr(cls, "test_list", [["test_batch", hashes["test_batch"]]])
+    monkeypatch.setattr(cls, "meta", cls.meta | {"md5": hashes["batches.meta"]})
+    known = module._KNOWN["cifar10"]
+    monkeypatch.setitem(module._KNOWN, "cifar10", known._replace(sizes={"train": 50, "eval": 10}))
+    with served(folder) as address:
+        monkeypatch.setattr(cls, "url", f"{address}/cifar-10-python.tar.gz")
+        yield

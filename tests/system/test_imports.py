@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from checkout import REPO
@@ -19,17 +20,65 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("module", ["errors", "metrics", "time", "state", "schedulers", "torch_schedulers"])
-def test_schedules_load_neither_torch_nor_hydra(module: str) -> None:
-    code = f"""
-import sys, ssr_hydra, ssr_hydra.{module}
-heavy = {{"torch", "hydra", "omegaconf", "numpy", "matplotlib", "sklearn", "rich"}} & set(sys.modules)
-sys.exit(", ".join(sorted(heavy)) or 0)
+SCHEDULES = "; ".join(
+    f"import ssr_hydra.{name}" for name in ("errors", "metrics", "time", "state", "schedulers", "torch_schedulers")
+)
+CHECKS = """
+from hydra import compose, initialize_config_dir
+from ssr_hydra.build import check
+from ssr_hydra.configs import register
+from ssr_hydra.train import conf_dir
+register()
+with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    for overrides in (
+        ["scheduler=product"],
+        ["scheduler=torch_sequential", "ssr=0.5"],
+        ["experiment=byte_lm"],
+        ["experiment=resnet50_imagenet", "data.train.root=x"],
+        ["experiment=cifar10_resnet18"],
+    ):
+        check(compose("config", overrides))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+CHECKPOINTS = """
+from pathlib import Path
+from ssr_hydra.checkpoints import CheckpointStore, TimeMap, check_change, differences, find
+assert find("auto", Path("missing")) is None and not CheckpointStore(Path("missing")).all()
+"""
+PREVIEW = """
+import ssr_hydra
+from ssr_hydra.schedulers import LinearScheduler
+shown = ssr_hydra.preview(LinearScheduler(), max_duration="10ep")
+shown.table()
+"""
+READING = """
+import json
+from pathlib import Path
+from ssr_hydra.studies import load, summary
+Path("s/0").mkdir(parents=True)
+Path("s/0/result.json").write_text(json.dumps({"ssr": 1, "status": "completed", "metrics": {"eval/loss": 1.0}}))
+summary(load("s"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
+        (CHECKS, "torch torchvision numpy PIL"),
+        ("import ssr_hydra.configs as c; c.register()", "torch numpy ssr_hydra.schedulers"),
+        (CHECKPOINTS, "torch"),
+        ("import ssr_hydra.records", "torch"),
+        (READING, "torch hydra omegaconf matplotlib"),
+        ("import ssr_hydra.models, ssr_hydra.data, ssr_hydra.trainer", "torchvision"),
+        (PREVIEW, "torch hydra matplotlib sklearn"),
+        (f"{PREVIEW}shown.save('a.svg')", "torch hydra matplotlib.pyplot"),
+        ("from ssr_hydra.previews import main; main(['scheduler=rex', '--out', 'b.svg'])", "torch"),
+    ],
+)
+def test_what_needs_no_torch_loads_none(tmp_path: Path, code: str, heavy: str) -> None:
+    code = f"{code}\nimport sys; sys.exit(', '.join(set({heavy.split()}) & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_package_offers_its_names_when_they_are_asked_for() -> None:

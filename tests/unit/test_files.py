@@ -3,13 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ssr_hydra.files import WriteError, try_lock, write_atomically, write_error
+from ssr_hydra.files import WriteError, write_atomically, write_error
 
 
 def test_a_failed_write_leaves_what_was_there_and_names_path_and_bytes(
@@ -41,22 +39,3 @@ def test_the_error_names_path_and_bytes_and_keeps_its_number(tmp_path: Path) -> 
     assert isinstance(error, WriteError)
     assert (error.errno, error.filename) == (errno.EDQUOT, str(tmp_path / "x"))
     assert str(error) == f"[Errno {errno.EDQUOT}] cannot write 17 bytes: Disk quota exceeded: '{tmp_path / 'x'}'"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_lock_is_one_process_s_until_it_ends(tmp_path: Path) -> None:
-    code = f"""
-import sys
-from ssr_hydra.files import try_lock
-file = open({str(tmp_path / "lock")!r}, "ab")
-print(try_lock(file.fileno()), flush=True); sys.stdin.read()
-"""
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "True\n"
-        with (tmp_path / "lock").open("ab") as file:
-            assert not try_lock(file.fileno())
-            other.kill()
-            other.wait()
-            assert try_lock(file.fileno())

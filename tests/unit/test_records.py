@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import resource
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,27 +118,6 @@ def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
     assert lines(tmp_path) == [{"batch": 5}]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    code = f"""
-import pathlib, sys
-from ssr_hydra.records import MetricsLog
-log = MetricsLog(pathlib.Path({str(tmp_path)!r})); log.write({{"mine": 1}})
-print("ready", flush=True); sys.stdin.read()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "ready\n"
-        with pytest.raises(InputError, match="another run is writing"):
-            MetricsLog(tmp_path)
-        assert lines(tmp_path) == [{"mine": 1}]
-        other.kill()
-        other.wait()
-    MetricsLog(tmp_path).close()  # the kernel has let go of the lock
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
 def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:
     import signal
@@ -172,8 +150,3 @@ def test_config_hash_ignores_order_and_tells_values_apart() -> None:
 def test_config_has_to_be_plain(config: Any) -> None:
     with pytest.raises(InputError, match="config"):
         config_hash(config)
-
-
-def test_reading_records_loads_no_torch() -> None:
-    code = "import sys; from ssr_hydra.records import RunResult; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

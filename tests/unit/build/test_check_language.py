@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -90,19 +88,3 @@ def test_the_app_refuses_before_there_is_a_folder(refused: Callable[..., str]) -
     line = refused("max_duration=1000tok")
     assert line.startswith("error: max_duration='1000tok': ")
     assert "get_num_tokens_in_batch" in line
-
-
-@pytest.mark.slow
-def test_checking_a_language_model_imports_no_torch() -> None:
-    code = (
-        "import sys\n"
-        "from hydra import compose, initialize_config_dir\n"
-        "from ssr_hydra.build import check\n"
-        "from ssr_hydra.configs import register\n"
-        "from ssr_hydra.train import conf_dir\n"
-        "register()\n"
-        "with initialize_config_dir(str(conf_dir()), version_base='1.3'):\n"
-        "    check(compose('config', ['experiment=byte_lm']))\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

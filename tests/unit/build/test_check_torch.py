@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from checkout import REPO
 from omegaconf import DictConfig
 
 from ssr_hydra.build.check import check, check_schedule
@@ -172,19 +169,3 @@ def test_in_a_list_they_are_a_chain_with_each_other_and_multiply_with_ours(
     with pytest.raises(InputError, match="undoes the others") as caught:
         check(listed("cosine", "torch_step", "torch_cosine_restarts"))
     assert caught.value.field == "scheduler[2]"
-
-
-def test_it_is_all_done_without_torch() -> None:
-    code = """
-import sys
-from hydra import compose, initialize_config_dir
-from ssr_hydra.build.check import check
-from ssr_hydra.configs import register
-from ssr_hydra.train import conf_dir
-register()
-with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-    check(compose("config", ["scheduler=torch_sequential", "ssr=0.5"]))
-sys.exit("torch" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

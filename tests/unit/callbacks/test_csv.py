@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,6 @@ import pytest
 from callback_helpers import StubTrainer, train
 
 from ssr_hydra.callbacks import CSVLogger
-from ssr_hydra.errors import RunError
-from ssr_hydra.records import WriteError
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -102,28 +97,3 @@ def test_a_file_of_somebody_elses_is_replaced_and_not_mixed(tmp_path: Path) -> N
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfea;b\n1;2\n")
     write(tmp_path, train(20), batch=10)
     assert [row["batch"] for row in table(tmp_path)] == ["20"]
-
-
-def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
-    code = f"""
-import resource, signal, sys
-sys.path[:0] = {sys.path!r}
-from pathlib import Path
-from callback_helpers import StubTrainer, train
-from ssr_hydra.callbacks import CSVLogger
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-logger, trainer = CSVLogger(), StubTrainer(Path({str(tmp_path)!r}))
-logger.fit_start(trainer)
-try:
-    for batch in range(1, 100):
-        logger.log(trainer, train(batch))
-except OSError as error:
-    print(type(error).__name__, error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
-    assert issubclass(WriteError, RunError)
-    write(tmp_path, batch=99)  # resuming drops the torn row
-    assert [int(row["batch"]) for row in table(tmp_path)] == list(range(1, len(table(tmp_path)) + 1))
-    assert len(table(tmp_path)) > 5

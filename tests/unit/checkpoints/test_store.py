@@ -1,27 +1,22 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checkout import SUPPORT
 from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.files import WriteError, try_lock
-
-KILLER = SUPPORT / "checkpoint_killer.py"
 
 
 def names(folder: Path) -> list[str]:
@@ -29,38 +24,6 @@ def names(folder: Path) -> list[str]:
 
 
 # --- kills --------------------------------------------------------------------------------------------------------
-
-
-def kill(mode: str, folder: Path) -> dict[str, int]:
-    command = [sys.executable, str(KILLER), mode, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    counts: dict[str, int] = json.loads(done.stdout)
-    return counts
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkpoint(tmp_path: Path) -> None:
-    points = kill("steps", tmp_path)
-    # Killed at every operation until none was left: at least the two files, their syncs, the rename and a removal.
-    assert points.keys() == {"next", "same", "earlier"}
-    assert min(points.values()) >= 12
-    assert points["same"] > points["next"]  # one of the same batch is put aside before it is replaced
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
-    counts = kill("chains", tmp_path)
-    assert counts["kills"] == 96
-    assert counts["in the middle of a save"] >= 5  # or the kills have tested nothing
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_two_writers_in_one_folder_take_turns_and_a_reader_sees_whole_ones(tmp_path: Path) -> None:
-    assert kill("writers", tmp_path)["reads"] > 20
 
 
 def test_everything_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,17 +333,6 @@ def test_a_process_that_saves_for_too_long_is_named_as_the_reason(
         with pytest.raises(RunError, match="another process is saving checkpoints here"):
             save(store, 20)
     save(store, 20)
-
-
-def test_nothing_here_imports_torch_before_it_is_needed() -> None:
-    code = """
-import sys
-from pathlib import Path
-from ssr_hydra.checkpoints import CheckpointStore, TimeMap, check_change, differences, find
-assert find("auto", Path("missing")) is None and not CheckpointStore(Path("missing")).all()
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:

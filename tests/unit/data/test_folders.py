@@ -95,19 +95,18 @@ def test_transforms_may_make_the_tensor_themselves(root: Path) -> None:
     torch.testing.assert_close(image, (torch.from_numpy(picture(0)).permute(2, 0, 1) / 255 - 0.5) / 0.25)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_what_transforms_draw_is_a_function_of_seed_epoch_and_sample(root: Path, workers: int) -> None:
+def test_what_transforms_draw_is_a_function_of_seed_epoch_and_sample(root: Path) -> None:
     data = ImageFolder("root", transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
 
-    def images(seed: int, epoch: int, workers: int = workers) -> torch.Tensor:
-        train, _ = make_loaders(data, batch_size=4, seed=seed, num_workers=workers, shuffle=False)
+    def images(seed: int, epoch: int) -> torch.Tensor:
+        train, _ = make_loaders(data, batch_size=4, seed=seed, shuffle=False)
         train.set_epoch(epoch)
         return torch.cat([batch[0] for batch in train])
 
     first = images(0, 1)
-    assert torch.equal(first, images(0, 1, 0))
-    assert not torch.equal(first, images(0, 2, 0))
-    assert not torch.equal(first, images(1, 1, 0))
+    assert torch.equal(first, images(0, 1))
+    assert not torch.equal(first, images(0, 2))
+    assert not torch.equal(first, images(1, 1))
 
 
 def test_the_description_tells_other_files_apart(root: Path) -> None:

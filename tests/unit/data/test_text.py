@@ -182,10 +182,9 @@ def test_a_batch_is_padded_and_its_mask_has_the_true_lengths(documents: StdlibDo
     assert batch["input_ids"].shape[1] == max(len(sample["input_ids"]) for sample in samples)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_makes_batches_by_the_data_sets_own_collate_fn(documents: StdlibDocuments, workers: int) -> None:
+def test_the_loader_makes_batches_by_the_data_sets_own_collate_fn(documents: StdlibDocuments) -> None:
     subset = StdlibDocuments("eval", max_length=100, limit=10)
-    loader, _ = make_loaders(subset, batch_size=4, num_workers=workers)
+    loader, _ = make_loaders(subset, batch_size=4)
     plain = DataLoader(subset, batch_size=4, collate_fn=subset.collate_fn)
     batches = list(loader)
     assert [len(batch["input_ids"]) for batch in batches] == [4, 4, 2]

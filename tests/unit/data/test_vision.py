@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import multiprocessing
 import os
 import pickle
 import struct
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from local_server import served
+from local_server import images_of, md5, served, small_cifar
 
 from ssr_hydra.data import FakeData, SmallImages, TensorLoader, make_loaders
 from ssr_hydra.data import vision as module
@@ -24,47 +21,13 @@ from ssr_hydra.errors import InputError, RunError
 datasets = pytest.importorskip("torchvision.datasets")
 
 
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
-
-
 def names(folder: str | Path) -> list[str]:
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-def images_of(count: int, *shape: int) -> Any:
-    return np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def small_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive in CIFAR-10's own format, 10 images a batch, and its hashes in the place of CIFAR-10's."""
-    inner = folder / "cifar-10-batches-py"
-    inner.mkdir(parents=True)
-    hashes = {}
-    for number, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
-        data = {
-            "data": images_of(10 + (name == "test_batch"), 3072)[:10],
-            "labels": [(k + number) % 10 for k in range(10)],
-        }
-        (inner / name).write_bytes(pickle.dumps(data))
-    (inner / "batches.meta").write_bytes(pickle.dumps({"label_names": [str(k) for k in range(10)]}))
-    hashes = {file.name: md5(file.read_bytes()) for file in inner.iterdir()}
-    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
-        archive.add(inner, inner.name)
-    cls = datasets.CIFAR10
-    monkeypatch.setattr(cls, "tgz_md5", md5((folder / "cifar-10-python.tar.gz").read_bytes()))
-    monkeypatch.setattr(cls, "train_list", [[f"data_batch_{k}", hashes[f"data_batch_{k}"]] for k in range(1, 6)])
-    monkeypatch.setattr(cls, "test_list", [["test_batch", hashes["test_batch"]]])
-    monkeypatch.setattr(cls, "meta", cls.meta | {"md5": hashes["batches.meta"]})
-    known = module._KNOWN["cifar10"]
-    monkeypatch.setitem(module._KNOWN, "cifar10", known._replace(sizes={"train": 50, "eval": 10}))
-
-
 @pytest.fixture
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    small_cifar(tmp_path / "served", monkeypatch)
-    with served(tmp_path / "served") as address:
-        monkeypatch.setattr(datasets.CIFAR10, "url", f"{address}/cifar-10-python.tar.gz")
+    with small_cifar(tmp_path / "served", monkeypatch):
         yield tmp_path
 
 
@@ -132,25 +95,6 @@ def test_a_download_that_was_cut_off_leaves_nothing_that_is_taken_for_whole(
         with pytest.raises(RunError, match="gone"):
             SmallImages("cifar10", root=str(cifar / "root"))
     assert len(SmallImages("cifar10", root=str(cifar / "root"))) == 50
-
-
-def _load(root: str, results: Any) -> None:
-    results.put(SmallImages("cifar10", root=root).describe()["sha256"])
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the processes inherit the server's address by fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_processes_that_download_at_once_end_with_the_same_set(cifar: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results: Any = context.Queue()
-    processes = [context.Process(target=_load, args=(str(cifar / "root"), results)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    found = {results.get(timeout=300) for _ in processes}
-    for process in processes:
-        process.join(300)
-    assert len(found) == 1
-    assert names(cifar / "root") == [".lock", "cifar-10-batches-py"]
 
 
 def idx(array: Any) -> bytes:

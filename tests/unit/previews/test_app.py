@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 # A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
@@ -28,39 +25,6 @@ def rows(output: str) -> dict[str, dict[str, list[str]]]:
             name = line
             found[name] = {}
     return found
-
-
-def test_as_a_user(repo: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(repo / "scripts" / "preview.py"), "scheduler=cosine_warmup,wsd", "ssr=0.25,0.5,1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    curves = rows(done.stdout)
-    assert [name for name in curves if "ssr" in name] == [
-        f"{name}, ssr {ssr}" for name in ("cosine_warmup", "wsd") for ssr in ("0.25", "0.5", "1")
-    ]
-    assert curves["cosine_warmup, ssr 0.5"]["50 %"] == ["4ep", "50 %", "0.54129", "0.054129"]
-    assert curves["wsd, ssr 1"]["start of decay"] == ["14.4ep", "90 %", "1", "0.1"]
-    assert done.stdout.splitlines()[-2:] == ["preview.png", "preview.svg"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["preview.png", "preview.svg"]
-    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
-    assert ET.parse(tmp_path / "preview.svg").getroot().tag.endswith("svg")
-
-
-def test_no_torch_is_loaded_and_python_needs_no_hydra(repo: Path, tmp_path: Path) -> None:
-    code = """
-import sys
-import ssr_hydra
-from ssr_hydra.schedulers import LinearScheduler
-shown = ssr_hydra.preview(LinearScheduler(), max_duration="10ep")
-shown.table()
-assert not {"torch", "hydra", "matplotlib", "sklearn"} & set(sys.modules)
-shown.save("a.svg")
-assert not {"torch", "hydra", "matplotlib.pyplot"} & set(sys.modules)
-from ssr_hydra.previews import main
-main(["scheduler=rex", "--out", "b.svg"])
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(repo)}, check=True)
 
 
 def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, list[str]]]:

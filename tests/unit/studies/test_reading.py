@@ -6,8 +6,6 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import REPO
 from study_runs import METRIC, config, raw, record, write_run
 
 from ssr_hydra.errors import InputError
@@ -411,20 +408,6 @@ def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
     assert study.versions["torch"] == ("2.10.0",)
 
 
-def test_reading_imports_no_torch(tmp_path: Path) -> None:
-    sweep(tmp_path, 2)
-    code = """
-import sys
-from ssr_hydra.studies import load, summary
-summary(load(sys.argv[1]))
-sys.exit(", ".join({"torch", "hydra", "omegaconf", "matplotlib"} & set(sys.modules)) or 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=REPO, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_a_hundred_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssr_hydra.studies import recipes
 
@@ -435,18 +418,6 @@ def test_a_hundred_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch
     assert len(load(tmp_path).frame) == 100
     assert sum("scheduler:" in text for text in parsed) == 1
     assert not math.isnan(load(tmp_path).frame["quality"].sum())
-
-
-def test_a_real_sweep(tmp_path: Path) -> None:
-    study = tmp_path / "study"
-    command = [sys.executable, "train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}"]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    found = load(study)
-    assert (found.problems, found.notes, found.objective) == ((), (), METRIC)
-    assert found.frame["ssr"].tolist() == [0.01, 0.01, 0.02, 0.02]
-    assert found.frame["steps"].tolist() == [12, 12, 24, 24]
-    assert found.recipes == ("cosine_warmup",)
 
 
 def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> None:

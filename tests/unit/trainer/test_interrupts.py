@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -61,25 +60,6 @@ def test_outside_of_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.SIG_DFL]
-
-
-def test_a_forked_worker_ends_as_it_would_without() -> None:
-    code = """
-import os, signal, time
-from ssr_hydra.trainer.interrupts import terminable
-ready, tell = os.pipe()
-with terminable():
-    child = os.fork()
-    if child == 0:
-        os.write(tell, b"x")  # a signal during the fork itself is lost on Python
-        time.sleep(300)
-        os._exit(1)
-    os.read(ready, 1)
-    os.kill(child, signal.SIGTERM)
-    print(os.waitpid(child, 0)[1])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert (done.stdout.strip(), done.stderr) == (str(int(signal.SIGTERM)), "")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import TensorLoader, make_loaders
 from ssr_hydra.errors import InputError
-from ssr_hydra.models import ConvNet, next_token_loss
+from ssr_hydra.models import next_token_loss
 from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.step import StepSettings
 
@@ -371,34 +371,3 @@ def test_channels_last_changes_the_layout_and_not_the_result() -> None:
     assert isinstance(conv, nn.Conv2d)
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(weights(runs[0]), weights(runs[1]), atol=1e-5, rtol=0)
-
-
-@pytest.mark.slow
-def test_compiling_is_no_training(tmp_path: Path) -> None:
-    torch.compiler.reset()
-    images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
-    results = {}
-    for compiles in (False, True):
-        loader = TensorLoader([images, classes], 16, shuffle=False)
-        trainer = Trainer(
-            _seeded(ConvNet),
-            loader,
-            loader,
-            max_duration="3ep",
-            device="cpu",
-            progress="none",
-            compile=compiles,
-            run_dir=tmp_path / str(compiles),
-        )
-        results[compiles] = trainer.fit()
-        assert trainer.state.timestamp.batch == 12
-    compiled = results[True]
-    assert compiled.train_seconds > 0
-    # Compiling takes seconds and the twelve steps hundredths; had it been counted, training were most of the total.
-    assert compiled.total_seconds > 5 * compiled.train_seconds
-    assert results[False].metrics["train/loss"] == pytest.approx(compiled.metrics["train/loss"], abs=1e-4)
-    assert results[False].metrics["eval/loss"] == pytest.approx(compiled.metrics["eval/loss"], abs=1e-4)
-    found = load_latest_good(tmp_path / "True" / "checkpoints")
-    assert found is not None
-    # The names of the model's own weights, which any other code can load.
-    assert list(found[0].state["model"]) == list(ConvNet().state_dict())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from cli_helpers import Answer, answer, command
+from cli_helpers import Answer, answer
 from torch import Tensor, nn
 
 from ssr_hydra.data import StdlibDocuments, TensorLoader, make_loaders
@@ -228,21 +228,6 @@ def test_a_wall_clock_budget(app: Callable[..., Answer], ssr: float) -> None:
     assert ends[-1] == result.train_seconds
     assert ends[0] >= 0.1
     assert sum(e["seconds"] for e in result.evaluations) + result.train_seconds <= result.total_seconds
-
-
-@pytest.mark.slow
-def test_a_wall_clock_budget_in_a_process_of_its_own_with_a_warmup(in_tmp: Path) -> None:
-    settings = ("max_duration=0.5s", "scheduler=linear_warmup", "scheduler.t_warmup=0.1s")
-    found = command("-m", "ssr_hydra", "experiment=byte_lm", *settings, *SMALL_MLP, *QUICK, cwd=in_tmp)
-    assert found.code == 0, found.err
-    lines, result = records(in_tmp / "run")
-    stood = 0.0
-    for record in lines:
-        if record["event"] == "train":
-            assert record["lr"] == pytest.approx(1e-2 * linear_warmup(stood, 0.5, 0.1), rel=1e-9, abs=1e-15)
-        stood = record["train_seconds"]
-    assert result.train_seconds == stood >= 0.5
-    assert result.tokens == 128 * result.steps
 
 
 class Slow(nn.Module):

@@ -2,11 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import StepLR
-from torch.utils.data import Dataset
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
@@ -112,26 +106,6 @@ def test_defaults_alone_train() -> None:
     assert (result.steps, result.status, result.seed) == (75, "completed", None)
     assert result.metrics["eval/accuracy"] is not None
     assert result.metrics["eval/accuracy"] > 0.8
-
-
-class Noisy(Dataset[tuple[Tensor, int]]):
-    def __len__(self) -> int:
-        return 20
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.randn(4) + index, index % 3
-
-
-def test_a_data_set_of_ones_own_gives_the_same_bits_for_any_number_of_workers() -> None:
-    weights = []
-    for workers in (0, 2):
-        seed_everything(0)
-        train, _ = make_loaders(Noisy(), batch_size=6, num_workers=workers, seed=1)
-        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 3))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        Trainer(model, train, None, optimizer, None, "2.5ep", device="cpu", progress="none", seed=0).fit()
-        weights.append(nn.utils.parameters_to_vector(model.parameters()).detach())
-    assert torch.equal(*weights)
 
 
 # ---- records
@@ -318,32 +292,6 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
     result = RunResult.load(tmp_path)
     assert (result.status, result.steps, result.samples) == ("failed", 3, 6)
     assert (result.error or "").startswith(type(error).__name__)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_killed_run_leaves_whole_lines_and_no_result(tmp_path: Path) -> None:
-    code = f"""
-import torch; torch.set_num_threads(1)
-from ssr_hydra.data import Digits, make_loaders
-from ssr_hydra.models import MLP
-from ssr_hydra.trainer import Trainer
-train, _ = make_loaders(Digits("train"))
-options = dict(device="cpu", progress="none", log_interval="1ba")
-Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).fit()
-"""
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
-        log = tmp_path / "metrics.jsonl"
-        while not (log.exists() and log.stat().st_size > 20_000):
-            assert process.poll() is None
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    content = log.read_text()
-    for line in content[: content.rindex("\n")].splitlines():
-        json.loads(line)
-    assert not (tmp_path / "result.json").exists()
-    small(run_dir=tmp_path).fit()  # the same command again starts afresh
-    assert len(log_of(tmp_path)) == 1
 
 
 # ---- what a person sees

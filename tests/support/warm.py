@@ -1,0 +1,230 @@
+"""Commands in processes that start at once: a server has imported torch, Hydra and the package, and forks each.
+
+``warm.run("train.py", "ssr=0.5", cwd=folder)`` does what ``python train.py ssr=0.5`` does; ``warm.start`` returns while
+it runs; the script ``warm.python`` is a ``python`` for shells and for programs that start one. The process has its own
+working directory, environment, descriptors, signals and import path, runs its program as ``__main__``, and ends as an
+interpreter does. What Python or torch reads only when it starts is the server's; a command with another value needs a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import IO, Any
+
+import warm_server
+from checkout import REPO
+
+
+class Process:
+    """A warm process, with the interface of ``subprocess.Popen``."""
+
+    def __init__(self, address: str, order: dict[str, Any], stdin: Any, stdout: Any, stderr: Any) -> None:
+        self.args = order["argv"]
+        self.returncode: int | None = None
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(address)
+        with contextlib.ExitStack() as given:
+            numbers = [self._given(given, name, what) for name, what in (("stdin", stdin), ("stdout", stdout))]
+            numbers.append(numbers[1] if stderr == STDOUT else self._given(given, "stderr", stderr))
+            warm_server.send_order(self._connection, {**order, "targets": [0, 1, 2]}, numbers)
+        self._answers = self._connection.makefile("r")
+        self.pid = int(json.loads(self._answers.readline())["pid"])
+        assert self.pid, f"one of {', '.join(warm_server.AT_START)} is not the server's"
+
+    def _given(self, given: contextlib.ExitStack, name: str, what: Any) -> int:
+        """The descriptor that the process gets."""
+        if what == PIPE:
+            reading, writing = os.pipe()
+            ours, theirs = (writing, reading) if name == "stdin" else (reading, writing)
+            setattr(self, name, open(ours, "w" if name == "stdin" else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif what == DEVNULL:
+            theirs = os.open(os.devnull, os.O_RDWR)
+        elif what is None:
+            return ("stdin", "stdout", "stderr").index(name)
+        else:
+            return what if isinstance(what, int) else int(what.fileno())
+        given.callback(os.close, theirs)
+        return theirs
+
+    def poll(self) -> int | None:
+        """The exit code; None as long as it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; the exit code."""
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                assert timeout is not None
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(json.loads(self._answers.readline())["code"])
+            self._answers.close()
+            self._connection.close()
+        return self.returncode
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+        """Write, read both outputs to their ends, and wait."""
+        texts = {"stdout": "", "stderr": ""}
+
+        def read(name: str, stream: IO[str]) -> None:
+            texts[name] = stream.read()
+
+        if self.stdin is not None and not self.stdin.closed:
+            with contextlib.suppress(BrokenPipeError), self.stdin:
+                self.stdin.write(input or "")
+        readers = [
+            threading.Thread(target=read, args=(name, stream), daemon=True)
+            for name in texts
+            if (stream := getattr(self, name)) is not None and not stream.closed
+        ]
+        for reader in readers:
+            reader.start()
+        self.wait(timeout)
+        for reader in readers:
+            reader.join(timeout)
+        for stream in (self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        return texts["stdout"], texts["stderr"]
+
+    def send_signal(self, number: int) -> None:
+        """Send it unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
+
+
+class Warm:
+    """The owner of a server, which is started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="warm"))  # short: the address of a socket has 108 bytes
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _address(self) -> str:
+        address = self._folder / "socket"
+        if self._server is None:
+            command = [sys.executable, warm_server.__file__, "serve", str(address)]
+            self._server = subprocess.Popen(command, stdin=PIPE, cwd=REPO)
+            while not address.exists():
+                assert self._server.poll() is None
+                time.sleep(0.01)
+        return str(address)
+
+    def start(
+        self,
+        *argv: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        stdin: Any = DEVNULL,
+        stdout: Any = PIPE,
+        stderr: Any = PIPE,
+        start_new_session: bool = False,
+        limits: Mapping[str, int] | None = None,
+        nested: bool = True,
+    ) -> Process:
+        """Start ``python`` with these arguments.
+
+        Args:
+            argv: ``-c code``, ``-m module`` or a script, and its arguments.
+            cwd: The working directory.
+            env: Variables besides those of this process.
+            stdin: As for ``subprocess.Popen``; so are ``stdout``, ``stderr`` and ``start_new_session``.
+            stdout: See there.
+            stderr: See there.
+            start_new_session: See there.
+            limits: Soft limits by their names in the module ``resource``.
+            nested: Whether a Python that the process starts by ``sys.executable`` is warm too.
+        """
+        order = {
+            "argv": list(argv),
+            "cwd": str(cwd),
+            "env": {**os.environ, **(env or {})},
+            "session": start_new_session,
+            "limits": dict(limits or {}),
+            "executable": str(self.python) if nested else "",
+        }
+        return Process(self._address, order, stdin, stdout, stderr)
+
+    def run(
+        self, *argv: str, cwd: Path, timeout: float = 600, input: str | None = None, **settings: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python`` with these arguments to its end, as ``subprocess.run`` does.
+
+        Args:
+            argv: As for :meth:`start`.
+            cwd: As for :meth:`start`.
+            timeout: Seconds; it bounds one that hangs.
+            input: What it reads.
+            settings: More for :meth:`start`.
+        """
+        process = self.start(*argv, cwd=cwd, stdin=DEVNULL if input is None else PIPE, **settings)
+        try:
+            out, err = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.wait(), out, err)
+
+    @cached_property
+    def python(self) -> Path:
+        """A script that takes the arguments of ``python``; what it cannot start warm it starts as usual."""
+        script = self._folder / "python"
+        real, client = shlex.quote(sys.executable), shlex.quote(warm_server.__file__)
+        script.write_text(
+            f'#!/bin/sh\nexport WARM_REAL={real} WARM_PYTHON="$0"\n'
+            f'exec {real} -I -S {client} python {shlex.quote(self._address)} "$@"\n'
+        )
+        script.chmod(0o755)
+        return script
+
+    def close(self) -> None:
+        """End the server, and kill what it has started."""
+        if self._server is not None:
+            assert self._server.stdin is not None
+            self._server.stdin.close()
+            self._server.wait(120)
+        shutil.rmtree(self._folder)
+
+
+warm = Warm()
+atexit.register(warm.close)

@@ -1,0 +1,332 @@
+"""The server that forks warm processes, and the ``python`` of shells that asks it for one; warm.py is for tests.
+
+    python warm_server.py serve SOCKET              the server; it ends when its standard input does
+    python -I -S warm_server.py python SOCKET ...   a client with the arguments of ``python``
+
+A connection to the socket is a process: its order and descriptors come in, its pid and its exit code go out. When the
+client closes the connection, or is killed, the server kills the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+PRELOADED = (
+    "torch._dynamo",  # optimizers and DDP import it
+    "torch.distributed.fsdp",
+    "hydra.main",
+    "sklearn.datasets",
+    "ssr_hydra.trainer",
+    "ssr_hydra.train",
+    "ssr_hydra.build.app",
+    "ssr_hydra.build.loader",
+)
+"""What a run would import; none of it starts a thread, which a fork would lose."""
+
+AT_START = ("PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that are read only when Python or torch starts."""
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
+
+
+def send_order(connection: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Ask for a process that has copies of these descriptors, numbered as ``order["targets"]`` says."""
+    body = json.dumps(order).encode()
+    socket.send_fds(connection, [len(body).to_bytes(4, "big")], descriptors)
+    connection.sendall(body)
+
+
+def _receive_order(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    size, descriptors, _, _ = socket.recv_fds(connection, 4, 64)
+    length, body = int.from_bytes(size, "big"), b""
+    while len(body) < length and (part := connection.recv(length - len(body))):
+        body += part
+    return (json.loads(body), descriptors) if length and len(body) == length else None
+
+
+# ---- the server
+
+
+def serve(address: str) -> Callable[[], None]:
+    """Fork a process for each connection. Return in a child, with what it is to do, and at the end."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)  # clients wait while it imports
+    _preload()
+    wakes, woken = socket.socketpair()
+    wakes.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    clients: dict[int, socket.socket | None] = {}  # of each process; None once it is gone
+    with selectors.DefaultSelector() as selector:
+        for waits in (listener, woken, sys.stdin):
+            selector.register(waits, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is sys.stdin:
+                    for pid in clients:
+                        os.kill(pid, signal.SIGKILL)
+                    return lambda: None
+                if key.fileobj is listener:
+                    client, _ = listener.accept()
+                    if (asked := _receive_order(client)) is None:
+                        client.close()
+                        continue
+                    if any(asked[0]["env"].get(name) != os.environ.get(name) for name in AT_START):
+                        _tell(client, pid=0)
+                        client.close()
+                        continue
+                    pid = os.fork()
+                    if pid == 0:
+                        signal.set_wakeup_fd(-1)
+                        for each in (listener, wakes, woken, client, *clients.values()):
+                            if each is not None:
+                                each.close()
+                        return lambda: _become(*asked)  # the loop has ended
+                    for descriptor in asked[1]:
+                        os.close(descriptor)
+                    clients[pid] = client
+                    selector.register(client, selectors.EVENT_READ, data=pid)
+                    _tell(client, pid=pid)
+                elif key.fileobj is woken:
+                    woken.recv(4096)
+                    for pid, code in _ended():
+                        if (client := clients.pop(pid)) is not None:
+                            selector.unregister(client)
+                            _tell(client, code=code)
+                            client.close()
+                elif key.data in clients:
+                    selector.unregister(key.fileobj)
+                    clients[key.data].close()
+                    clients[key.data] = None
+                    os.kill(key.data, signal.SIGKILL)
+
+
+def _preload() -> None:
+    import gc
+    import importlib
+    import threading
+
+    import torch
+
+    torch.set_num_threads(1)
+    for name in PRELOADED:
+        importlib.import_module(name)
+    assert threading.active_count() == 1, threading.enumerate()
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
+
+
+def _tell(client: socket.socket, **what: int) -> None:
+    with suppress(OSError):  # it is gone, which the loop sees next
+        client.sendall(json.dumps(what).encode() + b"\n")
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+# ---- its children
+
+
+def _become(order: dict[str, Any], descriptors: list[int]) -> None:
+    """Be the process that ``python`` with these arguments would have started."""
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order["session"]:
+        os.setsid()
+    _number(descriptors, order["targets"])
+    os.chdir(order["cwd"])
+    environment, searched = order["env"], os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    for name, limit in order["limits"].items():
+        import resource
+
+        number = getattr(resource, name)
+        resource.setrlimit(number, (limit, resource.getrlimit(number)[1]))
+    _open_standard_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
+    _forget()
+    sys.executable = order["executable"] or sys.executable
+    sys.orig_argv = [sys.executable, *order["argv"]]
+    own = [*environment.get("PYTHONPATH", "").split(os.pathsep)]
+    sys.path[:] = list(filter(None, own)) + [each for each in sys.path[1:] if each not in searched]
+    code = 1
+    try:
+        _execute(*order["argv"])
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if not isinstance(error.code, int | None):
+            print(error.code, file=sys.stderr)
+    except BaseException as error:
+        trace = _own(error.__traceback__)
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    _end(code)
+
+
+def _end(code: int) -> None:
+    """End as an interpreter does, without taking apart all that is imported, which takes longer than most commands."""
+    import atexit
+    import threading
+
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody reads it, or it is closed
+        code = code or 120
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code & 0xFF)
+
+
+def _number(descriptors: list[int], targets: list[int]) -> None:
+    """Give the descriptors their numbers."""
+    import fcntl
+
+    above = max([*targets, *descriptors]) + 1
+    moved = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, above) for each in descriptors]
+    for each in descriptors:
+        os.close(each)
+    for each, target in zip(moved, targets, strict=True):
+        os.dup2(each, target)
+        os.close(each)
+
+
+def _open_standard_streams(unbuffered: bool) -> None:
+    """Those of the server may hold text, and knew other descriptors."""
+    import io
+
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        raw = open(descriptor, f"{mode}b", 0, closefd=False)  # noqa: SIM115
+        binary = io.BufferedReader(raw) if mode == "r" else raw if unbuffered else io.BufferedWriter(raw)
+        lines = name == "stderr" or os.isatty(descriptor)
+        errors = "backslashreplace" if name == "stderr" else "strict"
+        stream = io.TextIOWrapper(
+            binary, "utf-8", errors, line_buffering=lines and mode == "w", write_through=unbuffered
+        )
+        stream.mode = mode
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _forget() -> None:
+    """Drop what an interpreter draws or looks up once."""
+    import random
+    import tempfile
+
+    import numpy
+
+    random.seed()
+    numpy.random.seed()
+    tempfile.tempdir = None
+    sys.path_importer_cache.clear()
+
+
+def _execute(first: str, *arguments: str) -> None:
+    """Run ``-c code``, ``-m module`` or a script as the main program."""
+    import runpy
+    import types
+
+    sys.modules["warm_server"] = sys.modules["__main__"]  # its functions are still needed
+    if first == "-m":
+        name, *rest = arguments
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        sys.argv = [name, *rest]
+        sys.modules.pop(name, None)  # else runpy warns
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        return
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    main.__dict__["__builtins__"] = __builtins__
+    if first == "-c":
+        source, *rest = arguments
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *rest]
+        exec(compile(source, "<string>", "exec", dont_inherit=True), main.__dict__)
+        return
+    sys.path.insert(0, os.path.dirname(os.path.realpath(first)))  # noqa: PTH120
+    sys.argv = [first, *arguments]
+    main.__file__ = first
+    with open(first, "rb") as file:  # noqa: PTH123
+        source = file.read()
+    exec(compile(source, first, "exec", dont_inherit=True), main.__dict__)
+
+
+def _own(trace: Any) -> Any:
+    """A traceback without the frames that an interpreter would not have."""
+    while trace is not None and trace.tb_next is not None:
+        if os.path.basename(trace.tb_frame.f_code.co_filename) not in (os.path.basename(__file__), "<frozen runpy>"):  # noqa: PTH119
+            return trace
+        trace = trace.tb_next
+    return trace
+
+
+# ---- the client of a shell
+
+
+def python(address: str, arguments: list[str]) -> int:
+    """Run a warm ``python`` with the descriptors, the environment and the working directory of this process."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address)
+    own = {connection.fileno()}
+    numbers = sorted(int(each) for each in os.listdir("/dev/fd"))  # noqa: PTH208
+    numbers = [each for each in numbers if each not in own and _is_open(each)]
+    real, executable = os.environ.pop("WARM_REAL"), os.environ.pop("WARM_PYTHON")
+    if arguments[:1] == ["-u"]:
+        os.environ["PYTHONUNBUFFERED"] = "1"
+        arguments = arguments[1:]
+    order = {
+        "argv": arguments, "cwd": os.getcwd(), "env": dict(os.environ), "targets": numbers, "session": False,  # noqa: PTH109
+        "limits": {}, "executable": executable,
+    }  # fmt: skip
+    pid = 0
+    if arguments and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-")):
+        send_order(connection, order, numbers)
+        lines = connection.makefile("r")
+        pid = json.loads(lines.readline())["pid"]
+    if not pid:
+        os.execv(real, [real, *arguments])
+    for number in _FORWARDED:
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    code: int = json.loads(lines.readline())["code"]
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])()
+    else:
+        sys.exit(python(sys.argv[2], sys.argv[3:]))

@@ -1,0 +1,47 @@
+"""A table on a full disk."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from callback_helpers import StubTrainer
+
+from ssr_hydra.callbacks import CSVLogger
+from ssr_hydra.errors import RunError
+from ssr_hydra.records import WriteError
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from callback_helpers import StubTrainer, train
+from ssr_hydra.callbacks import CSVLogger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+logger, trainer = CSVLogger(), StubTrainer(Path({str(tmp_path)!r}))
+logger.fit_start(trainer)
+try:
+    for batch in range(1, 100):
+        logger.log(trainer, train(batch))
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
+    assert issubclass(WriteError, RunError)
+    logger = CSVLogger()
+    logger.fit_start(StubTrainer(tmp_path, 99))  # resuming drops the torn row
+    logger.close()
+    assert [int(row["batch"]) for row in table(tmp_path)] == list(range(1, len(table(tmp_path)) + 1))
+    assert len(table(tmp_path)) > 5

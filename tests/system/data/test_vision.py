@@ -1,0 +1,34 @@
+"""Processes that download the same data set at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_server import small_cifar
+
+from ssr_hydra.data import SmallImages
+
+
+def _load(root: str, results: Any) -> None:
+    results.put(SmallImages("cifar10", root=root).describe()["sha256"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the processes inherit the server's address by fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_processes_that_download_at_once_end_with_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    context = multiprocessing.get_context("fork")
+    results: Any = context.Queue()
+    processes = [context.Process(target=_load, args=(str(root), results)) for _ in range(3)]
+    with small_cifar(tmp_path / "served", monkeypatch):
+        for process in processes:
+            process.start()
+        found = {results.get(timeout=300) for _ in processes}
+        for process in processes:
+            process.join(300)
+    assert len(found) == 1
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "cifar-10-batches-py"]

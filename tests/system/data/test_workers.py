@@ -1,0 +1,72 @@
+"""What a loader's workers read is what the process itself would read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from resume_lab import Noisy
+from torch.utils.data import Dataset, IterableDataset
+
+from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
+
+
+def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **settings: Any) -> dict[int, list[Any]]:
+    """The batches of these epochs, in this order."""
+    loader, _ = make_loaders(data, batch_size=4, seed=5, num_workers=workers, **settings)
+    read = {}
+    for number in numbers:
+        loader.set_epoch(number)
+        read[number] = [torch.utils._pytree.tree_map(torch.Tensor.tolist, batch) for batch in loader]
+    return read
+
+
+def images(folder: Path) -> Dataset[Any]:
+    image = pytest.importorskip("PIL.Image")
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    for name in ("ant", "bee"):
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            image.fromarray(pixels).save(folder / "train" / name / f"{number}.png")
+    return ImageFolder(str(folder), transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
+
+
+@pytest.mark.parametrize("name", ["numbers", "images", "text"])
+def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: str) -> None:
+    data: Any = {
+        "numbers": Noisy,  # draws from every global generator
+        "images": lambda: images(tmp_path),
+        "text": lambda: StdlibDocuments("eval", max_length=100, limit=10),  # batches by its own collate_fn
+    }[name]()
+    alone = epochs(data, 0)
+    assert epochs(data, 2) == alone
+    assert epochs(data, 2, (1, 0)) == alone  # the same processes, in another order of epochs
+
+
+class NoisyStream(IterableDataset[Any]):
+    """Its epoch, and a number from each global generator."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(4):
+            yield self.epoch, random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_a_worker_s_stream_is_a_function_of_seed_and_epoch() -> None:
+    before = random.getstate()
+    first = epochs(NoisyStream(), 1, (0, 1, 2), shuffle=False)
+    assert random.getstate() == before
+    assert epochs(NoisyStream(), 1, (2, 1), shuffle=False) == {number: first[number] for number in (1, 2)}
+    (drawn,) = zip(*(first[number] for number in (0, 1, 2)), strict=True)
+    assert [batch[0] for batch in drawn] == [[0] * 4, [1] * 4, [2] * 4]
+    assert len({number for batch in drawn for part in batch[1:] for number in part}) == 3 * 4 * 3

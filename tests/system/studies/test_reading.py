@@ -1,0 +1,24 @@
+"""Reading what a sweep has written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from checkout import REPO
+from study_runs import METRIC
+
+from ssr_hydra.studies import load
+
+
+def test_a_real_sweep(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    command = [sys.executable, "train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    found = load(study)
+    assert (found.problems, found.notes, found.objective) == ((), (), METRIC)
+    assert found.frame["ssr"].tolist() == [0.01, 0.01, 0.02, 0.02]
+    assert found.frame["steps"].tolist() == [12, 12, 24, 24]
+    assert found.recipes == ("cosine_warmup",)

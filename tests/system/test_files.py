@@ -1,0 +1,30 @@
+"""Locks between processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.files import try_lock
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_lock_is_one_process_s_until_it_ends(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from ssr_hydra.files import try_lock
+file = open({str(tmp_path / "lock")!r}, "ab")
+print(try_lock(file.fileno()), flush=True); sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        with (tmp_path / "lock").open("ab") as file:
+            assert not try_lock(file.fileno())
+            other.kill()
+            other.wait()
+            assert try_lock(file.fileno())

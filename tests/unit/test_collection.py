@@ -47,3 +47,9 @@ def test_ci_runs_every_tier() -> None:
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
     (line,) = re.findall(r"python -m pytest (tests/\S*.*)", script)
     assert line.split()[0] == "tests/chaos"  # in addition to the command of the README
+
+
+@pytest.mark.parametrize("page", sorted((REPO / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_the_tests_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (REPO / name).exists()] == []

@@ -39,7 +39,9 @@ RESULT, METRICS = "result.json", "metrics.jsonl"
 _ADDED = frozenset({"control", "data", "resumes"})
 _MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
 _LARGEST = 2**63 - 1
-STATUSES = ("completed", "failed", "diverged")
+# How the error of a stopped run began in earlier releases, whose status for it was `failed`.
+_STOPS = ("KeyboardInterrupt", "terminated by ")
+STATUSES = ("completed", "failed", "diverged", "stopped")
 
 
 @dataclass
@@ -47,7 +49,8 @@ class RunResult:
     """What a run did: the content of ``result.json``.
 
     Args:
-        status: ``completed``, ``failed`` (an exception or an interrupt) or ``diverged`` (a loss was NaN or infinite).
+        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss was NaN or infinite) or ``stopped`` (by
+            ctrl-C or another signal: the run can continue).
         error: The error's type and message; None if the run completed.
         name: What the person called the run.
         ssr: The scale schedule ratio.
@@ -129,6 +132,8 @@ class RunResult:
             raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
         if content["status"] not in STATUSES:
             raise InputError("result.status", content["status"], f"one of {', '.join(STATUSES)}", fix)
+        if content["status"] == "failed" and str(content["error"]).startswith(_STOPS):
+            content["status"] = "stopped"
         record = cls(**content)
         record.check()
         return record
@@ -297,8 +302,8 @@ def has_log(folder: Path) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Refuse a folder that holds the record of a run and no checkpoint to go on from: two runs are never mixed.
 
-    A run that failed before its first batch has left nothing, and may be tried again; so may the very same run if it
-    failed, or was interrupted, before its first checkpoint.
+    A run that failed or was stopped before its first batch has left nothing, and may be tried again; so may the very
+    same run before its first checkpoint.
 
     Args:
         folder: Of the run.
@@ -315,7 +320,7 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
     except InputError:
         record = None
     same = record is not None and hashed is not None and record.config_hash == hashed
-    if record is None or record.status != "failed" or not (record.steps == 0 or same):
+    if record is None or record.status not in ("failed", "stopped") or not (record.steps == 0 or same):
         rule = f"the folder holds the {RESULT} of another run, with no checkpoint to go on from"
         raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
 

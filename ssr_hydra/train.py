@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: Arguments instead of those of the process.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 143 for one
-            that SIGTERM ended.
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
+            signal's number for one that another signal ended.
     """
     from ssr_hydra.build.app import run_app
     from ssr_hydra.launchers.resources import register_resolvers

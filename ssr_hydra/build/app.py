@@ -30,13 +30,14 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.command_line import StudyOptions, find_configs, take_study, take_trust
+from ssr_hydra.build.command_line import StudyOptions, Typed, find_configs, take_study, take_trust
 from ssr_hydra.build.display import breakable
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
-from ssr_hydra.build.resuming import spelled_out
+from ssr_hydra.build.resuming import resume_of, spelled_out
 from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
+from ssr_hydra.checkpoints.resume import AUTO, find
 from ssr_hydra.errors import FirstBatchError, InputError, RunError
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 from ssr_hydra.trainer.interrupts import TerminatedError
@@ -63,23 +64,23 @@ def run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str] | No
         argv: Arguments instead of ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 143 for one
-            that SIGTERM ended, 140 for one that SIGUSR2 ended.
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
+            signal's number for one that another signal ended.
     """
     with breakable():
-        _run_app(make_task, conf, name, sys.argv[1:] if argv is None else argv)
+        _run_app(make_task, conf, name, Typed.here() if argv is None else Typed(tuple(argv)))
 
 
-def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) -> None:
+def _run_app(make_task: MakeTask, conf: Path, name: str, typed: Typed) -> None:
     parser = _Parser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.add_argument("--version", action=_Version, nargs=0, help="Show the versions of this, of Hydra and of torch")
-    parser.typed = argv
+    parser.typed = typed.arguments
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     args = argparse.Namespace(overrides=[])
     try:
         # Flags may stand anywhere: Hydra's own parser refuses what follows a flag in the middle.
         args = parser.parse_intermixed_args(parser.typed)
-        _dispatch(args, parser, make_task, conf, name)
+        _dispatch(args, parser, make_task, conf, name, typed)
     except InputError as error:
         if full:
             raise
@@ -89,9 +90,9 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) ->
             raise
         _exit(f"error: {explain(error, args.overrides)}", _BAD_INPUT, error)
     except KeyboardInterrupt as error:
-        _exit(str(error) or "interrupted", _INTERRUPTED, error)
+        _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", _INTERRUPTED, error)
     except TerminatedError as error:
-        _exit(str(error), error.exit_code, error)
+        _exit(f"{error}{_continued(error, typed)}", error.exit_code, error)
     except RunError as error:
         if full:
             raise
@@ -102,6 +103,16 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str]) ->
             raise
         _report(error)
         sys.exit(_FAILED)
+
+
+def _continued(error: BaseException, typed: Typed) -> str:
+    """How to continue a run that was stopped, if it has a checkpoint."""
+    stopped = getattr(error, "_run", None)
+    if stopped is None or find(AUTO, stopped[0]) is None:
+        return ""
+    if launched() is None:
+        return f"; continue with\n  {typed.in_run(*stopped)}"
+    return f"; continue with the same command and hydra.run.dir={stopped[0]}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,6 +169,7 @@ def _dispatch(
     make_task: MakeTask,
     conf: Path,
     name: str,
+    typed: Typed,
 ) -> None:
     version.setbase("1.3")
     if args.experimental_rerun is not None:
@@ -182,7 +194,7 @@ def _dispatch(
         # The names of folders; the id is what keeps two runs of the same second apart.
         OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
         _compose_and_run(
-            args, parser, make_task, conf, name, asked_for, trust, overrides, processes, moment, options=options
+            args, parser, make_task, conf, name, asked_for, trust, overrides, processes, moment, options, typed
         )
 
 
@@ -224,8 +236,8 @@ def _compose_and_run(
     overrides: list[str],
     processes: Processes,
     moment: float,
-    *,
     options: StudyOptions,
+    typed: Typed,
 ) -> None:
     search_path, trusted = find_configs(args, conf)
     loader = GuardedConfigLoader(
@@ -251,7 +263,8 @@ def _compose_and_run(
     try:
         if asked_for in ("run", "multirun"):
             multirun = asked_for == "multirun"
-            _run(hydra, loader, make_task(trust), config_name, overrides, processes, multirun=multirun, options=options)
+            task = make_task(trust)
+            _run(hydra, loader, task, config_name, overrides, processes, options, typed, multirun=multirun)
         else:
             _look(hydra, asked_for, parser, args, config_name, overrides)
     finally:
@@ -302,9 +315,10 @@ def _run(
     name: str,
     overrides: list[str],
     processes: Processes,
+    options: StudyOptions,
+    typed: Typed,
     *,
     multirun: bool,
-    options: StudyOptions,
 ) -> None:
     try:
         if not multirun:
@@ -314,7 +328,7 @@ def _run(
             except IsMultirun:  # an experiment that is a sweep says `hydra.mode: MULTIRUN`
                 if processes.world_size > 1:
                     raise _refused_sweep(processes, "hydra.mode=MULTIRUN") from None
-        run_sweep(hydra, loader, task, name, [*overrides, "hydra.mode=MULTIRUN"], options)
+        run_sweep(hydra, loader, task, name, [*overrides, "hydra.mode=MULTIRUN"], options, typed)
     except InputError:
         _remove_refused(loader.new_folders)
         raise
@@ -337,6 +351,9 @@ def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str], process
         )
     except OSError as error:  # not the task's, whose errors are in what is returned
         raise unwritable("hydra.run.dir", str(cfg.hydra.run.dir), error) from error
+    except (KeyboardInterrupt, TerminatedError) as error:
+        error._run = Path(str(cfg.hydra.run.dir)), resume_of(cfg)[0]  # type: ignore[union-attr]
+        raise
     callbacks.on_run_end(config=cfg, config_name=name, job_return=done)
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+import shlex
+import shutil
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,10 @@ from hydra.errors import HydraException
 
 from ssr_hydra.build.check_values import did_you_mean
 from ssr_hydra.build.targets import check_trust
+from ssr_hydra.checkpoints.resume import AUTO
 from ssr_hydra.errors import InputError
 
-__all__ = ["StudyOptions", "find_configs", "take_study", "take_trust"]
+__all__ = ["StudyOptions", "Typed", "find_configs", "take_study", "take_trust"]
 
 
 def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -54,6 +58,80 @@ def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 @dataclass(frozen=True)
+class Typed:
+    r"""A command as it was typed, for messages that say how to continue what it began.
+
+    Args:
+        arguments: Flags and overrides.
+        program: What stands before them, such as ``python train.py``.
+
+    Example:
+        >>> Typed(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
+        'ssr-train -m ssr=0.5,1 study=multirun/a'
+        >>> Typed(("ssr=0.5", "resume=never"), ("python", "train.py")).in_run(Path("runs/my run"), "never")
+        'python train.py ssr=0.5 \'hydra.run.dir="runs/my run"\' resume=auto'
+    """
+
+    arguments: tuple[str, ...]
+    program: tuple[str, ...] = ("ssr-train",)
+
+    @classmethod
+    def here(cls) -> Typed:
+        """The command that started this process."""
+        own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+        script = Path(sys.argv[0])
+        if script.suffix != ".py":  # a console script, which the shell finds by its name or by its path
+            is_found = shutil.which(script.name) == str(script)
+            own = [script.name if is_found else str(script)]
+        return cls(tuple(sys.argv[1:]), tuple(own))
+
+    def in_study(self, folder: Path) -> str:
+        """The command that continues a sweep.
+
+        Args:
+            folder: The study's.
+        """
+        value = folder.as_posix() if len(folder.parts) > 1 else f"./{folder}"
+        study = f"study={value}" if _STUDY_NAME.fullmatch(value) else f"hydra.sweep.dir={_quoted(str(folder))}"
+        fixed = [item for item in self._of({"study", "hydra.sweep.dir"}) if "$" not in item]
+        return self._with({"study", "hydra.sweep.dir"} - {_key(item) for item in fixed}, [] if fixed else [study])
+
+    def in_run(self, folder: Path, resume: str) -> str:
+        """The command that continues a run.
+
+        Args:
+            folder: The run's.
+            resume: The run's ``resume.path``.
+        """
+        place = f"hydra.run.dir={_quoted(str(folder))}"
+        added = [] if place in self.arguments else [place]
+        changed = {"hydra.run.dir"} if added else set()
+        if resume != AUTO:  # it says where the run began; now the run has a checkpoint of its own
+            changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
+        return self._with(changed, added)
+
+    def _of(self, keys: Collection[str]) -> list[str]:
+        return [item for item in self.arguments if _key(item) in keys]
+
+    def _with(self, without: Collection[str], added: Sequence[str]) -> str:
+        kept = [item for item in self.arguments if _key(item) not in without]
+        return shlex.join([*self.program, *kept, *added])
+
+
+def _key(argument: str) -> str:
+    """The key of an override; of a flag, nothing that an override is called."""
+    return argument.lstrip("+~").partition("=")[0]
+
+
+def _quoted(value: str) -> str:
+    """A value for Hydra's command line."""
+    if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
+        return value
+    # Backslashes are literal unless they precede a quote or a reference.
+    return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')
+
+
+@dataclass(frozen=True)
 class StudyOptions:
     """What the command line says of a sweep's study, beside its folder.
 
@@ -66,6 +144,7 @@ class StudyOptions:
     reports: bool = True
 
 
+_STUDY_NAME = re.compile(r"[\w./+-]+")
 _STUDY_OPTIONS = {"study": None, "study_code": ("same", "any"), "study_report": ("true", "false")}
 
 
@@ -106,10 +185,10 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
             else:
                 options = replace(options, reports=value == "true")
             continue
-        if not re.fullmatch(r"[\w./+-]+", value) or not value.strip("./"):
+        if not _STUDY_NAME.fullmatch(value) or not value.strip("./"):
             rule = "names a study's folder, by letters, digits and . _ + - /"
             raise InputError(key, value, rule, "e.g. study=first, or study=results/first")
-        folders.append(f"hydra.sweep.dir={value if '/' in value else f'studies/{value}'}")
+        folders.append(f"hydra.sweep.dir={_quoted(value if '/' in value else f'studies/{value}')}")
     others = [override for override in rest if override.lstrip("+").startswith("hydra.sweep.dir=")]
     if folders and len(folders) + len(others) > 1:
         given = " ".join([*folders, *others])

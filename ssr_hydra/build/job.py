@@ -22,7 +22,7 @@ from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import FirstBatchError, InputError, RunError
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, is_alive, is_elsewhere
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
-from ssr_hydra.trainer.interrupts import reason, terminable
+from ssr_hydra.trainer.interrupts import reason, status_of, terminable
 
 __all__ = ["hydra_run_dir", "log", "recorded"]
 
@@ -86,7 +86,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
                 raise
             told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
             told = told and not isinstance(error, FirstBatchError)  # which says what it is, and not where
-            log(logging.ERROR, f"failed: {reason(error)}", None if told else error)
+            log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
             if run_dir is not None and _leaves_record(error):
                 # What went wrong first is what counts, so a disk that cannot hold the record either is passed over.
                 with suppress(OSError):
@@ -134,7 +134,7 @@ def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseExcept
         values, hashed = {}, None
     folder.mkdir(parents=True, exist_ok=True)
     RunResult(
-        status="failed",
+        status=status_of(error),
         error=reason(error),
         name=values.get("name"),
         ssr=values.get("ssr", 1.0),

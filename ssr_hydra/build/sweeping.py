@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssr_hydra.build.command_line import StudyOptions
+from ssr_hydra.build.command_line import StudyOptions, Typed
 from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.build.versions import versions
@@ -47,6 +47,7 @@ def run_sweep(
     name: str,
     overrides: list[str],
     options: StudyOptions,
+    typed: Typed,
 ) -> None:
     """As ``Hydra.multirun``; a folder that cannot be written is found before, the answer is shown after.
 
@@ -57,6 +58,7 @@ def run_sweep(
         name: Of the main config.
         overrides: Those of the command line, sweeps included.
         options: What was said of the study.
+        typed: The command line.
 
     Raises:
         InputError: What cannot be meant; the folder of another study.
@@ -71,7 +73,7 @@ def run_sweep(
     except OSError as error:
         raise unwritable("hydra.sweep.dir", str(folder), error) from error
     study = StudyFolder(folder)
-    planner = _planner(loader, cfg, study, options)
+    planner = _planner(loader, cfg, study, options, typed.in_study(folder))
     callbacks = Callbacks(cfg)
     pending = loader.pending
     callbacks.on_multirun_start(config=cfg, config_name=name)
@@ -133,7 +135,9 @@ def _wrap(sweeper: Any, study: StudyFolder, planner: Planner, cfg: DictConfig) -
     return None
 
 
-def _planner(loader: GuardedConfigLoader, cfg: DictConfig, study: StudyFolder, options: StudyOptions) -> Planner:
+def _planner(
+    loader: GuardedConfigLoader, cfg: DictConfig, study: StudyFolder, options: StudyOptions, command: str
+) -> Planner:
     base = {key: value for key, value in _plain(cfg).items() if key != "hydra"}
     typed = OverridesParser.create().parse_overrides([str(item) for item in cfg.hydra.overrides.task])
     fixed = {item.get_key_element() for item in typed if not item.is_sweep_override()}
@@ -165,7 +169,7 @@ def _planner(loader: GuardedConfigLoader, cfg: DictConfig, study: StudyFolder, o
         return str(job.hydra.sweep.subdir)
 
     numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
-    return Planner(description, loader.places, None if numbered else subdir, open_folder)
+    return Planner(description, loader.places, None if numbered else subdir, open_folder, command)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.jobs import JOB, State, read_state
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.trainer.interrupts import is_stop
 
 __all__ = ["show_sweep"]
 
@@ -72,8 +71,8 @@ def _read(sweep: Path, folder: Path) -> _Job:
     except (OSError, ValueError):  # a job that was killed, or is still running elsewhere, has no record
         result = None
     state: State | None = read_state(folder)
-    if state is State.WAITING and (folder / ".hydra").exists():
-        state = None  # it was killed before it could say that it lives
+    if state is State.WAITING and (folder / RESULT).exists():
+        state = None  # a torn record
     return _Job(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
@@ -148,7 +147,7 @@ def _status(job: _Job) -> str:
         return _WORDS[job.state]
     if job.result is None:
         return ""
-    return "stopped" if job.result.status == "failed" and is_stop(job.result.error) else job.result.status
+    return job.result.status
 
 
 def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
@@ -158,8 +157,8 @@ def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
     if job.refused:
         return "refused", "", "", "", job.refused
     if result is None or job.state in _WORDS:
-        why = f"there is no {RESULT}: the job was killed" if not _status(job) or job.state is State.DIED else ""
-        return _status(job), "", "", "", why
+        why = "its process died, killed perhaps" if job.state is State.DIED else ""
+        return _status(job), "", "", "", why or f"{RESULT} is not a whole record" * (job.state is None)
     value = result.metrics.get(job.objective) if job.objective is not None else None
     shown = "" if value is None else f"{value:.4g}"
     return _status(job), f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""

@@ -94,7 +94,7 @@ class MLflowLogger:
         """Note how the run ended."""
         del trainer
         if self._client is not None and self._sent is not None:
-            self._status = "FINISHED" if result.status == "completed" else "FAILED"
+            self._status = {"completed": "FINISHED", "stopped": "KILLED"}.get(result.status, "FAILED")
             self._client.set_tag(self._sent.id, "status", result.status)
             if result.error is not None:
                 self._client.set_tag(self._sent.id, "error", result.error)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.trainer.interrupts import TerminatedError, terminable
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError, terminable
 
 __all__ = ["OUTPUT", "Answer", "JobTraceback", "Order", "Placed", "Shared", "spawned", "work"]
 
@@ -123,10 +123,9 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
 
 
 def _ignore_stops() -> None:
-    """From here on nothing is to be stopped any more, and what was done shall be told."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """Ignore stop signals while the result is being sent."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(code: int) -> None:

@@ -11,11 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ssr_hydra.errors import RunError
 from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RESULT, RunResult, config_hash
 
-__all__ = ["JOB", "Description", "Job", "State", "describe", "is_free", "read_identity", "read_state"]
+__all__ = ["JOB", "Description", "Job", "LostJobError", "State", "describe", "is_free", "read_identity", "read_state"]
 
 _MOST_BYTES = 10_000_000
 JOB = "job.json"
@@ -27,6 +28,10 @@ _FREE = re.compile(
 )
 
 
+class LostJobError(RunError):
+    """The process of a job ended before the job did; it is tried again."""
+
+
 class State(Enum):
     """How far a job has come."""
 
@@ -34,6 +39,7 @@ class State(Enum):
     RUNNING = "running"
     DIED = "died"
     FAILED = "failed"
+    STOPPED = "stopped"
     DIVERGED = "diverged"
     COMPLETED = "completed"
 
@@ -45,7 +51,7 @@ class State(Enum):
     @property
     def has_ended(self) -> bool:
         """Whether it has a record of its end, such as it is."""
-        return self.is_final or self is State.FAILED
+        return self.is_final or self in (State.FAILED, State.STOPPED)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from ssr_hydra.errors import RunError
+from ssr_hydra.launchers.jobs import LostJobError
 from ssr_hydra.launchers.slurm import queue_watcher
 
 __all__ = ["patient"]
@@ -37,13 +38,19 @@ def patient(launcher: Launcher) -> Iterator[None]:
         yield
 
 
-def _kept(get: Callable[[], Any]) -> Any:
-    """A result, or as a failed job's what came instead of it."""
+def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
+    """A result, or the result of a failed job from the exception that came instead.
+
+    Args:
+        get: Returns the result.
+        failures: The exceptions of a job that failed; all others mean that its process died.
+    """
     try:
         return get()
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        return JobReturn(status=JobStatus.FAILED, _return_value=RunError(said[:500]))
+        kind = RunError if isinstance(error, failures) else LostJobError
+        return JobReturn(status=JobStatus.FAILED, _return_value=kind(said[:500]))
 
 
 @contextmanager
@@ -55,14 +62,14 @@ def _patient_submitit() -> Iterator[None]:
             self._job = job
 
         def results(self) -> list[Any]:
-            return [_kept(self._result)]
+            return [_kept(self._result, submitit.core.utils.FailedJobError)]
 
         def _result(self) -> Any:
             try:
                 return self._job.results()[0]
             except submitit.core.utils.UncompletedJobError:  # which says much, and not what counts
                 why = "its process ended without a word, killed or cancelled perhaps"
-                raise RunError(f"{why}; what it printed is in {self._job.paths.folder}") from None
+                raise LostJobError(f"{why}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):
         def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:
@@ -87,7 +94,7 @@ def _patient_ray() -> Iterator[None]:
             return getattr(self._ray, name)
 
         def get(self, run: Any) -> Any:
-            return _kept(lambda: self._ray.get(run))
+            return _kept(lambda: self._ray.get(run), self._ray.exceptions.RayTaskError)
 
     with _replaced(_core, "ray", PatientRay(vars(_core)["ray"])):
         yield

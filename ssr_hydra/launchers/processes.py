@@ -30,12 +30,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.launchers.child import Answer, JobTraceback, Order, Placed, Shared
 from ssr_hydra.launchers.devices import VISIBLE, assign
+from ssr_hydra.launchers.jobs import LostJobError
 from ssr_hydra.launchers.starters import Ended, Starter, import_path, make_starter, signal_name
 from ssr_hydra.launchers.stops import Stops
 
 __all__ = ["ProcessLauncher"]
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _LOOK_SECONDS = 0.2, 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class ProcessLauncher(Launcher):
 
         Raises:
             KeyboardInterrupt: For ctrl-C, when the jobs that ran have stopped.
-            TerminatedError: For SIGTERM and SIGUSR2, likewise.
+            TerminatedError: For the other stop signals, when the jobs that ran have stopped.
             RunError: This is a job's own process.
         """
         assert self._shared is not None
@@ -166,8 +167,9 @@ class _Launch:
         try:
             while self._running or (pending and not stops.first):
                 while pending and self._free and not stops.first:
-                    self._start(*pending.popleft())
-                self._wait(stops)
+                    self._start(*pending.popleft(), stops)
+                if self._running:
+                    self._wait(stops)
         except BaseException:  # of a caller's function, or of a signal that is not ours
             self._send(signal.SIGTERM)
             while self._running:
@@ -182,7 +184,7 @@ class _Launch:
 
     # ---- one job
 
-    def _start(self, number: int, overrides: list[str]) -> None:
+    def _start(self, number: int, overrides: list[str], stops: Stops) -> None:
         place = self._free.popleft()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # nobody reads it
@@ -202,7 +204,7 @@ class _Launch:
         _log.info(f"\t#{name} : {' '.join(filter_overrides(overrides))}")
         try:
             with _streams() as (out, err):
-                pid, connection = self._starter.start(number, out, err)
+                pid, connection = self._starter.start(number, out, err, lambda: bool(stops.first))
         except RunError as error:
             self._free.append(place)
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
@@ -236,10 +238,11 @@ class _Launch:
     # ---- all of them
 
     def _wait(self, stops: Stops) -> None:
-        """Until something happens, and do what it asks for."""
+        """Wait until something happens, and react to it."""
         heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
         polls = self._starter.polls or not stops.waitables()
-        wait([*stops.waitables(), *self._starter.waitables(), *heard], _POLL_SECONDS if polls else None)
+        seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
+        wait([*stops.waitables(), *self._starter.waitables(), *heard], seconds)
         for job in heard.values():
             job.listen()
         for number in stops.take():
@@ -274,7 +277,7 @@ def _result(job: _Job, ended: Ended) -> JobReturn:
     """What became of a job: what it says itself, or how its process ended."""
     answer = job.answer
     if answer is None:
-        error: BaseException = RunError(_death(ended, job.output))
+        error: BaseException = LostJobError(_death(ended, job.output))
     elif answer.returned is None:
         error = RunError(answer.text)
     else:

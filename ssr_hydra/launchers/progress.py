@@ -30,13 +30,14 @@ class Progress:
         jobs: Those of the sweep.
         stream: Where to print.
         name: What the study is called.
+        command: The command that continues the sweep.
 
     Attributes:
         states: How far each job has come, by its folder, when it was looked at last.
     """
 
-    def __init__(self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str) -> None:
-        self._folder, self._stream, self._name = folder, stream, name
+    def __init__(self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str, command: str) -> None:
+        self._folder, self._stream, self._name, self._command = folder, stream, name, command
         self._jobs = {job.folder: job for job in jobs}
         self._weights = _weights(self._jobs.values())
         self.states: dict[Path, State] = {}
@@ -62,8 +63,7 @@ class Progress:
             self.show()
         else:  # by ctrl-C or a signal
             done = sum(state.is_final for state in self.states.values())
-            rest = "the same command goes on with the rest"
-            self.tell(f"stopped with {done} of {len(self.states)} jobs done; {rest}")
+            self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
 
     def look(self) -> Mapping[Path, State]:
         """Look at every job that may have come further."""

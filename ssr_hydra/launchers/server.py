@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ssr_hydra.launchers.child import work
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS
 
 __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 
@@ -48,9 +49,7 @@ PRELOADED = (
 """What a job needs, as far as it needs no settings of the job."""
 
 # A signal to all processes of a terminal or of a scheduler's step is for the jobs, and the server outlives them.
-_KEPT = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-]
+_KEPT = [*STOP_SIGNALS, *(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))]
 STARTED, ENDED, REFUSED = b"s", b"e", b"r"
 """Kinds of messages to the sweep."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import select
 import signal
@@ -11,18 +10,24 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import psutil
+
 from ssr_hydra.errors import RunError
 from ssr_hydra.launchers.child import spawned
 from ssr_hydra.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
 
 __all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
+
+
+_POLL_SECONDS = 0.2
 
 
 class Ended(NamedTuple):
@@ -48,8 +53,21 @@ class Starter(Protocol):
 
     polls: bool
 
-    def start(self, serial: int, out: int, err: int) -> tuple[int, Connection]:
-        """Start a process that runs a job; its pid, and the connection for its order and answer."""
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        """Start a process that runs a job.
+
+        Args:
+            serial: Number of the job.
+            out: Descriptor for its standard output.
+            err: Descriptor for its standard error.
+            is_stopped: Whether to give up waiting for the process.
+
+        Returns:
+            Its pid, and the connection for its order and answer.
+
+        Raises:
+            RunError: It cannot be started.
+        """
 
     def waitables(self) -> list[Any]:
         """What becomes readable when a process has ended."""
@@ -79,16 +97,18 @@ class ForkServer:
     Args:
         variables: Environment variables besides the process's own.
         modules: What it imports before the first job.
+        patience: Seconds after which a server that a signal stopped (SIGSTOP) is killed, and begun again.
 
     Attributes:
-        polls: Whether :meth:`ended` has to be asked now and then: of a lost server's children nobody tells.
+        polls: Whether :meth:`ended` has to be asked often: nobody reports the end of a lost server's children.
     """
 
     _shared: ForkServer | None = None
 
-    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED) -> None:
-        self.variables, self.modules = dict(variables), tuple(modules)
+    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED, patience: float = 5.0) -> None:
+        self.variables, self.modules, self.patience = dict(variables), tuple(modules), patience
         self.polls = False
+        self._looked, self._stopped_for = time.monotonic(), 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
@@ -141,18 +161,14 @@ class ForkServer:
             self._process.wait()
             self._process = None
 
-    def start(self, serial: int, out: int, err: int) -> tuple[int, Connection]:
-        """See :class:`Starter`.
-
-        Raises:
-            RunError: There cannot be one more process, or no server.
-        """
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        """See :class:`Starter`."""
         try:
-            return self._start(serial, out, err)
+            return self._start(serial, out, err, is_stopped)
         except LostServerError:  # killed before this, perhaps
-            return self._start(serial, out, err)
+            return self._start(serial, out, err, is_stopped)
 
-    def _start(self, serial: int, out: int, err: int) -> tuple[int, Connection]:
+    def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())  # if this is closed, a process that nobody knows of ends by itself
@@ -160,6 +176,10 @@ class ForkServer:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
             while True:
+                while not select.select([server], [], [], _POLL_SECONDS)[0]:
+                    self._check_server()
+                    if is_stopped():
+                        raise RunError("it was not started, since the sweep was stopped")
                 kind, number, pid = self._next(server)
                 if kind == REFUSED:
                     raise RunError(f"no process can be started for it: {os.strerror(pid)}")
@@ -187,8 +207,25 @@ class ForkServer:
             self._ended.append(Ended(serial, code, peak))
         return kind, serial, pid
 
+    def _check_server(self) -> None:
+        """Kill the server if a signal has stopped it for too long: it would start nothing and report no end.
+
+        Raises:
+            LostServerError: It was killed.
+        """
+        now = time.monotonic()
+        # If this process was stopped too, the clock went on.
+        spent, self._looked = min(now - self._looked, 1.0), now
+        if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
+            self._stopped_for = 0.0
+            return
+        self._stopped_for += spent
+        if self._stopped_for > self.patience:
+            self._process.kill()
+            raise self._lose()
+
     def _lose(self) -> LostServerError:
-        """The server has ended: it is to be begun again, and its children are to be looked after."""
+        """Forget a server that has ended, and keep its children to look for their ends."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -206,6 +243,8 @@ class ForkServer:
 
     def ended(self) -> list[Ended]:
         """See :class:`Starter`."""
+        with suppress(LostServerError):
+            self._check_server()
         while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
             with suppress(LostServerError):
                 self._next(self._socket)
@@ -222,13 +261,15 @@ def _lives(pid: int) -> bool:
     with suppress(OSError):
         if os.waitpid(pid, os.WNOHANG)[0]:  # this process adopts them where it is a container's first
             return False
-    with suppress(OSError):  # where nobody waits for it, an ended process is there for ever
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # where nobody waits, zombies stay
+
+
+def _status(pid: int) -> str | None:
+    """What a process is doing, as psutil names it; None if there is none."""
     try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return True
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
+        return None
 
 
 class Spawner:
@@ -239,9 +280,9 @@ class Spawner:
     def __init__(self) -> None:
         self._processes: dict[int, Any] = {}
 
-    def start(self, serial: int, out: int, err: int) -> tuple[int, Connection]:
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         """See :class:`Starter`; output goes where this process's goes."""
-        del out, err
+        del out, err, is_stopped
         ours, theirs = Pipe()
         process = get_context("spawn").Process(target=spawned, args=(theirs,))
         process.start()

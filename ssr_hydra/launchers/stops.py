@@ -9,16 +9,15 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError
 
 __all__ = ["Stops"]
 
-_TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
 _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 
 class Stops:
-    """Within it, ctrl-C, SIGTERM and SIGUSR2 raise nothing, and ctrl-Z stops nothing: they are told by :meth:`take`.
+    """Collect stop signals and ctrl-Z instead of acting on them; :meth:`take` returns those that arrived.
 
     A handler of somebody else stays, and so does everything outside of the main thread, where Python takes none.
 
@@ -46,7 +45,7 @@ class Stops:
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, *_TERMINATIONS, *(() if _PAUSE is None else (_PAUSE,))):
+            for number in (*STOP_SIGNALS, *(() if _PAUSE is None else (_PAUSE,))):
                 if self._may_take(number):
                     self._before[number] = signal.signal(number, self._tell)
         return self

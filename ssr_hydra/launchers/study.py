@@ -22,13 +22,12 @@ from omegaconf import DictConfig
 from ssr_hydra.errors import RunError
 from ssr_hydra.launchers.folder import Plan, StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse
-from ssr_hydra.launchers.jobs import Description, Job, State, read_state
+from ssr_hydra.launchers.jobs import Description, Job, LostJobError, State, read_state
 from ssr_hydra.launchers.patience import patient
 from ssr_hydra.launchers.progress import Progress
 from ssr_hydra.launchers.ray_cluster import start_cluster
 from ssr_hydra.launchers.records import record_lost
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.trainer.interrupts import is_stop
 
 __all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
 
@@ -53,12 +52,14 @@ class Planner(NamedTuple):
         places: The folder's name for each such job: read wherever a job is composed.
         subdir: The folder's name that the person has asked for, by the job's number; None for a number.
         open: Makes the folder the study's, or sees that it is, from the jobs' overrides.
+        command: The command that continues the sweep.
     """
 
     describe: Callable[[tuple[str, ...]], Description]
     places: dict[tuple[str, ...], str]
     subdir: Callable[[tuple[str, ...], int], str] | None
     open: Callable[[Iterable[tuple[str, ...]]], None]
+    command: str
 
 
 class StudyLauncher(Launcher):
@@ -145,7 +146,8 @@ class StudyLauncher(Launcher):
         for job in pending:
             self._forget_failure(job)
         suspects = list[Job]()
-        with Progress(self._folder.path, dict.fromkeys(plan.jobs), self._stream, self._folder.path.name) as progress:
+        jobs, folder = dict.fromkeys(plan.jobs), self._folder.path
+        with Progress(folder, jobs, self._stream, folder.name, self._planner.command) as progress:
             try:
                 while pending or suspects or others:
                     if pending:
@@ -185,7 +187,7 @@ class StudyLauncher(Launcher):
     def _state_of_others(self, job: Job) -> State:
         """A job that was stopped has ended for the sweep that was stopped with it, and not for this one."""
         state = read_state(job.folder)
-        return State.WAITING if state is State.FAILED and _was_stopped(job) else state
+        return State.WAITING if state is State.STOPPED else state
 
     def _run(self, batch: list[Job], first: int, progress: Progress) -> list[Job]:
         """Launch some jobs once; returns those that have to be launched again."""
@@ -215,12 +217,15 @@ class StudyLauncher(Launcher):
             raise error
         again = []
         for job in batch:
-            if job.folder in died:
-                given_up = self._is_given_up(job)
-                again += [] if given_up else [job]
-                if not given_up:
+            if states[job.folder].has_ended:
+                continue
+            is_lost = job.folder not in died and self._is_lost(job)  # it died before its first sign of life
+            self._untold[job.folder] += is_lost
+            if job.folder in died or is_lost:
+                if not self._is_given_up(job):
+                    again.append(job)
                     progress.tell(self._again(job))
-            elif not states[job.folder].has_ended and not self._is_untold(job, error, counts=not moved):
+            elif not self._is_untold(job, error, counts=not moved):
                 again.append(job)
         return again
 
@@ -247,9 +252,9 @@ class StudyLauncher(Launcher):
         state = read_state(job.folder)
         if state is State.DIED:
             return self._is_old_sign(job)  # it is still being started
-        if state is State.FAILED:
-            return _was_stopped(job, "SIGUSR2")  # preempted: it waits for its scheduler to start it again
-        return not state.is_final
+        if state is State.STOPPED:  # if it was preempted, its scheduler starts it again
+            return "SIGUSR2" in _why(job, state)
+        return not state.has_ended
 
     def _is_old_sign(self, job: Job) -> bool:
         """Whether a job's sign of life is that of the time before its launch."""
@@ -275,11 +280,21 @@ class StudyLauncher(Launcher):
 
     def _is_given_up(self, job: Job) -> bool:
         """Whether a job has died once too often, which is recorded then."""
-        pulse = Pulse.read(job.folder / HEARTBEAT)
-        if pulse is None or pulse.attempt <= self._retries:
+        attempts = self._attempts(job)
+        if attempts <= self._retries:
             return False
-        self._give_up(job, f"{self._cause(job)}, {pulse.attempt} times")
+        self._give_up(job, f"{self._cause(job)}, {attempts} times")
         return True
+
+    def _attempts(self, job: Job) -> int:
+        """How often a job was begun without coming to an end, before or after its first sign of life."""
+        pulse = Pulse.read(job.folder / HEARTBEAT)
+        return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
+
+    def _is_lost(self, job: Job) -> bool:
+        """Whether the launcher says that a job's process died."""
+        returned = self._returns.get(job.folder)
+        return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
 
     def _is_untold(self, job: Job, error: BaseException | None, *, counts: bool) -> bool:
         """Whether a job without a trace is given up: the launcher says why, or it was tried often enough.
@@ -338,7 +353,7 @@ class StudyLauncher(Launcher):
         named += [f"and {len(bad) - _MOST_NAMED} more"] if len(bad) > _MOST_NAMED else []
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
         if any(not state.is_final for state in bad.values()):
-            named.append("the same command tries again what failed, and nothing else")
+            named.append(f"to run again what failed, and nothing else: {self._planner.command}")
         elif State.DIVERGED in bad.values():
             named.append("a run that diverged would do so again, and is not tried again")
         raise SweepError(f"{total}: {'; '.join(named)}")
@@ -350,9 +365,8 @@ class StudyLauncher(Launcher):
         return " ".join(item for item in job.overrides if item not in shared) or "no overrides"
 
     def _again(self, job: Job) -> str:
-        pulse = Pulse.read(job.folder / HEARTBEAT)
-        attempt = 1 if pulse is None else pulse.attempt
-        return f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt} of {self._retries}"
+        attempt = f"{self._attempts(job)} of {self._retries}"
+        return f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt}"
 
 
 class _Launch:
@@ -369,14 +383,6 @@ class _Launch:
                 self.returns = self.launcher.launch([list(item) for item in self.overrides], self.first)
         except BaseException as error:
             self.error = error
-
-
-def _was_stopped(job: Job, signal: str = "") -> bool:
-    """Whether a job's record says that it was interrupted or told to end, by a certain signal."""
-    with suppress(OSError, ValueError):
-        error = RunResult.load(job.folder).error
-        return is_stop(error) and signal in str(error)
-    return False
 
 
 def _objective(job: Job) -> float | None:

@@ -52,9 +52,9 @@ class Problem:
 
     Attributes:
         where: The run's folder, or the file and the row.
-        kind: ``torn`` (no whole record), ``invalid`` (whole, but wrong), ``failed``, ``diverged``, ``running``,
-            ``waiting`` (a sweep has planned it, and it has not begun), ``unfinished`` (no record: killed, or running
-            where that cannot be seen), ``duplicate``, ``no_value``.
+        kind: ``torn`` (no whole record), ``invalid`` (whole, but wrong), ``failed``, ``diverged``, ``stopped``,
+            ``running``, ``waiting`` (a sweep has planned it, and it has not begun), ``unfinished`` (no record: killed,
+            or running where that cannot be seen), ``duplicate``, ``no_value``.
         reason: In words, one line.
     """
 

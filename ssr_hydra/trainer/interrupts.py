@@ -11,17 +11,21 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-__all__ = ["StopRequest", "TerminatedError", "is_stop", "reason", "terminable"]
+__all__ = ["STOP_SIGNALS", "TERMINATIONS", "StopRequest", "TerminatedError", "reason", "status_of", "terminable"]
 
+TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a run after the current step: a preemption, ``docker stop``, a closed terminal."""
 
-_STOPS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
+STOP_SIGNALS = (*TERMINATIONS, signal.SIGINT)
+"""All signals that stop a run. If several processes receive different ones, the first in this order counts."""
+
 _PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
 # torchrun sends on the ctrl-C that the terminal has sent to every process already.
 _SAME_INTERRUPT_SECONDS = 2.0
 
 
 class TerminatedError(BaseException):
-    """The process was told to end: by SIGTERM (``docker stop``, a time limit, a shutdown) or SIGUSR2 (preemption).
+    """A signal ended the process: SIGTERM (``docker stop``), SIGHUP (a closed terminal) or SIGUSR2 (preemption).
 
     Like ``KeyboardInterrupt`` it is no ``Exception``, so code that handles failures does not swallow it.
 
@@ -42,7 +46,7 @@ class TerminatedError(BaseException):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within it, SIGTERM or SIGUSR2 raises :class:`TerminatedError` once; afterwards they do what they did before.
+    """Raise :class:`TerminatedError` at the first of :data:`TERMINATIONS`; restore the previous handlers at the end.
 
     A handler that somebody else has installed is still called, and the default stays outside of the main thread, where
     Python takes no handlers.
@@ -67,7 +71,7 @@ def terminable() -> Iterator[None]:
 
     stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training may take the signal over for a while
     if threading.current_thread() is threading.main_thread():
-        ours = [number for number in _STOPS if signal.getsignal(number) is signal.SIG_DFL]
+        ours = [number for number in TERMINATIONS if signal.getsignal(number) is signal.SIG_DFL]
         for number in _PREEMPTS:
             handler = signal.getsignal(number)
             if not isinstance(handler, int) and handler is not None and not getattr(handler, "_stops_a_job", False):
@@ -88,8 +92,8 @@ def terminable() -> Iterator[None]:
 class StopRequest:
     """Within it, a signal to stop is kept until somebody looks: a step ends and a checkpoint is written before.
 
-    SIGTERM and SIGUSR2 set :attr:`number`, and so does the first ctrl-C; a second one interrupts at once. Under
-    torchrun one that comes within two seconds is still the first: the terminal sends it, and so does torchrun. A
+    Each of :data:`TERMINATIONS` sets :attr:`number`, and so does the first ctrl-C; a second one interrupts at once.
+    Under torchrun one that comes within two seconds is still the first: the terminal sends it, and so does torchrun. A
     handler of SIGUSR2 that was there before (a job launcher's, which puts the job back in the queue) is called by
     :meth:`leave`, when the checkpoint is written. A handler of somebody else for the other signals stays, and so does
     everything outside of the main thread, where Python takes no handlers.
@@ -118,7 +122,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self
         self._process = os.getpid()
-        for number in (signal.SIGINT, *_STOPS):
+        for number in STOP_SIGNALS:
             if self._may_take(number):
                 self._before[number] = signal.signal(number, self._asked)
         return self
@@ -134,7 +138,7 @@ class StopRequest:
         handler = signal.getsignal(number)
         if number == signal.SIGINT:
             return handler is signal.default_int_handler
-        if number == signal.SIGTERM:
+        if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
         # One that was not installed by Python could not be put back; one that is ignored is so on purpose.
         return handler is signal.SIG_DFL or callable(handler)
@@ -176,7 +180,7 @@ class StopRequest:
         if number == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")
         before = self._before.get(number)
-        if number != signal.SIGTERM and callable(before) and not getattr(before, "_stops_a_job", False):
+        if number in _PREEMPTS and callable(before) and not getattr(before, "_stops_a_job", False):
             with _told(number, after):
                 before(number, None)
         raise TerminatedError(number, after)
@@ -193,7 +197,7 @@ def _told(number: int, after: str = "") -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """An error as ``result.json`` holds it: type and message, an interrupt and a termination in words.
+    """Describe an error as ``result.json`` holds it: type and message, or in words what stopped the run.
 
     Example:
         >>> reason(ZeroDivisionError("in the model")), reason(KeyboardInterrupt())
@@ -208,11 +212,12 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def is_stop(error: str | None) -> bool:
-    """Whether such a text is that of an interrupt or a termination, after which a run may go on.
+def status_of(error: BaseException) -> str:
+    """The status of a run that such an error ended: ``stopped`` by a signal, or ``failed``.
 
     Example:
-        >>> is_stop(reason(KeyboardInterrupt())), is_stop(reason(ZeroDivisionError())), is_stop(None)
-        (True, False, False)
+        >>> status_of(KeyboardInterrupt()), status_of(ZeroDivisionError())
+        ('stopped', 'failed')
     """
-    return error is not None and error.startswith(("KeyboardInterrupt", "terminated by "))
+    is_stop = isinstance(error, (KeyboardInterrupt, TerminatedError)) or hasattr(error, "_reason")
+    return "stopped" if is_stop else "failed"

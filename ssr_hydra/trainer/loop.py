@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ssr_hydra.files import WriteError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
-from ssr_hydra.trainer.interrupts import StopRequest
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.progress import Progress, Snapshot
@@ -102,9 +101,6 @@ class _AgreedStop:
         processes: Those that agree.
     """
 
-    # Where they got different ones, the first of these counts.
-    _SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGINT") if hasattr(signal, name))
-
     def __init__(self, request: StopRequest, processes: Processes) -> None:
         self.number = 0
         self._request, self._processes = request, processes
@@ -112,9 +108,9 @@ class _AgreedStop:
     def agree(self, nanoseconds: int) -> int:
         """Look whether anybody was asked to stop; and rank 0's time, so that all processes have one clock."""
         asked = self._request.number
-        mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in self._SIGNALS))
+        mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
-        self.number = next((number for number, count in zip(self._SIGNALS, counts, strict=True) if count), 0)
+        self.number = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), 0)
         return nanoseconds
 
     def leave(self, after: str = "") -> NoReturn:

@@ -38,7 +38,7 @@ from ssr_hydra.trainer.deadlines import scaled
 from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
-from ssr_hydra.trainer.interrupts import StopRequest, reason
+from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
 from ssr_hydra.trainer.loop import Around, Loop
 from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
@@ -329,7 +329,7 @@ class Trainer:
             DivergedError: A loss was NaN or infinite; the record's status is ``diverged``.
             InputError: The folder is in use; the loader is not what it promised.
             RuntimeError: Called a second time.
-            Exception: Whatever training raised, after a record with status ``failed``; so for an interrupt.
+            Exception: Whatever training raised, after a record with status ``failed``, or ``stopped`` for an interrupt.
         """
         if self._started:
             raise RuntimeError("fit() was called before: make a new Trainer for another run")
@@ -378,7 +378,7 @@ class Trainer:
                     loop.run()
             except BaseException as error:
                 # An interrupt is recorded as well: a run that was stopped is not a run that is still going.
-                status = "diverged" if isinstance(error, DivergedError) else "failed"
+                status = "diverged" if isinstance(error, DivergedError) else status_of(error)
                 lost = self._lost(error)
                 self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
                 if lost is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ssr_hydra.trainer.interrupts import StopRequest
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 
 __all__ = ["shielded"]
 
@@ -26,24 +26,24 @@ class _Shield:
 
     Args:
         init: The loader's own ``worker_init_fn``, or None.
-        over: Shared with the workers: 1 when training is over, and they are ended like any process.
+        over: Shared with the workers: 1 when training is over, and a signal ends them.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
         self._init, self._over = init, over
 
     def __call__(self, worker: int) -> None:
-        for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._asked)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._asked)
         if self._init is not None:
             self._init(worker)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
-        del frame
+        del number, frame
         if self._over.value:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            # As torch's own handler of SIGTERM, which this one replaces: if the signal killed the worker, torch would
+            # raise an error in the main process, where multiprocessing ends the workers at its exit.
+            os._exit(0)
 
 
 @contextmanager

@@ -191,7 +191,7 @@ def main() -> None:
     def tell(**said: Any) -> None:
         print(json.dumps(said), flush=True)
 
-    server = ForkServer({}, LIGHT)
+    server = ForkServer({}, LIGHT, patience=0.5)
     processes.make_starter = lambda variables: server
     made = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
     made.on_start = lambda number, pid: tell(start=number, pid=pid)

@@ -257,7 +257,7 @@ def ends(folder: Path) -> dict[str, Any]:
 def check_stopped(folder: Path, words: str) -> None:
     """The record of a run that a signal has stopped, and its checkpoint."""
     result = json.loads((folder / "run/result.json").read_text())
-    assert result["status"] == "failed", said(folder)
+    assert result["status"] == "stopped", said(folder)
     assert result["error"] == f"{words}, with a checkpoint at batch {result['steps']}", result["error"]
     assert (folder / f"run/checkpoints/ba{result['steps']}").is_dir()
 
@@ -265,6 +265,7 @@ def check_stopped(folder: Path, words: str) -> None:
 _WORDS = {
     signal.SIGTERM: "terminated by SIGTERM",
     signal.SIGUSR2: "terminated by SIGUSR2",
+    signal.SIGHUP: "terminated by SIGHUP",
     signal.SIGINT: "KeyboardInterrupt: interrupted",
 }
 
@@ -272,7 +273,7 @@ _WORDS = {
 def signals(folder: Path) -> dict[str, Any]:
     """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
     draw, counts = random.Random(1), {}
-    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 3), (signal.SIGINT, 3)]
+    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 3), (signal.SIGHUP, 3), (signal.SIGINT, 3)]
     all_expected = {name: whole(folder / name, CONFIGS[name]) for name in ("adamw_ema", "sgd_workers", "digits")}
     for number, wanted in plan:
         stopped: list[str] = []
@@ -326,7 +327,7 @@ def requeue(folder: Path) -> dict[str, Any]:
         result = json.loads((here / "run/result.json").read_text())
         handled = json.loads((here / "handled.json").read_text())
         assert handled == [signal.SIGUSR2, ["ba11", "ba7"]], handled
-        assert result["status"] == "failed"
+        assert result["status"] == "stopped"
         run_to_the_end(here, overrides, expected, stopped=True)
     assert codes == [140, 7], codes
     return {"codes": codes}
@@ -403,9 +404,10 @@ def full_disk(folder: Path) -> dict[str, Any]:
         if stop:
             assert code == 143, code
             assert told[0].startswith("terminated by SIGTERM, without a checkpoint: "), told
+            assert told[0].endswith("; continue with"), told
         else:
             assert code == 1, code
-        assert result["status"] == "failed"
+        assert result["status"] == ("stopped" if stop else "failed")
         assert "without a checkpoint" in result["error"] or result["error"].startswith("WriteError: "), result["error"]
         found = load_latest_good(here / "run/checkpoints")
         assert found is not None

@@ -353,7 +353,7 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
     ended = pairs.run(cases.ends, stop_rank=rank, **options)
     for value in ended.values:
         assert value["said"] == f"TerminatedError: terminated by {said}, with a checkpoint at batch 6"
-    assert RunResult.load(tmp_path / "run").status == "failed"
+    assert RunResult.load(tmp_path / "run").status == "stopped"
     again, _ = pairs.run(cases.ends, **options).values
     whole, _ = pairs.run(cases.ends, duration="20ba").values
     assert ended.values[0]["lrs"] + again["lrs"] == whole["lrs"]
@@ -533,7 +533,8 @@ def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
     (line,) = ended.errs[0].splitlines()
     assert line.startswith("terminated by SIGTERM, with a checkpoint at batch ")
     assert ended.errs[1] == ""
-    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+    assert line.endswith(f"; continue with the same command and hydra.run.dir={tmp_path}")
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "stopped"
 
 
 @pytest.mark.slow

@@ -53,9 +53,9 @@ def test_30_kills_at_random_points(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_signals_at_random_points(tmp_path: Path) -> None:
-    """To the process, or to its group with the loader's workers: exit codes 143, 140 and 130, and a checkpoint."""
+    """To the process, or to its group with the loader's workers: exit codes 143, 140, 129 and 130, and a checkpoint."""
     found = scenarios("signals", tmp_path)["signals"]
-    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGINT")] == [20, 3, 3]
+    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGHUP", "SIGINT")] == [20, 3, 3, 3]
     assert found["SIGTERM"]["eval"] > 0
 
 

@@ -97,6 +97,26 @@ def test_a_run_that_failed_before_its_first_batch_may_be_tried_again(tmp_path: P
         refuse_finished(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error", ["KeyboardInterrupt: interrupted", "terminated by SIGTERM, with a checkpoint at batch 7"]
+)
+def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, error: str) -> None:
+    # Earlier releases wrote the status `failed` for these.
+    (tmp_path / "result.json").write_text(
+        json.dumps({**json.loads(result().to_json()), "status": "failed", "error": error})
+    )
+    assert RunResult.load(tmp_path).status == "stopped"
+    result(status="failed", error=f"ValueError: {error}").save(tmp_path)
+    assert RunResult.load(tmp_path).status == "failed"
+
+
+def test_stopped_run_may_be_started_again_before_its_first_checkpoint(tmp_path: Path) -> None:
+    result(status="stopped", error="KeyboardInterrupt: interrupted", steps=5, config_hash="a").save(tmp_path)
+    refuse_finished(tmp_path, hashed="a")
+    with pytest.raises(InputError, match="choose another folder"):
+        refuse_finished(tmp_path, hashed="b")
+
+
 def test_a_run_that_goes_on_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})

@@ -81,23 +81,38 @@ def test_input_that_is_refused_leaves_no_record_and_nor_does_another_run(tmp_pat
 
 @pytest.mark.parametrize(
     ("number", "code", "error"),
-    [(signal.SIGTERM, 143, "terminated by SIGTERM"), (signal.SIGINT, 130, "KeyboardInterrupt: interrupted")],
+    [
+        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+        (signal.SIGHUP, 129, "terminated by SIGHUP"),
+        (signal.SIGINT, 130, "KeyboardInterrupt: interrupted"),
+    ],
 )
-def test_signals_are_recorded(tmp_path: Path, number: int, code: int, error: str) -> None:
-    arguments = [sys.executable, TRAIN, "max_duration=1h", "trainer.progress=none", "hydra.run.dir=run"]
+def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
+    tmp_path: Path, number: int, code: int, error: str
+) -> None:
+    place = "hydra.run.dir=runs/${seed}"  # resolved in the command that continues it
+    arguments = [sys.executable, TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never"]
     env = {**os.environ}
     with subprocess.Popen(arguments, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
-        log = tmp_path / "run/metrics.jsonl"
+        log = tmp_path / "runs/0/metrics.jsonl"
         while process.poll() is None and not (log.exists() and log.stat().st_size):
             time.sleep(0.1)
         process.send_signal(number)
         _, said = process.communicate(timeout=300)
-    record = RunResult.load(tmp_path / "run")
+    record = RunResult.load(tmp_path / "runs/0")
     kept = f", with a checkpoint at batch {record.steps}"
-    assert (process.returncode, record.status, record.error) == (code, "failed", error + kept)
+    assert (process.returncode, record.status, record.error) == (code, "stopped", error + kept)
     assert record.steps > 0
-    assert (tmp_path / f"run/checkpoints/ba{record.steps}").is_dir()
-    assert said.count("\n") == 1
+    assert (tmp_path / f"runs/0/checkpoints/ba{record.steps}").is_dir()
+    assert said == (
+        f"{error.removeprefix('KeyboardInterrupt: ')}{kept}; continue with\n"
+        f"  {sys.executable} {TRAIN} max_duration=1h trainer.progress=none hydra.run.dir=runs/0 resume=auto\n"
+    )
+    more = f"max_duration={record.steps + 1}ba resume.on_change=extend checkpoint.best=null"
+    done = subprocess.run(f"{said.splitlines()[1]} {more}", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = RunResult.load(tmp_path / "runs/0")
+    assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
 
 
 @pytest.mark.parametrize("to", ["| head -1", "> /dev/full", "| true"])

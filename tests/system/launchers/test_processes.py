@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from checkout import REPO, SUPPORT
 from hydra.core.utils import JobReturn, JobStatus
 from launch_lab import LIGHT, how, jobs, launcher, wait_for
 from omegaconf import OmegaConf
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.launchers import processes, starters
 from ssr_hydra.launchers.child import Answer, JobTraceback
 from ssr_hydra.launchers.devices import THREADS
@@ -36,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("clean_hydra")
 @pytest.fixture(scope="module")
 def light() -> Iterator[starters.ForkServer]:
     """A server without torch, which is there sooner."""
-    server = starters.ForkServer({}, LIGHT)
+    server = starters.ForkServer({}, LIGHT, patience=0.5)
     yield server
     server.close()
 
@@ -138,11 +140,11 @@ def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
     assert died[:3] == [
         "RunError: left by sys.exit, with exit code 3, before it was done",
-        "RunError: its process ended with exit code 0 before it was done",
-        "RunError: killed by SIGSEGV: a crash in native code",
+        "LostJobError: its process ended with exit code 0 before it was done",
+        "LostJobError: killed by SIGSEGV: a crash in native code",
     ]
     assert len(died) == 4
-    start = "RunError: killed by SIGKILL: by hand, or by the kernel's OOM killer for want of memory, where it held "
+    start = "LostJobError: killed by SIGKILL: by hand, or by the kernel's OOM killer for want of memory, where it held "
     assert died[3].startswith(start)
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
@@ -164,7 +166,7 @@ def test_each_of_twelve_jobs_is_killed_in_turn(tmp_path: Path, victim: int) -> N
     killed = done.pop(victim)
     assert done == [("COMPLETED", number) for number in range(12) if number != victim]
     assert killed[0] == "FAILED"
-    assert killed[1].startswith("RunError: killed by SIGKILL: ")
+    assert killed[1].startswith("LostJobError: killed by SIGKILL: ")
 
 
 def test_a_job_that_cannot_be_composed_or_placed_leaves_the_others(tmp_path: Path) -> None:
@@ -208,8 +210,45 @@ def test_the_server_may_be_killed(light: starters.ForkServer, tmp_path: Path) ->
 
     made.on_start = kill
     done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number", "number"), 0)]
-    lost = "RunError: its process ended, and nobody saw how, since the one that starts them was killed too"
+    lost = "LostJobError: its process ended, and nobody saw how, since the one that starts them was killed too"
     assert done == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
+
+
+def test_launch_ends_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A system without room for one more process."""
+
+        polls = False
+
+        def start(self, *_: object) -> tuple[int, Connection]:
+            raise RunError("no process can be started for it: Resource temporarily unavailable")
+
+        def waitables(self) -> list[object]:
+            return []
+
+        def ended(self) -> list[Ended]:
+            return []
+
+    monkeypatch.setattr(processes, "make_starter", lambda variables: Full())
+    failed = ("FAILED", "RunError: no process can be started for it: Resource temporarily unavailable")
+    assert launch(tmp_path, "number", "number") == [failed] * 2
+
+
+def test_launch_goes_on_if_its_server_is_stopped(light: starters.ForkServer, tmp_path: Path) -> None:
+    made = launcher(tmp_path, workers=2)
+    stopped: list[Any] = []
+
+    def stop(number: int, pid: int) -> None:
+        if number == 1:
+            assert light._process is not None
+            stopped.append(light._process)
+            light._process.send_signal(signal.SIGSTOP)
+            (tmp_path / "go").touch()
+
+    made.on_start = stop
+    done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number"), 0)]
+    assert done == [("COMPLETED", "gone on"), ("COMPLETED", "gone on"), ("COMPLETED", 2)]
+    assert stopped[0].returncode == -signal.SIGKILL
 
 
 def test_a_caller_that_fails_leaves_no_job_behind(tmp_path: Path) -> None:
@@ -384,6 +423,7 @@ def all_wait(folder: Path, *numbers: int) -> list[int]:
         (signal.SIGINT, "KeyboardInterrupt: interrupted, and 2 jobs with it", "KeyboardInterrupt"),
         (signal.SIGTERM, "TerminatedError: terminated by SIGTERM, and 2 jobs with it", "TerminatedError"),
         (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2, and 2 jobs with it", "TerminatedError"),
+        (signal.SIGHUP, "TerminatedError: terminated by SIGHUP, and 2 jobs with it", "TerminatedError"),
     ],
 )
 def test_a_signal_is_passed_on_once_and_waited_for(
@@ -415,6 +455,19 @@ def test_ctrl_c_on_a_terminal(script: Callable[..., Script], tmp_path: Path) -> 
     assert err == ""
 
 
+def test_ctrl_c_stops_a_sweep_whose_server_is_stopped(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "wait", "seen", workers=2)
+    (pid,) = all_wait(tmp_path, 0)
+    (server,) = psutil.Process(started.process.pid).children()
+    server.suspend()
+    started.process.send_signal(signal.SIGINT)
+    told, _ = started.told()
+    assert told[-1]["left"].startswith("KeyboardInterrupt: interrupted")
+    assert (tmp_path / "stopped-0").read_text() == "KeyboardInterrupt"
+    assert not alive(pid)
+    assert not server.is_running()
+
+
 def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
     pids = all_wait(tmp_path, 0)
@@ -427,7 +480,7 @@ def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., S
     told, _ = started.told()
     assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
     (end,) = (said for said in told if "end" in said)
-    assert end["how"][1].startswith("RunError: killed by SIGKILL")
+    assert end["how"][1].startswith("LostJobError: killed by SIGKILL")
 
 
 def test_ctrl_z_stops_the_jobs_too(script: Callable[..., Script], tmp_path: Path) -> None:
@@ -516,7 +569,7 @@ def test_jobs_end_with_their_sweep_and_with_a_checkpoint(tmp_path: Path, number:
     assert wait_until(lambda: all((folder / name / "result.json").exists() for name in "01"))
     for name in "01":
         record = RunResult.load(folder / name)
-        assert record.status == "failed"
+        assert record.status == "stopped"
         said = "KeyboardInterrupt: interrupted" if number == signal.SIGINT else "terminated by SIGTERM"
         assert str(record.error).startswith(f"{said}, with a checkpoint at batch ")
         assert len(list((folder / name / "checkpoints").glob("ba*"))) == 1

@@ -298,7 +298,7 @@ def test_with_checkpoints_off_it_does_too(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         made.fit()
     record = RunResult.load(tmp_path)
-    assert (record.status, record.error, record.steps) == ("failed", "KeyboardInterrupt: interrupted", 4)
+    assert (record.status, record.error, record.steps) == ("stopped", "KeyboardInterrupt: interrupted", 4)
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ssr_hydra.build.command_line import StudyOptions, find_configs, take_study, take_trust
+from ssr_hydra.build.command_line import StudyOptions, Typed, find_configs, take_study, take_trust
 from ssr_hydra.errors import InputError
 
 
@@ -29,6 +32,69 @@ def test_trust_is_taken_and_the_rest_left(typed: list[str], trust: tuple[str, ..
 def test_what_names_nobody(typed: str) -> None:
     with pytest.raises(InputError):
         take_trust([typed])
+
+
+PYTHON = ("python", "train.py")
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder", "command"),
+    [
+        ("-m ssr=0.5,1", "multirun/a", "python train.py -m ssr=0.5,1 study=multirun/a"),
+        ("-m ssr=1 study=a seed=1", "studies/a", "python train.py -m ssr=1 study=a seed=1"),  # it goes on as it is
+        ("-m +hydra.sweep.dir=a", "a", "python train.py -m +hydra.sweep.dir=a"),
+        ("-m hydra.sweep.dir=a/${now:%S} seed=1", "a/07", "python train.py -m seed=1 study=a/07"),
+        ("-m", "a", "python train.py -m study=./a"),
+        ("-m", "a b", "python train.py -m 'hydra.sweep.dir=\"a b\"'"),
+        ("-m", "/a/größe", "python train.py -m 'study=/a/größe'"),
+    ],
+)
+def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -> None:
+    found = Typed(tuple(typed.split()), PYTHON).in_study(Path(folder))
+    assert found == command
+    arguments = shlex.split(found)[2:]
+    _, rest = take_study(arguments, is_sweep=True)
+    (place,) = (item for item in rest if "hydra.sweep.dir=" in item)
+    assert Path(str(OverridesParser.create().parse_override(place).value())) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("typed", "resume", "command"),
+    [
+        ("ssr=0.5", "auto", "python train.py ssr=0.5 hydra.run.dir=runs/a"),
+        ("hydra.run.dir=runs/a ssr=0.5", "auto", "python train.py hydra.run.dir=runs/a ssr=0.5"),
+        ("hydra.run.dir=runs/${name} ssr=0.5", "auto", "python train.py ssr=0.5 hydra.run.dir=runs/a"),
+        ("resume=never ssr=0.5", "never", "python train.py ssr=0.5 hydra.run.dir=runs/a resume=auto"),
+        ("resume.path=runs/b", "runs/b", "python train.py hydra.run.dir=runs/a resume=auto"),
+        (
+            "--config-dir mine experiment=u",
+            "auto",
+            "python train.py --config-dir mine experiment=u hydra.run.dir=runs/a",
+        ),
+    ],
+)
+def test_command_that_continues_a_run(typed: str, resume: str, command: str) -> None:
+    assert Typed(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
+
+
+@pytest.mark.parametrize(
+    ("whole", "argv", "program"),
+    [
+        (["python3", "train.py", "-m", "a=1"], ["train.py", "-m", "a=1"], ("python3", "train.py")),
+        (
+            ["python", "-u", "-m", "ssr_hydra", "a=1"],
+            ["/x/ssr_hydra/__main__.py", "a=1"],
+            ("python", "-u", "-m", "ssr_hydra"),
+        ),
+        (["/x/python", "/nowhere/ssr-train", "a=1"], ["/nowhere/ssr-train", "a=1"], ("/nowhere/ssr-train",)),
+    ],
+)
+def test_program_is_shown_as_it_was_started(
+    whole: list[str], argv: list[str], program: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", whole)
+    monkeypatch.setattr(sys, "argv", argv)
+    assert Typed.here() == Typed(tuple(argv[1:]), program)
 
 
 def flags(**given: Any) -> argparse.Namespace:

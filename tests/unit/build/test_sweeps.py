@@ -47,7 +47,8 @@ def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
     job(tmp_path / "2", "model=c")
     (tmp_path / "2/result.json").write_text("{")
     lines = shown(tmp_path, io.StringIO())
-    assert lines[1].endswith("1 failed, 2 without a record")
+    assert lines[1].endswith("1 failed, 1 not begun, 1 without a record")
+    assert lines[-1].endswith("result.json is not a whole record")
     assert "model=[red]" in lines[3]
     assert "ValueError: [bold] xxx" in lines[3]
     assert len(lines) == 6
@@ -94,11 +95,11 @@ def test_no_jobs_no_table(tmp_path: Path) -> None:
 def test_a_job_that_runs_was_stopped_or_has_died_is_called_so(tmp_path: Path) -> None:
     for number in range(3):
         job(tmp_path / str(number), f"seed={number}", None)
-    job(tmp_path / "3", "seed=3", "failed", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
+    job(tmp_path / "3", "seed=3", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
     with Heartbeat(tmp_path / "0" / HEARTBEAT):
         sign = (tmp_path / "0" / HEARTBEAT).read_text()
         (tmp_path / "1" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
         lines = shown(tmp_path, io.StringIO())
-    assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 without a record, 1 stopped"
+    assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 not begun, 1 stopped"
     assert [line.split()[2] for line in lines[3:5]] == ["running", "died"]
     assert lines[6].split()[2] == "stopped"

@@ -189,7 +189,9 @@ def test_the_average_can_be_given_to_a_model_to_export() -> None:
 def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
     ema = EMA()
     ema.load_state_dict({"updates": 1, "average": {"weight": torch.zeros(2, 2)}})
-    with pytest.raises(InputError, match=r"weight has the shape \(2, 2\) in the saved average and \(1, 1\) in the model"):
+    with pytest.raises(
+        InputError, match=r"weight has the shape \(2, 2\) in the saved average and \(1, 1\) in the model"
+    ):
         ema.fit_start(StubTrainer(tmp_path, model=scalar()))
 
 

@@ -13,6 +13,8 @@ from ssr_hydra.launchers.jobs import Description, Job, State
 from ssr_hydra.launchers.progress import Progress, line
 from ssr_hydra.records import RunResult
 
+COMMAND = "ssr-train -m study=first"
+
 
 def done(folder: Path, status: str = "completed") -> None:
     error = None if status == "completed" else "E"
@@ -36,7 +38,7 @@ def test_a_line_when_something_has_changed_and_none_otherwise(tmp_path: Path, mo
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
     stream = io.StringIO()
     one, two, three = jobs(tmp_path, 1, 1, 1)
-    with Progress(tmp_path, [one, two, three], stream, "first") as progress:
+    with Progress(tmp_path, [one, two, three], stream, "first", COMMAND) as progress:
         progress.show()
         done(one.folder)
         progress.look()
@@ -59,7 +61,7 @@ def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path) -> None:
     # ssr 0.5 took 10 s; 1 and 2 are left, six times as long: 60 s. What was done before tells nothing.
     before, short, long, longer = jobs(tmp_path, 8, 0.5, 1, 2)
     done(before.folder)
-    progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x")
+    progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
     assert progress._seconds_left() is None
     with Heartbeat(short.folder / HEARTBEAT):
         progress.look()
@@ -78,7 +80,7 @@ def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path) -> None:
 def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp_path: Path) -> None:
     # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
     one, two, three, four, five, six = jobs(tmp_path, 1, 1, 1, 1, 1, 1)
-    progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x")
+    progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
     for job in (one, two, three):
         done(job.folder)
     with Heartbeat(four.folder / HEARTBEAT):
@@ -95,7 +97,7 @@ def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp
 def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path) -> None:
     again, other = jobs(tmp_path, 1, 1)
     done(again.folder, "failed")
-    progress = Progress(tmp_path, [again, other], io.StringIO(), "x")
+    progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
     progress.look()
     assert not progress._has_begun  # nothing has happened yet
     with Heartbeat(again.folder / HEARTBEAT):
@@ -119,7 +121,7 @@ def test_max_duration_tells_how_long_a_job_takes(tmp_path: Path, lengths: tuple[
     found = [Job((), Description(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)]
     for job in found:
         job.folder.mkdir()
-    progress = Progress(tmp_path, found, io.StringIO(), "x")
+    progress = Progress(tmp_path, found, io.StringIO(), "x", COMMAND)
     with Heartbeat(found[0].folder / HEARTBEAT):
         progress.look()
     progress._began = time.monotonic() - 10
@@ -131,7 +133,7 @@ def test_max_duration_tells_how_long_a_job_takes(tmp_path: Path, lengths: tuple[
 def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
     stream = io.StringIO()
     stream.close()
-    with Progress(tmp_path, jobs(tmp_path, 1), stream, "x"):
+    with Progress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
         pass
 
 
@@ -139,8 +141,8 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
     stream = io.StringIO()
     one, two = jobs(tmp_path, 1, 1)
     done(one.folder)
-    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first"):
-        done(two.folder, "failed")  # as its record says until it is taken up again
+    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first", COMMAND):
+        done(two.folder, "stopped")
         raise KeyboardInterrupt
-    last = stream.getvalue().splitlines()[-1]
-    assert last == "first: stopped with 1 of 2 jobs done; the same command goes on with the rest"
+    last = stream.getvalue().splitlines()[-2:]
+    assert last == ["first: stopped with 1 of 2 jobs done; continue with", "  ssr-train -m study=first"]

@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from ssr_hydra.launchers import study
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.launchers.jobs import Description, Job, State, read_state
+from ssr_hydra.launchers.jobs import Description, Job, LostJobError, State, read_state
 from ssr_hydra.launchers.study import RETRIES, Planner, StudyLauncher, SweepError
 from ssr_hydra.records import RunResult
 
@@ -96,6 +96,12 @@ def die(folder: Path) -> JobReturn:
     return JobReturn(status=JobStatus.FAILED, _return_value=RuntimeError("killed by SIGKILL"))
 
 
+def die_early(folder: Path) -> JobReturn:
+    """Die before the first sign of life, as the launcher sees it."""
+    del folder
+    return JobReturn(status=JobStatus.FAILED, _return_value=LostJobError("killed by SIGKILL"))
+
+
 def unborn(folder: Path) -> JobReturn:
     del folder
     return JobReturn(status=JobStatus.FAILED, _return_value=ImportError("no such module"))
@@ -121,7 +127,7 @@ def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any)
     def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
         del jobs
 
-    planner = Planner(describe, inner.places, None, open_folder)
+    planner = Planner(describe, inner.places, None, open_folder, "ssr-train -m study=s")
     return StudyLauncher(inner, folder, planner, stream or io.StringIO(), **options)
 
 
@@ -230,6 +236,23 @@ def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> 
     launcher(inner).launch(jobs("a", "b"), 0)
     assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
     assert inner.launches == [["a", "b"]]
+
+
+def test_a_job_that_dies_before_its_first_sign_of_life_is_tried_again(tmp_path: Path) -> None:
+    inner, stream = ProcessLauncher(tmp_path, {"b": die_early, "c": once(die_early)}), io.StringIO()
+    launcher(inner, stream).launch(jobs("a", "b", "c"), 0)
+    assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
+    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
+    assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
+    assert stream.getvalue().count("job 1 (b) has died, and is tried again: ") == 3
+
+
+def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path: Path) -> None:
+    acts = iter([die, die_early, die, die_early])
+    inner = ProcessLauncher(tmp_path, {"a": lambda folder: next(acts)(folder)})
+    launcher(inner).launch(jobs("a"), 0)
+    assert inner.launches == [["a"]] * 4
+    assert RunResult.load(tmp_path / "0").error == "killed by SIGKILL, 4 times"
 
 
 def test_a_job_that_died_before_and_now_does_not_begin_has_failed(tmp_path: Path) -> None:
@@ -365,7 +388,7 @@ def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
         while not (left[2].folder / "result.json").exists():
             time.sleep(0.01)
         assert inner.launches == [["c"]]
-        record(left[0].folder, "failed", "terminated by SIGTERM, with a checkpoint at batch 8")
+        record(left[0].folder, "stopped", "terminated by SIGTERM, with a checkpoint at batch 8")
         record(left[1].folder, "completed")
     thread.join(300)
     assert inner.launches == [["c"], ["a"]]
@@ -381,7 +404,7 @@ def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
     with Heartbeat(other.sign):
         other.plan([((name,), Description(name, "")) for name in ("a", "b")])
         fail(tmp_path / "0")
-        record(tmp_path / "1", "failed", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
+        record(tmp_path / "1", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
         thread = threading.Thread(target=lambda: launcher(inner).launch(jobs("a", "b", "c"), 0))
         thread.start()
         while not (tmp_path / "2/result.json").exists():

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from ssr_hydra.trainer.interrupts import StopRequest, TerminatedError, reason, terminable
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TERMINATIONS, StopRequest, TerminatedError, reason, terminable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to a process of Windows")
 
@@ -25,12 +25,13 @@ def test_sigterm_raises_once_and_the_former_handler_is_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigusr2_ends_a_job_before_training_too() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR2, 140), (signal.SIGHUP, 129)])
+def test_other_signals_end_a_job_before_training_too(number: signal.Signals, code: int) -> None:
     with pytest.raises(TerminatedError) as info, terminable():
-        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), number)
         signal.sigtimedwait([], 1)
-    assert (reason(info.value), info.value.exit_code) == ("terminated by SIGUSR2", 140)
-    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+    assert (reason(info.value), info.value.exit_code) == (f"terminated by {number.name}", code)
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_a_handler_of_somebody_else_stays() -> None:
@@ -82,6 +83,7 @@ def test_reasons(error: BaseException, text: str) -> None:
     [
         (signal.SIGTERM, TerminatedError, "terminated by SIGTERM, with a checkpoint"),
         (signal.SIGUSR2, TerminatedError, "terminated by SIGUSR2, with a checkpoint"),
+        (signal.SIGHUP, TerminatedError, "terminated by SIGHUP, with a checkpoint"),
         (signal.SIGINT, KeyboardInterrupt, "interrupted, with a checkpoint"),
     ],
 )
@@ -160,7 +162,7 @@ def test_a_launcher_s_handler_is_called_when_the_run_leaves() -> None:
 
 def test_the_job_s_own_handlers_are_taken_over_for_a_while() -> None:
     with terminable():
-        ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+        ours = {number: signal.getsignal(number) for number in TERMINATIONS}
         for number in ours:
             with pytest.raises(TerminatedError) as info, StopRequest() as stop:
                 os.kill(os.getpid(), number)
@@ -170,7 +172,7 @@ def test_the_job_s_own_handlers_are_taken_over_for_a_while() -> None:
             assert {number: signal.getsignal(number) for number in ours} == ours
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", STOP_SIGNALS)  # SIGHUP: `nohup` ignores it
 def test_what_is_ignored_on_purpose_stays_ignored(number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:

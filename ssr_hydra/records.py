@@ -36,7 +36,7 @@ __all__ = [
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 # Keys that records of earlier releases lack.
-_ADDED = frozenset({"control", "data", "resumes"})
+_ADDED = frozenset({"conditions", "control", "data", "resumes"})
 _MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
 _LARGEST = 2**63 - 1
 # How the error of a stopped run began in earlier releases, whose status for it was `failed`.
@@ -70,6 +70,8 @@ class RunResult:
         data: What was trained on: batches, samples, and what the data set says of itself.
         resumes: How often the run was taken up again from a checkpoint.
         control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
+        conditions: What else the machine did meanwhile: ``jobs_beside``, the mean number of other jobs that ran next to
+            this one; ``load``, the machine's load average; ``cpus``, their number. Empty if nobody measured it.
     """
 
     status: str
@@ -91,6 +93,7 @@ class RunResult:
     data: dict[str, Any] = field(default_factory=dict)
     resumes: int = 0
     control: str | None = None
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As the text of ``result.json``."""
@@ -155,7 +158,7 @@ class RunResult:
             value = getattr(self, name)
             _require(value is None or isinstance(value, str), name, value)
         _require(isinstance(self.max_duration, str), "max_duration", self.max_duration)
-        for name in ("versions", "hardware", "data"):
+        for name in ("versions", "hardware", "data", "conditions"):
             _require(isinstance(getattr(self, name), dict), name, getattr(self, name))
         _check_metrics("metrics", self.metrics)
         _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)

@@ -18,6 +18,7 @@ from scipy import special
 from ssr_hydra.errors import InputError
 
 __all__ = [
+    "VERDICT",
     "Band",
     "Cell",
     "Estimate",
@@ -34,6 +35,8 @@ _Array = Any  # numpy.ndarray, whose parameters say nothing here
 
 # Values that differ by rounding alone do not differ.
 _ROUNDING = 1e-12
+VERDICT = 0.99
+"""Confidence of what decides: over six looks at a study that grows, at most 5% of verdicts are wrong."""
 POWER = 0.8
 """Of the test for which seeds are counted."""
 _MOST_SEEDS = 10_000

@@ -21,8 +21,8 @@ from ssr_hydra.launchers.jobs import JOB, State
 from ssr_hydra.records import METRICS, RESULT, RunResult
 from ssr_hydra.studies.checks import check_record, direction_of
 from ssr_hydra.studies.notes import Notes
-from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes
-from ssr_hydra.studies.study import COLUMNS, Direction, Problem, Study
+from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes, work_of
+from ssr_hydra.studies.study import COLUMNS, CONDITIONS, Direction, Problem, Study
 from ssr_hydra.time import simplest
 
 __all__ = ["as_frame", "load", "without_duplicates"]
@@ -174,6 +174,8 @@ class _Reading:
             {name: np.array(values, dtype=int if name == "run" else float) for name, values in curves.items()}
         )
         frame, evaluations, duplicates = without_duplicates(as_frame(rows), evaluations)
+        told = {str(run.folder): [run.record.conditions.get(name) for name in CONDITIONS] for run in self.runs}
+        conditions = pd.DataFrame([told[folder] for folder in frame["folder"]], frame.index, CONDITIONS)
         return Study(
             frame=frame,
             curves=evaluations,
@@ -184,7 +186,15 @@ class _Reading:
             sources=sources,
             hardware=self.notes.hardware,
             versions=self.notes.versions,
+            conditions=conditions.apply(pd.to_numeric, errors="coerce").dropna(how="all").astype(float),
+            same_work=self._same_work(),
         )
+
+    def _same_work(self) -> bool | None:
+        """Whether a step of every recipe is the same work; None without configs."""
+        configs = {run.key: run.config for run in self.runs}
+        found = [work_of(config) for config in configs.values() if config is not None]
+        return len(set(found)) == 1 if len(found) == len(configs) else None
 
     def _objective(self, objective: str | None) -> str:
         known = sorted({name for run in self.runs for name in run.record.metrics})

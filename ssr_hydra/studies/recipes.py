@@ -14,7 +14,7 @@ import yaml
 
 from ssr_hydra.files import read_bounded
 
-__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels"]
+__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels", "work_of"]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
 
@@ -149,6 +149,24 @@ def _plain(value: Any, left: list[int]) -> Any:
 
 def _is_apart(place: tuple[str, ...]) -> bool:
     return place[0] in _APART or (place[0] == "trainer" and len(place) > 1 and place[1] in _APART_IN_TRAINER)
+
+
+def work_of(config: Config) -> str:
+    """Return what decides how much work a step is: all of a recipe but schedules and numbers of the optimizer."""
+    kept = {
+        ".".join(place): value
+        for place, value in flatten(config.rest).items()
+        if not _is_apart(place)
+        and place[0] not in ("scheduler", "schedules")
+        and not (place[0] in ("optimizer", "param_groups") and _is_numeric(value))
+    }
+    return json.dumps(sorted(kept.items()), default=repr)
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):  # betas
+        return all(_is_numeric(item) for item in value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_warmup(place: tuple[str, ...]) -> bool:

@@ -19,6 +19,7 @@ from ssr_hydra.studies.intervals import Cell
 __all__ = [
     "AXES",
     "COLUMNS",
+    "CONDITIONS",
     "CONTROLS",
     "Axis",
     "Direction",
@@ -42,6 +43,9 @@ COLUMNS = (
     "seconds", "total_seconds", "resumes", "max_duration", "config_hash", "folder",
 )  # fmt: skip
 """Of ``Study.frame``."""
+
+CONDITIONS = ("jobs_beside", "load")
+"""Of ``Study.conditions``."""
 
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
@@ -134,6 +138,10 @@ class Study:
         sources: Folders or files that were read.
         hardware: The kinds of machines that the runs were on, as the records describe them.
         versions: Name of a package to its versions, several if the runs differ.
+        conditions: What else the machine did meanwhile, for the runs whose records tell it: jobs_beside (mean number of
+            other jobs that ran next to it), load (average of the machine); indexed like ``frame``.
+        same_work: Whether all recipes differ only in schedules and in numbers of the optimizer, so that a step is the
+            same work; None where no config says it.
     """
 
     frame: pd.DataFrame
@@ -145,6 +153,10 @@ class Study:
     sources: tuple[Path, ...] = ()
     hardware: tuple[dict[str, Any], ...] = field(default=())
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    conditions: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame({name: [] for name in CONDITIONS}, dtype=float)
+    )
+    same_work: bool | None = None
 
     @property
     def recipes(self) -> tuple[str, ...]:

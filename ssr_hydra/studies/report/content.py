@@ -15,22 +15,16 @@ from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend
 from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.fitting import Fit, fits
-from ssr_hydra.studies.intervals import Cell, combine
+from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.report import curves
 from ssr_hydra.studies.report.curves import Curves
 from ssr_hydra.studies.report.numbers import decimals_for
 from ssr_hydra.studies.study import AXES, Axis, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "Pace", "arm", "build"]
+__all__ = ["Choice", "Content", "Options", "arm", "build"]
 
 DEFAULT_TOLERANCE = 0.05
 """The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
-
-ALIKE = 1.1
-"""Unless a recipe surely takes longer per step than another by more than this, equal budgets are of equal steps.
-
-Clocks are noisier than that, and on a machine that does other work much noisier: by seconds alone the luckier of two
-runs of the same steps would be on the frontier."""
 
 MOST_BUDGETS = 40
 """Budgets at which recipes are compared, and SSRs whose quality others are asked for; of more SSRs these are spread."""
@@ -53,9 +47,10 @@ class Options:
         confidence: Of every interval.
         reference: The recipe that others are compared with; None: the first.
         equal: What recipes get as much of when they are held against each other: ``seconds`` of training, or ``steps``,
-            where the clock tells of the machine rather than of them, or ``ssr``. None: seconds, if a recipe takes more
-            than a tenth longer per step than another beyond the noise of the clock, else steps; where a table has no
-            steps, its SSRs stand for them.
+            where the clock tells of the machine rather than of them, or ``ssr``. None: steps where the recipes differ
+            only in schedules and numbers of the optimizer, or where their seconds were measured under unlike
+            conditions; else seconds, if a recipe takes more than a tenth longer per step than another beyond the noise
+            of the clock. In a table without steps, its SSRs stand for them.
 
     Raises:
         InputError: A value that cannot be meant.
@@ -79,30 +74,6 @@ class Options:
             raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
         if self.equal not in (None, "seconds", "steps", "ssr"):
             raise InputError("equal", self.equal, "seconds, steps or ssr", "leave it out to have it chosen")
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How much longer per step, or at the same SSR, the slowest recipe takes than the quickest.
-
-    Attributes:
-        slow: The slowest.
-        quick: The quickest.
-        ratio: Of their seconds per step; infinite where no SSR has runs of all recipes.
-        low: Lower end of its interval; NaN where there is one pair of runs, whose noise nobody knows.
-        high: Upper end.
-    """
-
-    slow: str = ""
-    quick: str = ""
-    ratio: float = math.inf
-    low: float = math.nan
-    high: float = math.nan
-
-    @property
-    def alike(self) -> bool:
-        """Whether, for all that the noise tells, the same number of steps is the same time to a tenth."""
-        return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
 @dataclass(frozen=True)
@@ -155,7 +126,7 @@ class Content:
     twentieth: str
     axis: Axis
     equal: Axis
-    pace: Pace
+    time: EqualTime
     axes: tuple[Axis, ...]
     reference: str | None
     decimals: int
@@ -230,9 +201,11 @@ def build(study: Study, options: Options | None = None) -> Content:
         raise InputError("price_per_hour", price, "not every run of the study says its seconds", "leave it out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
-    length: Axis = "steps" if "steps" in axes else "ssr"
-    pace = _pace(study, length, sure) if "seconds" in axes else Pace()
-    equal: Axis = length if options.equal is None and pace.alike else axis
+    time = equal_time(study, axes, options.equal)
+    equal = time.axis
+    if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
+        rule = "the runs had unlike conditions, so their seconds cannot be compared"
+        raise InputError("equal", equal, rule, "use steps, or run the jobs again with the same number next to each")
     pareto = frontier.pareto(study, equal, sure, price)
     tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
     advice = recommend(study, tolerance, options.target, sure)
@@ -247,7 +220,7 @@ def build(study: Study, options: Options | None = None) -> Content:
         twentieth=twentieth,
         axis=axis,
         equal=equal,
-        pace=pace,
+        time=time,
         axes=axes,
         reference=reference,
         decimals=decimals_for(table["mean"], table["sd"]),
@@ -317,29 +290,6 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
     if len(recipes) > MOST_PAIRED and reference is not None:
         return [(recipe, reference) for recipe in recipes if recipe != reference]
     return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
-
-
-def _pace(study: Study, length: Axis, confidence: float) -> Pace:
-    """From pairs of runs at the same SSR, control and seed; of means over seeds where recipes share none."""
-    runs = study.completed
-    seconds = np.log(runs["seconds"] / runs[length])
-    key = [runs["ssr"], runs["control"]]
-    cells = seconds.groupby([*key, runs["recipe"]]).mean().unstack().dropna()
-    if cells.empty:
-        return Pace()
-    if cells.shape[1] == 1:
-        return Pace(ratio=1.0)
-    relative = cells.sub(cells.median(axis=1), axis=0).median()
-    slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    by_seed = seconds.groupby([*key, runs["seed"], runs["recipe"]]).mean().unstack().reindex(columns=[slow, quick])
-    pairs = (by_seed[slow] - by_seed[quick]).dropna()
-    if len(pairs) < max(2, len(cells)):
-        pairs = cells[slow] - cells[quick]
-    # They are the extremes of all recipes, some pair of which would be far apart by chance.
-    recipes = cells.shape[1]
-    level = 1 - (1 - confidence) / (recipes * (recipes - 1) // 2)
-    found = combine([Cell(pairs.to_numpy(), None)], [1.0], level)
-    return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 
 
 def _choose(

@@ -108,6 +108,7 @@ def as_json(content: Content) -> str:
         "direction": study.direction,
         "axis": content.axis,
         "equal_axis": content.equal,
+        "clock": asdict(content.time),
         "options": options,
         "answer": {
             "headline": words.headline(content),

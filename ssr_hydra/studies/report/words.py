@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ssr_hydra.errors import visible
-from ssr_hydra.studies.intervals import POWER, rough_guess
-from ssr_hydra.studies.report.content import ALIKE, Choice, Content, Pace, arm
+from ssr_hydra.studies.intervals import POWER, VERDICT, rough_guess
+from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
+from ssr_hydra.studies.report.content import Choice, Content, arm
 from ssr_hydra.studies.report.numbers import duration, interval, number, percent, signed
 
 __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
@@ -174,20 +175,37 @@ def _seconds(content: Content, choice: Choice) -> float:
 
 
 def _by_clock(content: Content) -> list[str]:
-    """What equal time means, where that decides something and nobody has said it."""
-    pace = content.pace
-    if len(content.recommendations) < 2 or content.options.equal is not None or not pace.slow:
+    """What equal time means, where that decides something and the user did not choose it."""
+    time, pace = content.time, content.time.pace
+    if len(content.recommendations) < 2:
+        return []
+    if time.crowd is not None:
+        return [f"Seconds are not compared: {_crowd(time.crowd)}."]
+    if not pace.slow or time.reason not in ("alike", "slower"):
         return []
     length = "steps" if "steps" in content.axes else "ssr"
-    took = f"per {'step' if length == 'steps' else 'SSR'} {pace.slow} took {_longer(pace)} longer than {pace.quick}"
-    if content.equal == "seconds":
+    took = f"{pace.slow} took {_longer(pace)} longer per {'step' if length == 'steps' else 'SSR'} than {pace.quick}"
+    if time.reason == "slower":
         return [f"Equal time is equal seconds: {took}. --equal {length} compares at equal {_EQUAL[length]}."]
     if pace.ratio <= ALIKE:
         return []
     return [
-        f"Equal time is equal {_EQUAL[length]}: {took}, which may be the machine's noise. --equal seconds goes by the "
-        "clock."
+        f"Equal time is equal {_EQUAL[length]}: {took}, which may be noise of the machine. --equal seconds compares at "
+        "equal seconds."
     ]
+
+
+def _crowd(crowd: Crowd) -> str:
+    """Which runs had a busier machine than which others."""
+    if crowd.measure == "load":
+        return f"the machine's load was {crowd.most:.1f} for {crowd.busy} and {crowd.least:.1f} for {crowd.quiet}"
+    most, least = (_jobs(count) for count in (crowd.most, crowd.least))
+    return f"{crowd.busy} ran next to {most}, {crowd.quiet} next to {least}"
+
+
+def _jobs(count: float) -> str:
+    shown = f"{count:.1f}".removesuffix(".0")
+    return f"{'no' if shown == '0' else shown} other job{'' if shown == '1' else 's'}"
 
 
 def _longer(pace: Pace) -> str:
@@ -361,18 +379,21 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    equal = _EQUAL[content.equal]
-    if content.options.equal is not None and len(content.recommendations) > 1:
-        return [f"Equal time is equal {equal} here, as it was asked for."]
-    if content.axis != "seconds" or len(content.recommendations) < 2:
+    time, equal = content.time, _EQUAL[content.equal]
+    per = "step" if "steps" in content.axes else "SSR"
+    why = {
+        "asked": "as you asked",
+        "same_work": "the recipes differ only in schedules and numbers of the optimizer, so a step is the same work",
+        "conditions": "the seconds were measured under unlike conditions",
+        "alike": f"no recipe surely takes more than a tenth longer per {per} than another",
+        "slower": f"{time.pace.slow} surely takes more than a tenth longer per {per} than {time.pace.quick}",
+        "apart": "no SSR has runs of all recipes",
+    }.get(time.reason)
+    if why is None or len(content.recommendations) < 2:
         return []
-    pace, per = content.pace, "per step" if "steps" in content.axes else "at the same SSR"
-    if content.equal != "seconds" and pace.ratio <= ALIKE:
-        return [
-            f"Equal time is equal {equal} here: {per} no recipe takes more than {100 * (pace.ratio - 1):.2g} % longer "
-            "than another, and clocks are no better than that."
-        ]
-    return [
-        f"Equal time is equal seconds of training where a recipe takes longer {per} than another by more than a tenth, "
-        f"beyond the noise of the clock. Here it is equal {equal}."
-    ]
+    said = [f"Equal time is equal {equal}: {why}."]
+    if time.reason in ("alike", "slower"):
+        said.append(
+            f"The noise of the clock is that of means over recipe and SSR, and its interval holds {percent(VERDICT)}."
+        )
+    return said

@@ -439,3 +439,40 @@ def test_what_a_study_cannot_tell_of_its_code_stops_no_reading(tmp_path: Path, c
     root = sweep(tmp_path)
     (root / STUDY).write_text(content, encoding="utf-8")
     assert (len(load(root).frame), load(root).notes) == (4, ())
+
+
+def test_conditions_are_those_of_the_records(tmp_path: Path) -> None:
+    for seed, told in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
+        write_run(tmp_path / str(seed), record(seed=seed, conditions=told), config(seed=seed))
+    study = load(tmp_path)
+    assert study.conditions.to_dict("index") == {0: {"jobs_beside": 2.5, "load": 3.0}}
+    older = raw(record())
+    del older["conditions"]
+    (tmp_path / "2/result.json").write_text(json.dumps(older | {"seed": 2}), encoding="utf-8")
+    assert len(load(tmp_path).completed) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"scheduler___target_": "ssr_hydra.schedulers.LinearScheduler"}, True),
+        ({"optimizer__lr": 0.3}, True),
+        ({"optimizer__betas": [0.9, 0.95]}, True),
+        ({"optimizer___target_": "torch.optim.AdamW"}, False),
+        ({"optimizer__nesterov": True}, False),
+        ({"model": {"width": 64}}, False),
+        ({"data": {"batch_size": 32}}, False),
+    ],
+)
+def test_steps_are_the_same_work_if_schedules_and_numbers_of_the_optimizer_differ(
+    tmp_path: Path, changes: dict[str, Any], same: bool
+) -> None:
+    write_run(tmp_path / "a", record(), config())
+    write_run(tmp_path / "b", record(), config(**changes))
+    assert load(tmp_path).same_work is same
+
+
+def test_runs_without_a_config_do_not_say_whether_steps_are_the_same_work(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", record(), config())
+    write_run(tmp_path / "b", record(name="other"))
+    assert load(tmp_path).same_work is None

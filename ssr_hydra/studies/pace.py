@@ -1,0 +1,148 @@
+"""What equal time is: the same number of steps, or the same number of seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ssr_hydra.studies.intervals import VERDICT, Cell, combine
+from ssr_hydra.studies.study import Axis, Study
+
+__all__ = ["ALIKE", "Crowd", "EqualTime", "Pace", "equal_time"]
+
+ALIKE = 1.1
+"""Equal time is equal steps unless a recipe surely takes longer per step than another by more than this."""
+
+_BESIDE = 0.5  # jobs that ran next to one: runs that differ by more had unlike conditions
+_LOAD = 1.0  # of the load average: one more busy process
+
+Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alike", "slower", "apart"]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much longer per step, or at the same SSR, the slowest recipe takes than the quickest.
+
+    Attributes:
+        slow: The slowest.
+        quick: The quickest.
+        ratio: Of their seconds per step; infinite where no SSR has runs of all recipes.
+        low: Lower end of its interval over SSRs; NaN where one SSR, or SSRs that agree to the last bit, tell no noise.
+        high: Upper end.
+    """
+
+    slow: str = ""
+    quick: str = ""
+    ratio: float = math.inf
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def alike(self) -> bool:
+        """Whether the noise of the clock allows that the same number of steps is the same time to a tenth."""
+        return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Two recipes whose runs had unlike conditions: the mean number of jobs next to them, or the load of the machine.
+
+    Attributes:
+        busy: The recipe whose runs had more of it.
+        quiet: The recipe whose runs had less.
+        most: How much the runs of ``busy`` had.
+        least: How much the runs of ``quiet`` had.
+        measure: ``jobs_beside`` or ``load``.
+    """
+
+    busy: str
+    quiet: str
+    most: float
+    least: float
+    measure: Literal["jobs_beside", "load"]
+
+
+@dataclass(frozen=True)
+class EqualTime:
+    """What recipes get as much of when they are compared, and why.
+
+    Attributes:
+        axis: ``steps``, ``ssr`` or ``seconds``.
+        reason: ``asked``; ``single`` (one recipe); ``no_clock`` (a run has no seconds); ``same_work`` (the recipes
+            differ only in schedules and numbers of the optimizer, so a step is the same work); ``conditions`` (the
+            seconds were measured under unlike conditions); ``alike`` (the paces do not differ beyond the noise of the
+            clock); ``slower`` (they do); ``apart`` (no SSR has runs of all recipes).
+        pace: Of the slowest and the quickest recipe.
+        crowd: The unlike conditions; None if all runs that tell them had like ones.
+    """
+
+    axis: Axis
+    reason: Reason
+    pace: Pace = Pace()
+    crowd: Crowd | None = None
+
+
+def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
+    """Choose the axis of equal time.
+
+    The load of a machine lasts as long as the jobs of a recipe that run in a row. Single runs tell nothing of it, so
+    the noise of the clock is that of means over recipe and SSR. Where a step of every recipe is the same work, the
+    clock measures the machine alone and decides nothing.
+
+    Args:
+        study: The study.
+        axes: The axes on which every run has a number.
+        asked: The user's choice.
+    """
+    length: Axis = "steps" if "steps" in axes else "ssr"
+    crowd = _crowd(study)
+    if asked is not None:
+        return EqualTime(asked, "asked", crowd=crowd)
+    if "seconds" not in axes:
+        return EqualTime(length, "no_clock")
+    pace = _pace(study, length)
+    if not pace.slow and pace.ratio == 1.0:
+        return EqualTime(length, "single", pace, crowd)
+    if study.same_work:
+        return EqualTime(length, "same_work", pace, crowd)
+    if crowd is not None:
+        return EqualTime(length, "conditions", pace, crowd)
+    if not pace.slow:
+        return EqualTime("seconds", "apart", pace)
+    return EqualTime(length, "alike", pace) if pace.alike else EqualTime("seconds", "slower", pace)
+
+
+def _pace(study: Study, length: Axis) -> Pace:
+    """From the mean of each recipe at each SSR and control that all recipes have."""
+    runs = study.completed
+    seconds = np.log(runs["seconds"] / runs[length])
+    cells = seconds.groupby([runs["ssr"], runs["control"], runs["recipe"]]).mean().unstack()
+    if cells.shape[1] == 1:
+        return Pace(ratio=1.0)
+    cells = cells.dropna()
+    if cells.empty:
+        return Pace()
+    relative = cells.sub(cells.median(axis=1), axis=0).median()
+    slow, quick = str(relative.idxmax()), str(relative.idxmin())
+    # They are the extremes of all recipes, some pair of which would be far apart by chance.
+    recipes = cells.shape[1]
+    level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
+    found = combine([Cell((cells[slow] - cells[quick]).to_numpy(), None)], [1.0], level)
+    return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
+
+
+def _crowd(study: Study) -> Crowd | None:
+    """The two recipes whose runs differ most in their conditions, if these were unlike; as far as records tell them."""
+    told = study.conditions
+    runs = study.completed[["recipe"]].join(told, how="inner")
+    measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))
+    for measure, most in measures:
+        means = runs.groupby("recipe", sort=False)[measure].mean().dropna()
+        if len(means) > 1 and means.max() - means.min() > most:
+            busy, quiet = str(means.idxmax()), str(means.idxmin())
+            return Crowd(busy, quiet, float(means.max()), float(means.min()), measure)
+    return None

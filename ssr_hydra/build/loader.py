@@ -33,6 +33,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
+from ssr_hydra.build.check_values import count
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.interpolations import check_interpolations
 from ssr_hydra.build.pending import holds_a_run, pending_name
@@ -118,6 +119,9 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             if group in self.typed:
                 rule = "starts the jobs of a sweep, and this is a single run"
                 raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
+        most = cfg.hydra.sweeper.get("max_batch_size")
+        if run_mode == RunMode.MULTIRUN and most is not None:
+            count(most, "hydra.sweeper.max_batch_size", 1)
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             values = check(cfg, self.trust)

@@ -53,7 +53,7 @@ def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> A
     """
     if batches is None:
         return dataset
-    samples = check_count(batches, field) * batch_size
+    samples = check_count(batches, field) * check_count(batch_size, "batch_size")
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         rule = "a stream has no samples to choose among"
         raise InputError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")

@@ -187,7 +187,8 @@ class SeededSampler(Sampler[list[_Key]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.length, self.batch_size, self.shuffle, self.drop_last = length, batch_size, shuffle, drop_last
+        self.length, self.batch_size = length, check_count(batch_size, "batch_size")
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = self.start = 0
 
@@ -267,7 +268,8 @@ class SeededDataLoader(DataLoader[Any]):
         **options: Any,
     ) -> None:
         self.seed, self.epoch, self._start = seed, 0, 0
-        self.rank, self.world_size, self.global_batch_size = rank, world_size, batch_size
+        self.rank, self.world_size = rank, world_size
+        self.global_batch_size = check_count(batch_size, "batch_size")
         if isinstance(dataset, IterableDataset):
             begin, end = share(batch_size, rank, world_size)
             options.update(batch_size=end - begin, drop_last=drop_last)

@@ -107,6 +107,10 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
         raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
         raise InputError(field, type(loader).__name__, "it has no batch", "check the data set and drop_last")
+    for name in ("batch_size", "global_batch_size"):
+        size = getattr(loader, name, None)
+        if isinstance(size, int) and size < 1:
+            raise InputError(f"{field}.{name}", size, "must be a whole number of at least 1", "e.g. 16")
     return loader
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from ssr_hydra.data import Digits, RandomShift, TensorLoader, known_length, make_loaders
+from ssr_hydra.data import Digits, RandomShift, SeededSampler, TensorLoader, known_length, make_loaders
+from ssr_hydra.data.limits import limited
+from ssr_hydra.data.loaders import SeededDataLoader
 from ssr_hydra.errors import InputError
 
 
@@ -219,3 +221,20 @@ def test_workers_read_ahead_as_far_as_they_are_told() -> None:
     assert loader.prefetch_factor == 3
     with pytest.raises(InputError, match="prefetch_factor=3: without workers"):
         make_loaders(Noisy(), batch_size=4, prefetch_factor=3)
+
+
+@pytest.mark.parametrize("size", [0, -1, 0.5, True, None])
+@pytest.mark.parametrize("kind", ["memory", "sampler", "map", "stream", "made", "made for evaluation", "limit"])
+def test_a_batch_has_a_sample_in_every_loader(kind: str, size: Any) -> None:
+    options: dict[str, Any] = {"batch_size": size, "shuffle": False, "drop_last": False, "seed": 0}
+    make: dict[str, Callable[[], object]] = {
+        "memory": lambda: TensorLoader(ten(), size),
+        "sampler": lambda: SeededSampler(10, size),
+        "map": lambda: SeededDataLoader(Noisy(), **options),
+        "stream": lambda: SeededDataLoader(Stream(), **options),
+        "made": lambda: make_loaders(Noisy(), batch_size=size),
+        "made for evaluation": lambda: make_loaders(Noisy(), Noisy(), eval_batch_size=size),
+        "limit": lambda: limited(ten(), 2, size, "limit_train"),
+    }
+    with pytest.raises(InputError, match="batch_size=.*: a whole number, 1 or more"):
+        make[kind]()

@@ -366,6 +366,14 @@ def test_what_cannot_be_meant_is_refused_before_anything_happens(
     assert not (tmp_path / "run").exists()
 
 
+class Sized(list[int]):
+    """A loader that says how many samples its batches have."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__([1])
+        self.batch_size = batch_size
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
@@ -374,6 +382,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_happens(
         ((nn.Linear(1, 1), "batches"), "train_dataloader"),
         ((nn.Linear(1, 1), []), "train_dataloader"),
         ((nn.Linear(1, 1), [1], []), "eval_dataloader"),
+        ((nn.Linear(1, 1), Sized(0)), "train_dataloader.batch_size"),
+        ((nn.Linear(1, 1), [1], Sized(-2)), "eval_dataloader.batch_size"),
     ],
 )
 def test_models_and_loaders_are_looked_at(arguments: tuple[Any, ...], field: str) -> None:

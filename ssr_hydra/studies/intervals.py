@@ -179,7 +179,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             )
             n = values.shape[1]
             means = values.mean(axis=1)
-            value = weights.T @ means
+            value = (weights.T @ values).mean(axis=1)
             # The norm of each sum's deviations, by a factor as small as the cells are few: with 10,000 seeds it pays.
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)

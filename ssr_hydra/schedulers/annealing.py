@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import check_fit, duration, flag, multiplier, positive, put, reach
+from ssr_hydra.schedulers.checks import check_fit, duration, finish, flag, multiplier, positive, put, reach
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -37,13 +37,14 @@ def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: Time
 
 
 def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> tuple[Time, Time]:
-    """Both on the clock of ``t_max``; a warmup that is longer than the schedule after scaling is refused."""
+    """Return both on the clock of ``t_max``; refuse a warmup that neither the schedule nor the run finishes."""
     end = run.resolve(as_time(t_max, "t_max"), "t_max")
     stated = as_time(t_warmup, "t_warmup")
     warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
     if warmup > end:
-        rule = f"takes {warmup} of a schedule that ends at {end}"
+        rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
         raise InputError("t_warmup", str(stated), rule, "shorten it, set scale_warmup, or give it as a share (0.05dur)")
+    finish(run, warmup, "t_warmup", stated)
     return warmup, end
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeUnit, as_time, exact
+from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time, exact
 
-__all__ = ["check_fit", "choice", "duration", "durations", "flag", "multiplier", "positive", "put", "reach"]
+__all__ = [
+    "check_fit", "choice", "duration", "durations", "finish", "flag", "multiplier", "positive", "put", "reach",
+]  # fmt: skip
 
 
 def put(scheduler: object, **values: object) -> None:
@@ -91,16 +94,44 @@ def check_fit(first: Time, first_field: str, second: Time, second_field: str) ->
 def reach(run: Run, t_max: Time) -> None:
     """Refuse a schedule with warmup that ends before the run does, as Composer does, but after exact scaling.
 
-    Where the run is open, no rate makes the two comparable, or ``t_max`` is a share of the run, there is nothing to
-    refuse.
+    Nothing is refused if the run is open, or if no rate makes the two comparable.
     """
-    length = run.length()
-    if length is None or t_max.unit is TimeUnit.DURATION:
-        return
-    try:
-        end = run.resolve(t_max, "t_max")
-    except MissingRateError:
-        return
+    if t_max.unit is TimeUnit.DURATION:
+        end, length = t_max, Time(1, TimeUnit.DURATION)
+    else:
+        known = run.length()
+        try:
+            end = run.resolve(t_max, "t_max")
+        except MissingRateError:
+            return
+        if known is None:
+            return
+        length = known
     if run.is_before(end, length):
-        rule = f"ends at {end}, before the run does ({length}), and is not defined after it"
+        rule = f"must reach the end of the run (ends at {end}, before the run does: {length}{run.at_ssr})"
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or put schedules in a sequence")
+
+
+def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
+    """Refuse a warmup that the run, or the phase of a sequence, never finishes.
+
+    Nothing is refused if the length is unknown, or if no rate makes the two comparable.
+
+    Args:
+        run: The run or the phase.
+        warmup: The end of the warmup, resolved.
+        field: The argument that gives it.
+        stated: Its value.
+    """
+    limits = [("run" if run.whole is None else "phase", warmup, run.length())]
+    if run.whole is not None:  # a last phase may be longer than what is left of the run
+        with suppress(InputError):  # no rate connects the start of the phase with the warmup
+            limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
+    for name, end, length in limits:
+        if length is not None and run.is_before(length, end):
+            rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
+            fix = "shorten it, or give it as a share (0.05dur)" if field == "t_up" else _SHORTEN
+            raise InputError(field, str(stated), rule, fix)
+
+
+_SHORTEN = "shorten it, set scale_warmup, or give it as a share (0.05dur)"

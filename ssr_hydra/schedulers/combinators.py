@@ -263,7 +263,9 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
             )
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
-            rule = f"ends at {end}, and the run at {length}: what follows would never be reached"
+            rule = (
+                f"must end within the run (ends at {end} of {length}{run.at_ssr}): what follows would never be reached"
+            )
             raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import check_fit, choice, duration, multiplier, positive, put
+from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, multiplier, positive, put
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -141,7 +141,7 @@ class OneCycleScheduler(Scheduler):
 
     Raises:
         InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or a climb that leaves no
-            room before ``t_max``.
+            room before ``t_max`` or that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -176,8 +176,9 @@ class OneCycleScheduler(Scheduler):
         end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
         top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
         if top >= end:
-            rule = f"climbs for {top} of a schedule that ends at {end}"
+            rule = f"must end before t_max (climbs for {top} of a schedule that ends at {end}{run.at_ssr})"
             raise InputError("t_up", str(self.t_up), rule, "shorten it, or give it as a share of the run (0.3dur)")
+        finish(run, top, "t_up", self.t_up)
         points = [(Time(0, end.unit), self.alpha_i), (top, 1.0), (end, self.alpha_f)]
         return piecewise(run, points, _SHAPES[self.anneal])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.annealing import warmup_and_end
-from ssr_hydra.schedulers.checks import check_fit, choice, duration, flag, multiplier, put
+from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, flag, multiplier, put
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -26,10 +26,11 @@ def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
 _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt, "linear": linear, "cosine": cosine}
 
 
-def _check_room(tail: Time, warmup: Time, end: Time, field: str, stated: TimeLike) -> None:
+def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, stated: TimeLike) -> None:
     """Refuse a decay or cooldown that would have to begin within the warmup; all three on one clock."""
     if warmup + tail > end:
-        rule = f"takes {tail} after a warmup of {warmup}, of a schedule that ends at {end}"
+        taken = f"takes {tail} after a warmup of {warmup}, of a schedule that ends at {end}{at_ssr}"
+        rule = f"must fit between the warmup and t_max ({taken})"
         raise InputError(field, str(stated), rule, "shorten one of the two, or give them as shares (0.1dur)")
 
 
@@ -58,7 +59,7 @@ class WarmupStableDecayScheduler(Scheduler):
 
     Raises:
         InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, or a warmup and a decay
-            that do not both fit before ``t_max``.
+            that do not both fit before ``t_max``, or a warmup that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -97,7 +98,7 @@ class WarmupStableDecayScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
         decay = run.convert(run.resolve(as_time(self.t_decay, "t_decay"), "t_decay"), end.unit, "t_decay")
-        _check_room(decay, warmup, end, "t_decay", self.t_decay)
+        _check_room(decay, warmup, end, run.at_ssr, "t_decay", self.t_decay)
         return annealed(run, _DECAYS[self.decay](1.0, self.alpha_f), end - decay, end, warmup=warmup)
 
 
@@ -127,7 +128,8 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
 
     Raises:
         InputError: For an ``alpha_f`` that is negative or not finite, no warmup and no ``t_scale``, ``t_max`` or
-            ``alpha_f`` without a cooldown, or a warmup and a cooldown that do not both fit before ``t_max``.
+            ``alpha_f`` without a cooldown, a warmup and a cooldown that do not both fit before ``t_max``, or a warmup
+            that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -175,10 +177,11 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         if cooldown.value == 0:
             # Without a cooldown the end does not matter, so nothing has to be convertible to its clock.
             warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+            finish(run, warmup, "t_warmup", self.t_warmup)
         else:
             warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
             cooldown = run.convert(cooldown, end.unit, "t_cooldown")
-            _check_room(cooldown, warmup, end, "t_cooldown", self.t_cooldown)
+            _check_room(cooldown, warmup, end, run.at_ssr, "t_cooldown", self.t_cooldown)
         scale = warmup
         if self.t_scale is not None:
             scale = run.resolve(as_time(self.t_scale, "t_scale"), "t_scale")

@@ -65,6 +65,7 @@ class Run:
         tokens_per_batch: Tokens per batch.
         state: The state that it was made from; functions of the user are called with it.
         start: Where this run begins on the counters of the state; not zero within a phase of a sequence.
+        whole: The run that this is a phase of; None if it is the whole run.
         open_because: Why ``max_duration`` is not known, where it could not be computed.
     """
 
@@ -75,6 +76,7 @@ class Run:
     tokens_per_batch: Fraction | None
     state: Any
     start: Time = _ZERO
+    whole: Run | None = None
     open_because: InputError | None = None
 
     @classmethod
@@ -126,6 +128,12 @@ class Run:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
             return None
+
+    @property
+    def at_ssr(self) -> str:
+        """The ratio of the whole run for an error: ``" at ssr 0.5"``, or nothing at ssr 1."""
+        ssr = self.ssr if self.whole is None else self.whole.ssr
+        return "" if ssr == 1 else f" at ssr {float(ssr):g}"
 
     def _share(self, time: Time, field: str) -> Time:
         """A share of the run on a clock of it."""
@@ -241,5 +249,6 @@ class Run:
             ssr=self.ssr if scale else Fraction(1),
             max_duration=length,
             start=begin,
+            whole=self if self.whole is None else self.whole,
             open_because=why,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import duration, durations, flag, multiplier, put, reach
+from ssr_hydra.schedulers.checks import duration, durations, finish, flag, multiplier, put, reach
 from ssr_hydra.schedulers.curves import Curve, annealed, linear, stepped
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -175,9 +175,11 @@ class MultiStepWithWarmupScheduler(Scheduler):
 
     ::
 
-        alpha(t) = min(1, t / t_warmup) * gamma ** (number of max(milestone, t_warmup) <= t)
+        alpha(t) = t / t_warmup                             for t < t_warmup
+        alpha(t) = gamma ** (number of milestones <= t)     after it
 
-    A milestone inside the warmup acts when the warmup ends. SSR stretches the milestones, and the warmup only with
+    A milestone inside the warmup acts when the warmup ends. Warmup and milestones are each read on the clock of their
+    own unit, so they may be mixed without rates. SSR stretches the milestones, and the warmup only with
     ``scale_warmup`` (or if it is given in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup
     the law holds from ``max(1, ssr) * t_warmup`` on.
 
@@ -188,7 +190,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: As :class:`MultiStepScheduler`, or where a milestone and the warmup cannot be compared.
+        InputError: As :class:`MultiStepScheduler`, or for a warmup that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -216,16 +218,17 @@ class MultiStepWithWarmupScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
-        # Moved to the end of the warmup, a milestone inside it needs no case of its own: the two curves multiply.
-        milestones = [
-            (max(time, run.convert(warmup, time.unit, field)), field)
-            for time, field in _milestones(run, self.milestones)
-        ]
-        steps = stepped(run, milestones, _decays(self.gamma, len(milestones)))
+        finish(run, warmup, "t_warmup", self.t_warmup)
+        steps = stepped(run, _milestones(run, self.milestones), _decays(self.gamma, len(self.milestones)))
         if warmup.value == 0:
             return steps
         ramp = annealed(run, linear(1.0, 1.0), warmup, warmup, field="t_warmup")
-        return lambda timestamp: ramp(timestamp) * steps(timestamp)
+
+        def curve(timestamp: Any) -> float:
+            alpha = ramp(timestamp)
+            return alpha if alpha < 1.0 else steps(timestamp)
+
+        return curve
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,8 @@ class ConstantWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha`` that is negative or not finite, or a ``t_max`` before the end of the run.
+        InputError: For an ``alpha`` that is negative or not finite, a warmup that the run never finishes, or a
+            ``t_max`` before the end of the run.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -309,4 +313,5 @@ class ConstantWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         reach(run, as_time(self.t_max, "t_max"))
         warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        finish(run, warmup, "t_warmup", self.t_warmup)
         return annealed(run, linear(self.alpha, self.alpha), warmup, warmup, field="t_warmup")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from schedule_helpers import alphas, refused
+from schedule_helpers import alphas, refused, run
 
-from ssr_hydra.errors import MissingRateError
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     ConstantWithWarmupScheduler,
@@ -15,7 +14,9 @@ from ssr_hydra.schedulers import (
     MultiStepScheduler,
     MultiStepWithWarmupScheduler,
     StepScheduler,
+    bind,
 )
+from ssr_hydra.time import Timestamp
 
 
 def test_step_decays_at_each_multiple_of_its_size() -> None:
@@ -77,11 +78,21 @@ def test_without_a_warmup_multistep_is_plain() -> None:
     assert alphas(MultiStepWithWarmupScheduler("0ba", ["96sp"], 0.5), (0, 3), samples_per_batch=32) == [1, 0.5]
 
 
-def test_a_milestone_that_cannot_be_compared_with_the_warmup_is_named() -> None:
-    with refused("milestones[1]", MissingRateError, match="samples_per_batch"):
-        alphas(MultiStepWithWarmupScheduler("4ba", ["6ba", "96sp"]), [0])
-    with refused("milestones[0]", match="no fixed rate"):
-        alphas(MultiStepWithWarmupScheduler("4ba", ["90m"]), [0])
+def test_multistep_warmup_needs_no_rate_between_its_milestones_and_the_warmup() -> None:
+    # By batch 3 there are 96 samples and 90 s, within the warmup: both act at its end, batch 4.
+    scheduler = MultiStepWithWarmupScheduler("4ba", ["96sp", "90s", "6ba"], 0.5)
+    state = run(max_duration="10ba")
+    curve = bind(scheduler, state)
+    found = [curve(Timestamp(batch=k, sample=32 * k, seconds=30 * k)) for k in range(7)]
+    assert found == [0, 0.25, 0.5, 0.75, 0.25, 0.25, 0.125]
+
+
+def test_multistep_warmup_reads_samples_as_they_are_counted() -> None:
+    # The rate says 32 samples a batch; the batches hold 48. At the milestone of 120 samples the warmup is not over.
+    scheduler = MultiStepWithWarmupScheduler("4ba", ["120sp"], 0.1)
+    curve = bind(scheduler, run(max_duration="10ba", samples_per_batch=32))
+    found = [curve(Timestamp(batch=k, sample=48 * k)) for k in range(6)]
+    assert found == [0, 0.25, 0.5, 0.75, 0.1, 0.1]
 
 
 def test_constant_holds_until_t_max_and_is_one_after_it() -> None:

@@ -29,7 +29,7 @@ from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
@@ -158,6 +158,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
                 cfg.hydra.output_subdir = self.pending
         # The jobs of a sweep share what its master resolved: the time and the id in the name of the folder.
         OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
+        _check_shared(str(master_config.hydra.sweep.dir), cfg)
         return cfg
 
     def _compose(
@@ -234,16 +235,45 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         try:
             folder = str(node.dir)
         except Exception as error:
+            if kind == "sweep":
+                _check_shared(None, cfg)
             raise explain(error) from error
         if not folder.strip():
             rule = "is empty, and the run's files would lie loose in the folder that it was started in"
             raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
+        if "${" in folder:  # an escaped reference, which Hydra resolves once a job runs
+            raise InputError(
+                field, folder, "must not contain ${ once its references are resolved", "choose another name"
+            )
         if field not in self.typed:
             parts = re.split(r"[\\/]", folder)
             if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
                 rule = "leads out of the folder that the run was started in"
                 raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
         return Path(folder)
+
+
+def _check_shared(folder: str | None, job: DictConfig) -> None:
+    """Refuse a folder of a sweep that differs between its jobs: they would not be in one study.
+
+    Args:
+        folder: The sweep's own; None if it does not resolve outside of a job.
+        job: The configuration of a job.
+    """
+    number = job.hydra.job
+    number.num, number.id = 0, "0"
+    try:
+        own: str | None = str(job.hydra.sweep.dir)
+    except Exception:  # the caller reports what else is wrong with it
+        own = None
+    finally:
+        number.num = number.id = MISSING
+    if own is not None and own != folder:
+        text = job.hydra.sweep._get_node("dir")._value()
+        sweep = "" if folder is None else f" and {folder} for the sweep"
+        rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
+        fix = "leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job"
+        raise InputError("hydra.sweep.dir", text, rule, fix)
 
 
 class _GuardedRepository(ConfigRepository):

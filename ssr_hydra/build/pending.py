@@ -19,7 +19,7 @@ from ssr_hydra.checkpoints.resume import AUTO, find
 from ssr_hydra.files import write_atomically
 from ssr_hydra.records import RESULT
 
-__all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name"]
+__all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
 
 REFUSED = "refused.txt"
 """What a refused job of a sweep leaves for the sweep's table, in the folder that was set aside."""
@@ -35,6 +35,16 @@ def pending_name(subdir: str) -> str:
         '.hydra.pending-3f0a91c2'
     """
     return f"{subdir}.pending-{secrets.token_hex(4)}"
+
+
+def pending_pattern(name: str) -> str:
+    """A glob pattern for the folders of all commands that are called as one of them is.
+
+    Example:
+        >>> pending_pattern(".hydra.pending-3f0a91c2")
+        '.hydra.pending-????????'
+    """
+    return f"{name[: -len('3f0a91c2')]}????????"
 
 
 def holds_a_run(folder: Path, subdir: str) -> bool:
@@ -63,6 +73,11 @@ class Pending:
             return
         self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
         self.waits = True
+        # Kept in memory: a job that is killed before its training begins leaves nothing behind.
+        self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
+        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also those of jobs that were killed
+            if not (path / REFUSED).exists():  # a note for the table of another sweep
+                shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
             self.publish()
             return
@@ -84,14 +99,14 @@ class Pending:
             return
         self._place.mkdir(exist_ok=True)
         # The one that says what run it is comes last: until then the folder is that of the run before.
-        for path in sorted(self._aside.iterdir(), key=lambda path: path.name == "config.yaml"):
-            content = path.read_bytes()
-            if path.name == "hydra.yaml":
+        for name in sorted(self._files, key=lambda name: name == "config.yaml"):
+            content = self._files[name]
+            if name == "hydra.yaml":
                 content = content.replace(self._aside.name.encode(), self._place.name.encode())
-            write_atomically(self._place / path.name, content)
+            write_atomically(self._place / name, content)
         self._release()
         self._write_lines()
-        self._end()
+        self.waits = False
 
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Leave the folder as it was.
@@ -105,12 +120,12 @@ class Pending:
         self._release()
         if failed:
             self._write_lines()
+        self.waits = False
         if refused is not None:
             with suppress(OSError):
-                (self._aside / REFUSED).write_text(refused, encoding="utf-8")
-                self.waits = False
-                return
-        self._end()
+                self._aside.mkdir(exist_ok=True)
+                for name, content in {**self._files, REFUSED: refused.encode()}.items():
+                    (self._aside / name).write_bytes(content)
 
     def _write_lines(self) -> None:
         for handler, record in self._lines:
@@ -120,7 +135,3 @@ class Pending:
         for handler, hold in self._holds:
             handler.removeFilter(hold)
         self._holds = []
-
-    def _end(self) -> None:
-        self.waits = False
-        shutil.rmtree(self._aside, ignore_errors=True)

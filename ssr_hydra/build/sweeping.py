@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssr_hydra.build.command_line import StudyOptions, Typed
 from ssr_hydra.build.loader import GuardedConfigLoader
+from ssr_hydra.build.pending import pending_pattern
 from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import InputError
@@ -98,11 +99,11 @@ def run_sweep(
         path = Path(str(error.filename or folder))
         raise WriteError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
     finally:
-        study.clear_signs()
+        alone = study.clear_signs()
         if launcher is None or launcher.has_jobs:
             _show(folder, pending, options)
         if pending is not None:
-            for path in folder.glob(f"**/{pending}"):
+            for path in folder.glob(f"**/{pending_pattern(pending) if alone else pending}"):
                 shutil.rmtree(path, ignore_errors=True)
     callbacks.on_multirun_end(config=cfg, config_name=name)
     if launcher is not None:

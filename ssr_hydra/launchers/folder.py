@@ -231,13 +231,19 @@ class StudyFolder:
                 time.sleep(0.02)
             yield
 
-    def clear_signs(self) -> None:
-        """Take away what sweeps that were killed have left of themselves."""
+    def clear_signs(self) -> bool:
+        """Remove the signs of life of sweeps that were killed; returns whether no other sweep is alive."""
+        alone = True
         with suppress(OSError):
             for path in (self.path / SWEEPS).glob("*.json"):
-                if path != self.sign and not is_alive(path):
+                if path == self.sign:
+                    continue
+                if is_alive(path):
+                    alone = False
+                else:
                     path.unlink(missing_ok=True)
             # Their folder stays: another sweep may be about to write its own sign into it.
+        return alone
 
 
 def _path_of(key: str) -> str:

@@ -107,7 +107,8 @@ class Heartbeat:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Whether the process behind a file lives.
 
-    On this machine the process is looked for; of another one, its last sign must not be too old.
+    On this machine the process is looked for; of another one, its last sign must not be too old. A sign from the future
+    is too old as well: a living process would have dated it again within seconds.
 
     Args:
         path: The file.
@@ -120,7 +121,7 @@ def is_alive(path: Path, now: float | None = None) -> bool:
         return _started(pulse.pid) == pulse.started
     with suppress(OSError):
         last = path.stat().st_mtime
-        return (clock_of(path.parent) if now is None else now) - last < SILENT_SECONDS
+        return abs((clock_of(path.parent) if now is None else now) - last) < SILENT_SECONDS
     return False
 
 

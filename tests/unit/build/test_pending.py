@@ -69,6 +69,7 @@ def test_a_refusal_leaves_the_folder_and_says_why_to_a_sweep_alone(tmp_path: Pat
     job, aside = used(tmp_path / "job")
     job.drop("another run")
     assert (aside / REFUSED).read_text() == "another run"
+    assert (aside / "overrides.yaml").read_text() == "overrides\n"
     for folder in ("run", "job"):
         assert (tmp_path / folder / ".hydra/config.yaml").read_text() == "ssr: 1\n"
 
@@ -89,6 +90,19 @@ def test_log_lines_wait_and_are_told_of_a_failure(tmp_path: Path, failed: bool, 
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def test_killed_start_leaves_nothing_and_what_earlier_ones_left_is_removed(tmp_path: Path) -> None:
+    left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
+    other = tmp_path / ".hydra.pending-mine"  # nobody's but the user's
+    for folder in (left, note, other):
+        folder.mkdir()
+    (note / REFUSED).write_text("why")  # for the table of a sweep that is still running
+    job, aside = used(tmp_path)
+    assert job.waits
+    assert [path for path in (aside, left, note, other) if path.exists()] == [note, other]
+    job.publish()
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "config\n"
 
 
 @pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])

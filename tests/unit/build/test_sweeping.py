@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli_helpers import answer
 
 SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "launcher=basic", "study=s")
+
+
+@pytest.mark.parametrize(
+    ("folder", "own"),
+    [
+        ("runs/${hydra.job.num}", "runs/0"),
+        ("runs/${hydra.job.id}", "runs/0"),
+        ("runs/x${oc.select:hydra.job.num,y}", "runs/x0"),
+        ("runs/${seed}", "runs/1"),
+        ("runs/${hydra.runtime.choices.scheduler}", "runs/linear"),
+        ("runs/${hydra.job.override_dirname}", "runs/scheduler=linear,seed=1"),
+        ("runs/${scheduler._target_}", "runs/ssr_hydra.schedulers.LinearScheduler"),
+    ],
+)
+def test_sweep_folder_that_differs_between_jobs_is_refused(refused: Callable[..., str], folder: str, own: str) -> None:
+    said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
+    assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
+    assert said.endswith("; leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job\n")
+
+
+def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:
+    for kind, more in (("sweep", ["-m"]), ("run", [])):
+        said = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
+        assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ once its")
 
 
 def test_folders_may_be_called_by_what_a_job_varies(

@@ -34,7 +34,9 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean, low, high (NaN with one run, or
         where all runs have the same value), sd, values and seeds (tuples, in the same order), failed (runs that have no
         quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
-        price). Where no run has a quality, n is 0 and every mean is NaN; recipes of which no run has one come last.
+        price), survived (the fraction of runs that did not diverge; runs that failed otherwise do not count), mean_all
+        (the mean with each diverged run counted as the worst quality that the study measured). Where no run has a
+        quality, n is 0 and every mean is NaN; recipes of which no run has one come last.
 
     Raises:
         InputError: A confidence or a price that cannot be meant.
@@ -49,6 +51,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
     if price_per_hour is not None:
         check_axis(study, "ssr", price_per_hour)
     failed = study.frame[study.frame["quality"].isna()].groupby(["recipe", "control", "ssr"]).size().to_dict()
+    worst = study.completed["quality"].min() if study.direction == "max" else study.completed["quality"].max()
     rows = []
     for series in study.series:
         cost = series.axis("cost", price_per_hour)
@@ -66,10 +69,12 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
                     "failed": failed.pop((series.recipe, series.control, float(ssr)), 0),
                     **{name: float(values[index]) for name, values in series.means.items()},
                     "cost": float(cost[index]),
+                    "survived": cell.survived,
+                    "mean_all": cell.survived * study.sign * cell.mean + (1 - cell.survived) * worst,
                 }
             )
     columns = ["recipe", "control", "ssr", "n", "mean", "low", "high", "sd", "values", "seeds", "failed"]
-    columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
+    columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost", "survived", "mean_all"]
     made = pd.DataFrame(_with_lost(rows, failed), columns=columns)
     mean, sd, n = (made[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
     known = sd > 1e-12 * np.abs(mean)
@@ -83,7 +88,8 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
     rows = list(rows)
     for (recipe, control, ssr), count in failed.items():
         row: dict[str, Any] = dict.fromkeys(
-            ["mean", "sd", "steps", "samples", "tokens", "seconds", "total_seconds", "cost"], math.nan
+            ["mean", "sd", "steps", "samples", "tokens", "seconds", "total_seconds", "cost", "survived", "mean_all"],
+            math.nan,
         )
         row |= {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
         rows.append(row)
@@ -178,6 +184,17 @@ class Place:
     ssr: float
     cells: tuple[Cell, ...]
     weights: tuple[float, ...]
+    fragile: bool = False
+
+    @property
+    def survived(self) -> float:
+        """The fraction of runs that did not diverge, of the cell where it is smallest."""
+        return min(cell.survived for cell in self.cells)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What places are ranked by, the best first: recipes whose runs survive, then the mean."""
+        return self.fragile, -self.value
 
     @property
     def value(self) -> float:
@@ -199,6 +216,7 @@ class Rival:
         more_seeds: Seeds beyond those there are with which the two would be told apart with a power of 80%, if the
             margin is what it seems; None if they are already, or it cannot be told.
         n: Seeds, of the one that has fewer: what the noise is known from.
+        survived: The fraction of its runs that did not diverge; ``margin`` is of these.
     """
 
     recipe: str
@@ -209,6 +227,7 @@ class Rival:
     open: bool
     more_seeds: int | None
     n: int = 0
+    survived: float = 1.0
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
@@ -233,20 +252,23 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
         held = not sole and not margin.value - together * margin.error > 0
         needed = seeds_needed(margin.value, margin.sd, confidence) if held and margin.known else None
         more = None if needed is None else max(1, needed - margin.n)
-        made.append(Rival(other.recipe, other.ssr, margin.value, margin.low, margin.high, held, more, margin.n))
+        ends = margin.low, margin.high
+        made.append(Rival(other.recipe, other.ssr, margin.value, *ends, held, more, margin.n, other.survived))
     return tuple(sorted(made, key=lambda rival: rival.margin))
 
 
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """The best recipe at each ssr that two or more have run. Controls are left out.
+    """The best recipe at each ssr that two or more have run: those whose runs survive first, then by the mean.
+
+    Controls are left out.
 
     Args:
         study: The study.
         confidence: Of the interval of the margin, and of that the best is ``best`` or among ``open``.
 
     Returns:
-        A row per ssr: ssr, best, second, n, margin (> 0), low, high, method, open (a tuple of those that may be as
-        good, for all that the noise tells), decided (there are none: best is better than each other one).
+        A row per ssr: ssr, best, second, n, margin (> 0, unless the second's runs diverge more often), low, high,
+        method, open (a tuple of those that may be as good), decided (there are none: best is better than each other).
 
     Example:
         >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
@@ -255,10 +277,10 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     at: dict[float, list[Place]] = {}
     for series in uncontrolled(study):
         for ssr, cell in zip(series.ssr, series.cells, strict=True):
-            at.setdefault(float(ssr), []).append(Place(series.recipe, float(ssr), (cell,), (1.0,)))
+            at.setdefault(float(ssr), []).append(Place(series.recipe, float(ssr), (cell,), (1.0,), series.fragile))
     rows: list[Any] = []
     for ssr in sorted(at):
-        best, *others = sorted(at[ssr], key=lambda place: -place.value)
+        best, *others = sorted(at[ssr], key=lambda place: place.rank)
         if others:
             found = combine([*best.cells, *others[0].cells], [1.0, -1.0], confidence)
             held = tuple(rival.recipe for rival in rivals(best, others, confidence) if rival.open)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.checks import direction_of
+from ssr_hydra.studies.notes import losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.study import Direction, Problem, Study
@@ -25,6 +26,11 @@ from ssr_hydra.time import simplest
 __all__ = ["from_csv"]
 
 _MOST_SEED = 2**63 - 1
+_DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
+_STATUSES = {
+    "completed": "completed", "finished": "completed", "diverged": "diverged", "failed": "failed", "crashed": "failed",
+    "stopped": "stopped", "killed": "stopped",
+}  # fmt: skip
 _CHUNK = 256  # rows that are turned into columns at once: few enough for a processor's cache
 _MOST_NAMED = 8  # columns in one error
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
@@ -44,13 +50,15 @@ def from_csv(
     minutes: str | None = None,
     hours: str | None = None,
     steps: str | None = None,
+    status: str | None = None,
     pool: Sequence[str] = (),
     direction: Direction | None = None,
 ) -> Study:
     """Read a CSV with a header and a row for each run.
 
     Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only where a column says
-    which is which. A row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one
+    which is which. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a
+    quality. A row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one
     recipe and ssr differ in another column, whatever it holds, the column may be what is compared: it must be named as
     part of the recipe, as the seed, or in ``pool``.
 
@@ -64,6 +72,7 @@ def from_csv(
         minutes: Of the minutes of training, instead of seconds.
         hours: Likewise.
         steps: Of the steps of training.
+        status: Of how each run ended: completed, diverged, failed or stopped.
         pool: Columns that make no other recipe: the machine of a run, or another measurement.
         direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
 
@@ -78,7 +87,7 @@ def from_csv(
     path = Path(file)
     recipes = [recipe] if isinstance(recipe, str) else list(recipe or ())
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
-    wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed}
+    wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     header, lines, cells, problems = _read(path)
@@ -86,6 +95,11 @@ def from_csv(
     texts = {field: cells[places[name]] for field, name in columns}
     measured, reasons = _measured(texts, unit)
     problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
+    problems += [
+        Problem(f"{path}:{lines[row]}", measured["status"][row], error)
+        for row, error in enumerate(measured["error"])
+        if error and row not in reasons
+    ]
     kept = [row for row in range(len(lines)) if row not in reasons]
 
     def of_kept(values: Sequence[Any]) -> Sequence[Any]:
@@ -109,11 +123,11 @@ def from_csv(
     way = direction_of(quality, direction, set())
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
-    return Study(frame, curves, quality, way, (*problems, *twice), sources=(path,))
+    return Study(frame, curves, quality, way, (*problems, *twice), tuple(losses(frame)), sources=(path,))
 
 
 _CONSTANT = {
-    "control": "", "status": "completed", "error": "", "samples": math.nan, "tokens": math.nan, "resumes": 0,
+    "control": "", "samples": math.nan, "tokens": math.nan, "resumes": 0,
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
@@ -248,7 +262,7 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
             reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
     simple = {value: float(simplest(value)) for value in set(made["ssr"]) if value > 0}
     made["ssr"] = [simple.get(value, value) for value in made["ssr"]]
-    made["quality"] = numbers("quality", -math.inf, False)
+    made["quality"], made["status"], made["error"] = _outcomes(texts, reasons)
     made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
     made["steps"] = numbers("steps", 0, True)
     seeds = texts.get("seed", [""] * count)
@@ -258,6 +272,29 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
         if seed == -1:
             reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
     return made, reasons
+
+
+def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
+    """The quality of each row, how its run ended, and why it has no quality."""
+    cells = texts["quality"]
+    values = _numbers(cells).tolist()
+    states = ["completed"] * len(cells)
+    errors = [""] * len(cells)
+    ends = texts.get("status")
+    known = {} if ends is None else {text: _STATUSES.get(text.lower()) for text in set(ends)}
+    for row in range(len(cells)) if ends is not None else np.flatnonzero(np.isnan(values)).tolist():
+        state = known[ends[row]] if ends is not None else None
+        if ends is not None and state is None:
+            reasons.setdefault(
+                row, f"status is {ends[row]!r}, not one of {', '.join(dict.fromkeys(_STATUSES.values()))}"
+            )
+        elif state in (None, "completed") and math.isnan(values[row]):
+            if _DIVERGED.fullmatch(cells[row]) is None:
+                reasons.setdefault(row, f"quality is {cells[row]!r}, not a number")
+            states[row], errors[row] = "diverged", f"quality is {cells[row]!r}"
+        elif state not in (None, "completed"):
+            values[row], states[row], errors[row] = math.nan, str(state), f"status is {ends[row]!r}" if ends else ""
+    return values, states, errors
 
 
 def _numbers(texts: list[str]) -> Any:

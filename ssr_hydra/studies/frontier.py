@@ -37,8 +37,9 @@ def pareto(
 ) -> pd.DataFrame:
     """What is best for its time: points that no other beats at the same time or less.
 
-    A point that is dominated is compared to the best one of the frontier that takes no longer. Where the interval of
-    their difference contains 0, it is dominated only within noise.
+    A recipe whose runs diverge more often than others never beats one whose runs do not. A point that is dominated is
+    compared to the best one of the frontier that takes no longer. Where the interval of their difference contains 0, it
+    is dominated only within noise.
 
     Args:
         study: The study.
@@ -64,15 +65,17 @@ def pareto(
     ]
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
-    best: tuple[float, Series, float, Cell] | None = None
+    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # by whether runs of the recipe diverge more often
     for point in points:
         x, series, ssr, cell = point
         own = combine([cell], [1.0], confidence)
         low, high = sorted((study.sign * own.low, study.sign * own.high))
         row = [series.recipe, series.control, ssr, cell.n, x, study.sign * own.value, low, high]
+        better = [item for fragile, item in bests.items() if fragile <= series.fragile]
+        best = max(better, key=lambda item: item[3].mean, default=None)
         # One that is as good as another at the same time is as well on the frontier; as good but later is not.
         if best is None or own.value > best[3].mean or (own.value == best[3].mean and x == best[0]):
-            best = point
+            bests[series.fragile] = point
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)
@@ -102,7 +105,7 @@ def quality_at(
     Returns:
         A row per recipe x control: recipe, control, at, ssr (that takes so much), quality, low, high, n, status
         (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN), standing (of recipes,
-        controls left out: ``best`` by its mean; ``open``: it may be as good, for all that the noise tells; ``behind``;
+        controls left out: ``best`` by its mean, of those whose runs survive; ``open``: it may be as good; ``behind``;
         ``""`` where there is nothing to compare), loss (how far behind the best; > 0), loss_low, loss_high.
 
     Raises:
@@ -133,7 +136,7 @@ _NOTHING = ("", math.nan, math.nan, math.nan)
 
 
 def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[str, float, float, float]]:
-    places = sorted((place for place in found if isinstance(place, Place)), key=lambda place: -place.value)
+    places = sorted((place for place in found if isinstance(place, Place)), key=lambda place: place.rank)
     if len(places) < 2:
         return {}
     made = {places[0].recipe: ("best", math.nan, math.nan, math.nan)}
@@ -156,7 +159,7 @@ def places_at(
             continue
         ssr = min(max(_ssr(series, log), float(series.ssr[0])), float(series.ssr[-1]))
         cells, weights = series.weights(ssr)
-        made.append(Place(series.recipe, ssr, tuple(cells), tuple(weights)))
+        made.append(Place(series.recipe, ssr, tuple(cells), tuple(weights), series.fragile))
     return made
 
 

@@ -50,10 +50,17 @@ class Cell:
     Attributes:
         values: One for each run.
         seeds: Their seeds, ascending; None if the runs have none, or not each its own.
+        diverged: How many runs more diverged, and have no value.
     """
 
     values: _Array
     seeds: _Array
+    diverged: int = 0
+
+    @property
+    def survived(self) -> float:
+        """The fraction of the runs that did not diverge."""
+        return self.n / (self.n + self.diverged)
 
     @property
     def n(self) -> int:

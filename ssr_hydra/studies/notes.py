@@ -15,7 +15,7 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.folder import STUDY
 from ssr_hydra.records import RunResult
 
-__all__ = ["Notes"]
+__all__ = ["Notes", "losses"]
 
 # The loader's seed is the run's, and its batch size a part of the recipe.
 _MOST_BYTES = 64 << 20
@@ -88,10 +88,10 @@ class Notes:
         if resumed:
             were = "was" if resumed == 1 else "were"
             made.append(f"{_runs(resumed)} {were} taken up again from a checkpoint; seconds are those of all parts.")
-        return (*made, *_losses(frame))
+        return (*made, *losses(frame))
 
 
-def _losses(frame: pd.DataFrame) -> list[str]:
+def losses(frame: pd.DataFrame) -> list[str]:
     """What runs without a quality do to a comparison: to means over the seeds that are left, or to a whole recipe."""
     made: list[str] = []
     if frame.empty:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ COLUMNS = (
 CONDITIONS = ("jobs_beside", "load")
 """Of ``Study.conditions``."""
 
+_FRAGILE = 0.2  # chance of so many diverged runs, below which a recipe ranks behind the others
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
 
@@ -77,6 +79,8 @@ class Series:
         ssr: Ascending.
         cells: One for each SSR; their values are turned so that more is better.
         means: Name of an axis to its mean over the runs of each SSR.
+        fragile: Whether more of its runs diverge than of the recipe of which fewest do, by more than chance: such a
+            recipe ranks behind all that are not.
     """
 
     recipe: str
@@ -84,6 +88,7 @@ class Series:
     ssr: Any
     cells: tuple[Cell, ...]
     means: dict[str, Any]
+    fragile: bool = False
 
     @cached_property
     def values(self) -> Any:
@@ -192,20 +197,22 @@ class Study:
         seeds, missing = seeds[rows], missing[rows]
         starts = _starts(columns)
         ends = np.append(starts[1:], len(rows))
-        cells = [
-            Cell(values[a:b], None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b])
-            for a, b in zip(starts, ends, strict=True)
-        ]
+        lost = self.frame[self.frame["status"] == "diverged"].groupby(["recipe", "control", "ssr"]).size().to_dict()
+        cells = []
+        for a, b in zip(starts, ends, strict=True):
+            own = None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b]
+            name = (recipes[rows[a]], CONTROLS[columns[1][a]], float(columns[2][a]))
+            cells.append(Cell(values[a:b], own, lost.get(name, 0)))
         counts = ends - starts
         means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
         first = _starts([item[starts] for item in columns[:2]])
         made = []
         for a, b in zip(first, np.append(first[1:], len(starts)), strict=True):
             row = rows[starts[a]]
-            name = {key: item[a:b] for key, item in means.items()}
+            own_means = {key: item[a:b] for key, item in means.items()}
             control = CONTROLS[controls[row]]
-            made.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), name))
-        return tuple(made)
+            made.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), own_means))
+        return _with_fragile(made, lost)
 
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """What the sweep itself took: runs, completed, failed, train_seconds, total_seconds, cost (NaN if no price).
@@ -222,6 +229,30 @@ class Study:
             "total_seconds": total,
             "cost": math.nan if price_per_hour is None else total / 3600 * _price(price_per_hour),
         }
+
+
+def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
+    """Mark those of which more runs diverge than of the best one: Fisher's exact test over all SSRs, one-sided.
+
+    A divergence costs more than a worse mean, so the test asks for less than the usual certainty.
+    """
+    if not lost:
+        return tuple(found)
+    diverged: Counter[tuple[str, str]] = Counter()
+    for (recipe, control, _), count in lost.items():
+        diverged[recipe, control] += count
+    runs = {(item.recipe, item.control): sum(cell.n for cell in item.cells) for item in found}
+    names = [name for name in runs if not name[1]] or list(runs)
+    best = min(names, key=lambda name: (diverged[name] / (diverged[name] + runs[name]), -runs[name]))
+    chances = {name: _chance(diverged[name], runs[name], diverged[best], runs[best]) for name in runs}
+    return tuple(replace(item, fragile=chances[item.recipe, item.control] < _FRAGILE) for item in found)
+
+
+def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
+    """How often chance alone loses so many runs of the first kind, or more, of all those that were lost."""
+    from scipy import stats
+
+    return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
 
 
 def _starts(columns: list[Any]) -> Any:

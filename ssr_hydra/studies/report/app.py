@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 _BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
-_COLUMNS = ("ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "pool")
+_COLUMNS = ("ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "status", "pool")
 
 _DESCRIPTION = """\
 Report on a study: what training time buys, which recipe and SSR to run, and how sure that is.
@@ -157,5 +157,6 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--steps", metavar="COL", help="its column of training steps")
     table.add_argument("--recipe", metavar="COL", nargs="+", help="its column, or columns, of what is compared")
     table.add_argument("--seed", metavar="COL", help="its column of seeds, for pairs")
+    table.add_argument("--status", metavar="COL", help="its column of how runs ended: completed, diverged, failed")
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")
     return parser

@@ -295,18 +295,20 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 def _choose(
     study: Study, advice: list[Recommendation], axis: Axis, tolerance: float, confidence: float
 ) -> Choice | None:
-    """Of all recommended recipes the quickest whose quality is within the tolerance of the best one's."""
+    """Of the recommended recipes that are not fragile, the quickest within the tolerance of the best one."""
     candidates = []
     for each in advice:
         series = find_series(study, each.recipe, "recipe")
         ssr = float(series.ssr[-1]) if each.ssr is None else each.ssr
         (index,) = (series.ssr == ssr).nonzero()[0]
-        candidates.append((float(series.axis(axis, None)[index]), series.cells[index].mean, ssr, each))
+        cell = series.cells[index]
+        candidates.append((float(series.axis(axis, None)[index]), cell.mean, ssr, each, series.fragile))
     if not candidates:
         return None
+    candidates = [candidate for candidate in candidates if not candidate[4]]
     best = max(candidate[1] for candidate in candidates)
     good = [candidate for candidate in candidates if candidate[1] >= best - tolerance]
-    budget, _, ssr, chosen = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
+    budget, _, ssr, chosen, _ = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
     return _against_all(study, chosen, ssr, budget, axis, confidence)
 
 
@@ -329,8 +331,9 @@ def _against_all(
 ) -> Choice:
     places = frontier.places_at(uncontrolled(study), budget, axis)
     known = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
-    cells, weights = find_series(study, chosen.recipe, "recipe").weights(ssr)
-    here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights))
+    series = find_series(study, chosen.recipe, "recipe")
+    cells, weights = series.weights(ssr)
+    here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights), series.fragile)
     frame = study.frame
     runs = frame[(frame["recipe"] == chosen.recipe) & (frame["control"] == "") & (frame["ssr"] == ssr)]
     diverged = int((runs["status"] == "diverged").sum())

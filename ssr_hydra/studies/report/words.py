@@ -14,7 +14,7 @@ from ssr_hydra.errors import visible
 from ssr_hydra.studies.intervals import POWER, VERDICT, rough_guess
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
 from ssr_hydra.studies.report.content import Choice, Content, arm
-from ssr_hydra.studies.report.numbers import duration, interval, number, percent, signed
+from ssr_hydra.studies.report.numbers import duration, fixed, interval, number, percent, signed
 
 __all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
 
@@ -67,6 +67,7 @@ def answer(content: Content) -> list[str]:
         return ["A recommendation is about runs that are scaled. This study holds controls alone."]
     said = [
         *_rivals(content, choice),
+        *_diverged(content, choice),
         *_by_clock(content),
         *_by_budget(content),
         *_crossings(content, choice),
@@ -128,6 +129,10 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     if not choice.open:
         more = f", and every other recipe by more than noise ({others + 1} in all)" if others else ""
         return [f"{at} beats {closest.recipe}, the next best, by {margin} {ends}{more}."]
+    if closest.high < 0 and closest.survived < 1:
+        better = signed(-closest.margin, content.decimals)
+        lost = f"{1 - closest.survived:.0%} of its runs diverged"
+        return [f"{at} is behind {closest.recipe} by {better}, but {lost}."]
     if closest.high < 0:
         better = signed(-closest.margin, content.decimals)
         return [f"{at} is behind {closest.recipe}, by {better}, for which more time is recommended."]
@@ -154,6 +159,23 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     else:
         said.append(f"To tell {closest.recipe} apart, 10,000 seeds would be too few: choose by something else.")
     return said
+
+
+def _diverged(content: Content, choice: Choice) -> list[str]:
+    """Of which recipes runs diverged at the chosen SSR, and what their means are with those runs counted."""
+    table = content.summary
+    table = table[(table["control"] == "") & (table["ssr"] == choice.ssr) & (table["survived"] < 1)]
+    if table.empty:
+        return []
+    shares = [f"{row.recipe} {1 - row.survived:.0%}" for row in table.itertuples()]
+    own = content.summary
+    own = own[(own["recipe"] == choice.recipe) & (own["control"] == "") & (own["ssr"] == choice.ssr)]
+    shown = dict(zip(table["recipe"], table["mean_all"], strict=True)) | {choice.recipe: own["mean_all"].iloc[0]}
+    means = [f"{recipe} {fixed(mean, content.decimals)}" for recipe, mean in list(shown.items())[:_MOST_OTHERS]]
+    return [
+        f"Runs that diverged at SSR {number(choice.ssr)}: {', '.join(shares[:_MOST_OTHERS])}. With each counted as the "
+        f"worst measured quality, the means are: {', '.join(means)}."
+    ]
 
 
 def _budget(content: Content, choice: Choice) -> str:

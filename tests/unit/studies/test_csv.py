@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from checkout import REPO
+from study_runs import study_of
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies import doublings, from_csv, paired, summary
+from ssr_hydra.studies import doublings, from_csv, paired, summary, winners
 
 TABLES = Path(__file__).parent / "tables"
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
@@ -75,11 +77,12 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         "2,0.9,",
     ]
     study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed", direction="max")
-    assert study.frame["quality"].tolist() == [0.5, 0.9]
+    assert study.completed["quality"].tolist() == [0.5, 0.9]
     found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
-    assert {line: kind for line, (kind, _) in found.items()} == {**dict.fromkeys(range(3, 11), "torn"), 11: "duplicate"}
+    kinds = {**dict.fromkeys((3, 5, 6, 8, 9, 10), "torn"), 4: "diverged", 7: "diverged", 11: "duplicate"}
+    assert {line: kind for line, (kind, _) in found.items()} == kinds
     assert found[3][1] == "ssr is 'x', not a finite number"
-    assert found[4][1] == "quality is 'nan', not a finite number"
+    assert found[4][1] == "quality is 'nan'"
     assert found[8][1] == "2 cells where the header has 3"
     assert "whole number" in found[9][1]
 
@@ -290,3 +293,59 @@ def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, called: str)
     path = written(tmp_path, "ssr,loss\n1,3\n".replace(",", delimiter))
     with pytest.raises(InputError, match=f"^ssr='ssr': .*separated by {called}; save it separated by commas"):
         from_csv(path, "ssr", "loss")
+
+
+@pytest.mark.parametrize("text", ["", "nan", "NaN", "-inf", "diverged", "Diverged", "N/A", "None", "-"])
+def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
+    rows = "1,0.8,safe\n1,0.82,safe\n" * 3 + "1,0.9,risky\n1,0.91,risky\n1,0.92,risky\n"
+    path = written(tmp_path, f"ssr,acc,method\n{rows}" + f"1,{text},risky\n" * 3)
+    study = from_csv(path, "ssr", "acc", recipe="method")
+    assert study.frame["status"].tolist() == [*["completed"] * 9, *["diverged"] * 3]
+    assert [(problem.where, problem.kind) for problem in study.problems] == [
+        (f"{path}:{line}", "diverged") for line in (11, 12, 13)
+    ]
+    assert len(study.notes) == 1
+    table = summary(study).set_index("recipe")
+    assert table.loc["risky", "survived"] == pytest.approx(0.5)
+    # The worst measured quality is 0.8, which three of six runs count as: (0.91 + 0.8) / 2.
+    assert table.loc["risky", "mean_all"] == pytest.approx(0.855)
+    assert (table.loc["safe", "survived"], table.loc["safe", "mean_all"]) == (1, pytest.approx(0.81))
+    # Chance puts all 3 of 12 lost runs among the 6 of risky in 20 of 220 cases, below a fifth: safe ranks first.
+    (row,) = winners(study).itertuples()
+    assert (row.best, row.second, row.margin) == ("safe", "risky", pytest.approx(-0.1))
+
+
+def test_single_lost_run_does_not_rank_a_recipe_last(tmp_path: Path) -> None:
+    rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # chance does so in half of the cases
+    study = from_csv(written(tmp_path, f"ssr,acc,method\n{rows}"), "ssr", "acc", recipe="method")
+    (row,) = winners(study).itertuples()
+    assert row.best == "b"
+
+
+def test_quality_that_is_no_number_is_torn(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "ssr,acc\n1,0.5\n1,high\n"), "ssr", "acc")
+    assert [problem.reason for problem in study.problems] == ["quality is 'high', not a number"]
+
+
+def test_status_says_how_runs_ended(tmp_path: Path) -> None:
+    states = ["completed", "finished", "diverged", "crashed", "failed", "stopped", "killed", "DIVERGED", "odd", ""]
+    rows = "".join(f"1,0.{place},{state}\n" for place, state in enumerate(states, start=1))
+    study = from_csv(written(tmp_path, f"ssr,acc,state\n{rows}1,,finished\n"), "ssr", "acc", status="state")
+    # A finished run without a quality has diverged.
+    assert study.frame["status"].tolist() == [
+        "completed", "completed", "diverged", "failed", "failed", "stopped", "stopped", "diverged", "diverged",
+    ]  # fmt: skip
+    assert study.completed["quality"].tolist() == [0.1, 0.2]
+    torn = [problem.reason for problem in study.problems if problem.kind == "torn"]
+    assert torn == [f"status is {state!r}, not one of completed, diverged, failed, stopped" for state in ("odd", "")]
+
+
+def test_table_and_study_treat_diverged_runs_alike(tmp_path: Path) -> None:
+    values = {"a": {1.0: [0.8, math.nan, 0.81], 2.0: [0.9, 0.91, 0.92]}, "b": {1.0: [0.7, 0.71, 0.72]}}
+    made = study_of(values)  # type: ignore[arg-type]
+    rows = "".join(f"{row.recipe},{row.ssr},{row.quality},{row.seed}\n" for row in made.frame.itertuples())
+    path = written(tmp_path, f"method,ssr,acc,seed\n{rows}")
+    read = from_csv(path, "ssr", "acc", recipe="method", seed="seed")
+    columns = ["recipe", "ssr", "n", "mean", "low", "high", "failed", "survived", "mean_all"]
+    pd.testing.assert_frame_equal(summary(read)[columns], summary(made)[columns])
+    pd.testing.assert_frame_equal(winners(read), winners(made))

@@ -368,3 +368,25 @@ def test_a_recipe_that_lost_every_run_is_in_the_table_and_in_nothing_else(tmp_pa
     table = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["table"]
     assert [(row["n"], row["failed"], row["mean"]) for row in table if row["recipe"] == "lost"] == [(0, 2, None)] * 2
     assert "lost,,0.5,0,2,,," in (tmp_path / "table.csv").read_text(encoding="utf-8")
+
+
+def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not(tmp_path: Path) -> None:
+    # 8 of 24 runs of "risky" diverge; those that survive are better by 0.05 at each SSR.
+    rng = np.random.default_rng(0)
+    rows = []
+    for ssr, value in ((0.5, 0.8), (1.0, 0.9), (2.0, 0.95)):
+        for seed in range(8):
+            noise, other = rng.normal(0, 1e-3, 2)
+            rows.append(f"safe,{ssr},{seed},{value + other:.6f},{100 * ssr}")
+            lost = seed < (3 if ssr > 0.5 else 2)
+            rows.append(f"risky,{ssr},{seed},{'diverged' if lost else f'{value + 0.05 + noise:.6f}'},{100 * ssr}")
+    found = built(table(tmp_path / "t.csv", "\n".join(rows)), Options(tolerance=0.01))
+    assert found.choice is not None
+    assert (found.choice.recipe, found.choice.ssr) == ("safe", 2.0)
+    assert set(found.winners["best"]) == {"safe"}
+    said = words.answer(found)
+    assert "at SSR 2: risky 38%" in " ".join(said)
+    assert "safe is behind risky by +0.0" in said[0]
+    assert said[0].endswith("but 38% of its runs diverged.")
+    # A run that may be lost never beats one that is not: risky is on the frontier as well, for its mean.
+    assert set(found.pareto["status"]) == {"frontier"}

@@ -108,11 +108,11 @@ def as_json(content: Content) -> str:
         "direction": study.direction,
         "axis": content.axis,
         "equal_axis": content.equal,
-        "clock": asdict(content.time),
         "options": options,
         "answer": {
             "headline": words.headline(content),
             "words": words.answer(content),
+            "clock": asdict(content.time),
             "recipe": None if choice is None else choice.recipe,
             "ssr": None if choice is None else choice.ssr,
             "certainty": None if choice is None else choice.certainty,

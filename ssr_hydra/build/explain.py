@@ -19,6 +19,7 @@ from omegaconf.errors import (
 from ssr_hydra.build.check_values import did_you_mean
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.launchers.traits import TRAITS
 
 __all__ = ["explain"]
 
@@ -28,14 +29,6 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 _OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
 _MOST_PLACES = 3
-
-# A launcher -> the package that it comes with, and the extra that brings that.
-_PLUGINS = {
-    "joblib": ("hydra-joblib-launcher", "joblib"),
-    "submitit_local": ("hydra-submitit-launcher", "submitit"),
-    "submitit_slurm": ("hydra-submitit-launcher", "submitit"),
-    "ray": ("hydra-ray-launcher", "ray"),
-}
 
 
 def _no_choices(group: str) -> Sequence[str]:
@@ -159,10 +152,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     message = _first_line(error)
     if match := re.search(r"Could not find '([^']+)'", text):
         group, _, name = match[1].rpartition("/")
-        if group == "hydra/launcher" and name in _PLUGINS:
+        library = TRAITS[name].library if group == "hydra/launcher" and name in TRAITS else None
+        if library is not None:
             preset = "slurm" if name == "submitit_slurm" else name
             field, value = ("launcher", preset) if _value_of("launcher", overrides) == preset else (group, name)
-            return missing_package(field, value, *_PLUGINS[name])
+            return missing_package(field, value, f"hydra-{library}-launcher", library)
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
         close = difflib.get_close_matches(name, options, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(options)}" if options else "see --help"

@@ -40,6 +40,7 @@ from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.jobs import Description, describe
+from ssr_hydra.launchers.traits import TRAITS
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
 
@@ -51,9 +52,7 @@ _MOST_NODES = 100_000
 _HARMLESS = re.compile(
     r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
 )
-# The launchers that conf/launcher has presets for.
-_LAUNCHERS = ("processes", "joblib", "submitit_local", "submitit_slurm", "ray")
-_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in _LAUNCHERS)
+_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in TRAITS)
 _NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
 
 

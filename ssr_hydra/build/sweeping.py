@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 import tempfile
@@ -30,9 +31,11 @@ from ssr_hydra.launchers.code import code_version
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import Heartbeat
 from ssr_hydra.launchers.jobs import Description
+from ssr_hydra.launchers.pool import PoolTask
 from ssr_hydra.launchers.registry import register_launchers
 from ssr_hydra.launchers.resources import jobs_at_once
 from ssr_hydra.launchers.study import Planner, StudyLauncher
+from ssr_hydra.launchers.traits import traits_of
 from ssr_hydra.trainer.interrupts import TerminatedError
 
 __all__ = ["run_sweep", "unwritable"]
@@ -79,6 +82,8 @@ def run_sweep(
     pending = loader.pending
     callbacks.on_multirun_start(config=cfg, config_name=name)
     register_launchers()
+    if traits_of(str(cfg.hydra.launcher._target_)).library == "joblib":
+        task = PoolTask(task, os.getpid())
     sweeper = Plugins.instance().instantiate_sweeper(
         config=cfg,
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
@@ -127,9 +132,7 @@ def _wrap(sweeper: Any, study: StudyFolder, planner: Planner, cfg: DictConfig) -
     for owner in (sweeper, getattr(sweeper, "sweeper", None)):
         inner = getattr(owner, "launcher", None)
         if owner is not None and inner is not None:
-            # submitit's local executor starts all jobs at once, however many there are.
-            is_greedy = type(inner).__name__ == "LocalLauncher"
-            at_a_time = jobs_at_once(cfg.trainer.threads, cfg.trainer.device) if is_greedy else None
+            at_a_time = jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
             options: dict[str, Any] = {"at_a_time": at_a_time, "returns_failures": not is_basic}
             owner.launcher = StudyLauncher(inner, study, planner, sys.stderr, **options)
             return owner.launcher  # type: ignore[no-any-return]

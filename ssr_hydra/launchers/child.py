@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError, terminable
 
-__all__ = ["OUTPUT", "Answer", "JobTraceback", "Order", "Placed", "Shared", "spawned", "work"]
+__all__ = ["OUTPUT", "Answer", "JobTraceback", "Order", "Placed", "Shared", "spawned", "stop_process", "work"]
 
 OUTPUT = "output.log"
 """What a job prints, in its folder, where several jobs run at a time."""
@@ -166,9 +166,14 @@ def _answer(connection: Connection) -> Answer:
 
 
 def _watch(connection: Connection) -> None:
-    """When the sweep is gone, however it ended, stop with a checkpoint: nobody would know of this process."""
+    """Stop with a checkpoint when the sweep is gone, however it ended."""
     with suppress(OSError, EOFError):
         connection.recv_bytes()  # nothing is ever sent
+    stop_process()
+
+
+def stop_process() -> None:
+    """Stop this process as SIGTERM does, with a checkpoint; kill it if that takes too long."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_LAST_SECONDS)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

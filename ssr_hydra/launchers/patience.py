@@ -16,6 +16,7 @@ from hydra.plugins.launcher import Launcher
 from ssr_hydra.errors import RunError
 from ssr_hydra.launchers.jobs import LostJobError
 from ssr_hydra.launchers.slurm import queue_watcher
+from ssr_hydra.launchers.traits import traits_of
 
 __all__ = ["patient"]
 
@@ -27,11 +28,11 @@ def patient(launcher: Launcher) -> Iterator[None]:
     Args:
         launcher: Any; those that need no patience are left as they are.
     """
-    package = type(launcher).__module__
-    if package.startswith("hydra_plugins.hydra_submitit_launcher"):
+    library = traits_of(type(launcher).__name__).library
+    if library == "submitit":
         with _patient_submitit():
             yield
-    elif package.startswith("hydra_plugins.hydra_ray_launcher"):
+    elif library == "ray":
         with _patient_ray():
             yield
     else:

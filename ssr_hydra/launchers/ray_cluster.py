@@ -11,17 +11,15 @@ __all__ = ["start_cluster"]
 
 
 def start_cluster(launcher: Launcher) -> None:
-    """Start or join the cluster that Ray's launcher is to use; of other launchers, nothing.
+    """Start or join the cluster that Ray's launcher is to use.
 
     The system ends the processes of a local cluster with the *thread* that has started them, so that has to be the main
     one. In the main thread Ray takes SIGTERM over, which is for the sweep. Ray tells its makers how it is used unless
     the environment says ``RAY_USAGE_STATS_ENABLED``, so here it says no.
 
     Args:
-        launcher: Any.
+        launcher: Ray's.
     """
-    if not type(launcher).__module__.startswith("hydra_plugins.hydra_ray_launcher.ray_launcher"):
-        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 

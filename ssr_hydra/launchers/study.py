@@ -27,6 +27,7 @@ from ssr_hydra.launchers.patience import patient
 from ssr_hydra.launchers.progress import Progress
 from ssr_hydra.launchers.ray_cluster import start_cluster
 from ssr_hydra.launchers.records import record_lost
+from ssr_hydra.launchers.traits import traits_of
 from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
@@ -92,17 +93,12 @@ class StudyLauncher(Launcher):
     ) -> None:
         self._inner, self._folder, self._planner = inner, folder, planner
         self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
-        self._at_a_time = at_a_time
+        self._traits = traits = traits_of(type(inner).__name__)
+        self._at_a_time = at_a_time if traits.starts_all else None
         self._jobs: dict[Path, Job] = {}  # of all launches
         self._returns: dict[Path, JobReturn] = {}  # what the inner launcher has said last
         self._untold: Counter[Path] = Counter()  # launches that left no trace
         self._pulses: dict[Path, Pulse | None] = {}  # what lay in a job's folder when it was launched
-        # These run a job where its death is no other's.
-        name = type(inner).__name__
-        self._isolates = name in ("ProcessLauncher", "LocalLauncher", "SlurmLauncher", "RayLauncher", "BasicLauncher")
-        self._finds_out = name in ("LocalLauncher", "SlurmLauncher")
-        self._leaves_jobs = name == "SlurmLauncher"  # which go on without the sweep
-        self._in_main_thread = name in ("ProcessLauncher", "BasicLauncher")
         self._starts_jobs = False  # seen once
         self._launched: list[Job] = []
 
@@ -160,7 +156,7 @@ class StudyLauncher(Launcher):
                         pending, others = self._free(others)
                         continue
                     again = self._run(batch, first, progress)
-                    alone = not self._isolates and len(batch) > 1
+                    alone = not self._traits.isolates and len(batch) > 1
                     for job in again:
                         died = read_state(job.folder) is State.DIED
                         (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
@@ -196,7 +192,7 @@ class StudyLauncher(Launcher):
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         self._launched = batch
         launch = _Launch(self._inner, [job.overrides for job in batch], first)
-        if self._in_main_thread:
+        if self._traits.in_main_thread:
             launch.run()
         else:
             self._run_beside(launch, batch)
@@ -234,13 +230,14 @@ class StudyLauncher(Launcher):
 
         Those of submitit do, and a job that has died under Slurm may be in its queue again.
         """
-        start_cluster(self._inner)
+        if self._traits.library == "ray":
+            start_cluster(self._inner)
         thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
         thread.start()
         since: float | None = None
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
-            if self._finds_out or any(self._is_open(job) for job in batch):
+            if self._traits.finds_out or any(self._is_open(job) for job in batch):
                 since = None
             elif since is None:
                 since = time.monotonic()
@@ -267,7 +264,7 @@ class StudyLauncher(Launcher):
 
     def _wait_for_running(self) -> None:
         """After ctrl-C, which jobs on this terminal have got too: they write a checkpoint and a record."""
-        until = time.monotonic() + (0.0 if self._leaves_jobs else _STOP_SECONDS)
+        until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
         while time.monotonic() < until and any(read_state(job.folder) is State.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
 

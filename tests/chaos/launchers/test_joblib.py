@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from launcher_lab import TWELVE, VICTIMS, Lab, assert_one_failed
+from launcher_lab import TWELVE, VICTIMS, Lab, assert_one_failed, until
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
 pytestmark = pytest.mark.slow
@@ -35,6 +36,22 @@ def test_every_job_has_its_record(lab: Lab) -> None:
 def test_one_that_always_kills_its_worker_is_the_only_one_lost(lab: Lab, victim: int) -> None:
     # Workers that are killed with it are suspects too; that they are no culprits is found out by running them alone.
     assert_one_failed(lab.sweep(*SWEEP, poison=f"{victim}:always"), lab, victim)
+
+
+def test_workers_end_within_seconds_when_the_sweep_is_killed(lab: Lab) -> None:
+    # Three workers for two jobs: the idle one would wait for five minutes.
+    arguments = ("launcher=joblib", "hydra.launcher.n_jobs=3", "seed=0,1", "max_duration=1h")
+    sweep = lab.start(*arguments)
+    until(lambda: len(list(lab.study.glob("*/metrics.jsonl"))) == 2, "two jobs that train", sweep)
+    workers = psutil.Process(sweep.pid).children(recursive=True)
+    assert len(workers) >= 3
+    sweep.kill()
+    sweep.communicate()
+    _, left = psutil.wait_procs(workers, timeout=30)
+    assert left == []
+    for record in lab.records().values():
+        assert record.status == "stopped"
+        assert str(record.error).startswith("terminated by SIGTERM, with a checkpoint at batch ")
 
 
 def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:

@@ -47,6 +47,10 @@ class ProcessLauncher(Scripted):
     """By its name one that keeps jobs apart, and is called in the main thread."""
 
 
+class LocalLauncher(Scripted):
+    """By its name one that starts all jobs at once."""
+
+
 class Pool(Scripted):
     """One death is everybody's: the launch raises, and jobs that were running die with it."""
 
@@ -166,7 +170,7 @@ def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -
 
 
 def test_a_launcher_that_starts_all_at_once_is_given_a_few_at_a_time(tmp_path: Path) -> None:
-    inner = ProcessLauncher(tmp_path, {"b": once(die)})
+    inner = LocalLauncher(tmp_path, {"b": once(die)})
     launcher(inner, at_a_time=2).launch(jobs("a", "b", "c", "d", "e"), 0)
     assert inner.launches == [["a", "b"], ["c", "d"], ["e", "b"]]
 

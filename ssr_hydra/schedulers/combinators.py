@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import duration, flag, put
 from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
@@ -99,7 +100,7 @@ class ProductScheduler(Scheduler):
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(metaclass=Opaque):
     """One part of a :class:`SequentialScheduler`.
 
     Args:
@@ -135,9 +136,11 @@ class Phase:
 
 
 def _phase(value: Any, field: str) -> Phase:
-    """A phase from what may stand for one: a Phase, a mapping of its arguments, or a bare scheduler."""
+    """A phase from what may stand for one: a Phase, a mapping or config of its arguments, or a bare scheduler."""
     if isinstance(value, Phase):
         return value
+    if is_dataclass(value) and {item.name for item in fields(value)} == {item.name for item in fields(Phase)}:
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
     with _within(field):
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.view import view
 from ssr_hydra.state import State
@@ -49,7 +50,7 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
         raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
-class Scheduler(ABC):
+class Scheduler(metaclass=Opaque):
     """Base of this package's schedulers: what they share is that they become a curve once a run is known."""
 
     @abstractmethod

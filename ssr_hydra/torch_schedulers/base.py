@@ -12,6 +12,7 @@ from typing import Any
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import choice, put
 from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Number, Time, TimeLike, TimeUnit, as_time, exact
 from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start
@@ -32,6 +33,9 @@ PerGroup = float | Sequence[float]
 
 def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
     """A duration as it is stored: a Time, or the number of own steps."""
+    if type(value).__module__.startswith("omegaconf."):  # Hydra instantiates the elements of a list[int | str] to these
+        text = str(value)
+        value = int(text) if text.isdecimal() else text
     is_time = isinstance(value, (str, Time)) or (hasattr(value, "unit") and hasattr(value, "value"))
     amount: Any = as_time(value, name) if is_time else exact(value, name)
     if amount < 0 or (above_zero and amount == 0):
@@ -219,7 +223,7 @@ class _OnEpochs(Course):
 
 
 @dataclass(frozen=True)
-class TorchScheduler(ABC):
+class TorchScheduler(metaclass=Opaque):
     """Base of the descriptions of torch's schedulers: the same arguments, without an optimizer, and a pace.
 
     Args:

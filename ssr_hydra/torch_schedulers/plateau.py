@@ -10,6 +10,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import choice, put
+from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import Duration, PerGroup, amounts, finite, per_group, steps
@@ -18,7 +19,7 @@ __all__ = ["Plateau", "ReduceLROnPlateau"]
 
 
 @dataclass(frozen=True)
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
     It is given the trainer's objective after each evaluation, ``eval/loss`` if there is none. SSR multiplies

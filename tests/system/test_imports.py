@@ -120,7 +120,7 @@ ARROWS: dict[str, set[str]] = {
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     # launchers: how a job that has no record yet says that it lives
-    "studies": {"drawing", "files", "launchers", "metrics", "records"},
+    "studies": {"drawing", "files", "launchers", "metrics", "records", "time"},
     "launchers": {"checkpoints", "files", "records", "trainer"},
     "trainer": {
         "callbacks",

@@ -1,0 +1,99 @@
+"""Plain ``hydra.utils.instantiate`` on every choice of scheduler, alone and in whatever holds it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.configs import GROUPS, register
+from ssr_hydra.schedulers import LinearScheduler, Phase, Scheduler
+from ssr_hydra.state import State
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
+from ssr_hydra.train import conf_dir
+
+pytestmark = pytest.mark.filterwarnings("ignore:hydra.utils.instantiate")  # Hydra 1.4 wants a whitelist
+
+CONVERT: list[dict[str, str]] = [{}, *({"_convert_": name} for name in ("none", "partial", "object", "all"))]
+CHOICES = [name for name in GROUPS["scheduler"] if name != "custom"]
+FUNCTION = "{_target_:operator.truth,_partial_:true}"
+
+
+@functools.cache
+def composed(name: str) -> DictConfig:
+    """A choice as an app composes it that has nothing of this package but its schedulers."""
+    register(["scheduler"])
+    needs_function = name in ("torch_lambda", "torch_multiplicative")
+    with initialize(None, version_base="1.3"):
+        return compose(
+            overrides=[f"+scheduler={name}", *([f"scheduler.lr_lambda={FUNCTION}"] if needs_function else [])]
+        )
+
+
+@pytest.fixture
+def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
+    scheduler: DictConfig = composed(request.param).scheduler
+    return scheduler
+
+
+def check_made(made: Any, node: DictConfig) -> None:
+    """What was made is the scheduler itself, complete and of plain parts, and can be bound to a run."""
+    assert type(made).__name__ == node._target_.rpartition(".")[2]
+    assert "omegaconf" not in repr([(item.name, type(getattr(made, item.name))) for item in dataclasses.fields(made)])
+    state = State("8ep", dataloader_len=4)
+    if isinstance(made, Scheduler):
+        assert 0 <= made(state, 0.5) <= 1
+    elif isinstance(made, TorchScheduler):
+        assert made.bind(state, 0.5).rates(state.timestamp, [0.1])[0] >= 0
+    else:
+        assert isinstance(made, ReduceLROnPlateau)
+
+
+@pytest.mark.parametrize("node", CHOICES, indirect=True)
+@pytest.mark.parametrize("convert", CONVERT)
+def test_every_choice_is_instantiated(node: DictConfig, convert: Any) -> None:
+    made = instantiate(node, **convert)
+    check_made(made, node)
+    if "lr_lambda" not in node:  # functions are made anew, and are equal to none
+        assert made == instantiate(node, _convert_="all")
+
+
+@pytest.mark.parametrize("node", CHOICES, indirect=True)
+@pytest.mark.parametrize("convert", CONVERT)
+def test_every_choice_is_itself_in_whatever_holds_it(node: DictConfig, convert: Any) -> None:
+    check_made(instantiate(OmegaConf.create([node, node]), **convert)[1], node)
+    check_made(instantiate(OmegaConf.create({"default": node, "head": [node]}), **convert)["head"][0], node)
+    whole = instantiate(OmegaConf.create({"lr": 0.1, "optim": {"scheduler": node, "name": "${lr}"}}), **convert)
+    check_made(whole["optim"]["scheduler"], node)
+    assert whole["optim"]["name"] == 0.1
+
+
+def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        overrides = ["scheduler=product", "+scheduler@schedules.weight_decay=sequence", "+optimizer._partial_=true"]
+        cfg = compose("config", overrides)
+    made = instantiate(cfg)
+    assert isinstance(made.model, torch.nn.Module)
+    check_made(made.scheduler, cfg.scheduler)
+    check_made(made.schedules.weight_decay, cfg.schedules.weight_decay)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [LinearScheduler(t_max="5ba"), Phase(LinearScheduler(), "5ba"), ReduceLROnPlateau(patience=3)],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_schedulers_are_dataclasses_for_everybody_else(scheduler: Any) -> None:
+    assert dataclasses.is_dataclass(scheduler)
+    assert dataclasses.is_dataclass(type(scheduler))
+    assert dataclasses.replace(scheduler) == copy.copy(scheduler) == pickle.loads(pickle.dumps(scheduler)) == scheduler
+    assert list(dataclasses.asdict(scheduler)) == [item.name for item in dataclasses.fields(scheduler)]

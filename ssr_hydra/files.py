@@ -33,8 +33,13 @@ def read_bounded(path: Path, most: int) -> bytes:
     return content
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> None:
     """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
+
+    Args:
+        path: The file.
+        content: Of it.
+        sync: Whether it has to survive a power failure; false is for what is written again within seconds.
 
     Raises:
         WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
@@ -45,9 +50,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except OSError as error:
         raise write_error(error, path, len(content)) from error
     finally:

@@ -119,11 +119,11 @@ def train(
     is_main = place is None or place.rank == 0
     if is_main and hydra_run_dir() is not None:
         announce(cfg["trainer"]["progress"])
-    with recorded(cfg, run_dir if is_main else None) as pending:
+    with recorded(cfg, run_dir if is_main else None) as job:
         trainer = build(cfg, trust, run_dir)
-        trainer.on("fit_start", pending.publish)
+        job.follow(trainer)
         result = trainer.fit()
-        if is_main and not pending.waits:
+        if is_main and not job.pending.waits:
             log(logging.INFO, summary(result, None))
     objective = cfg["trainer"]["objective"]
     final = None if objective is None else result.metrics[objective]

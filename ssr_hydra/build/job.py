@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,11 +20,14 @@ from ssr_hydra.build.check import plain
 from ssr_hydra.build.pending import Pending
 from ssr_hydra.build.versions import versions
 from ssr_hydra.errors import FirstBatchError, InputError, RunError
-from ssr_hydra.launchers.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, is_alive, is_elsewhere
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, count_living, is_alive, is_elsewhere
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
 from ssr_hydra.trainer.interrupts import reason, status_of, terminable
 
-__all__ = ["hydra_run_dir", "log", "recorded"]
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+__all__ = ["Job", "hydra_run_dir", "log", "recorded"]
 
 
 def hydra_run_dir() -> str | None:
@@ -34,8 +37,29 @@ def hydra_run_dir() -> str | None:
     return None if folder is None else str(folder)
 
 
+class Job(NamedTuple):
+    """A job that is being built and trained.
+
+    Args:
+        pending: Its description.
+        heartbeat: Its sign of life; None outside of a sweep.
+    """
+
+    pending: Pending
+    heartbeat: Heartbeat | None
+
+    def follow(self, trainer: Trainer) -> None:
+        """Publish the description when training begins, and tell from then on how far it has come."""
+        trainer.on("fit_start", self.pending.publish)
+        if self.heartbeat is not None:
+            heartbeat = self.heartbeat
+            trainer.on("fit_start", lambda _: heartbeat.begin())
+            heartbeat.frac_done = lambda: trainer.frac_done
+            trainer.jobs_beside = heartbeat.jobs_beside
+
+
 @contextmanager
-def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Pending]:
+def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Job]:
     """Within it a job is built and trained; whatever ends it leaves a ``result.json`` in ``run_dir``.
 
     The trainer records what happens in training; this, what happens before: data that cannot be read, a model that
@@ -49,15 +73,15 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
         cfg: The composed experiment.
         run_dir: The job's folder; None for no records.
     """
-    with _alive(run_dir), _recorded(cfg, run_dir) as pending:
-        yield pending
+    with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
+        yield Job(pending, heartbeat)
 
 
 @contextmanager
-def _alive(run_dir: str | Path | None) -> Iterator[None]:
+def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
     """Within it, the folder of a sweep's job says that the job runs, so that whoever waits for it knows."""
     if run_dir is None or not _in_sweep():
-        yield
+        yield None
         return
     path = Path(run_dir) / HEARTBEAT
     # Another machine's process may have died a moment ago, and this one be in its place: its sign grows old then.
@@ -67,8 +91,11 @@ def _alive(run_dir: str | Path | None) -> Iterator[None]:
     if is_alive(path):
         rule = "another process runs the job of this folder"
         raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")
-    with Heartbeat(path):
-        yield
+    hydra = HydraConfig.get()
+    study = Path(hydra.runtime.cwd) / hydra.sweep.dir  # wherever the job itself runs
+    depth = max(1, len(path.parent.absolute().parts) - len(study.parts))
+    with Heartbeat(path, lambda: count_living(study, depth, path)) as heartbeat:
+        yield heartbeat
 
 
 @contextmanager

@@ -157,7 +157,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
                 cfg.hydra.output_subdir = self.pending
         # The jobs of a sweep share what its master resolved: the time and the id in the name of the folder.
         OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
-        _check_shared(str(master_config.hydra.sweep.dir), cfg)
+        if self.checks:
+            _check_shared(str(master_config.hydra.sweep.dir), cfg)
         return cfg
 
     def _compose(

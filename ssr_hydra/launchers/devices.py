@@ -6,12 +6,12 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.machine import cores
 
-__all__ = ["THREADS", "VISIBLE", "assign", "cores", "visible_gpus"]
+__all__ = ["THREADS", "VISIBLE", "assign", "visible_gpus"]
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -153,22 +153,3 @@ def _listed(environment: Mapping[str, str]) -> list[str]:
         elif (match := re.search(r"\(UUID: (MIG-[\w/-]+)\)", line)) and found:
             found[list(found)[-1]].append(match[1])
     return [identity for gpu, parts in found.items() for identity in parts or [gpu]]
-
-
-def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many cores this process may use: those that it is bound to, or fewer where a container's share is smaller.
-
-    Args:
-        root: Where the system tells of shares.
-
-    Example:
-        >>> cores() >= 1
-        True
-    """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-        share = int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number: there is no limit
-        return bound
-    return max(1, min(bound, int(share)))

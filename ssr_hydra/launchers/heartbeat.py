@@ -10,15 +10,17 @@ import os
 import platform
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
 from ssr_hydra.files import read_bounded, write_atomically
 
-__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "is_alive", "is_elsewhere"]
+__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "count_living", "is_alive", "is_elsewhere"]
 
 HEARTBEAT = "heartbeat.json"
 """Name of the file in a job's folder."""
@@ -27,6 +29,8 @@ SILENT_SECONDS = 40.0
 """So long without a sign from another machine, and its process counts as dead."""
 
 _INTERVAL = 5.0
+_LOOK_SECONDS, _SHARE = 1.0, 0.02  # between two looks at the job; the part of that time that looks may take
+_STEP = 0.01  # of a run, after which its progress is written
 _MOST_BYTES = 100_000
 
 
@@ -39,12 +43,14 @@ class Pulse:
         pid: The process.
         started: When it started, as the system has it: a process id is used again.
         attempt: How often the job was begun without coming to an end, this time included.
+        frac_done: How much of its run is done, from 0 to 1; None where that is not known.
     """
 
     machine: str
     pid: int
     started: str
     attempt: int = 1
+    frac_done: float | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, path: Path) -> Pulse | None:
@@ -55,6 +61,7 @@ class Pulse:
             return None
         kinds = [isinstance(item, str) for item in (found.machine, found.started)]
         kinds += [type(item) is int for item in (found.pid, found.attempt)]
+        kinds += [found.frac_done is None or type(found.frac_done) in (int, float)]
         return found if all(kinds) else None
 
 
@@ -63,6 +70,10 @@ class Heartbeat:
 
     Args:
         path: The file. One that a killed process has left there counts as an attempt.
+        count_others: Counts the other jobs that run on this machine; asked now and then.
+
+    Attributes:
+        frac_done: Says how much of the run is done; asked now and then. None where nobody knows.
 
     Raises:
         WriteError: It cannot be written.
@@ -75,9 +86,11 @@ class Heartbeat:
         False
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, count_others: Callable[[], int] | None = None) -> None:
         self.path = path
         self.attempt = 1
+        self.frac_done: Callable[[], float] | None = None
+        self._others = _Mean(count_others or (lambda: 0))
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,8 +98,8 @@ class Heartbeat:
         before = Pulse.read(self.path)
         self.attempt = 1 if before is None else before.attempt + 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        pulse = Pulse(_machine(), os.getpid(), _started(os.getpid()) or "", self.attempt)
-        write_atomically(self.path, json.dumps(asdict(pulse)) + "\n")
+        self._pulse = Pulse(_machine(), os.getpid(), _started(os.getpid()) or "", self.attempt)
+        self._write(sync=True)
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
         return self
@@ -98,10 +111,67 @@ class Heartbeat:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
+    def begin(self) -> None:
+        """Begin to count other jobs: what comes before training does not matter."""
+        self._others.begin()
+
+    def jobs_beside(self) -> float:
+        """The mean number of other jobs that ran on this machine since :meth:`begin`."""
+        return self._others.mean()
+
+    def _write(self, *, sync: bool = False) -> None:
+        write_atomically(self.path, json.dumps(asdict(self._pulse)) + "\n", sync=sync)
+
     def _beat(self) -> None:
-        while not self._over.wait(_INTERVAL):
+        wait, beaten = _LOOK_SECONDS, time.monotonic()
+        while not self._over.wait(min(wait, _INTERVAL)):
+            began = time.monotonic()
             with suppress(OSError):  # a disk that is away for a moment does not end the run
-                os.utime(self.path)
+                if self._has_advanced():
+                    self._write()
+                    beaten = began
+                elif began - beaten > _INTERVAL - _LOOK_SECONDS:
+                    os.utime(self.path)
+                    beaten = began
+            self._others.look()
+            wait = max(_LOOK_SECONDS, (time.monotonic() - began) / _SHARE)
+
+    def _has_advanced(self) -> bool:
+        """Whether the run has advanced enough since its progress was written; then the new one is to be written."""
+        if self.frac_done is None:
+            return False
+        done = self.frac_done()
+        if abs(done - (self._pulse.frac_done or 0.0)) < _STEP:
+            return False
+        self._pulse = replace(self._pulse, frac_done=done)
+        return True
+
+
+class _Mean:
+    """The mean over time of a number that is looked at now and then."""
+
+    def __init__(self, look: Callable[[], float]) -> None:
+        self._look, self._lock = look, threading.Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was seen."""
+        with self._lock:
+            self._sum, self._seconds = 0.0, 0.0
+            self._last, self._at = self._look(), time.monotonic()
+
+    def look(self) -> None:
+        """Look once more; in between the number is taken to change evenly."""
+        with self._lock:
+            value, now = self._look(), time.monotonic()
+            self._sum += (self._last + value) / 2 * (now - self._at)
+            self._seconds += now - self._at
+            self._last, self._at = value, now
+
+    def mean(self) -> float:
+        """The mean since the beginning."""
+        self.look()
+        return self._sum / self._seconds if self._seconds > 0 else float(self._last)
 
 
 def is_alive(path: Path, now: float | None = None) -> bool:
@@ -123,6 +193,21 @@ def is_alive(path: Path, now: float | None = None) -> bool:
         last = path.stat().st_mtime
         return abs((clock_of(path.parent) if now is None else now) - last) < SILENT_SECONDS
     return False
+
+
+def count_living(folder: Path, depth: int, own: Path) -> int:
+    """Count the jobs of a study that run on this machine.
+
+    Args:
+        folder: The study's.
+        depth: How many folders lie between it and a job's files.
+        own: The sign of life of a job that does not count.
+    """
+    try:
+        signs = [path for path in folder.glob("/".join(["*"] * depth + [HEARTBEAT])) if path != own]
+        return sum(not is_elsewhere(path) and is_alive(path) for path in signs)
+    except OSError:  # a disk that is away for a moment
+        return 0
 
 
 def is_elsewhere(path: Path) -> bool:

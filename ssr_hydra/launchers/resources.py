@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ssr_hydra.launchers.devices import cores, visible_gpus
+from ssr_hydra.launchers.devices import visible_gpus
+from ssr_hydra.machine import cores
 
 __all__ = ["gpus_per_job", "jobs_at_once", "register_resolvers"]
 

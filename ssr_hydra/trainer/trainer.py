@@ -20,6 +20,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import FirstBatchError, InputError, RunError
+from ssr_hydra.machine import conditions
 from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
@@ -132,6 +133,7 @@ class Trainer:
         run_dir: Its folder, or None.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint that it goes on from, or None.
+        jobs_beside: Returns the mean number of other jobs of the same sweep that ran on this machine, for the record.
 
     Raises:
         InputError: Anything that cannot be meant, before training starts; it names field, value, rule and fix.
@@ -276,6 +278,7 @@ class Trainer:
                 "eval_interval": None if eval_interval is None else str(eval_interval),
                 "eval": None if self._eval is None else describe_loader(self._eval),
             }
+        self.jobs_beside: Callable[[], float] = lambda: 0.0
         self._started = False
         self._best: float | None = None
         self._log: MetricsLog | None = None
@@ -387,6 +390,11 @@ class Trainer:
             result = self._result(loop, began, "completed", None)
             self._finish(result, progress)
             return result
+
+    @property
+    def frac_done(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        return self._plan.end.share(self.state.timestamp)
 
     def evaluate(self) -> dict[str, float]:
         """``eval/loss`` and the metrics of the model as it stands, over ``eval_dataloader``, as the run computes them.
@@ -554,6 +562,7 @@ class Trainer:
             data=self._description["data"],
             resumes=self._resuming.count,
             control=self._control,
+            conditions=conditions(self.jobs_beside()),
         )
 
     def _check_metric(self, metric: str | None, field: str) -> str | None:

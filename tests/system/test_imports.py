@@ -105,6 +105,7 @@ def test_all_is_sorted_and_true(name: str) -> None:
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "drawing": set(),
+    "machine": set(),
     "files": set(),
     "metrics": set(),
     "rules": set(),
@@ -121,12 +122,13 @@ ARROWS: dict[str, set[str]] = {
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     # launchers: how a job that has no record yet says that it lives
     "studies": {"drawing", "files", "launchers", "metrics", "records", "time"},
-    "launchers": {"checkpoints", "files", "records", "trainer"},
+    "launchers": {"checkpoints", "files", "machine", "records", "trainer"},
     "trainer": {
         "callbacks",
         "checkpoints",
         "data",
         "files",
+        "machine",
         "metrics",
         "optim",
         "records",

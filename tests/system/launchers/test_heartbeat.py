@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssr_hydra.launchers import heartbeat
-from ssr_hydra.launchers.heartbeat import SILENT_SECONDS, Heartbeat, Pulse, clock_of, is_alive
+from ssr_hydra.launchers.heartbeat import SILENT_SECONDS, Heartbeat, Pulse, clock_of, count_living, is_alive
 
 CHILD = """
 import sys, time
@@ -100,6 +100,59 @@ def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         while path.stat().st_mtime == 1 and time.monotonic() < until:
             time.sleep(0.01)
         assert path.stat().st_mtime > 1
+
+
+def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
+    path = tmp_path / "a"
+
+    def until_it_says(expected: float) -> None:
+        until = time.monotonic() + 120
+        while (pulse := Pulse.read(path)) is None or pulse.frac_done != expected:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    with Heartbeat(path) as beat:
+        first = Pulse.read(path)
+        assert first is not None
+        assert first.frac_done is None
+        for done in (0.25, 1.0):
+            beat.frac_done = lambda done=done: done  # type: ignore[misc]
+            until_it_says(done)
+        assert Pulse.read(path) == first  # it is still the same sign of life
+        assert is_alive(path)
+
+
+def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
+    study = tmp_path / "studies/s"
+    own = study / "0" / heartbeat.HEARTBEAT
+    signs = [study / name / heartbeat.HEARTBEAT for name in "01234"]
+    with Heartbeat(own), Heartbeat(signs[1]), Heartbeat(signs[2]):
+        for path in signs[3:]:
+            path.parent.mkdir()
+        living = json.loads(own.read_text())
+        signs[3].write_text(json.dumps({**living, "machine": "elsewhere"}))
+        signs[4].write_text(json.dumps({**living, "started": "1"}))  # killed
+        assert count_living(study, 1, own) == 2
+        assert count_living(study.parent, 2, own) == 2
+        assert count_living(study, 2, own) == 0  # not so deep
+    assert count_living(study, 1, own) == 0
+
+
+def test_mean_number_of_other_jobs_is_one_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two for 10 s, then none at the look 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. What came before does not count.
+    looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
+    now = [0.0]
+
+    def look() -> int:
+        now[0], count = next(looks)
+        return count
+
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    mean = heartbeat._Mean(look)
+    mean.begin()
+    mean.look()
+    assert mean.mean() == 1.5
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])

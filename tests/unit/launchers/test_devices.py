@@ -10,7 +10,8 @@ import pytest
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers import devices
-from ssr_hydra.launchers.devices import THREADS, assign, cores, visible_gpus
+from ssr_hydra.launchers.devices import THREADS, assign, visible_gpus
+from ssr_hydra.machine import cores
 
 
 @pytest.fixture

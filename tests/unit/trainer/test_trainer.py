@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import StepLR
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
+from ssr_hydra.machine import cores
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler
@@ -522,3 +523,21 @@ CONTROLS: dict[str, dict[str, Any]] = {
 def test_what_is_no_control_is_refused(control: str, ssr: float) -> None:
     with pytest.raises(InputError, match=r"control="):
         small(control=control, ssr=ssr)
+
+
+def test_record_says_what_else_the_machine_did(tmp_path: Path) -> None:
+    alone = small(run_dir=tmp_path / "alone").fit().conditions
+    assert (alone["jobs_beside"], alone["cpus"]) == (0.0, cores())
+    assert 0 <= alone["load"] < 10_000
+    beside = small(run_dir=tmp_path / "beside")
+    beside.jobs_beside = lambda: 1.5
+    beside.fit()
+    assert RunResult.load(tmp_path / "beside").conditions["jobs_beside"] == 1.5
+
+
+def test_fraction_of_the_run_that_is_done() -> None:
+    trainer = small()
+    seen: list[float] = []
+    trainer.on("batch_end", lambda trainer, loss: seen.append(trainer.frac_done))
+    steps = trainer.fit().steps
+    assert seen == [pytest.approx(batch / steps) for batch in range(1, steps + 1)]

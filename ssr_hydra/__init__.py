@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         SequentialScheduler,
         StepScheduler,
         WarmupStableDecayScheduler,
+        _convert_time,
         bind,
         convert_time,
     )
@@ -77,6 +78,7 @@ __all__ = [
     "Timestamp",
     "Trainer",
     "WarmupStableDecayScheduler",
+    "_convert_time",
     "bind",
     "compile_composer_scheduler",
     "convert_time",

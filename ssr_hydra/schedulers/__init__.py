@@ -39,7 +39,14 @@ from ssr_hydra.schedulers.functions import (
     warmup_stable_decay_scheduler,
 )
 from ssr_hydra.schedulers.plateaus import InverseSquareRootWithWarmupScheduler, WarmupStableDecayScheduler
-from ssr_hydra.schedulers.protocol import ComposerScheduler, Scheduler, SchedulerLike, bind, convert_time
+from ssr_hydra.schedulers.protocol import (
+    ComposerScheduler,
+    Scheduler,
+    SchedulerLike,
+    _convert_time,
+    bind,
+    convert_time,
+)
 from ssr_hydra.schedulers.steps import (
     ConstantScheduler,
     ConstantWithWarmupScheduler,
@@ -75,6 +82,7 @@ __all__ = [
     "SequentialScheduler",
     "StepScheduler",
     "WarmupStableDecayScheduler",
+    "_convert_time",
     "bind",
     "constant_scheduler",
     "constant_with_warmup_scheduler",

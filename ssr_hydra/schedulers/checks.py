@@ -32,12 +32,10 @@ def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
 
 
 def durations(values: Any, field: str) -> tuple[Time, ...]:
-    """At least one moment, each at least 0, in any order; a repeated one counts twice, as in torch."""
+    """Moments, each at least 0, in any order; a repeated one counts twice, as in torch."""
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
         raise InputError(field, values, "must be a list of durations", fix)
-    if not values:
-        raise InputError(field, list(values), "must name at least one duration", fix)
     return tuple(duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
 
 

@@ -174,3 +174,7 @@ def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
         Time('15ba')
     """
     return Run.of(state, ssr).resolve(as_time(time, "time"), "time")
+
+
+_convert_time = convert_time
+"""Composer's name of :func:`convert_time`."""

@@ -134,7 +134,7 @@ class MultiStepScheduler(Scheduler):
         gamma: Factor of each decay, at least 0.
 
     Raises:
-        InputError: For no milestones, a bare string, or a ``gamma`` that is negative or not finite.
+        InputError: For a bare string, or a ``gamma`` that is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State

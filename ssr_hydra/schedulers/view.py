@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeUnit, as_time
+from ssr_hydra.time.timestamp import Comparable
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
@@ -23,7 +24,7 @@ _NAMES = {
 }
 
 
-class _PhaseTimestamp:
+class _PhaseTimestamp(Comparable):
     """A timestamp that counts from the start of a phase.
 
     A counter is shifted when it is asked for: one that no rate connects with the phase's start cannot be, and only a

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from types import GenericAlias
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from ssr_hydra.errors import InputError
 
 __all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact", "simplest"]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    _Value = TypeVar("_Value", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    _Value = TypeVar("_Value")
 
 Number = int | float | Fraction
 """A number that is read exactly; a float as the decimal that it prints."""
@@ -172,11 +179,12 @@ def _explain(text: str) -> tuple[str, str]:
     return f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)", example
 
 
-class Time:
+class Time(Generic[_Value]):
     """An exact amount of training time with its unit.
 
     ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are the same. ``value`` is an int when it is
     whole, else a ``Fraction``. Arithmetic and comparison stay within a unit; a bare number means the own unit.
+    Annotations that are written for Composer's generic class, such as ``Time[int]``, mean any time.
 
     Args:
         value: The amount, or a time string when ``unit`` is left out.
@@ -200,9 +208,6 @@ class Time:
 
     _unit: TimeUnit
     _value: int | Fraction
-
-    # Composer's Time is generic in its value; annotations written for it (Time[int]) keep working.
-    __class_getitem__: ClassVar[Callable[..., GenericAlias]] = classmethod(GenericAlias)  # type: ignore[assignment]
 
     def __init__(self, value: Number | str, unit: TimeUnit | str | None = None, *, field: str = "time") -> None:
         if unit is None:
@@ -380,6 +385,16 @@ class Time:
             raise ZeroDivisionError(f"{self} divided by zero")
         quotient = _shrink(Fraction(self._value) / amount)
         return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
+
+    def __floordiv__(self, other: object) -> Time:
+        """How many whole times another time or number goes into this one, in this unit."""
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(self._value // amount)
+
+    def __mod__(self, other: object) -> Time:
+        """What is left of this time after whole multiples of another time or number."""
+        amount = self._amount(other)
+        return NotImplemented if amount is None else self._make(self._value % amount)
 
     def __float__(self) -> float:
         return float(self._value)

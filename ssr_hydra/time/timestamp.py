@@ -6,12 +6,12 @@ import datetime
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.time.duration import Number, Time, TimeUnit, as_time, exact
 
-__all__ = ["Timestamp"]
+__all__ = ["Comparable", "Timestamp"]
 
 _NANOSECONDS = 10**9
 # Public name of each counter, its slot, and its unit. Seconds are kept as whole nanoseconds: floats would drift.
@@ -56,26 +56,87 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
     return counted
 
 
-def _time(slot: str, unit: TimeUnit, doc: str) -> property:
-    def get(self: Timestamp) -> Time:
-        value = getattr(self, slot)
+def _as_operand(other: object) -> Time | None:
+    """The time that a timestamp is compared with; None for what is no time."""
+    is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
+    return as_time(other, "time") if is_time else None
+
+
+class Comparable:
+    """What has counters compares with times and time strings on the counter of their unit, as Composer's timestamps."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def get(self, unit: TimeUnit | str) -> Time: ...
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            time = _as_operand(other)
+            return NotImplemented if time is None else self.get(time.unit) == time
+        except InputError:  # a string that is no time, or dur
+            return False
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __lt__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) < time
+
+    def __le__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) <= time
+
+    def __gt__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) > time
+
+    def __ge__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) >= time
+
+
+class _Counter:
+    """A counter of a timestamp, read as a :class:`Time`."""
+
+    def __init__(self, slot: str, unit: TimeUnit, doc: str) -> None:
+        self._slot, self._unit, self.__doc__ = slot, unit, doc
+
+    @overload
+    def __get__(self, timestamp: None, owner: type) -> _Counter: ...
+    @overload
+    def __get__(self, timestamp: Timestamp, owner: type) -> Time: ...
+    def __get__(self, timestamp: Timestamp | None, owner: type) -> _Counter | Time:
+        if timestamp is None:
+            return self
+        value, unit = getattr(timestamp, self._slot), self._unit
         return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
-    return property(get, doc=doc)
+
+class _WallClock:
+    """A counter of seconds under the name that Composer gives it, read as a ``timedelta``."""
+
+    def __init__(self, slot: str, doc: str) -> None:
+        self._slot, self.__doc__ = slot, doc
+
+    @overload
+    def __get__(self, timestamp: None, owner: type) -> _WallClock: ...
+    @overload
+    def __get__(self, timestamp: Timestamp, owner: type) -> datetime.timedelta: ...
+    def __get__(self, timestamp: Timestamp | None, owner: type) -> _WallClock | datetime.timedelta:
+        if timestamp is None:
+            return self
+        return datetime.timedelta(microseconds=getattr(timestamp, self._slot) / 1000)
 
 
-def _wall_clock(slot: str, doc: str) -> property:
-    def get(self: Timestamp) -> datetime.timedelta:
-        return datetime.timedelta(microseconds=getattr(self, slot) / 1000)
-
-    return property(get, doc=doc)
-
-
-class Timestamp:
+class Timestamp(Comparable):
     """Where a run stands. Immutable: each batch makes a new one.
 
-    Counters read as :class:`Time` and compare with bare numbers, so ``timestamp.epoch < 10`` works. A counter may be
-    a fraction: schedules are defined between batches as well, and pictures and proofs ask for values there.
+    Counters read as :class:`Time` and compare with bare numbers, so ``timestamp.epoch < 10`` works. The timestamp
+    itself compares with times and strings on the counter of their unit: ``timestamp < "10ep"``. A counter may be a
+    fraction: schedules are defined between batches as well, and pictures and proofs ask for values there.
 
     Args:
         iteration: Iterations finished.
@@ -140,24 +201,24 @@ class Timestamp:
         for name, (slot, unit) in _COUNTERS.items():
             setattr(self, slot, _count(given[name], name, unit))
 
-    iteration = _time("_iteration", TimeUnit.ITERATION, "Iterations finished.")
-    epoch = _time("_epoch", TimeUnit.EPOCH, "Epochs finished.")
-    batch = _time("_batch", TimeUnit.BATCH, "Batches finished.")
-    sample = _time("_sample", TimeUnit.SAMPLE, "Samples seen.")
-    token = _time("_token", TimeUnit.TOKEN, "Tokens seen.")
-    epoch_in_iteration = _time("_epoch_in_iteration", TimeUnit.EPOCH, "Epochs finished in this iteration.")
-    token_in_iteration = _time("_token_in_iteration", TimeUnit.TOKEN, "Tokens seen in this iteration.")
-    batch_in_epoch = _time("_batch_in_epoch", TimeUnit.BATCH, "Batches finished in this epoch.")
-    sample_in_epoch = _time("_sample_in_epoch", TimeUnit.SAMPLE, "Samples seen in this epoch.")
-    token_in_epoch = _time("_token_in_epoch", TimeUnit.TOKEN, "Tokens seen in this epoch.")
-    seconds = _time("_nanoseconds", TimeUnit.SECOND, "Seconds of training.")
-    iteration_seconds = _time("_iteration_nanoseconds", TimeUnit.SECOND, "Seconds of this iteration.")
-    epoch_seconds = _time("_epoch_nanoseconds", TimeUnit.SECOND, "Seconds of this epoch.")
-    batch_seconds = _time("_batch_nanoseconds", TimeUnit.SECOND, "Seconds of the last batch.")
-    total_wct = _wall_clock("_nanoseconds", "Composer's name for the seconds of training.")
-    iteration_wct = _wall_clock("_iteration_nanoseconds", "Composer's name for the seconds of this iteration.")
-    epoch_wct = _wall_clock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
-    batch_wct = _wall_clock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
+    iteration = _Counter("_iteration", TimeUnit.ITERATION, "Iterations finished.")
+    epoch = _Counter("_epoch", TimeUnit.EPOCH, "Epochs finished.")
+    batch = _Counter("_batch", TimeUnit.BATCH, "Batches finished.")
+    sample = _Counter("_sample", TimeUnit.SAMPLE, "Samples seen.")
+    token = _Counter("_token", TimeUnit.TOKEN, "Tokens seen.")
+    epoch_in_iteration = _Counter("_epoch_in_iteration", TimeUnit.EPOCH, "Epochs finished in this iteration.")
+    token_in_iteration = _Counter("_token_in_iteration", TimeUnit.TOKEN, "Tokens seen in this iteration.")
+    batch_in_epoch = _Counter("_batch_in_epoch", TimeUnit.BATCH, "Batches finished in this epoch.")
+    sample_in_epoch = _Counter("_sample_in_epoch", TimeUnit.SAMPLE, "Samples seen in this epoch.")
+    token_in_epoch = _Counter("_token_in_epoch", TimeUnit.TOKEN, "Tokens seen in this epoch.")
+    seconds = _Counter("_nanoseconds", TimeUnit.SECOND, "Seconds of training.")
+    iteration_seconds = _Counter("_iteration_nanoseconds", TimeUnit.SECOND, "Seconds of this iteration.")
+    epoch_seconds = _Counter("_epoch_nanoseconds", TimeUnit.SECOND, "Seconds of this epoch.")
+    batch_seconds = _Counter("_batch_nanoseconds", TimeUnit.SECOND, "Seconds of the last batch.")
+    total_wct = _WallClock("_nanoseconds", "Composer's name for the seconds of training.")
+    iteration_wct = _WallClock("_iteration_nanoseconds", "Composer's name for the seconds of this iteration.")
+    epoch_wct = _WallClock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
+    batch_wct = _WallClock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
 
     def get(self, unit: TimeUnit | str) -> Time:
         """The total in ``unit``.
@@ -294,7 +355,7 @@ class Timestamp:
         return new
 
     def __eq__(self, other: object) -> bool:
-        return _slots_of(self) == _slots_of(other) if isinstance(other, Timestamp) else NotImplemented
+        return _slots_of(self) == _slots_of(other) if isinstance(other, Timestamp) else super().__eq__(other)
 
     def __hash__(self) -> int:
         return hash(_slots_of(self))

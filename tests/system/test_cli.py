@@ -184,7 +184,6 @@ BAD = {
     "scheduler=exponential scheduler.gamma=-0.5": "scheduler.gamma",
     "scheduler=exponential scheduler.gamma=nan": "scheduler.gamma",
     "scheduler=step scheduler.gamma=inf": "scheduler.gamma",
-    "scheduler=multistep scheduler.milestones=[]": "scheduler.milestones",
     "scheduler=multistep scheduler.milestones=2ep": "scheduler.milestones",
     "scheduler=cosine_restarts scheduler.t_mult=0": "scheduler.t_mult",
     "scheduler=cosine_restarts scheduler.t_mult=-1": "scheduler.t_mult",

@@ -36,7 +36,7 @@ BAD: dict[str, list[Any]] = {
     **dict.fromkeys(("gamma", "alpha", "alpha_i", "alpha_f"), MULTIPLIER),
     "power": [*MULTIPLIER, 0, 0.0],
     "t_mult": [*MULTIPLIER, 0, 0.999],
-    "milestones": [[], (), "5ep", b"5ep", None, 5, Time("5ep"), {"5ep"}],
+    "milestones": ["5ep", b"5ep", None, 5, Time("5ep"), {"5ep"}],
     "points": [[], "5ep", None, 5],
     "scale_warmup": [None, 0, 1, "true", "false", []],
     **dict.fromkeys(("anneal", "decay"), WORD),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, refused, run
 
+import ssr_hydra
 from ssr_hydra import convert_time, schedulers
 from ssr_hydra.errors import MissingRateError
 from ssr_hydra.schedulers import (
@@ -284,6 +285,10 @@ def test_binding_reads_the_run_once() -> None:
 def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) -> None:
     state = run(0, ssr, **of_run)
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
+
+
+def test_convert_time_has_composers_name_too() -> None:
+    assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 
 def test_convert_time_names_what_is_missing() -> None:

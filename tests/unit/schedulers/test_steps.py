@@ -74,6 +74,11 @@ def test_a_multistep_warmup_scales_only_on_request() -> None:
     assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5, True), at, 2) == [0.25, 0.5, 1, 1, 0.5]
 
 
+def test_no_milestones_are_no_decay() -> None:
+    assert alphas(MultiStepScheduler([]), (0, 9), max_duration="9ba") == [1.0, 1.0]
+    assert alphas(MultiStepWithWarmupScheduler("2ba", []), (0, 1, 9), max_duration="9ba") == [0.0, 0.5, 1.0]
+
+
 def test_without_a_warmup_multistep_is_plain() -> None:
     assert alphas(MultiStepWithWarmupScheduler("0ba", ["96sp"], 0.5), (0, 3), samples_per_batch=32) == [1, 0.5]
 

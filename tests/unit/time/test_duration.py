@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 import random
 import time as clock
@@ -385,4 +386,19 @@ def test_is_a_value() -> None:
     for name in ("value", "unit", "other"):
         with pytest.raises(AttributeError):
             setattr(time, name, 5)
-    assert Time[int] is not None  # annotations written for Composer's generic Time
+    assert isinstance(Time[int]("5ep"), Time)  # annotations written for Composer's generic Time
+
+
+def test_floor_division_and_remainder_stay_within_the_unit() -> None:
+    # As Composer's: Time // Time is a Time of the same unit.
+    assert Time("17ba") // 5 == Time("17ba") // Time("5ba") == Time("17ba") // "5ba" == Time("3ba")
+    assert Time("17ba") % 5 == Time("17ba") % Time("5ba") == Time("2ba")
+    assert Time("2.5ep") // 1 == Time("2ep")
+    assert Time("2.5ep") % 1 == Time("0.5ep")
+    for operation in (operator.floordiv, operator.mod):
+        with refused("time"):
+            operation(Time("17ba"), Time("5ep"))
+        with pytest.raises(ZeroDivisionError):
+            operation(Time("17ba"), 0)
+        with pytest.raises(TypeError):
+            operation(Time("17ba"), None)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schedule_helpers import ForeignTime, refused
+from schedule_helpers import ForeignTime, alphas, refused
 
+from ssr_hydra.schedulers import Phase, SequentialScheduler
 from ssr_hydra.time import Time, Timestamp, TimeUnit
 
 NAMES = [
@@ -196,3 +197,48 @@ def test_a_duration_that_nobody_measured_may_be_none() -> None:
     assert FULL.to_next_batch(3, 4, None) == FULL.to_next_batch(3, 4)
     assert FULL.to_next_epoch(None) == FULL.to_next_epoch()
     assert FULL.to_next_iteration(None) == FULL.to_next_iteration()
+
+
+# Comparison, as with Composer's
+
+
+def test_timestamp_compares_with_times_on_their_unit() -> None:
+    now = Timestamp(epoch=3, batch=30, sample=960, token=9600, seconds=1.5)
+    for same in ("3ep", Time("30ba"), "960sp", Time(9600, "tok"), "1.5sec", ForeignTime(30, "ba")):
+        assert now == same
+        assert now <= same
+        assert now >= same
+        assert not now < same
+        assert not now > same
+    assert now < "4ep"
+    assert now < "31ba"
+    assert now > Time("2.5ep")
+    assert Time("29ba") < now
+    assert now != "31ba"
+    assert now != "no time"
+    assert now != 30  # a number has no unit
+    assert now != "0.5dur"
+
+
+def test_timestamp_refuses_to_be_ordered_with_what_has_no_counter() -> None:
+    with refused("time"):
+        assert Timestamp() < "no time"
+    with refused("unit"):
+        assert Timestamp() < "0.5dur"
+    with pytest.raises(TypeError):
+        assert Timestamp() < 3  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        assert Timestamp() < Timestamp()
+
+
+def test_schedulers_of_others_compare_timestamps_in_a_phase_too() -> None:
+    def warmup(state: Any) -> float:
+        return 0.5 if state.timestamp < Time("2ba") else 1.0
+
+    scheduler = SequentialScheduler({"a": Phase(warmup, "4ba"), "b": warmup})
+    assert alphas(scheduler, range(8), max_duration="8ba") == [0.5, 0.5, 1, 1, 0.5, 0.5, 1, 1]
+
+
+def test_counters_are_read_only() -> None:
+    with pytest.raises(AttributeError):
+        Timestamp().batch = Time("1ba")  # type: ignore[misc, assignment]

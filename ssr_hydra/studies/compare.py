@@ -23,7 +23,7 @@ __all__ = ["Place", "Rival", "controls", "doublings", "gains", "paired", "rivals
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
-    """The runs of each recipe, control and ssr in one row: ``mean +- t * sd / sqrt(n)``.
+    """The runs of each recipe, control and ssr in one row: ``mean +- t * error``, the error being ``sd / sqrt(n)``.
 
     Args:
         study: The study.
@@ -31,7 +31,8 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         price_per_hour: Of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean, low, high (NaN with one run, or
+        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean (of the runs, or where cells have
+        different seeds as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN with one run, or
         where all runs have the same value), sd, values and seeds (tuples, in the same order), failed (runs that have no
         quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
         price), survived (the fraction of runs that did not diverge; runs that failed otherwise do not count), mean_all
@@ -64,6 +65,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
                     "n": cell.n,
                     "mean": study.sign * cell.mean,
                     "sd": math.sqrt(cell.variance),
+                    "error": cell.error,
                     "values": tuple((study.sign * cell.values).tolist()),
                     "seeds": () if cell.seeds is None else tuple(cell.seeds.tolist()),
                     "failed": failed.pop((series.recipe, series.control, float(ssr)), 0),
@@ -75,10 +77,12 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
             )
     columns = ["recipe", "control", "ssr", "n", "mean", "low", "high", "sd", "values", "seeds", "failed"]
     columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost", "survived", "mean_all"]
-    made = pd.DataFrame(_with_lost(rows, failed), columns=columns)
+    whole = _with_lost(rows, failed)
+    made = pd.DataFrame(whole, columns=columns)
     mean, sd, n = (made[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
+    error = np.array([row.get("error", math.nan) for row in whole], dtype=float)
     known = sd > 1e-12 * np.abs(mean)
-    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(np.maximum(n, 1))
+    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * error
     made["low"], made["high"] = np.where(known, mean - half, math.nan), np.where(known, mean + half, math.nan)
     return made
 
@@ -98,7 +102,7 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:
-    """Differences of two recipes over the seeds that both have run: the t interval of ``a - b`` seed by seed.
+    """Differences of two recipes, paired by the seeds that both have run, with the t interval of ``a - b``.
 
     Args:
         study: The study.
@@ -126,10 +130,13 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
         if not len(common):
             rows.append((ssr, 0, math.nan, math.nan, math.nan, ""))
             continue
-        values = one.values[np.isin(one.seeds, common)] - other.values[np.isin(other.seeds, common)]
-        found = combine([Cell(values, common)], [1.0], confidence)
+        if one.influence is not None and other.influence is not None:
+            found = combine([one, other], [1.0, -1.0], confidence)
+        else:
+            values = one.values[np.isin(one.seeds, common)] - other.values[np.isin(other.seeds, common)]
+            found = combine([Cell(values, common)], [1.0], confidence)
         low, high = sorted((study.sign * found.low, study.sign * found.high))
-        rows.append((ssr, found.n, study.sign * found.value, low, high, _winner(found, "a", "b")))
+        rows.append((ssr, len(common), study.sign * found.value, low, high, _winner(found, "a", "b")))
     return pd.DataFrame(rows, columns=["ssr", "n", "difference", "low", "high", "better"])
 
 

@@ -51,11 +51,15 @@ class Cell:
         values: One for each run.
         seeds: Their seeds, ascending; None if the runs have none, or not each its own.
         diverged: How many runs more diverged, and have no value.
+        adjusted: The estimate of the mean where cells of the study have different seeds; None: that of the values.
+        influence: What each seed of the study contributes to the error of that estimate; None likewise.
     """
 
     values: _Array
     seeds: _Array
     diverged: int = 0
+    adjusted: float | None = None
+    influence: _Array = None
 
     @property
     def survived(self) -> float:
@@ -69,8 +73,15 @@ class Cell:
 
     @cached_property
     def mean(self) -> float:
-        """Of the values."""
-        return float(self.values.mean())
+        """The estimate of the mean."""
+        return float(self.values.mean()) if self.adjusted is None else self.adjusted
+
+    @cached_property
+    def error(self) -> float:
+        """The standard error of the mean; NaN of one run."""
+        if self.influence is None or self.n == 1:
+            return math.sqrt(self.variance / self.n)
+        return float(np.linalg.norm(self.influence))
 
     @cached_property
     def variance(self) -> float:
@@ -164,19 +175,31 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     """Weighted sums of cells' means with Student's t intervals.
 
     Runs of the same seed are paired where at least two seeds are common to all cells, and at least half of each cell's:
-    the sum is then made seed by seed, and its mean is over the common seeds. Else cells are independent: Welch's
-    standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval
-    if a cell has one run, nor if the runs of different seeds do not differ: they cannot tell the noise.
+    the sum is then made seed by seed, and its mean is over the common seeds. Cells of a study whose seeds differ have
+    estimates of their own (:func:`ssr_hydra.studies.effects.with_effects`): the sum is of these, and its error is made
+    seed by seed as well. Else cells are independent: Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the
+    degrees of freedom of Satterthwaite. There is no interval if a cell has one run, nor if the runs of different seeds
+    do not differ: they cannot tell the noise.
 
     Args:
         cells: What is added up.
         weights: A row for each cell, a column for each sum.
         confidence: Of the intervals.
     """
-    common = _common(cells)
+    method: Method
+    by_seed = all(cell.influence is not None for cell in cells)
+    common = None if by_seed else _common(cells)
     quantile = 0.5 + confidence / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        if common is not None:
+        if by_seed:
+            counts = np.array([cell.n for cell in cells])
+            n = int(counts.min())
+            value = weights.T @ np.array([cell.mean for cell in cells])
+            error = np.linalg.norm(np.stack([cell.influence for cell in cells]).T @ weights, axis=0)
+            error = np.where((weights[counts == 1] != 0).any(axis=0), math.nan, error)
+            sd = error * math.sqrt(n)
+            df, method = _freedom(cells, weights)
+        elif common is not None:
             every = [cell.n == len(common) for cell in cells]  # then no seed is left out
             values = np.stack(
                 [
@@ -191,7 +214,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
-            method: Method = "paired"
+            method = "paired"
         else:
             counts = np.array([cell.n for cell in cells])
             means = np.array([cell.mean for cell in cells])
@@ -200,7 +223,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             value = weights.T @ means
             parts = np.where(weights == 0, 0.0, weights**2 * variances[:, None])
             sd = np.sqrt(parts.sum(axis=0))
-            parts = parts / counts[:, None]
+            errors = np.array([cell.error for cell in cells])
+            parts = np.where(weights == 0, 0.0, weights**2 * errors[:, None] ** 2)
             error = np.sqrt(parts.sum(axis=0))
             df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
             method = "welch"
@@ -211,6 +235,25 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     if not known.any():
         method = "none"
     return Band(value, error, value - half, value + half, df, n, sd, method)
+
+
+def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
+    """Degrees of freedom of sums whose errors are made seed by seed: of Satterthwaite, with a seed for a cluster.
+
+    Each cell's runs contribute alike. Of cells of the same n seeds that is n - 1; of two cells of n seeds each that
+    share none, 2 n - 2.
+    """
+    every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
+    counts = [cell.n for cell in cells]
+    sizes = np.sqrt([cell.variance if cell.n > 1 else math.nan for cell in cells]) / counts
+    parts = np.zeros((len(every), weights.shape[1]))
+    each = np.where(weights == 0, 0.0, np.abs(weights) * sizes[:, None])
+    columns = np.repeat(np.arange(len(cells)), counts)
+    np.add.at(parts, rows, each[columns])
+    free = (parts**2).sum(axis=0) ** 2 / (parts**4).sum(axis=0)
+    shares_seeds = len(every) < len(rows)
+    used = (weights != 0).sum(axis=0)
+    return np.maximum(free - (1 if shares_seeds else used), 1.0), "paired" if shares_seeds else "welch"
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:

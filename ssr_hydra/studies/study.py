@@ -15,6 +15,7 @@ import pandas as pd
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import Direction
+from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell
 
 __all__ = [
@@ -203,6 +204,7 @@ class Study:
             own = None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b]
             name = (recipes[rows[a]], CONTROLS[columns[1][a]], float(columns[2][a]))
             cells.append(Cell(values[a:b], own, lost.get(name, 0)))
+        cells = with_effects(cells, columns[2][starts].tolist())
         counts = ends - starts
         means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
         first = _starts([item[starts] for item in columns[:2]])

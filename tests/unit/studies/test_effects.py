@@ -1,0 +1,127 @@
+"""Estimates of cells whose seeds differ, and that no two sentences or columns of a report contradict each other."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from study_runs import study_of
+
+from ssr_hydra.studies import doublings, paired, pareto, quality_at, summary, winners
+from ssr_hydra.studies.effects import with_effects
+from ssr_hydra.studies.intervals import Cell, combine
+from ssr_hydra.studies.report import Options, build
+from ssr_hydra.studies.report.words import answer
+
+
+def cell(values: list[float], seeds: list[int]) -> Cell:
+    return Cell(np.array(values), np.array(seeds))
+
+
+@pytest.mark.parametrize("seeds", [[[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]]])
+def test_balanced_cells_keep_their_means(seeds: list[list[int]]) -> None:
+    cells = [cell([0.1, 0.3, 0.2], seeds[0]), cell([0.2, 0.5, 0.3], seeds[1])]
+    assert with_effects(cells, [1.0, 1.0]) == cells
+
+
+def test_strong_effects_of_seeds_leave_the_common_seeds() -> None:
+    # b is better by 0.1 on every seed. Its runs are those of the unlucky seeds, and its plain mean is worse by 1.9.
+    effect = {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0, 4: 0.0}
+    a = cell([effect[seed] for seed in (0, 1, 2)], [0, 1, 2])
+    b = cell([effect[seed] + 0.1 for seed in (2, 3, 4)], [2, 3, 4])
+    c = cell([effect[seed] + 5 for seed in range(5)], list(range(5)))
+    one, other, third = with_effects([a, b, c], [1.0] * 3)
+    assert b.mean - a.mean == pytest.approx(-1.9)
+    assert other.mean - one.mean == pytest.approx(0.1, abs=0.05)
+    assert third.mean - one.mean == pytest.approx(5, abs=0.05)
+    found = combine([other, one], [1.0, -1.0], 0.95)
+    assert found.value == pytest.approx(other.mean - one.mean)
+    assert found.method == "paired"
+
+
+def test_estimates_are_those_of_the_mixed_model() -> None:
+    """Against the normal equations with the whole covariance matrix of the runs, inverted as it is."""
+    rng = np.random.default_rng(1)
+    seeds = [[0, 1, 2, 3], [1, 2, 4], [0, 3, 4, 5]]
+    effect = rng.normal(0, 1, 6)
+    cells = [cell([float(effect[s] + rng.normal(0, 1)) for s in own], own) for own in seeds]
+    found = with_effects(cells, [1.0] * 3)
+    rest = {
+        (row, s): v - found[row].mean for row, c in enumerate(cells) for s, v in zip(c.seeds, c.values, strict=True)
+    }
+    products = [rest[a] * rest[b] for a, b in combinations(rest, 2) if a[1] == b[1]]
+    squares = [(rest[a] ** 2 + rest[b] ** 2) / 2 for a, b in combinations(rest, 2) if a[1] == b[1]]
+    share = np.mean(products) / np.mean(squares)
+    assert 0.1 < share < 0.9
+    runs = list(rest)
+    covariance = np.array([[1.0 if a == b else share if a[1] == b[1] else 0.0 for b in runs] for a in runs])
+    design = np.array([[float(row == column) for column in range(3)] for row, _ in runs])
+    values = np.concatenate([c.values for c in cells])
+    solve = np.linalg.inv(covariance)
+    expected = np.linalg.solve(design.T @ solve @ design, design.T @ solve @ values)
+    assert [c.mean for c in found] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_intervals_of_unbalanced_cells_cover() -> None:
+    rng = np.random.default_rng(3)
+    seeds = [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 2, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
+    held = trials = 0
+    for _ in range(600):
+        effect = rng.normal(0, 1, 7)
+        cells = [cell([float(effect[s] + rng.normal(0, 1)) for s in own], own) for own in seeds]
+        found = with_effects(cells, [1.0] * 4)
+        for one, other in combinations(found, 2):
+            estimate = combine([one, other], [1.0, -1.0], 0.95)
+            held += estimate.low <= 0 <= estimate.high
+            trials += 1
+    assert 0.92 <= held / trials <= 0.98
+
+
+def unbalanced(rng: Any) -> Any:
+    """Three recipes at four SSRs, close together, of which a third of the runs are missing; some effects of seeds."""
+    effect = rng.normal(0, rng.choice([0.0, 0.01, 0.03]), 6)
+    values: dict[Any, Any] = {}
+    for recipe in "abc":
+        values[recipe] = {
+            ssr: {
+                seed: float(0.8 + 0.05 * np.log2(ssr) + effect[seed] + rng.normal(0, 0.01))
+                for seed in sorted(rng.choice(6, rng.integers(1, 6), replace=False).tolist())
+            }
+            for ssr in (0.5, 1.0, 2.0, 4.0)
+        }
+    return study_of(values)
+
+
+@pytest.mark.parametrize("draw", range(40))
+def test_nothing_in_a_report_contradicts_anything_else_in_order_or_sign(draw: int) -> None:
+    study = unbalanced(np.random.default_rng(draw))
+    table = summary(study).set_index(["recipe", "ssr"])["mean"]
+    for row in winners(study).itertuples():
+        means = table.xs(row.ssr, level="ssr").sort_values(ascending=False)
+        assert [row.best, row.second] == means.index[:2].tolist()
+        assert row.margin == pytest.approx(means.iloc[0] - means.iloc[1], abs=1e-9)
+        assert row.margin >= 0
+    for one, other in combinations("abc", 2):
+        for row in paired(study, one, other).itertuples():
+            if row.n:
+                assert row.difference == pytest.approx(table[one, row.ssr] - table[other, row.ssr], abs=1e-9)
+    for row in doublings(study).itertuples():
+        assert row.gain == pytest.approx(table[row.recipe, row.next_ssr] - table[row.recipe, row.ssr], abs=1e-9)
+    for row in pareto(study, "steps").itertuples():
+        assert row.mean == pytest.approx(table[row.recipe, row.ssr], abs=1e-9)
+        assert not row.loss < 0
+    for steps in (50.0, 200.0, 283.0):
+        frame = quality_at(study, steps, "steps").sort_values("quality", ascending=False)
+        assert frame["standing"].iloc[0] == "best"
+        assert (frame["loss"].iloc[1:] >= 0).all()
+        assert frame["loss"].iloc[1:].tolist() == pytest.approx(
+            (frame["quality"].iloc[0] - frame["quality"].iloc[1:]).tolist()
+        )
+    content = build(study, Options(tolerance=0.01))
+    assert content.choice is not None
+    for rival in content.choice.rivals:
+        margin = table[content.choice.recipe, content.choice.ssr] - table[rival.recipe, rival.ssr]
+        assert rival.margin == pytest.approx(margin, abs=1e-9)
+    assert answer(content)

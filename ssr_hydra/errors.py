@@ -5,9 +5,21 @@ And the base of what ends a run through nobody's mistake in the code, so that on
 
 from __future__ import annotations
 
+import functools
+import inspect
 import pickle
+from pathlib import Path
+from typing import Any
 
-__all__ = ["FirstBatchError", "InputError", "MissingRateError", "RunError", "missing_package", "visible"]
+__all__ = [
+    "FirstBatchError",
+    "InputError",
+    "MissingRateError",
+    "RunError",
+    "callable_name",
+    "missing_package",
+    "visible",
+]
 
 _LONGEST_VALUE = 80
 
@@ -88,6 +100,25 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def callable_name(function: Any) -> str:
+    """Return a function's name for a message: of a partial its inner function, of an object its class.
+
+    A lambda is named by its place.
+
+    Example:
+        >>> callable_name(functools.partial(round, ndigits=2)), callable_name(Path.exists)
+        ('round', 'Path.exists')
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    name = getattr(function, "__qualname__", type(function).__qualname__).replace("<locals>.", "")
+    code = getattr(function, "__code__", None)
+    if code is not None and name.endswith("<lambda>"):
+        return f"the lambda at {Path(code.co_filename).name}, line {code.co_firstlineno}"
+    return name
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:

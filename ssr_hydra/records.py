@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import math
+import numbers
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "MetricsLog",
     "RunResult",
     "WriteError",
+    "as_number",
     "config_hash",
     "is_count",
     "is_number",
@@ -351,9 +353,25 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def as_number(value: Any) -> float | None:
+    """Return the one number in a value: a Python or NumPy number, or a tensor or array of one element. Else None.
+
+    Example:
+        >>> import numpy as np
+        >>> [as_number(value) for value in (True, np.float32(0.5), np.ones(1), np.ones(2), "1")]
+        [1.0, 0.5, 1.0, None, None]
+    """
+    item = getattr(value, "item", None)  # of a tensor, an array, a NumPy scalar
+    try:
+        value = item() if callable(item) else value
+        return float(value) if isinstance(value, numbers.Real) else None
+    except (OverflowError, RuntimeError, TypeError, ValueError):  # several elements
+        return None
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import InputError, RunError, callable_name
+from ssr_hydra.records import as_number
 
 __all__ = ["EVENTS", "Events", "Listener"]
 
@@ -115,7 +116,10 @@ class Events:
     def fire(self, event: str, *args: Any) -> None:
         """Call everybody who listens to an event.
 
+        A metric that a listener puts into those of ``eval_end`` may be a number of any kind; it becomes a float.
+
         Raises:
+            InputError: A listener put something else there; the error names the listener and the metric.
             Exception: The first one that a listener raises. At ``eval_end``, ``fit_end`` and ``close`` the others are
                 called all the same.
         """
@@ -127,6 +131,8 @@ class Events:
         for listener in self._listeners[event]:
             try:
                 listener(*args)
+                if event == "eval_end":
+                    _take_numbers(args[1], listener)
             except BaseException as error:  # noqa: PERF203  # an interrupt too: others have files to close
                 first = error if first is None else first
         if first is not None:
@@ -145,6 +151,8 @@ class Events:
         listeners = self._listeners["log"]
         for listener in listeners[: self._completing]:
             listener(trainer, record)
+            for name, value in record.items():
+                record[name] = _plain(value, name, listener)
         if write is not None:
             write(record)
         for listener in listeners[self._completing :]:
@@ -250,6 +258,33 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
             ) from error
 
     return call
+
+
+def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
+    for name, value in metrics.items():
+        if type(value) is not float:
+            number = as_number(value)
+            if number is None:
+                rule = f"must be one number (got {type(value).__name__} from {callable_name(listener)})"
+                raise InputError(f"metrics.{name}", value, rule, "change what the callback puts there")
+            metrics[name] = number
+
+
+def _plain(value: Any, name: str, listener: Listener) -> Any:
+    """What a record may hold: plain data, and numbers of any kind, which become plain."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{name}.{key}", listener) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{name}[{index}]", listener) for index, item in enumerate(value)]
+    if isinstance(value, str):
+        return str(value)
+    number = as_number(value)
+    if number is None:
+        rule = f"must be a number, string, list or dict (got {type(value).__name__} from {callable_name(listener)})"
+        raise InputError(f"record.{name}", value, rule, "change what the callback adds")
+    return int(number) if isinstance(value, int) else number
 
 
 def _near(name: str) -> list[str]:

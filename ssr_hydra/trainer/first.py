@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.errors import FirstBatchError, InputError
+from ssr_hydra.errors import FirstBatchError, InputError, callable_name
+from ssr_hydra.records import as_number
 
-__all__ = ["check_loss", "first_batch"]
+__all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
 
 # What torch's pointwise losses warn about, save for a target of one number, which has no pairs to be mistaken.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
@@ -67,7 +68,7 @@ def first_batch(
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
-    """Refuse a loss that is not one number, or always the same.
+    """Refuse a loss to train on that is not one number, has no gradient, or is always the same.
 
     Args:
         loss: Of a batch.
@@ -77,14 +78,33 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
     Raises:
         InputError: Saying what it is instead.
     """
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        what = f"is shaped {list(loss.shape)}" if isinstance(loss, Tensor) else "is no tensor"
-        fix = "give a loss that averages over the batch"
-        raise InputError("loss", type(loss).__name__, f"must be one number, and {what}", fix)
+    one_number(loss, function)
+    if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
+        what = "has no gradient" if isinstance(loss, Tensor) else f"is no tensor (got {type(loss).__name__})"
+        fix = "compute it from the model's outputs, without item() or detach()"
+        raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
     if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
         rule = "cross entropy over one class is 0 whatever the model says"
         fix = f"give the model an output for each class, or {_REGRESSION}"
         raise InputError("model", f"outputs {list(outputs.shape)}", rule, fix)
+
+
+def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
+    """Return a loss, a number of any kind, as a tensor without dimensions.
+
+    Raises:
+        InputError: It is not one number; the error names the function.
+    """
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss.reshape(())
+    number = as_number(loss)
+    if number is None:
+        what = (
+            f"is shaped {list(loss.shape)}" if isinstance(loss, Tensor) else f"is no tensor (got {type(loss).__name__})"
+        )
+        fix = "give a loss that averages over the batch"
+        raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
+    return torch.tensor(number, dtype=torch.float64)
 
 
 def _spread(field: str, warning: str) -> InputError:
@@ -98,19 +118,20 @@ def _spread(field: str, warning: str) -> InputError:
 def _described(batch: Any) -> str:
     """Keys, shapes and types of a batch."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        text = f"inputs {_of(batch[0])}, targets {_of(batch[1])}"
+        text = f"inputs {describe_value(batch[0])}, targets {describe_value(batch[1])}"
     else:
-        text = _of(batch)
+        text = describe_value(batch)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _of(value: Any) -> str:
+def describe_value(value: Any) -> str:
+    """Return the types and shapes in a value."""
     if isinstance(value, Tensor):
         return f"{_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_of(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {describe_value(item)}' for key, item in value.items())}}}"
     if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(_of, value))})"
+        return f"({', '.join(map(describe_value, value))})"
     return type(value).__name__
 
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.data.seeding import preserved_rng
-from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.first import check_loss, first_batch
+from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.records import as_number
+from ssr_hydra.trainer.first import check_loss, describe_value, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["Task", "accuracy"]
 
 _TOKEN_TYPES = (torch.int64, torch.int32)
-_Sums = dict[str, tuple[Tensor | float, int]]
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -48,6 +50,45 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
         rule = f"outputs {list(outputs.shape)} take a class for each sample, shaped {list(classes.shape)}"
         raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, "give targets of that shape")
     return classes == targets
+
+
+class _Mean:
+    """The mean of a loss or metric over the samples of an evaluation.
+
+    One number for a batch counts as many times as the batch has samples, and a value for each sample or token once.
+    A batch's only value in a tensor of shape [1] may be either: it is the batch's number unless another batch has
+    several values.
+
+    Attributes:
+        total, count: Sum and number of the values.
+        more, more_count: What a batch's only value adds if it is the batch's number.
+        each: How many batches have several values, or none.
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.more: Tensor | float = 0.0
+        self.count = self.more_count = self.each = 0
+
+    def add(self, values: Tensor, samples: int) -> None:
+        """Take in what was computed of a batch. Sums stay on the device until the end."""
+        precise = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
+        if values.ndim == 0:
+            self.total, self.count = self.total + values.to(precise) * samples, self.count + samples
+            return
+        total = values.sum(dtype=precise)
+        self.total, self.count = self.total + total, self.count + values.numel()
+        if values.numel() == 1:
+            self.more, self.more_count = self.more + total * (samples - 1), self.more_count + samples - 1
+        else:
+            self.each += 1
+
+    def value(self) -> float:
+        """The mean; NaN of nothing."""
+        total, count = self.total, self.count
+        if not self.each:
+            total, count = total + self.more, count + self.more_count
+        return float(total) / count if count else math.nan
 
 
 class Task:
@@ -121,14 +162,15 @@ class Task:
         """The loss of a batch, or of a part of one, computed by what training calls."""
         if self._is_new:
             return self._first_loss(batch)
-        return self._compute(batch, self.train_model)[0]
+        loss = self._compute(batch, self.train_model)[0]
+        return loss if loss.ndim == 0 or loss.numel() != 1 else loss.reshape(())
 
     def _first_loss(self, batch: Any) -> Tensor:
         with self._looking_after(batch, "train_dataloader"):
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
-        self._is_new, self._plain = False, self._can_be_plain
-        return loss
+        self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
+        return loss.reshape(())
 
     def _looking_after(self, batch: Any, field: str) -> AbstractContextManager[None]:
         return first_batch(field, batch, self.model, self._loss, is_own=self.given_loss is None)
@@ -141,8 +183,13 @@ class Task:
     def count(self, batch: Any) -> tuple[int, int]:
         """Samples and tokens of a batch, read before it is moved, so that no device has to be waited for."""
         inputs = batch if isinstance(batch, Mapping) else _pair(batch)[0]
-        samples = _samples(inputs) if self._count_samples is None else self._count_samples(batch)
-        tokens = _tokens(inputs) if self._count_tokens is None else self._count_tokens(batch)
+        count, count_tokens = self._count_samples, self._count_tokens
+        samples = _samples(inputs) if count is None else _whole(count(batch), "get_num_samples_in_batch", count)
+        tokens = (
+            _tokens(inputs)
+            if count_tokens is None
+            else _whole(count_tokens(batch), "get_num_tokens_in_batch", count_tokens)
+        )
         return samples, tokens
 
     def weigh(self, batch: Any) -> tuple[int, int, int]:
@@ -210,7 +257,7 @@ class Task:
             InputError: The loader gives no batch.
         """
         modes = [(module, module.training) for module in self.model.modules()]
-        sums: _Sums = {}
+        means = {name: _Mean() for name in (*(f"eval/{name}" for name in self.metrics), "eval/loss")}
         is_new = True
         self.model.eval()
         try:
@@ -227,44 +274,62 @@ class Task:
                     for name, values in found.items():
                         count = weight if name == "eval/loss" else samples
                         if count:  # a mean over nothing is NaN
-                            _accumulate(sums, name, values, count)
+                            means[name].add(values, count)
         finally:
             for module, mode in modes:
                 module.training = mode
         if processes.world_size > 1:
-            sums = self._together(sums, processes)
-        if not sums.get("eval/loss", (0.0, 0))[1]:
+            _add_up(list(means.values()), processes)
+        if not means["eval/loss"].count:
             raise InputError("eval_dataloader", type(loader).__name__, "it gave no batch", "give one that can be read")
-        return {name: float(total) / count for name, (total, count) in sums.items()}
+        return {name: mean.value() for name, mean in means.items()}
 
-    def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Any]:
+    def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
         """Metrics and loss of a batch; none of one that is computed along with the others, and not counted."""
         with self.evaluates_under:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:
             return {}
-        found: dict[str, Any] = {f"eval/{name}": metric(outputs, targets) for name, metric in self.metrics.items()}
-        return {**found, "eval/loss": loss}
-
-    def _together(self, sums: _Sums, processes: Processes) -> _Sums:
-        """Sums over all processes; one whose share was empty has none of its own."""
-        names = [*(f"eval/{name}" for name in self.metrics), "eval/loss"]
-        mine = [sums.get(name, (0.0, 0)) for name in names]
-        totals = processes.sum_floats([float(total) for total, _ in mine], "an evaluation")
-        counts = processes.sum([count for _, count in mine], "an evaluation")
-        return dict(zip(names, zip(totals, counts, strict=True), strict=True))
+        found = {
+            f"eval/{name}": _values(name, metric, metric(outputs, targets)) for name, metric in self.metrics.items()
+        }
+        return {**found, "eval/loss": one_number(loss, self._loss)}
 
 
-def _accumulate(sums: _Sums, name: str, values: Any, count: int) -> None:
-    values = torch.as_tensor(values).detach()
-    # Sums stay on the device until the end; MPS has no float64.
-    precise = torch.float32 if values.device.type == "mps" else torch.float64
-    if values.ndim == 0:
-        total = values.to(precise) * count
-    else:
-        total, count = values.sum(dtype=precise), values.numel()
-    before, counted = sums.get(name, (0.0, 0))
-    sums[name] = before + total, counted + count
+def _add_up(means: list[_Mean], processes: Processes) -> None:
+    """Sum over all processes; one whose share was empty has nothing to add."""
+    totals = processes.sum_floats([float(part) for mean in means for part in (mean.total, mean.more)], "an evaluation")
+    counts = processes.sum([n for mean in means for n in (mean.count, mean.more_count, mean.each)], "an evaluation")
+    for index, mean in enumerate(means):
+        mean.total, mean.more = totals[2 * index : 2 * index + 2]
+        mean.count, mean.more_count, mean.each = counts[3 * index : 3 * index + 3]
+
+
+def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
+    """What a metric returned: a number of any kind, or an array or list of numbers."""
+    values = returned
+    if not isinstance(returned, Tensor):
+        number = as_number(returned)
+        with suppress(RuntimeError, TypeError, ValueError):
+            if isinstance(returned, np.ndarray) and not np.iscomplexobj(returned):
+                values = torch.from_numpy(np.array(returned, dtype=np.float64))
+            elif number is not None or isinstance(returned, (list, tuple)):
+                values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
+    if not isinstance(values, Tensor) or values.is_complex():
+        rule = f"must return a number for the batch, or one for each sample (got {describe_value(returned)})"
+        raise InputError(f"metrics.{name}", callable_name(metric), rule, "change what it returns")
+    return values.detach()
+
+
+def _whole(returned: Any, field: str, function: Callable[..., Any]) -> int:
+    """What a function counted: a whole number of any kind."""
+    if type(returned) is int and returned >= 0:  # nearly always
+        return returned
+    number = as_number(returned)
+    if number is None or not number.is_integer() or number < 0:
+        rule = f"must return a whole number, 0 or more (got {describe_value(returned)})"
+        raise InputError(field, callable_name(function), rule, "change what it returns")
+    return int(number)
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

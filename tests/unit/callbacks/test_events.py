@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from ssr_hydra.callbacks import EVENTS, Events
 from ssr_hydra.errors import InputError, RunError
@@ -47,6 +50,48 @@ def test_listeners_are_called_in_order_callbacks_first() -> None:
     events.fire("batch_end", None, 7)
     events.fire("log", None, {"batch": 3})
     assert heard == ["a batch 7", "b batch 7", "l batch 7", "function 7", "l log 3"]
+
+
+class Gives:
+    """Puts a value into metrics and records."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def eval_end(self, trainer: Any, metrics: dict[str, Any]) -> None:
+        metrics["eval/own"] = self.value
+
+    def log(self, trainer: Any, record: dict[str, Any]) -> None:
+        record["own"] = self.value
+
+
+@pytest.mark.parametrize(
+    "value", [3, True, np.float32(0.5), np.int64(3), np.array([2.0]), torch.tensor(0.5), torch.tensor([1])]
+)
+def test_numbers_of_any_kind_from_callbacks_become_plain(value: Any) -> None:
+    events, written = Events([Gives(value)]), []
+    metrics: dict[str, Any] = {"eval/loss": 1.0}
+    events.fire("eval_end", None, metrics)
+    events.record(None, {"batch": 1}, written.append)
+    number = float(getattr(value, "item", lambda: value)())
+    assert metrics == {"eval/loss": 1.0, "eval/own": number}
+    assert type(metrics["eval/own"]) is float
+    assert json.loads(json.dumps(written)) == [{"batch": 1, "own": number}]
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), np.ones(2), object(), {1, 2}, 1j])
+def test_callback_that_gives_something_else_is_named(value: Any) -> None:
+    events = Events([Gives(value)])
+    with pytest.raises(InputError, match=r"^metrics\.eval/own=.*must be one number \(got .* from Gives.eval_end\)"):
+        events.fire("eval_end", None, {})
+    with pytest.raises(InputError, match=r"^record\.own=.*must be a number.* from Gives.log\)"):
+        events.record(None, {}, None)
+
+
+def test_lists_and_dicts_of_numbers_in_a_record_become_plain() -> None:
+    record: dict[str, Any] = {}
+    Events([Gives({"a": [np.float32(0.5), None, "x"], 1: (torch.tensor(2.0),)})]).record(None, record, None)
+    assert record == {"own": {"a": [0.5, None, "x"], "1": [2.0]}}
 
 
 def test_a_record_is_completed_by_callbacks_written_and_then_logged() -> None:

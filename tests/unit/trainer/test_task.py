@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import math
 import random
 from typing import Any, NamedTuple
 
@@ -139,6 +141,88 @@ def test_evaluation_leaves_modes_gradients_and_random_numbers_as_they_were() -> 
     assert (torch.rand(1).item(), random.random(), np.random.random()) == expected
     assert [module.training for module in model.modules()] == [True, True, False, True]
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+SCALARS = {
+    "float": float, "numpy float32": np.float32, "numpy float64": np.float64, "numpy 0-d": np.array,
+    "numpy [1]": lambda value: np.array([value]), "torch 0-d": torch.tensor, "torch [1]": lambda v: torch.tensor([v]),
+    "torch [1, 1]": lambda value: torch.tensor([[value]]), "list": lambda value: [value], "float16": np.float16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+def test_one_number_for_a_batch_counts_for_each_of_its_samples(kind: str) -> None:
+    """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125, where the batches' mean is 0.375."""
+
+    def metric(outputs: Tensor, targets: Tensor) -> Any:
+        return SCALARS[kind](0.25 if len(targets) == 3 else 0.5)
+
+    batches = [(X[:3], Y[:3]), (X[3:4], Y[3:4])]
+    task = Task(linear(), lambda o, t: metric(o, t) if kind != "list" else metric(o, t)[0], {"m": metric}, CPU)
+    assert task.evaluate(batches) == {"eval/m": 0.3125, "eval/loss": 0.3125}
+
+
+@pytest.mark.parametrize(("kind", "value"), [(int, 3.0), (bool, 1.0), (np.int64, 3.0), (np.bool_, 1.0)])
+def test_whole_numbers_and_booleans_are_numbers(kind: Any, value: float) -> None:
+    found = Task(linear(), None, {"m": lambda o, t: kind(3), "each": lambda o, t: [kind(3)] * 7}, CPU).evaluate(
+        [(X, Y)]
+    )
+    assert (found["eval/m"], found["eval/each"]) == (value, value)
+
+
+def test_python_numbers_keep_their_digits() -> None:
+    found = Task(linear(), None, {"m": lambda o, t: 0.35, "each": lambda o, t: [0.35] * 7}, CPU).evaluate([(X, Y)])
+    assert found["eval/m"] == pytest.approx(0.35, rel=1e-15)  # float32 has 0.3499999940
+    assert found["eval/each"] == pytest.approx(0.35, rel=1e-15)
+
+
+def test_only_value_of_a_batch_is_its_token_where_other_batches_have_several() -> None:
+    """Batches of 3 samples each with 3 and 1 values: (1 + 2 + 3 + 8) / 4 = 3.5; were 8 the batch's number, 5."""
+    flat = iter((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([8.0]), torch.tensor([])))
+    task = Task(linear(), None, {"m": lambda outputs, targets: next(flat)}, CPU)
+    assert task.evaluate([(X[:3], Y[:3])] * 3)["eval/m"] == 3.5
+    empty = Task(linear(), None, {"m": lambda outputs, targets: torch.tensor([])}, CPU).evaluate([(X, Y)])
+    assert math.isnan(empty["eval/m"])
+
+
+def mean_of_dict(outputs: Tensor, targets: Tensor) -> Any:
+    return {"mean": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "got"),
+    [
+        (mean_of_dict, "mean_of_dict", "{mean: float}"),
+        (functools.partial(mean_of_dict), "mean_of_dict", "{mean: float}"),
+        (lambda outputs, targets: None, r"the lambda at test_task\.py, line \d+", "NoneType"),
+        (lambda outputs, targets: "0.5", "lambda", "str"),
+        (lambda outputs, targets: 1j, "lambda", "complex"),
+        (lambda outputs, targets: torch.tensor([1j]), "lambda", r"complex64 \[1\]"),
+        (lambda outputs, targets: np.array(["a"]), "lambda", "ndarray"),
+        (lambda outputs, targets: [[1.0], [1.0, 2.0]], "lambda", "list|float"),
+    ],
+)
+def test_metric_that_returns_something_else_is_named(metric: Any, name: str, got: str) -> None:
+    with pytest.raises(InputError, match=rf"^metrics\.m='.*{name}.*must return a number .*\(got .*({got})"):
+        Task(linear(), None, {"m": metric}, CPU).evaluate([(X, Y)])
+
+
+def test_loss_of_shape_1_is_one_number_in_training() -> None:
+    model = linear()
+    own = Task(model, lambda outputs, targets: F.cross_entropy(outputs, targets).reshape(1), {}, CPU)
+    for _ in range(2):
+        loss = own.loss((X, Y))[0]
+        assert loss.shape == ()
+        assert torch.equal(loss, F.cross_entropy(model(X), Y))
+
+
+@pytest.mark.parametrize("count", [np.int64(3), torch.tensor(3), torch.tensor([3]), 3.0])
+def test_counts_may_be_whole_numbers_of_any_kind(count: Any) -> None:
+    counts = Task(linear(), None, None, CPU, lambda batch: count, lambda batch: count).count((X, Y))
+    assert counts == (3, 3)
+    assert [type(number) for number in counts] == [int, int]
+    with pytest.raises(InputError, match=r"^get_num_samples_in_batch='the lambda at .*must return a whole number"):
+        Task(linear(), None, None, CPU, lambda batch: 2.5).count((X, Y))
 
 
 def test_accuracy_of_classes_probabilities_and_pictures() -> None:

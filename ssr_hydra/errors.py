@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,17 @@ __all__ = [
     "InputError",
     "MissingRateError",
     "RunError",
+    "UserCodeError",
     "callable_name",
+    "described_error",
     "missing_package",
+    "user_code_error",
     "visible",
 ]
 
 _LONGEST_VALUE = 80
+# Frames of this package, and of those that compute for it.
+_NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\/](torch|numpy)[\\/]")
 
 
 class _Shown(str):
@@ -84,7 +91,11 @@ class RunError(Exception):
     """A run failed by what happened to it, a loss or a disk, and its message is the whole story."""
 
 
-class FirstBatchError(RunError, RuntimeError):
+class UserCodeError(RunError, RuntimeError):
+    """A function of the user raised an error. The message names the function; the cause has the traceback."""
+
+
+class FirstBatchError(UserCodeError):
     """The first batch does not go through model, loss and metrics. The message says what it is; the cause, where."""
 
 
@@ -119,6 +130,33 @@ def callable_name(function: Any) -> str:
     if code is not None and name.endswith("<lambda>"):
         return f"the lambda at {Path(code.co_filename).name}, line {code.co_firstlineno}"
     return name
+
+
+def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
+    """Return the error that names the function of the user that raised another one.
+
+    None if that one is not Python's own: the user raised it on purpose, or it names what it is about.
+
+    Args:
+        what: Whose place the function takes, such as ``loss``.
+        function: The function.
+        error: What it raised.
+
+    Example:
+        >>> print(user_code_error("metrics.f1", round, ZeroDivisionError("division by zero")))
+        metrics.f1 (round): ZeroDivisionError: division by zero
+    """
+    if type(error).__module__ != "builtins" or isinstance(error, (MemoryError, OSError, Warning)):
+        return None
+    return UserCodeError(f"{what} ({callable_name(function)}): {described_error(error)}")
+
+
+def described_error(error: BaseException) -> str:
+    """Return an error's type, the first line of its message, and the line of the user's code that raised it."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _NOT_THE_USERS.search(f.filename)]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:

@@ -38,7 +38,7 @@ from ssr_hydra.build.resuming import resume_of, spelled_out
 from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
 from ssr_hydra.checkpoints.resume import AUTO, find
-from ssr_hydra.errors import FirstBatchError, InputError, RunError
+from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
@@ -96,7 +96,7 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, typed: Typed) -> None:
     except RunError as error:
         if full:
             raise
-        where = " (train.log has its traceback)" if isinstance(error, FirstBatchError) else ""
+        where = " (train.log has its traceback)" if isinstance(error, UserCodeError) else ""
         _exit(f"error: {error}{where}", _FAILED, error)
     except Exception as error:
         if full:

@@ -116,6 +116,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_fit(values["data"], values["model"])
     check_optimizers(values)
     check_scheduled_fields(values)
+    _drop_removed(values["trainer"])
     results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
     check_task(values)
     _check_top(values)
@@ -341,6 +342,13 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise InputError("trainer.objective", node["objective"], rule, fix)
     _check_step(node)
     return results
+
+
+def _drop_removed(node: Any) -> None:
+    """Drop the metrics of a preset that were set to null."""
+    metrics = node.get("metrics") if isinstance(node, dict) else None
+    if isinstance(metrics, dict):
+        node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
 
 
 _CHOICES = {"precision": ("fp32", "bf16", "fp16"), "parallel": ("ddp", "fsdp"), "loss_mean_over": ("samples", "tokens")}

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssr_hydra.build.check import plain
 from ssr_hydra.build.pending import Pending
 from ssr_hydra.build.versions import versions
-from ssr_hydra.errors import FirstBatchError, InputError, RunError
+from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, count_living, is_alive, is_elsewhere
 from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
 from ssr_hydra.trainer.interrupts import reason, status_of, terminable
@@ -112,7 +112,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
                 pending.drop(str(error) if _in_sweep() else None)
                 raise
             told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
-            told = told and not isinstance(error, FirstBatchError)  # which says what it is, and not where
+            told = told and not isinstance(error, UserCodeError)  # which says what it is, and not where
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
             if run_dir is not None and _leaves_record(error):
                 # What went wrong first is what counts, so a disk that cannot hold the record either is passed over.

@@ -12,14 +12,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.errors import FirstBatchError, InputError, callable_name
+from ssr_hydra.errors import FirstBatchError, InputError, UserCodeError, callable_name, described_error
 from ssr_hydra.records import as_number
 
 __all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
@@ -30,7 +29,6 @@ _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
 _MISFITS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _LONGEST = 300
 _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
-_PACKAGES = tuple(str(Path(file).resolve().parent) for file in (torch.__file__, Path(__file__).parent))
 
 
 @contextmanager
@@ -59,12 +57,16 @@ def first_batch(
             if re.match(_SPREAD, str(warning)) is None:
                 raise
             raise _spread(field, str(warning)) from None
-        except _MISFITS as error:
-            if type(error) not in _MISFITS:
+        except (*_MISFITS, UserCodeError) as error:
+            if type(error) not in (*_MISFITS, UserCodeError):
                 raise
-            given = f"{type(error).__name__}: {_first_line(error)}{_place(error)}"
-            hint = _hint(error, batch, model, loss, is_own=is_own)
-            raise FirstBatchError(f"{field}, first batch ({_described(batch)}): {given}; {hint}") from error
+            given, cause = described_error(error), cast(BaseException, error)
+            if isinstance(error, UserCodeError) and error.__cause__ is not None:
+                given, cause = str(error), error.__cause__
+            if given.startswith("metrics."):
+                raise FirstBatchError(f"{given}; the first batch of {field} has {_described(batch)}") from cause
+            hint = _hint(cause, batch, model, loss, is_own=is_own)
+            raise FirstBatchError(f"{field}, first batch ({_described(batch)}): {given}; {hint}") from cause
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
@@ -137,16 +139,6 @@ def describe_value(value: Any) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
-def _place(error: BaseException) -> str:
-    """Where in somebody's own code it was raised; nothing where it was torch's or this package's."""
-    own = [frame for frame in _frames(error) if not frame.filename.startswith((*_PACKAGES, "<"))]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -231,6 +232,10 @@ class Loop:
         timestamp = state.timestamp
         if self._is_over(timestamp):
             return
+        if self._evaluation is not None:
+            # Not compiled: its shapes would be the first that are seen.
+            with nullcontext() if compile_time is None else torch.compiler.set_stance("force_eager"):
+                task.try_evaluation(self._evaluation, around.processes)
         # Starting the loader's workers is start-up, not training; so is the first use of the device.
         batches = self._batches(timestamp._epoch, timestamp._batch_in_epoch)
         self._synchronize()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.data.seeding import preserved_rng
-from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.errors import InputError, UserCodeError, callable_name, user_code_error
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import check_loss, describe_value, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
@@ -48,7 +48,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     classes = outputs.argmax(1)
     if classes.shape != targets.shape:
         rule = f"outputs {list(outputs.shape)} take a class for each sample, shaped {list(classes.shape)}"
-        raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, "give targets of that shape")
+        fix = f"give targets of that shape, or {_removal('accuracy', accuracy)}"
+        raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
     return classes == targets
 
 
@@ -148,13 +149,14 @@ class Task:
         self._can_be_plain = not self._move and count_samples is None and count_tokens is None
         self._plain = False  # the first batch takes the long way, on which it is looked after
         self._is_new = True
+        self._evaluation_error: Exception | None = None
 
     def loss(self, batch: Any) -> tuple[Tensor, int, int]:
         """The loss of a training batch, and how many samples and tokens it holds."""
         if self._plain and type(batch) in (tuple, list) and len(batch) == 2:
             inputs, targets = batch
             if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to find out
-                return self._loss(self.train_model(inputs), targets), inputs.size(0), 0
+                return self._loss_of(self.train_model(inputs), targets), inputs.size(0), 0
         samples, tokens = self.count(batch)
         return self.training_loss(batch), samples, tokens
 
@@ -169,6 +171,9 @@ class Task:
         with self._looking_after(batch, "train_dataloader"):
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
+        error, self._evaluation_error = self._evaluation_error, None
+        if error is not None:  # raised here, since an error of training comes first
+            raise error
         self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
         return loss.reshape(())
 
@@ -205,7 +210,7 @@ class Task:
             batch = self._to_device(batch)
             outputs = model(**batch)
             if self.given_loss is not None:
-                return self.given_loss(outputs, batch), outputs, batch
+                return self._loss_of(outputs, batch), outputs, batch
             return _own_loss(outputs), outputs, batch
         inputs, targets = _pair(batch)
         if self._move:
@@ -216,7 +221,47 @@ class Task:
             outputs = model(**inputs)
         else:
             outputs = model(*inputs)
-        return self._loss(outputs, targets), outputs, targets
+        return self._loss_of(outputs, targets), outputs, targets
+
+    def _loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        try:
+            return self._loss(outputs, targets)
+        except Exception as error:
+            if (named := user_code_error("loss", self._loss, error)) is None:
+                raise
+            raise named from error
+
+    def _metric_of(self, name: str, outputs: Any, targets: Any) -> Tensor:
+        metric = self.metrics[name]
+        try:
+            returned = metric(outputs, targets)
+        except Exception as error:
+            if (named := user_code_error(f"metrics.{name}", metric, error)) is None:
+                raise
+            raise UserCodeError(f"{named}; {_removal(name, metric)}") from error
+        return _values(name, metric, returned)
+
+    def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
+        """Compute loss and metrics of a loader's first batch; nothing is changed by it.
+
+        An error is raised by the first batch of training, once that was checked: before anything was trained.
+
+        Args:
+            loader: As for :meth:`evaluate`. One that can be read only once is left alone.
+            processes: Likewise.
+        """
+        if isinstance(loader, Iterator):
+            return
+        owners = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
+        generators = [getattr(owner, "generator", None) for owner in owners]
+        states = [(item, item.get_state()) for item in generators if isinstance(item, torch.Generator)]
+        try:
+            self.evaluate(loader, processes, batches=1)
+        except Exception as error:
+            self._evaluation_error = error
+        finally:
+            for generator, state in states:
+                generator.set_state(state)
 
     def _to_device(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -238,6 +283,7 @@ class Task:
         loader: Iterable[Any],
         processes: Processes = ALONE,
         each_batch: Callable[[], object] | None = None,
+        batches: int | None = None,
     ) -> dict[str, float]:
         """``eval/loss`` and ``eval/<metric>`` over a loader, whatever the sizes of the batches.
 
@@ -252,6 +298,7 @@ class Task:
             loader: Of several processes each reads its own share of the batches.
             processes: Those that evaluate together.
             each_batch: Called before every batch; what it raises ends the evaluation.
+            batches: How many to read; None reads all.
 
         Raises:
             InputError: The loader gives no batch.
@@ -263,7 +310,7 @@ class Task:
         try:
             with preserved_rng():
                 together = processes.world_size > 1 and is_sharded(self.model)
-                for given in in_step(loader, processes) if together else loader:
+                for number, given in enumerate(in_step(loader, processes) if together else loader, 1):
                     if each_batch is not None:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given
@@ -275,6 +322,8 @@ class Task:
                         count = weight if name == "eval/loss" else samples
                         if count:  # a mean over nothing is NaN
                             means[name].add(values, count)
+                    if number == batches:
+                        break
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -290,9 +339,7 @@ class Task:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:
             return {}
-        found = {
-            f"eval/{name}": _values(name, metric, metric(outputs, targets)) for name, metric in self.metrics.items()
-        }
+        found = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in self.metrics}
         return {**found, "eval/loss": one_number(loss, self._loss)}
 
 
@@ -319,6 +366,12 @@ def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
         rule = f"must return a number for the batch, or one for each sample (got {describe_value(returned)})"
         raise InputError(f"metrics.{name}", callable_name(metric), rule, "change what it returns")
     return values.detach()
+
+
+def _removal(name: str, metric: Callable[..., Any]) -> str:
+    """How to remove a metric, and where it comes from if the user did not name it."""
+    origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
+    return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
 
 
 def _whole(returned: Any, field: str, function: Callable[..., Any]) -> int:

@@ -19,7 +19,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
-from ssr_hydra.errors import FirstBatchError, InputError, RunError
+from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.machine import conditions
 from ssr_hydra.records import MetricsLog, RunResult, config_hash
 from ssr_hydra.state import State
@@ -517,7 +517,7 @@ class Trainer:
 
     def _lost(self, error: BaseException) -> RunError | None:
         """What a failing exchange of gradients says in many words: that another process is gone."""
-        if isinstance(error, FirstBatchError) and error.__cause__ is not None:
+        if isinstance(error, UserCodeError) and error.__cause__ is not None:
             error = error.__cause__
         if self._processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
             return None

@@ -239,15 +239,18 @@ def test_the_best_so_far_is_known_again(tmp_path: Path) -> None:
 
 
 class _Evaluated:
-    """Sends a signal in an evaluation, the first few times that there is one."""
+    """Sends a signal in an evaluation, the first few times that there is one, after the batch before the first step."""
 
     def __init__(self, times: int) -> None:
-        self.times = times
+        self.times, self.tried = times, False
 
     def __call__(self, module: nn.Module, *_: Any) -> None:
-        if not module.training and self.times:
+        if module.training:
+            return
+        if self.tried and self.times:
             self.times -= 1
             os.kill(os.getpid(), signal.SIGTERM)
+        self.tried = True
 
 
 def test_an_evaluation_that_is_stopped_twice_is_done_at_its_batch(tmp_path: Path) -> None:
@@ -338,8 +341,11 @@ def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
     def made(run_dir: Path, plateau: bool = True, **more: Any) -> Trainer:
         model = nn.Linear(4, 3)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-        instance = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
-        schedule = (ReduceLROnPlateau(patience=0) if ours else instance) if plateau else CosineAnnealingScheduler()
+        mode = "max" if more.get("objective") == "eval/accuracy" else "min"
+        instance = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode, patience=0)
+        schedule = (
+            (ReduceLROnPlateau(mode, patience=0) if ours else instance) if plateau else CosineAnnealingScheduler()
+        )
         given = {"objective": "eval/loss", "eval_interval": "1ep", "evaluation": LOADERS["seeded"](), **more}
         return trainer(run_dir, LOADERS["seeded"](), model=model, optimizer=optimizer, schedulers=schedule, **given)
 

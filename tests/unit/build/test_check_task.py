@@ -42,6 +42,17 @@ def test_a_loss_for_other_targets_is_refused(composed: Composed, overrides: list
     assert caught.value.fix.startswith(f"choose {fix}")
 
 
+def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
+    keys = {"trainer.metrics.accuracy": "null", "+trainer.metrics.top2._target_": "ssr_hydra.trainer.accuracy"}
+    overrides = [f"{key}={value}" for key, value in keys.items()]
+    values = check(composed(*overrides, "trainer.objective=eval/top2"))
+    assert list(values["trainer"]["metrics"]) == ["top2"]
+    # Its targets are numbers now, which the preset's metric refuses.
+    check(composed(*TABLE, *LENGTHS, "trainer=regression", "+trainer.metrics.accuracy=null"))
+    with pytest.raises(InputError, match=r"^trainer\.objective='eval/accuracy': must be one of train/loss, eval/loss"):
+        check(composed("trainer.metrics.accuracy=null"))
+
+
 def test_what_belongs_together_is_good(composed: Composed) -> None:
     check(composed(*TABLE, *LENGTHS, "trainer=regression"))
     check(composed(*TABLE))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from ssr_hydra.errors import FirstBatchError, InputError
+from ssr_hydra.errors import FirstBatchError, InputError, UserCodeError
 from ssr_hydra.trainer import RunResult, Trainer, accuracy
 from ssr_hydra.trainer.processes import LostProcessError
 from ssr_hydra.trainer.task import Task
@@ -122,6 +124,122 @@ def test_a_loss_is_one_number(loss: Any) -> None:
     with pytest.raises(InputError, match="must be one number, and is") as caught:
         Task(nn.Linear(4, 3), loss, None, CPU).loss((X, CLASSES))
     assert caught.value.field == "loss"
+
+
+def divides(outputs: Tensor, targets: Tensor) -> float:
+    return 1 / (len(targets) - 7)
+
+
+class Divides:
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        return divides(outputs, targets)
+
+
+NAMED = {
+    "function": (divides, "divides"),
+    "partial": (functools.partial(functools.partial(divides)), "divides"),
+    "object": (Divides(), "Divides"),
+    "lambda": (lambda outputs, targets: 1 / 0, "the lambda at test_first.py, line "),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_metric_that_fails_is_named_with_its_function(kind: str) -> None:
+    metric, name = NAMED[kind]
+    task = Task(nn.Linear(4, 3), None, {"ratio": metric}, CPU)
+    with pytest.raises(FirstBatchError) as caught:
+        task.evaluate([(X, CLASSES)])
+    said = str(caught.value)
+    assert said.startswith(f"metrics.ratio ({name}")
+    assert "ZeroDivisionError: division by zero (test_first.py, line " in said
+    assert "remove it by trainer.metrics.ratio=null" in said
+    assert said.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    if kind != "lambda":  # in a later batch as well
+        with pytest.raises(UserCodeError, match=rf"^metrics\.ratio \({name}\): ZeroDivisionError"):
+            task.evaluate([(X[:3], CLASSES[:3]), (X, CLASSES)])
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_loss_that_fails_is_named_with_its_function(kind: str) -> None:
+    loss, name = NAMED[kind]
+    with pytest.raises(FirstBatchError) as caught:
+        Task(nn.Linear(4, 3), loss, None, CPU).loss((X, CLASSES))
+    assert f"): loss ({name}" in str(caught.value)
+    assert "ZeroDivisionError: division by zero (test_first.py, line " in str(caught.value)
+
+
+def test_loss_that_fails_in_a_later_batch_is_named() -> None:
+    def own(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.sum() if len(targets) < 7 else outputs["x"]  # type: ignore[call-overload, no-any-return]
+
+    task = Task(nn.Linear(4, 3), own, None, CPU)
+    task.loss((X[:3], CLASSES[:3]))
+    with pytest.raises(
+        UserCodeError, match=r"^loss \(test_loss_that_fails_in_a_later_batch_is_named\.own\): TypeError"
+    ):
+        task.loss((X, CLASSES))
+
+
+def test_default_accuracy_says_where_it_comes_from() -> None:
+    """Targets of another task: the loss takes them, the default metric does not."""
+    task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
+    task.given_loss = task._loss = lambda outputs, targets: outputs.sum()
+    for targets in (CLASSES[:, None], "texts"):
+        with pytest.raises((InputError, FirstBatchError), match=r"^metrics\.accuracy") as caught:
+            task.evaluate([(X, targets)])
+        assert "accuracy comes from trainer=default: remove it by trainer.metrics.accuracy=null" in str(caught.value)
+
+
+class Empty:
+    """Batches that nobody can count."""
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
+    model = nn.Linear(4, 3)
+    before = model.weight.clone()
+    options: dict[str, Any] = {"max_duration": "3ep", "progress": "none", "device": "cpu"}
+    batches = [(X, CLASSES)]
+    with pytest.raises(FirstBatchError, match=r"^metrics\.ratio"):
+        Trainer(model, batches, batches, metrics={"ratio": divides}, run_dir=tmp_path, **options).fit()
+    assert torch.equal(model.weight, before)
+    assert RunResult.load(tmp_path).steps == 0
+    # What is wrong with training is said first.
+    with pytest.raises(FirstBatchError, match="^train_dataloader"):
+        Trainer(model, [(X, NUMBERS)], [(X, NUMBERS)], **options).fit()
+    with pytest.raises(InputError, match="^eval_dataloader='Empty': it gave no batch"):  # not after training
+        Trainer(model, batches, Empty(), **options).fit()
+    assert torch.equal(model.weight, before)
+    # What can be read once is not read before its time.
+    result = Trainer(model, batches, iter([(X, CLASSES), (X, CLASSES)]), eval_interval=None, **options).fit()
+    assert result.status == "completed"
+
+
+def test_trying_evaluation_changes_no_bit_of_the_run() -> None:
+    """Loaders that share a generator, a global random number per sample, dropout and batch norm."""
+
+    def trained(evaluates: bool) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        generator = torch.Generator().manual_seed(5)
+
+        class Noisy(Dataset[Any]):
+            def __len__(self) -> int:
+                return 7
+
+            def __getitem__(self, index: int) -> Any:
+                return X[index] + torch.rand(4), CLASSES[index]
+
+        train, held_out = (DataLoader(Noisy(), 2, shuffle=True, drop_last=True, generator=generator) for _ in range(2))
+        options: dict[str, Any] = {"eval_interval": None, "max_duration": "2ep", "progress": "none", "device": "cpu"}
+        Trainer(model, train, held_out if evaluates else None, **options).fit()
+        return model.state_dict()
+
+    for name, tensor in trained(False).items():
+        assert torch.equal(tensor, trained(True)[name]), name
 
 
 def test_a_process_that_is_lost_in_the_first_batch_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

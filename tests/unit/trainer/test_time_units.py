@@ -298,7 +298,7 @@ def test_evaluating_and_saving_stop_the_clock(clock: Any, tmp_path: Path, ssr: f
     assert [record["lr"] for record in found] == exact(expected)
     assert result.train_seconds == pytest.approx(ends[-1] / 1000)
     assert len(saved) == -(-len(ends) // 2)
-    waited = len(result.evaluations) + 5 * len(saved)
+    waited = 1 + len(result.evaluations) + 5 * len(saved)  # one batch of evaluation before the first step
     assert result.total_seconds == pytest.approx(ends[-1] / 1000 + waited)
 
 

@@ -38,7 +38,7 @@ __all__ = [
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 # Keys that records of earlier releases lack.
-_ADDED = frozenset({"conditions", "control", "data", "resumes"})
+_ADDED = frozenset({"code", "conditions", "control", "data", "resumes"})
 _MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
 _LARGEST = 2**63 - 1
 # How the error of a stopped run began in earlier releases, whose status for it was `failed`.
@@ -51,8 +51,8 @@ class RunResult:
     """What a run did: the content of ``result.json``.
 
     Args:
-        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss was NaN or infinite) or ``stopped`` (by
-            ctrl-C or another signal: the run can continue).
+        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
+            or ``stopped`` (by ctrl-C or another signal: the run can continue).
         error: The error's type and message; None if the run completed.
         name: What the person called the run.
         ssr: The scale schedule ratio.
@@ -74,6 +74,8 @@ class RunResult:
         control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
         conditions: What else the machine did meanwhile: ``jobs_beside``, the mean number of other jobs that ran next to
             this one; ``load``, the machine's load average; ``cpus``, their number. Empty if nobody measured it.
+        code: Package or module to a digest of its source as the run used it; several, joined by ``+``, if the run was
+            resumed with other code.
     """
 
     status: str
@@ -96,6 +98,7 @@ class RunResult:
     resumes: int = 0
     control: str | None = None
     conditions: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As the text of ``result.json``."""
@@ -160,7 +163,7 @@ class RunResult:
             value = getattr(self, name)
             _require(value is None or isinstance(value, str), name, value)
         _require(isinstance(self.max_duration, str), "max_duration", self.max_duration)
-        for name in ("versions", "hardware", "data", "conditions"):
+        for name in ("versions", "hardware", "data", "conditions", "code"):
             _require(isinstance(getattr(self, name), dict), name, getattr(self, name))
         _check_metrics("metrics", self.metrics)
         _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)

@@ -27,11 +27,18 @@ from ssr_hydra.build.schedules import make_schedulers
 from ssr_hydra.build.targets import check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.code import code_version
 from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import announce, summary
 
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
+
+# What may differ between the processes of a run: where each one computes, and where it finds the data.
+_ONE_PROCESS = (
+    r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
+    r"|data\.\w+\.(path|root|folder)$"
+)
 
 __all__ = ["build", "conf_dir", "main", "run", "train"]
 
@@ -162,6 +169,7 @@ def build(
     processes = Processes.start()
     device = _within("trainer", lambda: choose_device(settings["device"], processes))
     _check_processes(values, processes.world_size)
+    processes.check_same(values, _ONE_PROCESS)
 
     # Once more before the model: what the data draw must not move its weights.
     seed_everything(values["seed"])
@@ -187,7 +195,7 @@ def build(
     callbacks, loggers = make_callbacks(values, trust, processes.is_main)
     resume, on_change = resume_of(values)
     try:
-        return Trainer(
+        trainer = Trainer(
             model=model,
             train_dataloader=train_loader,
             eval_dataloader=eval_loader,
@@ -210,6 +218,8 @@ def build(
         )
     except InputError as error:
         raise _as_configured(error, settings) from None
+    trainer.code = code_version(trust)
+    return trainer
 
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:

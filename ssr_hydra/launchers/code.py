@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ _SHOWN = 12
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
     """A digest of the source of this package, and one of each module that the config may name.
 
+    A package that this process has imported keeps the digest that it had at the first call: later edits of its files do
+    not change what the process runs.
+
     Args:
         modules: Names that were trusted on the command line: ``my_package`` or ``my_package.models``.
 
@@ -27,7 +31,13 @@ def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
         ['json', 'ssr_hydra']
     """
     names = {"ssr_hydra", *(name.partition(".")[0] for name in modules)}
-    return {name: _digest(name) for name in sorted(names)}
+    for name in names - _imported.keys():
+        if name in sys.modules:
+            _imported[name] = _digest(name)
+    return {name: _imported.get(name) or _digest(name) for name in sorted(names)}
+
+
+_imported: dict[str, str] = {}
 
 
 def _digest(name: str) -> str:

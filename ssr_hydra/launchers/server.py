@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ssr_hydra.launchers.child import work
+from ssr_hydra.launchers.code import code_version
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS
 
 __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
@@ -71,6 +72,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
     for module in modules:
         with suppress(Exception):  # the job that needs it will say why it cannot be had
             importlib.import_module(module)
+    code_version()  # of what was imported now, and what all jobs run, whatever is edited later
     with suppress(Exception):
         from hydra.core.plugins import Plugins
 

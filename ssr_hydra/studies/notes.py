@@ -32,6 +32,7 @@ class Notes:
     _machines: Counter[str] = field(default_factory=Counter)
     _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
     _codes: list[dict[str, str]] = field(default_factory=list)
+    _without_code: int = 0  # runs of earlier releases, of which only the sweep knows the code
 
     def add_codes(self, folder: Path) -> None:
         """Take in the versions of the code that the sweeps into a folder had, where it is a study's."""
@@ -47,7 +48,9 @@ class Notes:
         if not record.steps:
             return
         self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
-        for name, version in record.versions.items():
+        self._without_code += not record.code
+        codes = {f"the code of {name}": digest for name, digest in record.code.items()}
+        for name, version in {**record.versions, **codes}.items():
             self._versions.setdefault(str(name), Counter())[str(version)] += 1
         machine = _canonical({key: record.hardware.get(key) for key in _MACHINE})
         self._machines[machine] += 1
@@ -76,7 +79,7 @@ class Notes:
         for name, found in self._versions.items():
             if len(found) > 1:
                 made.append(f"The runs are of different versions of {name}: {_listed(found.items())}.")
-        if len(self._codes) > 1:
+        if len(self._codes) > 1 and self._without_code:
             names = dict.fromkeys(name for code in self._codes for name in code)
             unlike = [name for name in names if len({code.get(name) for code in self._codes}) > 1]
             shown = f"{', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}"

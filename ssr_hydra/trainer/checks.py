@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -146,12 +147,15 @@ def batch_size(loader: Any) -> int | None:
     return None
 
 
-def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tuple[Optimizer, ...]:
-    """The optimizers of a run; where none is given, those of torch's schedulers, else the default."""
+def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
+    """The optimizers of a run; where none is given, those of torch's schedulers, else the default.
+
+    Each has to hold a parameter of the model, or of a loss that has some.
+    """
     if optimizers is None:
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if found:
-            return tuple(found.values())
+            return _that_train(tuple(found.values()), model, loss)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not parameters:
             raise InputError("model", type(model).__name__, "it has no parameter to train", "give optimizers")
@@ -169,4 +173,16 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module) -> tupl
         raise InputError("optimizers", optimizers, "at least one", "leave it out for the default")
     if is_sharded(model):
         check_sharded(given)
-    return given
+    return _that_train(given, model, loss)
+
+
+def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) -> tuple[Optimizer, ...]:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    modules = [model, loss] if isinstance(loss, nn.Module) else [model]
+    own = {id(parameter) for module in modules for parameter in module.parameters()}
+    for optimizer in optimizers:
+        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            rule = "holds no parameter of the model, which it would not train"
+            raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+    return optimizers

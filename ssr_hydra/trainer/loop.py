@@ -301,6 +301,8 @@ class Loop:
             self._evaluate(timestamp, time.perf_counter_ns())
             if self._around.is_best is not None and not self._pending:
                 self._saving |= self._around.is_best(self.metrics)
+        if self._ended and not self._pending:
+            self._check_weights(timestamp)
         if self._saving or self._pending:
             self._save_and_leave(0)
         return over
@@ -397,6 +399,8 @@ class Loop:
             now = self._evaluate(timestamp, now)
         elif showing:
             self._show()
+        if ended:
+            self._check_weights(timestamp)
         saving = ended or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
         if self._around.is_best is not None and self._evaluated_at == timestamp._batch:
             saving = saving or self._around.is_best(self.metrics)
@@ -406,6 +410,11 @@ class Loop:
         self._wake, self._wake_time, self._ended = plan.next_batch(), plan.next_time(), ended
         self._after = saving or bool(self._stop.number)
         return self._state.timestamp, now
+
+    def _check_weights(self, timestamp: Timestamp) -> None:
+        """Refuse to call a run completed whose last step made its weights NaN: no loss was computed after it."""
+        if (name := self._step.not_finite()) is not None:
+            raise DivergedError(f"the weight {name}", math.nan, timestamp._batch)
 
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint, and end the run if a signal asks for it.

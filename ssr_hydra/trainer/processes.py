@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.records import config_hash
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,7 @@ _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30
 # How long one that fails waits to hear what rank 0 says of it, and rank 0 for those that have not heard yet.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
+_MOST_SHOWN = 6
 
 
 class LostProcessError(RunError):
@@ -209,6 +211,29 @@ class Processes:
         except RuntimeError as error:
             raise LostProcessError(what, error) from error
         return values
+
+    def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
+        """Refuse to train together what was configured apart; every process raises the same error.
+
+        Args:
+            described: What this process does, as plain data.
+            free: Pattern of the fields that may differ between processes; none by default.
+
+        Raises:
+            InputError: Naming the first field that differs, and all of them.
+            LostProcessError: Another process has ended.
+        """
+        from ssr_hydra.checkpoints.description import differences
+
+        if self.world_size == 1 or len(set(self.gather(config_hash(described), "the start"))) == 1:
+            return
+        first, *others = self.gather(described, "the start")
+        for rank, other in enumerate(others, 1):
+            if found := [item for item in differences(first, other) if not re.match(free, item.field)]:
+                listed = ", ".join(f"{item.field}: {item.old!r} and {item.new!r}" for item in found[:_MOST_SHOWN])
+                more = f", and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
+                rule = f"must be the same in all processes of a run (process 0 and process {rank} have {listed}{more})"
+                raise InputError(found[0].field, found[0].old, rule, "start all processes with the same settings")
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
         """What rank 0 has.

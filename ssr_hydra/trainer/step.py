@@ -219,6 +219,21 @@ class TrainStep:
         # A mean over nothing is NaN, and its gradient nothing.
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
+    def not_finite(self) -> str | None:
+        """Return the name of the first trained weight that holds a NaN or an infinity; None if there is none.
+
+        All processes find the same one.
+        """
+        with torch.no_grad():
+            parts = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
+            flags = [part.isfinite().all().to(self._task.device) for part in parts]
+            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # one wait for the device
+        index = next((index for index, count in enumerate(bad) if count), None)
+        if index is None:
+            return None
+        names = {id(parameter): name for name, parameter in self._task.model.named_parameters()}
+        return names.get(id(self._parameters[index]), f"parameter {index}")
+
     def _update(self) -> None:
         settings, scaler = self._settings, self.scaler
         clips = settings.clip_grad_norm is not None or settings.clip_grad_value is not None

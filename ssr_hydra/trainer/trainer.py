@@ -134,6 +134,7 @@ class Trainer:
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint that it goes on from, or None.
         jobs_beside: Returns the mean number of other jobs of the same sweep that ran on this machine, for the record.
+        code: Package or module to a digest of its source, for the record; the app sets it.
 
     Raises:
         InputError: Anything that cannot be meant, before training starts; it names field, value, rule and fix.
@@ -240,9 +241,10 @@ class Trainer:
             dataloader_len=known_length(train_dataloader),
             samples_per_batch=per_batch if samples_per_batch is None else samples_per_batch,
             tokens_per_batch=tokens_per_batch,
-            optimizers=check_optimizers(optimizers, schedulers, model),
+            optimizers=check_optimizers(optimizers, schedulers, model, loss),
         )
         self._events = Events(callbacks, loggers, self.is_main)
+        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration_length}
         self._plan = make_plan(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
         if not self._checkpointing.enabled or self.run_dir is None:
             self._plan.checkpoint = None  # its clock would be read after every batch
@@ -279,6 +281,32 @@ class Trainer:
                 "eval": None if self._eval is None else describe_loader(self._eval),
             }
         self.jobs_beside: Callable[[], float] = lambda: 0.0
+        settings_of_all = {
+            **self._description["run"],
+            **self._description["step"],
+            **{
+                key: self._description[key]
+                for key in ("precision", "scheduler", "schedules", "optimizers", "model", "loss")
+            },
+            **{name: None if each is None else as_time(each, name).to_timestring() for name, each in intervals.items()},
+            "use_stepwise_scheduler": use_stepwise_scheduler,
+            "data": {key: value for key, value in self._description["data"].items() if key != "dataset"}
+            if hasattr(train_dataloader, "global_batch_size")  # each process reads its part of one order
+            else None,
+            "objective": self._objective,
+            "metrics": list(task.metrics),
+            "evaluates": self._eval is not None,
+            "checkpoint": {
+                key: None if value is None else str(value) for key, value in vars(self._checkpointing).items()
+            },
+            "run_dir": self.run_dir is not None,
+            "on_change": on_change,
+            "parallel": parallel,
+            "compile": compile,
+            "channels_last": channels_last,
+            "device": self.device.type,
+        }
+        processes.check_same(settings_of_all)
         self._started = False
         self._best: float | None = None
         self._log: MetricsLog | None = None
@@ -286,6 +314,8 @@ class Trainer:
             self.run_dir, resume, on_change, processes, self._checkpointing.enabled, self._config_hash
         )
         self.resumed_from = resuming.path
+        self.code: Mapping[str, str] = {}
+        self._code_before: Mapping[str, str] = {} if resuming.state is None else resuming.state.get("code", {})
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
         # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it; in a
@@ -329,7 +359,7 @@ class Trainer:
             What the run did, as ``result.json`` holds it.
 
         Raises:
-            DivergedError: A loss was NaN or infinite; the record's status is ``diverged``.
+            DivergedError: A loss, or a weight at the end, was NaN or infinite; the record's status is ``diverged``.
             InputError: The folder is in use; the loader is not what it promised.
             RuntimeError: Called a second time.
             Exception: Whatever training raised, after a record with status ``failed``, or ``stopped`` for an interrupt.
@@ -497,6 +527,7 @@ class Trainer:
             "log_bytes": 0 if self._log is None else self._log.sync(),
             "total_seconds": time.perf_counter() - self._began,
             "resumes": self._resuming.count,
+            "code": self._code_so_far(),
         }
         metric = None
         if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp._batch:
@@ -563,7 +594,13 @@ class Trainer:
             resumes=self._resuming.count,
             control=self._control,
             conditions=conditions(self.jobs_beside()),
+            code=self._code_so_far(),
         )
+
+    def _code_so_far(self) -> dict[str, str]:
+        """Every version of the code that the run used, the parts before it was resumed included."""
+        both = {name: f"{self._code_before.get(name, '')}+{digest}" for name, digest in self.code.items()}
+        return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
     def _check_metric(self, metric: str | None, field: str) -> str | None:
         known = ["train/loss"]

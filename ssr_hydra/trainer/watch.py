@@ -15,10 +15,10 @@ __all__ = ["DivergedError", "LossWatch"]
 
 
 class DivergedError(RunError, RuntimeError):
-    """A loss was NaN or infinite; the run cannot go on.
+    """A loss, or at the end a weight, was NaN or infinite; the run cannot go on.
 
     Args:
-        what: Which loss, such as ``"train/loss"``.
+        what: Which loss, such as ``"train/loss"``, or weight.
         value: Its value, or the value of a sum that contains it.
         batch: Batches trained when it was seen.
         since: Batches trained when it was last known to be finite; equal to ``batch`` where every step is checked.

@@ -590,6 +590,50 @@ def refused(kind: str) -> Any:
     return None
 
 
+APART: dict[str, tuple[Any, Any]] = {
+    "lr": (0.1, 0.2),
+    "ssr": (1.0, 0.5),
+    "max_duration": ("4ba", "6ba"),
+    "seed": (0, 1),
+    "precision": ("fp32", "bf16"),
+    "accumulate": (1, 2),
+    "clip_grad_norm": (None, 1.0),
+    "loss_mean_over": ("samples", "tokens"),
+    "schedule": (LinearScheduler(), LinearScheduler(alpha_f=0.5)),
+    "schedules": ({}, {"weight_decay": LinearScheduler()}),
+    "use_stepwise_scheduler": (None, False),
+    "eval_interval": ("1ba", "2ba"),
+    "log_interval": (None, "2ba"),
+    "checkpoint": ({"interval": "1ba"}, {"interval": "2ba"}),
+    "optimizer": (torch.optim.SGD, torch.optim.Adagrad),
+    "loss": (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1)),
+    "metrics": ({}, {"error": nn.functional.cross_entropy}),
+    "objective": ("eval/loss", "train/loss"),
+    "data": (0, 1),
+    "compile": (False, True),
+}
+
+
+def apart() -> Any:
+    """Each setting given another value in each process; what each says, and what two alike ones say."""
+    rank, _ = rank_of()
+    said: dict[str, Any] = {}
+    for name, values in {**APART, "": (None, None)}.items():
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        order = {"shuffle": True, "seed": values[rank]} if name == "data" else {}
+        loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **order, **shares())
+        options: dict[str, Any] = {name: values[rank]} if name not in ("", "data") else {}
+        if name == "optimizer":
+            options = {name: values[rank](model.parameters(), lr=0.1)}
+        try:
+            plain(model, loader, loader, **{"max_duration": "4ba", **options}).fit()
+            said[name] = None
+        except InputError as error:
+            said[name] = str(error)
+    return said
+
+
 def patient() -> None:
     """Have processes that fail wait for each other for as long as it takes, however far apart they are."""
     from ssr_hydra.trainer import processes

@@ -430,6 +430,43 @@ def test_refused_in_all_processes(pairs: Pairs, kind: str, expected: str) -> Non
         assert said.startswith(expected)
 
 
+def test_settings_that_differ_between_processes_are_named_in_all(pairs: Pairs) -> None:
+    first, second = pairs.run(cases.apart).values
+    assert first == second  # so one of them can say it
+    assert first.pop("") is None
+    assert set(first) == set(cases.APART)
+    for name, said in first.items():
+        field = {
+            "lr": "optimizers[0].groups[0].lr",
+            "schedule": "scheduler.alpha_f",
+            "optimizer": "optimizers[0].class",
+        }
+        assert said.startswith(field.get(name, name).split("[")[0]), (name, said)
+        assert "must be the same in all processes of a run (process 0 and process 1 have " in said
+    assert "optimizers[0].groups[0].lr: 0.1 and 0.2)" in first["lr"]
+    assert first["ssr"].startswith("ssr=1.0: ")
+    assert "max_duration: '4ba' and '6ba')" in first["max_duration"]
+
+
+def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_path: Path) -> None:
+    """Each process composes its own config, whose values may come from its environment."""
+    for key in ("seed", "max_duration", "trainer.accumulate"):
+        value = {"max_duration": "1${oc.env:RANK}ba", "trainer.accumulate": "1${oc.env:RANK}"}.get(
+            key, "${oc.env:RANK}"
+        )
+        arguments = [f"{key}={value}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
+        ended = pairs.run(cases.app, arguments=arguments, all_fail=True, fails=True)
+        assert ended.codes == [2, 2]
+        (line,) = ended.errs[0].splitlines()
+        assert line.startswith(f"error: {key}=")
+        assert f"must be the same in all processes of a run (process 0 and process 1 have {key}: " in line
+        assert ended.errs[1] == ""
+        assert not (tmp_path / key).exists()
+    # Where each process computes is its own matter.
+    arguments = [*QUICK[:-1], "trainer.threads=1${oc.env:RANK}", "max_duration=2ba", f"hydra.run.dir={tmp_path}/same"]
+    pairs.run(cases.app, arguments=arguments)
+
+
 # ---- the app, as torchrun starts it
 
 # Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a

@@ -15,7 +15,7 @@ from ssr_hydra.records import MetricsLog, RunResult, config_hash, refuse_finishe
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
-    "config_hash versions hardware data resumes control conditions"
+    "config_hash versions hardware data resumes control conditions code"
 ).split()
 
 

@@ -434,6 +434,23 @@ def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> N
     assert load(root).notes == ("Runs of 3 versions of the code are in it: ssr_hydra, my_lab differ.",)
 
 
+def test_runs_that_recorded_different_code_are_named(tmp_path: Path) -> None:
+    codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
+    for seed in range(3):
+        made = record(1.0, seed)
+        made.code = codes[seed > 0]
+        write_run(tmp_path / f"{seed}", made, config(1.0, seed))
+    found = load(tmp_path)
+    said = "The runs are of different versions of the code of my_lab: 0c4f (1 run), 77aa (2 runs)."
+    assert found.notes == (said,)
+    assert found.versions["the code of my_lab"] == ("0c4f", "77aa")
+    # The sweep began with one version: what its jobs ran is in their records.
+    StudyFolder(tmp_path).open({}, [], codes[0], any_code=False)
+    assert load(tmp_path).notes == (said,)
+    StudyFolder(tmp_path).open({}, [], codes[1], any_code=True)
+    assert load(tmp_path).notes == (said,)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": 1}', '{"codes": [1, 2]}', '{"codes": null}'])
 def test_what_a_study_cannot_tell_of_its_code_stops_no_reading(tmp_path: Path, content: str) -> None:
     root = sweep(tmp_path)

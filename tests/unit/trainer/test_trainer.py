@@ -503,6 +503,55 @@ def test_plateau_of_the_worse_direction_is_refused(kind: str) -> None:
     assert plateau_rates(ReduceLROnPlateau(mode="max", patience=0), "thing", [1.0, 2.0]) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("kind", ["one", "second", "schedulers"])
+def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> None:
+    model, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    own, foreign = (torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other))
+    given: dict[str, Any] = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
+        kind, {"schedulers": StepLR(foreign, 1)}
+    )
+    with pytest.raises(InputError, match=r"^optimizers='SGD': holds no parameter of the model"):
+        small(model=model, **given)
+
+
+def test_optimizer_of_a_loss_with_weights_is_taken() -> None:
+    class Centres(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.centres = nn.Parameter(torch.zeros(3))
+
+        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return (outputs - self.centres).square().mean()
+
+    model, loss = nn.Linear(4, 3), Centres()
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, loss)]
+    small(model=model, optimizers=optimizers, loss=loss, max_duration="2ba").fit()
+    assert loss.centres.abs().sum() > 0
+
+
+@pytest.mark.parametrize("evaluates", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nan_gradient_of_the_last_batch_is_a_run_that_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
+    """The square root of 0 is 0, and 0 times its infinite slope is NaN: a finite loss makes every weight NaN."""
+    seen = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(outputs.requires_grad)
+        rest = torch.sqrt((outputs * 0).sum()) if sum(seen) == 6 else torch.zeros(())
+        return outputs.square().mean() + rest
+
+    trainer = small(loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
+    if evaluates:  # with weights that are swapped in, as an average's
+        trainer._eval = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+        trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
+        trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
+        trainer.on("eval_end", lambda trainer, metrics: trainer.model.bias.data.fill_(NAN) if metrics else None)
+    with pytest.raises(DivergedError, match=r"^the weight (weight|bias) is nan at batch 6: lower the learning rate"):
+        trainer.fit()
+    assert RunResult.load(tmp_path).status == "diverged"
+    assert not list(tmp_path.glob("checkpoints/ba*"))  # a finished run's last checkpoint can be used
+
+
 # ---- the control of a study
 
 

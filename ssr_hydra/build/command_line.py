@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 
 from ssr_hydra.build.check_values import did_you_mean
@@ -22,7 +25,7 @@ from ssr_hydra.build.targets import check_trust
 from ssr_hydra.checkpoints.resume import AUTO
 from ssr_hydra.errors import InputError
 
-__all__ = ["StudyOptions", "Typed", "find_configs", "take_study", "take_trust"]
+__all__ = ["StudyOptions", "Typed", "check_job_count", "find_configs", "take_study", "take_trust"]
 
 
 def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -194,6 +197,49 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
         given = " ".join([*folders, *others])
         raise InputError("study", given, "a sweep has one folder, and here are several", "leave one")
     return options, [*rest, *folders]
+
+
+_MOST_JOBS = 10_000
+
+
+def check_job_count(overrides: Sequence[str], config_loader: Any = None) -> None:
+    """Refuse a sweep of more jobs than anybody would wait for, without listing them.
+
+    Args:
+        overrides: Those of the sweep, from its file and from the command line.
+        config_loader: Hydra's, for ``glob(...)``.
+
+    Raises:
+        InputError: Too many jobs, or a range that does not end.
+        HydraException: An override that cannot be read.
+
+    Example:
+        >>> check_job_count(["ssr=0.5,1", "seed=range(0,100000)"])
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
+    """
+    parsed = OverridesParser.create(config_loader).parse_overrides(list(overrides))
+    counts = {item.get_key_element(): (item, _count(item)) for item in parsed}  # the last of a key is what counts
+    jobs = math.prod(count for _, count in counts.values())
+    if jobs <= _MOST_JOBS:
+        return
+    largest, count = max(counts.values(), key=lambda pair: pair[1])
+    what = f"{jobs:,} jobs" if math.isfinite(count) else "jobs without end"
+    rule = f"makes a sweep of {what}, and the limit is {_MOST_JOBS:,}"
+    fix = "sweep over fewer values, or start several sweeps"
+    raise InputError(largest.get_key_element(), str(largest.input_line).partition("=")[2], rule, fix)
+
+
+def _count(override: Override) -> float:
+    value: Any = override.value()
+    if not override.is_discrete_sweep():
+        return 1
+    if not isinstance(value, RangeSweep):
+        return sum(1 for _ in override.sweep_iterator())
+    start, stop, step = value.start or 0, value.stop or 0, value.step
+    if step == 0 or not all(map(math.isfinite, (start, stop, step))):
+        return math.inf
+    return max(0, math.ceil((Fraction(stop) - Fraction(start)) / Fraction(step)))
 
 
 def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath, frozenset[str]]:

@@ -16,7 +16,7 @@ from omegaconf.grammar_parser import parse
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["check_interpolations"]
+__all__ = ["check_growth", "check_interpolations"]
 
 # They read the config, the clock, Python's version and Hydra's description of the run, and nothing else.
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
@@ -68,3 +68,84 @@ def _named_in(tree: Any) -> Iterator[str]:
         yield call.resolverName().getText()
     for child in getattr(tree, "children", None) or ():
         yield from _named_in(child)
+
+
+_MOST_RESOLVED = 1_000_000
+_OF_A_VALUE = 50  # characters; what a value costs besides its text
+
+
+def check_growth(content: Mapping[str, Any]) -> None:
+    """Refuse references that double and double again: 40 lines of them can stand for a terabyte.
+
+    Args:
+        content: A composed config, plain, its references not resolved.
+
+    Raises:
+        InputError: Resolved, it would be too large; or the name of a reference is a reference throughout, so that
+            nobody can tell in advance what it leads to.
+    """
+    sizes: dict[str, int] = {}
+
+    def size(node: Any, path: str) -> int:
+        if path not in sizes:
+            sizes[path] = _OF_A_VALUE  # while its own parts are counted; OmegaConf refuses a circle
+            if isinstance(node, Mapping):
+                inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
+            elif isinstance(node, list):
+                inner = sum(size(value, f"{path}.{index}") for index, value in enumerate(node))
+            else:
+                inner = len(node) if isinstance(node, str) else 0
+                inner += sum(size(*_node_at(content, key, path)) for key in _references(node, path))
+            sizes[path] = min(inner, _MOST_RESOLVED) + _OF_A_VALUE
+            if sizes[path] > _MOST_RESOLVED:
+                rule = f"resolves to more than {_MOST_RESOLVED:,} characters"
+                raise InputError(path.lstrip(".") or "config", "${...}", rule, "refer to less")
+        return sizes[path]
+
+    try:
+        size(content, "")
+    except RecursionError:
+        raise InputError("config", "${...}", "refers too deeply", "look for a cycle") from None
+
+
+def _references(text: Any, path: str) -> Iterator[str]:
+    """The keys that a value refers to; of one whose end is a reference, what comes before."""
+    starts: list[int] = []
+    position = 0
+    while isinstance(text, str) and (position := _next(text, position)) >= 0:
+        if text[position] == "$":
+            starts.append(position + 2)
+        elif starts:
+            name, colon, arguments = text[starts.pop() : position].partition(":")
+            key = name if not colon else arguments.partition(",")[0] if name.strip().startswith("oc.") else ""
+            known, nested, _ = key.strip(" \t'\"").partition("${")
+            if nested and not known.strip("."):
+                rule = "must not begin the name of a reference with a reference"
+                raise InputError(path.lstrip("."), text, rule, "begin it with a key, as in ${table.${name}}")
+            if known:
+                yield known.rpartition(".")[0] if nested else known
+        position += 1
+
+
+def _next(text: str, position: int) -> int:
+    """Where the next reference begins or ends."""
+    found = [place for place in (text.find("${", position), text.find("}", position)) if place >= 0]
+    return min(found, default=-1)
+
+
+def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
+    """What a key leads to, and its path; the value on the way there that is a reference itself, or nothing."""
+    up = len(key) - len(key.lstrip("."))
+    parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key beside this one
+    parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]
+    node: Any = content
+    place = ""
+    for part in parts:
+        if isinstance(node, str):
+            break
+        try:
+            node = node[part] if isinstance(node, Mapping) else node[int(part)]
+        except (KeyError, TypeError, ValueError, IndexError):
+            return None, f"?{key}"
+        place = f"{place}.{part}"
+    return node, place

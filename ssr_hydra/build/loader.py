@@ -14,46 +14,41 @@ other file may describe the experiment, and of ``hydra.*`` only what can do no h
 from __future__ import annotations
 
 import copy
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import GroupDefault, ResultDefault
-from hydra.core.object_type import ObjectType
-from hydra.plugins.config_source import ConfigResult
+from hydra.core.default_element import ResultDefault
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
 from ssr_hydra.build.check_values import count
+from ssr_hydra.build.command_line import check_job_count
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.interpolations import check_interpolations
+from ssr_hydra.build.foreign import (
+    FileBounds,
+    check_folder_name,
+    check_hydra,
+    check_name,
+    check_place,
+    chosen_nodes,
+)
+from ssr_hydra.build.interpolations import check_growth, check_interpolations
 from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.jobs import Description, describe
-from ssr_hydra.launchers.traits import TRAITS
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
-
-_LARGEST_FILE = 2**20
-_MOST_NODES = 100_000
-
-# Of hydra.*, what another person's file may set: none of it runs code or leaves the folder (the folders are checked
-# once more when they are resolved).
-_HARMLESS = re.compile(
-    r"hydra\.(mode|verbose|job\.chdir|run\.dir|sweep\.dir|help\.\w+|sweeper\.params\..+|(launcher|sweeper)\.\w+)"
-)
-_PLUGINS = frozenset(f"hydra/launcher/{name}" for name in TRAITS)
-_NUMBERS_ONLY = re.compile(r"hydra\.(launcher|sweeper)\.\w+")
 
 
 class IsMultirun(Exception):
@@ -83,14 +78,14 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         is_main: bool = True,
     ) -> None:
         super().__init__(config_search_path)
-        self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust))
+        self.typed = dict(override.lstrip("+~").partition("=")[::2] for override in command_line)
+        self.repository = _GuardedRepository(config_search_path, trusted, tuple(trust), self.typed)
         self.trusted, self.trust, self.checks, self.is_main = trusted, tuple(trust), checks, is_main
         self.new_folders: list[Path] = []  # that Hydra is about to make for a run or a sweep, the inner one first
         self.pending: str | None = None  # where the descriptions of a sweep's jobs wait, in a used folder
         self._foreign: dict[str, DictConfig] = {}  # files of somebody else's that were loaded, as they were placed
         self.descriptions: dict[tuple[str, ...], Description] = {}  # of the jobs of a sweep that were composed here
         self.places: dict[tuple[str, ...], str] = {}  # the folders that they were given, in that of the sweep
-        self.typed = frozenset(override.lstrip("+~").partition("=")[0] for override in command_line)
 
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a job, which needs its place alone.
@@ -110,6 +105,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             InputError: Whatever is wrong with it, Hydra's and OmegaConf's own errors included.
         """
         cfg = self._compose(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if run_mode == RunMode.MULTIRUN:
+            self._check_sweep(cfg)
         if not self.checks:
             return cfg
         if run_mode == RunMode.RUN and cfg.hydra.mode == RunMode.MULTIRUN:
@@ -149,27 +146,42 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         key = tuple(sweep_overrides)
         if self.checks:
             self.descriptions[key] = describe(check(cfg, self.trust))
-        if key in self.places:
-            with open_dict(cfg):
+        with open_dict(cfg):
+            if key in self.places:
                 cfg.hydra.sweep.subdir = self.places[key]
-        if self.pending is not None:
-            with open_dict(cfg):
+            if self.pending is not None:
                 cfg.hydra.output_subdir = self.pending
         # The jobs of a sweep share what its master resolved: the time and the id in the name of the folder.
         OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
         if self.checks:
             _check_shared(str(master_config.hydra.sweep.dir), cfg)
+            with open_dict(cfg):
+                cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # as it was checked
         return cfg
 
     def _compose(
         self, name: str | None, overrides: list[str], mode: RunMode, from_shell: bool = True, validate: bool = True
     ) -> DictConfig:
         try:
-            return super().load_configuration(name, overrides, mode, from_shell, validate)
+            cfg = super().load_configuration(name, overrides, mode, from_shell, validate)
         except InputError:
             raise
         except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
             raise self._located(explain(error, overrides, self.get_group_options)) from error
+        if self._foreign:
+            content: Any = OmegaConf.to_container(cfg, resolve=False)
+            check_growth({key: value for key, value in content.items() if key != "hydra"})
+        return cfg
+
+    def _check_sweep(self, cfg: DictConfig) -> None:
+        """Count the jobs of Hydra's own sweeper before it lists them."""
+        if not str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            return
+        lines = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        try:
+            check_job_count([*lines, *cfg.hydra.overrides.task], self)
+        except (HydraException, RecursionError) as error:
+            raise explain(error, lines) from error
 
     def _located(self, error: InputError) -> InputError:
         """The error of a field that was not typed, with the file that sets it and the value there."""
@@ -186,48 +198,25 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         # Here, not where files are read: only here the package is known, and a file may be put anywhere by its reader
         # (`defaults: - experiment/x@hydra.callbacks: ...`).
         result = super()._load_single_config(default, repo)
-        group = (default.config_path or "").rpartition("/")[0]
-        if group.partition("/")[0] == "experiment" and (default.package or "").partition(".")[0] == "experiment":
+        path, package = str(default.config_path), default.package
+        group = path.rpartition("/")[0]
+        if group.partition("/")[0] == "experiment" and (package or "").partition(".")[0] == "experiment":
             rule = "an overlay goes over the whole experiment"
-            raise InputError("experiment", default.config_path, rule, "begin its file with # @package _global_")
-        # What a plugin has stored is its own code's; by name, since another launcher may rent machines.
-        is_plugins = default.config_path in _PLUGINS and result.path == "structured://"
-        if group not in ("", "launcher"):
-            self._check_launcher(result, str(default.config_path))
-        if result.provider not in self.trusted and not is_plugins and isinstance(result.config, DictConfig):
-            # `hydra/launcher=mine` on the command line is the person's own choice, for hydra.launcher; so is
-            # `launcher=mine`, a preset for it.
-            own = "hydra/launcher" if group == "launcher" else group
-            chosen = f"{own.replace('/', '.')}." if group in self.typed and own.startswith("hydra/") else None
-            self._check_foreign(result.config, chosen)
-            self._foreign[str(default.config_path)] = result.config
+            raise InputError("experiment", path, rule, "begin its file with # @package _global_")
+        check_place(path, package)
+        if result.provider in self.trusted or result.path == "structured://":
+            return result
+        if isinstance(result.config, DictConfig):
+            content: Any = OmegaConf.to_container(result.config, resolve=False)
+            check_interpolations(content, self.trust, "")
+            if "trust" in content:
+                rule = "is read from the command line alone, never from a file"
+                raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
+            if content.get("hydra"):
+                chosen = chosen_nodes(group, self.typed)
+                check_hydra(content["hydra"], f"{path}.yaml", () if chosen is None else chosen[1])
+            self._foreign[path] = result.config
         return result
-
-    def _check_launcher(self, result: ConfigResult, path: str) -> None:
-        """Refuse an overlay that chooses a launcher: the main config's would win, without a word."""
-        for item in result.defaults_list or ():
-            if isinstance(item, GroupDefault) and item.override and (item.group or "").lstrip("/") == "hydra/launcher":
-                rule = f"who runs a sweep's jobs is no part of an experiment (in {path}.yaml)"
-                raise InputError("hydra/launcher", item.value, rule, f"say launcher={item.value} on the command line")
-
-    def _check_foreign(self, config: DictConfig, chosen: str | None) -> None:
-        content = OmegaConf.to_container(config, resolve=False)
-        assert isinstance(content, dict)
-        check_interpolations(content, self.trust, "")
-        if "trust" in content:
-            rule = "is read from the command line alone, never from a file"
-            raise InputError("trust", content["trust"], rule, "take it out, and say trust=[...] when you run it")
-        for key, value in _leaves(content["hydra"], "hydra") if content.get("hydra") else ():
-            if chosen is not None and key.startswith(chosen):
-                continue
-            if not _HARMLESS.fullmatch(key) or (_NUMBERS_ONLY.fullmatch(key) and _is_text(value)):
-                rule = "can run code or write anywhere, so it is not taken from a file"
-                raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
-            # Hydra resolves them, and reads the result as an override, which is resolved again: escaped references
-            # come to life there.
-            if key.startswith("hydra.sweeper.params.") and "$" in f"{key}{value}":
-                rule = "a parameter in a file holds values, not references"
-                raise InputError(key, value, rule, "write the value, or sweep on the command line")
 
     def _check_folder(self, cfg: DictConfig, kind: str) -> Path:
         field = f"hydra.{kind}.dir"
@@ -238,18 +227,10 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             if kind == "sweep":
                 _check_shared(None, cfg)
             raise explain(error) from error
-        if not folder.strip():
-            rule = "is empty, and the run's files would lie loose in the folder that it was started in"
-            raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
-        if "${" in folder:  # an escaped reference, which Hydra resolves once a job runs
-            raise InputError(
-                field, folder, "must not contain ${ once its references are resolved", "choose another name"
-            )
-        if field not in self.typed:
-            parts = re.split(r"[\\/]", folder)
-            if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
-                rule = "leads out of the folder that the run was started in"
-                raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
+        check_folder_name(folder, field, self.typed.get(field))
+        # Hydra resolves it once more when a job runs: what was checked is what it finds.
+        with open_dict(cfg):
+            node.dir = folder
         return Path(folder)
 
 
@@ -279,8 +260,15 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
 class _GuardedRepository(ConfigRepository):
     """Reads files; those that did not come with installed code are measured before they are loaded."""
 
-    def __init__(self, config_search_path: ConfigSearchPath, trusted: frozenset[str], trust: tuple[str, ...]) -> None:
-        self.trusted, self.trust = trusted, trust
+    def __init__(
+        self,
+        config_search_path: ConfigSearchPath,
+        trusted: frozenset[str],
+        trust: tuple[str, ...],
+        typed: Mapping[str, str],
+    ) -> None:
+        self.trusted, self.trust, self.typed = trusted, trust, typed
+        self.bounds = FileBounds(typed)
         super().__init__(config_search_path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _GuardedRepository:
@@ -289,15 +277,24 @@ class _GuardedRepository(ConfigRepository):
         del memo
         other = copy.copy(self)
         other.sources = list(self.sources)
+        other.bounds = FileBounds(self.typed)  # of one composition
         return other
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
-        foreign = source is not None and source.provider not in self.trusted
-        if foreign and source is not None and source.scheme() == "file":
-            _check_file(Path(source.path) / source._normalize_file_name(config_path))
+        sources = [source for source in self.sources if source.is_config(config_path)]
+        foreign = [source for source in sources if self._is_foreign(source)]
+        file = None
+        if foreign and foreign[0].scheme() == "file":
+            file = Path(foreign[0].path) / foreign[0]._normalize_file_name(config_path)
+        if file is not None and len(foreign) < len(sources) and not self._is_main(sources[0], config_path):
+            check_name(config_path, file)
+        is_foreign = bool(foreign) and foreign[0] is sources[0]
+        if file is not None and is_foreign:
+            self.bounds.check(file)  # also where its name has a form that the next line does not look for
+            folders = [Path(source.path) for source in self.sources if self._is_foreign(source)]
+            self.bounds.check_defaults(config_path.removesuffix(".yaml"), folders)
         result = super().load_config(config_path)
-        if foreign and result is not None:
+        if is_foreign and result is not None:
             # Read by Hydra before anything is composed: a search path `pkg://name` imports the package `name`.
             if _has_search_path(result.config):
                 rule = "can import code, so it is not taken from a file"
@@ -306,52 +303,13 @@ class _GuardedRepository(ConfigRepository):
             check_interpolations([vars(default) for default in result.defaults_list or ()], self.trust, "defaults")
         return result
 
+    def _is_foreign(self, source: ConfigSource) -> bool:
+        return source.provider not in self.trusted and source.scheme() != "structured"
+
+    def _is_main(self, source: ConfigSource, path: str) -> bool:
+        """Whether it is the main config of ``--config-path``, in place of the package's."""
+        return source.provider == "main" and self._is_foreign(source) and path.removesuffix(".yaml") == "config"
+
 
 def _has_search_path(config: Any) -> bool:
     return OmegaConf.is_dict(config) and OmegaConf.select(config, "hydra.searchpath") is not None
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a YAML that would not end: a few lines of aliases of aliases unfold to billions of nodes."""
-    try:
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            rule = f"has {size} bytes, and a config at most {_LARGEST_FILE}"
-            raise InputError("config", os.fspath(path), rule, "split it")
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)  # builds a graph, unfolds nothing
-        if root is not None and _unfolded(root, {}) > _MOST_NODES:
-            rule = f"unfolds by its aliases to more than {_MOST_NODES} values"
-            raise InputError("config", os.fspath(path), rule, "write them out")
-    except RecursionError:
-        raise InputError("config", os.fspath(path), "is nested too deeply", "flatten it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark is not None else ""
-        rule = f"{getattr(error, 'problem', None) or 'is no UTF-8 text'}{where}"
-        raise InputError("config", os.fspath(path), " ".join(rule.split()), "correct the YAML") from None
-
-
-def _unfolded(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """How many values a graph of YAML nodes stands for, each counted once for every way that leads to it."""
-    if id(node) in sizes:
-        return sizes[id(node)]
-    sizes[id(node)] = _MOST_NODES + 1  # while it is being counted: an alias that leads back here has no end
-    size = 1
-    if isinstance(node, yaml.MappingNode):
-        size += sum(_unfolded(key, sizes) + _unfolded(value, sizes) for key, value in node.value)
-    elif isinstance(node, yaml.SequenceNode):
-        size += sum(_unfolded(value, sizes) for value in node.value)
-    sizes[id(node)] = size
-    return size
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}")
-    else:
-        yield path, node
-
-
-def _is_text(value: Any) -> bool:
-    return value is not None and not isinstance(value, (bool, int, float))

@@ -21,6 +21,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssr_hydra.build.command_line import StudyOptions, Typed
+from ssr_hydra.build.foreign import check_folder_name
 from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.pending import pending_pattern
 from ssr_hydra.build.sweeps import show_sweep
@@ -170,7 +171,9 @@ def _planner(
         job = compose(overrides)
         with open_dict(job):
             job.hydra.job.num = job.hydra.job.id = number
-        return str(job.hydra.sweep.subdir)
+        place = str(job.hydra.sweep.subdir)
+        check_folder_name(place, "hydra.sweep.subdir", None, "the sweep's folder")
+        return place
 
     numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
     return Planner(description, loader.places, None if numbered else subdir, open_folder, command)

@@ -167,9 +167,10 @@ ALLOWED = """
 hydra:
   verbose: true
   job: {chdir: false}
-  run: {dir: "runs/${name}"}
+  mode: MULTIRUN
+  run: {dir: runs/mine}
   sweep: {dir: sweeps/mine}
-  sweeper: {max_batch_size: 3, params: {seed: "0,1"}}
+  sweeper: {params: {seed: "0,1", scheduler.t_max: "1ep,2ep"}}
 """
 
 
@@ -177,14 +178,20 @@ def test_what_an_experiment_may_say(mine: Write, app: App) -> None:
     mine("experiment/u", GLOBAL + ALLOWED)
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "hydra")
     assert answer.code == 0
-    assert "max_batch_size: 3" in answer.out
+    assert "scheduler.t_max: 1ep,2ep" in answer.out
+
+
+def test_what_a_preset_that_was_typed_may_say(mine: Write, app: App) -> None:
+    mine("hydra/output/mine", "# @package hydra\nrun: {dir: 'runs/${now:%Y}'}\nsweep: {dir: sweeps, subdir: x}\n")
+    answer = app("--config-dir", "mine", "hydra/output=mine", "--cfg", "hydra", "-p", "hydra.sweep")
+    assert (answer.code, answer.out.strip()) == (0, "# @package hydra.sweep\ndir: sweeps\nsubdir: x"), answer
 
 
 def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
     # The main config's would win, and the file's be ignored without a word.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
     said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
-    assert "hydra/launcher='joblib': who runs a sweep's jobs is no part of an experiment (in experiment/u.yaml)" in said
+    assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in said
     assert "say launcher=joblib on the command line" in said
 
 

@@ -1,0 +1,522 @@
+"""Rules for config files from outside the package, on plain data: what they may hold, choose and set.
+
+A file that somebody else wrote describes an experiment. It cannot run code, read or write outside its folder, or keep
+the program busy. Nothing here depends on Hydra, and nothing is composed before these checks pass.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+
+from ssr_hydra.configs import GROUPS, ExperimentConfig
+from ssr_hydra.errors import InputError
+
+__all__ = [
+    "FileBounds",
+    "check_folder_name",
+    "check_hydra",
+    "check_length",
+    "check_name",
+    "check_place",
+    "chosen_nodes",
+    "shown_path",
+]
+
+_MOST_BYTES = 2**20
+_MOST_VALUES = 5_000
+_MOST_LEVELS = 100
+_MOST_REFERENCES = 1_000
+_MOST_DEFAULTS = 100
+_LONGEST_NUMBER = 400
+_LONGEST_REFERENCE = 2_000
+_LONGEST_ENTRY = 300
+_LONGEST_SWEEP = 2_000
+_DEEPEST_SWEEP = 10
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+
+
+def shown_path(path: str | Path) -> str:
+    """A path for messages: relative to the working directory if it is below it."""
+    text = os.fspath(path)
+    relative = os.path.relpath(text)
+    return text if relative.startswith("..") else relative
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """The size of a YAML node with its aliases unfolded."""
+
+    values: int = 1
+    levels: int = 1
+    references: int = 0
+
+    def holding(self, other: _Amount) -> _Amount:
+        return _Amount(
+            self.values + other.values, max(self.levels, other.levels + 1), self.references + other.references
+        )
+
+
+@dataclass
+class _Open:
+    """A mapping or list whose end has not been read yet."""
+
+    anchor: str | None
+    is_mapping: bool
+    amount: _Amount = field(default_factory=_Amount)
+    lines: dict[str, int] = field(default_factory=dict)  # of the keys
+    key: str | None = None
+    expects_key: bool = True
+
+
+class FileBounds:
+    """Measures the files of one composition, and refuses those that would keep it busy or that cannot be meant.
+
+    The bounds hold for all files together.
+
+    Args:
+        typed: The keys of the command line.
+    """
+
+    def __init__(self, typed: Collection[str] = ()) -> None:
+        self._typed = typed
+        self._bytes = 0
+        self._amount = _Amount()
+        self._checked: set[Path] = set()
+        self._unfolded: dict[str, float] = {}
+
+    def check(self, path: Path) -> None:
+        """Read a YAML file under bounds, without building what it holds.
+
+        Args:
+            path: The file.
+
+        Raises:
+            InputError: A file that is too large, nested too deeply or no YAML; a key that is given twice or holds a
+                dot; a word that YAML reads as another value.
+        """
+        if path in self._checked:
+            return
+        self._checked.add(path)
+        name = shown_path(path)
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+            text = content.decode("utf-8")
+        except OSError as error:
+            raise _refused(name, f"cannot be read ({error.strerror or error})", "check the file") from None
+        except UnicodeDecodeError as error:
+            rule = f"must be UTF-8 text (byte {error.start:,} is not)"
+            raise _refused(name, rule, "save it as UTF-8") from None
+        self._bytes += len(content)
+        if self._bytes > _MOST_BYTES:
+            raise _refused(name, f"must hold at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
+        if text.startswith("\ufeff"):
+            rule = "begins with a byte order mark, which hides its # @package line"
+            raise _refused(name, rule, "save it as UTF-8 without BOM")
+        try:
+            self._walk(name, yaml.parse(text, Loader=_Loader))
+        except yaml.YAMLError as error:
+            raise _refused(name, _problem(error), "correct the YAML") from None
+
+    def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
+        """Refuse a defaults list that leads out of its folder, chooses what only the command line can, or never ends.
+
+        Args:
+            path: A config, as Hydra names it, such as ``experiment/mine``.
+            folders: Where the files from outside the package are, in the order in which Hydra searches them.
+
+        Raises:
+            InputError: Naming the entry; or a file that :meth:`check` refuses.
+        """
+        try:
+            total = self._size(path, folders)
+        except RecursionError:
+            total = math.inf
+        if total > _MOST_DEFAULTS:
+            rule = f"unfolds to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
+            raise InputError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
+
+    def _size(self, path: str, folders: Sequence[Path]) -> float:
+        if path not in self._unfolded:
+            self._unfolded[path] = math.inf  # while its own defaults are counted
+            size, file = 1.0, next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), None)
+            if file is not None:
+                self.check(file)
+                chosen = chosen_nodes(path.rpartition("/")[0], self._typed)
+                for entry in _defaults_of(file):
+                    _check_entry(entry, f"{path}.yaml", chosen and chosen[0])
+                    size += sum(self._size(inner, folders) for inner in entry.configs(path, folders))
+            self._unfolded[path] = size
+        return self._unfolded[path]
+
+    def _walk(self, name: str, events: Iterable[Any]) -> None:
+        open_ = [_Open(None, False)]
+        closed: dict[str, _Amount] = {}
+        for event in events:
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
+                self._check_amount(name, _Amount(levels=len(open_) - 1))
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                ended = open_.pop()
+                amount, anchor = ended.amount, ended.anchor
+            elif isinstance(event, yaml.ScalarEvent):
+                amount, anchor = _Amount(references=event.value.count("${")), event.anchor
+                _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor not in closed:
+                    rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete there"
+                    raise _refused(name, rule, "write the value out")
+                amount, anchor = closed[event.anchor], None
+            else:  # the beginning or the end of a document
+                continue
+            if anchor is not None:
+                closed[anchor] = amount
+            parent = open_[-1]
+            parent.amount = parent.amount.holding(amount)
+            self._check_amount(name, parent.amount)
+            if parent.is_mapping:
+                if not parent.expects_key:
+                    parent.key = None
+                parent.expects_key = not parent.expects_key
+        self._amount = self._amount.holding(open_[0].amount)
+
+    def _check_amount(self, name: str, amount: _Amount) -> None:
+        if amount.levels > _MOST_LEVELS:
+            raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "flatten it")
+        for count, most, what in (
+            (self._amount.values + amount.values, _MOST_VALUES, "values, aliases unfolded"),
+            (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
+        ):
+            if count > most:
+                rule = f"must hold at most {most:,} {what}, together with the other files"
+                raise _refused(name, rule, "write less into it")
+
+
+def _refused(name: str, rule: str, fix: str) -> InputError:
+    return InputError("config", name, rule, fix)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or getattr(error, "reason", None) or "is not YAML"
+    return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())
+
+
+def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None:
+    text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
+    if "${" in text and len(text) > _LONGEST_REFERENCE:
+        rule = f"holds a text with references of {len(text):,} characters in line {_line(event)}"
+        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,}")
+    # A number in sexagesimal (1:59:59:...) takes quadratic time to read.
+    if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
+        raise _refused(name, f"holds a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
+    if not parent.is_mapping:
+        return
+    if not parent.expects_key:
+        if is_plain and parent.key in _words():
+            _check_word(name, parent.key, text, _line(event))
+        return
+    if text in parent.lines and text != "<<":
+        rule = f"gives {text[:80]} twice, in lines {parent.lines[text]} and {_line(event)}"
+        raise _refused(name, rule, "keep one of them")
+    if is_top and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text):
+        outer, inner = text.split(".", 1)
+        rule = f"gives {text[:80]} in line {_line(event)}: in YAML a key cannot hold a dot"
+        raise _refused(name, rule, f"nest it: {outer}: {{{inner.replace('.', ': {')}: ...{'}' * text.count('.')}")
+    parent.lines[text] = _line(event)
+    parent.key = text
+
+
+def _check_word(name: str, key: str, text: str, line: int) -> None:
+    """Refuse ``on``, ``007`` and ``1.10`` where a word belongs: YAML reads them as other values."""
+    if not text or "$" in text or len(text) > _LONGEST_NUMBER:
+        return
+    read: Any = OmegaConf.create(f"x: {text}")
+    value = read["x"]
+    if value is not None and not isinstance(value, str) and str(value) != text:
+        rule = f"must be text, and YAML reads {value!r} here ({name}, line {line})"
+        raise InputError(key, text, rule, f'put it in quotes: {key}: "{text}"')
+
+
+_known_words: frozenset[str] = frozenset()
+
+
+def _words() -> frozenset[str]:
+    """Names of the fields that hold text in every config that has them."""
+    global _known_words
+    if not _known_words:
+        words: set[str] = set()
+        others: set[str] = set()
+        for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
+            kind = config if isinstance(config, type) else type(config)
+            if is_dataclass(kind):
+                types = get_type_hints(kind)
+                for item in fields(kind):
+                    (words if types[item.name] in (str, str | None) else others).add(item.name)
+        _known_words = frozenset(words - others)
+    return _known_words
+
+
+def check_name(path: str, file: str | Path) -> None:
+    """Refuse a file that has the name of a preset: which of the two Hydra takes would depend on the group.
+
+    Args:
+        path: The preset, as Hydra names it, such as ``scheduler/cosine``.
+        file: The file of that name.
+
+    Raises:
+        InputError: Always.
+    """
+    group, _, name = path.removesuffix(".yaml").rpartition("/")
+    rule = f"is a name of the package, so {shown_path(file)} cannot have it"
+    raise InputError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
+
+
+# Choices of Hydra's groups that a main config from outside the package may repeat from the package's.
+_OWN_CHOICES = {("hydra/output", "unique"), ("hydra/help", "ssr_hydra"), ("launcher", "processes")}
+_OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
+
+
+def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
+    """Refuse an entry of a defaults list that leads out of its folder, or chooses what only the command line can."""
+    for text in filter(None, (entry.group, entry.package, *entry.names)):
+        if len(text) > _LONGEST_ENTRY:
+            rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
+            raise InputError("defaults", text, rule, "shorten it")
+        if text != entry.package and "${" not in text and _OUTSIDE.search(text):
+            rule = f"leads out of the folder of {file}"
+            raise InputError("defaults", text, rule, "move what it needs into that folder")
+    root = entry.root
+    is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or _is_hydras(entry.package)
+    if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
+        return
+    if entry.names and not all((root, name) in _OWN_CHOICES for name in entry.names):
+        short = "launcher" if root == "hydra/launcher" else root
+        is_group = entry.group is not None and not _is_hydras(entry.package)
+        fix = f"say {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
+        raise InputError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
+
+
+class _DefaultsLoader(_Loader):  # type: ignore[misc]
+    """Reads tags that nothing knows as None; they are refused when the file is composed."""
+
+
+_DefaultsLoader.add_constructor(None, lambda *_: None)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of a defaults list: a group and the names of its choices, or the path of a config without a group."""
+
+    group: str | None
+    names: tuple[str, ...]
+    package: str | None
+
+    @classmethod
+    def of(cls, item: Any) -> _Entry:
+        key, value = next(iter(item.items())) if isinstance(item, dict) and item else (None, item)
+        values = value if isinstance(value, list) else [value]
+        if key is None:
+            path, _, package = str(value).partition("@")
+            return cls(None, (path,), package or None)
+        group, _, package = str(key).split(" ")[-1].partition("@")  # after "optional" and "override"
+        return cls(group, tuple(str(name) for name in values if name is not None), package or None)
+
+    @property
+    def root(self) -> str:
+        """The group without its slash at the start; of a path, the path."""
+        return (self.names[0] if self.group is None else self.group).lstrip("/")
+
+    def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:
+        """What it may stand for in the defaults list of ``path``."""
+        here = path.rpartition("/")[0]
+        for name in self.names:
+            whole = name if self.group is None else f"{self.group}/{name}"
+            place = whole.lstrip("/") if whole.startswith("/") or not here else f"{here}/{whole}"
+            if "${" not in place:
+                yield place.removesuffix(".yaml")
+                continue
+            outer = place[: place.index("${")].rpartition("/")[0]  # any file of that folder
+            for folder in folders:
+                yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
+
+
+def _defaults_of(file: Path) -> list[_Entry]:
+    try:
+        content = yaml.load(file.read_bytes(), Loader=_DefaultsLoader)  # a safe one
+    except (yaml.YAMLError, ValueError):
+        return []
+    entries = content.get("defaults") if isinstance(content, dict) else None
+    return [_Entry.of(item) for item in entries if item != "_self_"] if isinstance(entries, list) else []
+
+
+def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
+    """The group of Hydra's that the person at the command line has chosen a file for, and the nodes that it may set.
+
+    Args:
+        group: The group of the file.
+        typed: The keys of the command line.
+
+    Example:
+        >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
+        (('hydra/launcher', ('hydra.launcher.',)), None)
+    """
+    if group not in typed or not (group == "launcher" or group.startswith("hydra/")):
+        return None
+    if group == "hydra/output":  # this package's own, for the two folders
+        return group, ("hydra.run.", "hydra.sweep.")
+    own = "hydra/launcher" if group == "launcher" else group
+    return own, (f"{own.replace('/', '.')}.",)
+
+
+def _is_hydras(package: str | None) -> bool:
+    return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
+
+
+def check_place(path: str, package: str | None) -> None:
+    """Refuse to put anything but Hydra's own groups below ``hydra``, where Hydra calls what it finds.
+
+    Args:
+        path: The config, as Hydra names it, such as ``model/conv``.
+        package: Where it goes.
+
+    Raises:
+        InputError: It goes below ``hydra``.
+    """
+    if _is_hydras(package) and path.partition("/")[0] != "hydra":
+        raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
+
+
+_SETTINGS = {
+    "hydra.mode": "RUN or MULTIRUN",
+    "hydra.verbose": "true, false or names of loggers",
+    "hydra.job.chdir": "true or false",
+    "hydra.run.dir": "a folder",
+    "hydra.sweep.dir": "a folder",
+}
+
+
+def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
+    """Refuse what a file sets of ``hydra``, except the few values that can do no harm.
+
+    Args:
+        node: What the file puts at ``hydra``, plain and unresolved.
+        file: The file, for messages.
+        chosen: The nodes that the person at the command line has chosen this file for, such as ``hydra.launcher.``.
+
+    Raises:
+        InputError: Naming the key.
+    """
+    params = node
+    for key in ("sweeper", "params"):
+        params = params.get(key) if isinstance(params, Mapping) else None
+    if params is not None:
+        _check_params(params, file)
+    for key, value in _leaves(node, "hydra"):
+        if key.startswith(("hydra.sweeper.params", *chosen)):
+            continue
+        if key not in _SETTINGS or isinstance(value, Mapping):
+            rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
+            raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
+        if "$" in str(value):
+            rule = f"must be plain text in a file ({file}), without references"
+            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or say {key}=... on the command line")
+
+
+def _check_params(params: Any, file: str) -> None:
+    if not isinstance(params, Mapping):
+        raise InputError("hydra.sweeper.params", params, f"must be a mapping ({file})", "write {ssr: '0.5,1'}")
+    for name, value in params.items():
+        key = f"hydra.sweeper.params.{name}"
+        if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
+            rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
+            raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
+        # Hydra resolves the value and reads the result as an override, which is resolved again.
+        if "$" in f"{name}{value}":
+            rule = f"must be plain text in a file ({file}), without references"
+            raise InputError(key, value, rule, "write the values out, or sweep on the command line")
+        depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
+        if depth > _DEEPEST_SWEEP:
+            rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
+            raise InputError(key, value, rule, "flatten it")
+    if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
+        rule = f"must hold at most {_LONGEST_SWEEP:,} characters in a file ({file}), and it holds {length:,}"
+        raise InputError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    else:
+        yield path, node
+
+
+_LONGEST_NAME = 255  # bytes, of one folder or file on common file systems
+
+
+def check_folder_name(
+    folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
+) -> None:
+    """Refuse a folder that leads out of another one, unless the person at the command line typed it so.
+
+    Args:
+        folder: The folder, resolved.
+        field: The setting that gives it, for messages.
+        typed: What was typed for that setting; None if that makes no difference.
+        base: What the folder is below, for messages.
+
+    Raises:
+        InputError: No name; a folder outside; a name that is too long.
+    """
+    if not folder.strip():
+        rule = "must be a folder: without one, files of the run would mix with those of the working directory"
+        raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
+    check_length(folder, field)
+    if "${" in folder:
+        raise InputError(field, folder, "must not contain ${ once its references are resolved", "choose another name")
+    parts = re.split(r"[\\/]", folder)
+    if typed is None:
+        if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
+            rule = f"must be below {base}"
+            raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
+        return
+    # A file may hold the value that a typed reference leads to.
+    absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
+    if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
+        rule = f"must not lead elsewhere by a reference ({typed})"
+        raise InputError(field, folder, rule, "write the folder without the reference")
+
+
+def check_length(path: str, field: str) -> None:
+    """Refuse a path that no file system takes.
+
+    Args:
+        path: A file or folder.
+        field: What gives it, for messages.
+
+    Raises:
+        InputError: A part of more than 255 bytes, or a NUL character.
+    """
+    if "\0" in path:
+        raise InputError(field, path, "must not hold a NUL character", "remove it")
+    longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
+    if longest > _LONGEST_NAME:
+        rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"
+        raise InputError(field, path, rule, "shorten it")

@@ -1,0 +1,427 @@
+"""Inputs that the app refuses, as one table: what is typed, the files that it reads, and the error that it ends in.
+
+Each row holds for any ``main(argv)`` of this app: exit code 2, nothing on stdout, one line ``error: field=value: rule;
+fix`` on stderr, nothing new on disk, no code run, and less than five seconds of CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["ALL", "Refused"]
+
+
+class Refused(NamedTuple):
+    """An input and its error.
+
+    Args:
+        argv: What is typed.
+        field: The field that the error names.
+        rule: A part of what the error says after the value.
+        files: Path below the working directory -> content.
+    """
+
+    argv: str | tuple[str, ...]
+    field: str
+    rule: str
+    files: Mapping[str, str | bytes] = {}
+
+    @property
+    def arguments(self) -> list[str]:
+        """What is typed, as a list; a text is split at its spaces."""
+        return self.argv.split(" ") if isinstance(self.argv, str) else list(self.argv)
+
+
+GLOBAL = "# @package _global_\n"
+U = "--config-dir mine experiment=u"
+REPLAY = "--config-path RUN/.hydra --config-name config"
+EVIL = "{_target_: os.mkdir, path: PWNED}"
+
+
+def overlay(text: str, **others: str) -> dict[str, str | bytes]:
+    """The experiment ``u`` of the folder ``mine``, and other files there (``__`` for ``/``)."""
+    files: dict[str, str | bytes] = {f"mine/{name.replace('__', '/')}.yaml": body for name, body in others.items()}
+    return {"mine/experiment/u.yaml": GLOBAL + text, **files}
+
+
+def sweep(params: str) -> str:
+    """A file that describes a sweep over ``params``."""
+    return f"hydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}\n"
+
+
+def chain(text: str, count: int, first: str = "{a: 1, b: aaaaaaaaaaaaaaaa}") -> str:
+    """Values ``x1`` to ``x<count>`` below ``schedules``, each of which refers to the one before."""
+    lines = [f"  x{i}: {text.replace('@', f'schedules.x{i - 1}')}\n" for i in range(1, count)]
+    return f"schedules:\n  x0: {first}\n" + "".join(lines)
+
+
+PARAMS = "hydra.sweeper.params"
+
+RUNS_CODE = {
+    "target in a sweep": Refused(U, f"{PARAMS}.seed", "must be a number or text", overlay(sweep(f"{{seed: {EVIL}}}"))),
+    "target in a list": Refused(U, f"{PARAMS}.seed", "number or text", overlay(sweep(f"{{seed: [{EVIL}]}}"))),
+    "target deep in a sweep": Refused(
+        U, f"{PARAMS}.a", "number or text", overlay(sweep(f"{{a: {{b: [{{c: {EVIL}}}]}}}}"))
+    ),
+    "the params are the target": Refused(U, f"{PARAMS}._target_", "number or text", overlay(sweep(EVIL))),
+    "the params are a list": Refused(U, PARAMS, "must be a mapping", overlay(sweep(f"[{EVIL}]"))),
+    "partial in a sweep": Refused(U, f"{PARAMS}._partial_", "number or text", overlay(sweep("{_partial_: true}"))),
+    "with -m as well": Refused(
+        f"-m {U} ssr=0.5,1", f"{PARAMS}.seed", "number or text", overlay(sweep(f"{{seed: {EVIL}}}"))
+    ),
+    "package of the params": Refused(
+        U,
+        "defaults",
+        "below hydra",
+        {"mine/experiment/u.yaml": "# @package hydra.sweeper.params.seed\n_target_: os.mkdir\npath: PWNED\n"},
+    ),
+    "package of the sweeper": Refused(
+        U, "defaults", "below hydra", {"mine/experiment/u.yaml": f"# @package hydra.sweeper\nparams: {{seed: {EVIL}}}"}
+    ),
+    "package in brackets": Refused(
+        U, "defaults", "below hydra", {"mine/experiment/u.yaml": f"# @package hydra[sweeper]\nparams: {{seed: {EVIL}}}"}
+    ),
+    "put there by a defaults list": Refused(
+        U,
+        "model",
+        "cannot be chosen in a file",
+        overlay("defaults: [/model@hydra.sweeper.params.x: evil]", model__evil=EVIL),
+    ),
+    "put there as a path": Refused(
+        U,
+        "model/evil@hydra.callbacks.x".partition("@")[0],
+        "cannot be chosen in a file",
+        overlay("defaults: [/model/evil@hydra.callbacks.x]", model__evil=EVIL),
+    ),
+    "put there over the whole": Refused(
+        U,
+        "model",
+        "cannot be chosen in a file",
+        overlay("defaults: [/model@_global_.hydra.callbacks.x: evil]", model__evil=EVIL),
+    ),
+    "a preset put there": Refused(
+        U, "model", "cannot be chosen in a file", overlay("defaults: [/model@hydra.callbacks.x: conv]")
+    ),
+    "a preset put there from below hydra": Refused(
+        U,
+        "defaults",
+        "below hydra",
+        {"mine/experiment/u.yaml": "# @package hydra\ndefaults: [/model@callbacks.x: conv]\n"},
+    ),
+    "a preset typed there": Refused("+model@hydra.callbacks.x=conv", "defaults", "below hydra"),
+    "replayed sweep": Refused(
+        REPLAY, f"{PARAMS}.seed", "number or text", {"RUN/.hydra/config.yaml": sweep(f"{{seed: {EVIL}}}")}
+    ),
+    "target of a job": Refused(U, "model._target_", "nor trusted", overlay(sweep("{model._target_: os.mkdir}"))),
+    "replayed callbacks": Refused(
+        REPLAY,
+        "hydra.callbacks.x._target_",
+        "cannot be set in a file",
+        {"RUN/.hydra/config.yaml": f"hydra: {{callbacks: {{x: {EVIL}}}}}\n"},
+    ),
+    "replayed launcher": Refused(
+        f"-m {REPLAY} ssr=0.5,1",
+        "hydra.launcher._target_",
+        "cannot be set in a file",
+        {"RUN/.hydra/config.yaml": f"hydra: {{launcher: {EVIL}}}\n"},
+    ),
+    "replayed description of Hydra": Refused(
+        "--config-path RUN/.hydra --config-name hydra",
+        "hydra.launcher._target_",
+        "cannot be set in a file",
+        {"RUN/.hydra/hydra.yaml": f"hydra: {{launcher: {EVIL}}}\n"},
+    ),
+    "search path": Refused(
+        REPLAY,
+        "hydra.searchpath",
+        "can import code",
+        {"RUN/.hydra/config.yaml": "hydra: {searchpath: ['pkg://antigravity']}"},
+    ),
+    "another sweeper": Refused(
+        U, "hydra/sweeper", "cannot be chosen in a file", overlay("defaults: [override /hydra/sweeper: optuna]")
+    ),
+    "another launcher": Refused(
+        U, "hydra/launcher", "cannot be chosen in a file", overlay("defaults: [override /hydra/launcher: ray]")
+    ),
+    "another launcher's preset": Refused(
+        U, "launcher", "cannot be chosen in a file", overlay("defaults: [override /launcher: ray]")
+    ),
+    "another log": Refused(
+        U, "hydra/job_logging", "cannot be chosen in a file", overlay("defaults: [override /hydra/job_logging: none]")
+    ),
+    "callbacks of the folder's own": Refused(
+        U,
+        "hydra/callbacks",
+        "cannot be chosen in a file",
+        overlay("defaults: [override /hydra/callbacks: evil]", hydra__callbacks__evil=f"x: {EVIL}"),
+    ),
+    "a main config's launcher": Refused(
+        "--config-path mine --config-name config",
+        "hydra/launcher",
+        "cannot be chosen in a file",
+        {"mine/config.yaml": "defaults:\n- base_config\n- override hydra/launcher: ray\n"},
+    ),
+    "chosen for another thing": Refused(
+        "--config-dir mine launcher=evil -m ssr=0.5,1",
+        "hydra.callbacks.x._target_",
+        "cannot be set in a file",
+        {"mine/launcher/evil.yaml": f"{GLOBAL}hydra: {{callbacks: {{x: {EVIL}}}}}\n"},
+    ),
+    "job that chooses it": Refused(
+        U,
+        "hydra.job.env_set.A",
+        "cannot be set in a file",
+        overlay(sweep("{debug: evil}"), debug__evil=f"{GLOBAL}hydra: {{job: {{env_set: {{A: b}}}}}}\n"),
+    ),
+    "a sweep over hydra": Refused(U, "hydra.job.name", "is not a parameter", overlay(sweep("{hydra.job.name: x}"))),
+}
+
+_SHADOWS = {
+    "hydra/launcher/processes": ("hydra/launcher=processes -m ssr=0.5,1", "hydra/launcher"),
+    "hydra/launcher/basic": ("hydra/launcher=basic -m ssr=0.5,1", "hydra/launcher"),
+    "hydra/sweeper/basic": ("-m ssr=0.5,1", "hydra/sweeper"),
+    "hydra/output/unique": ("ssr=1", "hydra/output"),
+    "hydra/help/ssr_hydra": ("ssr=1", "hydra/help"),
+    "hydra/job_logging/default": ("ssr=1", "hydra/job_logging"),
+    "base_config": ("ssr=1", "config"),
+    "config": ("ssr=1", "config"),
+    "launcher/processes": ("ssr=1", "launcher"),
+    "launcher/joblib": ("launcher=joblib -m ssr=0.5,1", "launcher"),
+    "scheduler/cosine": ("scheduler=cosine", "scheduler"),
+    "scheduler/cosine_warmup": ("ssr=1", "scheduler"),
+    "scheduler/custom": ("scheduler=custom", "scheduler"),
+    "scheduler/torch_step": ("scheduler=torch_step", "scheduler"),
+    "optimizer/adamw": ("optimizer=adamw", "optimizer"),
+    "optimizer/sgd_nesterov": ("ssr=1", "optimizer"),
+    "optimizer/muon_adamw": ("optimizer=muon_adamw", "optimizer"),
+    "model/conv": ("ssr=1", "model"),
+    "data/digits": ("ssr=1", "data"),
+    "data/custom": ("data=custom", "data"),
+    "trainer/default": ("ssr=1", "trainer"),
+    "trainer/language": ("trainer=language", "trainer"),
+    "logger/csv": ("logger=[csv]", "logger"),
+    "callbacks/ema": ("callbacks=[ema]", "callbacks"),
+    "param_groups/no_decay": ("param_groups=no_decay", "param_groups"),
+    "debug/limit": ("debug=limit", "debug"),
+    "experiment/digits_wsd": ("experiment=digits_wsd", "experiment"),
+}
+
+SHADOWS = {
+    f"{path} {typed}": Refused(
+        f"--config-dir mine {typed}", field, "is a name of the package", {f"mine/{path}.yaml": f"{GLOBAL}seed: 3\n"}
+    )
+    for path, (typed, field) in _SHADOWS.items()
+} | {
+    "beside a main config": Refused(
+        "--config-path mine --config-name config",
+        "scheduler",
+        "is a name of the package",
+        {
+            "mine/config.yaml": "defaults: [base_config, scheduler: cosine]\n",
+            "mine/scheduler/cosine.yaml": "t_max: 1ep\n",
+        },
+    ),
+    "in a folder of the search path": Refused(
+        "hydra.searchpath=[file://mine] scheduler=cosine",
+        "scheduler",
+        "is a name of the package",
+        {"mine/scheduler/cosine.yaml": "t_max: 1ep\n"},
+    ),
+    "preset that an overlay chooses": Refused(
+        U,
+        "scheduler",
+        "is a name of the package",
+        overlay("defaults: [override /scheduler: rex]", scheduler__rex="t_max: 1ep\n"),
+    ),
+}
+
+_FOLDERS = (
+    *("${hydra.mode}", "a/${hydra.job.num}", "${name}", "${hydra:runtime.cwd}/x", "${oc.select:hydra.mode,../x}"),
+    *("\\${oc.env:HOME}", "\\\\${oc.env:HOME}/x", "a\\${hydra.mode}", "$x", "${oc.env:HOME}/PWNED"),
+)
+_OUTSIDE = ("../PWNED", "a/../../PWNED", "/tmp/PWNED", "~/PWNED", "..", "a\\..\\..\\PWNED")
+
+FOLDERS = {
+    **{
+        f"{kind} {folder}": Refused(
+            typed,
+            f"hydra.{kind}.dir",
+            "may not call" if "oc.env" in folder and folder[:2] != "\\$" else "must be plain text",
+            overlay(f"hydra: {{{kind}: {{dir: '{folder}'}}}}\n"),
+        )
+        for folder in _FOLDERS
+        for kind, typed in (("run", U), ("sweep", f"-m {U} ssr=0.5,1"))
+    },
+    **{
+        f"{kind} {folder}": Refused(
+            typed, f"hydra.{kind}.dir", "must be below the folder", overlay(f"hydra: {{{kind}: {{dir: '{folder}'}}}}\n")
+        )
+        for folder in _OUTSIDE
+        for kind, typed in (("run", U), ("sweep", f"-m {U} ssr=0.5,1"))
+    },
+    "replayed": Refused(
+        REPLAY,
+        "hydra.run.dir",
+        "must be plain text",
+        {"RUN/.hydra/config.yaml": "hydra: {run: {dir: 'a-${hydra.mode}'}}\n"},
+    ),
+    "a typed reference to a file's value": Refused(
+        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must not lead elsewhere", overlay("name: ../../PWNED\n")
+    ),
+    "a typed reference to a file's absolute path": Refused(
+        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must not lead elsewhere", overlay("name: /tmp/PWNED\n")
+    ),
+    "a typed reference, of a sweep": Refused(
+        f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}",
+        "hydra.sweep.dir",
+        "must not lead elsewhere",
+        overlay("name: ../../PWNED\n"),
+    ),
+    "a typed reference that comes to life later": Refused(
+        f"{U} hydra.run.dir=runs/${{name}}",
+        "hydra.run.dir",
+        "once its references are resolved",
+        overlay("name: '\\${hydra.mode}'\n"),
+    ),
+    "a subdir from a file's sweep": Refused(
+        f"-m {U} study=x hydra.sweep.subdir=${{hydra.job.override_dirname}}",
+        "hydra.sweep.subdir",
+        "must be below the sweep's folder",
+        overlay(sweep("{name: '../../../PWNED,x'}")),
+    ),
+    "output": Refused(
+        U, "hydra.output_subdir", "cannot be set in a file", overlay("hydra: {output_subdir: ../PWNED}\n")
+    ),
+    "subdir": Refused(
+        U, "hydra.sweep.subdir", "cannot be set in a file", overlay("hydra: {sweep: {subdir: ../PWNED}}")
+    ),
+    "job name": Refused(U, "hydra.job.name", "cannot be set in a file", overlay("hydra: {job: {name: ../PWNED}}\n")),
+    "a defaults list that leads out": Refused(
+        U, "defaults", "leads out of the folder", overlay("defaults: ['/../secret@model']", **{"..__secret": "x: 1"})
+    ),
+    "a choice that leads out": Refused(
+        U, "defaults", "leads out of the folder", overlay("defaults: [override /model: ../../secret]")
+    ),
+    "a choice by its absolute path": Refused(
+        U, "defaults", "leads out of the folder", overlay("defaults: ['//etc/hosts@model']")
+    ),
+}
+
+_MANY_KEYS = "".join(f"  k{i}: 0\n" for i in range(6000))
+_BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 40)]
+)
+_MERGES = "a: &a0 {x: 1}\n" + "".join(f"b{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}\n" for i in range(1, 7))
+_LINES = chain("['${@}', '${@}']", 60).replace("schedules.", "").splitlines(keepends=True)
+_TOP = "".join(line.removeprefix("  ") for line in _LINES[1:])
+_TREE = {f"x__f{i}": "defaults:\n" + "".join(f"  - f{i + 1}@b{j}\n" for j in range(20)) for i in range(5)}
+
+ENDLESS = {
+    "range": Refused(U, "seed", "makes a sweep of 100,000,000 jobs", overlay(sweep("{seed: 'range(0,100000000)'}"))),
+    "range of fractions": Refused(U, "ssr", "makes a sweep of", overlay(sweep("{ssr: 'range(0,1,1e-20)'}"))),
+    "range without a step": Refused(U, "ssr", "jobs without end", overlay(sweep("{ssr: 'range(0,1,0)'}"))),
+    "range that is shuffled": Refused(
+        U, "seed", "100,000,000", overlay(sweep("{seed: 'shuffle(range(0,100000000))'}"))
+    ),
+    "product of ranges": Refused(
+        U, "seed", "makes a sweep of 40,000 jobs", overlay(sweep("{seed: 'range(0,200)', ssr: 'range(1,201)'}"))
+    ),
+    "typed range": Refused("-m seed=range(0,100000000)", "seed", "makes a sweep of 100,000,000 jobs"),
+    "long list": Refused(U, PARAMS, "at most 2,000 characters", overlay(sweep(f"{{seed: '{'1,' * 500_000}1'}}"))),
+    "brackets": Refused(
+        U, f"{PARAMS}.seed", "levels of brackets", overlay(sweep(f"{{seed: '{'[' * 900}{']' * 900}'}}"))
+    ),
+    "calls": Refused(
+        U, f"{PARAMS}.seed", "levels of brackets", overlay(sweep(f"{{seed: '{'sort(' * 300}1{')' * 300}'}}"))
+    ),
+    "many defaults": Refused(
+        U,
+        "defaults",
+        "more than 100 configs",
+        overlay("defaults:\n" + "".join(f"  - /scheduler@schedules.s{i}: cosine\n" for i in range(1000))),
+    ),
+    "defaults of defaults": Refused(U, "defaults", "more than 100 configs", overlay("defaults: [/x/f0]", **_TREE)),
+    "defaults that contain themselves": Refused(U, "defaults", "contains itself", overlay("defaults: [u]")),
+    "defaults in a circle": Refused(
+        U, "defaults", "contains itself", overlay("defaults: [v]", experiment__v=f"{GLOBAL}defaults: [u]\n")
+    ),
+    "many values": Refused(U, "config", "at most 5,000 values", overlay("schedules:\n" + _MANY_KEYS)),
+    "many values in many files": Refused(
+        U,
+        "config",
+        "at most 5,000 values",
+        overlay(
+            "defaults: [" + ", ".join(f"/x/f{i}@schedules.f{i}" for i in range(20)) + "]",
+            **{f"x__f{i}": "a: [" + "0, " * 400 + "0]" for i in range(20)},
+        ),
+    ),
+    "large file": Refused(U, "config", "at most 1,048,576 bytes", overlay("name: " + "x" * 2**20)),
+    "aliases of aliases": Refused(U, "config", "at most 5,000 values", overlay(_BOMB)),
+    "merged aliases": Refused(
+        U,
+        "config",
+        "at most 5,000 values",
+        overlay(_MERGES),
+    ),
+    "an alias in itself": Refused(U, "config", "not complete there", overlay("a: &a [*a]")),
+    "an alias in its mapping": Refused(U, "config", "not complete there", overlay("a: &a {b: *a}")),
+    "deep lists": Refused(U, "config", "at most 100 levels", overlay("x: " + "[" * 101 + "]" * 101)),
+    "deep mappings": Refused(U, "config", "at most 100 levels", overlay("x: " + "{a: " * 101 + "1" + "}" * 101)),
+    "deep without an end": Refused(U, "config", "nesting depth", overlay("x: " + "[" * 100_000)),
+    "deep by aliases": Refused(
+        U,
+        "config",
+        "at most 100 levels",
+        overlay(f"a: &a {'[' * 60}{']' * 60}\nb: {'[' * 60}*a {']' * 60}"),
+    ),
+    "sexagesimal": Refused(U, "config", "holds a number of", overlay("seed: 1" + ":59" * 300_000)),
+    "sexagesimal fraction": Refused(U, "config", "holds a number of", overlay("seed: 1" + ":59" * 300_000 + ".5")),
+    "sexagesimal in a list": Refused(U, "config", "holds a number of", overlay("x: [-1" + ":59" * 1000 + "]")),
+    "sexagesimal key": Refused(U, "config", "holds a number of", overlay("1" + ":59" * 300 + ": 1")),
+    "spaces in a reference": Refused(
+        U, "config", "text with references", overlay("name: '${" + " " * 900_000 + "seed}'")
+    ),
+    "references without an end": Refused(U, "config", "text with references", overlay("name: '" + "${" * 9000 + "'")),
+    "references in a text": Refused(U, "config", "text with references", overlay("name: '" + "${seed}" * 9000 + "'")),
+    "references in many texts": Refused(
+        U,
+        "config",
+        "at most 1,000 references",
+        overlay("schedules:\n" + "".join(f"  k{i}: ${{seed}}\n" for i in range(1001))),
+    ),
+    "nested references": Refused(U, "config", "nested too deeply", overlay(f"name: '{'${' * 600}seed{'}' * 600}'")),
+    "texts that double": Refused(
+        U, "schedules.x13", "resolves to more than", overlay(chain("'${@}${@}'", 60, "a" * 16))
+    ),
+    "lists that double": Refused(U, "schedules.x12", "resolves to more than", overlay(chain("['${@}', '${@}']", 60))),
+    "mappings that double": Refused(
+        U, "schedules.x12", "resolves to more than", overlay(chain("{p: '${@}', q: '${@}'}", 60))
+    ),
+    "values that double": Refused(
+        U,
+        "schedules.x12",
+        "resolves to more than",
+        overlay(chain("{a: '${oc.dict.values:@}', b: '${oc.dict.values:@}'}", 60)),
+    ),
+    "selections that double": Refused(
+        U, "schedules.x12", "resolves to more than", overlay(chain("['${oc.select:@}', '${oc.select: \"@\" ,b}']", 60))
+    ),
+    "relative references that double": Refused(
+        U,
+        "schedules.x12",
+        "resolves to more than",
+        overlay(chain("['${..@}', '${..@}']", 60).replace("..schedules.", "..")),
+    ),
+    "references of references": Refused(
+        U, "schedules.x1", "begin the name of a reference", overlay("schedules: {n: seed, x1: '${${schedules.n}}'}")
+    ),
+    "a replayed config that doubles": Refused(REPLAY, "x12", "resolves to more than", {"RUN/.hydra/config.yaml": _TOP}),
+    "a long duration": Refused(
+        U, "max_duration", "at most 64 characters", overlay("max_duration: '1" + " " * 500_000 + "ba'")
+    ),
+    "a long number": Refused(U, "ssr", "must be a finite number", overlay(f"ssr: '{'9' * 500_000}'")),
+}
+
+ALL = {"code": RUNS_CODE, "name": SHADOWS, "folder": FOLDERS, "endless": ENDLESS}
+"""Kind -> name -> row."""

@@ -1,0 +1,44 @@
+"""Run the table of refused inputs against the app."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import Answer
+from refused_inputs import ALL, Refused
+
+ROWS = [pytest.param(row, id=f"{kind}: {name}") for kind, rows in ALL.items() for name, row in rows.items()]
+SECONDS = 5.0
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_input_is_refused_in_one_line_and_does_no_harm(
+    app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, row: Refused
+) -> None:
+    folder = in_tmp / "outside" / "inside"  # so that what leads out of it is seen
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for name, content in row.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    files, environment, modules = sorted(in_tmp.rglob("*")), dict(os.environ), set(sys.path)
+    start = time.process_time()
+    answer = app(*row.arguments)
+    assert time.process_time() - start < SECONDS
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    found = re.fullmatch(r"error: ([^\s=]+)=(.+?)\n", answer.err)
+    assert found is not None, answer.err
+    assert found[1] == row.field, answer.err
+    assert row.rule in found[2], answer.err
+    assert sorted(in_tmp.rglob("*")) == files
+    assert not Path("/tmp/PWNED").exists()
+    assert (dict(os.environ), set(sys.path)) == (environment, modules)
+    assert "antigravity" not in sys.modules

@@ -15,6 +15,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.optim.initial_rates import DEFAULT, InitialRates, rate
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 
 __all__ = [
     "AlphaLR",
@@ -55,6 +56,11 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
 
 
 def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr: Any, field: str) -> Curve:
+    for torchs in part if isinstance(part, (list, tuple)) else [part]:
+        if isinstance(torchs, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
+            rule = "must be a scheduler of this package or a function: torch's are not driven from here"
+            fix = "pass it to Trainer(schedulers=...), alone or in a list, or step torch's own scheduler yourself"
+            raise InputError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
         # The only schedule there is needs no name in an error.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch.optim import Optimizer
@@ -133,19 +134,21 @@ class ScheduledLR(AlphaLR):
         return self._end.read(self._clock) * self._end.factor >= self._end.points[1]
 
     @property
-    def total_steps(self) -> int | None:
+    def total_steps(self) -> int:
         """Steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
 
-        None where it is open, measured in seconds, or in epochs, samples or tokens of which a batch holds one knows not
-        how many. With ``samples_per_batch`` or ``tokens_per_batch`` it is what they tell, whatever single steps say.
+        It follows from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``, whatever single steps say.
+
+        Raises:
+            AttributeError: If the run is open, is measured in seconds, or is in a unit whose per-batch rate is unknown.
+                Frameworks ask by ``hasattr`` whether a scheduler has an end.
         """
         run = Run.of(self._bound[1])
-        if (end := run.length()) is None:
-            return None
-        try:
-            return math.ceil(run.convert(end, TimeUnit.BATCH, "max_duration").value)
-        except InputError:
-            return None
+        end = run.length()
+        if end is not None:
+            with suppress(InputError):
+                return math.ceil(run.convert(end, TimeUnit.BATCH, "max_duration").value)
+        raise AttributeError(f"total_steps is unknown: max_duration={run.max_duration} has no known number of steps")
 
     def _now(self) -> Clock:
         return self._clock

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -119,6 +121,54 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, cycle_mul=2, cycle_limit=9),
         ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
     ),
+    "cycles with a limit": (
+        # Cycles of 3 and 6 epochs; from epoch 9 on the floor.
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, lr_min=0.02, cycle_mul=2, cycle_limit=2),
+        ours.SequentialScheduler(
+            {
+                "cycles": Phase(ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2, alpha_f=0.1), until="9ep"),
+                "floor": ours.ConstantScheduler(0.1, t_max="2dur"),
+            }
+        ),
+    ),
+    "one cycle by default": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=10, lr_min=0.02),
+        ours.CosineAnnealingScheduler("10ep", alpha_f=0.1),
+    ),
+    "cycles that grow and decay": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, cycle_mul=2, cycle_decay=0.5, cycle_limit=9),
+        ours.ProductScheduler(
+            {
+                "cycles": ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
+                "decay": ours.MultiStepScheduler(["3ep", "9ep", "21ep"], gamma=0.5),
+            }
+        ),
+    ),
+    "cycles that decay above a floor": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=8, lr_min=0.02, cycle_decay=0.5, cycle_limit=9),
+        ours.SequentialScheduler(
+            {
+                f"cycle {i}": Phase(
+                    ours.ProductScheduler(
+                        {
+                            "peak": ours.ConstantScheduler(0.5**i),
+                            "cycle": ours.CosineAnnealingScheduler(alpha_f=0.1 / 0.5**i),
+                        }
+                    ),
+                    until=f"{8 * (i + 1)}ep",
+                )
+                for i in range(3)
+            }
+        ),
+    ),
+    "warmup over the start of the cosine": (
+        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=STEPS, lr_min=0.02, warmup_t=4),
+        lambda state, ssr=1.0: (
+            state.timestamp.epoch.value / 4
+            if state.timestamp < "4ep"
+            else ours.CosineAnnealingScheduler(alpha_f=0.1)(state, ssr)
+        ),
+    ),
     "cycles that decay": (
         lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=4, cycle_decay=0.5, cycle_limit=9),
         ours.ProductScheduler(
@@ -159,6 +209,14 @@ def test_timm(name: str) -> None:
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda opt: theirs(timm, opt)), abs=1e-9)
 
 
+def _warmup_steps(transformers: Any, share: float) -> int:
+    """The steps that transformers' own Trainer warms up for."""
+    arguments = inspect.signature(transformers.TrainingArguments).parameters
+    name = "warmup_ratio" if "warmup_ratio" in arguments else "warmup_steps"  # of release 4 and of release 5
+    steps: int = transformers.TrainingArguments("out", **{name: share}).get_warmup_steps(STEPS)
+    return steps
+
+
 TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
     "constant": (
         lambda t, opt: t.get_constant_schedule_with_warmup(opt, 4),
@@ -191,6 +249,11 @@ TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
     "warmup as a share": (
         lambda t, opt: t.get_linear_schedule_with_warmup(opt, STEPS // 4, STEPS),
         ours.LinearWithWarmupScheduler("0.25dur"),
+    ),
+    "warmup as a share of whole steps": (
+        # 0.3 of 24 steps is 7.2, and transformers makes 8 of it.
+        lambda t, opt: t.get_linear_schedule_with_warmup(opt, _warmup_steps(t, 0.3), STEPS),
+        ours.LinearWithWarmupScheduler(f"{math.ceil(0.3 * STEPS)}ba"),
     ),
 }
 

@@ -14,10 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from optim_helpers import parameter, rates, sgd, trace
+from schedule_helpers import refused
 from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim import ScheduledLR
+from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     CosineAnnealingWithWarmupScheduler,
@@ -26,6 +27,7 @@ from ssr_hydra.schedulers import (
 )
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
+from ssr_hydra.torch_schedulers import ReduceLROnPlateau, StepLR
 
 # --- a plain loop ------------------------------------------------------------------------------------------------
 
@@ -87,13 +89,30 @@ def test_the_run_ends_at_the_first_batch_at_or_after_its_length() -> None:
 def test_the_number_of_steps_is_known_where_the_rates_tell(options: dict[str, Any], steps: int | None) -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # it asks for no length
-    assert scheduler.total_steps == steps
+    assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate asks so, and compares then
+    assert getattr(scheduler, "total_steps", None) == steps
     taken = 0
     while steps is not None and not scheduler.is_done:
         optimizer.step()
         scheduler.step()
         taken += 1
     assert taken == (steps or 0)
+
+
+def test_torch_schedulers_are_refused_with_what_takes_them() -> None:
+    optimizer = sgd(1.0)
+    theirs = LinearLR(sgd(1.0))
+    for schedulers, field in (
+        (theirs, "schedulers"),
+        ([LinearScheduler(), theirs], "schedulers"),
+        (StepLR(30), "schedulers"),
+        (ReduceLROnPlateau(), "schedulers"),
+        ({"default": LinearScheduler(), "head": [StepLR(30)]}, "schedulers.head"),
+    ):
+        with refused(field, match=r"pass it to Trainer\(schedulers=\.\.\.\)"):
+            ScheduledLR(optimizer, schedulers, max_duration="8ba")
+        with refused(field, match=r"pass it to Trainer"):
+            compile_composer_scheduler(schedulers, State("8ba", optimizers=optimizer))
 
 
 def test_epochs_of_unknown_length_name_what_was_given_and_what_to_pass() -> None:

@@ -141,14 +141,16 @@ class StudyOptions:
     Args:
         any_code: ``study_code=any``: runs of other code may be in it.
         reports: ``study_report=false``: whether the sweep ends with a report.
+        workers: ``workers=N``: how many jobs run at a time; None leaves it to the launcher.
     """
 
     any_code: bool = False
     reports: bool = True
+    workers: int | None = None
 
 
 _STUDY_NAME = re.compile(r"[\w./+-]+")
-_STUDY_OPTIONS = {"study": None, "study_code": ("same", "any"), "study_report": ("true", "false")}
+_STUDY_OPTIONS = {"study": None, "workers": None, "study_code": ("same", "any"), "study_report": ("true", "false")}
 
 
 def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOptions, list[str]]:
@@ -166,7 +168,7 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
 
     Example:
         >>> take_study(["ssr=0.5,1", "study=first"], is_sweep=True)
-        (StudyOptions(any_code=False, reports=True), ['ssr=0.5,1', 'hydra.sweep.dir=studies/first'])
+        (StudyOptions(any_code=False, reports=True, workers=None), ['ssr=0.5,1', 'hydra.sweep.dir=studies/first'])
     """
     options = StudyOptions()
     rest: list[str] = []
@@ -187,6 +189,12 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
                 options = replace(options, any_code=value == "any")
             else:
                 options = replace(options, reports=value == "true")
+            continue
+        if key == "workers":
+            if value != "null" and (not re.fullmatch(r"[0-9]{1,6}", value) or int(value) < 1):
+                rule = "must be a whole number of at least 1, or null for as many as fit"
+                raise InputError(key, value, rule, "e.g. workers=2")
+            options = replace(options, workers=None if value == "null" else int(value))
             continue
         if not _STUDY_NAME.fullmatch(value) or not value.strip("./"):
             rule = "names a study's folder, by letters, digits and . _ + - /"

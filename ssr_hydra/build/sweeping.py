@@ -36,7 +36,7 @@ from ssr_hydra.launchers.pool import PoolTask
 from ssr_hydra.launchers.registry import register_launchers
 from ssr_hydra.launchers.resources import jobs_at_once
 from ssr_hydra.launchers.study import Planner, StudyLauncher
-from ssr_hydra.launchers.traits import traits_of
+from ssr_hydra.launchers.traits import Traits, traits_of
 from ssr_hydra.trainer.interrupts import TerminatedError
 
 __all__ = ["run_sweep", "unwritable"]
@@ -70,6 +70,8 @@ def run_sweep(
         SweepError: Jobs that did not complete.
     """
     cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN, with_log_configuration=True)
+    traits = traits_of(str(cfg.hydra.launcher._target_))
+    _set_workers(cfg, traits, options.workers)
     folder = Path(str(cfg.hydra.sweep.dir))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,14 +85,15 @@ def run_sweep(
     pending = loader.pending
     callbacks.on_multirun_start(config=cfg, config_name=name)
     register_launchers()
-    if traits_of(str(cfg.hydra.launcher._target_)).library == "joblib":
+    if traits.library == "joblib":
         task = PoolTask(task, os.getpid())
     sweeper = Plugins.instance().instantiate_sweeper(
         config=cfg,
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
         task_function=task,
     )
-    launcher = _wrap(sweeper, study, planner, cfg)
+    at_a_time = options.workers or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
+    launcher = _wrap(sweeper, study, planner, at_a_time)
     try:
         with Heartbeat(study.sign):
             # The sweeper writes this file too, but where the disk is full it does not say which.
@@ -127,13 +130,25 @@ def _show(folder: Path, pending: str | None, options: StudyOptions) -> None:
             report_of_sweep(folder, sys.stdout)
 
 
-def _wrap(sweeper: Any, study: StudyFolder, planner: Planner, cfg: DictConfig) -> StudyLauncher | None:
+def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
+    """Tell the launcher how many jobs to run at a time, in its own setting."""
+    if workers is None or traits.starts_all:
+        return
+    if traits.workers is not None:
+        with open_dict(cfg):
+            cfg.hydra.launcher[traits.workers] = workers
+    elif not (traits.in_main_thread and workers == 1):
+        name = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
+        fix = "choose launcher=processes, or set hydra.launcher.* (shown by --cfg hydra -p hydra.launcher)"
+        raise InputError("workers", workers, f"cannot be used with launcher={name}", fix)
+
+
+def _wrap(sweeper: Any, study: StudyFolder, planner: Planner, at_a_time: int) -> StudyLauncher | None:
     """Put the study's launcher around the sweeper's own; a plugin's sweeper may keep it one level deeper."""
     is_basic = type(sweeper).__name__ == "BasicSweeper"  # Hydra loads its plugins' modules anew, with other classes
     for owner in (sweeper, getattr(sweeper, "sweeper", None)):
         inner = getattr(owner, "launcher", None)
         if owner is not None and inner is not None:
-            at_a_time = jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
             options: dict[str, Any] = {"at_a_time": at_a_time, "returns_failures": not is_basic}
             owner.launcher = StudyLauncher(inner, study, planner, sys.stderr, **options)
             return owner.launcher  # type: ignore[no-any-return]

@@ -29,10 +29,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.launchers.child import Answer, JobTraceback, Order, Placed, Shared
-from ssr_hydra.launchers.devices import VISIBLE, assign
+from ssr_hydra.launchers.devices import THREADS, VISIBLE, assign, visible_gpus
 from ssr_hydra.launchers.jobs import LostJobError
+from ssr_hydra.launchers.resources import uses_gpu
 from ssr_hydra.launchers.starters import Ended, Starter, import_path, make_starter, signal_name
 from ssr_hydra.launchers.stops import Stops
+from ssr_hydra.machine import cores
 
 __all__ = ["ProcessLauncher"]
 
@@ -45,7 +47,8 @@ class ProcessLauncher(Launcher):
     """``hydra/launcher=processes``: each job in a process of its own, ``workers`` at a time.
 
     Args:
-        workers: Jobs at a time; null for as many as the GPUs, or without GPUs the cores, are enough for.
+        workers: Jobs at a time; null for as many as fit: one for each GPU, or without GPUs, as many as the cores are
+            enough for with ``trainer.threads`` each.
         threads: Threads of each job for numerical libraries, unless its own ``trainer.threads`` says otherwise; null
             for an equal share of the cores, or what ``OMP_NUM_THREADS`` says. One worker alone is left as it is.
         gpus: ``auto`` gives each job that runs one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list says which,
@@ -62,7 +65,7 @@ class ProcessLauncher(Launcher):
 
     def __init__(
         self,
-        workers: int | None = 1,
+        workers: int | None = None,
         threads: int | None = None,
         gpus: str | Sequence[int | str] | None = "auto",
         gpus_per_job: int = 1,
@@ -72,12 +75,19 @@ class ProcessLauncher(Launcher):
         self.on_start: Callable[[int, int], object] | None = None
         self.on_end: Callable[[int, JobReturn], object] | None = None
         self._places: list[dict[str, str]] = []
+        self._fitting = 1
         self._shared: Shared | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Launcher``."""
+        gpus = self.gpus
+        if gpus == "auto":
+            gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
+        threads = self.threads or OmegaConf.select(config, "trainer.threads") or _threads_of(os.environ)
         try:
-            self._places = assign(self.workers, self.threads, self.gpus, self.gpus_per_job)
+            self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
+            workers = self._fitting if self.workers is None else self.workers
+            self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
         except InputError as error:
             raise error.within("hydra.launcher") from None
         self._shared = Shared(hydra_context, task_function, config)
@@ -100,6 +110,9 @@ class ProcessLauncher(Launcher):
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         at_a_time = "one after another" if len(self._places) == 1 else f"{len(self._places)} at a time"
+        at_a_time += (
+            f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
+        )
         many = f"{len(job_overrides)} jobs in processes of their own, {at_a_time}"
         _log.info(f"Launching {'1 job in a process of its own' if len(job_overrides) == 1 else many}")
         launch = _Launch(self, self._shared, self._places)
@@ -271,6 +284,12 @@ class _Launch:
     def _send(self, number: int, *, with_helpers: bool = False) -> None:
         for job in self._running.values():
             job.send(number, with_helpers=with_helpers)
+
+
+def _threads_of(environment: Mapping[str, str]) -> int:
+    """How many threads a job takes that nobody told: all cores, or what the environment says."""
+    said = environment.get(THREADS[0], "")
+    return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
 def _result(job: _Job, ended: Ended) -> JobReturn:

@@ -7,7 +7,7 @@ import re
 from ssr_hydra.launchers.devices import visible_gpus
 from ssr_hydra.machine import cores
 
-__all__ = ["gpus_per_job", "jobs_at_once", "register_resolvers"]
+__all__ = ["gpus_per_job", "jobs_at_once", "register_resolvers", "uses_gpu"]
 
 
 def gpus_per_job(device: str | None = "auto") -> int:
@@ -20,8 +20,16 @@ def gpus_per_job(device: str | None = "auto") -> int:
         >>> gpus_per_job("cpu")
         0
     """
-    uses_gpu = device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
-    return 1 if uses_gpu and visible_gpus() else 0
+    return 1 if uses_gpu(device) and visible_gpus() else 0
+
+
+def uses_gpu(device: str | None) -> bool:
+    """Whether jobs take a GPU where there is one.
+
+    Args:
+        device: ``trainer.device``.
+    """
+    return device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
 
 
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:

@@ -19,6 +19,7 @@ class Traits(NamedTuple):
         leaves_jobs: Its jobs go on when the sweep is stopped.
         in_main_thread: It has to be called in the main thread, to handle signals.
         starts_all: It starts all jobs at once, however many there are.
+        workers: Its setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
     """
 
     launcher: str = ""
@@ -28,14 +29,17 @@ class Traits(NamedTuple):
     leaves_jobs: bool = False
     in_main_thread: bool = False
     starts_all: bool = False
+    workers: str | None = None
 
 
 TRAITS = {
-    "processes": Traits("ProcessLauncher", isolates=True, in_main_thread=True),
+    "processes": Traits("ProcessLauncher", isolates=True, in_main_thread=True, workers="workers"),
     "basic": Traits("BasicLauncher", isolates=True, in_main_thread=True),
-    "joblib": Traits("JoblibLauncher", "joblib"),
+    "joblib": Traits("JoblibLauncher", "joblib", workers="n_jobs"),
     "submitit_local": Traits("LocalLauncher", "submitit", isolates=True, finds_out=True, starts_all=True),
-    "submitit_slurm": Traits("SlurmLauncher", "submitit", isolates=True, finds_out=True, leaves_jobs=True),
+    "submitit_slurm": Traits(
+        "SlurmLauncher", "submitit", isolates=True, finds_out=True, leaves_jobs=True, workers="array_parallelism"
+    ),
     "ray": Traits("RayLauncher", "ray", isolates=True),
 }
 """Name in Hydra's group ``hydra/launcher`` -> traits."""

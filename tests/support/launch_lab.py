@@ -168,7 +168,8 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
     loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}/sweep"]
     cfg = Hydra("lab", loader).compose_config("config", quiet, RunMode.MULTIRUN)
-    made = ProcessLauncher(**{"gpus": "none", **settings})  # the same on a machine that has some
+    # The same on a machine with more cores, or with GPUs.
+    made = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
     context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
     made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
     return made

@@ -37,6 +37,18 @@ def test_what_names_nobody(typed: str) -> None:
 PYTHON = ("python", "train.py")
 
 
+@pytest.mark.parametrize(("typed", "workers"), [("workers=2", 2), ("+workers=12", 12), ("workers=null", None)])
+def test_workers_are_taken_off_the_command_line(typed: str, workers: int | None) -> None:
+    assert take_study(["ssr=1,2", typed], is_sweep=True) == (StudyOptions(workers=workers), ["ssr=1,2"])
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "", "[2]", "1e3", "٣"])
+def test_workers_are_a_whole_number(value: str) -> None:
+    with pytest.raises(InputError, match="must be a whole number of at least 1, or null") as caught:
+        take_study([f"workers={value}"], is_sweep=True)
+    assert caught.value.field == "workers"
+
+
 @pytest.mark.parametrize(
     ("typed", "folder", "command"),
     [

@@ -7,8 +7,36 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import answer
+from omegaconf import OmegaConf
+
+from ssr_hydra.build.sweeping import _set_workers
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.traits import TRAITS
 
 SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "launcher=basic", "study=s")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("processes", "workers"), ("joblib", "n_jobs"), ("submitit_slurm", "array_parallelism")]
+)
+def test_workers_are_the_setting_of_each_launcher(name: str, setting: str) -> None:
+    cfg = OmegaConf.create({"hydra": {"launcher": {setting: 7}}})
+    _set_workers(cfg, TRAITS[name], None)
+    assert cfg.hydra.launcher == {setting: 7}
+    _set_workers(cfg, TRAITS[name], 3)
+    assert cfg.hydra.launcher == {setting: 3}
+
+
+@pytest.mark.parametrize(("name", "workers"), [("ray", 2), ("ray", 1), ("basic", 2)])
+def test_workers_are_refused_where_a_launcher_has_no_such_setting(name: str, workers: int) -> None:
+    cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
+    with pytest.raises(InputError, match=f"^workers={workers}: cannot be used with launcher={name}; choose launcher="):
+        _set_workers(cfg, TRAITS[name], workers)
+    _set_workers(cfg, TRAITS["basic"], 1)  # which is what it does
+
+
+def test_workers_are_for_sweeps(refused: Callable[..., str]) -> None:
+    assert refused("workers=2") == "error: workers='2': is of a sweep, and this is a single run; add -m\n"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ _MOST_NAMED = 8  # columns in one error
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
-_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = (",", ";", "\t", "|")
 
 
 def from_csv(
@@ -52,9 +52,14 @@ def from_csv(
     steps: str | None = None,
     status: str | None = None,
     pool: Sequence[str] = (),
+    full: float | None = None,
+    decimal: Literal[".", ","] = ".",
     direction: Direction | None = None,
 ) -> Study:
-    """Read a CSV with a header and a row for each run.
+    """Read a table with a header and a row for each run.
+
+    Cells are separated by commas, semicolons, tabs or bars; lines that begin with ``#`` are comments. Numbers may be
+    percentages: an SSR of ``25%`` is 0.25, a quality of ``93.1%`` is 93.1.
 
     Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only where a column says
     which is which. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a
@@ -63,8 +68,8 @@ def from_csv(
     part of the recipe, as the seed, or in ``pool``.
 
     Args:
-        file: UTF-8, comma-separated.
-        ssr: Name of the column of scale schedule ratios.
+        file: UTF-8.
+        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit.
         quality: Of the final metric.
         seconds: Of the seconds of training; None if there is none.
         recipe: Of what is compared, one column or several; None is one recipe, called like the file.
@@ -74,6 +79,8 @@ def from_csv(
         steps: Of the steps of training.
         status: Of how each run ended: completed, diverged, failed or stopped.
         pool: Columns that make no other recipe: the machine of a run, or another measurement.
+        full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
+        decimal: What separates decimals: ``,`` for ``0,25``, in a table that is not separated by commas.
         direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
 
     Raises:
@@ -90,10 +97,14 @@ def from_csv(
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
-    header, lines, cells, problems = _read(path)
+    _check_numbers(full, decimal)
+    header, lines, cells, problems = _read(path, [name for _, name in named])
     places = _places(path, header, named)
     texts = {field: cells[places[name]] for field, name in columns}
-    measured, reasons = _measured(texts, unit)
+    for field in ("ssr", "quality", unit, "steps"):
+        if decimal == "," and field in texts:
+            texts[field] = [text.replace(",", ".") for text in texts[field]]
+    measured, reasons = _measured(texts, unit, full)
     problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
     problems += [
         Problem(f"{path}:{lines[row]}", measured["status"][row], error)
@@ -133,18 +144,38 @@ _CONSTANT = {
 _Columns = list[list[str]]
 
 
-def _read(path: Path) -> tuple[list[str], list[int], _Columns, list[Problem]]:
+def _check_numbers(full: float | None, decimal: str) -> None:
+    if full is not None and (isinstance(full, bool) or not isinstance(full, (int, float)) or not 0 < full < math.inf):
+        raise InputError("full", full, "must be a finite number above 0", "write the length of the full run, e.g. 90")
+    if decimal not in (".", ","):
+        raise InputError("decimal", decimal, "must be . or ,", "write , for numbers like 0,25")
+
+
+def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
+    """The delimiter of a header, with which it has most of the wanted columns, and its names."""
+    split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
+    return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
+
+
+def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
     """Header, the line number of each whole row, the stripped cells by column, and the rows of another length."""
     lines: list[int] = []
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
         try:
-            header = next((cells for cells in reader if any(map(str.strip, cells))), None)
-            if header is None:
-                raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
+            first, before = "", 0  # the lines before the header
+            while not first.strip(" ,;|\t\r\n") or _is_comment(first, wanted):
+                before += bool(first)
+                if not (first := stream.readline()):
+                    raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
+            first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
+            delimiter, _ = _split(first, wanted)
+            # A comment keeps its line, so that the lines of the rows are those of the file.
+            rest = ("\n" if line.startswith("#") else line for line in chain([first], stream))
+            reader = csv.reader(rest, delimiter=delimiter)
+            header = next(reader)
             columns: _Columns = [[] for _ in header]
-            numbered = ((reader.line_num, cells) for cells in reader)
+            numbered = ((reader.line_num + before, cells) for cells in reader)
             while chunk := list(islice(numbered, _CHUNK)):
                 whole = [(line, cells) for line, cells in chunk if len(cells) == len(header)]
                 lines += [line for line, _ in whole]
@@ -157,6 +188,14 @@ def _read(path: Path) -> tuple[list[str], list[int], _Columns, list[Problem]]:
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError("csv", str(path), f"is not a CSV in UTF-8 ({error})", "save it as one") from None
     return [name.strip() for name in header], lines, columns, problems
+
+
+def _is_comment(line: str, wanted: Sequence[str]) -> bool:
+    """Whether a line in front of the table is a comment; a header may begin with ``#`` as well."""
+    if not line.lstrip().startswith("#"):
+        return False
+    _, names = _split(line.lstrip().removeprefix("#"), wanted)
+    return not set(wanted) <= set(names)
 
 
 def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
@@ -177,11 +216,6 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
 
 def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
     counts = Counter(names)
-    for delimiter, called in _DELIMITERS.items():
-        if len(names) == 1 < len(columns) and delimiter in names[0]:
-            field, name = columns[0]
-            rule = f"the CSV has no such column; it seems to be separated by {called}"
-            raise InputError(field, name, rule, "save it separated by commas")
     for field, name in columns:
         if counts[name] != 1:
             rule = "the CSV has no such column" if name not in counts else "the CSV has two columns of this name"
@@ -238,7 +272,9 @@ def _listed(names: list[str]) -> str:
     return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
-def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[Any]], dict[int, str]]:
+def _measured(
+    texts: dict[str, list[str]], unit: str, full: float | None
+) -> tuple[dict[str, list[Any]], dict[int, str]]:
     """The numbers of each row by column of a study, and why a row has none that can be believed."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
@@ -256,7 +292,17 @@ def _measured(texts: dict[str, list[str]], unit: str) -> tuple[dict[str, list[An
                 reasons.setdefault(row, f"{field} is {cells[row]!r}, and must be at least 0")
         return list(values.tolist())
 
+    shares = [text.endswith("%") for text in texts["ssr"]]
+    if any(shares):
+        texts = texts | {"ssr": [text.removesuffix("%").strip() for text in texts["ssr"]]}
     made: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
+    units = [100 if share else full or 1 for share in shares]
+    made["ssr"] = [value / unit for value, unit in zip(made["ssr"], units, strict=True)]
+    if any(text.endswith("%") for text in texts["quality"]):
+        for row, text in enumerate(texts["quality"]):
+            if not math.isnan(_number(text)):
+                reasons.setdefault(row, f"quality is {text!r}, and other rows have percentages")
+        texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
     for row, value in enumerate(made["ssr"]):
         if value <= 0:
             reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")

@@ -70,7 +70,7 @@ def _study(args: argparse.Namespace) -> Study:
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
     columns = {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
-    return from_csv(args.csv, **columns, direction=args.direction)
+    return from_csv(args.csv, **columns, full=args.full, decimal=args.decimal, direction=args.direction)
 
 
 def _folder(args: argparse.Namespace) -> Path:
@@ -97,6 +97,8 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         given = [f"--{name}" for name in _COLUMNS if getattr(args, name) is not None]
         if given:
             parser.error(f"{', '.join(given)}: names a column of a table; name the table by --csv FILE")
+        if args.full is not None or args.decimal != ".":
+            parser.error(f"--{'decimal' if args.full is None else 'full'}: is for a table; name it by --csv FILE")
     elif args.ssr is None or args.quality is None:
         parser.error("--csv needs the names of two columns: --ssr COL --quality COL")
     elif args.objective is not None:
@@ -109,7 +111,7 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
         return InputError("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":
         return InputError("--direction", error.value, error.rule, "give --direction max or --direction min")
-    flags = {*_COLUMNS, "csv", "tolerance", "target", "confidence", "equal", "objective"}
+    flags = {*_COLUMNS, "csv", "full", "decimal", "tolerance", "target", "confidence", "equal", "objective"}
     flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
     return InputError(flag, error.value, error.rule, error.fix)
 
@@ -158,5 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--recipe", metavar="COL", nargs="+", help="its column, or columns, of what is compared")
     table.add_argument("--seed", metavar="COL", help="its column of seeds, for pairs")
     table.add_argument("--status", metavar="COL", help="its column of how runs ended: completed, diverged, failed")
+    table.add_argument("--full", type=float, metavar="X", help="length of the full run, in units of --ssr COL: SSR 1")
+    table.add_argument("--decimal", default=".", metavar="CHAR", help="what separates decimals: . or , (%(default)s)")
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")
     return parser

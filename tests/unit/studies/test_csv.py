@@ -288,11 +288,48 @@ def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
         from_csv(written(tmp_path, text), "ssr", "loss")
 
 
-@pytest.mark.parametrize(("delimiter", "called"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
-def test_another_delimiter_is_named(tmp_path: Path, delimiter: str, called: str) -> None:
-    path = written(tmp_path, "ssr,loss\n1,3\n".replace(",", delimiter))
-    with pytest.raises(InputError, match=f"^ssr='ssr': .*separated by {called}; save it separated by commas"):
-        from_csv(path, "ssr", "loss")
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("head", ["", "# made by hand, 2024; see the paper\n\n", "#\n"])
+def test_delimiters_and_comments(tmp_path: Path, delimiter: str, head: str) -> None:
+    text = head + "ssr,loss,method\n1,3,a; b\n# a comment, in the table\n\n2,x,b\n".replace(",", delimiter)
+    text = text.replace("a; b", '"a; b"') if delimiter == ";" else text
+    path = written(tmp_path, text)
+    study = from_csv(path, "ssr", "loss", recipe="method")
+    assert (study.recipes, study.completed["quality"].tolist()) == (("a; b",), [3.0])
+    # Lines count as an editor counts them.
+    line = text.split("\n").index(f"2{delimiter}x{delimiter}b") + 1
+    assert [problem.where for problem in study.problems] == [f"{path}:{line}"]
+
+
+def test_header_may_begin_as_a_comment(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "# numbers\n# ssr\tloss\n1\t3\n2\t2\n"), "ssr", "loss")
+    assert study.frame["quality"].tolist() == [3.0, 2.0]
+
+
+def test_percentages(tmp_path: Path) -> None:
+    study = from_csv(written(tmp_path, "length,top1\n25%,93.1%\n50 %,94%\n100%,n/a\n1,95\n"), "length", "top1")
+    assert study.frame["ssr"].tolist() == [0.25, 0.5, 1.0]
+    assert study.completed["quality"].tolist() == [93.1, 94.0]
+    assert [(problem.kind, problem.reason) for problem in study.problems] == [
+        ("torn", "quality is '95', and other rows have percentages"), ("diverged", "quality is 'n/a'"),
+    ]  # fmt: skip
+
+
+def test_lengths_are_divided_by_the_full_run(tmp_path: Path) -> None:
+    path = written(tmp_path, "epochs,top1\n9,70\n30,75\n90,77\n")
+    assert from_csv(path, "epochs", "top1", full=90).frame["ssr"].tolist() == [0.1, 30 / 90, 1.0]
+    for full in (0, -1, math.inf, math.nan, True, "90"):
+        with pytest.raises(InputError, match="^full=.*must be a finite number above 0"):
+            from_csv(path, "epochs", "top1", full=full)  # type: ignore[arg-type]
+
+
+def test_decimal_commas(tmp_path: Path) -> None:
+    path = written(tmp_path, "ssr;top1;hours\n0,25;73,02;1,71\n1;76,82;6,83\n")
+    frame = from_csv(path, "ssr", "top1", hours="hours", decimal=",").frame
+    assert (frame["ssr"].tolist(), frame["quality"].tolist()) == ([0.25, 1.0], [73.02, 76.82])
+    assert frame["seconds"].tolist() == pytest.approx([1.71 * 3600, 6.83 * 3600])
+    with pytest.raises(InputError, match="^decimal="):
+        from_csv(path, "ssr", "top1", decimal=";")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "nan", "NaN", "-inf", "diverged", "Diverged", "N/A", "None", "-"])

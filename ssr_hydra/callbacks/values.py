@@ -22,7 +22,7 @@ def columns(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with one value per name: ``lrs`` of several param groups become ``lr/0``, ``lr/1``.
 
     A list is spread under its name, without the plural's s where the singular stands in the record too; a mapping
-    under its name and its keys.
+    under its name and its keys, so ``lrs`` of named param groups become ``lr/body``, ``lr/head``.
 
     Example:
         >>> columns({"event": "train", "batch": 10, "lr": 0.1, "lrs": [0.1, 0.01], "momentum": {"body": 0.9}})

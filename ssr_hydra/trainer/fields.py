@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from ssr_hydra.rules import BELOW_ONE
 from ssr_hydra.schedulers import Curve, SchedulerLike
 from ssr_hydra.time import Number
 
-__all__ = ["FieldSchedules"]
+__all__ = ["FieldSchedules", "by_group"]
 
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
@@ -74,6 +74,34 @@ class _Target:
             now.fill_(value)
         else:
             self.place.set(self.group, value)
+
+
+def by_group(
+    numbers: Sequence[float], groups: Sequence[_Group], optimizers: Iterable[Optimizer]
+) -> list[float] | dict[str, float]:
+    """Return a number of each group by the group's name; a list if no group of the optimizers has a name.
+
+    A group without a name is called by its number, and a second one of a name ``NAME-2``.
+
+    Example:
+        >>> weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+        >>> optimizer = torch.optim.SGD([{"params": weights[:1], "name": "body"}, {"params": weights[1:]}], lr=0.1)
+        >>> by_group([0.1, 0.2], optimizer.param_groups, [optimizer])
+        {'body': 0.1, '1': 0.2}
+    """
+    every = [group for optimizer in optimizers for group in optimizer.param_groups]
+    if not any(group.get("name") for group in every):
+        return list(numbers)
+    names: dict[str, int] = {}
+    for index, group in enumerate(every):
+        name = base = str(group.get("name") or index)
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}-{count}"
+        names[name] = id(group)
+    called = {identity: name for name, identity in names.items()}
+    return {called[id(group)]: number for group, number in zip(groups, numbers, strict=True)}
 
 
 class FieldSchedules:
@@ -155,12 +183,15 @@ class FieldSchedules:
             for target in self._targets[field]:
                 target.set(alpha)
 
-    def values(self) -> dict[str, float | list[float]]:
-        """The present value of every field; a list, by groups that have it, where they differ."""
-        shown: dict[str, float | list[float]] = {}
+    def values(self) -> dict[str, float | list[float] | dict[str, float]]:
+        """The present value of every field; if the groups differ, as :func:`by_group` has them."""
+        shown: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]
-            shown[field] = numbers[0] if len(set(numbers)) == 1 else numbers
+            alike = len(set(numbers)) == 1
+            shown[field] = (
+                numbers[0] if alike else by_group(numbers, [each.group for each in targets], self._state.optimizers)
+            )
         return shown
 
     def _is_stale(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch.optim import Optimizer
@@ -20,6 +20,7 @@ from ssr_hydra.files import WriteError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
+from ssr_hydra.trainer.fields import FieldSchedules, by_group
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.processes import ALONE, Processes
@@ -28,9 +29,6 @@ from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
-
-if TYPE_CHECKING:
-    from ssr_hydra.trainer.fields import FieldSchedules
 
 __all__ = ["Around", "Loop", "Plan"]
 
@@ -447,10 +445,11 @@ class Loop:
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
         loss = self._watch.flush(timestamp._batch)
-        rates = [float(group["lr"]) for optimizer in self._optimizers for group in optimizer.param_groups]
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        rates = [float(group["lr"]) for group in groups]
         record: _Record = {"event": "train", **self.when(), "train/loss": loss, "lr": rates[0]}
         if len(rates) > 1:
-            record["lrs"] = rates
+            record["lrs"] = by_group(rates, groups, self._optimizers)
         if self._fields is not None:
             record.update(self._fields.values())
         began = time.perf_counter_ns()

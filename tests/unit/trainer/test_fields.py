@@ -97,6 +97,16 @@ def test_the_parts_of_other_tuples() -> None:
     assert adafactor.param_groups[0]["eps"] == (None, 5e-4)
 
 
+def test_values_are_named_by_their_groups() -> None:
+    weight, bias = parameter(), parameter()
+    named = [{"params": [weight], "name": "body"}, {"params": [bias], "name": "head", "weight_decay": 0.0}]
+    others = [{"params": [parameter()], "name": "head"}, {"params": [parameter()]}]
+    state = run(SGD(named, weight_decay=0.2), AdamW(others, weight_decay=0.1), length="4ba")
+    fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
+    advance(fields, state, 2)
+    assert fields.values() == {"weight_decay": {"body": 0.1, "head": 0.0, "head-2": 0.05, "3": 0.05}}
+
+
 def test_only_groups_that_have_the_field() -> None:
     weight, bias = parameter(), parameter()
     sgd = SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], weight_decay=0.2, momentum=0.9)

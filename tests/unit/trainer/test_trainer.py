@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import StepLR
 
+from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
@@ -416,6 +417,21 @@ def test_a_plateau_needs_something_to_follow() -> None:
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(InputError, match="eval_dataloader"):
         Trainer(model, [(torch.zeros(1, 4), torch.zeros(1))], schedulers=plateau, device="cpu")
+
+
+def test_rates_are_logged_by_the_names_of_their_groups(tmp_path: Path) -> None:
+    for folder, names in (("named", ("body", "heads")), ("bare", (None, None))):
+        model = nn.Linear(4, 3)
+        groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.2}]
+        groups = [{**group, "name": name} if name else group for group, name in zip(groups, names, strict=True)]
+        optimizer = torch.optim.SGD(groups, lr=0.1)
+        logger = CSVLogger()
+        small(model=model, optimizers=optimizer, run_dir=tmp_path / folder, log_interval="6ba", loggers=[logger]).fit()
+    (named,) = (record for record in log_of(tmp_path / "named") if record["event"] == "train")
+    assert (named["lr"], named["lrs"]) == (0.1, {"body": 0.1, "heads": 0.2})
+    assert {"lr", "lr/body", "lr/heads"} <= set((tmp_path / "named/metrics.csv").read_text().split("\n")[0].split(","))
+    (bare,) = (record for record in log_of(tmp_path / "bare") if record["event"] == "train")
+    assert bare["lrs"] == [0.1, 0.2]
 
 
 class Scripted:

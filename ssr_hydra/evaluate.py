@@ -11,6 +11,7 @@ import argparse
 import io
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.build.check import plain
 from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader
@@ -61,9 +63,10 @@ arguments, as name=value:
   tolerance   largest difference that counts as equal, relative above 1 (1e-06)
   device      instead of the run's own, e.g. cpu
   trust       as for train.py: it is never taken from a run's folder
-Anything else is an override of the run's config, such as data.eval_batch_size=512.
+Anything else is an override of the run's config, such as data.eval_batch_size=512. On other data, such as
+data.eval.path=new.csv, it measures and compares with nothing.
 
-exit code: 0 if all metrics are as recorded, 1 if not, 2 if something cannot be meant
+exit code: 0 if all metrics that were compared are as recorded, 1 if not, 2 if something cannot be meant
 """
 _EXAMPLES = """\
 examples:
@@ -82,7 +85,8 @@ class Evaluation:
         batch: Batches that it was trained for.
         weights: ``raw``, or the name of the callback whose average was evaluated.
         metrics: As they were computed now.
-        recorded: As the run recorded them at that batch; None where it did not evaluate there.
+        recorded: As the run recorded them at that batch, without those that overrides changed; None where it did not
+            evaluate there.
         messages: What else a person is to be told.
     """
 
@@ -108,7 +112,8 @@ class Evaluation:
         rows = [("", "recorded", "now", "")]
         off = self.differences
         for name, value in self.metrics.items():
-            verdict = "not recorded" if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
+            missing = "not recorded" if self.recorded is None else "not compared"
+            verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
             rows.append((_printable(name), repr(self._known[name]) if name in off else "", repr(value), verdict))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         for *cells, verdict in rows:
@@ -123,8 +128,10 @@ class Evaluation:
     def verdict(self, tolerance: float = TOLERANCE) -> str:
         """The comparison in a line."""
         off = self.differences
-        if not off:
+        if not off and self.recorded is None:
             return "there is no record of these weights at this batch to compare with"
+        if not off:
+            return "nothing was compared"
         if not any(off.values()):
             return "equal to the record, to the last bit"
         worst = max(off, key=lambda name: off[name])
@@ -147,7 +154,8 @@ def evaluate(
     Args:
         run: Its folder.
         checkpoint: ``latest`` that is good, ``best``, the name of one, or the path of one.
-        overrides: Of the run's config, such as ``data.eval_batch_size=512``.
+        overrides: Of the run's config, such as ``data.eval_batch_size=512``. The result on other data, or of another
+            loss or metric, is not compared with the record.
         trust: Modules whose classes and functions the config may name, besides this package's.
         weights: ``raw``; the name of a callback that averages weights; or ``auto``: those that the run evaluated with.
         export: Where these weights are saved, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
@@ -185,9 +193,43 @@ def evaluate(
         messages.append(f"saved {_named(chosen)} as {target}")
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch)
+    if recorded is not None and overrides:
+        recorded, changes = _comparable(recorded, _composed(run, [], trust), config)
+        about += changes
     if chosen != evaluated:
         recorded, about = None, [f"the run evaluated with {_named(evaluated)}"]
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
+
+
+# Of the data, what changes no sample that is evaluated.
+_SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
+_TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
+
+
+def _comparable(
+    recorded: dict[str, float | None], own: DictConfig, config: DictConfig
+) -> tuple[dict[str, float | None], list[str]]:
+    """The recorded metrics that overrides left comparable, and a line for what they changed."""
+    data = plain(config)["data"]
+    other: set[str] = set()
+    changed: list[str] = []
+    for field in (item.field for item in differences(plain(own), plain(config))):
+        is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
+        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # which counts batches
+            is_same = None
+        if field.startswith("data.") and not is_same:
+            other |= set(recorded)
+        elif re.match(r"trainer\.loss(_mean_over)?(\.|$)", field):
+            other.add("eval/loss")
+        elif field.startswith("trainer.metrics."):
+            other.add(f"eval/{field.split('.')[2]}")
+        else:
+            continue
+        changed.append(field)
+    if not other:
+        return recorded, []
+    kept = {name: value for name, value in recorded.items() if name not in other}
+    return kept, [f"not compared with the record, for {', '.join(changed)} is not as in the run"]
 
 
 def _composed(run: Path, overrides: list[str], trust: tuple[str, ...]) -> DictConfig:

@@ -158,6 +158,28 @@ def test_other_batches_give_the_same_within_the_tolerance(run: Path) -> None:
     assert found.is_as_recorded(TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("override", "compared"),
+    [
+        ("data.limit_eval=1", []),
+        ("data.eval_on_train=true", []),
+        ("+trainer.loss.label_smoothing=0.1", ["eval/accuracy"]),
+        ("data.augment=null", ["eval/accuracy", "eval/loss"]),
+    ],
+)
+def test_other_data_are_measured_and_compared_with_nothing(run: Path, override: str, compared: list[str]) -> None:
+    found = evaluate(run, overrides=[override], trust="resume_lab")
+    assert {"eval/accuracy", "eval/loss"} <= set(found.metrics)
+    assert sorted(found.differences) == compared
+    (*about,) = (line for line in found.messages if line.startswith("not compared with the record, for "))
+    assert len(about) == (len(compared) < 2)
+    assert all(override.partition("=")[0].lstrip("+") in line for line in about)
+    if not compared:
+        assert found.metrics["eval/loss"] != recorded(run)["metrics"]["eval/loss"]
+        assert found.table().endswith("nothing was compared")
+        assert found.is_as_recorded(0)  # so the exit code is 0
+
+
 def test_raw_weights_of_a_run_that_evaluated_an_average(run: Path) -> None:
     found = evaluate(run, weights="raw", trust="resume_lab")
     assert found.recorded is None

@@ -134,7 +134,8 @@ def from_csv(
     way = direction_of(quality, direction, set())
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
-    return Study(frame, curves, quality, way, (*problems, *twice), tuple(losses(frame)), sources=(path,))
+    notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
+    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,))
 
 
 _CONSTANT = {
@@ -142,6 +143,16 @@ _CONSTANT = {
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
+
+
+def _without_time(frame: pd.DataFrame, unit: str | None) -> list[str]:
+    """Which row keeps the report from comparing times."""
+    rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
+    if unit is None or rows.empty:
+        return []
+    lines = rows["job"].tolist()
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return [f"No times are compared: line {lines[0]}{more} of the table must have a number of {unit} above 0."]
 
 
 def _check_numbers(full: float | None, decimal: str) -> None:

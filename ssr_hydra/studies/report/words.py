@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssr_hydra.errors import visible
+from ssr_hydra.records import RESULT
 from ssr_hydra.studies.intervals import POWER, VERDICT, rough_guess
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
 from ssr_hydra.studies.report.content import Choice, Content, arm
@@ -117,10 +118,10 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     """The choice against every other recipe that gets as much time."""
     if not choice.rivals:
         if len(content.recommendations) > 1:
-            return [f"No other recipe was measured at equal time ({_budget(content, choice)})."]
+            return [f"No other recipe was measured at equal {_time(content)} ({_budget(content, choice)})."]
         return []
     closest = choice.rivals[0]
-    at = f"At equal time ({_budget(content, choice)}) {choice.recipe}"
+    at = f"At equal {_time(content)} ({_budget(content, choice)}) {choice.recipe}"
     margin = signed(closest.margin, content.decimals)
     ends = interval(closest.low, closest.high, content.decimals)
     others = len(choice.rivals) - 1
@@ -176,6 +177,16 @@ def _diverged(content: Content, choice: Choice) -> list[str]:
         f"Runs that diverged at SSR {number(choice.ssr)}: {', '.join(shares[:_MOST_OTHERS])}. With each counted as the "
         f"worst measured quality, the means are: {', '.join(means)}."
     ]
+
+
+def _time(content: Content) -> str:
+    """What budgets are equal in: a table without times tells nothing of equal time."""
+    return "time" if "seconds" in content.axes else _EQUAL[content.equal]
+
+
+def _is_table(content: Content) -> bool:
+    sources = content.study.sources
+    return bool(sources) and all(path.is_file() and path.name != RESULT for path in sources)
 
 
 def _budget(content: Content, choice: Choice) -> str:
@@ -293,7 +304,7 @@ def _soonest(content: Content) -> list[str]:
     first = "at the latest" if best.target_status == "below" else "about"
     said = f"Of all recipes {choice.recipe} reaches {number(target)} first, {first} at {_budget(content, choice)}"
     if not choice.rivals:
-        return [f"{said}; no other was measured at equal time."]
+        return [f"{said}; no other was measured at equal {_time(content)}."]
     if any(math.isnan(rival.low) for rival in choice.rivals):
         return [f"{said}, without knowledge of the noise."]
     if choice.open:
@@ -380,8 +391,12 @@ def method(content: Content) -> list[str]:
         if options.tolerance is not None
         else f"a twentieth {content.twentieth}; choose with ssr-report --tolerance"
     )
+    is_table = _is_table(content)
+    what = (
+        f"the {study.objective} of the table" if is_table else f"the final {study.objective} of each run, not the best"
+    )
     return [
-        f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better.",
+        f"Quality is {what}; {better} is better.",
         f"Intervals hold {percent(options.confidence)} and are Student's t over seeds. Differences are paired by "
         "seed where both have the same seeds, else Welch's. With one seed there is no interval, and none is made up.",
         "Each interval is for itself. A recipe is best if it beats each other one; where none does, those that may be "
@@ -389,7 +404,7 @@ def method(content: Content) -> list[str]:
         f"The tolerance is {number(content.tolerance)} ({given}): a doubling of the training that "
         "gains less is not worth its time.",
         *_equal_time(content),
-        "Training time leaves out evaluation, checkpoints, compilation and start-up, and is that of a run by itself.",
+        *(["Training time leaves out evaluation, checkpoints, compilation and start-up."] if not is_table else []),
         "A point is on the frontier when no other is as good in less time. Points that lose to it by a difference "
         "whose interval contains 0 are marked as within noise.",
         "Speed-ups and qualities at equal time are interpolated between measured SSRs, linearly in log SSR, never "

@@ -390,3 +390,32 @@ def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not
     assert said[0].endswith("but 38% of its runs diverged.")
     # A run that may be lost never beats one that is not: risky is on the frontier as well, for its mean.
     assert set(found.pareto["status"]) == {"frontier"}
+
+
+def test_nothing_is_claimed_of_a_table_that_it_cannot_show(tmp_path: Path) -> None:
+    cells = [(name, ssr, value) for name, value in (("a", 0.5), ("b", 0.4)) for ssr in (0.5, 1.0, 2.0)]
+    rows = "".join(f"{name},{ssr},{value + ssr / 10},{100 * ssr}\n" for name, ssr, value in cells)
+    path = tmp_path / "t.csv"
+    path.write_text(f"recipe,ssr,acc,t\n{rows}", encoding="utf-8")
+    timed, untimed = (
+        build(from_csv(path, "ssr", "acc", seconds, recipe="recipe", pool=pool))
+        for seconds, pool in (("t", []), (None, ["t"]))
+    )
+    for content in (timed, untimed):
+        method = " ".join(words.method(content))
+        assert "Quality is the acc of the table; higher is better." in method
+        assert "final" not in method
+        assert "leaves out evaluation" not in method
+    assert words.answer(timed)[0].startswith("At equal time (SSR ")
+    assert words.answer(untimed)[0].startswith("At equal SSR (SSR ")
+    assert "equal time" not in " ".join(words.answer(untimed))
+
+
+def test_row_without_a_time_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ssr,acc,hours\n0.5,0.5,1\n1,0.6,\n2,nan,\n4,0.7,0\n", encoding="utf-8")
+    study = from_csv(path, "ssr", "acc", hours="hours")
+    said = "No times are compared: line 3 and 1 more of the table must have a number of hours above 0."
+    assert said in study.notes
+    assert "seconds" not in build(study).axes
+    assert not [note for note in from_csv(path, "ssr", "acc", pool=["hours"]).notes if "times" in note]

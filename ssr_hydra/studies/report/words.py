@@ -392,9 +392,8 @@ def method(content: Content) -> list[str]:
         else f"a twentieth {content.twentieth}; choose with ssr-report --tolerance"
     )
     is_table = _is_table(content)
-    what = (
-        f"the {study.objective} of the table" if is_table else f"the final {study.objective} of each run, not the best"
-    )
+    what = f"the final {study.objective} of each run, not the best on the way"
+    what = f"the {study.objective} of the table" if is_table else what
     return [
         f"Quality is {what}; {better} is better.",
         f"Intervals hold {percent(options.confidence)} and are Student's t over seeds. Differences are paired by "

@@ -125,7 +125,7 @@ def callable_name(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)
-    name = getattr(function, "__qualname__", type(function).__qualname__).replace("<locals>.", "")
+    name = getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
     code = getattr(function, "__code__", None)
     if code is not None and name.endswith("<lambda>"):
         return f"the lambda at {Path(code.co_filename).name}, line {code.co_firstlineno}"

@@ -40,7 +40,7 @@ from ssr_hydra.build.targets import check_there
 from ssr_hydra.checkpoints.resume import AUTO, find
 from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
-from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.trainer.interrupts import TerminatedError, reason
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
 
 __all__ = ["run_app"]
@@ -101,6 +101,8 @@ def _run_app(make_task: MakeTask, conf: Path, name: str, typed: Typed) -> None:
     except Exception as error:
         if full:
             raise
+        if any(note.startswith("raised by the scheduler ") for note in getattr(error, "__notes__", ())):
+            _exit(f"error: {reason(error)} (train.log has its traceback)", _FAILED, error)
         _report(error)
         sys.exit(_FAILED)
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, callable_name
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
@@ -105,7 +105,7 @@ def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
 
 
 def _function_curve(function: Callable[..., float], run: Run) -> Curve:
-    name = getattr(function, "__name__", type(function).__name__)
+    name = callable_name(function)
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
         rule = "a function of the state alone cannot be scaled"
@@ -114,10 +114,17 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
 
     def curve(timestamp: Any) -> float:
         state = view(run, timestamp)
-        if how is None:
-            returned = function(state)
-        else:
-            returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
+        try:
+            if how is None:
+                returned = function(state)
+            else:
+                returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
+        except Exception as error:  # which stays what it is, and says where it is from
+            note = f"raised by the scheduler {name}"
+            notes: list[str] = getattr(error, "__notes__", [])
+            if note not in notes:
+                error.__notes__ = [*notes, note]
+            raise
         try:
             alpha = float(returned)
         except (TypeError, ValueError, OverflowError):

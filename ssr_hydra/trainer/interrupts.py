@@ -209,7 +209,8 @@ def reason(error: BaseException) -> str:
         return str(told)
     if isinstance(error, KeyboardInterrupt):
         return f"KeyboardInterrupt: {str(error) or 'interrupted'}"
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}: {error}".rstrip(": ") + notes
 
 
 def status_of(error: BaseException) -> str:

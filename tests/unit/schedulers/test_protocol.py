@@ -15,7 +15,7 @@ from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, r
 
 import ssr_hydra
 from ssr_hydra import convert_time, schedulers
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers import (
     ComposerScheduler,
     LinearScheduler,
@@ -250,12 +250,41 @@ def test_what_is_no_scheduler_is_refused(thing: Any) -> None:
         bind(thing, run(max_duration="4ba"))
 
 
-def test_what_a_function_raises_is_its_own() -> None:
-    def mine(state: Any) -> float:
-        raise KeyError("mine")
+def raises(state: Any, factor: float = 1.0) -> float:
+    raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"):
-        alphas(ProductScheduler({"a": mine}), [0], max_duration="4ba")
+
+def returns(state: Any, value: float) -> float:
+    return value
+
+
+class Own:
+    def __init__(self, value: Any = -1.0) -> None:
+        self.value = value
+
+    def __call__(self, state: Any) -> Any:
+        return raises(state) if self.value is None else self.value
+
+
+def test_what_a_function_raises_is_its_own_and_names_it() -> None:
+    for function, name in ((raises, "raises"), (functools.partial(raises, factor=2.0), "raises"), (Own(None), "Own")):
+        with pytest.raises(KeyError, match="mine") as caught:
+            alphas(ProductScheduler({"a": function}), [0], max_duration="4ba")
+        assert caught.value.__notes__ == [f"raised by the scheduler {name}"]
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (functools.partial(lambda state, x: x, x=-1.0), "the lambda at test_protocol.py, line "),
+        (functools.partial(returns, value=-1.0), "returns"),
+        (Own(), "Own"),
+        (Own().__call__, "Own.__call__"),
+    ],
+)
+def test_function_that_returns_no_multiplier_is_named(function: Any, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^{name}.*=-1\.0: a scheduler must return a finite multiplier"):
+        alphas(function, [0], max_duration="4ba")
 
 
 def test_binding_reads_the_run_once() -> None:

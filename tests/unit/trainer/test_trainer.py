@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -432,6 +433,18 @@ def test_rates_are_logged_by_the_names_of_their_groups(tmp_path: Path) -> None:
     assert {"lr", "lr/body", "lr/heads"} <= set((tmp_path / "named/metrics.csv").read_text().split("\n")[0].split(","))
     (bare,) = (record for record in log_of(tmp_path / "bare") if record["event"] == "train")
     assert bare["lrs"] == [0.1, 0.2]
+
+
+def halves_by_zero(state: Any, ssr: float = 1.0, *, batch: int = 2) -> float:
+    return 1 / (batch - state.timestamp.batch.value)
+
+
+def test_scheduler_that_fails_is_named_in_the_record(tmp_path: Path) -> None:
+    scheduler = functools.partial(halves_by_zero, batch=3)
+    with pytest.raises(ZeroDivisionError):
+        small(schedulers=scheduler, run_dir=tmp_path).fit()
+    error = RunResult.load(tmp_path).error
+    assert error == "ZeroDivisionError: division by zero (raised by the scheduler halves_by_zero)"
 
 
 class Scripted:

@@ -123,7 +123,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
             note = f"raised by the scheduler {name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:
-                error.__notes__ = [*notes, note]
+                error.__dict__["__notes__"] = [*notes, note]  # as add_note of Python 3.11 does
             raise
         try:
             alpha = float(returned)

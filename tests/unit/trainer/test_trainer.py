@@ -295,7 +295,8 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
         small(model=Broken(4, 3), run_dir=tmp_path).fit()
     assert caught.value is error
     result = RunResult.load(tmp_path)
-    assert (result.status, result.steps, result.samples) == ("failed", 3, 6)
+    status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+    assert (result.status, result.steps, result.samples) == (status, 3, 6)
     assert (result.error or "").startswith(type(error).__name__)
 
 

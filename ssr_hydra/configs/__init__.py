@@ -1,7 +1,9 @@
 """Structured configs, one per scheduler, optimizer, model, data set and trainer, and their registration with Hydra.
 
-Importing this needs dataclasses, omegaconf and Hydra's ConfigStore alone: no torch, no scheduler, no data.
+Importing this needs omegaconf, Hydra's ConfigStore and the schedulers that configs are made from: no torch, no data.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedulers, tasks, torch_schedulers, vision
 from ssr_hydra.configs.callbacks import *  # noqa: F403
@@ -32,3 +34,7 @@ __all__ = [
     *torch_schedulers.__all__,
     *vision.__all__,
 ]
+
+if TYPE_CHECKING:  # configs of schedulers are made from the registry
+
+    def __getattr__(name: str) -> Any: ...

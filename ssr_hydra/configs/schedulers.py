@@ -1,287 +1,80 @@
-"""One config per scheduler: the fields, order and defaults of its class, durations as strings.
+"""One config per scheduler, made from its row in the registry: the class's fields, order and defaults.
 
-Where a class asks for an argument and has no default (``t_warmup``, ``gamma``, ``milestones`` ...), the config holds a
-preset that suits most runs, so that ``scheduler=<name>`` alone always runs. The presets are written in ``dur``, a share
-of the run, wherever the argument is a time: they fit a run of any length and unit.
+Durations are strings. Where a class asks for an argument and has no default, the config holds the row's preset, so that
+``scheduler=<name>`` alone always runs. ``<class>Config`` is the name of each: ``RexSchedulerConfig``.
+
+Some choices need more than a value on the command line:
+
+- ``scheduler=piecewise_linear scheduler.points=[[0dur,0],[0.2dur,1],[1dur,0.1]]``.
+- ``scheduler=product``: named factors, each a choice of the group; the preset is ``warmup`` times ``decay``.
+  ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
+  one, ``~scheduler@scheduler.factors.warmup`` takes one out.
+- ``scheduler=sequence``: named phases one after another; the preset is ``warmup``, then ``decay``.
+  ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
+  ``scheduler.phases.warmup.until`` says where a phase ends (the last one may go on),
+  ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-__all__ = [
-    "SCHEDULERS",
-    "ConstantSchedulerConfig",
-    "ConstantWithWarmupSchedulerConfig",
-    "CosineAnnealingSchedulerConfig",
-    "CosineAnnealingWarmRestartsSchedulerConfig",
-    "CosineAnnealingWithWarmupSchedulerConfig",
-    "ExponentialSchedulerConfig",
-    "InverseSquareRootWithWarmupSchedulerConfig",
-    "LinearSchedulerConfig",
-    "LinearWithWarmupSchedulerConfig",
-    "MultiStepSchedulerConfig",
-    "MultiStepWithWarmupSchedulerConfig",
-    "OneCycleSchedulerConfig",
-    "PhaseConfig",
-    "PiecewiseLinearSchedulerConfig",
-    "PolynomialSchedulerConfig",
-    "PolynomialWithWarmupSchedulerConfig",
-    "ProductSchedulerConfig",
-    "RexSchedulerConfig",
-    "SequentialSchedulerConfig",
-    "StepSchedulerConfig",
-    "WarmupStableDecaySchedulerConfig",
-]
-
-
-@dataclass
-class ConstantSchedulerConfig:
-    """``scheduler=constant``."""
-
-    alpha: float = 1.0
-    t_max: str = "1dur"
-    _target_: str = field(default="ssr_hydra.schedulers.ConstantScheduler", init=False)
-
-
-@dataclass
-class LinearSchedulerConfig:
-    """``scheduler=linear``."""
-
-    alpha_i: float = 1.0
-    alpha_f: float = 0.0
-    t_max: str = "1dur"
-    _target_: str = field(default="ssr_hydra.schedulers.LinearScheduler", init=False)
-
-
-@dataclass
-class StepSchedulerConfig:
-    """``scheduler=step``. Preset: three decays in a run."""
-
-    step_size: str = "0.3dur"
-    gamma: float = 0.1
-    _target_: str = field(default="ssr_hydra.schedulers.StepScheduler", init=False)
-
-
-@dataclass
-class MultiStepSchedulerConfig:
-    """``scheduler=multistep``. Preset: decays at half and at three quarters of the run."""
-
-    milestones: list[str] = field(default_factory=lambda: ["0.5dur", "0.75dur"])
-    gamma: float = 0.1
-    _target_: str = field(default="ssr_hydra.schedulers.MultiStepScheduler", init=False)
-
-
-@dataclass
-class ExponentialSchedulerConfig:
-    """``scheduler=exponential``. Preset: a tenth less every epoch."""
-
-    gamma: float = 0.9
-    decay_period: str = "1ep"
-    _target_: str = field(default="ssr_hydra.schedulers.ExponentialScheduler", init=False)
-
-
-@dataclass
-class CosineAnnealingSchedulerConfig:
-    """``scheduler=cosine``."""
-
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    _target_: str = field(default="ssr_hydra.schedulers.CosineAnnealingScheduler", init=False)
-
-
-@dataclass
-class CosineAnnealingWarmRestartsSchedulerConfig:
-    """``scheduler=cosine_restarts``. Preset: four cycles in a run."""
-
-    t_0: str = "0.25dur"
-    t_mult: float = 1.0
-    alpha_f: float = 0.0
-    _target_: str = field(default="ssr_hydra.schedulers.CosineAnnealingWarmRestartsScheduler", init=False)
-
-
-@dataclass
-class PolynomialSchedulerConfig:
-    """``scheduler=polynomial``. Preset: the power that its sibling with warmup has as default."""
-
-    power: float = 2.0
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    _target_: str = field(default="ssr_hydra.schedulers.PolynomialScheduler", init=False)
-
-
-@dataclass
-class MultiStepWithWarmupSchedulerConfig:
-    """``scheduler=multistep_warmup``. Presets: 5% of warmup, decays at half and at three quarters of the run."""
-
-    t_warmup: str = "0.05dur"
-    milestones: list[str] = field(default_factory=lambda: ["0.5dur", "0.75dur"])
-    gamma: float = 0.1
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.MultiStepWithWarmupScheduler", init=False)
-
-
-@dataclass
-class ConstantWithWarmupSchedulerConfig:
-    """``scheduler=constant_warmup``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    alpha: float = 1.0
-    t_max: str = "1dur"
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.ConstantWithWarmupScheduler", init=False)
-
-
-@dataclass
-class LinearWithWarmupSchedulerConfig:
-    """``scheduler=linear_warmup``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    alpha_i: float = 1.0
-    alpha_f: float = 0.0
-    t_max: str = "1dur"
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.LinearWithWarmupScheduler", init=False)
-
-
-@dataclass
-class CosineAnnealingWithWarmupSchedulerConfig:
-    """``scheduler=cosine_warmup``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler", init=False)
-
-
-@dataclass
-class PolynomialWithWarmupSchedulerConfig:
-    """``scheduler=polynomial_warmup``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    power: float = 2.0
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.PolynomialWithWarmupScheduler", init=False)
-
-
-@dataclass
-class WarmupStableDecaySchedulerConfig:
-    """``scheduler=wsd``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    t_decay: str = "0.1dur"
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    decay: str = "1-sqrt"
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.WarmupStableDecayScheduler", init=False)
-
-
-@dataclass
-class InverseSquareRootWithWarmupSchedulerConfig:
-    """``scheduler=inverse_sqrt_warmup``. Preset: 5% of warmup."""
-
-    t_warmup: str = "0.05dur"
-    t_scale: str | None = None
-    t_cooldown: str = "0ba"
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    scale_warmup: bool = False
-    _target_: str = field(default="ssr_hydra.schedulers.InverseSquareRootWithWarmupScheduler", init=False)
-
-
-@dataclass
-class OneCycleSchedulerConfig:
-    """``scheduler=one_cycle``."""
-
-    t_up: str = "0.3dur"
-    t_max: str = "1dur"
-    alpha_i: float = 0.04
-    alpha_f: float = 4e-6
-    anneal: str = "cosine"
-    _target_: str = field(default="ssr_hydra.schedulers.OneCycleScheduler", init=False)
-
-
-@dataclass
-class PiecewiseLinearSchedulerConfig:
-    """``scheduler=piecewise_linear``. Preset: up over the first tenth, down over the rest.
-
-    On the command line: ``scheduler.points=[[0dur,0],[0.2dur,1],[1dur,0.1]]``.
-    """
-
-    points: list[list[Any]] = field(default_factory=lambda: [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]])
-    _target_: str = field(default="ssr_hydra.schedulers.PiecewiseLinearScheduler", init=False)
-
-
-@dataclass
-class RexSchedulerConfig:
-    """``scheduler=rex``."""
-
-    t_max: str = "1dur"
-    alpha_f: float = 0.0
-    _target_: str = field(default="ssr_hydra.schedulers.RexScheduler", init=False)
-
-
-@dataclass
-class ProductSchedulerConfig:
-    """``scheduler=product``: named factors, each a choice of the group. Preset: ``warmup`` times ``decay``.
-
-    ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
-    one, ``~scheduler@scheduler.factors.warmup`` takes one out.
-    """
-
-    factors: dict[str, Any] = field(default_factory=dict)
-    _target_: str = field(default="ssr_hydra.schedulers.ProductScheduler", init=False)
-
-
-@dataclass
-class PhaseConfig:
-    """One phase of ``scheduler=sequence``: a scheduler, where the phase ends, and whether SSR stretches it."""
-
-    scheduler: Any = None
-    until: str | None = None
-    scale: bool = True
-
-
-@dataclass
-class SequentialSchedulerConfig:
-    """``scheduler=sequence``: named phases one after another. Preset: ``warmup``, then ``decay``.
-
-    ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
-    ``scheduler.phases.warmup.until`` says where a phase ends (the last one may go on),
-    ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
-    """
-
-    phases: dict[str, PhaseConfig] = field(default_factory=dict)
-    _target_: str = field(default="ssr_hydra.schedulers.SequentialScheduler", init=False)
-
-
-SCHEDULERS: dict[str, Any] = {
-    "constant": ConstantSchedulerConfig,
-    "linear": LinearSchedulerConfig,
-    "step": StepSchedulerConfig,
-    "multistep": MultiStepSchedulerConfig,
-    "exponential": ExponentialSchedulerConfig,
-    "cosine": CosineAnnealingSchedulerConfig,
-    "cosine_restarts": CosineAnnealingWarmRestartsSchedulerConfig,
-    "polynomial": PolynomialSchedulerConfig,
-    "multistep_warmup": MultiStepWithWarmupSchedulerConfig,
-    "constant_warmup": ConstantWithWarmupSchedulerConfig,
-    "linear_warmup": LinearWithWarmupSchedulerConfig,
-    "cosine_warmup": CosineAnnealingWithWarmupSchedulerConfig,
-    "polynomial_warmup": PolynomialWithWarmupSchedulerConfig,
-    "wsd": WarmupStableDecaySchedulerConfig,
-    "inverse_sqrt_warmup": InverseSquareRootWithWarmupSchedulerConfig,
-    "one_cycle": OneCycleSchedulerConfig,
-    "piecewise_linear": PiecewiseLinearSchedulerConfig,
-    "rex": RexSchedulerConfig,
-    "product": ProductSchedulerConfig,
-    "sequence": SequentialSchedulerConfig,
-    # From 0 to 1: what the first phase of a sequence mostly is.
-    "ramp": LinearSchedulerConfig(alpha_i=0.0, alpha_f=1.0),
+import copy
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, field, fields, make_dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from ssr_hydra.schedulers.combinators import Phase
+from ssr_hydra.schedulers.registry import ROWS
+from ssr_hydra.time import Time
+
+
+def _config_of(source: type, presets: Mapping[str, Any], target: str | None = None) -> Any:
+    """A dataclass with the fields of a class of this package, in the types that OmegaConf knows."""
+    hints = get_type_hints(source)
+    made: list[tuple[str, Any, Any]] = []
+    for item in fields(source):
+        default = presets.get(item.name) if item.default is MISSING else item.default
+        is_mutable = isinstance(default, (list, dict))
+        own = field(default_factory=partial(copy.deepcopy, default)) if is_mutable else field(default=default)
+        made.append((item.name, _plain(hints[item.name]), own))
+    if target is not None:
+        made.append(("_target_", str, field(default=target, init=False)))
+    namespace = {"__doc__": f"Config of ``{source.__name__}``.", "__module__": __name__}
+    return make_dataclass(f"{source.__name__}Config", made, namespace=namespace)
+
+
+def _plain(hint: Any) -> Any:
+    """The type that a config has for an argument's type."""
+    if hint is Time:
+        return str
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if type(None) in arguments:
+            return Union[tuple(dict.fromkeys(map(_plain, arguments)))]  # noqa: UP007  # made of a list
+        return _plain(arguments[0])  # a Time or its string; a list of points or a mapping
+    if origin is Sequence:
+        return list[_plain(arguments[0])]  # type: ignore[misc]
+    if origin is tuple:
+        return list[Any]
+    if origin is Mapping:
+        return dict.__class_getitem__((str, PhaseConfig if Phase in get_args(arguments[1]) else Any))
+    return hint if hint in (float, bool, str, type(None)) else Any
+
+
+PhaseConfig: Any = _config_of(Phase, {"scheduler": None})
+"""One phase of ``scheduler=sequence``: a scheduler, where the phase ends, and whether SSR stretches it."""
+
+_CONFIGS = {
+    row.name: _config_of(row.scheduler, row.presets, f"ssr_hydra.schedulers.{row.scheduler.__name__}") for row in ROWS
 }
+globals().update((config.__name__, config) for config in _CONFIGS.values())
+__all__ = ["SCHEDULERS", *sorted(["PhaseConfig", *(config.__name__ for config in _CONFIGS.values())])]
+
+# From 0 to 1: what the first phase of a sequence mostly is.
+SCHEDULERS: dict[str, Any] = {**_CONFIGS, "ramp": _CONFIGS["linear"](alpha_i=0.0, alpha_f=1.0)}
 """Choices of the group ``scheduler``."""
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

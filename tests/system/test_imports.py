@@ -65,7 +65,7 @@ summary(load("s"))
     [
         (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
         (CHECKS, "torch torchvision numpy PIL"),
-        ("import ssr_hydra.configs as c; c.register()", "torch numpy ssr_hydra.schedulers"),
+        ("import ssr_hydra.configs as c; c.register()", "torch numpy"),
         (CHECKPOINTS, "torch"),
         ("import ssr_hydra.records", "torch"),
         (READING, "torch hydra omegaconf matplotlib"),
@@ -110,7 +110,8 @@ ARROWS: dict[str, set[str]] = {
     "metrics": set(),
     "rules": set(),
     "time": set(),
-    "configs": set(),
+    # configs: those of schedulers are made from the registry
+    "configs": {"schedulers", "time"},
     "models": {"data"},
     "data": set(),
     "state": {"time"},

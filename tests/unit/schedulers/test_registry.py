@@ -1,0 +1,49 @@
+"""The registry: one row makes a scheduler known everywhere."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+from schedule_helpers import EXAMPLES, run
+
+import ssr_hydra
+from ssr_hydra import configs, schedulers
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.schedulers.annealing import RexScheduler
+from ssr_hydra.schedulers.registry import ROWS, Row
+
+
+def test_every_scheduler_has_one_row() -> None:
+    assert sorted(row.scheduler.__name__ for row in ROWS) == sorted(EXAMPLES)
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_what_has_a_row_is_exported_with_its_function_and_its_config(row: Row) -> None:
+    name = row.scheduler.__name__
+    assert getattr(ssr_hydra, name) is getattr(schedulers, name) is row.scheduler
+    assert {name, row.function_name} <= set(schedulers.__all__)
+    assert name in ssr_hydra.__all__
+    config = GROUPS["scheduler"][row.name]
+    assert config is getattr(configs, f"{name}Config")
+    assert pickle.loads(pickle.dumps(config())) == config()
+    assert config() == copy.deepcopy(config())
+
+
+def test_presets_of_one_config_are_not_those_of_another() -> None:
+    one, two = (GROUPS["scheduler"]["multistep"]() for _ in range(2))
+    one.milestones.append("0.9dur")
+    assert two.milestones == ["0.5dur", "0.75dur"]
+
+
+def test_function_of_a_new_row_shows_and_takes_the_arguments_of_its_class() -> None:
+    function = Row("rex", RexScheduler).function()
+    assert str(inspect.signature(function)).startswith("(state: 'Any', ssr: 'Number' = 1.0, *, t_max: ")
+    assert (function.__name__, function.__module__) == ("rex_scheduler", "ssr_hydra.schedulers.functions")
+    state = run(4, max_duration="8ba")
+    assert function(state, t_max="8ba", alpha_f=0.1) == RexScheduler("8ba", 0.1)(state)
+    with pytest.raises(TypeError, match="unexpected keyword argument 't_min'"):
+        function(state, t_min="8ba")

@@ -14,7 +14,7 @@ import yaml
 from ssr_hydra.build.pending import REFUSED
 from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
-from ssr_hydra.launchers.jobs import JOB, State, read_state
+from ssr_hydra.launchers.jobs import JOB, State, columns_of, read_state
 from ssr_hydra.records import RESULT, RunResult
 
 __all__ = ["show_sweep"]
@@ -107,21 +107,22 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    columns = columns_of([job.overrides for job in jobs])
     objectives = {job.objective for job in jobs if job.objective is not None}
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
     errors = any(_outcome(job)[-1] for job in jobs)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in ("job", "overrides", "status"):
-        table.add_column(header, overflow="fold")
+    for header in ("job", *columns.keys, "status"):
+        table.add_column(Text(visible(header)), overflow="fold")
     for header in ("steps", "training", name):
         table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
     if errors:
         table.add_column("error", overflow="fold")
-    shown = jobs if len(jobs) <= _MOST_SHOWN else [job for job in jobs if _status(job) != "completed"]
-    for job in shown:
-        varied = " ".join(override for override in job.overrides if override not in common)
-        cells = [job.folder, varied, *_outcome(job)]
+    # Those that have not begun are counted in the first line; of many jobs, so are those that completed.
+    hidden = {State.WAITING, *((State.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
+    shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
+    for job, row in shown:
+        cells = [job.folder, *row, *_outcome(job)]
         table.add_row(*(Text(visible(cell)) for cell in (cells if errors else cells[:-1])))
     counts = Counter(_status(job) or "without a record" for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
@@ -135,6 +136,8 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         height=25,  # without which rich takes a plain terminal for one of 80 columns
     )
     console.print(Text(visible(head)), soft_wrap=True)
+    if columns.shared:
+        console.print(Text(visible(f"all with {' '.join(columns.shared)}")), soft_wrap=True)
     if shown:
         console.print(table)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

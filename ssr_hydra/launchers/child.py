@@ -25,10 +25,21 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError, terminable
 
-__all__ = ["OUTPUT", "Answer", "JobTraceback", "Order", "Placed", "Shared", "spawned", "stop_process", "work"]
+__all__ = [
+    "OUTPUT",
+    "Answer",
+    "JobTraceback",
+    "Order",
+    "Placed",
+    "Shared",
+    "print_to",
+    "spawned",
+    "stop_process",
+    "work",
+]
 
 OUTPUT = "output.log"
-"""What a job prints, in its folder, where several jobs run at a time."""
+"""What a job prints, in its folder."""
 
 # A job whose sweep is gone is told to stop, and has so long for its checkpoint.
 _LAST_SECONDS = 600.0
@@ -49,7 +60,6 @@ class Order:
         shared: What all jobs of the sweep share, a pickled :class:`Shared`.
         overrides: The job's own.
         number: The job's.
-        to_file: Whether its output goes into its folder.
     """
 
     environment: dict[str, str]
@@ -60,7 +70,6 @@ class Order:
     shared: bytes
     overrides: list[str]
     number: int
-    to_file: bool
 
 
 class Shared(NamedTuple):
@@ -201,11 +210,10 @@ def _run(order: Order, connection: Connection) -> Any:
     config = shared.context.config_loader.load_sweep_config(shared.config, order.overrides)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = order.number
-    if order.to_file:
-        HydraConfig.instance().set_config(config)
-        folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
-        _print_to(folder / OUTPUT)
-        connection.send(Placed(str((folder / OUTPUT).absolute())))
+    HydraConfig.instance().set_config(config)
+    folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
+    print_to(folder / OUTPUT)
+    connection.send(Placed(str((folder / OUTPUT).absolute())))
     return run_job(
         hydra_context=shared.context,
         task_function=shared.task,
@@ -215,7 +223,8 @@ def _run(order: Order, connection: Connection) -> Any:
     )
 
 
-def _print_to(path: Path) -> None:
+def print_to(path: Path) -> None:
+    """Append what this process and its children print to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RESULT, RunResult, config_hash
 
-__all__ = ["JOB", "Description", "Job", "LostJobError", "State", "describe", "is_free", "read_identity", "read_state"]
+__all__ = [
+    "JOB",
+    "Columns",
+    "Description",
+    "Job",
+    "LostJobError",
+    "State",
+    "columns_of",
+    "describe",
+    "is_free",
+    "read_identity",
+    "read_state",
+]
 
 _MOST_BYTES = 10_000_000
 JOB = "job.json"
@@ -88,6 +100,46 @@ class Job:
     overrides: tuple[str, ...]
     description: Description
     folder: Path
+
+
+class Columns(NamedTuple):
+    """The overrides of several jobs, as columns of a table.
+
+    Args:
+        shared: Those that all jobs have.
+        keys: The keys of the others.
+        rows: Of each job, its values for these; empty where it has none.
+
+    Example:
+        >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
+        Columns(shared=('a=1',), keys=('b',), rows=(('2',), ('3',)))
+    """
+
+    shared: tuple[str, ...]
+    keys: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def words(self, row: int) -> str:
+        """What a job has of its own, as it is typed."""
+        pairs = zip(self.keys, self.rows[row], strict=True)
+        return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
+
+
+def columns_of(overrides: Sequence[Sequence[str]]) -> Columns:
+    """Sort the overrides of jobs into those that all share, and columns of the others."""
+    every = [dict.fromkeys(each) for each in overrides]
+    common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
+    own = [dict(map(_pair, (item for item in each if item not in common))) for each in every]
+    keys = tuple(dict.fromkeys(key for each in own for key in each))
+    rows = tuple(tuple(each.get(key, "") for key in keys) for each in own)
+    shared = tuple(item for item in (every[0] if every else ()) if item in common)
+    return Columns(shared, keys, rows)
+
+
+def _pair(override: str) -> tuple[str, str]:
+    """Key and value; ``~key`` has none, and stands for itself."""
+    key, equals, value = override.partition("=")
+    return key, (value or "''") if equals else key
 
 
 def is_free(field: str) -> bool:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
+from hydra.core.hydra_config import HydraConfig
 
-from ssr_hydra.launchers.child import stop_process
+from ssr_hydra.launchers.child import OUTPUT, print_to, stop_process
 
 __all__ = ["PoolTask"]
 
@@ -42,10 +46,30 @@ class PoolTask:
             _watch = threading.Thread(target=_end_with, args=(self.sweep,), name="sweep", daemon=True)
             _watch.start()
         try:
-            return self.task(config)
+            with _printed() if os.getpid() != self.sweep else nullcontext():
+                return self.task(config)
         finally:
             if _gone.is_set():  # the pool would wait for more, or for somebody to take the result
                 os._exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _printed() -> Iterator[None]:
+    """Within it, what the job prints goes into its folder."""
+    path = Path(str(HydraConfig.get().runtime.output_dir)) / OUTPUT
+    before = [os.dup(number) for number in (1, 2)]
+    print_to(path)
+    try:
+        yield
+    finally:
+        for stream, number, own in zip((sys.stdout, sys.stderr), (1, 2), before, strict=True):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+            os.dup2(own, number)
+            os.close(own)
+        with suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()
 
 
 def _end_with(sweep: int) -> None:

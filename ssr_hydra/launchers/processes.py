@@ -22,7 +22,7 @@ from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -113,8 +113,7 @@ class ProcessLauncher(Launcher):
         at_a_time += (
             f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
         )
-        many = f"{len(job_overrides)} jobs in processes of their own, {at_a_time}"
-        _log.info(f"Launching {'1 job in a process of its own' if len(job_overrides) == 1 else many}")
+        _log.info("1 job" if len(job_overrides) == 1 else f"{len(job_overrides)} jobs, {at_a_time}")
         launch = _Launch(self, self._shared, self._places)
         with Stops() as stops:
             launch.run([list(map(str, item)) for item in job_overrides], initial_job_idx, stops)
@@ -161,9 +160,6 @@ class _Launch:
     def __init__(self, launcher: ProcessLauncher, shared: Shared, places: Sequence[Mapping[str, str]]) -> None:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
-        self._to_files = len(places) > 1
-        # Where a study has given the jobs their folders, they are called by these.
-        self._names: Mapping[tuple[str, ...], str] = getattr(shared.context.config_loader, "places", {})
         self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
         self._main = _main_module() if b"__main__" in self._shared else {}
         self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
@@ -211,10 +207,7 @@ class _Launch:
             shared=self._shared,
             overrides=overrides,
             number=number,
-            to_file=self._to_files,
         )
-        name = self._names.get(tuple(overrides), number)
-        _log.info(f"\t#{name} : {' '.join(filter_overrides(overrides))}")
         try:
             with _streams() as (out, err):
                 pid, connection = self._starter.start(number, out, err, lambda: bool(stops.first))
@@ -275,7 +268,7 @@ class _Launch:
             self._send(signal.SIGKILL, with_helpers=True)
         else:
             self._send(number)
-            if self._running and self._to_files:  # else the job says it
+            if self._running:
                 jobs = f"{len(self._running)} {'job' if len(self._running) == 1 else 'jobs'}"
                 last = "ctrl-C again kills" if stops.interrupts > 1 else "with a checkpoint; ctrl-C again stops at once"
                 with suppress(OSError):

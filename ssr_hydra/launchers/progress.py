@@ -1,29 +1,38 @@
-"""How far a sweep has come, in a line on the terminal whenever that changes."""
+"""How far a sweep has come: a line for each job that ends, and on a terminal bars of those that run."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from ssr_hydra.launchers.heartbeat import clock_of
-from ssr_hydra.launchers.jobs import Job, State, read_state
+from ssr_hydra.errors import visible
+from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, clock_of
+from ssr_hydra.launchers.jobs import Job, State, columns_of, read_state
+from ssr_hydra.records import RunResult
+from ssr_hydra.trainer.progress import duration
 
 __all__ = ["Progress", "line"]
 
 _SECONDS = 1.0
+_BAR_WIDTH = 20
 _SHARE = 0.05  # of one core, at most, goes into looking
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 class Progress:
-    """Within it, the folders of a sweep's jobs are looked at, and a line is printed when a job begins or ends.
+    """Look at the folders of a sweep's jobs while it runs, and print a line for each job that ends.
+
+    On a terminal there are bars below these lines: one for each job that runs, and one for all jobs.
 
     Args:
         folder: The study's.
@@ -31,19 +40,24 @@ class Progress:
         stream: Where to print.
         name: What the study is called.
         command: The command that continues the sweep.
+        live: Whether the terminal may be drawn on: the jobs print elsewhere.
 
     Attributes:
         states: How far each job has come, by its folder, when it was looked at last.
     """
 
-    def __init__(self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str, command: str) -> None:
+    def __init__(
+        self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str, command: str, *, live: bool = False
+    ) -> None:
         self._folder, self._stream, self._name, self._command = folder, stream, name, command
         self._jobs = {job.folder: job for job in jobs}
         self._weights = _weights(self._jobs.values())
+        columns = columns_of([job.overrides for job in self._jobs.values()])
+        self._shared, self._words = columns.shared, {path: columns.words(row) for row, path in enumerate(self._jobs)}
+        self._area = _Area.on(stream) if live else None
         self.states: dict[Path, State] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._shown = ""
         self._has_begun = False
         self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
         self._began = time.monotonic()
@@ -51,7 +65,11 @@ class Progress:
         self.look()
 
     def __enter__(self) -> Progress:
-        self.show()
+        self._told = {path for path, state in self.states.items() if state.has_ended}
+        self._summarize()
+        if self._area is not None:
+            self._area.start()
+        self._show()
         self._thread.start()
         return self
 
@@ -59,11 +77,18 @@ class Progress:
         self._over.set()
         self._thread.join()
         self.look()
+        self._show()
+        if self._area is not None:
+            self._area.stop()
         if kind is None or issubclass(kind, Exception):
-            self.show()
+            self._summarize()
         else:  # by ctrl-C or a signal
             done = sum(state.is_final for state in self.states.values())
             self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
+
+    def _summarize(self) -> None:
+        """Print the counts of all jobs."""
+        self.tell(line(Counter(self.states.values())))
 
     def look(self) -> Mapping[Path, State]:
         """Look at every job that may have come further."""
@@ -81,21 +106,59 @@ class Progress:
             self._untimed &= ended  # one that failed is tried again
             return dict(self.states)
 
-    def show(self) -> None:
-        """Print the line, unless it is what was printed last."""
-        text = line(Counter(self.states.values()))
-        if text == self._shown:
-            return
-        self._shown = text
-        left = self._seconds_left()
-        about = "" if left is None else f", about {_duration(left)} left"
-        self.tell(f"{text}{about}")
+    def _show(self) -> None:
+        """Print the jobs that have ended since the last time, and draw the bars."""
+        ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
+        self._told = {path for path, state in self.states.items() if state.has_ended}  # some are tried again
+        for path in ended:
+            self.tell(self._end_of(path), crop=True)
+        if self._area is not None:
+            self._area.draw(self._name, self._bars(), self.states.values(), self._left())
 
-    def tell(self, text: str) -> None:
-        """Print a line about the study."""
+    def _end_of(self, path: Path) -> str:
+        """How a job ended: its metric and seconds, or its status and error; and what it varies."""
+        done = sum(state.has_ended and state is not State.STOPPED for state in self.states.values())
+        words = [f"{done}/{len(self.states)}", path.name]
+        error = None
+        with suppress(OSError, ValueError):
+            record = RunResult.load(path)
+            name, error = self._jobs[path].description.objective, record.error
+            value = record.metrics.get(name or "")
+            words += [record.status] if record.status != "completed" else []
+            words += [f"{name} {value:.4g}"] if value is not None else []
+            words += [duration(record.train_seconds)] if record.steps else []
+        words.append(self._words[path] if error is None else f"{self._words[path]}: {' '.join(error.split())}")
+        words += [self._left()] if self._area is None else []
+        return "  ".join(filter(None, words))
+
+    def _left(self) -> str:
+        left = self._seconds_left()
+        return "" if left is None else f"about {_duration(left)} left"
+
+    def _bars(self) -> list[tuple[str, float | None]]:
+        """The jobs that run, each with the fraction of its run that is done."""
+        running = [path for path, state in self.states.items() if state is State.RUNNING]
+        pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
+        return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
+
+    def tell(self, text: str, *, crop: bool = False) -> None:
+        """Print a line about the study.
+
+        Args:
+            text: The line, without the study's name.
+            crop: Whether what does not fit the terminal is left out.
+        """
+        text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
         with suppress(OSError, ValueError):  # nobody reads it
-            clear = "\r\x1b[2K" if self._stream.isatty() else ""  # of the progress bar of a job
-            self._stream.write(f"{clear}{self._name}: {text}\n")
+            is_terminal = self._stream.isatty()
+            width = shutil.get_terminal_size().columns
+            if crop and is_terminal and len(text) > width:
+                text = f"{text[: width - 1]}…"
+            if self._area is not None and self._area.is_drawn:
+                self._area.tell(text)
+                return
+            clear = "\r\x1b[2K" if is_terminal else ""  # of the progress bar of a job
+            self._stream.write(f"{clear}{text}\n")
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
@@ -107,24 +170,92 @@ class Progress:
             return None
         return (time.monotonic() - self._began) / done * left
 
-    def _key(self) -> tuple[int, int, bool]:
-        """What is worth a line of its own when it changes."""
-        counts = Counter(self.states.values())
-        return sum(count for state, count in counts.items() if state.has_ended), counts[State.DIED], self._has_begun
-
     def _watch(self) -> None:
         wait = _SECONDS
-        shown, has_changed = self._key(), False
         while not self._over.wait(wait):
             began = time.monotonic()
             with suppress(OSError):
                 self.look()
-            # At the second look, when the job that follows has begun: a line for each end, and no more.
-            if has_changed:
-                self.show()
-                shown = self._key()
-            has_changed = self._key() != shown
+                self._show()
             wait = max(_SECONDS, (time.monotonic() - began) / _SHARE)
+
+
+class _Area:
+    """The lowest lines of a terminal, drawn again and again by rich; other lines are printed above."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+        )
+        self.is_drawn = False
+
+    @classmethod
+    def on(cls, stream: TextIO) -> _Area | None:
+        """The area of a terminal; None where lines cannot be drawn again."""
+        with suppress(OSError, ValueError, AttributeError):
+            if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+                return cls(stream)
+        return None
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._try(self._live.start)
+        self.is_drawn = True
+
+    def stop(self) -> None:
+        """Remove the bars, and leave the terminal as it was."""
+        self._try(self._live.stop)
+        self.is_drawn = False
+
+    def tell(self, text: str) -> None:
+        """Print a line above."""
+        from rich.text import Text
+
+        self._console.print(Text(text), soft_wrap=True)
+
+    def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[State], left: str) -> None:
+        """Draw a bar for each job that runs, and one for all.
+
+        Args:
+            name: The study's.
+            bars: Name of each job, and the fraction of its run that is done.
+            states: Of all jobs.
+            left: How long the rest takes.
+        """
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        counts = Counter(states)
+        total, ended = sum(counts.values()), sum(count for state, count in counts.items() if state.has_ended)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(width=_BAR_WIDTH)
+        grid.add_column(no_wrap=True, justify="right", width=5)
+        grid.expand = True
+        most = max(1, self._console.height - 4)
+        for label, done in bars[:most]:
+            shown = "" if done is None else f"{done:.0%}"
+            grid.add_row(Text(visible(f"  {label}")), ProgressBar(1.0, done or 0.0, _BAR_WIDTH), Text(shown))
+        if len(bars) > most:
+            grid.add_row(Text(f"  and {len(bars) - most} more"), "", "")
+        done = (ended + sum(part or 0.0 for _, part in bars)) / total if total else 1.0
+        head = ", ".join(filter(None, [f"{name}: {line(counts)}", left]))
+        grid.add_row(Text(visible(head)), ProgressBar(1.0, done, _BAR_WIDTH), Text(f"{done:.0%}"))
+        self._try(lambda: self._live.update(grid, refresh=True))
+
+    @staticmethod
+    def _try(act: Callable[[], object]) -> None:
+        with suppress(OSError, ValueError):  # the terminal is gone
+            act()
 
 
 def line(counts: Mapping[State, int]) -> str:
@@ -135,11 +266,11 @@ def line(counts: Mapping[State, int]) -> str:
         '6 of 12 jobs done (1 diverged), 2 running'
     """
     total = sum(counts.values())
-    ended = sum(count for state, count in counts.items() if state.has_ended)
+    ended = sum(count for state, count in counts.items() if state.has_ended and state is not State.STOPPED)
     bad = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.DIVERGED) if counts.get(state)]
     text = f"{ended} of {total} {'job' if total == 1 else 'jobs'} done"
     text += f" ({', '.join(bad)})" if bad else ""
-    for state, word in ((State.RUNNING, "running"), (State.DIED, "died")):
+    for state, word in ((State.STOPPED, "stopped"), (State.RUNNING, "running"), (State.DIED, "died")):
         text += f", {counts[state]} {word}" if counts.get(state) else ""
     return text
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from ssr_hydra.errors import RunError
 from ssr_hydra.launchers.folder import Plan, StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse
-from ssr_hydra.launchers.jobs import Description, Job, LostJobError, State, read_state
+from ssr_hydra.launchers.jobs import Description, Job, LostJobError, State, columns_of, read_state
 from ssr_hydra.launchers.patience import patient
 from ssr_hydra.launchers.progress import Progress
 from ssr_hydra.launchers.ray_cluster import start_cluster
@@ -143,7 +143,8 @@ class StudyLauncher(Launcher):
             self._forget_failure(job)
         suspects = list[Job]()
         jobs, folder = dict.fromkeys(plan.jobs), self._folder.path
-        with Progress(folder, jobs, self._stream, folder.name, self._planner.command) as progress:
+        live = self._traits.is_quiet
+        with Progress(folder, jobs, self._stream, folder.name, self._planner.command, live=live) as progress:
             try:
                 while pending or suspects or others:
                     if pending:
@@ -356,10 +357,9 @@ class StudyLauncher(Launcher):
         raise SweepError(f"{total}: {'; '.join(named)}")
 
     def _varied(self, job: Job) -> str:
-        """What a job's overrides are beside those that all jobs share."""
-        every = [set(each.overrides) for each in self._jobs.values()]
-        shared = set.intersection(*every) if len(every) > 1 else set()
-        return " ".join(item for item in job.overrides if item not in shared) or "no overrides"
+        """The overrides of a job that not all jobs share."""
+        jobs = list(self._jobs.values())
+        return columns_of([each.overrides for each in jobs]).words(jobs.index(job))
 
     def _again(self, job: Job) -> str:
         attempt = f"{self._attempts(job)} of {self._retries}"

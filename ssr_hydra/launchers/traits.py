@@ -19,6 +19,7 @@ class Traits(NamedTuple):
         leaves_jobs: Its jobs go on when the sweep is stopped.
         in_main_thread: It has to be called in the main thread, to handle signals.
         starts_all: It starts all jobs at once, however many there are.
+        is_quiet: Its jobs print into files, so that the terminal is the sweep's.
         workers: Its setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
     """
 
@@ -29,18 +30,27 @@ class Traits(NamedTuple):
     leaves_jobs: bool = False
     in_main_thread: bool = False
     starts_all: bool = False
+    is_quiet: bool = False
     workers: str | None = None
 
 
 TRAITS = {
-    "processes": Traits("ProcessLauncher", isolates=True, in_main_thread=True, workers="workers"),
+    "processes": Traits("ProcessLauncher", isolates=True, in_main_thread=True, is_quiet=True, workers="workers"),
     "basic": Traits("BasicLauncher", isolates=True, in_main_thread=True),
-    "joblib": Traits("JoblibLauncher", "joblib", workers="n_jobs"),
-    "submitit_local": Traits("LocalLauncher", "submitit", isolates=True, finds_out=True, starts_all=True),
-    "submitit_slurm": Traits(
-        "SlurmLauncher", "submitit", isolates=True, finds_out=True, leaves_jobs=True, workers="array_parallelism"
+    "joblib": Traits("JoblibLauncher", "joblib", is_quiet=True, workers="n_jobs"),
+    "submitit_local": Traits(
+        "LocalLauncher", "submitit", isolates=True, finds_out=True, starts_all=True, is_quiet=True
     ),
-    "ray": Traits("RayLauncher", "ray", isolates=True),
+    "submitit_slurm": Traits(
+        "SlurmLauncher",
+        "submitit",
+        isolates=True,
+        finds_out=True,
+        leaves_jobs=True,
+        is_quiet=True,
+        workers="array_parallelism",
+    ),
+    "ray": Traits("RayLauncher", "ray", isolates=True, is_quiet=True),
 }
 """Name in Hydra's group ``hydra/launcher`` -> traits."""
 

@@ -172,7 +172,7 @@ def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp
     assert "diverged" in said.out
     said = ended(start(*arguments))  # what diverged does so again: it is not run, and still named
     assert said.code == 1
-    assert "Launching" not in said.out
+    assert "[HYDRA]" not in said.out
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
     before = {number: files(in_tmp / "S" / number) for number in "01"}
     said = app(*sweep, "optimizer.lr=0.3,0.2")  # the one that is new is run beside what is there
     assert said.code == 0
-    assert "Launching 1 job in" in said.out
+    assert "[HYDRA] 1 job\n" in said.out
     assert [files(in_tmp / "S" / number) for number in "01"] == [before[number] for number in "01"]
     assert RunResult.load(in_tmp / "S/2").steps == 3
     for changed in ("optimizer.lr=0.1,0.2", "data.batch_size=65"), ("ssr=0.5,1", "optimizer.lr=0.1", "model=mlp"):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import re
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,29 +34,85 @@ def test_the_counts_in_words() -> None:
     assert line({State.WAITING: 1}) == "0 of 1 job done"
     counts = {State.COMPLETED: 3, State.FAILED: 2, State.DIVERGED: 1, State.RUNNING: 4, State.DIED: 5, State.WAITING: 6}
     assert line(counts) == "6 of 21 jobs done (2 failed, 1 diverged), 4 running, 5 died"
+    assert line({State.COMPLETED: 1, State.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def test_a_line_when_something_has_changed_and_none_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def named(folder: Path, count: int) -> list[Job]:
+    found = [
+        Job(("ssr=0.5", f"seed={n}"), Description(str(n), "", objective="eval/loss"), folder / str(n))
+        for n in range(count)
+    ]
+    for job in found:
+        job.folder.mkdir()
+    return found
+
+
+def end(job: Job, status: str, error: str | None = None) -> None:
+    metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
+    RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
+
+
+def test_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
     stream = io.StringIO()
-    one, two, three = jobs(tmp_path, 1, 1, 1)
-    with Progress(tmp_path, [one, two, three], stream, "first", COMMAND) as progress:
-        progress.show()
-        done(one.folder)
-        progress.look()
-        progress.show()
-        progress.show()
-        with Heartbeat(two.folder / HEARTBEAT):
+    before, one, two, three = found = named(tmp_path, 4)
+    end(before, "completed")
+    with Progress(tmp_path, found, stream, "first", COMMAND) as progress:
+        with Heartbeat(one.folder / HEARTBEAT):
             progress.look()
-            progress.show()
-        done(two.folder, "failed")
-    lines = [re.sub(", about .*", "", each) for each in stream.getvalue().splitlines()]
+            progress._show()
+        end(one, "completed")
+        progress.look()
+        progress._show()
+        progress._show()
+        end(two, "failed", "ValueError: over\ntwo lines")
+        end(three, "stopped", "terminated by SIGTERM")
+    lines = [re.sub("  about .*", "", each) for each in stream.getvalue().splitlines()]
     assert lines == [
-        "first: 0 of 3 jobs done",
-        "first: 1 of 3 jobs done",
-        "first: 1 of 3 jobs done, 1 running",
-        "first: 2 of 3 jobs done (1 failed)",
+        "first: 1 of 4 jobs done",
+        "first: 2/4  1  eval/loss 0.1235  2.50 s  seed=1",
+        "first: 3/4  2  failed  2.50 s  seed=2: ValueError: over two lines",
+        "first: 3/4  3  stopped  2.50 s  seed=3: terminated by SIGTERM",
+        "first: 3 of 4 jobs done (1 failed), 1 stopped",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_bars_and_lines_keep_the_width_of_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    found = [
+        Job((f"optimizer.weight_decay={n}" * 5,), Description(str(n), "", objective="eval/loss"), tmp_path / str(n))
+        for n in range(3)
+    ]
+    with ExitStack() as stack, Progress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
+        for job in found[:2]:
+            job.folder.mkdir()
+            beat = stack.enter_context(Heartbeat(job.folder / HEARTBEAT))
+            beat._pulse = replace(beat._pulse, frac_done=0.25)
+            beat._write()
+        progress.look()
+        progress._show()
+        end(found[0], "completed")
+        progress.look()
+        progress._show()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = [each.strip("\r") for each in text.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert any(re.match(r"  1 \(optimizer.weight_decay=1.*… .* 25%$", each) for each in lines)
+    assert any(re.match(r"first: 0 of 3 jobs done, 2 running .* 17%$", each) for each in lines)  # (0.25 + 0.25) / 3
+    assert any(each.startswith("first: 1/3  0  eval/loss 0.1235  2.50 s  optimizer.weight") for each in lines)
+    assert stream.getvalue().endswith("first: 1 of 3 jobs done, 1 running\n")
 
 
 def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     for path, given in parts:
         part = as_description(given)
         if not isinstance(part, Mapping) or "_target_" not in part:
-            raise InputError(path, part, "a scheduler is a mapping with a _target_", "e.g. scheduler=cosine_warmup")
+            check_node(part, path, "scheduler=cosine_warmup")
         scheduler = instantiate(_with_stand_ins(part, path), path=path)
         if is_description(part):
             torchs.append((path, scheduler))

@@ -12,6 +12,7 @@ from ssr_hydra.errors import InputError
 
 __all__ = [
     "check_against_choices",
+    "check_base",
     "check_fields",
     "check_node",
     "check_type",
@@ -25,6 +26,10 @@ __all__ = [
 
 def check_node(node: Any, path: str, example: str) -> None:
     """Something is there to be made."""
+    if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
+        base = example.partition("=")[2].partition(",")[0]
+        fix = f"begin its file with defaults: [{base}, _self_], or whichever {path} it changes"
+        raise InputError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
 
@@ -42,6 +47,7 @@ def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
     assert is_dataclass(config)
     types = get_type_hints(config)
     names = [field.name for field in fields(config)]
+    check_base(path, node)
     for key in node:
         if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
             raise InputError(f"{path}.{key}", node[key], "is no argument of it", did_you_mean(str(key), names))
@@ -50,6 +56,30 @@ def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
             check_type(node[key], types[key], f"{path}.{key}")
         elif key != "_target_":
             raise InputError(f"{path}.{key}", None, "is missing", "give it")
+
+
+_BASES = {"trainer": "default", "data": "custom"}
+
+
+def check_base(group: str, node: Any) -> None:
+    """Refuse a trainer or data of a file that does not begin with the base of its group, which has all fields.
+
+    Args:
+        group: The group.
+        node: What is chosen of it.
+
+    Raises:
+        InputError: Fields are missing.
+    """
+    if group not in _BASES or not isinstance(node, Mapping):
+        return
+    missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
+    fix = f"begin its file with defaults: [{_BASES[group]}, _self_]"
+    if len(missing) == 1:
+        raise InputError(f"{group}.{missing[0]}", None, "is missing", f"give it, or {fix}")
+    if missing:
+        rule = f"must have all fields of {group}={_BASES[group]} (it lacks {', '.join(missing[:3])} ...)"
+        raise InputError(group, list(node), rule, fix)
 
 
 def check_type(value: Any, expected: Any, field: str) -> None:

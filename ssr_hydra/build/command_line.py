@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import shlex
 import shutil
@@ -21,15 +22,18 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 
 from ssr_hydra.build.check_values import did_you_mean
+from ssr_hydra.build.foreign import check_length
 from ssr_hydra.build.targets import check_trust
 from ssr_hydra.checkpoints.resume import AUTO
 from ssr_hydra.errors import InputError
 
-__all__ = ["StudyOptions", "Typed", "check_job_count", "find_configs", "take_study", "take_trust"]
+__all__ = ["StudyOptions", "Typed", "check_job_count", "find_configs", "quoted", "take_study", "take_trust"]
 
 
 def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """``trust`` off the command line. Hydra never sees it, so no file, sweep or saved config can carry it.
+
+    If something is trusted, the working directory can be imported from, as with a script that is in it.
 
     Args:
         overrides: As typed.
@@ -57,7 +61,22 @@ def take_trust(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
         except HydraException as error:
             raise InputError("trust", override.partition("=")[2], "a list of modules", "trust=[my_package]") from error
         trust += check_trust(value if isinstance(value, list) else [value])
+    if trust:
+        _import_from_here()
     return tuple(trust), rest
+
+
+def _import_from_here() -> None:
+    """Let trusted modules be imported from the working directory, here and in the processes of jobs.
+
+    What is installed comes first.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if here not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,7 @@ class Typed:
             folder: The study's.
         """
         value = folder.as_posix() if len(folder.parts) > 1 else f"./{folder}"
-        study = f"study={value}" if _STUDY_NAME.fullmatch(value) else f"hydra.sweep.dir={_quoted(str(folder))}"
+        study = f"study={value}" if _STUDY_NAME.fullmatch(value) else f"hydra.sweep.dir={quoted(str(folder))}"
         fixed = [item for item in self._of({"study", "hydra.sweep.dir"}) if "$" not in item]
         return self._with({"study", "hydra.sweep.dir"} - {_key(item) for item in fixed}, [] if fixed else [study])
 
@@ -106,7 +125,7 @@ class Typed:
             folder: The run's.
             resume: The run's ``resume.path``.
         """
-        place = f"hydra.run.dir={_quoted(str(folder))}"
+        place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
         if resume != AUTO:  # it says where the run began; now the run has a checkpoint of its own
@@ -126,7 +145,7 @@ def _key(argument: str) -> str:
     return argument.lstrip("+~").partition("=")[0]
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A value for Hydra's command line."""
     if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
         return value
@@ -199,7 +218,7 @@ def take_study(overrides: Sequence[str], *, is_sweep: bool) -> tuple[StudyOption
         if not _STUDY_NAME.fullmatch(value) or not value.strip("./"):
             rule = "names a study's folder, by letters, digits and . _ + - /"
             raise InputError(key, value, rule, "e.g. study=first, or study=results/first")
-        folders.append(f"hydra.sweep.dir={_quoted(value if '/' in value else f'studies/{value}')}")
+        folders.append(f"hydra.sweep.dir={quoted(value if '/' in value else f'studies/{value}')}")
     others = [override for override in rest if override.lstrip("+").startswith("hydra.sweep.dir=")]
     if folders and len(folders) + len(others) > 1:
         given = " ".join([*folders, *others])
@@ -264,8 +283,11 @@ def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath
         InputError: A folder that is not there.
     """
     main = str(conf)
+    if getattr(args, "config_name", None) is not None:
+        check_length(args.config_name, "--config-name")
     if args.config_path is not None:
         # Relative to where the person stands, as every path on a command line is.
+        check_length(args.config_path, "--config-path")
         main = args.config_path if args.config_path.startswith("pkg://") else str(Path(args.config_path).absolute())
         if not main.startswith("pkg://") and not Path(main).is_dir():
             raise InputError("--config-path", args.config_path, "there is no such folder", "check the path")
@@ -277,6 +299,7 @@ def find_configs(args: argparse.Namespace, conf: Path) -> tuple[ConfigSearchPath
         trusted.discard("main")
         search_path.prepend("ssr_hydra", str(conf), before_schema)
     if args.config_dir is not None:
+        check_length(args.config_dir, "--config-dir")
         folder = Path(args.config_dir).absolute()
         if not folder.is_dir():
             raise InputError("--config-dir", args.config_dir, "there is no such folder", "check the path")

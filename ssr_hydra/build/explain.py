@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_origin
 
@@ -16,7 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from ssr_hydra.build.check_values import did_you_mean
+from ssr_hydra.build.check_values import check_base, did_you_mean
+from ssr_hydra.build.command_line import quoted
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.launchers.traits import TRAITS
@@ -67,6 +69,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return InputError(field, _value_in(error, field), message, "correct the ${...}")
     if isinstance(error, (ConfigKeyError, AttributeError)):
         return _of_key(error, field, value, overrides)
+    if "is not a subclass of" in message and (listed := _several(overrides)) is not None:
+        return listed
     if isinstance(error, ValidationError) and "is not a ListConfig" in message:
         return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
@@ -87,8 +91,27 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     return InputError(field, value, message.rstrip("."), "see the default with --cfg job")
 
 
+def _several(overrides: Sequence[str]) -> InputError | None:
+    """The error of a list of choices for a group that takes one."""
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        names = [name.strip() for name in value.strip("[]").split(",")]
+        if group in GROUPS and value.startswith("[") and set(names) <= set(GROUPS[group]):
+            fix = f"to sweep over them, say -m {group}={','.join(names)}"
+            if group == "scheduler":
+                fix += "; to multiply them, scheduler=product with a factor for each"
+            return InputError(group, value, "must be one choice", fix)
+    return None
+
+
 def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overrides: Sequence[str]) -> InputError:
     parent, name = error.parent_node, field.rpartition(".")[2]
+    group = field.partition(".")[0]
+    try:
+        if field == f"{group}.{name}":
+            check_base(group, parent)
+    except InputError as without:
+        return without
     # A config shows its fields through the node that refused the key.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     close = difflib.get_close_matches(name, names, n=1)
@@ -96,6 +119,10 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
         fix = f"did you mean {' or '.join(places)}?"
     typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
+    if "." in str(error.key) and typed is None and value is None:
+        outer, rest = str(error.key).split(".", 1)
+        nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
+        return InputError(field, None, "must be nested: in YAML a key cannot hold a dot", f"write {nested}")
     rule = "there is no such key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
@@ -180,6 +207,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
+        is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
+        if equals and key.strip("+~") and is_text and "," not in value:
+            rule = "holds characters that are read only in quotes"
+            fix = f"write {shlex.quote(f'{key}={quoted(value)}')}, with both pairs of quotes"
+            return InputError(key.lstrip("+~"), value, rule, fix)
         if not equals or message.startswith("Lexer"):
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")

@@ -154,7 +154,9 @@ class FileBounds:
             if file is not None:
                 self.check(file)
                 chosen = chosen_nodes(path.rpartition("/")[0], self._typed)
-                for entry in _defaults_of(file):
+                content = _content(file)
+                _check_choices(path, content, folders)
+                for entry in _defaults_of(content):
                     _check_entry(entry, f"{path}.yaml", chosen and chosen[0])
                     size += sum(self._size(inner, folders) for inner in entry.configs(path, folders))
             self._unfolded[path] = size
@@ -327,6 +329,7 @@ class _Entry:
     group: str | None
     names: tuple[str, ...]
     package: str | None
+    is_override: bool = False
 
     @classmethod
     def of(cls, item: Any) -> _Entry:
@@ -336,7 +339,8 @@ class _Entry:
             path, _, package = str(value).partition("@")
             return cls(None, (path,), package or None)
         group, _, package = str(key).split(" ")[-1].partition("@")  # after "optional" and "override"
-        return cls(group, tuple(str(name) for name in values if name is not None), package or None)
+        names = tuple(str(name) for name in values if name is not None)
+        return cls(group, names, package or None, "override" in str(key).split(" ")[:-1])
 
     @property
     def root(self) -> str:
@@ -357,13 +361,44 @@ class _Entry:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 
 
-def _defaults_of(file: Path) -> list[_Entry]:
+def _content(file: Path) -> dict[Any, Any]:
     try:
         content = yaml.load(file.read_bytes(), Loader=_DefaultsLoader)  # a safe one
     except (yaml.YAMLError, ValueError):
-        return []
-    entries = content.get("defaults") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _defaults_of(content: Mapping[Any, Any]) -> list[_Entry]:
+    entries = content.get("defaults")
     return [_Entry.of(item) for item in entries if item != "_self_"] if isinstance(entries, list) else []
+
+
+_MAIN_GROUPS = (*GROUPS, "param_groups", "debug")
+
+
+def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path]) -> None:
+    """Refuse the usual slips of an overlay that chooses from the groups, each with the line to write."""
+    here = path.rpartition("/")[0]
+    for key in _MAIN_GROUPS if here in ("", "experiment", "debug") else ():
+        value = content.get(key)
+        listed: list[Any] = value if isinstance(value, list) else [value]
+        if listed and all(isinstance(name, str) and name and "$" not in name for name in listed):
+            rule = f"is a value, and a choice of the group {key} belongs into the defaults list ({path}.yaml)"
+            raise InputError(key, value, rule, f"write under defaults: - {_line_of(key, listed, here)}")
+    for entry in _defaults_of(content) if here.partition("/")[0] == "experiment" else ():
+        group = (entry.group or "").lstrip("/")
+        if group not in _MAIN_GROUPS or entry.package is not None or any((f / here / group).is_dir() for f in folders):
+            continue
+        if entry.group == group or not entry.is_override:
+            what = f"is looked for in {here}/{group}" if entry.group == group else "is chosen already"
+            rule = f"{what} ({path}.yaml): an overlay overrides the choice of the main config"
+            raise InputError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
+
+
+def _line_of(group: str, names: Sequence[str], here: str) -> str:
+    shown = f"[{', '.join(names)}]" if group in ("logger", "callbacks", "param_groups") else ", ".join(names)
+    return f"override /{group}: {shown}" if here else f"{group}: {shown}"
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
@@ -469,6 +504,7 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 _LONGEST_NAME = 255  # bytes, of one folder or file on common file systems
+_LONGEST_PATH = 3_500  # a run's own files are below it, and Linux takes 4,095
 
 
 def check_folder_name(
@@ -516,6 +552,8 @@ def check_length(path: str, field: str) -> None:
     """
     if "\0" in path:
         raise InputError(field, path, "must not hold a NUL character", "remove it")
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise InputError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
     longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
     if longest > _LONGEST_NAME:
         rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"

@@ -38,6 +38,7 @@ from ssr_hydra.build.foreign import (
     FileBounds,
     check_folder_name,
     check_hydra,
+    check_length,
     check_name,
     check_place,
     chosen_nodes,
@@ -118,6 +119,8 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         most = cfg.hydra.sweeper.get("max_batch_size")
         if run_mode == RunMode.MULTIRUN and most is not None:
             count(most, "hydra.sweeper.max_batch_size", 1)
+        for field in ("hydra.output_subdir", "hydra.job.name"):
+            check_length(str(OmegaConf.select(cfg, field)), field)
         folder = self._check_folder(cfg, "sweep" if run_mode == RunMode.MULTIRUN else "run")
         if run_mode == RunMode.RUN:
             values = check(cfg, self.trust)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check_values import check_fields, one_of
+from ssr_hydra.build.foreign import check_length
 from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -67,6 +68,7 @@ def check_resume(values: Mapping[str, Any]) -> None:
     one_of(on_change, "resume.on_change", ON_CHANGE)
     if not path.strip():
         raise InputError("resume", path, "must be auto, never or a path", "write resume=auto")
+    check_length(path, "resume")
     if path not in (AUTO, NEVER):
         find(path, None)
 

@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -146,25 +146,29 @@ def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
     Raises:
         InputError: A target that is neither registered nor trusted, or a key of Hydra's that is not supported.
     """
+    _check_inside(node, tuple(trust), path, node)
+
+
+def _check_inside(node: Any, trust: tuple[str, ...], path: str, whole: Any) -> None:
     if isinstance(node, Mapping):
         if "_target_" in node:
-            _check_target(node, trust, path)
+            _check_target(node, trust, path, whole)
         elif keys := _KEYS & node.keys():
             raise InputError(_join(path, min(keys)), node[min(keys)], "stands beside a _target_ only", "take it out")
         for key, value in node.items():
-            check_targets(value, trust, _join(path, key))
+            _check_inside(value, trust, _join(path, key), whole)
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            check_targets(value, trust, f"{path}[{index}]")
+            _check_inside(value, trust, f"{path}[{index}]", whole)
 
 
-def _check_target(node: Mapping[Any, Any], trust: Iterable[str], path: str) -> None:
+def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
     field, name = _join(path, "_target_"), node["_target_"]
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or "__" in name:
         raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "neither part of this package nor trusted, so it is not run"
-        raise InputError(field, name, rule, _how_to_trust(name))
+        raise InputError(field, name, rule, _how_to_trust(name, trust, whole))
     if not isinstance(node.get("_args_", []), (list, tuple)):
         raise InputError(_join(path, "_args_"), node["_args_"], "a list of positional arguments", "write [a, b]")
     if not isinstance(node.get("_partial_", False), bool):
@@ -178,14 +182,39 @@ def _check_target(node: Mapping[Any, Any], trust: Iterable[str], path: str) -> N
         raise InputError(_join(path, "_convert_"), node["_convert_"], rule, "take it out")
 
 
-def _how_to_trust(name: str) -> str:
-    module = name.rpartition(".")[0]
+def _how_to_trust(name: str, trust: tuple[str, ...], whole: Any) -> str:
+    """The fix for a name that is not trusted: one ``trust`` for all such names of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return (
             "a config cannot run Python's own library; write a function that does what you need, and trust its module"
         )
-    entry = name if not module or module in _TOO_WIDE else module
-    return f"if you know what it does, say trust=[{entry}] on the command line"
+    names = [*trust]
+    for target in (name, *_targets_in(whole)):
+        entry = _package_of(target)
+        if not is_trusted(target, names) and entry.split(".")[0] not in sys.stdlib_module_names:
+            names.append(entry)
+    return f"if you know what it does, say trust=[{','.join(names)}] on the command line"
+
+
+def _targets_in(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if isinstance(target, str) and _NAME.fullmatch(target) is not None and "__" not in target:
+            yield target
+        for value in node.values():
+            yield from _targets_in(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _targets_in(value)
+
+
+def _package_of(name: str) -> str:
+    """The package of a name; of a package that holds too much, only the module."""
+    package = name.partition(".")[0]
+    if package not in _TOO_WIDE:
+        return package
+    module = name.rpartition(".")[0]
+    return name if not module or module in _TOO_WIDE else module
 
 
 def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
@@ -256,7 +285,8 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         'StepScheduler'
     """
     trust = tuple(trust)
-    _check_target({"_target_": name}, trust, field.removesuffix("_target_").removesuffix("."))
+    node = {"_target_": name}
+    _check_target(node, trust, field.removesuffix("_target_").removesuffix("."), node)
     module_name, *rest = name.split(".")
     try:
         module = importlib.import_module(module_name)
@@ -294,11 +324,13 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
         raise InputError(field, name, "is no class or function", "write a function that returns it")
     qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
+        package = qualified.partition(".")[0]
+        entry = qualified if package in _TOO_WIDE or package in sys.stdlib_module_names else package
         raise InputError(
             field,
             name,
             f"comes from {origin}, which is not trusted",
-            f"if you know what it does, add {qualified} to trust=[...]",
+            f"if you know what it does, say trust=[{','.join([*trust, entry])}] on the command line",
         )
 
 

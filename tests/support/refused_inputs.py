@@ -423,5 +423,112 @@ ENDLESS = {
     "a long number": Refused(U, "ssr", "must be a finite number", overlay(f"ssr: '{'9' * 500_000}'")),
 }
 
-ALL = {"code": RUNS_CODE, "name": SHADOWS, "folder": FOLDERS, "endless": ENDLESS}
+GLOBAL_BYTES = GLOBAL.encode()
+
+_SLIPS = {
+    "model": ("- model: mlp", "write - override /model: mlp"),
+    "optimizer": ("- override optimizer: adamw", "write - override /optimizer: adamw"),
+    "scheduler": ("- /scheduler: rex", "write - override /scheduler: rex"),
+    "logger": ("- logger: [csv]", "write - override /logger: [csv]"),
+    "callbacks": ("- override callbacks: [ema]", "write - override /callbacks: [ema]"),
+}
+_VALUES = {
+    "scheduler: cosine": "- override /scheduler: cosine",
+    "model: mlp": "- override /model: mlp",
+    "logger: [csv]": "- override /logger: [csv]",
+    "callbacks: [ema]": "- override /callbacks: [ema]",
+    "logger: csv": "- override /logger: [csv]",
+    "param_groups: no_decay": "- override /param_groups: [no_decay]",
+}
+_BASELESS = {
+    "trainer": ("eval_interval: 2ep", "begin its file with defaults: [default, _self_]"),
+    "data": ("batch_size: 32", "begin its file with defaults: [custom, _self_]"),
+    "model": ("widths: [8]", "begin its file with defaults: [conv, _self_]"),
+    "optimizer": ("lr: 0.1", "begin its file with defaults: [adamw, _self_]"),
+    "scheduler": ("t_max: 1ep", "begin its file with defaults: [cosine_warmup, _self_]"),
+}
+_QUOTED = {
+    "name=größe": """write 'name="größe"'""",
+    "name=a=b": """write 'name="a=b"'""",
+    "name=a(b)": """write 'name="a(b)"'""",
+    "name=#1": """write 'name="#1"'""",
+    "hydra.run.dir=runs/lr=0.1": """write 'hydra.run.dir="runs/lr=0.1"'""",
+}
+_LONG = "x" * 256
+_UMLAUTS = "ö" * 128  # 256 bytes
+_PATHS = {
+    f"hydra.run.dir={_LONG}": "hydra.run.dir",
+    f'hydra.run.dir="{_UMLAUTS}"': "hydra.run.dir",
+    f"hydra.run.dir=a/{_LONG}/b": "hydra.run.dir",
+    f"-m ssr=0.5,1 hydra.sweep.dir={_LONG}": "hydra.sweep.dir",
+    f"-m ssr=0.5,1 study={_LONG}": "hydra.sweep.dir",
+    f"-m ssr=0.5,1 hydra.sweep.subdir={_LONG}": "hydra.sweep.subdir",
+    f"hydra.output_subdir={_LONG}": "hydra.output_subdir",
+    f"hydra.job.name={_LONG}": "hydra.job.name",
+    f"resume={_LONG}": "resume",
+    f"resume.path=a/{_LONG}": "resume",
+    f"--config-dir {_LONG}": "--config-dir",
+    f"--config-path {_LONG}": "--config-path",
+    f"--config-name {_LONG}": "--config-name",
+}
+
+SLIPS = {
+    **{item: Refused(U, group, fix, overlay(f"defaults:\n  {item}\n")) for group, (item, fix) in _SLIPS.items()},
+    **{item: Refused(U, item.partition(":")[0], fix, overlay(item)) for item, fix in _VALUES.items()},
+    **{
+        f"{group} without its base": Refused(
+            f"--config-dir mine {group}=mine", group, fix, {f"mine/{group}/mine.yaml": text}
+        )
+        for group, (text, fix) in _BASELESS.items()
+    },
+    "trainer without its base, and an override": Refused(
+        "--config-dir mine trainer=mine trainer.progress=none",
+        "trainer",
+        "begin its file with defaults: [default, _self_]",
+        {"mine/trainer/mine.yaml": "eval_interval: 2ep"},
+    ),
+    **{typed: Refused((typed,), typed.partition("=")[0], fix) for typed, fix in _QUOTED.items()},
+    **{typed[:40]: Refused(typed, field, "at most 255 bytes (one has 256)") for typed, field in _PATHS.items()},
+    "many folders": Refused(f"hydra.run.dir={'a/' * 3000}", "hydra.run.dir", "at most 3,500 bytes"),
+    "a key twice": Refused(U, "config", "gives ssr twice, in lines 2 and 4", overlay("ssr: 1\nseed: 2\nssr: 2\n")),
+    "a nested key twice": Refused(
+        U, "config", "gives lr twice, in lines 3 and 4", overlay("optimizer:\n  lr: 1\n  lr: 2\n")
+    ),
+    "a dotted key": Refused(U, "config", "nest it: optimizer: {lr: ...}", overlay("optimizer.lr: 0.1\n")),
+    "a dotted key in a mapping": Refused(
+        U, "data.train.split", "train: {split: ...}", overlay("data: {train.split: eval}\n")
+    ),
+    "a byte order mark": Refused(
+        U, "config", "byte order mark", {"mine/experiment/u.yaml": b"\xef\xbb\xbf" + GLOBAL_BYTES + b"ssr: 0.5\n"}
+    ),
+    "no UTF-8": Refused(U, "config", "must be UTF-8", {"mine/experiment/u.yaml": b"name: \xff\xfe"}),
+    "a list of schedulers": Refused("scheduler=[cosine,linear]", "scheduler", "-m scheduler=cosine,linear"),
+    "a list of models": Refused("model=[mlp,conv]", "model", "-m model=mlp,conv"),
+    **{
+        f"name: {word}": Refused(U, "name", f"must be text, and YAML reads {value} here", overlay(f"name: {word}\n"))
+        for word, value in {
+            "on": True,
+            "007": 7,
+            "1.10": 1.1,
+            "0x10": 16,
+            "1_000": 1000,
+            "12:30": 750,
+            "1e3": 1000.0,
+        }.items()
+    },
+    "a word in a preset": Refused(
+        "--config-dir mine model=mine",
+        "name",
+        "must be text",
+        {"mine/model/mine.yaml": "defaults: [torchvision, _self_]\nname: 1.10\n"},
+    ),
+    "what is not trusted": Refused(
+        U,
+        "model._target_",
+        "say trust=[lab_a,lab_b] on the command line",
+        overlay("model: {_target_: lab_a.models.net.Net}\ntrainer: {loss: {_target_: lab_b.m.f}}\n"),
+    ),
+}
+
+ALL = {"code": RUNS_CODE, "name": SHADOWS, "folder": FOLDERS, "endless": ENDLESS, "slip": SLIPS}
 """Kind -> name -> row."""

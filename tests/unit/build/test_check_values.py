@@ -93,9 +93,13 @@ def test_numbers_and_names() -> None:
 
 def test_nodes() -> None:
     check_node({"_target_": "a.b"}, "model", "model=conv")
-    for bad in (None, {}, "conv", []):
+    for bad in (None, "conv", []):
         with pytest.raises(InputError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):
             check_node(bad, "model", "model=conv")
+    with pytest.raises(InputError, match=r"must have a _target_; begin its file with defaults: \[conv, _self_\]"):
+        check_node({"widths": [8]}, "model", "model=conv")
+    with pytest.raises(InputError, match=r"must be a mapping with a _target_"):
+        check_node({}, "data.train", "data=digits")
     with pytest.raises(InputError, match=r"^model\.widht=3: is no argument of it; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # nobody knows its arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -172,3 +173,15 @@ def test_a_single_run_has_no_study(typed: str) -> None:
 def test_a_sweep_has_one_folder(typed: list[str]) -> None:
     with pytest.raises(InputError, match="a sweep has one folder, and here are several; leave one"):
         take_study(typed, is_sweep=True)
+
+
+def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", ["/before"])
+    monkeypatch.setenv("PYTHONPATH", "/own")
+    take_trust(["ssr=1"])
+    assert (sys.path, os.environ["PYTHONPATH"]) == (["/before"], "/own")
+    take_trust(["trust=[lab]"])
+    take_trust(["trust=[lab]"])
+    assert (sys.path, os.environ["PYTHONPATH"]) == (["/before", str(in_tmp)], f"/own{os.pathsep}{in_tmp}")

@@ -58,8 +58,6 @@ def clean_hydra() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pairs]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     """Runs of several processes."""
-    made = Pairs(tmp_path_factory.mktemp("pairs"))
-    yield made
-    made.close()
+    return Pairs(tmp_path_factory.mktemp("pairs"))

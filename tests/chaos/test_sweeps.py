@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import REPO
 from cli_helpers import Answer
+from warm import Process, warm
 
 from ssr_hydra.launchers.jobs import State, read_state
 from ssr_hydra.records import RunResult
@@ -25,40 +23,29 @@ SMALL = ("max_duration=4ba", "trainer.progress=none", "trainer.threads=1", "stud
 TWELVE = "seed=0,1,2,3,4,5,6,7,8,9,10,11"
 POISON = ("+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab]")
 
-Sweep = Callable[..., subprocess.Popen[str]]
+Sweep = Callable[..., Process]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Sweep:
     """Start a sweep into the study ``s``; ``poison`` names a job that ends its process, ``held`` one that waits."""
 
-    def run(
-        *arguments: str, poison: str = "", held: str = "", preexec: Callable[[], None] | None = None
-    ) -> subprocess.Popen[str]:
+    def run(*arguments: str, poison: str = "", held: str = "", **settings: Any) -> Process:
         environment = {
-            **os.environ,
             "SWEEP_STARTS": str(tmp_path / "starts"),
             "SWEEP_POISON": poison,
             "SWEEP_HELD": held,
             # Where files may not grow, Python keeps half of a module's bytecode, and nobody can import it any more.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return subprocess.Popen(
-            [sys.executable, TRAIN, "-m", "study=s", *SMALL, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=preexec,
-        )
+        return warm.start(TRAIN, "-m", "study=s", *SMALL, *arguments, cwd=tmp_path, env=environment, **settings)
 
     return run
 
 
-def ended(process: subprocess.Popen[str]) -> Answer:
+def ended(process: Process) -> Answer:
     out, err = process.communicate(timeout=900)
-    return Answer(process.returncode, out, err)
+    return Answer(process.wait(), out, err)
 
 
 def records(folder: Path) -> dict[int, RunResult]:
@@ -183,12 +170,7 @@ def test_a_disk_that_is_full_at_ten_points_is_named_and_nothing_is_lost(start: S
     before = finished(tmp_path)
     failed = 0
     for seed, limit in enumerate([0, 100, 1_000, 2_000, 3_000, 4_000, 7_500, 8_000, 20_000, 100_000], start=1):
-
-        def limited(limit: int = limit) -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        said = ended(start(f"seed=0,{seed}", preexec=limited))
+        said = ended(start(f"seed=0,{seed}", limits={"RLIMIT_FSIZE": limit}))
         after = finished(tmp_path)
         assert {path: after[path] for path in before} == before
         if said.code != 0:

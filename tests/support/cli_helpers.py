@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from warm import warm
 
 from ssr_hydra.train import main
 
@@ -44,9 +45,14 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
 
 
 def command(*arguments: str, cwd: Path, **env: str) -> Answer:
-    """Run Python with these arguments in a process of its own."""
-    environment = {**os.environ, **env}
+    """Run Python with these arguments in a warm process of its own."""
+    done = warm.run(*arguments, cwd=cwd, env=env)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def cold(*arguments: str, cwd: Path, **env: str) -> Answer:
+    """Run Python with these arguments as a user's first command does: torch and all is imported by it."""
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=600
     )
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -32,6 +32,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
+from warm import warm
 
 LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
@@ -118,13 +119,15 @@ class Runner:
         bin_folder = self.folder / ".bin"
         bin_folder.mkdir()
         commands = {
-            "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
-            "torchrun": f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n',
+            "python": f'#!/bin/sh\nexec "{warm.python}" "$@"\n',
+            "torchrun": f'#!/bin/sh\nexec "{warm.python}" -m torch.distributed.run "$@"\n',
         }
+        (bin_folder / "scripts").mkdir()
         for name, target in console_scripts(self.repo).items():
             module, function = target.split(":")
-            lines = ["import sys", f"from {module} import {function}", f"sys.exit({function}())"]
-            commands[name] = "\n".join([f"#!{sys.executable}", *lines, ""])
+            lines = ["import sys", f"from {module} import {function}", f"sys.exit({function}())", ""]
+            (bin_folder / "scripts" / name).write_text("\n".join(lines), encoding="utf-8")
+            commands[name] = f'#!/bin/sh\nexec "{warm.python}" "{bin_folder}/scripts/{name}" "$@"\n'
         for name, text in commands.items():
             (bin_folder / name).write_text(text, encoding="utf-8")
             (bin_folder / name).chmod(0o755)

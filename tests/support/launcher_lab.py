@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from checkout import REPO
 from cli_helpers import Answer
+from warm import Process, warm
 
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RunResult
@@ -49,18 +49,23 @@ class Slow:
 
 
 class Lab:
-    """Sweeps into the study ``s`` of a folder."""
+    """Sweeps into the study ``s`` of a folder.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Where they are started.
+        nested: Whether the processes that the launcher starts may be warm ones.
+    """
+
+    def __init__(self, folder: Path, nested: bool = True) -> None:
+        self.folder, self.nested = folder, nested
         self.study = folder / "studies" / "s"
         self.slow = folder / "slow"
         self.held, self.holds = folder / "held", folder / "holds"
         self.starts = folder / "starts"
         self.starts.touch()
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[Process] = []
 
-    def start(self, *arguments: str, poison: str = "") -> subprocess.Popen[str]:
+    def start(self, *arguments: str, poison: str = "") -> Process:
         """Start a sweep. ``poison`` is a seed and how its process is to end: ``3:always`` or ``3:once``."""
         trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,launcher_lab]"]
         slow = ["+callbacks.slow._target_=launcher_lab.Slow"]
@@ -68,23 +73,14 @@ class Lab:
         self._running.append(process)
         return process
 
-    def _popen(self, *arguments: str, poison: str = "") -> subprocess.Popen[str]:
+    def _popen(self, *arguments: str, poison: str = "") -> Process:
         environment = {
-            **os.environ,
             "SWEEP_STARTS": str(self.starts),
             "SWEEP_POISON": poison,
             "LAB_SLOW": str(self.slow),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        return subprocess.Popen(
-            [sys.executable, str(REPO / "train.py"), *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return warm.start(str(REPO / "train.py"), *arguments, cwd=self.folder, env=environment, nested=self.nested)
 
     def sweep(self, *arguments: str, poison: str = "") -> Answer:
         """Start a sweep and wait for its end."""
@@ -124,10 +120,10 @@ class Lab:
         return final_weights(self.folder / "alone", steps)
 
 
-def ended(process: subprocess.Popen[str]) -> Answer:
+def ended(process: Process) -> Answer:
     """Wait for it."""
     out, err = process.communicate(timeout=SECONDS)
-    return Answer(process.returncode, out, err)
+    return Answer(process.wait(), out, err)
 
 
 def final_weights(folder: Path, steps: int) -> dict[str, torch.Tensor]:
@@ -143,7 +139,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def until(condition: Callable[[], Any], what: str, process: subprocess.Popen[str] | None = None) -> Any:
+def until(condition: Callable[[], Any], what: str, process: Process | None = None) -> Any:
     """Wait for something that a sweep does."""
     for _ in range(SECONDS * 5):
         if found := condition():

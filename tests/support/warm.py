@@ -3,7 +3,7 @@
 ``warm.run("train.py", "ssr=0.5", cwd=folder)`` does what ``python train.py ssr=0.5`` does; ``warm.start`` returns while
 it runs; the script ``warm.python`` is a ``python`` for shells and for programs that start one. The process has its own
 working directory, environment, descriptors, signals and import path, runs its program as ``__main__``, and ends as an
-interpreter does. What Python or torch reads only when it starts is the server's; a command with another value needs a
+interpreter does. What Python reads only when it starts is the server's; a command with another value needs a
 process of its own.
 """
 
@@ -136,18 +136,22 @@ class Warm:
     """The owner of a server, which is started when it is first needed."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="warm"))  # short: the address of a socket has 108 bytes
         self._server: subprocess.Popen[bytes] | None = None
 
-    @property
+    @cached_property
+    def _folder(self) -> Path:
+        """For the socket, whose address has 108 bytes at most."""
+        return Path(tempfile.mkdtemp(prefix="warm"))
+
+    @cached_property
     def _address(self) -> str:
         address = self._folder / "socket"
-        if self._server is None:
-            command = [sys.executable, warm_server.__file__, "serve", str(address)]
-            self._server = subprocess.Popen(command, stdin=PIPE, cwd=REPO)
-            while not address.exists():
-                assert self._server.poll() is None
-                time.sleep(0.01)
+        command = [sys.executable, warm_server.__file__, "serve", str(address)]
+        self._server = subprocess.Popen(command, stdin=PIPE, cwd=REPO)
+        atexit.register(self._close, os.getpid())
+        while not address.exists():
+            assert self._server.poll() is None
+            time.sleep(0.01)
         return str(address)
 
     def start(
@@ -217,14 +221,13 @@ class Warm:
         script.chmod(0o755)
         return script
 
-    def close(self) -> None:
-        """End the server, and kill what it has started."""
-        if self._server is not None:
+    def _close(self, owner: int) -> None:
+        if os.getpid() == owner:
+            assert self._server is not None
             assert self._server.stdin is not None
             self._server.stdin.close()
             self._server.wait(120)
-        shutil.rmtree(self._folder)
+            shutil.rmtree(self._folder)
 
 
 warm = Warm()
-atexit.register(warm.close)

@@ -23,16 +23,21 @@ PRELOADED = (
     "torch._dynamo",  # optimizers and DDP import it
     "torch.distributed.fsdp",
     "hydra.main",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "rich.progress",
+    "rich.table",
+    "scipy.stats",
     "sklearn.datasets",
-    "ssr_hydra.trainer",
-    "ssr_hydra.train",
-    "ssr_hydra.build.app",
-    "ssr_hydra.build.loader",
 )
-"""What a run would import; none of it starts a thread, which a fork would lose."""
+"""What the package imports when it is first needed; none of it starts a thread, which a fork would lose."""
 
-AT_START = ("PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that are read only when Python or torch starts."""
+AT_START = ("PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE")
+"""Variables that are read only when Python starts."""
+
+_FLAGS = {"-u": "PYTHONUNBUFFERED", "-B": "PYTHONDONTWRITEBYTECODE"}
+"""Options that a variable stands for."""
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
@@ -113,11 +118,17 @@ def serve(address: str) -> Callable[[], None]:
 def _preload() -> None:
     import gc
     import importlib
+    import pkgutil
     import threading
 
     import torch
 
+    import ssr_hydra
+
     torch.set_num_threads(1)
+    for module in pkgutil.walk_packages(ssr_hydra.__path__, "ssr_hydra."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
     for name in PRELOADED:
         importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()
@@ -164,6 +175,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
         resource.setrlimit(number, (limit, resource.getrlimit(number)[1]))
     _open_standard_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
     _forget()
+    _set_threads(environment.get("OMP_NUM_THREADS", ""))
     sys.executable = order["executable"] or sys.executable
     sys.orig_argv = [sys.executable, *order["argv"]]
     own = [*environment.get("PYTHONPATH", "").split(os.pathsep)]
@@ -244,6 +256,13 @@ def _forget() -> None:
     sys.path_importer_cache.clear()
 
 
+def _set_threads(number: str) -> None:
+    """What torch reads when it is imported."""
+    import torch
+
+    torch.set_num_threads(int(number) if number.isdecimal() else os.cpu_count() or 1)
+
+
 def _execute(first: str, *arguments: str) -> None:
     """Run ``-c code``, ``-m module`` or a script as the main program."""
     import runpy
@@ -294,9 +313,8 @@ def python(address: str, arguments: list[str]) -> int:
     numbers = sorted(int(each) for each in os.listdir("/dev/fd"))  # noqa: PTH208
     numbers = [each for each in numbers if each not in own and _is_open(each)]
     real, executable = os.environ.pop("WARM_REAL"), os.environ.pop("WARM_PYTHON")
-    if arguments[:1] == ["-u"]:
-        os.environ["PYTHONUNBUFFERED"] = "1"
-        arguments = arguments[1:]
+    while arguments and arguments[0] in _FLAGS:
+        os.environ[_FLAGS[arguments.pop(0)]] = "1"
     order = {
         "argv": arguments, "cwd": os.getcwd(), "env": dict(os.environ), "targets": numbers, "session": False,  # noqa: PTH109
         "limits": {}, "executable": executable,
@@ -308,6 +326,9 @@ def python(address: str, arguments: list[str]) -> int:
         pid = json.loads(lines.readline())["pid"]
     if not pid:
         os.execv(real, [real, *arguments])
+    for number in numbers:
+        if number > 2:  # the end of a pipe is to be seen when the process has ended
+            os.close(number)
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: os.kill(pid, number))
     code: int = json.loads(lines.readline())["code"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from checkout import REPO
-from cli_helpers import Answer, answer, command
+from cli_helpers import Answer, answer, cold, command
+from warm import warm
 
 TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
@@ -260,7 +258,7 @@ def test_flags_stand_anywhere(app: Callable[..., Answer]) -> None:
 
 @pytest.mark.parametrize("start", [(TRAIN,), ("-m", "ssr_hydra")])
 def test_ways_to_start(tmp_path: Path, start: tuple[str, ...]) -> None:
-    said = command(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
+    said = cold(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
     assert said.code == 0, said.err
     record = json.loads((tmp_path / "run/result.json").read_text())
     assert (record["status"], record["steps"]) == ("completed", 4)
@@ -293,7 +291,7 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
 def test_looking_loads_no_torch(tmp_path: Path, arguments: list[str]) -> None:
     line = "python train.py scheduler="
     env = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
-    said = command("-c", NO_TORCH.format(arguments=arguments), cwd=tmp_path, **env)
+    said = cold("-c", NO_TORCH.format(arguments=arguments), cwd=tmp_path, **env)
     assert said.code == 0, said.err
     if "query=bash" in arguments:
         assert "scheduler=wsd" in said.out
@@ -301,7 +299,7 @@ def test_looking_loads_no_torch(tmp_path: Path, arguments: list[str]) -> None:
 
 def test_a_refusal_loads_no_torch(tmp_path: Path) -> None:
     code = NO_TORCH.replace("assert not exit.code, exit.code", "assert exit.code == 2")
-    assert command("-c", code.format(arguments=["optimizer.lr=nan"]), cwd=tmp_path).code == 0
+    assert cold("-c", code.format(arguments=["optimizer.lr=nan"]), cwd=tmp_path).code == 0
 
 
 def test_completion(tmp_path: Path) -> None:
@@ -317,14 +315,11 @@ def test_completion(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    env = {**os.environ}
-    arguments = [sys.executable, TRAIN, *QUICK]
-    runs = [subprocess.Popen(arguments, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL) for _ in range(6)]
-    sweeps = [
-        subprocess.Popen([*arguments, "-m", "seed=0,1"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
-        for _ in range(3)
-    ]
-    assert [run.wait(timeout=600) for run in (*runs, *sweeps)] == [0] * 9
+    arguments = ([], [], [], [], [], [], *[["-m", "seed=0,1"]] * 3)
+    started = [warm.start(TRAIN, *QUICK, *each, cwd=tmp_path) for each in arguments]
+    for process in started:
+        process.communicate(timeout=600)
+    assert [process.returncode for process in started] == [0] * 9
     assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 6
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 6
 

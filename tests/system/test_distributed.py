@@ -5,11 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import torch
 from checkout import REPO
 from process_pairs import Pairs
 from torch import nn
+from warm import warm
 
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import make_loaders
@@ -471,7 +469,7 @@ def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_
 
 # Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
 # second: the one that is left has mostly ended by itself when torchrun would end it.
-TORCHRUN = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()]
+TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
@@ -582,15 +580,10 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     pairs.run(cases.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
     (tmp_path / "killed.py").write_text(KILLED)
     arguments[0] = str(tmp_path / "killed.py")
-    again = subprocess.run(
-        [*TORCHRUN, "--max-restarts=1", *arguments, f"hydra.run.dir={runs[1]}"],
-        cwd=tmp_path,
-        env={**os.environ, "KILL_FILE": str(tmp_path / "killed"), "LOG": str(runs[1] / "metrics.jsonl")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    again = warm.run(
+        *TORCHRUN, "--max-restarts=1", *arguments, f"hydra.run.dir={runs[1]}", cwd=tmp_path,
+        env={"KILL_FILE": str(tmp_path / "killed"), "LOG": str(runs[1] / "metrics.jsonl")},
+    )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "killed").exists()
     # In the log for certain, on the terminal unless torchrun ends the process before it has said so.

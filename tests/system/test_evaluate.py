@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 from cli_helpers import Answer
 from resume_lab import DIGITS, Net, arguments
+from warm import warm
 
 from ssr_hydra.checkpoints import load
 from ssr_hydra.errors import InputError
@@ -300,9 +299,6 @@ def test_how_far_off(now: float, before: float | None, off: float) -> None:
 
 @pytest.mark.slow
 def test_the_command(finished: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ssr_hydra.evaluate", f"run={finished}", TRUST], cwd=tmp_path,
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("equal to the record, to the last bit\n")

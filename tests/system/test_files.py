@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
+from warm import warm
 
 from ssr_hydra.files import try_lock
 
@@ -19,8 +20,7 @@ from ssr_hydra.files import try_lock
 file = open({str(tmp_path / "lock")!r}, "ab")
 print(try_lock(file.fileno()), flush=True); sys.stdin.read()
 """
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with warm.start("-c", code, cwd=tmp_path, stdin=PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "True\n"
         with (tmp_path / "lock").open("ab") as file:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from warm import warm
 
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import InputError
@@ -33,9 +34,7 @@ from ssr_hydra.records import MetricsLog
 log = MetricsLog(pathlib.Path({str(tmp_path)!r})); log.write({{"mine": 1}})
 print("ready", flush=True); sys.stdin.read()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
+    with warm.start("-c", code, cwd=tmp_path, stdin=PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
         with pytest.raises(InputError, match="another run is writing"):
@@ -49,7 +48,6 @@ print("ready", flush=True); sys.stdin.read()
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_run_leaves_whole_lines_and_no_result(tmp_path: Path) -> None:
     code = f"""
-import torch; torch.set_num_threads(1)
 from ssr_hydra.data import Digits, make_loaders
 from ssr_hydra.models import MLP
 from ssr_hydra.trainer import Trainer
@@ -57,7 +55,7 @@ train, _ = make_loaders(Digits("train"))
 options = dict(device="cpu", progress="none", log_interval="1ba")
 Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).fit()
 """
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
+    with warm.start("-c", code, cwd=tmp_path) as process:
         log = tmp_path / "metrics.jsonl"
         while not (log.exists() and log.stat().st_size > 20_000):
             assert process.poll() is None

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from checkout import REPO, SUPPORT
 from cli_helpers import Answer, answer
 from omegaconf import DictConfig, OmegaConf
 from resume_lab import DIGITS, arguments
+from warm import warm
 
 from ssr_hydra.records import RunResult
 
@@ -31,10 +31,8 @@ Run = Callable[..., Answer]
 
 def scenarios(names: str, folder: Path) -> dict[str, Any]:
     """What happened in scenarios of resume_killer.py, which checks that every bit is as it would have been."""
-    done = subprocess.run(
-        [sys.executable, str(SUPPORT / "resume_killer.py"), names, str(folder)],
-        capture_output=True, text=True, timeout=3000, check=False,
-    )  # fmt: skip  # each runs the app a hundred times, which on a slow disk takes many minutes
+    # Each runs the app a hundred times, which on a slow disk takes many minutes.
+    done = warm.run(str(SUPPORT / "resume_killer.py"), names, str(folder), cwd=folder, timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -76,16 +74,16 @@ def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
 def test_the_command_itself_is_killed(tmp_path: Path) -> None:
     """``python train.py`` with two workers, killed by the clock of this test, until it completes."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="8ep")
-    command = [sys.executable, str(REPO / "train.py"), *overrides]
+    command = (str(REPO / "train.py"), *overrides)
     (tmp_path / "whole").mkdir()
-    subprocess.run(command, cwd=tmp_path / "whole", check=True, timeout=600)
+    assert warm.run(*command, cwd=tmp_path / "whole").returncode == 0
     draw, kills = random.Random(3), 0
     here = tmp_path / "killed"
     here.mkdir()
     log = here / "run/metrics.jsonl"
     while kills < 3:
         lines = draw.randrange(kills * 20 + 1, kills * 20 + 20)
-        with subprocess.Popen(command, cwd=here) as process:
+        with warm.start(*command, cwd=here, stdout=None, stderr=None) as process:
             while not (log.exists() and log.read_bytes().count(b"\n") >= lines) and process.poll() is None:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 0.02))
@@ -96,7 +94,7 @@ def test_the_command_itself_is_killed(tmp_path: Path) -> None:
             assert process.returncode == 0
             shutil.rmtree(here / "run")
             kills = 0
-    subprocess.run(command, cwd=here, check=True, timeout=600)
+    assert warm.run(*command, cwd=here).returncode == 0
     assert weights(here / "run") == weights(tmp_path / "whole/run")
     assert records(here / "run") == records(tmp_path / "whole/run")
     assert RunResult.load(here / "run").resumes >= 1

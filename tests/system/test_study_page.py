@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from checkout import REPO
+from warm import warm
 
 from ssr_hydra import studies
 from ssr_hydra.studies import report
@@ -171,14 +171,14 @@ def test_the_reports_are_pages_that_can_be_opened(task: str) -> None:
 
 @pytest.mark.slow
 def test_the_script_trains_what_is_missing_and_nothing_twice(tmp_path: Path) -> None:
-    command = [sys.executable, str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s"]
-    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = (str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s")
+    first = warm.run(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
     assert len(records) == 2 * 2 * 2 + 2 * 2  # ssrs x seeds x warmups, and truncated
     lost = sorted(records)[0]
     lost.unlink()
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    second = warm.run(*command, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
     assert now.keys() == records.keys()

@@ -17,7 +17,7 @@ SWEEP = ("launcher=ray", "seed=0,1,2,3", "max_duration=4ba")
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+    made = Lab(tmp_path, nested=False)
     yield made
     made.close()
 

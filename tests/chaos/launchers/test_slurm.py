@@ -41,7 +41,7 @@ def slurm() -> Iterator[None]:
 
 @pytest.fixture
 def lab(tmp_path: Path, slurm: None) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+    made = Lab(tmp_path, nested=False)
     yield made
     made.close()
     # Jobs outlive the sweep that has started them.

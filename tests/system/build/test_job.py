@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 from checkout import REPO
-from cli_helpers import Answer, command
+from cli_helpers import Answer, cold
+from warm import warm
 
 from ssr_hydra.build import job
 from ssr_hydra.build.job import recorded
@@ -91,9 +91,8 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
     tmp_path: Path, number: int, code: int, error: str
 ) -> None:
     place = "hydra.run.dir=runs/${seed}"  # resolved in the command that continues it
-    arguments = [sys.executable, TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never"]
-    env = {**os.environ}
-    with subprocess.Popen(arguments, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+    arguments = (TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never")
+    with warm.start(*arguments, cwd=tmp_path, stdout=None) as process:
         log = tmp_path / "runs/0/metrics.jsonl"
         while process.poll() is None and not (log.exists() and log.stat().st_size):
             time.sleep(0.1)
@@ -118,23 +117,21 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
 @pytest.mark.parametrize("to", ["| head -1", "> /dev/full", "| true"])
 def test_a_display_that_breaks_does_not_end_a_run(tmp_path: Path, to: str) -> None:
     typed = "max_duration=20ba trainer.eval_interval=1ba hydra.run.dir=run"
-    shell = f'set -o pipefail; "{sys.executable}" "{TRAIN}" {typed} {to}'
-    env = {**os.environ}
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" {typed} {to}'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert RunResult.load(tmp_path / "run").steps == 20
 
 
 def test_help_into_a_pipe_that_closes(tmp_path: Path) -> None:
-    shell = f'set -o pipefail; "{sys.executable}" "{TRAIN}" --help | head -3'
-    env = {**os.environ}
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" --help | head -3'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("start", [(TRAIN,), (str(REPO / "scripts/preview.py"),)])
 def test_version_without_torch(tmp_path: Path, start: tuple[str, ...]) -> None:
-    said = command("-X", "importtime", *start, "--version", cwd=tmp_path)
+    said = cold("-X", "importtime", *start, "--version", cwd=tmp_path)
     assert said.code == 0
     assert said.out.startswith("ssr_hydra ")
     assert "(hydra 1.3" in said.out

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from callback_helpers import StubTrainer
+from warm import warm
 
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.errors import RunError
@@ -22,8 +21,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
     code = f"""
-import resource, signal, sys
-sys.path[:0] = {sys.path!r}
+import resource, signal
 from pathlib import Path
 from callback_helpers import StubTrainer, train
 from ssr_hydra.callbacks import CSVLogger
@@ -37,7 +35,7 @@ try:
 except OSError as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    done = warm.run("-c", code, cwd=tmp_path)
     assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
     assert issubclass(WriteError, RunError)
     logger = CSVLogger()

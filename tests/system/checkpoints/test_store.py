@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from checkout import SUPPORT
+from warm import warm
 
 KILLER = SUPPORT / "checkpoint_killer.py"
 
 
 def kill(mode: str, folder: Path) -> dict[str, int]:
-    command = [sys.executable, str(KILLER), mode, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    done = warm.run(str(KILLER), mode, str(folder), cwd=folder, timeout=1200)
     assert done.returncode == 0, done.stderr
     counts: dict[str, int] = json.loads(done.stdout)
     return counts

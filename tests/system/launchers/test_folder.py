@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import PIPE
+
+from warm import warm
 
 from ssr_hydra.records import RunResult
 
 CLAIM = """
 import sys
 from pathlib import Path
+from subprocess import PIPE
 from ssr_hydra.launchers.folder import StudyFolder
 from ssr_hydra.launchers.heartbeat import Heartbeat
 from ssr_hydra.launchers.jobs import Description
@@ -33,7 +35,7 @@ def test_two_sweeps_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
         study = tmp_path / str(time)
         names = [[f"{side}{number}" for number in range(50)] for side in "ab"]
         processes = [
-            subprocess.Popen([sys.executable, "-c", CLAIM, str(study), ",".join(side)], stdin=subprocess.PIPE)
+            warm.start("-c", CLAIM, str(study), ",".join(side), cwd=tmp_path, stdin=PIPE, stdout=None, stderr=None)
             for side in names
         ]
         for process in processes:

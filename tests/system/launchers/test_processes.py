@@ -21,6 +21,7 @@ from checkout import REPO, SUPPORT
 from hydra.core.utils import JobReturn, JobStatus
 from launch_lab import LIGHT, how, jobs, launcher, wait_for
 from omegaconf import OmegaConf
+from warm import Process, warm
 
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.launchers import processes, starters
@@ -531,15 +532,9 @@ def test_an_error_of_a_class_that_the_sweep_cannot_import_is_told() -> None:
 # ---- the app
 
 
-def app(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def app(folder: Path, *arguments: str) -> Process:
     quick = ["trainer.progress=none", "study_report=false", f"hydra.sweep.dir={folder}"]
-    return subprocess.Popen(
-        [sys.executable, str(REPO / "train.py"), "-m", *quick, *arguments],
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
 
 
 @pytest.mark.slow

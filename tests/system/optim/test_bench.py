@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from checkout import REPO
+from warm import warm
 
 SCRIPTS = REPO / "scripts"
 
 
+def bench(*arguments: str) -> list[str]:
+    """The lines that the script prints."""
+    done = warm.run(str(SCRIPTS / "bench.py"), *arguments, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.slow
 def test_the_bench_prints_its_table() -> None:
-    command = [sys.executable, str(SCRIPTS / "bench.py"), "schedulers", "--rounds", "2"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "ScheduledLR.step" in result.stdout
-    assert "torch LambdaLR" in result.stdout
+    printed = "\n".join(bench("schedulers", "--rounds", "2"))
+    assert "ScheduledLR.step" in printed
+    assert "torch LambdaLR" in printed
 
 
 @pytest.mark.slow
 def test_the_startup_bench_prints_a_ratio_for_each_way_to_look() -> None:
-    command = [sys.executable, str(SCRIPTS / "bench.py"), "startup", "--rounds", "1"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = bench("startup", "--rounds", "1")
     assert [line.split("  ")[0] for line in lines[1:]] == ["--cfg job", "--help", "--shell-completion query=bash"]
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
@@ -36,9 +39,7 @@ def test_the_startup_bench_prints_a_ratio_for_each_way_to_look() -> None:
     ],
 )
 def test_a_bench_prints_its_rows(arguments: list[str], row: str, columns: int) -> None:
-    command = [sys.executable, str(SCRIPTS / "bench.py"), *arguments]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    (line,) = [line for line in lines if line.startswith(row)]
+    (line,) = [line for line in bench(*arguments) if line.startswith(row)]
     assert all(float(number.replace(",", "")) > 0 for number in line.split()[-columns:])
 
 
@@ -47,7 +48,7 @@ def test_the_dispatcher_names_what_it_can_measure(
     arguments: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(SCRIPTS)
-    import bench
+    import bench as script
 
-    assert bench.main(arguments) == status
+    assert script.main(arguments) == status
     assert "schedulers" in capsys.readouterr().out

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from checkout import REPO
 from study_runs import METRIC
+from warm import warm
 
 from ssr_hydra.studies import load
 
 
 def test_a_real_sweep(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    command = [sys.executable, "train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}"]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600, check=False)
+    done = warm.run("train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}", cwd=REPO)
     assert done.returncode == 0, done.stderr
     found = load(study)
     assert (found.problems, found.notes, found.objective) == ((), (), METRIC)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
+from pathlib import Path
+
+from warm import warm
 
 
-def test_a_forked_worker_ends_as_it_would_without() -> None:
+def test_a_forked_worker_ends_as_it_would_without(tmp_path: Path) -> None:
     code = """
 import os, signal, time
 from ssr_hydra.trainer.interrupts import terminable
@@ -22,5 +23,5 @@ with terminable():
     os.kill(child, signal.SIGTERM)
     print(os.waitpid(child, 0)[1])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    done = warm.run("-c", code, cwd=tmp_path)
     assert (done.stdout.strip(), done.stderr) == (str(int(signal.SIGTERM)), "")

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib.font_manager  # noqa: F401
 import pytest
 from report_study import write_study
+from warm import warm
 
 from ssr_hydra.studies.report import main
 
@@ -21,17 +22,8 @@ FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "tabl
 
 
 def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(repo / "scripts/report.py"),
-        str(study_folder),
-        "--out",
-        "made",
-        "--price-per-hour",
-        "2",
-    ]
-    environ = {**os.environ, "COLUMNS": "100"}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    command = (str(repo / "scripts/report.py"), str(study_folder), "--out", "made", "--price-per-hour", "2")
+    done = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("recipe  ")
     assert done.stdout.splitlines()[-1] == str(Path("made/report.html"))
@@ -45,12 +37,16 @@ def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_on_a_terminal_it_is_as_wide_as_that_and_has_colours(repo: Path, study_folder: Path, tmp_path: Path) -> None:
+def test_on_a_terminal_it_is_as_wide_as_that_and_has_colours(
+    repo: Path, study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent, child = pty.openpty()
-    environ = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "LINES")}
-    environ |= {"COLUMNS": "64", "TERM": "xterm"}
-    command = [sys.executable, str(repo / "scripts/report.py"), str(study_folder), "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environ)
+    for name in ("NO_COLOR", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    process = warm.start(
+        str(repo / "scripts/report.py"), str(study_folder), "--out", str(tmp_path), cwd=tmp_path,
+        env={"COLUMNS": "64", "TERM": "xterm"}, stdin=child, stdout=child, stderr=child,
+    )  # fmt: skip
     os.close(child)
     shown = b""
     try:

@@ -34,6 +34,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = ["app_fixtures", "report_fixtures"]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of the extra packages ``ci`` by the name of the one that is not installed."""
+    for mark in item.iter_markers("extra"):
+        for package in mark.args:
+            pytest.importorskip(package)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Leave most of a file's tests to one worker, so that what they share is made once."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The root of the checkout."""

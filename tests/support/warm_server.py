@@ -124,6 +124,7 @@ def _preload() -> None:
     import torch
 
     import ssr_hydra
+    import ssr_hydra.configs
 
     torch.set_num_threads(1)
     for module in pkgutil.walk_packages(ssr_hydra.__path__, "ssr_hydra."):
@@ -131,6 +132,7 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in PRELOADED:
         importlib.import_module(name)
+    ssr_hydra.configs.register()  # once or many times, the result is the same
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page

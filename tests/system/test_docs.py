@@ -38,12 +38,8 @@ def page_id(page: Path) -> str:
 
 
 def page_param(page: Path) -> object:
-    slow = any(
-        block.language == "bash" or (block.language == "yaml" and block.path is not None) or "needs" in block.markers
-        for block in blocks(page)
-        if "skip" not in block.markers
-    )
-    return pytest.param(page, id=page_id(page), marks=[pytest.mark.slow] if slow else [])
+    needed = any("needs" in block.markers for block in blocks(page))
+    return pytest.param(page, id=page_id(page), marks=[pytest.mark.extra] if needed else [])
 
 
 @pytest.mark.parametrize("page", [page_param(page) for page in PAGES])

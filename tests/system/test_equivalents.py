@@ -201,10 +201,11 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.extra("timm")
 @pytest.mark.parametrize("name", TIMM)
 def test_timm(name: str) -> None:
-    timm = pytest.importorskip("timm.scheduler")
+    import timm.scheduler as timm
+
     theirs, mine = TIMM[name]
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda opt: theirs(timm, opt)), abs=1e-9)
 
@@ -258,9 +259,10 @@ TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.extra("transformers")
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_transformers(name: str) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     theirs, mine = TRANSFORMERS[name]
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda opt: theirs(transformers, opt)), abs=1e-9)

@@ -43,10 +43,23 @@ def test_the_command_of_the_readme_runs_unit_and_system(request: pytest.FixtureR
     assert request.config.getini("testpaths") == ["tests/unit", "tests/system"]
 
 
-def test_ci_runs_every_tier() -> None:
+def test_ci_runs_every_test() -> None:
+    """After the command of the README, the tests that are outside its folders or were skipped for want of packages."""
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
-    (line,) = re.findall(r"python -m pytest (tests/\S*.*)", script)
-    assert line.split()[0] == "tests/chaos"  # in addition to the command of the README
+    assert re.findall(r"^ *python -m pytest (tests.*)", script, re.MULTILINE) == ['tests -m "chaos or extra" -n 2']
+    text = (REPO / "pyproject.toml").read_text(encoding="utf-8")
+    (names,) = re.findall(r'^ci = \["ssr-hydra\[([\w,]+)\]"\]', text, re.MULTILINE)
+    assert {"loggers", "launchers", "docs", "peers"} <= set(names.split(","))
+
+
+# By the name that is imported. All others of the extra ci need no test of their own, or are in the extra dev as well.
+EXTRA = "accelerate|lightning|mlflow|ray|timm|transformers|wandb"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(TESTS).as_posix())
+def test_what_needs_a_package_of_the_extra_ci_is_marked(path: Path) -> None:
+    # The marker skips it by name; a plain importorskip is never run once the package is there.
+    assert re.findall(rf"importorskip\(\"(?:{EXTRA})\b", path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("page", sorted((REPO / "docs").rglob("*.md")), ids=lambda page: page.stem)

@@ -142,8 +142,8 @@ def test_a_checkpoint_is_evaluated_by_its_average_and_trained_on_from_there(tmp_
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.extra("wandb")
 def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
     from ssr_hydra.callbacks import WandbLogger
 
     for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
@@ -158,9 +158,8 @@ def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert {row["_step"] for row in rows if "eval/accuracy" in row} == {16, 32, 48}
 
 
+@pytest.mark.extra("mlflow", "sqlalchemy")
 def test_mlflow_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow")
-    pytest.importorskip("sqlalchemy")
     from mlflow.tracking import MlflowClient
 
     from ssr_hydra.callbacks import MLflowLogger

@@ -13,7 +13,7 @@ from callback_helpers import StubTrainer, history_of_wandb, records_of_wandb, re
 from ssr_hydra.callbacks import WandbLogger
 from ssr_hydra.errors import InputError
 
-pytest.importorskip("wandb")
+pytestmark = pytest.mark.extra("wandb")
 
 
 @pytest.fixture(autouse=True)

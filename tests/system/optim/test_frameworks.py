@@ -79,8 +79,8 @@ def _lightning_trainer(folder: Path, **options: Any) -> Any:
     )
 
 
+@pytest.mark.extra("lightning")
 def test_lightning_steps_it_every_batch_and_resumes(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
     loader = DataLoader(_data(), batch_size=4)
     made: list[Any] = []
     _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(_lightning_module("12ba", made), loader)
@@ -98,8 +98,8 @@ def test_lightning_steps_it_every_batch_and_resumes(tmp_path: Path) -> None:
     assert seen + made[0].seen == _expected(12)
 
 
+@pytest.mark.extra("lightning")
 def test_lightning_steps_it_once_per_accumulated_batch(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
     made: list[Any] = []
     trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2, enable_checkpointing=False)
     trainer.fit(_lightning_module("6ba", made), DataLoader(_data(), batch_size=4))
@@ -140,9 +140,8 @@ def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple
     return trainer, optimizer, scheduler
 
 
+@pytest.mark.extra("transformers", "accelerate")
 def test_transformers_trainer_drives_it_and_resumes(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
     trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="steps")
     trainer.train()
     assert optimizer.seen == _expected(12)
@@ -156,8 +155,10 @@ def test_transformers_trainer_drives_it_and_resumes(tmp_path: Path) -> None:
     assert optimizer.seen == _expected(12)[5:]
 
 
+@pytest.mark.extra("accelerate")
 def test_accelerate_prepares_it() -> None:
-    accelerate = pytest.importorskip("accelerate")
+    import accelerate
+
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
     model = torch.nn.Linear(3, 1)
     inner = Recorder(model.parameters(), lr=0.5)

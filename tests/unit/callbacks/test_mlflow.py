@@ -13,8 +13,7 @@ from callback_helpers import StubTrainer, result, train
 from ssr_hydra.callbacks import Events, MLflowLogger
 from ssr_hydra.errors import RunError
 
-pytest.importorskip("mlflow")
-pytest.importorskip("sqlalchemy")
+pytestmark = pytest.mark.extra("mlflow", "sqlalchemy")
 
 
 @pytest.fixture(autouse=True)

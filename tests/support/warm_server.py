@@ -39,6 +39,9 @@ AT_START = ("PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE
 _FLAGS = {"-u": "PYTHONUNBUFFERED", "-B": "PYTHONDONTWRITEBYTECODE"}
 """Options that a variable stands for."""
 
+_CHILDREN = "joblib."
+"""Modules whose processes look at their parent, which is the server for a warm one."""
+
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 
@@ -322,7 +325,8 @@ def python(address: str, arguments: list[str]) -> int:
         "limits": {}, "executable": executable,
     }  # fmt: skip
     pid = 0
-    if arguments and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-")):
+    known = bool(arguments) and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-"))
+    if known and not any(each.startswith(_CHILDREN) for each in arguments[1:2]):
         send_order(connection, order, numbers)
         lines = connection.makefile("r")
         pid = json.loads(lines.readline())["pid"]

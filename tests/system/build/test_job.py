@@ -105,7 +105,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
     assert (tmp_path / f"runs/0/checkpoints/ba{record.steps}").is_dir()
     assert said == (
         f"{error.removeprefix('KeyboardInterrupt: ')}{kept}; continue with\n"
-        f"  {sys.executable} {TRAIN} max_duration=1h trainer.progress=none hydra.run.dir=runs/0 resume=auto\n"
+        f"  {warm.python} {TRAIN} max_duration=1h trainer.progress=none hydra.run.dir=runs/0 resume=auto\n"
     )
     more = f"max_duration={record.steps + 1}ba resume.on_change=extend checkpoint.best=null"
     done = subprocess.run(f"{said.splitlines()[1]} {more}", shell=True, cwd=tmp_path, capture_output=True, text=True)

@@ -315,7 +315,7 @@ def test_completion(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    arguments = ([], [], [], [], [], [], *[["-m", "seed=0,1"]] * 3)
+    arguments = ([], [], [], [], [], [], *[["-m", "seed=0,1", "study_report=false"]] * 3)
     started = [warm.start(TRAIN, *QUICK, *each, cwd=tmp_path) for each in arguments]
     for process in started:
         process.communicate(timeout=600)

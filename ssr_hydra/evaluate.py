@@ -37,7 +37,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.files import write_atomically
+from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.train import build, conf_dir
 from ssr_hydra.trainer.processes import launched
@@ -177,7 +177,8 @@ def evaluate(
         raise InputError("run", str(run), rule, "start it without torchrun")
     trust = check_trust(trust)
     target = None if export is None else _new_file(Path(export))
-    run = Path(run).expanduser()
+    check_path(checkpoint, "checkpoint")
+    run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, list(overrides), trust)
     found, messages = _checkpoint(run, checkpoint, config)
     if OmegaConf.is_dict(config.get("checkpoint")):  # it writes none, and an old run may lack the direction of its best
@@ -298,7 +299,7 @@ def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
     return {
         str(name): bool(node.get("evaluate", True))
         for name, node in nodes.items()
-        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in found.state["callbacks"]
+        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in found.state.get("callbacks", ())
     }
 
 
@@ -316,13 +317,14 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
-    changed = differences({"model": found.description["model"]}, {"model": model})
+    changed = differences({"model": found.description.get("model")}, {"model": model})
     if changed:
         rule = f"the checkpoint {found.path} is of another model: {'; '.join(str(item) for item in changed[:3])}"
         raise InputError("checkpoint", found.path.name, rule, "give a checkpoint of this run")
     trainer.load(found, callbacks=weights is None)
     if weights is not None and weights != "raw":
-        _average(trainer, found, weights)
+        with found.part("callbacks"):
+            _average(trainer, found, weights)
 
 
 def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
@@ -332,6 +334,8 @@ def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
     own = trainer.model.state_dict(keep_vars=True)
     with torch.no_grad():
         for key, tensor in found.state["callbacks"][name]["average"].items():
+            if tensor.shape != own[key].shape:
+                raise ValueError(f"{key} has the shape {list(tensor.shape)}, and the model's {list(own[key].shape)}")
             own[key].copy_(tensor)
 
 
@@ -341,9 +345,11 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
 
     from ssr_hydra.trainer.saving import restore_weights
 
-    restore_weights(trainer.model, found.state)
+    with found.part("model"):
+        restore_weights(trainer.model, found.state)
     if weights != "raw":
-        _average(trainer, found, weights)
+        with found.part("callbacks"):
+            _average(trainer, found, weights)
     state = {
         key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
         for key, value in trainer.model.state_dict().items()
@@ -354,7 +360,7 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
 
 
 def _new_file(path: Path) -> Path:
-    path = path.expanduser()
+    path = check_path(path.expanduser(), "export")
     if path.exists():
         raise InputError("export", str(path), "is there already, and nothing is overwritten", "give another name")
     if not path.parent.is_dir():
@@ -364,13 +370,16 @@ def _new_file(path: Path) -> Path:
 
 def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
     """What the run recorded at the checkpoint's batch, and whether another machine did."""
-    about: list[str] = []
-    evaluations = list(found.state["loop"]["evaluations"])
+    from ssr_hydra.trainer.resuming import evaluations_of
+
+    evaluations, lost = evaluations_of(found)
+    about = [] if lost is None else [lost]
     if (run / RESULT).exists():
         try:
             result = RunResult.load(run)
-        except InputError as error:
-            about.append(f"the record is not read: {error.rule}")
+            result.check_evaluations()
+        except (InputError, OSError) as error:
+            about.append(f"the record is not read: {error.rule if isinstance(error, InputError) else error}")
         else:
             evaluations += result.evaluations
             about += _elsewhere(result)

@@ -13,14 +13,15 @@ import math
 import numbers
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import WriteError, read_bounded, try_lock, write_atomically, write_error
+from ssr_hydra.files import WriteError, check_path, open_regular, read_bounded, try_lock, write_atomically, write_error
 
 __all__ = [
     "METRICS",
@@ -30,13 +31,18 @@ __all__ = [
     "RunResult",
     "WriteError",
     "as_number",
+    "check_evaluations",
     "config_hash",
+    "evaluation_record",
+    "finite",
     "is_count",
     "is_number",
+    "read_evaluations",
     "write_atomically",
 ]
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
+_CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
 # Keys that records of earlier releases lack.
 _ADDED = frozenset({"code", "conditions", "control", "data", "resumes"})
 _MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
@@ -102,7 +108,7 @@ class RunResult:
 
     def to_json(self) -> str:
         """As the text of ``result.json``."""
-        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return json.dumps(finite(asdict(self)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def save(self, folder: Path) -> Path:
         """Write ``folder/result.json`` atomically: it is there whole, or not at all.
@@ -126,7 +132,7 @@ class RunResult:
             >>> RunResult.load("outputs/run").metrics["eval/accuracy"]  # doctest: +SKIP
             0.9632
         """
-        path = Path(path)
+        path = check_path(path, "result")
         path = path / RESULT if path.is_dir() else path
         fix = "run it again"
         try:
@@ -174,15 +180,67 @@ class RunResult:
         Raises:
             InputError: Naming ``result.evaluations``.
         """
-        for evaluation in self.evaluations:
-            timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
-            _require(isinstance(timestamp, dict), "evaluations", evaluation)
-            for clock in ("batch", "sample", "token"):
-                if not is_count(value := timestamp.get(clock)):
-                    _require(False, f"evaluations.{clock}", value)
-            seconds = timestamp.get("train_seconds")
-            _require(is_number(seconds) and seconds >= 0, "evaluations.train_seconds", seconds)
-            _check_metrics("evaluations.metrics", evaluation.get("metrics"))
+        check_evaluations(self.evaluations)
+
+
+def check_evaluations(evaluations: Iterable[Any]) -> None:
+    """Refuse evaluations of a record whose clocks or metrics are of the wrong type or range.
+
+    Raises:
+        InputError: Naming ``result.evaluations``.
+    """
+    for evaluation in evaluations:
+        timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
+        _require(isinstance(timestamp, dict), "evaluations", evaluation)
+        for clock in ("batch", "sample", "token"):
+            if not is_count(value := timestamp.get(clock)):
+                _require(False, f"evaluations.{clock}", value)
+        seconds = timestamp.get("train_seconds")
+        _require(is_number(seconds) and seconds >= 0, "evaluations.train_seconds", seconds)
+        _check_metrics("evaluations.metrics", evaluation.get("metrics"))
+
+
+def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an evaluation in ``metrics.jsonl``."""
+    return {
+        "event": "eval",
+        **evaluation["timestamp"],
+        **evaluation["metrics"],
+        "eval_seconds": evaluation["seconds"],
+    }
+
+
+def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
+    """Read the evaluations that are recorded in the first bytes of a ``metrics.jsonl``.
+
+    Args:
+        path: The file.
+        size: How many bytes.
+
+    Returns:
+        As ``result.json`` has them, without lines that are torn; nothing if the file cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    try:
+        file = open_regular(path)
+    except (OSError, ValueError):
+        return found
+    with file:
+        while size > 0 and (line := file.readline(min(size, _MOST_BYTES))):
+            size -= len(line)
+            if not line.startswith(b'{"event":"eval"') or not line.endswith(b"\n"):
+                continue
+            with suppress(ValueError, KeyError, RecursionError):
+                record = json.loads(line)
+                del record["event"]
+                evaluation = {
+                    "timestamp": {clock: record.pop(clock) for clock in _CLOCKS},
+                    "seconds": record.pop("eval_seconds"),
+                }
+                evaluation["metrics"] = record
+                check_evaluations([evaluation])
+                found.append({name: evaluation[name] for name in ("timestamp", "metrics", "seconds")})
+    return found
 
 
 def _check_metrics(field: str, metrics: Any) -> None:
@@ -233,7 +291,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
-        self.path = folder / METRICS
+        self.path = check_path(folder, "run_dir") / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
@@ -266,7 +324,7 @@ class MetricsLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record."""
-        line = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
             written = self._file.write(line)
         except OSError as error:
@@ -372,11 +430,12 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain data with None for each number that is not finite."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -170,10 +170,12 @@ def with_two_sources(data: Any) -> Any:
 
 def _is_same_path(one: object, other: object) -> bool:
     """Whether two values name one file, however they spell it."""
-    places = [
-        os.path.realpath(Path(path).expanduser()) for path in (one, other) if isinstance(path, str) and "\0" not in path
-    ]
-    return one == other or (len(places) == 2 and places[0] == places[1])
+    if not isinstance(one, str) or not isinstance(other, str):
+        return one == other
+    try:
+        return os.path.realpath(Path(one).expanduser()) == os.path.realpath(Path(other).expanduser())
+    except ValueError:  # no file has such a name
+        return one == other
 
 
 _HOME = "ssr_hydra.data."

@@ -14,6 +14,7 @@ from ssr_hydra.build.check_values import check_fields, one_of
 from ssr_hydra.build.foreign import check_length
 from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
 from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
+from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import resolve_direction
@@ -126,6 +127,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     Raises:
         InputError: It holds a run that this one neither is nor goes on with.
     """
+    refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     path, on_change = resume_of(values)
     has_record = (folder / RESULT).exists()
     own = find(AUTO, folder)

@@ -181,6 +181,10 @@ class EMA:
         Raises:
             InputError: The average does not fit the model.
         """
+        average = state.get("average") if isinstance(state, Mapping) else None
+        is_average = isinstance(average, Mapping) and all(isinstance(tensor, Tensor) for tensor in average.values())
+        if not is_average or type(state.get("updates")) is not int:
+            raise InputError("ema", state, "is not a saved average", "load what state_dict() returned")
         if not self._model:
             self._saved = state
             return

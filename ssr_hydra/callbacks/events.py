@@ -174,6 +174,8 @@ class Events:
         A state whose owner is no longer there is left alone, and one who has none starts anew: what of a run may
         change is decided where runs are resumed.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError("callbacks have a state each, by their names")
         for name, item in self._stateful.items():
             if name in state:
                 item.load_state_dict(state[name])

@@ -7,23 +7,29 @@ before anything is believed: ``torch.load`` alone reads most damaged files witho
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
+import pickle
+import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.files import write_error
+from ssr_hydra.files import create, open_regular, read_bounded, write_error
 
 __all__ = ["INDEX", "STATE", "CheckpointError", "Index", "check_state", "plain_json", "read_state", "write_state"]
 
 STATE, INDEX = "state.pt", "checkpoint.json"
 _FORMAT = 1
 _CHUNK = 2**20
+_MOST_INDEX = 2**26  # bytes
+_MOST_LEVELS = 100
 _OTHERWISE = "resume from another checkpoint, or start anew in another folder"
 
 
@@ -77,7 +83,7 @@ class Index:
         """
         path, content = folder / INDEX, _encode(self._content())
         try:
-            with path.open("wb") as file:
+            with os.fdopen(create(path), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -103,9 +109,10 @@ class Index:
         """
         path = folder / INDEX
         try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(path, f"it cannot be read ({error.strerror or error})") from None
+            text = read_bounded(path, _MOST_INDEX)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise CheckpointError(path, f"it cannot be read ({reason or error})") from None
         try:
             content = json.loads(text)
             del content["digest"]
@@ -123,6 +130,10 @@ class Index:
             index = cls(size=state["size"], sha256=state["sha256"], **content)
             if not all(type(count) is int for count in (index.number, index.size, index.timestamp["batch"])):
                 raise TypeError("a count is no whole number")
+            if not isinstance(index.description, dict) or not isinstance(index.sha256, str):
+                raise TypeError("its description or its SHA-256 is of another type")
+            if index.metric is not None and not (type(index.metric) in (int, float) and math.isfinite(index.metric)):
+                raise TypeError("its metric is not a finite number")
             return index
         except (KeyError, TypeError) as error:
             raise CheckpointError(path, f"it is no index of a checkpoint ({error})") from None
@@ -233,7 +244,7 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
     path = folder / STATE
     out = None
     try:
-        file = path.open("wb", buffering=_CHUNK)
+        file = os.fdopen(create(path), "wb", buffering=_CHUNK)
         try:
             out = _HashingFile(file)
             torch.save(state, out)  # type: ignore[arg-type]
@@ -259,7 +270,7 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
 
     path = folder / STATE
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != index.size:
                 raise CheckpointError(path, f"it is torn: {size} bytes of {index.size}")
@@ -267,17 +278,74 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
                 raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
             file.seek(0)  # the very file that was hashed, whatever is renamed meanwhile
             try:
+                _check_archive(file, size)
+                file.seek(0)
                 state = torch.load(file, map_location="cpu", weights_only=True)
             except (OSError, MemoryError):
                 raise
             except Exception as error:  # whatever unpickling meets
                 what = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
                 raise CheckpointError(path, f"it holds other than plain data, which is not read ({what})") from None
-    except OSError as error:
-        raise CheckpointError(path, f"it cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CheckpointError(path, f"it cannot be read ({reason or error})") from None
     if not isinstance(state, dict):
         raise CheckpointError(path, f"it holds a {type(state).__name__}, and a state is a dict")
     return state
+
+
+class _Outline(pickle.Unpickler):
+    """Reads the pickle of a checkpoint without its tensors: nothing is imported, called or allocated."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
+            return _no_tensor
+        if module in ("torch", "torch.storage"):
+            return name  # of a type of numbers; a word cannot be called
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+    def persistent_load(self, _: Any) -> None:
+        """Nothing, in place of a tensor's numbers."""
+
+
+_OF_SPARSE = (("torch", "Size"), ("torch.serialization", "_get_layout"))
+
+
+def _no_tensor(*_: Any) -> None:
+    return None
+
+
+def _check_archive(file: BinaryIO, size: int) -> None:
+    """Refuse, before torch reads it, what would take more memory than the file has bytes.
+
+    Raises:
+        ValueError: It is not an archive as torch writes it.
+        Exception: Whatever unpickling meets.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        total = sum(member.file_size for member in members)
+        if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError(f"unpacked it would have {total:,} bytes, of {size:,}")
+        pickles = [member for member in members if member.filename.endswith("data.pkl")]
+        outline = [_Outline(io.BytesIO(archive.read(member))).load() for member in pickles]
+    # What is referred to many times is written once, so a small file could hold more than can be visited.
+    left, seen = [(value, 0) for value in outline], 0
+    while left:
+        value, level = left.pop()
+        items = _items(value)
+        seen += len(items)
+        if seen > size or level > _MOST_LEVELS:
+            raise ValueError("it is nested without end")
+        left += [(item, level + 1) for item in items]
+
+
+def _items(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _sha256(file: BinaryIO) -> str:

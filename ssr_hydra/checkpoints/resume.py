@@ -7,6 +7,7 @@ from pathlib import Path
 from ssr_hydra.checkpoints.files import INDEX, STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, Checkpoint, is_store, load, load_latest_good
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import check_path
 
 __all__ = ["AUTO", "NEVER", "find", "open_checkpoint"]
 
@@ -29,6 +30,9 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     Raises:
         InputError: The path does not exist, or is no checkpoint and holds none.
     """
+    check_path(resume, "resume")
+    if run_dir is not None:
+        check_path(run_dir, "run_dir")
     if str(resume) == NEVER:
         return None
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS

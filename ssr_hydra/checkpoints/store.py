@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,18 @@ from ssr_hydra.checkpoints.files import (
     write_state,
 )
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.files import sync_folder, try_lock, write_error
+from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
 
-__all__ = ["CHECKPOINTS", "Checkpoint", "CheckpointError", "CheckpointStore", "is_store", "load", "load_latest_good"]
+__all__ = [
+    "CHECKPOINTS",
+    "Checkpoint",
+    "CheckpointError",
+    "CheckpointStore",
+    "is_store",
+    "load",
+    "load_latest_good",
+    "refuse_links",
+]
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run's checkpoints, inside the run's own."""
@@ -45,6 +54,7 @@ _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"
 _LOCK_SECONDS = 60.0
 _TRIES = 3
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,23 @@ class Checkpoint:
     timestamp: dict[str, Any]
     description: dict[str, Any]
     metric: float | None
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[Any]:
+        """Use a part of the state within a ``with`` statement.
+
+        Raises:
+            CheckpointError: The part is missing, or using it fails: it does not fit this run.
+        """
+        try:
+            yield self.state[name]
+        except CheckpointError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            if isinstance(error, KeyError):
+                reason = f"{reason} is missing"
+            raise CheckpointError(self.path / STATE, f"its part {name!r} does not fit this run ({reason})") from error
 
 
 class CheckpointStore:
@@ -98,7 +125,7 @@ class CheckpointStore:
             raise InputError("keep", keep, rule, "write 2")
         if best_mode not in ("max", "min", None):
             raise InputError("best_mode", best_mode, "max, min or None", "write max for an accuracy, min for a loss")
-        self._folder, self._keep, self._best_mode = Path(folder), keep, best_mode
+        self._folder, self._keep, self._best_mode = check_path(folder, "folder"), keep, best_mode
 
     def save(
         self,
@@ -185,6 +212,18 @@ class CheckpointStore:
         return self._best(_whole(self._folder))
 
 
+def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
+    """Refuse the folder of a run in which one of these is a link: what is written to it would land elsewhere.
+
+    Raises:
+        InputError: Naming ``field``.
+    """
+    for name in names:
+        if (folder / name).is_symlink():
+            rule = f"its {name} is a link, and a run writes into its own folder only"
+            raise InputError(field, str(folder), rule, "replace the link by what it leads to")
+
+
 def is_store(folder: Path) -> bool:
     """Whether a folder holds anything that bears a checkpoint's name."""
     return bool(_named(folder))
@@ -216,7 +255,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
     Raises:
         CheckpointError: There are checkpoints, and none can be read: a run is never started anew in silence.
     """
-    folder = Path(folder)
+    folder = check_path(folder, "folder")
     for _ in range(_TRIES):
         refused: list[str] = []
         has_vanished = False
@@ -302,6 +341,8 @@ def _remove_leftovers(folder: Path) -> None:
     """What killed processes left. The lock is held, so no process that lives is at work here."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
+            if path.is_symlink():
+                path.unlink()
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +146,9 @@ class Arrays(TensorDataset):
 
 def _place(path: object) -> object:
     """Where a path leads, however it is spelled."""
-    return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) and "\0" not in path else path
+    with suppress(ValueError):  # no file has such a name, as reading it will say
+        return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
+    return path
 
 
 def _check_settings(

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ssr_hydra.callbacks.events import Events
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError
+from ssr_hydra.records import evaluation_record
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
@@ -185,7 +186,7 @@ class Loop:
         return {
             "watch": self._watch.state_dict(),
             "metrics": dict(self.metrics),
-            "evaluations": list(self.evaluations),
+            "evaluations": len(self.evaluations),  # the log holds them: a run would save each of them many times
             "evaluated_at": self._evaluated_at,
             "pending": self._pending,
         }
@@ -200,12 +201,20 @@ class Loop:
         if self._rereading is not None and state is not None:
             self._rereading.load_state_dict(state)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state, at the state's timestamp."""
+    def load_state_dict(self, state: Mapping[str, Any], evaluations: list[_Record]) -> None:
+        """Go on from such a state, at the state's timestamp, with the evaluations before it.
+
+        Raises:
+            TypeError: A value of the state is of another type.
+        """
         timestamp = self._state.timestamp
+        metrics, evaluated_at, pending = dict(state["metrics"]), state["evaluated_at"], state["pending"]
+        are_numbers = all(type(value) in (int, float) for value in metrics.values())
+        if not are_numbers or type(evaluated_at) is not int or type(pending) is not bool:
+            raise TypeError("its metrics, evaluated_at or pending are of another type")
         self._watch.load_state_dict(state["watch"], timestamp._batch)
-        self.metrics, self.evaluations = dict(state["metrics"]), list(state["evaluations"])
-        self._evaluated_at, self._pending = state["evaluated_at"], state["pending"]
+        self.metrics, self.evaluations = metrics, evaluations
+        self._evaluated_at, self._pending = evaluated_at, pending
         self._plan.continued(timestamp)
 
     def run(self) -> None:
@@ -484,7 +493,7 @@ class Loop:
         if self._evaluation is not None:
             seconds_taken = time.perf_counter() - started
             self.evaluations.append({"timestamp": self.when(), "metrics": dict(metrics), "seconds": seconds_taken})
-            self._record({"event": "eval", **self.when(), **metrics, "eval_seconds": seconds_taken})
+            self._record(evaluation_record(self.evaluations[-1]))
         self.metrics = metrics
         loss = metrics.get("eval/loss", 0.0)
         if loss - loss != 0.0:  # NaN or infinite

@@ -192,18 +192,23 @@ def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[s
 def load_weights(
     model: nn.Module,
     optimizers: tuple[Optimizer, ...],
-    model_state: dict[str, Any],
+    model_state: dict[str, Any] | None,
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Put the state of :func:`weights` back; every process has read it, and takes its shards."""
+    """Put the state of :func:`weights` back; every process has read it, and takes its shards.
+
+    A model whose state is None stays as it is.
+    """
     if is_sharded(model):
         _reshard(model)
         own = model.state_dict()
-        model_state = {name: _shard_like(value, own.get(name)) for name, value in model_state.items()}
+        if model_state is not None:
+            model_state = {name: _shard_like(value, own.get(name)) for name, value in model_state.items()}
         optimizer_states = [
             _shards_of(state, optimizer) for state, optimizer in zip(optimizer_states, optimizers, strict=True)
         ]
-    model.load_state_dict(model_state)
+    if model_state is not None:
+        model.load_state_dict(model_state)
     for optimizer, state in zip(optimizers, optimizer_states, strict=True):
         optimizer.load_state_dict(state)
 

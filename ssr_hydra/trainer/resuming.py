@@ -11,16 +11,27 @@ from typing import Any
 from torch import nn
 
 from ssr_hydra.checkpoints import Checkpoint, CheckpointError, TimeMap, check_change, differences, load, open_checkpoint
-from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store
+from ssr_hydra.checkpoints.files import STATE
+from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store, refuse_links
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.records import RESULT, RunResult, has_log, refuse_finished
+from ssr_hydra.records import (
+    METRICS,
+    RESULT,
+    RunResult,
+    check_evaluations,
+    finite,
+    has_log,
+    is_count,
+    read_evaluations,
+    refuse_finished,
+)
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
-from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers
+from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers, restore_weights
 
-__all__ = ["Resuming"]
+__all__ = ["Resuming", "evaluations_of"]
 
 # What of a description says when which learning rate is due.
 _PLAN = re.compile(
@@ -44,12 +55,13 @@ class Resuming:
         hashed: The hash of its configuration, by which a run knows its own failed record.
 
     Attributes:
-        path: The checkpoint to go on from, or None.
-        state: What it holds.
+        checkpoint: The checkpoint to go on from, or None.
+        path: Its folder, or None.
         finished: The record of the run, if there is nothing left to train.
         messages: What a person is to be told.
         changes: What of the run is not as in the checkpoint, in words.
         count: How often the run was taken up again.
+        logged_evaluations: How many of its evaluations its log holds already.
 
     Raises:
         InputError, CheckpointError: There is nothing to resume from where something was named; all is torn; the folder
@@ -71,15 +83,22 @@ class Resuming:
         self.messages: list[str] = []
         self.changes: list[str] = []
         self.finished: RunResult | None = None
-        self._checkpoint = self._agreed(saves)
-        checkpoint = self._checkpoint
-        if checkpoint is not None and (missing := [key for key in _HELD if key not in checkpoint.state]):
-            raise CheckpointError(checkpoint.path, f"it is no checkpoint of a run: it lacks {', '.join(missing)}")
+        self.checkpoint = checkpoint = self._agreed(saves)
         self.path = None if checkpoint is None else checkpoint.path
-        self.state = None if checkpoint is None else checkpoint.state
-        self.count = 0 if self.state is None else int(self.state["resumes"]) + 1
-        self.keep = 0
-        self.seconds_before = 0.0 if self.state is None else float(self.state["total_seconds"])
+        self.count = self.keep = self.logged_evaluations = 0
+        self.seconds_before = 0.0
+        if checkpoint is None:
+            return
+        if missing := [key for key in _HELD if key not in checkpoint.state]:
+            raise CheckpointError(
+                checkpoint.path / STATE, f"it is no checkpoint of a run: it lacks {', '.join(missing)}"
+            )
+        with checkpoint.part("resumes") as resumes:
+            self.count = _count(resumes) + 1
+        with checkpoint.part("log_bytes") as log_bytes:
+            self._log_bytes = _count(log_bytes)
+        with checkpoint.part("total_seconds") as seconds:
+            self.seconds_before = float(seconds)
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
         """What rank 0 has found, read by every process; an error of its is everybody's."""
@@ -99,6 +118,8 @@ class Resuming:
 
     def _found(self, saves: bool) -> Checkpoint | None:
         folder = self._run_dir
+        if folder is not None:
+            refuse_links(folder)
         opened = open_checkpoint(self._resume, folder)
         if opened is not None:
             checkpoint, refused = opened
@@ -139,14 +160,16 @@ class Resuming:
         Raises:
             InputError: The run is not the checkpoint's, and ``on_change`` does not say what that is to mean.
         """
-        checkpoint = self._checkpoint
+        checkpoint = self.checkpoint
         if checkpoint is None:
             return TimeMap.planned(plan, ssr)
-        timestamp = Timestamp.from_state_dict(checkpoint.state["timestamp"])
+        with checkpoint.part("timestamp") as counters:
+            timestamp = Timestamp.from_state_dict(counters)
         found = differences(checkpoint.description, description)
         check_change(found, self._on_change, timestamp, self._resume)
         self.changes = [str(item) for item in found]
-        saved_map = TimeMap.from_state_dict(checkpoint.state["time_map"])
+        with checkpoint.part("time_map") as state_of_map:
+            saved_map = TimeMap.from_state_dict(state_of_map)
         state.timestamp = plan.timestamp = timestamp
         # Only another plan needs another clock: another peak, or other processes, follow the schedule where it stands.
         time_map = saved_map
@@ -157,9 +180,12 @@ class Resuming:
                     "resume.on_change", "rescale", rule, "use resume.on_change=extend, or drop the control"
                 )
             time_map = saved_map.extended(plan, ssr) if self._on_change == "extend" else saved_map.rescaled(plan)
-        restore_optimizers(
-            model, state.optimizers, checkpoint.state, checkpoint.description["optimizers"], description["optimizers"]
-        )
+        with checkpoint.part("model"):
+            restore_weights(model, checkpoint.state)
+        with checkpoint.part("optimizers"):
+            before, now = checkpoint.description["optimizers"], description["optimizers"]
+            states = {"optimizers": checkpoint.state["optimizers"]}
+            restore_optimizers(model, state.optimizers, states, before, now)
         record = self._finished(timestamp)
         if record is not None and found:  # else a change would be recorded by which nothing was trained
             TimeMap.planned(state, ssr).extended(state, ssr)
@@ -167,10 +193,20 @@ class Resuming:
             self.finished = record
             return saved_map
         if self.is_own:
-            self.keep = int(checkpoint.state["log_bytes"])
+            self.keep = self._log_bytes
         self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
         self.messages += [f"  changed: {change}" for change in self.changes]
         return time_map
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations before the checkpoint; a message says so if the log has lost some of them."""
+        assert self.checkpoint is not None
+        evaluations, lost = evaluations_of(self.checkpoint)
+        if lost is not None:
+            self.messages.append(lost)
+        if self.is_own and self._run_dir is not None:
+            self.logged_evaluations = len(read_evaluations(self._run_dir / METRICS, self.keep))
+        return evaluations
 
     @property
     def is_own(self) -> bool:
@@ -223,15 +259,47 @@ class Resuming:
         Returns:
             Where the process's loader stood.
         """
-        assert self.state is not None
-        saved, rank = self.state["random"], self._processes.rank
+        assert self.checkpoint is not None
+        saved, rank = self.checkpoint.state["random"], self._processes.rank
         if rank < len(saved):
             restore_random_numbers(saved[rank])
             reading: Mapping[str, Any] | None = saved[rank]["reading"]
             return reading
         if seed is not None:
-            seed_everything(fold(seed, rank, int(self.state["timestamp"]["batch"])))
+            seed_everything(fold(seed, rank, int(self.checkpoint.timestamp["batch"])))
         return None
+
+
+def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
+    """The evaluations of a run up to a checkpoint, from the ``metrics.jsonl`` of its run.
+
+    Checkpoints of earlier releases hold the evaluations themselves.
+
+    Returns:
+        The evaluations; and a message if the file holds fewer than there were.
+
+    Raises:
+        CheckpointError: The checkpoint does not say how many there were.
+    """
+    with checkpoint.part("log_bytes") as log_bytes:
+        size = _count(log_bytes)
+    with checkpoint.part("loop") as loop:
+        saved = loop["evaluations"]
+        if isinstance(saved, list):
+            check_evaluations(evaluations := finite(saved))
+            return evaluations, None
+        count = _count(saved)
+    path = checkpoint.path.resolve().parents[1] / METRICS
+    evaluations = read_evaluations(path, size)
+    if len(evaluations) < count:
+        return evaluations, f"{path} holds {len(evaluations)} of the {count} evaluations before the checkpoint"
+    return evaluations, None
+
+
+def _count(value: Any) -> int:
+    if not is_count(value):
+        raise TypeError(f"{value!r} is not a whole number of at least 0")
+    return int(value)
 
 
 def _is_of(checkpoint: Path, run_dir: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import resolve_direction
+from ssr_hydra.records import is_count
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
@@ -164,7 +166,7 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Model and optimizers, as a checkpoint has them, with the hyperparameters that were changed since.
+    """Optimizers as a checkpoint has them, with the hyperparameters that were changed since; and the model, if given.
 
     Args:
         model: To load into.
@@ -172,9 +174,14 @@ def restore_optimizers(
         state: The checkpoint's.
         old: How the checkpoint describes its optimizers.
         new: How these are described: what differs is taken from them.
+
+    Raises:
+        TypeError, ValueError: A state does not fit its parameter.
     """
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        _check_fits(optimizer, saved)
     made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
-    load_weights(model, tuple(optimizers), state["model"], state["optimizers"])
+    load_weights(model, tuple(optimizers), state.get("model"), state["optimizers"])
     for optimizer in optimizers:
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule ahead of its steps
     for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
@@ -183,9 +190,52 @@ def restore_optimizers(
         ):
             for key in given:
                 name = key.removeprefix("initial_")
-                if key == "params" or (name in before and before[name] == after.get(name)):
+                if key == "params" or (key in group and name in before and before[name] == after.get(name)):
                     continue
                 group[key] = given[key]
                 group.pop(f"initial_{key}", None)
                 if f"initial_{key}" in given:
                     group[f"initial_{key}"] = given[f"initial_{key}"]
+
+
+_COUNTERS = ("step", "eta", "mu", "mu_product")
+# Optimizers of torch that keep, of each parameter, tensors of its shape and these numbers alone.
+_OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
+
+
+def _check_fits(optimizer: Optimizer, saved: Any) -> None:
+    """Refuse a state that torch takes, and that would break the first step: torch compares numbers of parameters."""
+    parameters: dict[Any, torch.Tensor] = {}
+    for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
+        for key, value in group.items():
+            name = key if key in own else str(key).removeprefix("initial_")
+            if name != "params" and name in own and not _is_alike(value, own[name]):
+                raise TypeError(f"{key} of param group {number} is {value!r}")
+        parameters.update(zip(group["params"], own["params"], strict=True))
+    if type(optimizer) is not getattr(torch.optim, type(optimizer).__name__, None):
+        return
+    if type(optimizer).__name__ not in _OF_SHAPES:
+        return
+    names: set[str] | None = None
+    for number, state in saved["state"].items():
+        parameter = parameters[number]
+        names = set(state) if names is None else names
+        if set(state) != names:
+            raise ValueError(f"of parameter {number} there are {sorted(state)}, of others {sorted(names)}")
+        for name, value in state.items():
+            if name in _COUNTERS:
+                if not 0 <= float(value) < math.inf:
+                    raise ValueError(f"{name} of parameter {number} is {float(value)}")
+            elif not (name == "momentum_buffer" and value is None) and value.shape != parameter.shape:
+                shapes = f"{list(value.shape)}, and the parameter's is {list(parameter.shape)}"
+                raise ValueError(f"{name} of parameter {number} has the shape {shapes}")
+
+
+def _is_alike(saved: Any, own: Any) -> bool:
+    """Whether a saved hyperparameter is of the kind of this run's."""
+    if isinstance(own, (tuple, list)):
+        same = isinstance(saved, (tuple, list)) and len(saved) == len(own)
+        return same and all(map(_is_alike, saved, own))
+    if isinstance(own, (bool, int, float, torch.Tensor)):
+        return type(saved) in (bool, float) or is_count(saved) or (torch.is_tensor(saved) and saved.numel() == 1)
+    return isinstance(saved, type(own)) or (own is None and type(saved) in (bool, int, float, str))

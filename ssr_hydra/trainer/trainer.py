@@ -20,8 +20,9 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
-from ssr_hydra.records import MetricsLog, RunResult, config_hash
+from ssr_hydra.records import MetricsLog, RunResult, config_hash, evaluation_record
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
@@ -204,7 +205,7 @@ class Trainer:
         check_progress(progress)
         self._progress, self.name, self.config = progress, name, config
         self._config_hash = config_hash(config)
-        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.run_dir = None if run_dir is None else check_path(run_dir, "run_dir")
         self._control = check_control(control, ratio)
         check_switches(
             use_stepwise_scheduler=(use_stepwise_scheduler, True),
@@ -315,7 +316,8 @@ class Trainer:
         )
         self.resumed_from = resuming.path
         self.code: Mapping[str, str] = {}
-        self._code_before: Mapping[str, str] = {} if resuming.state is None else resuming.state.get("code", {})
+        held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
+        self._code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
         # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it; in a
@@ -332,8 +334,9 @@ class Trainer:
         if self._rates.needs_evaluation and self._eval is None:
             rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
-        if resuming.state is not None:
-            self._rates.load_state_dict(resuming.state["rates"])
+        if resuming.checkpoint is not None:
+            with resuming.checkpoint.part("rates") as rates:
+                self._rates.load_state_dict(rates)
         task.train_model = wrapped(model, parallel, processes, self.device)
         if compile:
             task.train_model.compile()
@@ -437,8 +440,9 @@ class Trainer:
         """
         if self._eval is None:
             raise InputError("eval_dataloader", None, "there is nothing to evaluate on", "give an eval_dataloader")
-        if not self._started and self._resuming.state is not None:
-            self._events.load_state_dict(self._resuming.state["callbacks"])
+        if not self._started and self._resuming.checkpoint is not None:
+            with self._resuming.checkpoint.part("callbacks") as callbacks:
+                self._events.load_state_dict(callbacks)
         self._processes.share_buffers(self.model)
         self._events.fire("eval_start", self)
         metrics: dict[str, float] = {}
@@ -456,30 +460,42 @@ class Trainer:
         Args:
             checkpoint: Of the same model.
             callbacks: Whether callbacks take over what they remember.
+
+        Raises:
+            CheckpointError: A part of the checkpoint is missing or does not fit.
         """
-        restore_weights(self.model, checkpoint.state)
+        with checkpoint.part("model"):
+            restore_weights(self.model, checkpoint.state)
         if callbacks:
-            self._events.load_state_dict(checkpoint.state["callbacks"])
+            with checkpoint.part("callbacks") as states:
+                self._events.load_state_dict(states)
 
     def _begin(self, loop: Loop, progress: Progress) -> None:
         """Seed a run that starts, put back one that goes on; tell everybody."""
-        resuming = self._resuming
-        resuming.clear()
+        resuming, checkpoint = self._resuming, self._resuming.checkpoint
         rank = self._processes.rank
+        evaluations = [] if checkpoint is None else resuming.evaluations()
+        resuming.clear()
         for line in resuming.messages if self.is_main else ():
             progress.tell(line)
-        if resuming.state is None:
+        if checkpoint is None:
             if self._seed is not None:
                 seed_everything(fold(self._seed, rank) if rank else self._seed)
             self._events.fire("fit_start", self)
             return
-        loop.load_state_dict(resuming.state["loop"])
+        with checkpoint.part("loop") as state:
+            loop.load_state_dict(state, evaluations)
+        if self._log is not None:  # of another run, or of an earlier release that kept them in its checkpoints
+            for evaluation in evaluations[resuming.logged_evaluations :]:
+                self._log.write(evaluation_record(evaluation))
         if self._checkpointing.best is not None and resuming.is_own:  # the best is looked for where it is kept
             for evaluation in loop.evaluations:
                 self._is_best(evaluation["metrics"])
-        self._events.load_state_dict(resuming.state["callbacks"])
-        if self._step.scaler is not None and resuming.state["scaler"] is not None:
-            self._step.scaler.load_state_dict(resuming.state["scaler"])
+        with checkpoint.part("callbacks") as callbacks:
+            self._events.load_state_dict(callbacks)
+        with checkpoint.part("scaler") as scaler:
+            if self._step.scaler is not None and scaler is not None:
+                self._step.scaler.load_state_dict(scaler)
         self._events.fire("fit_start", self)
         if self.is_main:
             # Also what was passed over: nobody watches a run that is left alone.
@@ -487,7 +503,8 @@ class Trainer:
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
             self._record({**record, **{key: lines for key, lines in told.items() if lines}})
         # Last: whatever was done until here may have drawn.
-        loop.load_reading(resuming.restore_random_numbers(self._seed))
+        with checkpoint.part("random"):
+            loop.load_reading(resuming.restore_random_numbers(self._seed))
 
     def _planned(self, state: State, ratio: Fraction) -> tuple[State, Fraction]:
         """The run that schedules are planned for, and its ratio."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssr_hydra.files import WriteError, write_atomically, write_error
+from ssr_hydra.errors import InputError
+from ssr_hydra.files import WriteError, check_path, write_atomically, write_error
 
 
 def test_a_failed_write_leaves_what_was_there_and_names_path_and_bytes(
@@ -39,3 +40,22 @@ def test_the_error_names_path_and_bytes_and_keeps_its_number(tmp_path: Path) -> 
     assert isinstance(error, WriteError)
     assert (error.errno, error.filename) == (errno.EDQUOT, str(tmp_path / "x"))
     assert str(error) == f"[Errno {errno.EDQUOT}] cannot write 17 bytes: Disk quota exceeded: '{tmp_path / 'x'}'"
+
+
+def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".record.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
+    (tmp_path / "record").symlink_to(tmp_path / "mine")
+    write_atomically(tmp_path / "record", "record")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "record").read_text() == "record"
+    assert not (tmp_path / "record").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 256, "\ud800", "/".join(["a" * 200] * 30)])
+def test_a_path_that_no_file_can_have_is_one_line(path: str) -> None:
+    with pytest.raises(InputError, match="run_dir=") as caught:
+        check_path(path, "run_dir")
+    assert "\n" not in str(caught.value)
+    assert check_path("x" * 255, "run_dir") == Path("x" * 255)

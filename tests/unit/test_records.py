@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import MetricsLog, RunResult, config_hash, refuse_finished
+from ssr_hydra.records import (
+    METRICS,
+    MetricsLog,
+    RunResult,
+    config_hash,
+    evaluation_record,
+    read_evaluations,
+    refuse_finished,
+)
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "
@@ -170,3 +178,20 @@ def test_config_hash_ignores_order_and_tells_values_apart() -> None:
 def test_config_has_to_be_plain(config: Any) -> None:
     with pytest.raises(InputError, match="config"):
         config_hash(config)
+
+
+def test_evaluations_of_a_log_are_those_that_a_run_can_have_written(tmp_path: Path) -> None:
+    clocks = {"epoch": 1, "batch": 4, "sample": 16, "token": 0, "train_seconds": 0.5}
+    evaluation = {"timestamp": clocks, "metrics": {"eval/loss": 0.25, "eval/x": None}, "seconds": 0.1}
+    with MetricsLog(tmp_path) as log:
+        log.write({"event": "train", **clocks})
+        log.write(evaluation_record(evaluation))
+    path = tmp_path / METRICS
+    size = path.stat().st_size
+    odd = [{"batch": "four"}, {"eval/loss": "low"}, {"eval/loss": [1]}, {"train_seconds": -1}]
+    lines = [json.dumps({**evaluation_record(evaluation), **item}, separators=(",", ":")) for item in odd]
+    deep = '{"event":"eval","x":' + "[" * 10**5
+    path.write_text("\n".join([path.read_text() + deep, *lines, '{"event":"eval"', lines[0][:30]]))
+    assert read_evaluations(path, 10**9) == [evaluation]
+    assert read_evaluations(path, size - 1) == []
+    assert read_evaluations(tmp_path, 10**9) == read_evaluations(tmp_path / "none", 10**9) == []

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import json
+import os
 import pickle
 import random
+import resource
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +135,82 @@ def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_p
     assert not mark.exists()
 
 
+class Calls:
+    """A pickle that calls something harmless with an argument that is not."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.reduced = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def archive(content: Any, compressed: bool = False) -> bytes:
+    """A file as torch writes it, around a pickle; and as it does not, compressed."""
+    file = io.BytesIO()
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", kind) as members:
+        members.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+        members.writestr("archive/byteorder", "little")
+        members.writestr("archive/version", "3")
+        if compressed:
+            members.writestr("archive/data/0", bytes(2**28))
+    return file.getvalue()
+
+
+def endless() -> list[Any]:
+    """Forty lists, each of which holds the one before it ten times."""
+    nested: list[Any] = []
+    for _ in range(40):
+        nested = [nested] * 10
+    return nested
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda: archive({}, compressed=True), "unpacked it would have 268,4"),
+        (lambda: archive({"x": Calls(bytearray, 2**40)}), "it names __builtin__.bytearray"),
+        (lambda: archive({"x": Calls(torch.UntypedStorage, 2**40)}), "not callable"),
+        (lambda: archive({"x": endless()}), "nested without end"),
+        (lambda: archive({"x": functools.reduce(lambda inner, _: [inner], range(200), [])}), "nested without end"),
+    ],
+)
+def test_what_would_take_more_memory_than_the_file_is_refused(
+    two: tuple[Path, Path], content: Callable[[], bytes], said: str
+) -> None:
+    forge(two[1], content())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="holds other than plain data") as caught:
+        load(two[1])
+    assert said in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # kB, of the 2**18 of the first
+
+
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+def test_what_is_no_regular_file_is_not_opened(two: tuple[Path, Path], name: str, kind: str) -> None:
+    file = two[1] / name
+    file.unlink()
+    if kind == "fifo":
+        os.mkfifo(file)  # opening it would wait for a writer
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero")  # which never ends
+    with pytest.raises(CheckpointError, match=f"{name}: it cannot be read"):
+        load(two[1])
+    found = load_latest_good(two[0])
+    assert found is not None
+    assert found[0].path.name == "ba10"
+
+
+def test_an_index_is_read_up_to_a_size(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssr_hydra.checkpoints.files._MOST_INDEX", 100)
+    with pytest.raises(CheckpointError, match=r"checkpoint.json has more than 100 bytes"):
+        load(two[1])
+
+
 def test_a_state_is_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
     torch.save([1], tmp_path / "list")
     forge(two[1], (tmp_path / "list").read_bytes())
@@ -149,7 +231,9 @@ def test_an_index_without_its_parts_is_refused_although_its_digest_is_right(
     two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Index.read(two[1])
-    for odd in ({"format": 1}, {**index._content(), "more": 1}, {**index._content(), "timestamp": {}}):
+    content = index._content()
+    changes = [{"more": 1}, {"timestamp": {}}, {"metric": "high"}, {"metric": True}, {"description": [1]}]
+    for odd in ({"format": 1}, *({**content, **change} for change in changes)):
         monkeypatch.setattr(Index, "_content", lambda self, odd=odd: odd)
         index.write(two[1])
         monkeypatch.undo()

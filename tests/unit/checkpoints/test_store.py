@@ -340,3 +340,16 @@ def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
     path = save(CheckpointStore(tmp_path), 1, numbers=NUMBERS)
     assert STATE_SIZE < (path / "state.pt").stat().st_size < STATE_SIZE + 8000
     assert load(path).description == DESCRIPTION
+
+
+def test_a_leftover_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "ba5").mkdir(parents=True)
+    (elsewhere / "mine.txt").write_text("mine")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in (f".ba10.{os.getpid()}.new", ".ba3.7.gone"):
+        (folder / name).symlink_to(elsewhere)
+    save(CheckpointStore(folder), 10)
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["ba5", "mine.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "ba10"]

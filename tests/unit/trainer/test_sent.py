@@ -1,0 +1,217 @@
+"""Run folders and checkpoints that somebody sent: whatever is in them is used, or refused in one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ssr_hydra.callbacks import EMA
+from ssr_hydra.checkpoints import Checkpoint, CheckpointError, CheckpointStore, load
+from ssr_hydra.data import TensorLoader
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import METRICS, RESULT, RunResult, read_evaluations
+from ssr_hydra.schedulers import CosineAnnealingScheduler
+from ssr_hydra.trainer import Trainer
+
+
+def trainer(run_dir: Path | str | None, length: str = "6ba", **more: Any) -> Trainer:
+    """Two batches an epoch; a checkpoint and an evaluation after each second batch."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    data = [torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2]
+    optimizer = torch.optim.AdamW(model.parameters())
+    settings: dict[str, Any] = {
+        "eval_interval": "2ba",
+        "log_interval": "1ba",
+        "checkpoint": {"interval": "2ba", "keep": 9, "best": "eval/loss"},
+        "callbacks": {"ema": EMA(0.9)},
+        "progress": "none",
+        "device": "cpu",
+        "seed": 0,
+        **more,
+    }
+    loaders = TensorLoader(data, 4), TensorLoader(data, 4)
+    return Trainer(model, *loaders, optimizer, CosineAnnealingScheduler(), length, run_dir=run_dir, **settings)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 batches that was killed after its checkpoint at batch 4."""
+    folder = tmp_path_factory.mktemp("sent") / "run"
+    trainer(folder).fit()
+    shutil.rmtree(folder / "checkpoints/ba6")
+    (folder / "result.json").unlink()
+    return folder
+
+
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    shutil.copytree(stopped, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
+    """Change a value in the state of the newest checkpoint, or remove it; hashes are right afterwards."""
+    found: Checkpoint = load(run / "checkpoints/ba4")
+    state = copy.deepcopy(found.state)
+    node: Any = state
+    for key in path[:-1]:
+        node = node[key]
+    if value is MISSING:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    store = CheckpointStore(run / "checkpoints", keep=9)
+    store.save(state, timestamp=found.timestamp, description=found.description, metric=found.metric)
+
+
+MISSING = object()
+CHANGES: list[tuple[tuple[Any, ...], Any]] = [
+    *(((part,), 7) for part in ("model", "optimizers", "loop", "timestamp", "time_map", "rates")),
+    *(((part,), [7]) for part in ("model", "optimizers", "loop", "timestamp", "time_map", "rates")),
+    *(((part,), "word") for part in ("resumes", "log_bytes", "total_seconds", "callbacks", "random")),
+    (("resumes",), -1),
+    (("model", "0.weight"), torch.zeros(7)),
+    (("model", "0.weight"), [1.0]),
+    (("model", "0.weight"), MISSING),
+    (("optimizers", 0, "state", 0, "exp_avg"), torch.zeros(7)),
+    (("optimizers", 0, "state", 0, "exp_avg"), torch.zeros(())),
+    (("optimizers", 0, "state", 0, "exp_avg"), None),
+    (("optimizers", 0, "state", 0, "exp_avg_sq"), MISSING),
+    (("optimizers", 0, "state", 0, "step"), -1),
+    (("optimizers", 0, "state", 0), {}),
+    (("optimizers", 0, "param_groups", 0, "betas"), "word"),
+    (("optimizers", 0, "param_groups", 0, "betas"), (0.9,)),
+    (("optimizers", 0, "param_groups", 0, "initial_lr"), "word"),
+    (("optimizers", 0, "param_groups", 0, "lr"), None),
+    (("optimizers", 0, "param_groups"), []),
+    (("optimizers",), []),
+    (("timestamp", "batch"), "word"),
+    (("timestamp", "batch"), MISSING),
+    (("time_map", "ssr"), "word"),
+    (("loop", "metrics"), [1]),
+    (("loop", "metrics", "eval/loss"), "word"),
+    (("loop", "evaluations"), "word"),
+    (("loop", "evaluations"), [{"timestamp": {"batch": "four"}}]),
+    (("loop", "evaluated_at"), "word"),
+    (("loop", "watch", "sum"), "word"),
+    (("loop", "pending"), 1),
+    (("callbacks", "ema"), [1]),
+    (("callbacks", "ema", "average"), {"0.weight": 1.0}),
+    (("callbacks", "ema", "updates"), "word"),
+    (("random", 0, "python"), [1]),
+    (("random", 0, "cpu"), torch.zeros(3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), CHANGES, ids=lambda item: ".".join(map(str, item)) if isinstance(item, tuple) else ""
+)
+def test_a_part_that_does_not_fit_is_named_with_its_file(run: Path, path: tuple[Any, ...], value: Any) -> None:
+    change(run, path, value)
+    with pytest.raises(CheckpointError) as caught:
+        trainer(run).fit()
+    assert str(caught.value).startswith(f"{run}/checkpoints/ba4/state.pt: its part {path[0]!r} does not fit this run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizers", "loop", "callbacks", "random", "log_bytes"])
+def test_a_part_that_is_missing_is_named(run: Path, part: str) -> None:
+    change(run, (part,), MISSING)
+    with pytest.raises(CheckpointError, match=f"ba4/state.pt: it is no checkpoint of a run: it lacks {part};"):
+        trainer(run)
+
+
+@pytest.mark.parametrize("path", [("model",), ("model", "0.weight"), ("callbacks",)])
+def test_a_part_that_is_only_evaluated_is_named_too(run: Path, path: tuple[Any, ...]) -> None:
+    change(run, path, 7)
+    with pytest.raises(CheckpointError, match=f"ba4/state.pt: its part '{path[0]}' does not fit this run"):
+        trainer(None).load(load(run / "checkpoints/ba4"))
+
+
+def test_checkpoints_that_are_a_link_are_not_followed(run: Path) -> None:
+    (run / "checkpoints").rename(run.parent / "elsewhere")
+    (run / "checkpoints").symlink_to(run.parent / "elsewhere")
+    with pytest.raises(InputError, match=r"run_dir=.*: its checkpoints is a link, and a run writes into its own"):
+        trainer(run)
+    assert sorted(path.name for path in (run.parent / "elsewhere").glob("ba*")) == ["ba2", "ba4"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_a_name_that_no_folder_can_have_is_one_line(name: str) -> None:
+    for options in ({"run_dir": name}, {"run_dir": None, "resume": name}):
+        with pytest.raises(InputError, match="^(run_dir|resume)=") as caught:
+            trainer(**options)
+        assert "\n" not in str(caught.value)
+
+
+def evaluations(result: RunResult) -> list[tuple[int, dict[str, float | None]]]:
+    return [(item["timestamp"]["batch"], item["metrics"]) for item in result.evaluations]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The record of a run that nothing stopped."""
+    return trainer(tmp_path_factory.mktemp("whole") / "run").fit()
+
+
+def test_a_checkpoint_does_not_grow_with_the_evaluations_before_it(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    run = trainer(tmp_path / "run", "60ba", eval_interval="1ba", checkpoint={"interval": "1ba"})
+    run.on("checkpoint_saved", lambda _, path: sizes.append((path / "state.pt").stat().st_size))
+    assert len(run.fit().evaluations) == 60
+    assert max(sizes[1:]) - min(sizes[1:]) < 200  # of an evaluation; counters get another digit
+
+
+def test_evaluations_before_a_checkpoint_are_read_from_the_log(run: Path, whole: RunResult) -> None:
+    again = trainer(run)
+    assert evaluations(again.fit()) == evaluations(whole)
+    assert len(read_evaluations(run / METRICS, 10**6)) == 3
+
+
+def test_a_run_that_began_elsewhere_has_the_evaluations_before_it_in_its_own_log(run: Path, whole: RunResult) -> None:
+    own = run.parent / "own"
+    cut = trainer(own, resume=run)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cut.on("checkpoint_saved", stop)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit()
+    shutil.rmtree(run)
+    (own / RESULT).unlink()
+    assert evaluations(trainer(own).fit()) == evaluations(whole)
+
+
+def test_a_checkpoint_of_an_earlier_release_holds_its_evaluations(run: Path, whole: RunResult) -> None:
+    held = [{**item, "metrics": {**item["metrics"], "eval/odd": math.nan}} for item in whole.evaluations[:2]]
+    change(run, ("loop", "evaluations"), held)
+    log = run / METRICS
+    kept = [line for line in log.read_bytes().splitlines(keepends=True) if not line.startswith(b'{"event":"eval"')]
+    log.write_bytes(b"".join(kept))
+    change(run, ("log_bytes",), len(b"".join(kept[:4])))
+    expected = [(batch, {**metrics, "eval/odd": None}) for batch, metrics in evaluations(whole)[:2]]
+    assert evaluations(trainer(run).fit())[:2] == expected
+    assert [item["metrics"] for item in read_evaluations(log, 10**6)][:2] == [metrics for _, metrics in expected]
+
+
+def test_evaluations_that_the_log_has_lost_are_told(run: Path, whole: RunResult) -> None:
+    lines = (run / METRICS).read_bytes().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(b'{"event":"eval"'))
+    lines[first] = b'{"event":"eval",'.ljust(len(lines[first]), b"[")
+    (run / METRICS).write_bytes(b"\n".join(lines) + b"\n")
+    result = trainer(run).fit()
+    assert evaluations(result) == evaluations(whole)[1:]
+    said = [
+        json.loads(line) for line in (run / METRICS).read_bytes().splitlines() if line.startswith(b'{"event":"resume"')
+    ]
+    assert said[0]["messages"][1] == f"{run}/metrics.jsonl holds 1 of the 2 evaluations before the checkpoint"

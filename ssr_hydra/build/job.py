@@ -80,7 +80,8 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
     """Within it, the folder of a sweep's job says that the job runs, so that whoever waits for it knows."""
-    if run_dir is None or not _in_sweep():
+    study = _sweep_dir()
+    if run_dir is None or study is None:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
@@ -91,8 +92,6 @@ def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
     if is_alive(path):
         rule = "another process runs the job of this folder"
         raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")
-    hydra = HydraConfig.get()
-    study = Path(hydra.runtime.cwd) / hydra.sweep.dir  # wherever the job itself runs
     depth = max(1, len(path.parent.absolute().parts) - len(study.parts))
     with Heartbeat(path, lambda: count_living(study, depth, path)) as heartbeat:
         yield heartbeat
@@ -145,9 +144,16 @@ def _overrides() -> str:
     return "" if cfg is None else " ".join(cfg.hydra.overrides.task)
 
 
-def _in_sweep() -> bool:
+def _sweep_dir() -> Path | None:
+    """Return the folder of the sweep that runs this job, whatever the job's working directory; None outside a sweep."""
     cfg: Any = HydraConfig.instance().cfg
-    return cfg is not None and cfg.hydra.mode == RunMode.MULTIRUN
+    if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
+        return None
+    return Path(cfg.hydra.runtime.cwd) / cfg.hydra.sweep.dir
+
+
+def _in_sweep() -> bool:
+    return _sweep_dir() is not None
 
 
 def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:

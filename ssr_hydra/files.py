@@ -15,6 +15,7 @@ __all__ = [
     "WriteError",
     "check_path",
     "create",
+    "flock",
     "open_regular",
     "read_bounded",
     "sync_folder",
@@ -132,16 +133,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies; False if another process holds the lock."""
+def flock(descriptor: int) -> bool | None:
+    """Lock a file until it is closed or its process dies.
+
+    Returns:
+        False if another process holds the lock; None where the system or the file system has no such locks.
+    """
     try:
         import fcntl
-    except ImportError:  # no such locks on this system
-        return True
+    except ImportError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nothing can be known, and a run should not fail for it
-        return True
+    except OSError:
+        return None
     return True
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file until it is closed or its process dies; False only if another process is known to hold the lock."""
+    return flock(descriptor) is not False

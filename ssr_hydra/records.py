@@ -12,16 +12,32 @@ import json
 import math
 import numbers
 import os
+import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.errors import InputError
-from ssr_hydra.files import WriteError, check_path, open_regular, read_bounded, try_lock, write_atomically, write_error
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.files import (
+    WriteError,
+    check_path,
+    create,
+    flock,
+    open_regular,
+    read_bounded,
+    sync_folder,
+    write_atomically,
+    write_error,
+)
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from filelock import SoftFileLock
 
 __all__ = [
     "METRICS",
@@ -275,67 +291,150 @@ def is_count(value: Any) -> bool:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one JSON object a line, each written whole and at once, so a kill tears the last at most.
+    """``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill tears at most the last line.
 
-    While it is open the file is locked: a second run in the same folder is refused. A run that is continued keeps what
-    it had written when its checkpoint was; what came after is done again, and written again.
+    While the log is open the folder is locked, and a second run in it is refused. A run that continues keeps the
+    records up to its checkpoint and writes the later ones again. It copies the kept records to a new file that replaces
+    the old one: a hard link to the old file, or the target of a symbolic link, does not change.
 
     Args:
-        folder: The run's folder; made if missing.
-        keep: Bytes to keep of what the file holds, which end with a line.
-        check: Called when the folder is locked and nothing in it was changed yet; what it raises leaves it at that.
+        folder: The run's folder; created if missing.
+        keep: Number of bytes to keep of the file, which end with a line.
+        check: Called when the folder is locked, before anything in it changes; if it raises, nothing changes.
 
     Raises:
-        InputError: Another run is writing to the folder.
-        OSError: It cannot be written.
+        InputError: Another run is writing to the folder, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
         self.path = check_path(folder, "run_dir") / METRICS
+        self._soft_lock: SoftFileLock | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
+            old = self._lock_old()
         except OSError as error:
             rule = f"cannot be written ({error.strerror or error})"
             raise InputError("run_dir", str(folder), rule, "choose another folder") from error
-        if not try_lock(self._file.fileno()):
-            self._file.close()
-            raise InputError("run_dir", str(folder), "another run is writing to this folder", "choose another folder")
         try:
             if check is not None:
                 check()
+            self._file, self._size = self._replace(old, keep)
         except BaseException:
-            self._file.close()
+            self._unlock()
             raise
+        finally:
+            os.close(old)
         _open_logs.add(self)
-        self._file.truncate(self._whole_lines(keep))
 
-    def _whole_lines(self, keep: int) -> int:
-        """Of so many bytes, those that make whole lines: of a machine that died, the file may have lost its end."""
-        if keep <= 0:
-            return 0
-        with self.path.open("rb") as file:
-            return file.read(keep).rfind(b"\n") + 1
+    def _lock_old(self) -> int:
+        """Lock the present file, or an empty new one, and return its descriptor."""
+        while True:
+            try:
+                descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            except FileNotFoundError:
+                try:
+                    descriptor = create(self.path)
+                except FileExistsError:  # another process was faster
+                    continue
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise InputError("run_dir", str(self.path), "must be a regular file", "choose another folder")
+                if self._is_locked(descriptor):
+                    rule = "another run is writing to this folder"
+                    raise InputError("run_dir", str(self.path.parent), rule, "choose another folder")
+                if self._is_at_path(descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # another run replaced the file between the two calls
+
+    def _is_locked(self, descriptor: int) -> bool:
+        locked = flock(descriptor)
+        if locked is None and self._soft_lock is None:  # a file system without locks, such as some network mounts
+            from filelock import SoftFileLock, Timeout
+
+            lock = SoftFileLock(self.path.with_name(f".{METRICS}.lock"), timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                return True
+            self._soft_lock = lock
+        return locked is False
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _replace(self, old: int, keep: int) -> tuple[FileIO, int]:
+        """Put a new file with the first ``keep`` bytes at the path; return it with its size."""
+        with os.fdopen(os.dup(old), "rb") as present:
+            kept = present.read(max(keep, 0))
+        kept = kept[: kept.rfind(b"\n") + 1]  # a machine that died may have lost the end of the file
+        temporary = self.path.with_name(f".{METRICS}.tmp")
+        file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)
+        try:
+            rest = memoryview(kept)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+            flock(file.fileno())
+            temporary.replace(self.path)
+            sync_folder(self.path.parent)
+        except BaseException as error:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise write_error(error, self.path, len(kept)) from error
+            raise
+        return file, len(kept)
+
+    def check(self) -> None:
+        """Check that the file is the one that this run writes.
+
+        Raises:
+            RunError: It was moved, removed, replaced or cut.
+        """
+        if not self._is_at_path(self._file.fileno()):
+            raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
+        size = os.fstat(self._file.fileno()).st_size
+        if size != self._size:
+            raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
 
     def sync(self) -> int:
-        """Have the records on the disk; returns their bytes, for ``keep``."""
+        """Write the records to the disk durably, and return their number of bytes, for ``keep``."""
+        self.check()
         os.fsync(self._file.fileno())
-        return self._file.seek(0, os.SEEK_END)
+        return self._size
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record."""
+        """Append one record.
+
+        Raises:
+            RunError: The file was moved, removed, replaced or cut.
+            WriteError: It cannot be written.
+        """
+        self.check()
         line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
             written = self._file.write(line)
         except OSError as error:
             raise write_error(error, self.path, len(line)) from error
+        self._size += written
         if written != len(line):  # an unbuffered write may stop where the disk is full
             raise write_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
 
+    def _unlock(self) -> None:
+        if self._soft_lock is not None:
+            self._soft_lock.release()
+
     def close(self) -> None:
-        """Close the file, and with it the lock."""
+        """Close the file and release the lock."""
         _open_logs.discard(self)
         self._file.close()
+        self._unlock()
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -348,9 +447,10 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """A forked process shares its parent's locks: a worker that outlives a killed run would keep its folder."""
+    """Close the logs in a forked child, which shares its parent's locks: it may outlive a killed run."""
     for log in list(_open_logs):
-        log.close()
+        log._file.close()  # and not the soft lock, which is the parent's
+        _open_logs.discard(log)
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,7 +22,7 @@ from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
-from ssr_hydra.records import MetricsLog, RunResult, config_hash, evaluation_record
+from ssr_hydra.records import MetricsLog, RunResult, WriteError, config_hash, evaluation_record
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
@@ -412,6 +412,8 @@ class Trainer:
                 with self._deterministic():
                     self._begin(loop, progress)
                     loop.run()
+                    if self._log is not None:
+                        self._log.sync()  # a run whose records are lost has not completed
             except BaseException as error:
                 # An interrupt is recorded as well: a run that was stopped is not a run that is still going.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
@@ -575,11 +577,12 @@ class Trainer:
 
     def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
+        # The error of a failed run is more important than a record that cannot be written.
         try:
             if self.run_dir is not None and self.is_main:
-                result.save(self.run_dir)
+                with suppress(WriteError) if failed else nullcontext():
+                    result.save(self.run_dir)
         finally:
-            # Of a run that failed, its own error is the one to be seen.
             with suppress(Exception) if failed else nullcontext():
                 try:
                     self._events.fire("fit_end", self, result)

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
+import os
+import re
 import resource
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.records import (
     METRICS,
     MetricsLog,
@@ -195,3 +201,109 @@ def test_evaluations_of_a_log_are_those_that_a_run_can_have_written(tmp_path: Pa
     assert read_evaluations(path, 10**9) == [evaluation]
     assert read_evaluations(path, size - 1) == []
     assert read_evaluations(tmp_path, 10**9) == read_evaluations(tmp_path / "none", 10**9) == []
+
+
+def _two_lines(folder: Path) -> int:
+    """Write two records; return the number of bytes of the first."""
+    with MetricsLog(folder) as log:
+        log.write({"batch": 10})
+        first = log.sync()
+        log.write({"batch": 20})
+    return first
+
+
+def test_resume_leaves_a_hard_linked_copy_as_it_was(tmp_path: Path) -> None:
+    first = _two_lines(tmp_path / "run")
+    copy = tmp_path / "copy.jsonl"
+    copy.hardlink_to(tmp_path / "run" / METRICS)
+    before = copy.read_bytes()
+    with MetricsLog(tmp_path / "run", keep=first) as log:
+        log.write({"batch": 21})
+    assert copy.read_bytes() == before
+    assert (tmp_path / "run" / METRICS).read_bytes() == b'{"batch":10}\n{"batch":21}\n'
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [METRICS]
+
+
+def test_linked_log_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+    first = _two_lines(tmp_path / "elsewhere")
+    target = tmp_path / "elsewhere" / METRICS
+    before = target.read_bytes()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / METRICS).symlink_to(target)
+    with MetricsLog(tmp_path / "run", keep=first) as log:
+        log.write({"batch": 21})
+    assert target.read_bytes() == before
+    assert not (tmp_path / "run" / METRICS).is_symlink()
+    assert (tmp_path / "run" / METRICS).read_bytes() == b'{"batch":10}\n{"batch":21}\n'
+
+
+def test_dangling_link_creates_nothing_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / METRICS).symlink_to(tmp_path / "missing.jsonl")
+    with MetricsLog(tmp_path / "run") as log:
+        log.write({"batch": 1})
+    assert not (tmp_path / "missing.jsonl").exists()
+    assert (tmp_path / "run" / METRICS).read_bytes() == b'{"batch":1}\n'
+
+
+def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / METRICS)
+    with pytest.raises(InputError, match="run_dir=.*must be a regular file"):
+        MetricsLog(tmp_path)
+
+
+def _moved(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+def _removed(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 5)
+
+
+def _replaced(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [_moved, _removed, _cut, _replaced])
+def test_lost_log_ends_the_run_at_its_next_record(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    with MetricsLog(tmp_path / "run") as log:
+        log.write({"batch": 10})
+        harm(log.path)
+        with pytest.raises(RunError, match=re.escape(str(log.path))):
+            log.write({"batch": 20})
+        with pytest.raises(RunError, match=re.escape(str(log.path))):
+            log.sync()
+
+
+def _no_locks(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_second_run_is_refused_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", _no_locks)
+    with MetricsLog(tmp_path) as log:
+        log.write({"batch": 1})
+        with pytest.raises(InputError, match="another run is writing to this folder"):
+            MetricsLog(tmp_path)
+        log.write({"batch": 2})
+    assert [file.name for file in tmp_path.iterdir()] == [METRICS]
+    with MetricsLog(tmp_path, keep=100) as log:  # the lock is gone with the first run
+        assert log.sync() == len(b'{"batch":1}\n{"batch":2}\n')
+
+
+def test_soft_lock_of_a_dead_process_does_not_block_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", _no_locks)
+    with MetricsLog(tmp_path):
+        (lock,) = set(tmp_path.iterdir()) - {tmp_path / METRICS}
+        text = lock.read_text()
+    assert str(os.getpid()) in text
+    dead = 2**22 - 3  # above the kernel's largest process number by default
+    lock.write_text(text.replace(str(os.getpid()), str(dead)))
+    with MetricsLog(tmp_path) as log:
+        log.write({"batch": 1})

@@ -24,6 +24,7 @@ __all__ = [
     "missing_package",
     "user_code_error",
     "visible",
+    "visible_lines",
 ]
 
 _LONGEST_VALUE = 80
@@ -111,6 +112,16 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def visible_lines(text: str) -> str:
+    r"""Return a text of several lines with each line as :func:`visible` returns it.
+
+    Example:
+        >>> visible_lines("a\x1b[31m\nb")
+        'a\\x1b[31m\nb'
+    """
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def callable_name(function: Any) -> str:

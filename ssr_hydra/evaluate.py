@@ -15,7 +15,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,8 +35,9 @@ from ssr_hydra.build.targets import check_trust
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.configs import register
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import InputError, RunError, visible_lines
 from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.output import safe_output
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.train import build, conf_dir
 from ssr_hydra.trainer.processes import launched
@@ -431,6 +431,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         SystemExit: 0 if all metrics are as recorded, 1 if not or if it failed, 2 for input that cannot be meant, 130
             for ctrl-C.
     """
+    with safe_output():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(
         prog="ssr-evaluate",
         description=_DESCRIPTION,
@@ -447,8 +452,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         own, overrides = _split(rest)
         tolerance = _tolerance(own.pop("tolerance", None))
         found = evaluate(trust=trust, overrides=overrides, **own)
-        with suppress(BrokenPipeError):
-            print(*found.messages, found.table(tolerance), sep="\n", flush=True)
+        print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
         sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
     except InputError as error:
         _exit(f"error: {error}", _BAD_INPUT, full)
@@ -494,7 +498,7 @@ def _tolerance(given: str | None) -> float:
 def _exit(message: str, code: int, full: bool) -> NoReturn:
     if full:
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    print(visible_lines(message), file=sys.stderr)
     sys.exit(code)
 
 

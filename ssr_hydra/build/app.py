@@ -31,15 +31,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.command_line import StudyOptions, Typed, find_configs, take_study, take_trust
-from ssr_hydra.build.display import breakable
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
 from ssr_hydra.build.resuming import resume_of, spelled_out
 from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
 from ssr_hydra.checkpoints.resume import AUTO, find
-from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
+from ssr_hydra.output import safe_output
 from ssr_hydra.trainer.interrupts import TerminatedError, reason
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
 
@@ -67,7 +67,7 @@ def run_app(make_task: MakeTask, conf: Path, name: str, argv: Sequence[str] | No
         SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
             signal's number for one that another signal ended.
     """
-    with breakable():
+    with safe_output():
         _run_app(make_task, conf, name, Typed.here() if argv is None else Typed(tuple(argv)))
 
 
@@ -138,7 +138,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
     prefix = _prefix(error)
     with suppress(OSError):
         if prefix is not None:
-            print(f"{prefix}{message}", file=sys.stderr)
+            print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
     sys.exit(code)
 
 
@@ -162,7 +162,7 @@ def _report(error: Exception) -> None:
         sys.stdout.flush()
     lines = traceback.format_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
     with suppress(OSError):
-        sys.stderr.write(prefix + "".join(lines))
+        sys.stderr.write(visible_lines(prefix + "".join(lines)))
 
 
 def _dispatch(
@@ -302,8 +302,9 @@ def _look(
         sys.stdout.flush()
     except BrokenPipeError:  # `--help | head` has seen enough
         pass
-    except OSError as error:
-        _exit(f"error: cannot print: {error.strerror or error}", _FAILED)
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:
+        _exit(f"error: cannot print: {failure.strerror or failure}", _FAILED)
 
 
 _REPLAY = "--config-path RUN/.hydra --config-name config"

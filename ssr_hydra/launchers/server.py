@@ -149,7 +149,7 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.close(err)
         os.setpgid(0, 0)  # so that it can be stopped or killed with the processes that it starts
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a killed job's lines are there too
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a killed job's lines are there too
         code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -22,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: 2 for invalid input.
     """
-    from ssr_hydra.previews.app import run  # imported here, because only the command line needs Hydra
+    from ssr_hydra.output import safe_output
 
-    run(argv)
+    with safe_output():
+        from ssr_hydra.previews.app import run  # imported here, because only the command line needs Hydra
+
+        run(argv)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.targets import as_description, instantiate
 from ssr_hydra.build.versions import version_line
 from ssr_hydra.configs import register
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.torch_curves import TorchCurve
@@ -67,14 +66,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         _exit(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain(error, args.overrides))
-    try:
-        print(shown.table(), "", *written, sep="\n", flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(visible_lines("\n".join([shown.table(), "", *map(str, written)])), flush=True)
 
 
 def _exit(error: InputError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {visible(str(error))}", file=sys.stderr)
     sys.exit(_BAD_INPUT)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, visible, visible_lines
 from ssr_hydra.records import RunResult
 from ssr_hydra.time import as_time, check_ssr
 
@@ -94,7 +94,7 @@ class _Plain:
         ]
         if snapshot.eta is not None:
             words.append(f"ETA {duration(snapshot.eta)}")
-        self.tell("  ".join(words))
+        self.tell(visible("  ".join(words)))
 
     def close(self) -> None: ...
 
@@ -130,7 +130,7 @@ class _Bar:
             console=self._console,
             auto_refresh=False,
         )
-        self._task = self._progress.add_task(escape(name), total=1.0, text="starting")
+        self._task = self._progress.add_task(escape(visible(name)), total=1.0, text="starting")
         self._progress.start()
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows them
@@ -140,7 +140,7 @@ class _Bar:
         words += snapshot.scores[:1]
         while len("  ".join(words)) > self._room and len(words) > 1:
             words.pop()
-        self._progress.update(self._task, completed=snapshot.share, text="  ".join(words), refresh=True)
+        self._progress.update(self._task, completed=snapshot.share, text=visible("  ".join(words)), refresh=True)
 
     def close(self) -> None:
         self._progress.stop()
@@ -167,7 +167,7 @@ class _Unbreakable:
         self._try(self._shown.close)
 
     def tell(self, text: str) -> None:
-        self._try(lambda: self._shown.tell(text))
+        self._try(lambda: self._shown.tell(visible_lines(text)))
 
     def _try(self, show: Callable[[], None]) -> None:
         try:

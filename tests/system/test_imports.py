@@ -106,6 +106,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "drawing": set(),
     "machine": set(),
+    "output": set(),
     "files": set(),
     "metrics": set(),
     "rules": set(),
@@ -122,7 +123,7 @@ ARROWS: dict[str, set[str]] = {
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     # launchers: how a job that has no record yet says that it lives
-    "studies": {"drawing", "files", "launchers", "metrics", "records", "time"},
+    "studies": {"drawing", "files", "launchers", "metrics", "output", "records", "time"},
     "launchers": {"checkpoints", "files", "machine", "records", "trainer"},
     "trainer": {
         "callbacks",

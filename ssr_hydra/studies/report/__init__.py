@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: 2 for input that cannot be meant.
     """
-    from ssr_hydra.studies.report.app import run
+    from ssr_hydra.output import safe_output
 
-    run(argv)
+    with safe_output():
+        from ssr_hydra.studies.report.app import run
+
+        run(argv)

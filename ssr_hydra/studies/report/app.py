@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,12 +57,7 @@ def run(argv: Sequence[str] | None = None) -> None:
                 ": "
             )
         )
-    try:
-        print(
-            report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True
-        )
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True)
 
 
 def _study(args: argparse.Namespace) -> Study:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import StepLR
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.machine import cores
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
@@ -622,3 +623,14 @@ def test_fraction_of_the_run_that_is_done() -> None:
     trainer.on("batch_end", lambda trainer, loss: seen.append(trainer.frac_done))
     steps = trainer.fit().steps
     assert seen == [pytest.approx(batch / steps) for batch in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("when", [3, 12], ids=["in the middle", "after the last record"])
+def test_run_whose_folder_is_removed_fails_and_names_its_records(tmp_path: Path, when: int) -> None:
+    """A run of 6 batches per epoch; its last record before the end is that of batch 12."""
+    trainer = small(run_dir=tmp_path / "run", max_duration="2ep", log_interval="2ba", checkpoint={"enabled": False})
+    trainer.on("batch_end", lambda t, loss: shutil.rmtree(t.run_dir) if t.state.timestamp.batch == when else None)
+    with pytest.raises(RunError, match=r"run/metrics.jsonl: was moved or removed"):
+        trainer.fit()
+    assert trainer.state.timestamp.batch <= when + 1  # no later than its next record
+    assert not (tmp_path / "run").exists()

@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-pytest_plugins = ["app_fixtures", "report_fixtures"]
+pytest_plugins = ["app_fixtures", "fake_clock", "report_fixtures"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

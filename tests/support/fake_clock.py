@@ -1,3 +1,5 @@
+"""A clock for tests that moves only when told to."""
+
 from __future__ import annotations
 
 import time

@@ -379,10 +379,12 @@ class MetricsLog:
             rest = memoryview(kept)
             while rest:
                 rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
             flock(file.fileno())
+            if kept:
+                os.fsync(file.fileno())
             temporary.replace(self.path)
-            sync_folder(self.path.parent)
+            if kept:
+                sync_folder(self.path.parent)
         except BaseException as error:
             file.close()
             temporary.unlink(missing_ok=True)
@@ -404,9 +406,17 @@ class MetricsLog:
             raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
 
     def sync(self) -> int:
-        """Write the records to the disk durably, and return their number of bytes, for ``keep``."""
+        """Write the records to the disk durably, and return their number of bytes, for ``keep``.
+
+        Raises:
+            RunError: The file was moved, removed, replaced or cut.
+            WriteError: It cannot be written.
+        """
         self.check()
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise write_error(error, self.path, self._size) from error
         return self._size
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -413,7 +413,7 @@ class Trainer:
                     self._begin(loop, progress)
                     loop.run()
                     if self._log is not None:
-                        self._log.sync()  # a run whose records are lost has not completed
+                        self._log.check()  # a run whose records are lost has not completed
             except BaseException as error:
                 # An interrupt is recorded as well: a run that was stopped is not a run that is still going.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)

@@ -68,7 +68,7 @@ def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: py
     assert answer.code == 1
     line = one_line(answer)
     assert "No space left on device" in line
-    assert "run/result.json" in line
+    assert "run/metrics.jsonl" in line
     assert " bytes" in line
     assert not [path for path in (in_tmp / "run").iterdir() if "result.json" in path.name]
 

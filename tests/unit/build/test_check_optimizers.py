@@ -54,7 +54,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ("optimizer=muon_adamw optimizer.muon.params=null", "optimizer.adamw.params", "takes all parameters"),
         ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
         ("optimizer=muon_adamw +optimizer@optimizer.third=sgd", "optimizer.third.params", "takes all parameters"),
-        ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must be a mapping with a _target_"),
+        ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must have a _target_"),
         ("optimizer=sgd optimizer.params=3", "optimizer.params", "a mapping of conditions"),
         (
             "optimizer=muon_adamw optimizer@optimizer.adamw=sgd optimizer.adamw.nesterov=true "
@@ -133,7 +133,7 @@ def test_names_of_optimizers(experiment: dict[str, Any]) -> None:
     assert list(optimizer_nodes(node)) == ["optimizer"]
     assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
     for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
-        with pytest.raises(InputError, match="must be a mapping with a _target_"):
+        with pytest.raises(InputError, match="must (have|be a mapping with) a _target_"):
             optimizer_nodes(bad)
     with pytest.raises(InputError, match="is no name for an optimizer"):
         optimizer_nodes({"a.b": node})

@@ -224,7 +224,7 @@ def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
     CheckpointStore(tmp_path / "other").save(
         checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
     )
-    with pytest.raises(CheckpointError, match="ba6: it is no checkpoint of a run: it lacks loop"):
+    with pytest.raises(CheckpointError, match="ba6/state.pt: it is no checkpoint of a run: it lacks loop"):
         small(resume=tmp_path / "other")
 
 

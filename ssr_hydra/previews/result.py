@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.drawing import FORMATS, render
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import check_path
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.figure import figure
 from ssr_hydra.previews.table import table
@@ -97,7 +98,7 @@ def _targets(place: Any) -> tuple[Path, ...]:
     name = os.fspath(place) if isinstance(place, os.PathLike) else place
     if not isinstance(name, str) or "\0" in name:
         raise InputError("path", place, "must be the name of a file", fix)
-    path = Path(name)
+    path = check_path(name, "path")
     if not path.name or path.is_dir() or name.endswith(("/", os.sep)):
         raise InputError("path", name, "must be the name of a file, not of a folder", fix)
     if path.suffix[1:].lower() in FORMATS:

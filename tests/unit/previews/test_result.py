@@ -58,7 +58,9 @@ def test_both_files_without_a_suffix_and_new_folders(shown: Preview, tmp_path: P
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", b"a.png", 5, None])
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", "x" * 300 + ".png", b"a.png", 5, None]
+)
 def test_what_cannot_be_written_leaves_nothing(shown: Preview, name: Any, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("here already")
     with pytest.raises(InputError, match="^path="):

@@ -175,6 +175,6 @@ def assert_one_failed(answer: Answer, lab: Lab, victim: int, seeds: tuple[int, .
     last = [line for line in answer.err.splitlines() if line.startswith("error: ")][-1]
     assert f"1 of {len(seeds)} jobs did not complete: {victim} (seed={victim})" in last
     assert "4 times" in last
-    row = next(line for line in answer.out.splitlines() if line.startswith(f"{victim} ") and "seed=" in line)
+    row = next(line for line in answer.out.splitlines() if line.split()[:2] == [str(victim), str(victim)])  # job, seed
     assert "failed" in row
     assert "4 times" in row

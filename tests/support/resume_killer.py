@@ -146,7 +146,7 @@ def outcome(run: Path) -> dict[str, Any]:
     state = {key: value for key, value in checkpoint.state.items() if key not in ("log_bytes", "resumes")}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((run / "result.json").read_text())
-    del result["resumes"]
+    del result["resumes"], result["conditions"]  # they tell of the machine and of the interruptions
     return {
         "state": without_seconds(state),
         "description": checkpoint.description,
@@ -298,7 +298,7 @@ def signals(folder: Path) -> dict[str, Any]:
                 check_same(here, expected)
                 continue
             assert code == 128 + number, (here, what, code, said(here))
-            if what != "open" or step > 0:  # the very first is before training
+            if step >= expected.steps.index("eval"):  # the trial evaluation, with which training begins
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
             run_to_the_end(here, overrides, expected, stopped=True)
@@ -321,7 +321,8 @@ def requeue(folder: Path) -> dict[str, Any]:
                 leave()
 
             signal.signal(signal.SIGUSR2, handler)
-            Killer(expected.steps.index("eval"), lambda: os.kill(os.getpid(), signal.SIGUSR2))()
+            first = expected.steps.index("eval", expected.steps.index("train"))  # not the trial evaluation
+            Killer(first, lambda: os.kill(os.getpid(), signal.SIGUSR2))()
 
         codes.append(ended(start(here, overrides, prepare)))
         result = json.loads((here / "run/result.json").read_text())

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside a bare Hydra app with as many configs."""
+"""CPU time that the command line takes to answer, next to a bare Hydra app with as many configs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +57,7 @@ main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time both, in turns so that what else the machine does meets both, and print medians and their ratio."""
+    """Time both in turns, so that other load on the machine meets both; print medians and their ratio."""
     parser = argparse.ArgumentParser(prog="bench.py startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often each is started (default 9)")
     rounds = parser.parse_args(argv).rounds
@@ -69,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             times: dict[Path, list[float]] = {bare: [], TRAIN: []}
             for _ in range(rounds):
                 for script, seen in times.items():
-                    began = time.perf_counter()
-                    _start(script, arguments, Path(folder))
-                    seen.append(time.perf_counter() - began)
+                    seen.append(_start(script, arguments, Path(folder)))
             ours, least = statistics.median(times[TRAIN]), statistics.median(times[bare])
             print(f"{' '.join(arguments):<30}{least:>14.3f}{ours:>14.3f}{ours / least:>8.2f}")
     return 0
@@ -90,10 +87,15 @@ def _write_bare_app(folder: Path) -> Path:
     return script
 
 
-def _start(script: Path, arguments: Sequence[str], folder: Path) -> None:
+def _start(script: Path, arguments: Sequence[str], folder: Path) -> float:
+    """Run the script once; return the CPU seconds of its process."""
     environment = {**os.environ, "PYTHONPATH": str(TRAIN.parent), "COMP_LINE": f"python {script} sched"}
     command = [sys.executable, str(script), *arguments]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ Where an optimizer takes a number or a tensor, the config takes the number. ``pa
 parameters, as :mod:`ssr_hydra.rules` describes it; null for all of them, or all that other optimizers leave.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -5,8 +5,6 @@ the scheduler's own steps, or a time such as ``30ep`` or ``0.5dur``. Where torch
 for functions, which are yours to name: ``scheduler.lr_lambda._target_=...``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

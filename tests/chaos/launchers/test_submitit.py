@@ -20,7 +20,7 @@ LONG = ("max_duration=200ba", "checkpoint.interval=20ba", "seed=0")
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+    made = Lab(tmp_path, nested=False)  # submitit starts its jobs with python -m
     yield made
     made.close()
 

@@ -12,14 +12,13 @@ import json
 import math
 import numbers
 import os
-import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.files import (
@@ -323,31 +322,32 @@ class MetricsLog:
             self._unlock()
             raise
         finally:
-            os.close(old)
+            old.close()
         _open_logs.add(self)
 
-    def _lock_old(self) -> int:
-        """Lock the present file, or an empty new one, and return its descriptor."""
+    def _lock_old(self) -> BinaryIO:
+        """Open and lock the present file, or an empty new one."""
         while True:
             try:
-                descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+                file = open_regular(self.path)
             except FileNotFoundError:
                 try:
-                    descriptor = create(self.path)
+                    file = os.fdopen(create(self.path), "rb")
                 except FileExistsError:  # another process was faster
                     continue
+            except ValueError:
+                rule = "must be a regular file"
+                raise InputError("run_dir", str(self.path), rule, "choose another folder") from None
             try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise InputError("run_dir", str(self.path), "must be a regular file", "choose another folder")
-                if self._is_locked(descriptor):
+                if self._is_locked(file.fileno()):
                     rule = "another run is writing to this folder"
                     raise InputError("run_dir", str(self.path.parent), rule, "choose another folder")
-                if self._is_at_path(descriptor):
-                    return descriptor
+                if self._is_at_path(file.fileno()):
+                    return file
             except BaseException:
-                os.close(descriptor)
+                file.close()
                 raise
-            os.close(descriptor)  # another run replaced the file between the two calls
+            file.close()  # another run replaced the file between the two calls
 
     def _is_locked(self, descriptor: int) -> bool:
         locked = flock(descriptor)
@@ -368,10 +368,9 @@ class MetricsLog:
         except FileNotFoundError:
             return False
 
-    def _replace(self, old: int, keep: int) -> tuple[FileIO, int]:
-        """Put a new file with the first ``keep`` bytes at the path; return it with its size."""
-        with os.fdopen(os.dup(old), "rb") as present:
-            kept = present.read(max(keep, 0))
+    def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
+        """Put a new file with the first ``keep`` bytes of the old one at the path; return it with its size."""
+        kept = old.read(max(keep, 0))
         kept = kept[: kept.rfind(b"\n") + 1]  # a machine that died may have lost the end of the file
         temporary = self.path.with_name(f".{METRICS}.tmp")
         file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)

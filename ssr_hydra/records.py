@@ -94,7 +94,7 @@ class RunResult:
         resumes: How often the run was taken up again from a checkpoint.
         control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
         conditions: What else the machine did meanwhile: ``jobs_beside``, the mean number of other jobs that ran next to
-            this one; ``load``, the machine's load average; ``cpus``, their number. Empty if nobody measured it.
+            this one; ``load``, the machine's load average; ``cpus``, their number. Empty if it was not measured.
         code: Package or module to a digest of its source as the run used it; several, joined by ``+``, if the run was
             resumed with other code.
     """

@@ -73,7 +73,7 @@ class Heartbeat:
         count_others: Counts the other jobs that run on this machine; asked now and then.
 
     Attributes:
-        frac_done: Says how much of the run is done; asked now and then. None where nobody knows.
+        frac_done: Returns the finished fraction of the run; None if it is unknown.
 
     Raises:
         WriteError: It cannot be written.

@@ -280,7 +280,7 @@ class _Launch:
 
 
 def _threads_of(environment: Mapping[str, str]) -> int:
-    """How many threads a job takes that nobody told: all cores, or what the environment says."""
+    """Return the number of threads of a job without a setting: that of the environment, else the number of cores."""
     said = environment.get(THREADS[0], "")
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
 

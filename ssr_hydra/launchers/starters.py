@@ -100,7 +100,7 @@ class ForkServer:
         patience: Seconds after which a server that a signal stopped (SIGSTOP) is killed, and begun again.
 
     Attributes:
-        polls: Whether :meth:`ended` has to be asked often: nobody reports the end of a lost server's children.
+        polls: Whether to call :meth:`ended` often, because no process reports the end of a lost server's children.
     """
 
     _shared: ForkServer | None = None

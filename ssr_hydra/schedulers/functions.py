@@ -1,8 +1,8 @@
 """Every scheduler as a function of the state, with its arguments as keywords.
 
 They read best in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its arguments and
-resolves them anew; a scheduler object does so once. The functions are made from the registry: ``inspect.signature`` and
-``help`` show their arguments, and type checkers do not know them.
+converts its durations again; a scheduler object converts them once. The functions are made from the registry:
+``inspect.signature`` and ``help`` show their arguments, and type checkers do not know them.
 
 Example:
     >>> from ssr_hydra.state import State

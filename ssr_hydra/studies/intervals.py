@@ -52,7 +52,7 @@ class Cell:
         seeds: Their seeds, ascending; None if the runs have none, or not each its own.
         diverged: How many runs more diverged, and have no value.
         adjusted: The estimate of the mean where cells of the study have different seeds; None: that of the values.
-        influence: What each seed of the study contributes to the error of that estimate; None likewise.
+        influence: What each seed of the study contributes to the error of that estimate; None if unknown.
     """
 
     values: _Array

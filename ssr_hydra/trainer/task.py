@@ -248,7 +248,7 @@ class Task:
 
         Args:
             loader: As for :meth:`evaluate`. One that can be read only once is left alone.
-            processes: Likewise.
+            processes: The processes of the run.
         """
         if isinstance(loader, Iterator):
             return

@@ -19,10 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
 
-from ssr_hydra import studies
+from ssr_hydra import report, studies
 from ssr_hydra.drawing import render
-from ssr_hydra.studies import report
-from ssr_hydra.studies.report.figures import figures
+from ssr_hydra.report.figures import figures
 from study import TASKS, TUNED, tabulate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"

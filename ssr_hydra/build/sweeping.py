@@ -124,7 +124,7 @@ def _show(folder: Path, pending: str | None, options: StudyOptions) -> None:
     with suppress(OSError):
         show_sweep(folder, sys.stdout, pending)
         if options.reports:
-            from ssr_hydra.studies.report.sweep import report_of_sweep
+            from ssr_hydra.report.after_sweep import report_of_sweep
 
             print()
             report_of_sweep(folder, sys.stdout)

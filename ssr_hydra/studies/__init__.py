@@ -3,11 +3,11 @@
 from ssr_hydra.studies.advice import Recommendation, recommend
 from ssr_hydra.studies.compare import controls, doublings, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
-from ssr_hydra.studies.curves import learning_curves, lr_curves, mean_curves
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
 from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Problem, Study
+from ssr_hydra.studies.training_curves import learning_curves, lr_curves, mean_curves
 
 __all__ = [
     "BackTest",

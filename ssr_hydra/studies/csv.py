@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.checks import direction_of
 from ssr_hydra.studies.notes import losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
+from ssr_hydra.studies.record_checks import direction_of
 from ssr_hydra.studies.study import Direction, Problem, Study
 from ssr_hydra.time import simplest
 

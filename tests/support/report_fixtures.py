@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # pandas and scipy, which most tests can do without
-    from ssr_hydra.studies.report import Content
+    from ssr_hydra.report import Content
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +23,8 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def content(study_folder: Path) -> Content:
+    from ssr_hydra.report import Options, build
     from ssr_hydra.studies import load
-    from ssr_hydra.studies.report import Options, build
 
     return build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
 

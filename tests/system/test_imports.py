@@ -123,7 +123,8 @@ ARROWS: dict[str, set[str]] = {
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     # launchers: how a job that has no record yet says that it lives
-    "studies": {"drawing", "files", "launchers", "metrics", "output", "records", "time"},
+    "studies": {"files", "launchers", "metrics", "records", "time"},
+    "report": {"drawing", "files", "output", "records", "studies"},
     "launchers": {"checkpoints", "files", "machine", "records", "trainer"},
     "trainer": {
         "callbacks",

@@ -17,10 +17,9 @@ import pytest
 from checkout import REPO
 from warm import warm
 
-from ssr_hydra import studies
-from ssr_hydra.studies import report
+from ssr_hydra import report, studies
+from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.report.files import as_json, table_csv
 from ssr_hydra.studies.study import COLUMNS
 
 FOLDER = REPO / "docs/study"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from study_runs import study_of
 
+from ssr_hydra.report import Options, build
+from ssr_hydra.report.words import answer
 from ssr_hydra.studies import doublings, paired, pareto, quality_at, summary, winners
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, combine
-from ssr_hydra.studies.report import Options, build
-from ssr_hydra.studies.report.words import answer
 
 
 def cell(values: list[float], seeds: list[int]) -> Cell:

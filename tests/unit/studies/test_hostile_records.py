@@ -15,8 +15,8 @@ from ssr_hydra.build.sweeps import show_sweep
 from ssr_hydra.launchers.heartbeat import Pulse
 from ssr_hydra.launchers.jobs import read_identity
 from ssr_hydra.records import RunResult
+from ssr_hydra.report import build, report_text, write
 from ssr_hydra.studies import load
-from ssr_hydra.studies.report import build, report_text, write
 
 CHANGES: list[dict[str, Any]] = [
     {"steps": "many"},

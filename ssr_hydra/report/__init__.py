@@ -1,0 +1,31 @@
+"""The report of a study: a page, figures, tables, and the answer in the terminal.
+
+``write`` does it from Python and ``main`` is the command ``ssr-report``. Neither needs torch or Hydra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssr_hydra.report.content import Choice, Content, Options, build
+from ssr_hydra.report.terminal import report_text
+from ssr_hydra.report.write import write
+
+__all__ = ["Choice", "Content", "Options", "build", "main", "report_text", "write"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command ``ssr-report``; see ``--help``.
+
+    Args:
+        argv: Arguments instead of those of the process.
+
+    Raises:
+        SystemExit: 2 for input that cannot be meant.
+    """
+    from ssr_hydra.output import safe_output
+
+    with safe_output():
+        from ssr_hydra.report.command import run
+
+        run(argv)

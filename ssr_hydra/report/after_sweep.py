@@ -1,0 +1,44 @@
+"""The report at the end of a sweep: whatever the sweep has left, it says what that shows, and ends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.report.content import build
+from ssr_hydra.report.terminal import encodable, problem_lines, report_text, terminal, wrapped
+from ssr_hydra.report.words import visible
+from ssr_hydra.report.write import write
+from ssr_hydra.studies.reading import load
+
+__all__ = ["report_of_sweep"]
+
+
+def report_of_sweep(folder: Path, stream: TextIO) -> None:
+    """Write ``folder/report`` and print its table and answer, or in a line why there is none.
+
+    Runs may have failed, be missing or be too few for any comparison: then that is said. No error leaves this function
+    but those of the stream, since the sweep's own outcome must not depend on its report.
+
+    Args:
+        folder: The study's.
+        stream: Where to print.
+    """
+    width, colour = terminal(stream)
+    try:
+        study = load(folder)
+        if study.completed.empty:
+            lines = ["No report: no run has completed.", *problem_lines(study.problems, width)]
+        else:
+            content = build(study)
+            page = write(content, folder / "report")[0]
+            lines = [report_text(content, width, colour, stream), "", visible(str(page))]
+    except InputError as error:
+        option = {"objective": ": ssr-report {} --objective ...", "direction": ": ssr-report {} --direction ..."}
+        lines = wrapped(f"No report: {error.rule} ({error.fix}{option.get(error.field, '').format(folder)}).", width)
+    except OSError as error:
+        lines = wrapped(f"No report: {error.filename or folder}: {error.strerror or error}.", width)
+    except Exception as error:  # whatever it is, the sweep has its own end to come to
+        lines = wrapped(f"No report: {type(error).__name__}: {error} (ssr-report {folder} shows where).", width)
+    print(encodable("\n".join(lines), stream), file=stream, flush=True)

@@ -1,0 +1,340 @@
+"""What a report says: every statistic, computed once; page, figures, tables and terminal show it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.report import drawn_curves
+from ssr_hydra.report.drawn_curves import Curves
+from ssr_hydra.report.number_text import decimals_for
+from ssr_hydra.studies import compare, frontier
+from ssr_hydra.studies.advice import Recommendation, recommend
+from ssr_hydra.studies.compare import Place, Rival
+from ssr_hydra.studies.fitting import Fit, fits
+from ssr_hydra.studies.pace import EqualTime, equal_time
+from ssr_hydra.studies.study import AXES, Axis, Study, find_series, spread_out, uncontrolled
+
+__all__ = ["Choice", "Content", "Options", "arm", "build"]
+
+DEFAULT_TOLERANCE = 0.05
+"""The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
+
+MOST_BUDGETS = 40
+"""Budgets at which recipes are compared, and SSRs whose quality others are asked for; of more SSRs these are spread."""
+
+MOST_PAIRED = 6
+"""With more recipes than these, each is compared with the reference alone."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may ask of a report.
+
+    Args:
+        tolerance: A doubling of the training that gains less than this is not worth its time, in units of quality.
+            None: a twentieth of what the frontier gains over the measured range, so that accuracy and error rate, or
+            percent and share, give the same answer; where it gains nothing, of what the qualities differ by, and where
+            they do not, of the quality.
+        target: A quality to reach.
+        price_per_hour: Of the machine, in any currency: adds the cost.
+        confidence: Of every interval.
+        reference: The recipe that others are compared with; None: the first.
+        equal: What recipes get as much of when they are held against each other: ``seconds`` of training, or ``steps``,
+            where the clock tells of the machine rather than of them, or ``ssr``. None: steps where the recipes differ
+            only in schedules and numbers of the optimizer, or where their seconds were measured under unlike
+            conditions; else seconds, if a recipe takes more than a tenth longer per step than another beyond the noise
+            of the clock. In a table without steps, its SSRs stand for them.
+
+    Raises:
+        InputError: A value that cannot be meant.
+    """
+
+    tolerance: float | None = None
+    target: float | None = None
+    price_per_hour: float | None = None
+    confidence: float = 0.95
+    reference: str | None = None
+    equal: Literal["seconds", "steps", "ssr"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise InputError("tolerance", self.tolerance, "a number above 0, in units of quality", "use 0.005, say")
+        if self.target is not None and not math.isfinite(self.target):
+            raise InputError("target", self.target, "a finite quality", "use 0.95, say")
+        if self.price_per_hour is not None and not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
+            raise InputError("price_per_hour", self.price_per_hour, "a number of 0 or more", "use 2.5, say")
+        if not 0 < self.confidence < 1:
+            raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
+        if self.equal not in (None, "seconds", "steps", "ssr"):
+            raise InputError("equal", self.equal, "seconds, steps or ssr", "leave it out to have it chosen")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which recipe to run at which SSR, against all others that get as much time.
+
+    Attributes:
+        recipe: Its name.
+        ssr: The SSR.
+        budget: What a run of it takes, on the axis on which budgets are equal.
+        recommendation: What is recommended for the recipe, and why.
+        rivals: Every other recipe at this budget that has been measured there, the closest first.
+        runs: How often the recipe was run at this SSR, whatever came of it.
+        diverged: How many of these diverged: the quality is that of the others.
+    """
+
+    recipe: str
+    ssr: float
+    budget: float
+    recommendation: Recommendation
+    rivals: tuple[Rival, ...] = ()
+    runs: int = 0
+    diverged: int = 0
+
+    @property
+    def open(self) -> tuple[Rival, ...]:
+        """The rivals that may be as good, for all that the noise tells."""
+        return tuple(rival for rival in self.rivals if rival.open)
+
+    @property
+    def certainty(self) -> Literal["sure", "close", "unknown"]:
+        """Whether the answer is left open, of the SSR or of the recipe: by an interval, or by runs that diverged."""
+        if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
+            return "unknown"
+        return "close" if self.recommendation.verdict == "close" or self.open or self.diverged else "sure"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them.
+
+    ``twentieth`` says what the tolerance is a twentieth of, if none was given. ``axis`` is the time that is shown,
+    ``equal`` the one by which budgets are equal. ``choice`` is of all recommended recipes the quickest whose quality is
+    within the tolerance of the best one's; ``soonest`` the one that reaches the target first.
+    """
+
+    study: Study
+    options: Options
+    tolerance: float
+    twentieth: str
+    axis: Axis
+    equal: Axis
+    time: EqualTime
+    axes: tuple[Axis, ...]
+    reference: str | None
+    decimals: int
+    choice: Choice | None
+    soonest: Choice | None
+    recommendations: list[Recommendation]
+    summary: pd.DataFrame
+    pareto: pd.DataFrame
+    doublings: pd.DataFrame
+    winners: pd.DataFrame
+    paired: list[tuple[str, str, pd.DataFrame]]
+    controls: pd.DataFrame
+    speedup: pd.DataFrame
+    equal_time: pd.DataFrame
+    crossings: pd.DataFrame
+    fits: list[Fit]
+    totals: dict[str, float]
+
+    @cached_property
+    def arms(self) -> list[tuple[str, str]]:
+        """Every (recipe, control) with a completed run; recipes in the study's order, each before its controls."""
+        table = self.summary[self.summary["n"] > 0]
+        found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
+        order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
+        return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
+
+    @property
+    def counted(self) -> list[Axis]:
+        """The axes on which each run and each evaluation has a place; SSR and cost follow from these."""
+        return [axis for axis in self.axes if axis not in ("ssr", "cost")]
+
+    @cached_property
+    def learning(self) -> Curves:
+        """Learning curves that are drawn."""
+        return drawn_curves.learning(self.study, self.counted)
+
+    @cached_property
+    def rates(self) -> Curves:
+        """Curves of the learning rate that are drawn."""
+        return drawn_curves.rates(self.study, self.counted)
+
+
+def arm(recipe: str, control: str) -> str:
+    """A recipe and its control as one name.
+
+    Example:
+        >>> arm("wsd", ""), arm("wsd", "truncate")
+        ('wsd', 'wsd (truncate)')
+    """
+    return f"{recipe} ({control})" if control else recipe
+
+
+def build(study: Study, options: Options | None = None) -> Content:
+    """Compute all statistics of a study.
+
+    Raises:
+        InputError: No run has completed, or an option does not fit the study.
+    """
+    options = Options() if options is None else options
+    if study.completed.empty:
+        failed = len(study.problems)
+        rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
+        raise InputError("study", ", ".join(map(str, study.sources)), rule, "run the study, or name another")
+    sure, price = options.confidence, options.price_per_hour
+    reference = _reference(study, options)
+    table = compare.summary(study, sure, price)
+    axes = _axes(study, price)
+    if options.equal is not None and options.equal not in axes:
+        rule = f"not every run of the study says its {options.equal}"
+        raise InputError("equal", options.equal, rule, "leave it out")
+    if price is not None and "seconds" not in axes:
+        raise InputError("price_per_hour", price, "not every run of the study says its seconds", "leave it out")
+    known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
+    axis: Axis = known if options.equal is None else options.equal
+    time = equal_time(study, axes, options.equal)
+    equal = time.axis
+    if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
+        rule = "the runs had unlike conditions, so their seconds cannot be compared"
+        raise InputError("equal", equal, rule, "use steps, or run the jobs again with the same number next to each")
+    pareto = frontier.pareto(study, equal, sure, price)
+    tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
+    advice = recommend(study, tolerance, options.target, sure)
+    lengths = table[(table["recipe"] == reference) & (table["control"] == "") & (table["n"] > 0)]
+    lengths = lengths.iloc[spread_out(len(lengths), MOST_BUDGETS)]
+    budgets = sorted(lengths[equal].dropna().unique())
+    at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in budgets]
+    return Content(
+        study=study,
+        options=options,
+        tolerance=tolerance,
+        twentieth=twentieth,
+        axis=axis,
+        equal=equal,
+        time=time,
+        axes=axes,
+        reference=reference,
+        decimals=decimals_for(table["mean"], table["sd"]),
+        choice=_choose(study, advice, equal, tolerance, sure),
+        soonest=_soonest(study, advice, equal, sure),
+        recommendations=advice,
+        summary=table,
+        pareto=pareto,
+        doublings=compare.doublings(study, sure),
+        winners=compare.winners(study, sure),
+        paired=[(a, b, compare.paired(study, a, b, sure)) for a, b in _pairs(_scaled(study), reference)],
+        controls=compare.controls(study, sure),
+        speedup=frontier.speedup(study, reference, equal, sure, price, set(lengths["ssr"]))
+        if reference is not None
+        else pd.DataFrame(),
+        equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
+        crossings=frontier.crossings(study, sure),
+        fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction wrong all the same
+        totals=study.totals(price),
+    )
+
+
+def _reference(study: Study, options: Options) -> str | None:
+    """The recipe that others are held against; None where there are controls alone."""
+    known = _scaled(study)
+    if options.reference is None:
+        return known[0] if known else None
+    if options.reference not in known:
+        shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
+        raise InputError("reference", options.reference, f"one of the study's recipes: {shown}", "name one of them")
+    return options.reference
+
+
+def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
+    """The axes that every run has a number on: a CSV may have no steps, images have no tokens."""
+    runs = study.completed
+    held = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
+    if "seconds" in held and price:
+        held.add("cost")
+    return tuple(axis for axis in AXES if axis in held)
+
+
+def _tolerance(pareto: pd.DataFrame) -> tuple[float, str]:
+    """Of two digits, since nobody has asked for more; and in words what it is a twentieth of."""
+    best = pareto[pareto["status"] == "frontier"]["mean"]
+    # Where one point is best at any time nothing is gained, whatever small number is asked for.
+    choices = [
+        (float(best.max() - best.min()), "of what the study gains in all"),
+        (
+            float(pareto["mean"].max() - pareto["mean"].min()),
+            "of what the measured qualities differ by, for the quickest run is the best, and time gains nothing",
+        ),
+        (float(best.abs().max()), "of the quality itself, for no measured one is better than another"),
+    ]
+    spread, what = next(
+        ((spread, what) for spread, what in choices if spread > 0), (1.0, "of 1, for every quality is 0")
+    )
+    return float(f"{DEFAULT_TOLERANCE * spread:.2g}"), what
+
+
+def _scaled(study: Study) -> list[str]:
+    """Recipes that have runs which are no controls."""
+    return [series.recipe for series in study.series if not series.control]
+
+
+def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
+    if len(recipes) > MOST_PAIRED and reference is not None:
+        return [(recipe, reference) for recipe in recipes if recipe != reference]
+    return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
+
+
+def _choose(
+    study: Study, advice: list[Recommendation], axis: Axis, tolerance: float, confidence: float
+) -> Choice | None:
+    """Of the recommended recipes that are not fragile, the quickest within the tolerance of the best one."""
+    candidates = []
+    for each in advice:
+        series = find_series(study, each.recipe, "recipe")
+        ssr = float(series.ssr[-1]) if each.ssr is None else each.ssr
+        (index,) = (series.ssr == ssr).nonzero()[0]
+        cell = series.cells[index]
+        candidates.append((float(series.axis(axis, None)[index]), cell.mean, ssr, each, series.fragile))
+    if not candidates:
+        return None
+    candidates = [candidate for candidate in candidates if not candidate[4]]
+    best = max(candidate[1] for candidate in candidates)
+    good = [candidate for candidate in candidates if candidate[1] >= best - tolerance]
+    budget, _, ssr, chosen, _ = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
+    return _against_all(study, chosen, ssr, budget, axis, confidence)
+
+
+def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:
+    """The recipe that reaches the target first; None without a target, or if none reaches it."""
+    found = []
+    for each in advice:
+        if each.target_ssr is not None:
+            series = find_series(study, each.recipe, "recipe")
+            log = np.interp(math.log(each.target_ssr), np.log(series.ssr), np.log(series.axis(axis, None)))
+            found.append((math.exp(log), each.target_ssr, each))
+    if not found:
+        return None
+    budget, ssr, first = min(found, key=lambda item: item[0])
+    return _against_all(study, first, ssr, budget, axis, confidence)
+
+
+def _against_all(
+    study: Study, chosen: Recommendation, ssr: float, budget: float, axis: Axis, confidence: float
+) -> Choice:
+    places = frontier.places_at(uncontrolled(study), budget, axis)
+    known = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
+    series = find_series(study, chosen.recipe, "recipe")
+    cells, weights = series.weights(ssr)
+    here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights), series.fragile)
+    frame = study.frame
+    runs = frame[(frame["recipe"] == chosen.recipe) & (frame["control"] == "") & (frame["ssr"] == ssr)]
+    diverged = int((runs["status"] == "diverged").sum())
+    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, known, confidence), len(runs), diverged)

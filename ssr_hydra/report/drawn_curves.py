@@ -1,0 +1,92 @@
+"""Curves that a report draws: of very many runs a stated share, of very long curves evenly spaced points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.studies.study import Axis, Study, spread_out
+from ssr_hydra.studies.training_curves import logged_rates
+
+__all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
+
+MOST_CURVES = 160
+"""Learning curves that are drawn, and curves of the learning rate."""
+
+MOST_POINTS = 200
+"""Points of a curve that are drawn."""
+
+_CELL = ["recipe", "control", "ssr"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's: ``values``, and for each axis the places at which they were taken."""
+
+    recipe: str
+    control: str
+    ssr: float
+    seed: int | None
+    folder: str
+    values: list[float]
+    places: dict[Axis, list[float]]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Those that are drawn, and how many are not; ``every`` how many steps a value was taken, if all runs agree."""
+
+    drawn: list[Curve]
+    left_out: int = 0
+    every: int | None = None
+
+
+def learning(study: Study, axes: Sequence[Axis]) -> Curves:
+    """Every run's learning curve, or where those are too many the first run's of each recipe, control and SSR."""
+    runs = study.completed
+    runs = runs[runs.index.isin(study.curves["run"].unique())]
+    if not axes:
+        return Curves([], len(runs))
+    chosen = runs if len(runs) <= MOST_CURVES else runs.drop_duplicates(_CELL)
+    chosen = chosen.iloc[spread_out(len(chosen), MOST_CURVES)]
+    groups: Iterable[Any] = study.curves[study.curves["run"].isin(chosen.index)].groupby("run", sort=False)
+    points = dict(iter(groups))
+    drawn = [
+        _curve(row, points[run], "value", {axis: points[run][axis] for axis in axes}) for run, row in chosen.iterrows()
+    ]
+    return Curves(drawn, len(runs) - len(drawn))
+
+
+def rates(study: Study, axes: Sequence[Axis]) -> Curves:
+    """The learning rate of one run of each recipe, control and SSR; none where no run has logged it."""
+    runs = study.completed.drop_duplicates(_CELL)
+    chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
+    if not axes or chosen.empty:
+        return Curves([])
+    drawn = []
+    apart: set[int] = set()
+    for _, row in chosen.iterrows():
+        points = logged_rates(Path(row["folder"]))
+        if len(points["lr"]):
+            drawn.append(_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
+        if len(points["lr"]) > 1:
+            apart.add(round(float(np.median(np.diff(points["steps"])))))
+    return Curves(drawn, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
+
+
+def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
+    kept = spread_out(len(points[field]), MOST_POINTS)
+    return Curve(
+        recipe=row["recipe"],
+        control=row["control"],
+        ssr=float(row["ssr"]),
+        seed=None if pd.isna(row["seed"]) else int(row["seed"]),
+        folder=str(row["folder"]),
+        values=np.asarray(points[field], dtype=float)[kept].tolist(),
+        places={axis: np.asarray(column, dtype=float)[kept].tolist() for axis, column in xs.items()},
+    )

@@ -1,0 +1,176 @@
+"""The report's files for other programs: tables as CSV and Markdown, and everything as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import ssr_hydra
+from ssr_hydra.report import words
+from ssr_hydra.report.content import Content
+from ssr_hydra.report.number_text import exact
+from ssr_hydra.report.tables import Table
+from ssr_hydra.report.words import visible
+
+__all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_markdown", "runs_csv", "table_csv"]
+
+SCHEMA, VERSION = "ssr-hydra/report", 1
+"""What ``report.json`` says that it is. The version grows when a key is removed, or means something else."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
+
+
+def table_csv(content: Content) -> str:
+    """A row per recipe, control and SSR, with every digit."""
+    columns = ["recipe", "control", "ssr", "n", "failed", "mean", "low", "high", "sd"]
+    columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
+    keys = ["recipe", "control", "ssr"]
+    status = content.pareto[[*keys, "status"]].rename(columns={"status": "frontier"})
+    return as_csv(content.summary[columns].merge(status, on=keys, how="left"))
+
+
+def runs_csv(content: Content) -> str:
+    """A row per run, failed ones as well."""
+    return as_csv(content.study.frame)
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV: numbers exactly, and text that a spreadsheet would compute behind an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(frame.columns)
+    columns = [_cells(frame[name]) for name in frame.columns]
+    writer.writerows(zip(*columns, strict=True))
+    return out.getvalue()
+
+
+def _cells(column: pd.Series) -> list[str]:
+    """The text of each cell; most columns that hold no measurements have few values."""
+    if column.dtype.kind == "f":
+        return [exact(value) for value in column.tolist()]
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    texts = [_cell(value) for value in values.tolist()]
+    return [texts[code] for code in codes.tolist()]
+
+
+def _cell(value: Any) -> str:
+    """Text that begins like a formula is text for a person, and a command for a spreadsheet."""
+    if type(value) is str and value.isprintable() and value[:1].isalnum():  # nearly always
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        return exact(float(value))
+    if value is None or value is pd.NA:
+        return ""
+    text = visible(str(value))
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def as_markdown(table: Table) -> str:
+    """A table that Markdown shows as it is: what would be markup in a name is escaped."""
+    rule = [("---:" if column.kind == "number" else "---") for column in table.columns]
+    rows = [[_escaped(column.head) for column in table.columns], rule]
+    rows += [[_escaped(cell.text) for cell in row.cells] for row in table.rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if re.fullmatch(r"[\w\s.,:%/-]*", text) and not re.search(r"\b_|_\b|://", text):
+        return text  # what is no markup stays readable
+    return _MARKDOWN.sub(r"\\\1", text).replace("://", ":\\//")
+
+
+def as_json(content: Content) -> str:
+    """Everything that the report says, for programs; what is not a finite number is null."""
+    options = asdict(content.options) | {"tolerance": content.tolerance, "reference": content.reference}
+    choice = content.choice
+    study = content.study
+    report = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "generator": f"ssr_hydra {ssr_hydra.__version__}",
+        "sources": [str(path) for path in study.sources],
+        "objective": study.objective,
+        "direction": study.direction,
+        "axis": content.axis,
+        "equal_axis": content.equal,
+        "options": options,
+        "answer": {
+            "headline": words.headline(content),
+            "words": words.answer(content),
+            "clock": asdict(content.time),
+            "recipe": None if choice is None else choice.recipe,
+            "ssr": None if choice is None else choice.ssr,
+            "certainty": None if choice is None else choice.certainty,
+            "budget": None if choice is None else choice.budget,
+            "runs": None if choice is None else choice.runs,
+            "diverged": None if choice is None else choice.diverged,
+            "rivals": [] if choice is None else [asdict(rival) for rival in choice.rivals],
+        },
+        "soonest": None if content.soonest is None else asdict(content.soonest),
+        "recommendations": [asdict(each) for each in content.recommendations],
+        "table": _records(content.summary),
+        "pareto": _records(content.pareto),
+        "doublings": _records(content.doublings),
+        "winners": _records(content.winners),
+        "paired": [{"a": a, "b": b, **row} for a, b, frame in content.paired for row in _records(frame)],
+        "controls": _records(content.controls),
+        "speedup": _records(content.speedup),
+        "equal_time": _records(content.equal_time),
+        "crossings": _records(content.crossings),
+        "fits": [asdict(fit) for fit in content.fits],
+        "problems": [asdict(problem) for problem in study.problems],
+        "notes": list(study.notes),
+        "totals": content.totals,
+        "hardware": list(study.hardware),
+        "versions": study.versions,
+    }
+    lines = [f"  {json.dumps(key)}: {_block(_plain(value))}" for key, value in report.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    """JSON of a key of the report: an item of a list, or a key of a mapping, in each line."""
+    if isinstance(value, dict) and value:
+        items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(items) + "\n  }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"    {json.dumps(item, allow_nan=False)}" for item in value) + "\n  ]"
+    return json.dumps(value, allow_nan=False)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    names = list(frame.columns)
+    rows: Iterable[Any] = frame.itertuples(index=False, name=None)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        kinds = set(map(type, value))
+        if kinds <= {int} or (kinds == {float} and np.isfinite(value).all()):
+            return list(value)
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return (
+        value if value is None or isinstance(value, (bool, int, float, str)) else None if value is pd.NA else str(value)
+    )

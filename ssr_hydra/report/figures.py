@@ -1,0 +1,385 @@
+"""The figures of a report as a paper prints them: the same records, the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.drawing import HUES, style
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.report.page_data import MOST_RUNS
+from ssr_hydra.report.words import visible
+from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+__all__ = ["NAMES", "figures", "printable"]
+
+NAMES = ("frontier", "doublings", "learning_curves", "learning_rates")
+"""Figures that there may be."""
+
+_WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
+_MARKERS = ("o", "s", "D", "^", "v")
+_DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
+_LONGEST = 40
+_MOST_NAMES = 16
+_PALEST = 0.35
+_BESIDE, _AS_LONG = 0.075, 0.004  # inches; and how close to its mean a run has to be
+# Between two recipes, and over all: shares of the distance between neighbouring SSRs. Lines may go further than marks
+# alone, since they show what belongs together.
+_DODGE, _DODGES = 0.03, 0.1
+_LINE_DODGE, _LINE_DODGES = 0.06, 0.24
+_SHARED: tuple[Axis, ...] = ("ssr", "steps")  # axes on which recipes are at the very same places
+_MOST_PLACES = 40  # on a shared axis that get a tick each
+_TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # points: of the axis, of a digit, between two numbers
+_MOST_SHADES = 6
+_GREY = "#555555"
+_TINT = 0.6  # how much white is in the face of a mark that noise may have put behind
+_STRETCH, _MARGIN = 0.25, 0.06  # of what the points take: for the ends of intervals, and around all
+_LABELS = {
+    "ssr": "Scale schedule ratio (SSR)",
+    "steps": "Optimizer steps",
+    "samples": "Samples",
+    "tokens": "Tokens",
+    "cost": "Cost of a run",
+}
+_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
+
+
+def figures(content: Content) -> dict[str, Figure]:
+    """The frontier, the gain per doubling, learning curves and learning rates; those that have something to show."""
+    _load_fonts()
+    made = {"frontier": _figure(_frontier, content)}
+    if not content.doublings.empty:
+        made["doublings"] = _figure(_doublings, content)
+    if content.learning.drawn:
+        made["learning_curves"] = _figure(_learning, content)
+    if content.rates.drawn:
+        made["learning_rates"] = _figure(_rates, content)
+    return made
+
+
+def _load_fonts() -> None:
+    """Matplotlib tells every log that it looks for fonts, the first time that it is used on a machine."""
+    log = logging.getLogger("matplotlib.font_manager")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        import matplotlib.font_manager  # noqa: F401
+    finally:
+        log.setLevel(before)
+
+
+@cache
+def _known() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    with style():
+        return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def printable(text: str) -> str:
+    r"""A name that matplotlib draws as it is: no math, no letter that its font lacks, and not longer than a legend.
+
+    Example:
+        >>> print(printable("$x$"))
+        \$x\$
+    """
+    text = visible(text)
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 10]}...{text[-7:]}"
+    return "".join(char if ord(char) in _known() else "?" for char in text).replace("$", r"\$")
+
+
+def _figure(draw: Callable[[Axes, Content], list[Line2D]], content: Content) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style():
+        made = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        FigureCanvasAgg(made)
+        axes = made.add_subplot()
+        _legend(made, content, draw(axes, content))
+    return made
+
+
+def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
+    places = {recipe: place for place, recipe in enumerate(content.study.recipes)}
+    return {
+        pair: {
+            "color": HUES[places[pair[0]] % len(HUES)],
+            "marker": _MARKERS[places[pair[0]] % len(_MARKERS)],
+            "linestyle": _DASHES[pair[1]],
+        }
+        for pair in content.arms
+    }
+
+
+def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
+    """Recipes, if there are several, and what else the figure shows; above the axes, where it covers nothing.
+
+    The figure grows by its height.
+    """
+    from matplotlib.lines import Line2D
+
+    looks = _looks(content)
+    shown = list(looks)[:_MOST_NAMES] if len(looks) > 1 else []
+    handles = [Line2D([], [], **looks[pair], markersize=4, linewidth=1.4) for pair in shown]
+    names = [printable(arm(*pair)) for pair in shown]
+    if shown and len(looks) > len(shown):
+        handles.append(Line2D([], [], linestyle="none"))
+        names.append(f"and {len(looks) - len(shown)} more")
+    handles += others
+    names += [str(each.get_label()) for each in others]
+    if not names:
+        return
+    longest = max(map(len, names))
+    columns = max(1, min(4, len(names), int(88 / (longest + 8))))
+    legend = made.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
+    canvas: Any = made.canvas
+    grown = legend.get_window_extent(canvas.get_renderer()).height / made.dpi
+    made.set_figheight(_HEIGHT + grown - 0.2)
+
+
+def _frontier(axes: Axes, content: Content) -> list[Line2D]:
+    """On the axis on which budgets are equal: on another a mark might be hollow though nothing is better as soon."""
+    table, axis = content.summary[content.summary["n"] > 0], content.equal
+    divisor = _time_axis(axes, axis, table[axis])
+    status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
+    runs = _beside_means(content, table)
+    dots = dict(iter(runs.groupby(["recipe", "control"], sort=False)))
+    tables = dict(iter(table.groupby(["recipe", "control"], sort=False)))
+    looks, places = _looks(content), _distinct(table[axis])
+    for place, (pair, look) in enumerate(looks.items()):
+        nudge = _nudge(places, place, len(looks), _LINE_DODGE, _LINE_DODGES) if axis in _SHARED else 1.0
+        if pair in dots:
+            _dots(axes, dots[pair], axis, divisor / nudge, look["color"])
+        rows = tables[pair].sort_values(axis)
+        x, y = rows[axis].to_numpy() / divisor * nudge, rows["mean"].to_numpy()
+        axes.plot(x, y, color=look["color"], linestyle=look["linestyle"], linewidth=1.4, zorder=3)
+        known = rows["low"].notna().to_numpy()
+        ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
+        axes.errorbar(
+            x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1, zorder=3
+        )
+        states = np.array([_state(status.get((*pair, ssr), "")) for ssr in rows["ssr"]])
+        for state in sorted(set(states.tolist())):
+            chosen = states == state
+            axes.plot(
+                x[chosen], y[chosen], look["marker"], color=look["color"], markersize=4.6, zorder=4,
+                markerfacecolor=_face(look["color"], state), markeredgewidth=1.1,
+            )  # fmt: skip
+    _log(axes, axis, places)
+    levels = [] if content.options.target is None else [content.options.target]
+    _limit(axes, [*table["mean"], *runs["quality"], *levels], [*table["low"], *table["high"]])
+    if content.options.target is not None:
+        _level(axes, content.options.target, f"target\n{content.options.target:.6g}")
+    axes.set_ylabel(printable(content.study.objective))
+    return _state_key(set(status.values()))
+
+
+def _state(status: str) -> int:
+    """0 on the frontier, 2 dominated, 1 between: what lost by one seed alone may have lost by noise as well."""
+    return {"frontier": 0, "dominated": 2}.get(status, 1)
+
+
+def _face(colour: str, state: int) -> Any:
+    from matplotlib.colors import to_rgb
+
+    share = (0.0, _TINT, 1.0)[state]
+    return tuple(part + (1 - part) * share for part in to_rgb(colour))
+
+
+def _state_key(found: set[str]) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
+    names = ["on the frontier", "dominated within noise", "dominated"]
+    if "within_noise" not in found:
+        names[1] = "dominated, of one seed"
+    return [
+        Line2D(
+            [], [], color=_GREY, marker="o", markersize=4.6, linestyle="none", label=names[state],
+            markerfacecolor=_face(_GREY, state), markeredgewidth=1.1,
+        )
+        for state in sorted(set(map(_state, found)))
+    ]  # fmt: skip
+
+
+def _distinct(values: Iterable[float]) -> list[float]:
+    """Ascending; those within a percent of each other count as one place."""
+    found: list[float] = []
+    for value in sorted(value for value in values if math.isfinite(value) and value > 0):
+        if not found or value > 1.01 * found[-1]:
+            found.append(float(value))
+    return found
+
+
+def _nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
+    """What to multiply the places of one recipe of several by, so that they lie side by side."""
+    gap = float(np.diff(np.log2(places)).min(initial=1.0))
+    return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
+
+
+def _level(axes: Axes, at: float, text: str) -> None:
+    """A dashed line, with its name beside the axes, where nothing crosses it."""
+    axes.axhline(at, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        text, (1.0, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", ha="left",
+        va="center", fontsize=8, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
+    """Runs of cells that have several, each with the mean of its cell."""
+    keys, axis = ["recipe", "control", "ssr"], content.equal
+    runs = content.study.completed
+    runs = runs.iloc[spread_out(len(runs), MOST_RUNS)]
+    means = table[keys].assign(mean=table[axis], n=table["n"])
+    runs = runs.merge(means, on=keys)
+    return runs[runs["n"] > 1]
+
+
+def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
+    """Each run where it is, but those that took as long as their mean beside it, where its mark does not hide them."""
+    from matplotlib.transforms import ScaledTranslation
+
+    beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
+    look: dict[str, Any] = {"color": colour, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "zorder": 2}
+    moved = axes.transData + ScaledTranslation(_BESIDE, 0, axes.figure.dpi_scale_trans)
+    axes.plot(runs[~beside][axis] / divisor, runs[~beside]["quality"], ".", **look)
+    axes.plot(runs[beside][axis] / divisor, runs[beside]["quality"], ".", transform=moved, **look)
+
+
+def _doublings(axes: Axes, content: Content) -> list[Line2D]:
+    looks = _looks(content)
+    frame = content.doublings
+    drawn = [pair for pair in looks if ((frame["recipe"] == pair[0]) & (frame["control"] == pair[1])).any()]
+    ratios = sorted(frame["ssr"].unique().tolist())
+    for place, pair in enumerate(drawn):
+        rows = frame[(frame["recipe"] == pair[0]) & (frame["control"] == pair[1])]
+        nudge = _nudge(ratios, place, len(drawn), _DODGE, _DODGES)
+        x, y = rows["ssr"].to_numpy() * nudge, rows["gain"].to_numpy()
+        known = rows["low"].notna().to_numpy()
+        ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
+        look = looks[pair]
+        face = "white" if pair[1] else look["color"]
+        axes.errorbar(x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1)
+        axes.plot(x, y, look["marker"], color=look["color"], markerfacecolor=face, markersize=4.6, markeredgewidth=1.1)
+    axes.axhline(0, color="#999999", linewidth=0.7, zorder=1)
+    _level(axes, content.tolerance, "tolerance")
+    _log(axes, "ssr", ratios)
+    _limit(axes, [*frame["gain"], 0.0, content.tolerance], [*frame["low"], *frame["high"]])
+    axes.set_xlabel("From SSR to its double")
+    axes.set_ylabel(f"Gain in {printable(content.study.objective)}")
+    return []
+
+
+def _learning(axes: Axes, content: Content) -> list[Line2D]:
+    key = _lines(axes, content, content.learning.drawn)
+    axes.set_ylabel(printable(content.study.objective))
+    return key
+
+
+def _rates(axes: Axes, content: Content) -> list[Line2D]:
+    key = _lines(axes, content, content.rates.drawn)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("Learning rate")
+    if content.rates.every is not None:
+        axes.set_xlabel(f"{axes.get_xlabel()}, as logged every {content.rates.every:,} steps")
+    return key
+
+
+def _lines(axes: Axes, content: Content, curves: Sequence[Curve]) -> list[Line2D]:
+    """Each curve against steps, or what there is; one value alone is a point. Shorter runs are paler."""
+    from matplotlib.lines import Line2D
+
+    axis = content.counted[0]
+    divisor = _time_axis(axes, axis, [value for curve in curves for value in curve.places[axis][-1:]])
+    ratios = sorted({curve.ssr for curve in curves})
+    shades = {ssr: _PALEST + (1 - _PALEST) * rank / max(1, len(ratios) - 1) for rank, ssr in enumerate(ratios)}
+    shades[ratios[-1]] = 1.0
+    looks = _looks(content)
+    for curve in curves:
+        look = looks[curve.recipe, curve.control]
+        alone = {"marker": look["marker"], "markersize": 4.0} if len(curve.values) == 1 else {}
+        axes.plot(
+            np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], linestyle=look["linestyle"],
+            alpha=shades[curve.ssr], linewidth=1.1, **alone,
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    if len(ratios) < 2:
+        return []
+    shown = [ratios[place] for place in spread_out(len(ratios), _MOST_SHADES)]
+    return [Line2D([], [], color="black", alpha=shades[ssr], linewidth=2, label=f"SSR {ssr:g}") for ssr in shown]
+
+
+def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
+    """Label the axis; what to divide its values by."""
+    if axis != "seconds":
+        axes.set_xlabel(_LABELS[axis])
+        return 1.0
+    longest = max((value for value in values if math.isfinite(value)), default=0.0)
+    divisor, unit = next(((size, name) for least, size, name in _CLOCK if longest >= least), (1.0, "seconds"))
+    axes.set_xlabel(f"Training time ({unit})")
+    return divisor
+
+
+def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
+    """A vertical axis of the points; of intervals that dwarf them it shows a part, and they run out of it."""
+    points = [value for value in values if math.isfinite(value)]
+    low, high = min(points), max(points)
+    room = _STRETCH * (high - low) if high > low else math.inf
+    shown = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
+    low, high = min([low, *shown]), max([high, *shown])
+    if high > low:
+        axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
+
+
+def _log(axes: Axes, axis: str, places: Sequence[float]) -> None:
+    """A logarithmic axis with plain numbers: at the places of runs where they share them, or at round ones."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    if axis in _SHARED and len(places) <= _MOST_PLACES:
+        axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
+        axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, a number where there is room
+    else:
+        narrow = len(places) > 1 and places[-1] < 10 * places[0]
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Those of ascending places whose numbers do not run into each other on a logarithmic axis; the ends first."""
+    if len(places) < 2:
+        return list(places)
+    span = math.log(places[-1] / places[0])
+
+    def clear(a: float, b: float) -> bool:
+        room = math.log(b / a) / span * _TICK_WIDTH
+        return room >= (len(_tick(a)) + len(_tick(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
+
+    kept = [places[0]]
+    for place in places[1:-1]:
+        if clear(kept[-1], place) and clear(place, places[-1]):
+            kept.append(place)
+    return [*kept, places[-1]]
+
+
+def _rows(frame: Any) -> Iterable[Any]:
+    found: Iterable[Any] = frame.itertuples(index=False)
+    return found

@@ -1,0 +1,255 @@
+"""The page: one HTML file that needs no network, in which whatever a study holds stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+import ssr_hydra
+from ssr_hydra.report import words
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
+from ssr_hydra.report.page_data import payload
+from ssr_hydra.report.tables import Table, tables
+from ssr_hydra.report.what_was_run import setup
+
+__all__ = ["embedded", "page", "policy"]
+
+MOST_ROWS = 300
+"""Of a table in the page; the files hold all of them."""
+
+MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
+"""Axes in words."""
+
+_SHARES = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
+_LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
+"""Words in the names of metrics that are shares or percentages, and of those that are never below 0."""
+
+
+def page(content: Content, picture: bytes | None = None) -> str:
+    """The HTML of a report.
+
+    Args:
+        content: What it says.
+        picture: An SVG of the frontier, shown where scripts are switched off.
+    """
+    style, script = _file("report.css"), _file("chart.js") + _file("report.js")
+    data = payload(content)
+    shown = {name: table.first(MOST_ROWS) for name, table in tables(content).items()}
+    what_was_run = setup(content)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            policy=policy(style, script),
+            style=_Trusted(style),
+            script=_Trusted(script),
+            data=_Trusted(embedded(data)),
+            picture=None if picture is None else base64.b64encode(picture).decode(),
+            title=words.headline(content),
+            content=content,
+            tables=shown,
+            facts=_facts(content),
+            words=words,
+            looks={pair: place for place, pair in enumerate(content.arms)},
+            setup=what_was_run,
+            bounds=_bounds(content),
+            sections=_sections(shown, data, bool(what_was_run)),
+            frontier_caption=_frontier_caption(content, data),
+            curves=_captions(content, data),
+            measure=MEASURES[content.equal],
+            names=", ".join(path.name or str(path) for path in content.study.sources),
+            version=ssr_hydra.__version__,
+        )
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """The Content-Security-Policy: nothing is fetched, and no style or script counts but these very two.
+
+    Should a hostile name ever get into the page as markup, it would be neither run nor styled.
+    """
+    sources = {"script-src": script, "style-src": style}
+    hashed = [
+        f"{kind} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for kind, text in sources.items()
+    ]
+    rules = ["default-src 'none'", *hashed, "img-src data:", "base-uri 'none'", "form-action 'none'"]
+    return "; ".join(rules)
+
+
+def embedded(value: Any) -> str:
+    r"""JSON that can stand in a script element: it holds no ``<``, ``>`` or ``&``, and no line end of JavaScript.
+
+    So ``</script>`` and ``<!--``, which end or change what the browser reads, cannot occur.
+
+    Example:
+        >>> print(embedded({"name": "</script>"}))
+        {"name":"\u003c/script\u003e"}
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII alone, U+2028 is escaped with the rest
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+class _Trusted(str):
+    """Text of this package, or escaped by :func:`embedded`: all else is escaped by jinja2."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+@cache
+def _file(name: str) -> str:
+    return resources.files("ssr_hydra.report").joinpath("template").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    made.filters["parts"] = _parts
+    made.globals.update(
+        arm=arm, number=number, fixed=fixed, interval=interval, percent=percent, duration=duration, signed=signed
+    )
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """What gets into the page: every character visible, minus signs as long as plus signs."""
+    return words.visible(value) if type(value) is str else value
+
+
+def _parts(text: str) -> list[str]:
+    """A name where it may go on in the next line of a narrow window: after ``_`` and ``/``."""
+    return re.split(r"(?<=[_/])(?=.)", words.visible(text))
+
+
+def _facts(content: Content) -> list[tuple[str, str, str]]:
+    """The few numbers beside the answer: name, value, and what must be said with it."""
+    choice, decimals = content.choice, content.decimals
+    if choice is None:
+        return []
+    table = content.summary
+    row: Any = table[(table["recipe"] == choice.recipe) & (table["control"] == "") & (table["ssr"] == choice.ssr)].iloc[
+        0
+    ]
+    facts = [("recommended", f"SSR {number(choice.ssr)}", choice.recipe if len(content.study.recipes) > 1 else "")]
+    ends = interval(row["low"], row["high"], decimals) if not math.isnan(row["low"]) else "no interval"
+    facts.append(
+        (
+            content.study.objective,
+            fixed(row["mean"], decimals),
+            f"{ends}, {row['n']} seed{'s' if row['n'] != 1 else ''}",
+        )
+    )
+    if "seconds" in content.axes:
+        steps = f"{row['steps']:,.0f} steps" if "steps" in content.axes else ""
+        facts.append(("training of a run", duration(row["seconds"]), steps))
+    if "cost" in content.axes:
+        facts.append(
+            ("cost of a run", number(row["cost"], 3), f"at {number(content.options.price_per_hour or 0)} per hour")
+        )
+    best = choice.recommendation
+    if not math.isnan(best.gain):
+        name = "the next doubling gains" if best.ssr is not None else "the last doubling gained"
+        facts.append((name, signed(best.gain, decimals), f"tolerance {number(content.tolerance, 3)}"))
+    facts.append(("how sure", words.certainty(choice), f"{percent(content.options.confidence)} intervals"))
+    return facts
+
+
+def _bounds(content: Content) -> str:
+    """That an interval goes beyond what its metric can be, if one does."""
+    known = content.summary[content.summary["n"] > 0].dropna(subset=["low"])
+    name = re.split(r"[^a-z0-9]+", content.study.objective.rpartition("/")[2].lower())
+    means = content.summary["mean"].dropna()
+    most = 1.0 if means.max() <= 1 else 100.0
+    if _SHARES & set(name) and means.max() <= most:
+        beyond = known[(known["high"] > most) | (known["low"] < 0)]
+    elif _LOSSES & set(name) and means.min() >= 0:
+        beyond = known[known["low"] < 0]
+    else:
+        return ""
+    if beyond.empty:
+        return ""
+    row: Any = beyond.iloc[0]
+    ends = interval(row["low"], row["high"], content.decimals)
+    return (
+        f"A t interval knows no bounds: where one goes beyond what {content.study.objective} can be, as {ends} does, "
+        "the seeds are too few for the noise."
+    )
+
+
+def _sections(shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool) -> list[tuple[str, str]]:
+    """Those of the page that have something in them: their ids and names."""
+    found = [
+        ("setup", "What was run", has_setup),
+        ("quality", "What time buys", True),
+        ("doubling", "The next doubling", bool(shown["doublings"])),
+        ("recipes", "Recipes", any(shown[name] for name in ("paired", "crossings", "speedup", "equal_time"))),
+        ("controls", "Controls", bool(shown["controls"])),
+        ("fits", "Fits", bool(shown["fits"])),
+        ("curves", "Curves", bool(data["learning"] or data["rates"])),
+        ("problems", f"Problems ({len(shown['problems'].rows) + shown['problems'].more})", True),
+        ("method", "Cost and method", True),
+    ]
+    return [(name, text) for name, text, there in found if there]
+
+
+def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
+    runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
+    by, status = MEASURES[content.equal], set(content.pareto["status"])
+    said = ["Each mark is one run."]
+    if content.summary["n"].max() > 1:
+        said = [
+            f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval; each faint",
+            "dot is one run. A dot that would be hidden by its mean is drawn to the right of it.",
+        ]
+    said.append(f"Filled marks are on the frontier by {by},")
+    if status & {"within_noise", "unreplicated"}:
+        said.append(f"tinted ones are dominated {'within noise' if 'within_noise' in status else 'by one seed'},")
+    said.append(f"hollow ones are dominated; that is by {by} on every axis.")
+    if len(content.arms) > 1 and set(content.axes) & {"ssr", "steps", "samples", "tokens"}:
+        said.append("Where recipes take exactly as much, their marks stand a little apart.")
+    if any(fit["verdict"] == "trusted" for fit in data["fits"]):
+        said.append("Dotted lines are fits that have predicted the largest SSR; past the last mark they predict again.")
+    if any(fit["verdict"] != "trusted" for fit in data["fits"]):
+        said.append('Fits that failed that test, or could not be tested, are hidden until "other fits" is switched on;')
+        said.append("they are drawn over the measured SSRs alone.")
+    if left_out:
+        said.append(f"Of {runs + left_out:,} runs {runs:,} are drawn as dots, spread evenly over each recipe and SSR;")
+        said.append("the means are of all.")
+    return " ".join(said)
+
+
+def _captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
+    learning = "The metric while training; shorter runs are paler. A run with one evaluation is a point."
+    if data["left_out"]["learning"]:
+        drawn, rest = len(data["learning"]), data["left_out"]["learning"]
+        learning += f" {drawn:,} runs are drawn, {rest:,} are not: one for each recipe and SSR at most."
+    every = "" if content.rates.every is None else f", every {content.rates.every:,} steps"
+    rates = f"Of one run for each recipe and SSR, as logged{every}; what is between, or before the first, is not shown."
+    if data["left_out"]["rates"]:
+        rates += f" {data['left_out']['rates']:,} more are not drawn."
+    return {
+        "learning": bool(data["learning"]),
+        "rates": bool(data["rates"]),
+        "learning_caption": learning,
+        "rates_caption": rates,
+    }

@@ -1,0 +1,157 @@
+"""What the page's script draws, as plain lists; of very many runs a stated share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.report.words import visible
+from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
+
+__all__ = ["MOST_RUNS", "payload"]
+
+MOST_RUNS = 3000
+"""Runs drawn in the page as points."""
+
+_FIT_POINTS = 61
+
+
+def payload(content: Content) -> dict[str, Any]:
+    """Columns and curves by name; numbers that are not finite are None."""
+    study = content.study
+    arms = {pair: place for place, pair in enumerate(content.arms)}
+    hues = {recipe: place for place, recipe in enumerate(study.recipes)}
+    runs, left_out = _runs(content, arms)
+    choice = content.choice
+    data = {
+        "objective": visible(study.objective),
+        "direction": study.direction,
+        "axes": list(content.axes),
+        "axis": content.equal,  # the answer is at equal steps, say: its chart comes first
+        "confidence": content.options.confidence,
+        "price": content.options.price_per_hour,
+        "tolerance": content.tolerance,
+        "target": content.options.target,
+        "decimals": content.decimals,
+        "arms": [
+            {"name": visible(arm(*pair)), "recipe": hues[pair[0]], "control": CONTROLS.index(pair[1])}
+            for pair in content.arms
+        ],
+        "runs": runs,
+        "left_out": {"runs": left_out, "learning": content.learning.left_out, "rates": content.rates.left_out},
+        "cells": _cells(content, arms),
+        "gains": [
+            [
+                arms[row.recipe, row.control],
+                row.ssr,
+                row.next_ssr,
+                row.gain,
+                row.low,
+                row.high,
+                row.n,
+                bool(row.interpolated),
+            ]
+            for row in _rows(content.doublings)
+        ],
+        "fits": _fits(content, arms),
+        "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
+        "rates": [_curve(each, "lr", arms) for each in content.rates.drawn],
+        "choice": None if choice is None else [arms[choice.recipe, ""], choice.ssr],
+    }
+    found = _finite(data)
+    assert isinstance(found, dict)
+    return found
+
+
+def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
+    """A point per completed run; of too many, those spread evenly over each cell's range, its ends among them."""
+    frame = content.study.completed
+    kept = frame
+    if len(frame) > MOST_RUNS:
+        share = MOST_RUNS / len(frame)
+        groups = frame.sort_values("quality", kind="stable").groupby(["recipe", "control", "ssr"], sort=False)
+        kept = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])
+        kept = kept.sort_index().iloc[spread_out(len(kept), MOST_RUNS)]
+    columns: dict[str, list[Any]] = {
+        "arm": [arms[pair] for pair in zip(kept["recipe"], kept["control"], strict=True)],
+        "ssr": kept["ssr"].tolist(),
+        "seed": [None if pd.isna(seed) else int(seed) for seed in kept["seed"]],
+        "quality": kept["quality"].tolist(),
+        "folder": [visible(str(folder)) for folder in kept["folder"]],
+    }
+    for axis in content.counted:
+        columns[axis] = kept[axis].astype(float).tolist()
+    return columns, len(frame) - len(kept)
+
+
+def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
+    cells = []
+    for row in _rows(content.summary):
+        if row.n == 0:
+            continue
+        cell = {"arm": arms[row.recipe, row.control], "ssr": row.ssr, "n": int(row.n), "mean": row.mean}
+        cell |= {"low": row.low, "high": row.high, "status": status.get((row.recipe, row.control, row.ssr), "")}
+        cells.append(cell | {axis: float(getattr(row, axis)) for axis in content.axes if axis != "ssr"})
+    return cells
+
+
+def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Each fit where it was measured; one whose prediction held also up to twice as far, which is said to be one."""
+    found = []
+    for fit in content.fits:
+        low, high = fit.measured
+        inside = np.geomspace(low, high, _FIT_POINTS)
+        beyond = np.geomspace(high, 2 * high, 13) if fit.verdict == "trusted" else np.array([])
+        rows = content.summary
+        rows = rows[(rows["recipe"] == fit.recipe) & (rows["control"] == fit.control) & (rows["n"] > 0)]
+        found.append(
+            {
+                "arm": arms[fit.recipe, fit.control],
+                "kind": fit.kind,
+                "verdict": fit.verdict,
+                "inside": _fit_points(fit, inside, rows, content.axes),
+                "beyond": _fit_points(fit, beyond, rows, content.axes),
+            }
+        )
+    return found
+
+
+def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -> dict[str, list[float]]:
+    points: dict[str, list[float]] = {"quality": [fit.predict(float(ssr)) for ssr in ssrs]}
+    known = np.log(rows["ssr"].to_numpy(dtype=float))
+    for axis in axes:
+        if axis == "ssr":
+            points[axis] = [float(ssr) for ssr in ssrs]
+            continue
+        # Time per SSR hardly changes with SSR; beyond the last measured one it is that one's.
+        rate = np.log(rows[axis].to_numpy(dtype=float)) - known
+        points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
+    return points
+
+
+def _curve(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[str, Any]:
+    named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
+    return named | {"folder": visible(curve.folder), field: curve.values} | dict(curve.places)
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    found: Iterable[Any] = frame.itertuples(index=False)
+    return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        # Seven digits are more than a screen can show, and half the bytes.
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

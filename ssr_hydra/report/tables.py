@@ -1,0 +1,349 @@
+"""The tables of a report, as text in cells: page, Markdown and terminal show the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.number_text import NONE, duration, fixed, interval, number, percent, signed
+
+__all__ = ["Cell", "Column", "Table", "main_table", "tables"]
+
+_STATUS = {
+    "frontier": ("frontier", "good", ""),
+    "within_noise": ("within noise", "", "dominated by the means, and the interval of the difference contains 0"),
+    "dominated": ("dominated", "bad", ""),
+    "unreplicated": ("dominated?", "", "of one seed: noise is not known"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a cell; ``tone`` is ``good``, ``bad`` or nothing, ``note`` is said on hover."""
+
+    text: str
+    tone: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column; ``kind`` is ``number``, ``name``, ``text`` or ``wide``; ``extra`` ones are left out first."""
+
+    head: str
+    kind: str = "number"
+    extra: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of a row, the (recipe, control) it is of, and whether it is the recommended one."""
+
+    cells: tuple[Cell, ...]
+    of: tuple[str, str] | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; ``more`` rows were left out."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...] = field(default=())
+    more: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def first(self, most: int) -> Table:
+        """No more rows than these; the rest is counted."""
+        return Table(self.columns, self.rows[:most], self.more + max(0, len(self.rows) - most))
+
+
+def tables(content: Content) -> dict[str, Table]:
+    """Every table by its name."""
+    return {
+        "main": main_table(content),
+        "doublings": _doublings(content),
+        "paired": _paired(content),
+        "speedup": _speedup(content),
+        "equal_time": _equal_time(content),
+        "fits": _fits(content),
+        "crossings": _crossings(content),
+        "controls": _controls(content),
+        "problems": _problems(content),
+        "hardware": _hardware(content),
+    }
+
+
+def main_table(content: Content) -> Table:
+    """Each recipe and SSR: quality with its interval, what it took, and whether it is on the frontier."""
+    axes = content.axes
+    shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
+    heads = {"seconds": "training", "cost": "cost"}
+    columns = (
+        Column("recipe", "name"),
+        Column("SSR"),
+        Column("seeds"),
+        Column(content.study.objective),
+        Column(f"{percent(content.options.confidence)} interval"),
+        # Where there are seconds, these only say what they were spent on.
+        *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
+        Column("frontier", "text"),
+    )
+    status = {_key(row): row.status for row in _rows(content.pareto)}
+    choice = content.choice
+    rows = []
+    for row in _ordered(content, content.summary):
+        seeds = f"{row.n} of {row.n + row.failed}" if row.failed else f"{row.n}"
+        cells = [Cell(arm(row.recipe, row.control)), Cell(number(row.ssr)), Cell(seeds, "bad" if row.failed else "")]
+        if row.n == 0:
+            cells += [Cell(NONE, "bad", "every run failed"), Cell(NONE)]
+        else:
+            cells += [Cell(fixed(row.mean, content.decimals)), Cell(interval(row.low, row.high, content.decimals))]
+        cells += [Cell(_amount(axis, getattr(row, axis))) for axis in shown]
+        cells.append(Cell(*_STATUS[status[_key(row)]]) if _key(row) in status else Cell(NONE))
+        chosen = choice is not None and _key(row) == (choice.recipe, "", choice.ssr)
+        rows.append(Row(tuple(cells), (row.recipe, row.control), chosen))
+    return Table(columns, tuple(rows))
+
+
+def _spent(axis: str, shown: Sequence[str]) -> bool:
+    return axis == "steps" and "seconds" in shown
+
+
+def _doublings(content: Content) -> Table:
+    columns = (
+        Column("recipe", "name"), Column("from SSR"), Column("to"), Column("gain"), Column("interval"), Column("seeds"),
+        Column("against the tolerance", "text"),
+    )  # fmt: skip
+    rows = []
+    for row in _ordered(content, content.doublings):
+        to = f"{number(row.next_ssr)}{' (interpolated)' if row.interpolated else ''}"
+        cells = (
+            Cell(arm(row.recipe, row.control)),
+            Cell(number(row.ssr)),
+            Cell(to),
+            Cell(signed(row.gain, content.decimals)),
+            Cell(interval(row.low, row.high, content.decimals)),
+            Cell(f"{row.n}"),
+            against_tolerance(row.gain, row.low, row.high, content.tolerance),
+        )
+        rows.append(Row(cells, (row.recipe, row.control)))
+    return Table(columns, tuple(rows))
+
+
+def against_tolerance(gain: float, low: float, high: float, tolerance: float) -> Cell:
+    """Whether a doubling is worth its time, and whether that is known."""
+    if math.isnan(low):
+        return Cell("above, one seed" if gain >= tolerance else "below, one seed", "", "noise is not known")
+    if low >= tolerance:
+        return Cell("above", "good")
+    if high < tolerance:
+        return Cell("below", "bad")
+    return Cell("open", "", "the interval contains the tolerance")
+
+
+def _paired(content: Content) -> Table:
+    columns = (
+        Column("A", "name"), Column("B", "name"), Column("SSR"), Column("common seeds"), Column("A - B"),
+        Column("interval"), Column("better", "text"),
+    )  # fmt: skip
+    rows = []
+    for a, b, frame in content.paired:
+        for row in _rows(frame):
+            better = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}.get(
+                row.better, Cell("unknown", "", "one common seed: noise is not known")
+            )
+            cells = (
+                Cell(a),
+                Cell(b),
+                Cell(number(row.ssr)),
+                Cell(f"{row.n}"),
+                Cell(signed(row.difference, content.decimals)),
+                Cell(interval(row.low, row.high, content.decimals)),
+                better,
+            )
+            rows.append(Row(cells))
+    return Table(columns, tuple(rows))
+
+
+def _speedup(content: Content) -> Table:
+    columns = (
+        Column("recipe", "name"), Column("reaches", "number"), Column(f"as {content.reference} at SSR"),
+        Column("at SSR"), Column("speed-up"), Column("interval"),
+    )  # fmt: skip
+    rows = []
+    for row in _ordered(content, content.speedup):
+        if row.status == "never":
+            speed, at = Cell("not reached", "bad", "within the measured range"), Cell(NONE)
+        else:
+            least = row.status == "at_least"
+            at = Cell(f"{'≤ ' if least else ''}{number(row.reached_ssr)}")
+            speed = Cell(f"{'≥ ' if least else ''}{number(row.speedup, 3)}x")
+            if row.low > 1 or row.high < 1:
+                speed = Cell(speed.text, "good" if row.low > 1 else "bad")
+        cells = (
+            Cell(arm(row.recipe, row.control)),
+            Cell(fixed(row.quality, content.decimals)),
+            Cell(number(row.ssr)),
+            at,
+            speed,
+            Cell(interval(row.low, row.high, 2)),
+        )
+        rows.append(Row(cells, (row.recipe, row.control)))
+    return Table(columns, tuple(rows))
+
+
+def _equal_time(content: Content) -> Table:
+    """A row per recipe, a column per budget: what each SSR of the reference takes."""
+    frame = content.equal_time
+    if frame.empty or len(content.arms) < 2:
+        return Table(())
+    budgets = list(dict.fromkeys(frame["at"]))
+    unit = " steps" if content.equal == "steps" else ""
+    columns = (Column("recipe", "name"), *(Column(_amount(content.equal, at) + unit) for at in budgets))
+    found = {(row.recipe, row.control, row.at): row for row in _rows(frame)}
+    undecided = set(frame[frame["standing"] == "open"]["at"])
+    rows = []
+    for recipe, control in content.arms:
+        cells = [Cell(arm(recipe, control))]
+        for at in budgets:
+            row = found.get((recipe, control, at))
+            if row is None or row.status != "inside":
+                where = "" if row is None else f"this budget is {row.status} the measured range"
+                cells.append(Cell(NONE, "", where))
+                continue
+            note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
+            note += {"best": ", the best by its mean", "open": ", may be as good", "behind": ", behind"}.get(
+                row.standing, ""
+            )
+            tone = {"best": "" if at in undecided else "good", "behind": "bad"}.get(row.standing, "")
+            cells.append(Cell(fixed(row.quality, content.decimals), tone, note))
+        rows.append(Row(tuple(cells), (recipe, control)))
+    return Table(columns, tuple(rows))
+
+
+def _fits(content: Content) -> Table:
+    columns = (
+        Column("recipe", "name"), Column("fit", "text"), Column("back-test"), Column("predicted"), Column("measured"),
+        Column("verdict", "text"), Column("why", "wide"),
+    )  # fmt: skip
+    rows = []
+    for fit in content.fits:
+        cells = [Cell(arm(fit.recipe, fit.control)), Cell(KINDS[fit.kind])]
+        if fit.back_tests:
+            last = fit.back_tests[-1]
+            expected = fixed(last.predicted, content.decimals)
+            if not math.isnan(last.low):
+                expected += f" {interval(last.low, last.high, content.decimals)}"
+            cells.append(Cell(f"SSR ≤ {number(last.fitted_to)}, at {number(last.ssr)}"))
+            cells += [Cell(expected), Cell(fixed(last.observed, content.decimals))]
+        else:
+            cells += [Cell(NONE)] * 3
+        tone = {"trusted": "good", "rejected": "bad"}.get(fit.verdict, "")
+        words = {"trusted": "held", "rejected": "not to be trusted"}.get(fit.verdict, "not tested")
+        rows.append(Row((*cells, Cell(words, tone), Cell(fit.reason)), (fit.recipe, fit.control)))
+    return Table(columns, tuple(rows))
+
+
+KINDS = {"power": "power law", "quadratic": "quadratic in log SSR"}
+"""Fits in words."""
+
+
+def _crossings(content: Content) -> Table:
+    columns = (
+        Column("curves", "name"), Column("cross at SSR"), Column("interval"), Column("better below", "text"),
+        Column("better above", "text"), Column("certain", "text"),
+    )  # fmt: skip
+    rows = []
+    for row in _rows(content.crossings):
+        certain = Cell("yes", "good") if row.certain else Cell("no", "", "a difference on one side may be noise")
+        ends = interval(row.low, row.high, 3)
+        cells = (Cell(f"{row.a}, {row.b}"), Cell(number(row.ssr)), Cell(ends), Cell(row.better_below))
+        rows.append(Row((*cells, Cell(row.better_above), certain)))
+    return Table(columns, tuple(rows))
+
+
+def _controls(content: Content) -> Table:
+    columns = (
+        Column("recipe", "name"), Column("control", "text"), Column("SSR"), Column("seeds"),
+        Column("scaling is better by"), Column("interval"), Column("winner", "text"),
+    )  # fmt: skip
+    words = {"scaling": ("scaling", "good"), "control": ("control", "bad"), "same": ("the same run", "")}
+    rows = []
+    for row in _rows(content.controls):
+        winner = Cell(*words.get(row.winner, ("undecided" if row.winner else "unknown, one seed",)))
+        cells = (
+            Cell(row.recipe),
+            Cell(row.control),
+            Cell(number(row.ssr)),
+            Cell(f"{row.n}"),
+            Cell(signed(row.gain, content.decimals)),
+            Cell(interval(row.low, row.high, content.decimals)),
+            winner,
+        )
+        rows.append(Row(cells, (row.recipe, row.control)))
+    return Table(columns, tuple(rows))
+
+
+def _problems(content: Content) -> Table:
+    columns = (Column("run", "name"), Column("what", "text"), Column("why", "wide"))
+    return Table(
+        columns,
+        tuple(Row((Cell(each.where), Cell(each.kind, "bad"), Cell(each.reason))) for each in content.study.problems),
+    )
+
+
+def _hardware(content: Content) -> Table:
+    columns = (Column("what", "text"), Column("value", "wide"))
+    rows = []
+    several = len(content.study.hardware) > 1
+    for place, each in enumerate(content.study.hardware, start=1):
+        for key, value in each.items():
+            if value not in (None, "", {}, []):
+                name = f"{key} ({place})" if several else key
+                rows.append(Row((Cell(name.replace("_", " ")), Cell(_flat(value)))))
+    rows += [Row((Cell(name), Cell(", ".join(found)))) for name, found in content.study.versions.items()]
+    return Table(columns, tuple(rows))
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_flat, value))
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _amount(axis: str, value: float) -> str:
+    if axis == "seconds":
+        return duration(value)
+    if axis == "cost":
+        return number(value, 3)
+    if axis == "ssr":
+        return f"SSR {number(value)}"
+    return f"{value:,.0f}" if math.isfinite(value) else NONE
+
+
+def _key(row: Any) -> tuple[str, str, float]:
+    return row.recipe, row.control, row.ssr
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    found: Iterable[Any] = frame.itertuples(index=False)
+    return found
+
+
+def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
+    """Recipes in the order of the study, each before its controls, then by SSR."""
+    summary = content.summary  # has the recipes without a quality as well, behind all others
+    pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
+    order = {pair: place for place, pair in enumerate(pairs)}
+    rows: Iterable[Any] = _rows(frame)
+    return sorted(rows, key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

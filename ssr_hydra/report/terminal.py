@@ -1,0 +1,150 @@
+"""The report in a terminal: the answer, and the table in as many columns as fit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import TextIO
+
+from ssr_hydra.report import words
+from ssr_hydra.report.content import Content
+from ssr_hydra.report.tables import Table, main_table
+from ssr_hydra.report.words import visible
+from ssr_hydra.studies.study import Problem
+
+__all__ = ["as_text", "encodable", "problem_lines", "report_text", "terminal", "wrapped"]
+
+_BOLD, _GREEN, _RED, _END = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
+_NARROWEST_NAME = 10
+_MOST_ROWS = 60
+_MOST_PROBLEMS = 10
+_PLAIN_WIDTH = 120
+_ASCII = str.maketrans({"\N{EN DASH}": "-", "≤": "<", "≥": ">", "∞": "inf"})
+
+
+def report_text(content: Content, width: int = 80, colour: bool = False, stream: TextIO | None = None) -> str:
+    """The table, the answer in words, and the problems, no line wider than ``width``.
+
+    Args:
+        content: What it says.
+        width: Of the terminal, in columns.
+        colour: Whether to use the terminal's colours.
+        stream: Where it goes; what its encoding lacks is written in ASCII.
+    """
+    paint = _paint if colour else _plain
+    lines = [as_text(main_table(content), width, colour), ""]
+    lines += [paint(line, _BOLD) for line in wrapped(words.headline(content), width)]
+    for sentence in (*words.answer(content), *words.fit_warnings(content), *content.study.notes):
+        lines += wrapped(sentence, width)
+    if content.study.problems:
+        lines += ["", *problem_lines(content.study.problems, width)]
+    lines += ["", *wrapped(f"The study took {words.cost_of_sweep(content)}", width)]
+    return encodable("\n".join(lines), stream)
+
+
+def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
+    """What is wrong with which run, a line each; of many the first few of each kind, and how many more there are."""
+    kinds = list(dict.fromkeys(problem.kind for problem in problems))
+    most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
+    lines = []
+    for kind in kinds:
+        found = [problem for problem in problems if problem.kind == kind]
+        for problem in found[:most]:
+            lines += wrapped(f"{kind}: {problem.where}: {problem.reason}", width)
+        if len(found) > most:
+            lines.append(f"{kind}: ... and {len(found) - most} more")
+    return lines
+
+
+def encodable(text: str, stream: TextIO | None) -> str:
+    """What a stream's encoding lacks in ASCII."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def terminal(stream: TextIO) -> tuple[int, bool]:
+    """Width and whether there are colours: a file or a pipe gets plain text of a fixed width."""
+    if not stream.isatty():
+        return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
+    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
+    """A table of aligned columns that is no wider than the terminal.
+
+    First columns that matter less are left out, then names are cut (a control's own stays, since it tells two rows
+    apart), and last the columns at the end go.
+    """
+    shown = table.first(_MOST_ROWS)
+    places = list(range(len(table.columns)))
+    texts = [[visible(cell.text) for cell in row.cells] for row in shown.rows]
+    heads = [visible(column.head) for column in table.columns]
+
+    def widths() -> list[int]:
+        return [max([len(heads[i]), *(len(row[i]) for row in texts)]) for i in places]
+
+    def total() -> int:
+        return sum(widths()) + 2 * (len(places) - 1)
+
+    for place in [i for i, column in enumerate(table.columns) if column.extra][::-1]:
+        if total() > width:
+            places.remove(place)
+    if total() > width:  # eval/accuracy is accuracy
+        heads = [head.rpartition("/")[2] for head in heads]
+    if total() > width:
+        _cut(texts, heads, table, width - total())
+    while total() > width and len(places) > 2:
+        places.pop()
+    sizes = widths()
+    lines = [_line([heads[i] for i in places], places, sizes, table)]
+    for row, cells in zip(shown.rows, texts, strict=True):
+        line = _line([cells[i] for i in places], places, sizes, table)
+        lines.append(_paint(line, _BOLD) if colour and row.chosen else line)
+    lines = [line if len(line) <= width or "\x1b" in line else line[:width] for line in lines]
+    if shown.more:
+        lines.append(f"... and {shown.more} more rows, in table.csv")
+    return "\n".join(lines)
+
+
+def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> None:
+    """Take what is too much off the names, and keep their ends, which tell them apart as often as their beginnings."""
+    for place, column in enumerate(table.columns):
+        if column.kind != "name":
+            continue
+        longest = max([len(heads[place]), *(len(row[place]) for row in texts)])
+        room = max(_NARROWEST_NAME, longest + over)
+        for row in texts:
+            if len(row[place]) > room:
+                name, _, control = row[place].rpartition(" (")
+                end = f" ({control}" if name and control.endswith(")") and len(control) < room - 5 else ""
+                left = room - 2 - len(end)
+                kept = row[place].removesuffix(end)
+                half = left // 2
+                row[place] = f"{kept[: left - half]}..{kept[len(kept) - half :]}{end}"
+
+
+def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], table: Table) -> str:
+    parts = [
+        cell.rjust(size) if table.columns[place].kind == "number" else cell.ljust(size)
+        for cell, place, size in zip(cells, places, sizes, strict=True)
+    ]
+    return "  ".join(parts).rstrip()
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Text in lines that are no wider."""
+    return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
+
+
+def _paint(text: str, code: str) -> str:
+    return f"{code}{text}{_END}"
+
+
+def _plain(text: str, code: str) -> str:  # noqa: ARG001
+    return text

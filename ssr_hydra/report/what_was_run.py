@@ -1,0 +1,214 @@
+"""What was run: the model, the data and the optimizer, as far as the folders of the runs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ssr_hydra.files import read_bounded
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.number_text import duration, number
+from ssr_hydra.studies.recipes import Config, ConfigReader
+
+__all__ = ["setup"]
+
+_LONGEST = 400
+_MOST_BYTES = 100_000
+_MOST_READ = 64  # folders: one of each recipe and control tells what all of its runs share
+_MOST_NAMED = 8
+_APART = ("name", "logger", "checkpoint", "resume", "debug", "hydra", "trainer.progress", "study", "study_report")
+
+
+def setup(content: Content) -> list[tuple[str, str]]:
+    """What there is to say of it, by name; nothing of what no file says.
+
+    Example:
+        >>> from ssr_hydra.studies import load
+        >>> setup(build(load("studies/digits")))[0]  # doctest: +SKIP
+        ('model', 'ConvNet, in_channels 1, num_classes 10, widths 8 16')
+    """
+    runs = content.study.completed
+    firsts = runs.drop_duplicates(["recipe", "control"]).iloc[:_MOST_READ]
+    tables = [path for path in content.study.sources if path.name != RESULT and path.is_file()]
+    found = [("table", _table(path)) for path in tables]
+    if not tables:
+        found += _configured(firsts)
+    found.append(("SSR 1", _length(content, runs)))
+    found.append(("SSRs", _listed(number(ssr) for ssr in sorted(runs["ssr"].unique()))))
+    seeds = sorted(int(seed) for seed in runs["seed"].dropna().unique())
+    found.append(("seeds", f"{len(seeds)}: {_listed(map(str, seeds))}" if seeds else ""))
+    way = "higher is better" if content.study.direction == "max" else "lower is better"
+    found.append(("measured by", f"{content.study.objective}, {way}"))
+    if not tables:
+        found.append(("overrides", _overrides(content, firsts)))
+    return [(name, _cut(text)) for name, text in found if text]
+
+
+def _table(path: Path) -> str:
+    """Name and columns of a table from elsewhere."""
+    try:
+        with path.open("rb") as file:  # a regular file, or it would not be a source
+            head = file.readline(_MOST_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError):
+        return path.name
+    return f"{path.name}, columns {head.strip()}"
+
+
+def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
+    reader = ConfigReader()
+    rows: dict[str, dict[str, str]] = {}
+    for row in firsts[firsts["control"] == ""].itertuples() if "" in set(firsts["control"]) else firsts.itertuples():
+        config = _config(reader, Path(str(row.folder)))
+        if config is None:
+            continue
+        told = {
+            "model": _component(config.get("model")),
+            "data": _data(config, Path(str(row.folder))),
+            "batch size": _plain(config.get("data.batch_size")),
+            "optimizer": _component(config.get("optimizer"), without=("params", "lr")),
+            "learning rate": _rates(config.get("optimizer")),
+            "schedule": _component(config.get("scheduler")),
+        }
+        for name, text in told.items():
+            rows.setdefault(name, {})[arm(str(row.recipe), str(row.control))] = text
+    return [(name, _by_recipe(texts)) for name, texts in rows.items()]
+
+
+def _config(reader: ConfigReader, folder: Path) -> Config | None:
+    try:
+        return reader.read(folder)
+    except (OSError, ValueError):
+        return None
+
+
+def _by_recipe(texts: Mapping[str, str]) -> str:
+    """Once where it is the same for all recipes."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    shown = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
+    return "; ".join(shown[:_MOST_NAMED]) + (
+        f"; and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    )
+
+
+def _component(node: Any, without: Sequence[str] = ()) -> str:
+    """A node of a configuration: its class and the arguments that are something, without the places of classes."""
+    if isinstance(node, list):
+        return " + ".join(filter(None, (_component(item, without) for item in node)))
+    if not isinstance(node, Mapping):
+        return ""
+    if "_target_" not in node:
+        parts = {str(name): _component(item, without) for name, item in node.items()}
+        return "; ".join(f"{name}: {text}" for name, text in parts.items() if text)
+    words = [str(node["_target_"]).rpartition(".")[2]]
+    for name, value in node.items():
+        if str(name).startswith("_") or name in without or value is None or value is False or value == 0:
+            continue
+        text = str(name) if value is True else f"{name} {_component(value) or _plain(value)}"
+        if not text.endswith(" "):
+            words.append(text)
+    return ", ".join(words)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None or isinstance(value, Mapping):
+        return ""
+    if isinstance(value, (list, tuple)):
+        return " ".join(filter(None, map(_plain, value[:_MOST_NAMED])))
+    if isinstance(value, float):
+        return number(value, 6)
+    text = str(value)
+    return "" if "${" in text else text  # what another place says
+
+
+def _rates(node: Any) -> str:
+    """Each learning rate once, in the order in which they stand there."""
+    found: dict[str, None] = {}
+
+    def walk(node: Any) -> None:
+        if isinstance(node, Mapping):
+            if isinstance(rate := node.get("lr"), (int, float)) and not isinstance(rate, bool):
+                found[f"{rate:.6g}"] = None
+            for item in node.values():
+                walk(item)
+        elif isinstance(node, list):
+            for item in node:
+                walk(item)
+
+    walk(node)
+    return ", ".join(found)
+
+
+def _data(config: Config, folder: Path) -> str:
+    """The class that the data are of, and what the record calls what was read."""
+    said = _component(config.get("data.train"))
+    try:
+        read = (RunResult.load(folder / RESULT).data or {}).get("dataset")
+    except (OSError, ValueError, RecursionError):
+        read = None
+    if not isinstance(read, Mapping):
+        return said
+    parts = [str(read["name"])] if isinstance(read.get("name"), str) else []
+    if isinstance(samples := read.get("samples"), int) and not isinstance(samples, bool):
+        parts.append(f"{samples:,} samples")
+    return "; ".join(filter(None, [", ".join(parts), said]))
+
+
+def _length(content: Content, runs: pd.DataFrame) -> str:
+    """What a run of SSR 1 takes: by its max_duration, and in steps and samples of those that were run."""
+    lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
+    parts = [_listed(lengths)] if lengths else []
+    whole = runs[runs["ssr"] == 1.0]
+    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the least of it is lost by rounding
+    for name in ("steps", "samples", "tokens", "seconds"):
+        if name not in content.axes:
+            continue
+        each = whole[name] if len(whole) else longest[name] / longest["ssr"]
+        low, high = float(each.min()), float(each.max())
+        show, unit = (duration, "of training") if name == "seconds" else (_count, name)
+        shown = show(low) if high <= 1.005 * low else f"{show(low)} to {show(high)}"
+        parts.append(f"{'' if len(whole) else 'about '}{shown} {unit}")
+    return ", ".join(parts)
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _overrides(content: Content, firsts: pd.DataFrame) -> str:
+    """As for a sweep: what the runs were given, with every value that each key had."""
+    runs = content.study.completed
+    given: dict[str, dict[str, None]] = {}
+    for folder in firsts["folder"]:
+        for text in _read_overrides(Path(str(folder))):
+            key, equals, value = text.partition("=")
+            if equals and not any(key.lstrip("+~").startswith(name) for name in _APART):
+                given.setdefault(key, {})[value] = None
+    for key, column in (("ssr", "ssr"), ("seed", "seed")):
+        if key in given:
+            given[key] = {f"{value:g}": None for value in sorted(runs[column].dropna().unique().tolist())}
+    return " ".join(f"{key}={','.join(values)}" for key, values in given.items())
+
+
+def _read_overrides(folder: Path) -> list[str]:
+    try:
+        found = yaml.safe_load(read_bounded(folder / ".hydra/overrides.yaml", _MOST_BYTES))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return []
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def _listed(values: Iterable[str]) -> str:
+    shown = list(values)
+    if len(shown) <= 2 * _MOST_NAMED:
+        return ", ".join(shown)
+    return f"{', '.join(shown[:_MOST_NAMED])} ... {shown[-1]}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,58 @@
+"""A report's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssr_hydra.drawing import render
+from ssr_hydra.files import write_atomically
+from ssr_hydra.report.content import Content
+from ssr_hydra.report.exports import as_json, as_markdown, runs_csv, table_csv
+from ssr_hydra.report.figures import NAMES, figures
+from ssr_hydra.report.page import page
+from ssr_hydra.report.tables import main_table
+
+__all__ = ["write"]
+
+
+def write(content: Content, folder: str | Path) -> list[Path]:
+    """Write a report's page, figures, tables and JSON; the same records give the same bytes.
+
+    Args:
+        content: Of :func:`build`.
+        folder: Where to; made if missing. Files of an earlier report are replaced, each at once, and figures of it that
+            this one has not are taken away.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        OSError: One cannot be written.
+
+    Example:
+        >>> from ssr_hydra.studies import load
+        >>> write(build(load("studies/digits")), "studies/digits/report")  # doctest: +SKIP
+    """
+    target = Path(folder)
+    drawn = {name: {kind: render(made, kind) for kind in ("png", "svg")} for name, made in figures(content).items()}
+    texts = {
+        "report.html": page(content, drawn["frontier"]["svg"]),
+        "table.md": as_markdown(main_table(content)),
+        "table.csv": table_csv(content),
+        "runs.csv": runs_csv(content),
+        "report.json": as_json(content),
+    }
+    (target / "figures").mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        if name not in drawn:  # of an earlier report, of which this one has nothing to show
+            for kind in ("png", "svg"):
+                (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
+    written = []
+    for name, text in texts.items():
+        write_atomically(target / name, text)
+        written.append(target / name)
+    for name, kinds in drawn.items():
+        for kind, bytes_ in kinds.items():
+            write_atomically(target / "figures" / f"{name}.{kind}", bytes_)
+            written.append(target / "figures" / f"{name}.{kind}")
+    return written

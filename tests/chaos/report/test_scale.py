@@ -1,0 +1,102 @@
+"""Ten thousand records: the page stays small, says what it leaves out, and the whole stays below a gigabyte."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from report_study import accuracy, write_run
+
+from ssr_hydra.report import build
+from ssr_hydra.studies import from_csv
+
+RECIPES, SSRS, SEEDS = 20, (0.25, 0.5, 1.0, 2.0, 4.0), 100
+
+
+@pytest.mark.slow
+def test_ten_thousand_records(repo: Path, tmp_path: Path) -> None:
+    # One run of each recipe and SSR is written; its seeds are copies in which few numbers differ.
+    study = tmp_path / "large"
+    for recipe in range(RECIPES):
+        for ssr in SSRS:
+            first = write_run(study / f"{recipe}-{ssr}-0", f"recipe_{recipe}", ssr, 0, 0.5)
+            config = (first / ".hydra/config.yaml").read_text(encoding="utf-8")
+            record = json.loads((first / "result.json").read_text(encoding="utf-8"))
+            for seed in range(1, SEEDS):
+                folder = study / f"{recipe}-{ssr}-{seed}"
+                (folder / ".hydra").mkdir(parents=True)
+                for name in ("hydra.yaml", "overrides.yaml"):
+                    os.link(first / ".hydra" / name, folder / ".hydra" / name)
+                (folder / ".hydra/config.yaml").write_text(
+                    config.replace("seed: 0\n", f"seed: {seed}\n"), encoding="utf-8"
+                )
+                quality = accuracy(recipe, None, ssr, 1e-4 * ((seed * 37) % 101 - 50))
+                record |= {"seed": seed, "metrics": {"eval/accuracy": quality}}
+                record["evaluations"][-1]["metrics"] = record["metrics"]  # or they would contradict each other
+                (folder / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    code = f"""
+import sys
+sys.path.insert(0, {str(repo)!r})
+from ssr_hydra.report import main
+main([{str(study)!r}, "--out", {str(tmp_path / "report")!r}])
+from pathlib import Path
+print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for peak in re.findall(r"VmHWM:\s+(\d+) kB", done.stderr):
+        assert int(peak) < 1_000_000
+    report = json.loads((tmp_path / "report/report.json").read_text(encoding="utf-8"))
+    assert (report["totals"]["runs"], report["totals"]["completed"], report["problems"]) == (10_000, 10_000, [])
+    assert {row["n"] for row in report["table"]} == {SEEDS}
+    page = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+    assert len(page) < 4e6
+    assert "Of 10,000 runs 3,000 are drawn as dots" in page
+    assert re.search(r"160 runs are drawn|100 runs are drawn, 9,900 are not", page)
+    assert (tmp_path / "report/runs.csv").read_text(encoding="utf-8").count("\n") == 10_001
+
+
+def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
+    """A table of noisy rows, a third of whose recipes cross."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("ssr,top1,seconds,method,seed\n")
+        for recipe in range(recipes):
+            for place in range(ratios):
+                ssr = 0.01 * 1000 ** (place / ratios)
+                for seed in range(seeds):
+                    noise = 1e-3 * ((place * 37 + seed * 11 + recipe * 7) % 101 - 50)
+                    file.write(f"{ssr:.9g},{accuracy(0, None, ssr, noise):.6f},{100 * ssr:.6g},m{recipe},{seed}\n")
+    return path
+
+
+def _seconds(path: Path) -> float:
+    """Of the processor, so that other processes do not count."""
+    before = time.process_time()
+    build(from_csv(path, "ssr", "top1", "seconds", recipe="method", seed="seed"))
+    return time.process_time() - before
+
+
+@pytest.mark.parametrize("recipes", [1, 3])
+def test_cost_is_linear_in_the_number_of_ssrs(tmp_path: Path, recipes: int) -> None:
+    small, large = (_seconds(_table(tmp_path / f"{count}.csv", count, 1, recipes)) for count in (150, 1200))
+    assert large < 24 * small  # 8 times as many: 64 if the cost were quadratic
+
+
+@pytest.mark.slow
+def test_table_of_a_million_rows(repo: Path, tmp_path: Path) -> None:
+    path = _table(tmp_path / "table.csv", 10, 10_000, 10)
+    command = [sys.executable, "scripts/report.py", "--csv", str(path), "--ssr", "ssr", "--quality", "top1"]
+    command += ["--seconds", "seconds", "--recipe", "method", "--seed", "seed", "--out", str(tmp_path / "report")]
+    before = os.times()
+    subprocess.run(command, check=True, capture_output=True, cwd=repo)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 60  # about 15 on a quiet machine
+    with (tmp_path / "report/runs.csv").open("rb") as file:
+        assert sum(1 for _ in file) == 1_000_001

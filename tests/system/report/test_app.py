@@ -1,0 +1,180 @@
+"""The command as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
+import matplotlib.font_manager  # noqa: F401
+import pytest
+from report_study import write_study
+from warm import warm
+
+from ssr_hydra.report import main
+
+FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "table.md"]
+
+
+def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
+    command = (str(repo / "scripts/report.py"), str(study_folder), "--out", "made", "--price-per-hour", "2")
+    done = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("recipe  ")
+    assert done.stdout.splitlines()[-1] == str(Path("made/report.html"))
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "\x1b" not in done.stdout
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == FILES
+    assert sorted(path.name for path in (tmp_path / "made/figures").iterdir()) == [
+        f"{name}.{kind}"
+        for name in ("doublings", "frontier", "learning_curves", "learning_rates")
+        for kind in ("png", "svg")
+    ]
+
+
+def test_on_a_terminal_it_is_as_wide_as_that_and_has_colours(
+    repo: Path, study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, child = pty.openpty()
+    for name in ("NO_COLOR", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    process = warm.start(
+        str(repo / "scripts/report.py"), str(study_folder), "--out", str(tmp_path), cwd=tmp_path,
+        env={"COLUMNS": "64", "TERM": "xterm"}, stdin=child, stdout=child, stderr=child,
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    try:
+        while part := os.read(parent, 65536):
+            shown += part
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(parent)
+    assert process.wait() == 0
+    text = shown.decode().replace("\r\n", "\n")
+    assert "\x1b[1m" in text
+    plain = re.sub(r"\x1b\[\d+m", "", text).splitlines()
+    assert max(len(line) for line in plain if not line.startswith("/")) <= 64
+
+
+def test_a_study_gets_its_report_inside_and_twice_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path / "s", recipes=("wsd",), ssrs=(1.0, 2.0), seeds=(0, 1))
+    main([str(study), "--tolerance", "0.01"])
+    first = {path: path.read_bytes() for path in sorted((study / "report").rglob("*")) if path.is_file()}
+    printed = capsys.readouterr().out
+    main([str(study), "--tolerance", "0.01"])  # the report that lies in the study is no run of it
+    assert {path: path.read_bytes() for path in sorted((study / "report").rglob("*")) if path.is_file()} == first
+    assert capsys.readouterr().out == printed
+
+
+def test_several_studies_are_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, recipe in (("a", "wsd"), ("b", "cosine_warmup")):
+        write_study(tmp_path / name, recipes=(recipe,), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
+    main(["a", "b", "--reference", "wsd"])
+    report = json.loads((tmp_path / "report/report.json").read_text(encoding="utf-8"))
+    assert {row["recipe"] for row in report["table"]} == {"wsd", "cosine_warmup"}
+    assert report["options"]["reference"] == "wsd"
+    assert {row["recipe"] for row in report["speedup"]} == {"cosine_warmup"}
+
+
+def test_a_published_table_and_its_power_law(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Run at SSR 1; without more seeds nobody knows how sure that is." in printed
+    )  # to 2 it gains .25, and from .5 it gained 1.16
+    assert "The power law through resnet50 is not to be trusted" in printed
+    assert (resnet50.parent / "resnet50_report/report.html").exists()
+    report = json.loads((resnet50.parent / "resnet50_report/report.json").read_text(encoding="utf-8"))
+    assert [fit["verdict"] for fit in report["fits"] if fit["kind"] == "power"] == ["rejected"]
+
+
+def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
+    options = ["--tolerance", ".002", "--target", ".9", "--price-per-hour", "3", "--confidence", ".8"]
+    main(
+        [
+            str(study_folder),
+            *options,
+            "--reference",
+            "wsd",
+            "--equal",
+            "steps",
+            "--objective",
+            "eval/accuracy",
+            "--direction",
+            "min",
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["options"] == {
+        "tolerance": 0.002, "target": 0.9, "price_per_hour": 3.0, "confidence": 0.8, "reference": "wsd",
+        "equal": "steps",
+    }  # fmt: skip
+    assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: names no study; name one or more studies' folders, or a table by --csv"),
+        (["s", "--csv", "t.csv", "--ssr", "a", "--quality", "b"], "error: s: is a study beside --csv; name studies or"),
+        (["s", "--seed", "seed"], "error: --seed: names a column of a table; name the table by --csv FILE"),
+        (["t.csv"], "error: STUDY='t.csv': is a table; name its columns: --csv t.csv --ssr COL --quality COL"),
+        (["s", "--tolerance", "x"], "error: argument --tolerance: invalid float value: 'x' (see ssr-report --help)"),
+        (
+            ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
+            "error: --price-per-hour=3.0: not every run of the study says its seconds; leave it out",
+        ),
+        (["--csv", "t.csv", "--ssr", "a"], "--csv needs the names of two columns: --ssr COL --quality COL"),
+        (["--csv", "t.csv", "--ssr", "a", "--quality", "b", "--objective", "c"], "--objective is for studies"),
+        (["nowhere"], "error: STUDY='nowhere': there is no such folder; name a study's folder"),
+        (["."], "no run lies there"),
+        (["s", "--tolerance", "-1"], "error: --tolerance=-1.0: a number above 0"),
+        (["s", "--confidence", "95"], "error: --confidence=95.0: between 0 and 1"),
+        (["s", "--price-per-hour", "nan"], "error: --price-per-hour=nan: "),
+        (["--csv", "nowhere.csv", "--ssr", "a", "--quality", "b"], "error: nowhere.csv: No such file"),
+        (["--csv", "t.csv", "--ssr", "a", "--quality", "b"], "error: --ssr='a': "),
+        (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "or less; give --direction max or --direction min"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_one_line(
+    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    study_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main([str(study_folder), "--out", str(tmp_path / "file")])
+    assert ended.value.code == 2
+    assert "Not a directory" in (said := capsys.readouterr().err) or "File exists" in said
+    assert "file" in said
+
+
+def test_neither_torch_nor_hydra_is_loaded(study_folder: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from ssr_hydra.report import main
+main([{str(study_folder)!r}, "--out", {str(tmp_path)!r}])
+heavy = {{"torch", "hydra", "omegaconf", "sklearn", "matplotlib.pyplot"}} & set(sys.modules)
+sys.exit(", ".join(sorted(heavy)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

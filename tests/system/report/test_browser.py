@@ -1,0 +1,500 @@
+"""The page in a real browser: headless Chromium, opened from disk, without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_study import write_run, write_study
+
+from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report.page import page
+from ssr_hydra.report.words import visible
+from ssr_hydra.report.write import write
+from ssr_hydra.studies import from_csv, load
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium of the machine, or the one that CHROMIUM names; nothing is downloaded."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium), and CHROMIUM names none")
+    with sync_api.sync_playwright() as play:
+        # Without its sandbox, which a container seldom allows: the page is our own.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        made = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
+        yield made
+        made.close()
+
+
+class Opened:
+    """A page, and whatever it did that it must not."""
+
+    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        self.context.set_offline(True)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(180_000)  # a slow machine is not a bug
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.failures: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("requestfailed", lambda request: self.failures.append(request.failure))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", self._dialog)
+        self.page.goto(path.as_uri())
+
+    def _dialog(self, dialog: Any) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def button(self, bar: str, text: str) -> Any:
+        return self.page.locator(f"#{bar} button", has_text=re.compile(f"^{re.escape(text)}$"))
+
+    def count(self, selector: str) -> int:
+        found: int = self.page.locator(selector).count()
+        return found
+
+    def tip(self, chart: str = "frontier") -> list[str]:
+        """The lines of what hovers over a chart; none while nothing does."""
+        tip = self.page.locator(f"#{chart} .tip")
+        return [] if tip.is_hidden() else tip.locator("b, span").all_text_contents()
+
+    def background(self) -> list[int]:
+        colour = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return [int(part) for part in re.findall(r"\d+", colour)[:3]]
+
+
+@pytest.fixture(scope="module")
+def report(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(content, tmp_path_factory.mktemp("report"))[0]
+
+
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Iterator[Opened]:
+    with Opened(browser, report) as made:
+        yield made
+        assert made.complaints == []
+        assert [url for url in made.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_it_opens_from_disk_without_a_network(opened: Opened) -> None:
+    assert (
+        opened.page.locator("h1").text_content()
+        == "Run wsd at SSR 2 or longer: time still pays where the measurements end; 1 of its 5 runs there diverged."
+    )
+    assert [opened.count(f"#{chart} svg") for chart in ("frontier", "gains", "learning", "rates")] == [1, 1, 1, 1]
+    assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # itself
+
+
+def test_hover_shows_the_run(opened: Opened, content: Content) -> None:
+    shown = opened.page.locator("#frontier svg path.raw")
+    assert shown.count() == len(content.study.completed)
+    shown.first.scroll_into_view_if_needed()
+    frame = content.study.completed
+    for place in (0, 5, 40):
+        box = shown.nth(place).bounding_box()
+        opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        title, *lines = opened.tip()
+        if "mean of" in " ".join(lines):
+            continue  # it lies under a mean, which goes first
+        row = frame[frame["folder"] == lines[-1]].iloc[0]
+        name = f"{row['recipe']} ({row['control']})" if row["control"] else row["recipe"]
+        assert title == f"{name}, SSR {row['ssr']:g}"
+        assert lines[0] == f"eval/accuracy {row['quality']:.6g}"
+        assert lines[1] == f"seed {row['seed']}"
+        break
+    else:
+        pytest.fail("no run could be hovered")
+    opened.page.mouse.move(5, 5)
+    assert opened.tip() == []
+
+
+def test_hover_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
+    row = content.summary.iloc[0]
+    # Drawn in the order of the arms, each by time: the first mark is the first recipe's shortest run.
+    mark = opened.page.locator("#frontier svg path.dot").first
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    title, first, second, third, last = opened.tip()
+    assert title == f"{row['recipe']}, SSR 0.125"
+    assert first == f"eval/accuracy {row['mean']:.4f}, mean of 4"
+    assert second == f"95 % interval {row['low']:.4f} to {row['high']:.4f}"
+    assert third.startswith("150 steps, 2400 samples, 0.75 s, cost ")
+    assert last == "on the frontier, by steps"
+    opened.button("frontier-bar", "Time").click()  # what the mark shows is by steps all the same
+    opened.page.locator("#frontier svg").focus()
+    opened.page.keyboard.press("ArrowRight")
+    assert any(line.endswith(", by steps") for line in opened.tip())
+
+
+def test_keys_walk_through_the_marks(opened: Opened) -> None:
+    opened.page.locator("#gains svg").focus()
+    seen = []
+    for _ in range(3):
+        opened.page.keyboard.press("ArrowRight")
+        seen.append(opened.tip("gains")[0])
+    assert len(set(seen)) == 3
+    opened.page.keyboard.press("Escape")
+    assert opened.tip("gains") == []
+
+
+def test_toggles(opened: Opened) -> None:
+    marks = {"each run": "path.raw", "intervals": "path.whisker", "controls": "path.line.control"}
+    for text, selector in marks.items():
+        before = opened.count(f"#frontier svg {selector}")
+        assert before > 0
+        button = opened.button("frontier-bar", text)
+        button.click()
+        assert button.get_attribute("aria-pressed") == "false"
+        assert opened.count(f"#frontier svg {selector}") == 0
+        button.click()
+        assert opened.count(f"#frontier svg {selector}") == before
+
+
+def test_a_recipe_is_switched_off_in_every_chart(opened: Opened) -> None:
+    charts = ("frontier", "gains", "learning", "rates")
+    assert all(opened.count(f"#{chart} svg .hue2") for chart in charts)
+    opened.button("frontier-bar", "wsd").click()
+    assert [opened.count(f"#{chart} svg .hue2") for chart in charts] == [0, 0, 0, 0]
+    assert all(opened.count(f"#{chart} svg .hue0") for chart in charts)
+    assert opened.button("curves-bar", "wsd").get_attribute("aria-pressed") == "false"
+
+
+def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
+    found: list[str] = opened.page.locator(f"#{chart} svg text[text-anchor=middle]").all_text_contents()
+    return found
+
+
+def test_axes(opened: Opened) -> None:
+    labels = {
+        "SSR": "scale schedule ratio (SSR)",
+        "Steps": "optimizer steps",
+        "Samples": "samples",
+        "Cost": "cost of a run",
+        "Time": "training time (seconds)",
+    }
+    for text, label in labels.items():
+        opened.button("frontier-bar", text).click()
+        assert label in opened.page.locator("#frontier svg text.title").all_text_contents()
+    opened.button("frontier-bar", "SSR").click()
+    # At each SSR that was run; fits that have held their test reach to twice the largest, which was not.
+    assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
+
+
+def test_marks_of_gains_stand_at_their_ticks(opened: Opened, content: Content) -> None:
+    ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
+    assert len(ticks) == content.doublings["ssr"].nunique()
+    gap = min(b - a for a, b in pairwise(ticks))
+    marks = [mark.bounding_box() for mark in opened.page.locator("#gains svg path.dot").all()]
+    assert marks
+    for mark in marks:
+        middle = mark["x"] + mark["width"] / 2
+        assert min(abs(middle - tick) for tick in ticks) < 0.05 * gap + 1
+
+
+def test_intervals_that_dwarf_the_points_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ssr,q,seed\n1,0.80,0\n1,0.82,1\n2,0.84,0\n2,0.90,1\n4,0.90,0\n4,0.92,1\n", encoding="utf-8")
+    content = build(from_csv(path, ssr="ssr", quality="q", seed="seed", direction="max"))
+    assert content.summary["high"].max() > 1.2  # two seeds: 12.7 standard errors, and no accuracy is above 1
+    with Opened(browser, write(content, tmp_path / "out")[0]) as opened:
+        numbers = opened.page.locator("#frontier svg text[text-anchor=end]:not(.title)").all_text_contents()
+        assert max(float(text) for text in numbers if text != "recommended") < 1
+        box = opened.page.locator("#frontier svg").bounding_box()
+        for whisker in opened.page.locator("#frontier svg path.whisker").all():
+            shown = whisker.bounding_box()
+            assert box["y"] < shown["y"]
+            assert shown["y"] + shown["height"] < box["y"] + box["height"] - 40
+
+
+def box_of(locator: Any) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom."""
+    box = locator.bounding_box()
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_in_a_chart_stand_clear_of_intervals_and_lines(browser: Any, tmp_path: Path, width: int) -> None:
+    # Two seeds: intervals that cross all of the plot. The target lies just above the recommended mark's.
+    path = tmp_path / "t.csv"
+    rows = ["recipe,ssr,q,seed"]
+    rows += [
+        f"{r},{ssr},{0.8 + 0.05 * i + 0.02 * n * (i + 1)},{n}"
+        for r in "ab"
+        for i, ssr in enumerate((1, 2, 4))
+        for n in (0, 1)
+    ]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    study = from_csv(path, ssr="ssr", quality="q", seed="seed", recipe="recipe", direction="max")
+    content = build(study, Options(tolerance=0.045, target=0.935))
+    report = write(content, tmp_path / "out")[0]
+    with Opened(browser, report, viewport={"width": width, "height": 900}) as opened:
+        for chart, names in (("frontier", ["recommended", "target 0.935"]), ("gains", ["tolerance 0.045"])):
+            assert opened.page.locator(f"#{chart} svg text.over").all_text_contents() == names
+            lines = opened.page.locator(f"#{chart} svg").locator("path.whisker, line.level, path.dot")
+            taken = [box_of(line) for line in lines.all()]
+            for name in opened.page.locator(f"#{chart} svg text.over").all():
+                left, top, right, bottom = box_of(name)
+                shown = (left + 1, top + 3, right - 1, bottom - 3)  # of the letters, not of their line
+                assert not any(overlap(shown, box) for box in taken), name.text_content()
+
+
+def test_recipes_at_the_same_steps_stand_side_by_side(opened: Opened) -> None:
+    def places() -> list[float]:
+        """Of the first mark of each of the three recipes and their controls."""
+        found = opened.page.locator("#frontier svg path.dot")
+        boxes = [box_of(found.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
+        return [(box[0] + box[2]) / 2 for box in boxes]
+
+    opened.button("frontier-bar", "Steps").click()
+    apart = [b - a for a, b in pairwise(places())]
+    assert all(5 < gap < 15 for gap in apart)  # a twenty-fifth of the octave to the next
+    opened.button("frontier-bar", "Time").click()
+    assert max(places()) - min(places()) < 1  # these took the same time to the digit
+
+
+def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", evaluations=1)
+    write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
+    report = write(build(load(tmp_path / "s")), tmp_path / "out")[0]
+    with Opened(browser, report) as opened:
+        assert opened.count("#learning svg path.thin") == 2
+        assert opened.count("#learning svg path.dot") == 1
+        assert box_of(opened.page.locator("#learning svg path.dot"))[2] > 0
+
+
+def test_the_key_says_which_shade_is_which_ssr(opened: Opened) -> None:
+    shown = opened.page.locator("#curves-bar .shade")
+    assert shown.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
+    swatches = [float(each.get_attribute("stroke-opacity")) for each in shown.locator("path").all()]
+    assert swatches == sorted(swatches)
+    lines = opened.page.locator("#learning svg path.thin").all()
+    assert {float(line.get_attribute("stroke-opacity")) for line in lines} == set(swatches)
+
+
+def test_on_a_telephone_the_tiles_fill_their_rows_and_tables_show_that_they_go_on(browser: Any, report: Path) -> None:
+    with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
+        tiles = opened.page.locator(".facts div")
+        right = box_of(opened.page.locator(".facts"))[2]
+        opened.page.evaluate("document.querySelector('.facts div').remove()")  # five: two in a row, and one alone
+        assert tiles.count() == 5
+        assert box_of(tiles.last)[2] > right - 3
+        table = opened.page.locator("#quality ~ .scroll").first
+        row = table.locator("tbody tr").first
+        assert box_of(row.locator("td").nth(3))[2] < 390  # the quality
+        assert box_of(row.locator("td").nth(4))[0] < 330  # and most of its interval
+        assert "local" in table.evaluate("e => getComputedStyle(e).backgroundAttachment")  # the edge's shadow
+        why = opened.page.locator("#fits ~ .scroll").first.locator("tr.below td > div").first
+        assert box_of(why)[2] <= 390
+        assert box_of(why)[3] - box_of(why)[1] < 100
+
+
+def test_linear_and_logarithmic(opened: Opened) -> None:
+    def places() -> list[float]:
+        return [mark.bounding_box()["x"] for mark in opened.page.locator("#frontier svg path.dot").all()[:5]]
+
+    opened.button("frontier-bar", "Steps").click()
+    log = places()
+    gaps = [b - a for a, b in pairwise(log)]
+    assert max(gaps) - min(gaps) < 1.5  # 150, 300, ... 2400: doublings are equal distances
+    opened.page.locator("#frontier-bar [aria-label=Horizontal] button", has_text="linear").click()
+    linear = places()
+    gaps = [b - a for a, b in pairwise(linear)]
+    assert gaps[3] / gaps[0] == pytest.approx(8, rel=0.05)  # (2400 - 1200) / (300 - 150)
+
+
+def test_an_untrusted_fit_is_never_drawn_beyond_what_was_measured(opened: Opened, content: Content) -> None:
+    trusted = [fit for fit in content.fits if fit.verdict == "trusted"]
+    others = [fit for fit in content.fits if fit.verdict != "trusted"]
+    assert others
+    assert opened.count("#frontier svg path.fit") == 2 * len(trusted)  # where it was fitted, and beyond
+    opened.button("frontier-bar", "other fits").click()
+    assert opened.count("#frontier svg path.fit") == 2 * len(trusted) + len(others)
+    opened.button("frontier-bar", "fits that predict").click() if trusted else None
+    right = max(mark.bounding_box()["x"] for mark in opened.page.locator("#frontier svg path.dot").all())
+    for fit in opened.page.locator("#frontier svg path.fit").all():
+        box = fit.bounding_box()
+        assert box["x"] + box["width"] < right + 12
+
+
+def test_light_and_dark(browser: Any, report: Path) -> None:
+    for scheme, bright in (("light", True), ("dark", False)):
+        with Opened(browser, report, color_scheme=scheme) as opened:
+            assert (sum(opened.background()) > 600) == bright
+            opened.page.locator("#theme").click()
+            assert (sum(opened.background()) > 600) != bright
+            opened.page.reload()
+            assert (sum(opened.background()) > 600) != bright  # it is remembered
+            opened.page.emulate_media(media="print")
+            assert sum(opened.background()) > 600  # paper is white
+
+
+@pytest.mark.parametrize("width", [320, 400, 1600])
+def test_the_page_is_never_wider_than_the_window(browser: Any, report: Path, width: int) -> None:
+    with Opened(browser, report, viewport={"width": width, "height": 800}) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        for chart in ("frontier", "gains", "learning", "rates"):
+            box = opened.page.locator(f"#{chart} svg").bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+
+
+def test_without_scripts_there_are_the_tables_and_a_picture(browser: Any, report: Path) -> None:
+    with Opened(browser, report, java_script_enabled=False) as opened:
+        assert opened.page.locator("noscript img").bounding_box()["height"] > 100
+        assert opened.page.locator("table").first.is_visible()
+        assert opened.page.locator("#theme").is_hidden()
+
+
+def test_the_policy_stops_a_script_that_gets_in_and_every_fetch(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as opened:
+        opened.page.evaluate("""() => {
+            const script = document.createElement("script");
+            script.textContent = "window.ran = 1";
+            const image = document.createElement("img");
+            image.src = "https://example.com/x.png";
+            document.body.append(script, image);
+        }""")
+        assert opened.page.evaluate("window.ran") is None
+        assert opened.page.evaluate("fetch('https://example.com').then(() => 'sent', () => 'refused')") == "refused"
+        assert set(opened.failures) == {"csp"}  # not for want of a network
+        assert any("Content Security Policy" in complaint for complaint in opened.complaints)
+
+
+RUN = "window.pwned=1;alert(1)"
+PAYLOADS = [
+    f"<script>{RUN}</script>",
+    f"</script><script>{RUN}</script>",
+    f"<img src=x onerror={RUN}>",
+    f'"><img src=x onerror="{RUN}">',
+    f"'><svg onload={RUN}>",
+    f"<svg><script>{RUN}</script></svg>",
+    f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
+    f"<body onload={RUN}>",
+    f"<details open ontoggle={RUN}>x</details>",
+    f"<a href='javascript:{RUN}'>x</a>",
+    f"<style>@import 'https://example.com/x.css';</style><script>{RUN}</script>",
+    f"<!--<script>{RUN}</script>",
+    f"--><script>{RUN}</script>",
+    f"<!--<script></script><script>{RUN}//-->",
+    f"]]><script>{RUN}</script>",
+    f"</title><script>{RUN}</script>",
+    f"</style><script>{RUN}</script>",
+    f"</noscript><script>{RUN}</script>",
+    f"</table></bdi><script>{RUN}</script>",
+    f"{{{{ ''.__class__.__mro__ }}}}{{% print(1) %}}<script>{RUN}</script>",
+    f"${{{RUN}}}`;{RUN};`",
+    f'";{RUN};//',
+    f"';{RUN};//",
+    f'\\";{RUN};//',
+    f"\u2028{RUN}\u2029",
+    f"\u202e<script>{RUN}</script>",
+    f"&lt;script&gt;{RUN}&lt;/script&gt;&#60;img src=x onerror={RUN}&#62;",
+    f"<meta http-equiv=refresh content='0;url=javascript:{RUN}'>",
+    f"<base href=https://example.com/><link rel=stylesheet href=x><script>{RUN}</script>",
+    f"<form action=https://example.com><button formaction=javascript:{RUN} autofocus onfocus={RUN}>",
+]
+
+
+def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
+    """No dialog, no script that ran, no element but the page's own, nothing fetched."""
+    opened.page.wait_for_timeout(100)
+    assert opened.page.evaluate("window.pwned") is None
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
+    for tag, count in elements.items():
+        assert opened.count(tag) == count, tag
+    # The page itself places what hovers, by the only style attributes there are.
+    handlers = """[...document.querySelectorAll("*:not(.tip)")].filter(
+        (e) => [...e.attributes].some((a) => /^on|^style$|^srcdoc$/i.test(a.name))).length"""
+    assert opened.page.evaluate(handlers) == 0
+
+
+OWN = {
+    "script": 2,
+    "style": 1,
+    "img": 0,
+    "iframe": 0,
+    "form": 0,
+    "base": 0,
+    "meta": 4,
+    "link": 1,
+    "title": 1,
+    "body": 1,
+}
+
+
+def test_thirty_hostile_names_of_recipes_stay_text(browser: Any, tmp_path: Path) -> None:
+    assert len(set(PAYLOADS)) == 30
+    path = tmp_path / "t.csv"
+    rows = ["recipe,ssr,seed,q,s"]
+    for place, payload in enumerate(PAYLOADS):
+        quoted = '"' + payload.replace('"', '""') + '"'
+        rows += [f"{quoted},{ssr},{seed},{ssr + place + seed},{ssr}" for ssr in (1, 2) for seed in (0, 1)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    columns = {"ssr": "ssr", "quality": "q", "seconds": "s", "recipe": "recipe", "seed": "seed"}
+    content = build(from_csv(path, **columns, direction="max"))  # type: ignore[arg-type]
+    report = write(content, tmp_path / "out")[0]
+    with Opened(browser, report) as opened:
+        assert_inert(opened, OWN)
+        text = opened.page.evaluate("document.querySelector('main').textContent")
+        cells = opened.page.locator("#quality ~ .scroll").first.locator("td.name bdi").all_text_contents()
+        shown = [visible(recipe) for recipe in content.study.recipes]
+        assert sorted(set(cells)) == sorted(shown)
+        assert all(name in text for name in shown)
+        # Each is named by its button and hovers over its marks.
+        assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == shown
+        opened.page.locator("#frontier svg").focus()
+        titles = set()
+        for _ in range(6 * len(PAYLOADS)):
+            opened.page.keyboard.press("ArrowRight")
+            titles.add(opened.tip()[0])
+        assert titles == {f"{name}, SSR {ssr}" for name in shown for ssr in (1, 2)}
+        assert_inert(opened, OWN)
+
+
+def test_thirty_hostile_values_of_records_stay_text(browser: Any, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", recipes=("wsd",), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
+    for place, payload in enumerate(PAYLOADS):
+        folder = study / f"{place} {payload.replace('/', '_')}"[:200]
+        write_run(folder, "wsd", 4.0, place, None, status="failed", error=payload, evaluations=0, rates=False)
+    loaded = load(study)
+    hostile = type(loaded)(
+        loaded.frame, loaded.curves, PAYLOADS[1], "max", loaded.problems, tuple(PAYLOADS), loaded.sources,
+        tuple({payload: payload, "nested": {payload: [payload]}} for payload in PAYLOADS[:10]),
+    )  # fmt: skip
+    report = tmp_path / "report.html"
+    report.write_text(page(build(hostile, Options(tolerance=0.01))), encoding="utf-8")
+    with Opened(browser, report) as opened:
+        assert_inert(opened, OWN)
+        notes = opened.page.locator("p.note bdi").all_text_contents()
+        assert set(map(visible, PAYLOADS)) <= set(notes)
+        reasons = opened.page.locator("#problems ~ .scroll").first.locator("td.wide bdi").all_text_contents()
+        assert sorted(reasons) == sorted(visible(problem.reason) for problem in loaded.problems)
+        assert len(reasons) == 30
+        label = opened.page.locator("#frontier svg text.title").all_text_contents()
+        assert f"{visible(PAYLOADS[1])} (higher is better)" in label

@@ -1,0 +1,80 @@
+"""The report at the end of a sweep: made of whatever the sweep has left, and never a reason for it to fail."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from report_study import write_run, write_study
+
+from ssr_hydra.report import after_sweep
+from ssr_hydra.report.after_sweep import report_of_sweep
+
+
+def told(folder: Path) -> str:
+    stream = io.StringIO()
+    report_of_sweep(folder, stream)
+    return stream.getvalue()
+
+
+def bare(text: str) -> str:
+    """Without white space: where lines are broken depends on how long the folder's path is."""
+    return "".join(text.split())
+
+
+def test_a_sweep_gets_its_report_inside_and_its_answer_printed(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, recipes=("wsd",), ssrs=(0.5, 1.0), seeds=(0, 1), controls=("",))
+    text = told(folder)
+    assert text.startswith("recipe  ")
+    assert text.splitlines()[-1] == str(folder / "report/report.html")
+    assert (folder / "report/figures/frontier.png").is_file()
+    assert told(folder) == text  # the report that lies there by now is no run
+
+
+def test_runs_that_all_failed_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    for ssr in (0.5, 1.0):
+        write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
+    failures = "".join(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory" for ssr in (0.5, 1.0))
+    assert bare(told(tmp_path)) == bare(f"No report: no run has completed. {failures}")
+    assert not (tmp_path / "report").exists()
+
+
+def test_records_that_are_all_torn_are_named(tmp_path: Path) -> None:
+    for seed in range(2):
+        (write_run(tmp_path / f"{seed}", seed=seed) / "result.json").write_text("{", encoding="utf-8")
+    text = " ".join(told(tmp_path).split())
+    assert text.startswith("No report: no run has completed. ")
+    assert text.count(" torn: ") == 2
+
+
+def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(tmp_path) == "No report: no run lies there (name a study's folder).\n"
+    write_run(tmp_path / "0", metric="eval/foo")
+    assert bare(told(tmp_path)) == bare(
+        "No report: nothing says whether more eval/foo is better, or less (say max or min: "
+        f"ssr-report {tmp_path} --direction ...)."
+    )
+    write_run(tmp_path / "other/0")
+    (tmp_path / "other/report").write_text("a file where the folder would be", encoding="utf-8")
+    assert "Not a directory" in told(tmp_path / "other")
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of a kind that nobody has thought of")
+
+    monkeypatch.setattr(after_sweep, "build", broken)
+    assert told(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
+
+
+def test_a_figure_of_an_earlier_report_does_not_outlive_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", ssr=0.5)
+    second = write_run(tmp_path / "1", ssr=1.0)
+    told(tmp_path)
+    mine = tmp_path / "report/figures/mine.png"
+    mine.touch()
+    assert (tmp_path / "report/figures/doublings.svg").exists()
+    (second / "result.json").unlink()
+    told(tmp_path)
+    assert not list((tmp_path / "report/figures").glob("doublings.*"))
+    assert (tmp_path / "report/figures/frontier.svg").exists()
+    assert mine.exists()

@@ -1,0 +1,59 @@
+"""Which curves are drawn of many, and which of their points."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from report_study import write_run
+
+from ssr_hydra.report import Content, drawn_curves
+from ssr_hydra.report.drawn_curves import learning, rates
+from ssr_hydra.studies import load
+from ssr_hydra.studies.study import spread_out
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 3), (1, 1), (3, 3), (4, 3), (1000, 7), (5, 1)])
+def test_places_are_spread_evenly_first_and_last_among_them(count: int, most: int) -> None:
+    places = spread_out(count, most)
+    assert len(places) == min(count, most)
+    assert places == sorted(set(places))
+    if count > 1 and most > 1:
+        assert (places[0], places[-1]) == (0, count - 1)
+        gaps = {b - a for a, b in pairwise(places)}
+        assert max(gaps) - min(gaps) <= 1
+
+
+def test_every_run_has_its_learning_curve_and_each_cell_its_rates(content: Content) -> None:
+    assert len(content.learning.drawn) == len(content.study.completed) == 96
+    assert (content.learning.left_out, content.rates.left_out) == (0, 0)
+    assert len(content.rates.drawn) == 24
+    curve = content.learning.drawn[0]
+    assert curve.values[-1] == content.study.frame["quality"][0]
+    assert curve.places["steps"][-1] == 150
+    rate = next(
+        each for each in content.rates.drawn if (each.recipe, each.control, each.ssr) == ("wsd", "truncate", 0.5)
+    )
+    assert rate.values[-1] == pytest.approx(0.05)  # a cosine from .1, cut at its half
+    assert rate.places["steps"][-1] == 600
+
+
+def test_of_too_many_runs_the_first_of_each_cell_is_drawn_and_the_rest_counted(
+    content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn_curves, "MOST_CURVES", 24)
+    made = learning(content.study, content.counted)
+    assert (len(made.drawn), made.left_out) == (24, 72)
+    assert len({(curve.recipe, curve.control, curve.ssr) for curve in made.drawn}) == 24
+    monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)
+    assert (len(rates(content.study, content.counted).drawn), rates(content.study, content.counted).left_out) == (5, 19)
+
+
+def test_long_curves_keep_their_ends(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", evaluations=1000, rates=False)
+    study = load(tmp_path / "s")
+    (curve,) = learning(study, ["steps", "seconds"]).drawn
+    assert len(curve.values) == len(curve.places["steps"]) == len(curve.places["seconds"]) == drawn_curves.MOST_POINTS
+    assert (curve.places["steps"][0], curve.places["steps"][-1]) == (1, 1200)
+    assert rates(study, ["steps"]).drawn == []

@@ -1,0 +1,93 @@
+"""Files that other programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ssr_hydra.report import Content, build
+from ssr_hydra.report.exports import as_csv, as_json, as_markdown, runs_csv, table_csv
+from ssr_hydra.report.tables import Cell, Column, Row, Table, main_table
+from ssr_hydra.studies import from_csv
+
+
+def test_the_table_has_every_digit(content: Content) -> None:
+    rows = list(csv.DictReader(io.StringIO(table_csv(content))))
+    assert len(rows) == len(content.summary) == 24
+    for row, expected in zip(rows, content.summary.itertuples(), strict=True):
+        assert (row["recipe"], row["control"]) == (expected.recipe, expected.control)
+        assert (float(row["mean"]), float(row["low"])) == (expected.mean, expected.low)
+    assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
+
+
+def test_every_run_is_in_a_file_failed_ones_as_well(content: Content) -> None:
+    rows = list(csv.DictReader(io.StringIO(runs_csv(content))))
+    assert len(rows) == len(content.study.frame)
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [(row["quality"], row["error"]) for row in failed] == [("", "RuntimeError: CUDA out of memory")]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", '=HYPERLINK("http://x")']
+)
+def test_text_that_a_spreadsheet_would_compute_is_neutralised(text: str) -> None:
+    (_, (cell,)) = csv.reader(io.StringIO(as_csv(pd.DataFrame({"name": [text]}))))
+    # A control character is written as its escape, and what begins with a backslash is no formula.
+    assert cell == f"'{text}" if text.isprintable() else cell.startswith("\\")
+
+
+def test_numbers_are_no_text_whatever_their_sign() -> None:
+    frame = pd.DataFrame({"a": [-0.5, float("nan")], "b": pd.array([-3, None], dtype="Int64"), "c": [True, False]})
+    assert as_csv(frame) == "a,b,c\n-0.5,-3,true\n,,false\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["a|b", "<b>x</b>", "[x](http://y)", "![x](y)", "`x`", "**x**", "_x_", "a\nb", "# x", "\\|"]
+)
+def test_markup_in_markdown_stays_text(text: str) -> None:
+    made = as_markdown(Table((Column("name", "name"),), (Row((Cell(text),)),)))
+    line = made.splitlines()[2]
+    assert len(made.splitlines()) == 3
+    inside = line.removeprefix("| ").removesuffix(" |")
+    plain = inside.replace("\\\\", "")
+    for mark in "|<>[]`*_#!":
+        assert mark not in plain.replace(f"\\{mark}", "")
+
+
+def test_ordinary_names_stay_readable_in_markdown(content: Content) -> None:
+    made = as_markdown(main_table(content))
+    assert made.startswith("| recipe | SSR | seeds | eval/accuracy | 95 % interval |")
+    assert "| cosine_warmup | 0.125 | 4 |" in made
+
+
+def test_json_says_everything_and_what_it_is(content: Content) -> None:
+    report = json.loads(as_json(content))
+    assert (report["schema"], report["version"]) == ("ssr-hydra/report", 1)
+    assert set(report) == {
+        "schema", "version", "generator", "sources", "objective", "direction", "axis", "equal_axis", "options",
+        "answer", "soonest", "recommendations",
+        "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
+        "crossings", "fits", "problems", "notes", "totals", "hardware", "versions",
+    }  # fmt: skip
+    assert report["options"]["tolerance"] == 0.005
+    assert report["totals"]["runs"] == len(content.study.frame)
+    assert [problem["kind"] for problem in report["problems"]] == ["torn", "unfinished", "failed", "diverged"]
+    assert content.choice is not None
+    assert report["answer"]["recipe"] == content.choice.recipe
+    assert [rival["recipe"] for rival in report["answer"]["rivals"]] == ["linear_warmup", "cosine_warmup"]
+    assert report["answer"]["rivals"][0]["margin"] == content.choice.rivals[0].margin
+    assert report["soonest"]["recipe"] == "wsd"
+    assert all(row["open"] == [] for row in report["winners"] if row["decided"])
+    assert report["table"][0]["mean"] == content.summary["mean"].iloc[0]
+
+
+def test_what_is_no_finite_number_is_null_in_json(resnet50: Path) -> None:
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
+    report = json.loads(as_json(content), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert report["table"][0]["low"] is None
+    assert report["table"][0]["steps"] is None

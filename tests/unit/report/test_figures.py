@@ -1,0 +1,185 @@
+"""Figures of a report: deterministic bytes, and names that are drawn as they are."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from report_study import write_run
+from study_runs import study_of
+
+from ssr_hydra.drawing import render
+from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report.figures import figures, printable
+from ssr_hydra.report.page_data import payload
+from ssr_hydra.studies import Study, from_csv, load
+
+
+def test_the_same_records_give_the_same_bytes(content: Content, study_folder: Path) -> None:
+    again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
+    first, second = figures(content), figures(again)
+    assert list(first) == list(second) == ["frontier", "doublings", "learning_curves", "learning_rates"]
+    for name in first:
+        for kind in ("png", "svg"):
+            assert render(first[name], kind) == render(second[name], kind), name
+    assert ET.fromstring(render(first["frontier"], "svg")).tag.endswith("svg")
+
+
+def test_one_run_at_each_ssr_has_a_frontier_and_gains(resnet50: Path) -> None:
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
+    assert list(figures(content)) == ["frontier", "doublings"]  # a table has no curves
+
+
+@pytest.mark.parametrize(
+    "name", ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
+)
+def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"ssr,q\n1,2\n2,3\n")
+    study = from_csv(path, ssr="ssr", quality="q", direction="max")
+    frame = study.frame.assign(recipe=[name, "other"])
+    made = figures(build(type(study)(frame, study.curves, f"{name}", "max", sources=study.sources)))
+    assert render(made["frontier"], "png").startswith(b"\x89PNG")  # neither an error nor a warning about a glyph
+    assert len(printable(name).replace("\\$", "$")) <= 40
+
+
+def test_each_control_of_a_recipe_has_a_line_of_its_own() -> None:
+    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
+    controls = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
+    made = build(study_of({("wsd", control): cells for control in controls}))
+    axes = figures(made)["frontier"].axes[0]
+    dashes = {str(line._dash_pattern) for line in axes.lines if line.get_linestyle() != "None"}  # type: ignore[attr-defined]
+    assert len(dashes) == 4
+    assert len({arm["control"] for arm in payload(made)["arms"]}) == 4
+
+
+def test_the_first_chart_of_the_page_is_at_what_the_answer_is_at() -> None:
+    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
+    study = study_of({"a": cells, "b": cells})
+    made = build(study)
+    assert (made.equal, made.axis) == ("steps", "seconds")  # both take as long per step
+    assert payload(made)["axis"] == "steps"
+    assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
+
+
+def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
+    ssrs = [0.5 * 2 ** (place / 4) for place in range(13)]
+    recipes = {name: {ssr: [0.8 + 0.01 * ssr, 0.81 + 0.01 * ssr] for ssr in ssrs} for name in "abcdefgh"}
+    made = build(study_of(recipes))
+    axes = figures(made)["doublings"].axes[0]
+    measured = sorted(made.doublings["ssr"].unique())
+    assert len(measured) > 8
+    places: dict[float, set[float]] = {ssr: set() for ssr in measured}
+    for line in axes.lines:
+        if line.get_marker() in ("o", "s", "D", "^", "v"):
+            for place in line.get_xdata():  # type: ignore[union-attr]
+                near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
+                assert abs(math.log2(place / near)) < 0.05 * 0.25  # of a quarter of an octave to the next
+                places[near].add(float(place))
+    assert {len(found) for found in places.values()} == {8}  # none hides another
+    assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
+
+
+def test_intervals_that_dwarf_the_points_run_out_of_the_plot() -> None:
+    # Two seeds: half an interval is 12.7 standard errors, here 0.38 about 0.87, which is no accuracy.
+    made = build(study_of({"a": {0.5: [0.80, 0.82], 1.0: [0.84, 0.90], 2.0: [0.90, 0.92]}}))
+    assert made.summary["high"].max() > 1.2
+    low, high = figures(made)["frontier"].axes[0].get_ylim()
+    assert 0.75 < low < 0.8  # a quarter and a margin of what runs from 0.80 to 0.92
+    assert 0.92 < high < 0.97
+    made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
+    low, high = figures(made)["frontier"].axes[0].get_ylim()
+    assert low < made.summary["low"].min()  # those that do not are seen whole
+    assert high > made.summary["high"].max()
+
+
+def slower(study: Study, recipe: str, by: float) -> Study:
+    """The same study with one recipe's clock slower."""
+    seconds = study.frame["seconds"] * study.frame["recipe"].map(lambda name: by if name == recipe else 1.0)
+    return type(study)(study.frame.assign(seconds=seconds), study.curves, study.objective, study.direction)
+
+
+def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
+    """Place, quality, colour and face of each mark of a mean."""
+    return [
+        (float(x), float(y), to_hex(line.get_color()), to_hex(line.get_markerfacecolor()))
+        for line in axes.lines
+        if line.get_marker() in ("o", "s", "D", "^", "v")
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def test_a_hollow_mark_of_the_frontier_has_a_better_one_that_is_as_quick() -> None:
+    # The clock of "b" is a twentieth slower, which is equal time: by the clock "a" would be sooner everywhere.
+    cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
+    better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}
+    made = build(slower(study_of({"a": cells, "b": better}), "b", 1.05))
+    assert (made.equal, made.axis) == ("steps", "seconds")
+    axes = figures(made)["frontier"].axes[0]
+    assert axes.get_xlabel() == "Optimizer steps"
+    found = marks(axes)
+    hollow = [mark for mark in found if mark[3] == "#ffffff"]
+    assert len(hollow) == 3
+    for x, y, *_ in hollow:
+        # A recipe is moved by an eighth of the distance to the next SSR at most.
+        assert any(other[0] < x * 2**0.25 and other[1] > y for other in found)
+
+
+def test_marks_of_the_frontier_have_three_faces_and_a_key(content: Content) -> None:
+    made = figures(content)["frontier"]
+    faces = {(colour == face, face == "#ffffff") for _, _, colour, face in marks(made.axes[0])}
+    assert faces == {(True, False), (False, True), (False, False)}
+    shown = {text.get_text() for text in made.legends[0].get_texts()}
+    assert {"on the frontier", "dominated within noise", "dominated"} <= shown
+
+
+def test_recipes_at_the_same_steps_stand_side_by_side_on_the_frontier() -> None:
+    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93], 2.0: [0.94, 0.95, 0.96]}
+    axes = figures(build(study_of({"a": cells, "b": cells, "c": cells})))["frontier"].axes[0]
+    for steps in (50, 100, 200):
+        places = sorted(x for x, *_ in marks(axes) if abs(math.log2(x / steps)) < 0.25)
+        assert len(set(places)) == 3
+        assert all(0.03 < b / a - 1 < 0.06 for a, b in pairwise(places))  # a few per cent
+    # Where it is the clock that tells them apart nothing is moved.
+    made = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
+    places = {round(x, 6) for x, *_ in marks(figures(made)["frontier"].axes[0])}
+    assert places == {5.0, 10.0, 20.0, 40.0}
+
+
+def test_numbers_on_the_axis_of_ssrs_do_not_run_into_each_other(resnet50: Path) -> None:
+    made = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="ssr"))
+    for figure in figures(made).values():
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+        assert len(boxes) >= 6
+        assert all(b.x0 - a.x1 > 0.03 * figure.dpi for a, b in pairwise(boxes))  # a third of a digit
+
+
+def test_the_target_and_the_tolerance_are_named_beside_the_axes(content: Content) -> None:
+    for name, text in (("frontier", "target\n0.95"), ("doublings", "tolerance")):
+        made = figures(content)[name]
+        made.canvas.draw()
+        (label,) = [each for each in made.axes[0].texts if each.get_text() == text]
+        assert label.get_window_extent().x0 > made.axes[0].get_window_extent().x1  # no interval crosses it there
+        assert label.get_window_extent().x1 <= made.get_window_extent().x1
+
+
+def test_a_run_with_one_evaluation_is_a_point(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", evaluations=1)
+    write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
+    axes = figures(build(load(tmp_path / "s")))["learning_curves"].axes[0]
+    assert [(len(line.get_xdata()), line.get_marker()) for line in axes.lines] == [(1, "o"), (4, "None")]  # type: ignore[arg-type]
+
+
+def test_shades_have_a_key_and_rates_say_how_often_they_were_logged(tmp_path: Path, content: Content) -> None:
+    for name in ("learning_curves", "learning_rates"):
+        shown = [text.get_text() for text in figures(content)[name].legends[0].get_texts()]
+        assert shown[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
+    write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
+    axes = figures(build(load(tmp_path / "s")))["learning_rates"].axes[0]
+    assert axes.get_xlabel() == "Optimizer steps, as logged every 10 steps"

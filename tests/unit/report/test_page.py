@@ -1,0 +1,130 @@
+"""The page's text: what is embedded, what is allowed, what is escaped. What a browser makes of it: test_browser.py."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_study import write_run
+from study_runs import study_of
+
+from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report.page import embedded, page
+from ssr_hydra.studies import from_csv, load
+from ssr_hydra.studies.study import Direction
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[tuple[str, str]] = []
+        self.open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.open in ("script", "style"):
+            self.inside.append((self.open, data))
+
+
+@pytest.mark.parametrize(
+    "text", ["</script>", "<!--", "]]>", "\u2028\u2029", "<script", "&lt;", "\ud800", "\\u003c", '"', "\x00"]
+)
+def test_embedded_json_holds_nothing_that_html_reads_and_comes_back_whole(text: str) -> None:
+    made = embedded({text: [text]})
+    assert not re.search(r"[<>&\u2028\u2029\x00]", made)
+    assert made.isascii()
+    assert json.loads(made) == {text: [text]}
+
+
+def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else(content: Content) -> None:
+    elements = Elements(page(content))
+    (policy,) = [tag["content"] for name, tag in elements.tags if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for kind in ("script", "style"):
+        text = "".join(data for tag, data in elements.inside if tag == kind and not data.startswith('{"objective"'))
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+
+
+def test_nothing_is_fetched(content: Content) -> None:
+    text = page(content, b"<svg/>")
+    elements = Elements(text)
+    links = [
+        value
+        for _, tag in elements.tags
+        for key in ("src", "href", "srcset", "action", "data")
+        if (value := tag.get(key))
+    ]
+    assert links
+    assert [link for link in links if not link.startswith(("#", "data:"))] == []
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|sendBeacon|WebSocket", text)
+    assert [key for _, tag in elements.tags for key in tag if key.startswith("on") or key == "style"] == []
+
+
+def test_the_same_records_give_the_same_page(content: Content, study_folder: Path) -> None:
+    again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
+    assert page(content) == page(again)
+
+
+def test_the_sections_of_the_page_are_there_and_linked(content: Content) -> None:
+    elements = Elements(page(content))
+    names = [tag["href"] for name, tag in elements.tags if name == "a"]
+    ids = {f"#{tag['id']}" for _, tag in elements.tags if "id" in tag}
+    sections = ["setup", "quality", "doubling", "recipes", "controls", "fits", "curves", "problems", "method"]
+    assert names == [f"#{section}" for section in sections]
+    assert set(names) <= ids
+
+
+BOUNDS = "A t interval knows no bounds"
+
+
+@pytest.mark.parametrize(
+    ("objective", "direction", "values", "said"),
+    [
+        ("eval/accuracy", "max", [0.90, 0.99], True),  # two seeds: half an interval is 12.7 standard errors, 0.57
+        ("eval/accuracy", "max", [0.90, 0.901], False),
+        ("eval/top1", "max", [75.0, 80.0], True),  # 77.5 and 31.8: beyond 100
+        ("eval/loss", "min", [0.10, 0.20], True),
+        ("eval/loss", "min", [2.0, 2.1], False),
+        ("eval/log_likelihood", "max", [-0.1, 0.2], False),  # nobody knows what it can be
+    ],
+)
+def test_an_interval_beyond_what_the_metric_can_be_is_said_to_be_one(
+    objective: str, direction: Direction, values: list[float], said: bool
+) -> None:
+    study = study_of({"a": {1.0: values, 2.0: values}}, direction)
+    study = type(study)(study.frame, study.curves, objective, direction)
+    assert (BOUNDS in page(build(study, Options(tolerance=0.01)))) == said
+
+
+def test_the_caption_of_the_frontier_says_what_is_there_and_by_what(content: Content, resnet50: Path) -> None:
+    text = page(content)
+    assert "on the frontier by steps, tinted ones are dominated within noise, hollow ones are dominated" in text
+    assert "Fits that failed that test, or could not be tested, are hidden" in text
+    alone = page(build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")))
+    assert "Each mark is one run. Filled" in alone  # no seeds, no intervals
+    assert "dominated by one seed" in alone
+
+
+def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
+    assert "as logged, every 10 steps" in page(build(load(tmp_path / "s")))
+    write_run(tmp_path / "s/1", ssr=1.0)  # every 20: no number is true of both
+    assert "SSR, as logged;" in page(build(load(tmp_path / "s")))

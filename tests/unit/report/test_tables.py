@@ -1,0 +1,77 @@
+"""Tables: what stands in their cells, and that nothing is left out unsaid."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ssr_hydra.report import Content
+from ssr_hydra.report.tables import Column, Row, Table, against_tolerance, main_table, tables
+
+
+def test_the_main_table(content: Content) -> None:
+    table = main_table(content)
+    heads = "recipe/SSR/seeds/eval/accuracy/95 % interval/steps/samples/training/cost/frontier"
+    assert "/".join(column.head for column in table.columns) == heads
+    assert len(table.rows) == 24
+    by_name = {(row.cells[0].text, row.cells[1].text): row for row in table.rows}
+    last = by_name["wsd", "2"]
+    assert last.chosen
+    assert [row.chosen for row in table.rows].count(True) == 1
+    assert last.cells[2].text == "4 of 5"  # one of them diverged
+    summary = content.summary
+    expected = summary[(summary["recipe"] == "wsd") & (summary["control"] == "") & (summary["ssr"] == 2)].iloc[0]
+    assert last.cells[3].text == f"{expected['mean']:.4f}"
+    assert last.cells[4].text == f"[{expected['low']:.4f}, {expected['high']:.4f}]"
+    assert [cell.text for cell in last.cells[5:9]] == ["2,400", "38,400", "12 s", "0.00667"]  # 2 an hour for 12 s
+
+
+def test_rows_are_ordered_by_recipe_then_control_then_ssr(content: Content) -> None:
+    names = list(dict.fromkeys(row.cells[0].text for row in main_table(content).rows))
+    assert names == [
+        "cosine_warmup", "cosine_warmup (truncate)", "linear_warmup", "linear_warmup (truncate)",
+        "wsd", "wsd (truncate)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gain", "low", "high", "text"),
+    [
+        (0.02, 0.011, 0.03, "above"),
+        (0.02, 0.01, 0.03, "above"),
+        (0.005, 0.0, 0.0099, "below"),
+        (0.01, 0.0, 0.02, "open"),
+        (0.02, math.nan, math.nan, "above, one seed"),
+        (0.002, math.nan, math.nan, "below, one seed"),
+    ],
+)
+def test_a_doubling_against_the_tolerance(gain: float, low: float, high: float, text: str) -> None:
+    assert against_tolerance(gain, low, high, 0.01).text == text
+
+
+def test_every_statistic_has_its_table(content: Content) -> None:
+    made = tables(content)
+    rows = {name: len(table.rows) for name, table in made.items()}
+    assert rows["doublings"] == len(content.doublings) == 3 * 4 + 3 * 2
+    assert rows["paired"] == 3 * 5  # three pairs of recipes at five SSRs
+    assert rows["controls"] == 3 * 3  # truncation below ssr 1 alone
+    assert rows["fits"] == 3 * 2
+    assert rows["problems"] == 4
+    assert [row.cells[1].text for row in made["hardware"].rows if row.cells[0].text in ("cpu", "torch")] == [
+        "AMD EPYC",
+        "2.10.0",
+    ]
+    assert rows["speedup"] == len(content.speedup)
+    assert [column.head for column in made["equal_time"].columns] == [
+        "recipe", "150 steps", "300 steps", "600 steps", "1,200 steps", "2,400 steps",
+    ]  # fmt: skip
+    assert {row.cells[6].text for row in made["controls"].rows} <= {"scaling", "control", "undecided"}
+    for table in made.values():
+        assert {len(row.cells) for row in table.rows} <= {len(table.columns)}
+
+
+def test_rows_that_are_left_out_are_counted() -> None:
+    table = Table((Column("a"),), tuple(Row(()) for _ in range(5)))
+    assert (len(table.first(3).rows), table.first(3).more) == (3, 2)
+    assert (len(table.first(9).rows), table.first(9).more) == (5, 0)

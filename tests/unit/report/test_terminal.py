@@ -1,0 +1,72 @@
+"""The table and the answer in a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+
+from ssr_hydra.report import Content, report_text
+from ssr_hydra.report.tables import Cell, Column, Row, Table
+from ssr_hydra.report.terminal import as_text, problem_lines
+from ssr_hydra.studies import Problem
+
+ESCAPE = "\x1b"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("colour", [False, True])
+def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour: bool) -> None:
+    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in report_text(content, width, colour).splitlines()]
+    # A path of one word may be longer: cut, it would name nothing.
+    assert [line for line in lines if len(line) > width and " " in line.strip()] == []
+
+
+def test_a_file_gets_no_escapes_and_a_terminal_sees_the_recommended_row(content: Content) -> None:
+    assert ESCAPE not in report_text(content, 120)
+    (row,) = [
+        line for line in report_text(content, 120, colour=True).splitlines() if line.startswith(f"{ESCAPE}[1mwsd")
+    ]
+    assert row.split()[1] == "2"
+
+
+def test_the_answer_and_the_problems_are_said(content: Content) -> None:
+    text = " ".join(report_text(content, 120).split())
+    assert "Run wsd at SSR 2" in text
+    assert "failed: " in text
+    assert "RuntimeError: CUDA out of memory" in text
+    assert "The study took 98 runs, 96 of them completed" in text
+
+
+def test_names_cannot_drive_the_terminal(content: Content) -> None:
+    hostile = f"{ESCAPE}]0;title\x07{ESCAPE}[2J\r\n\x9b1m\u202e"
+    problem = Problem(hostile, "failed", hostile)
+    study = replace(content.study, problems=(problem,), notes=(hostile,))
+    text = report_text(replace(content, study=study), 80)
+    assert text.replace("\n", "").isprintable()
+    assert "\\x1b]0;title\\x07" in text
+
+
+def test_columns_that_matter_less_go_first_then_names_are_cut_then_columns_at_the_end() -> None:
+    columns = (Column("recipe", "name"), Column("SSR"), Column("samples", extra=True), Column("quality"))
+    table = Table(columns, (Row((Cell("a_rather_long_name_of_a_recipe"), Cell("1"), Cell("19,200"), Cell("0.96"))),))
+    assert "samples" in as_text(table, 80)
+    assert as_text(table, 45).splitlines()[0].split() == ["recipe", "SSR", "quality"]
+    assert as_text(table, 30).splitlines()[1].split() == ["a_rathe.._recipe", "1", "0.96"]
+    assert as_text(table, 18).splitlines()[0].split() == ["recipe", "SSR"]
+
+
+def test_an_encoding_without_a_character_gets_another(content: Content) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report_text(content, 100, stream=stream).encode("ascii")
+
+
+def test_of_many_problems_each_kind_is_seen() -> None:
+    torn = [Problem(f"t{place}", "torn", "half") for place in range(200)]
+    failed = [Problem("f", "failed", "no memory")]
+    assert problem_lines(torn[:10], 80) == [f"torn: t{place}: half" for place in range(10)]
+    assert problem_lines([*torn, *failed], 80) == [
+        *(f"torn: t{place}: half" for place in range(5)), "torn: ... and 195 more", "failed: f: no memory",
+    ]  # fmt: skip

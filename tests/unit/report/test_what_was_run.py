@@ -1,0 +1,98 @@
+"""What a report says of what was run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from report_study import write_run
+from study_runs import config, record, study_of
+from study_runs import write_run as write_config_run
+
+from ssr_hydra.report import build
+from ssr_hydra.report.page import page
+from ssr_hydra.report.what_was_run import setup
+from ssr_hydra.studies import from_csv, load
+
+SGD = {"_target_": "torch.optim.SGD", "params": None, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "nesterov": True}
+MODEL = {"_target_": "ssr_hydra.models.ConvNet", "in_channels": 1, "widths": [8, 16]}
+DATA = {"train": {"_target_": "ssr_hydra.data.Digits", "split": "train", "seed": "${..seed}"}, "batch_size": 16}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    """Two SSRs and two seeds of runs whose configuration says all."""
+    for place, (ssr, seed) in enumerate(((0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1))):
+        settings = config(ssr, seed, **{"model": MODEL, "data": DATA, "optimizer": SGD, **changes})
+        overrides = [f"ssr={ssr}", "optimizer.lr=0.1", f"seed={seed}", "logger.wandb.key=secret"]
+        name = folder / f"{changes.get('run', '')}{place}"
+        write_config_run(name, record(ssr, seed, 0.9 + 0.01 * seed), settings, overrides)
+    return folder
+
+
+def test_the_folders_of_the_runs_say_what_was_run(tmp_path: Path) -> None:
+    said = dict(setup(build(load(write(tmp_path / "s")))))
+    assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
+    assert said["data"] == "digits train; Digits, split train"  # the seed is what another place says
+    assert (said["batch size"], said["learning rate"]) == ("16", "0.1")
+    assert said["optimizer"] == "SGD, momentum 0.9, nesterov"
+    assert said["SSR 1"] == "16ep, 100 steps, 1,600 samples, 10 s of training"
+    assert (said["SSRs"], said["seeds"]) == ("0.5, 1", "2: 0, 1")
+    assert said["measured by"] == "eval/accuracy, higher is better"
+    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # and no key of a logger
+
+
+def test_what_differs_is_said_of_each_recipe(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    write(tmp_path / "s", run="b", optimizer={**SGD, "lr": 0.2})
+    said = dict(setup(build(load(tmp_path / "s"))))
+    rates = dict(part.split(": ") for part in said["learning rate"].split("; "))
+    assert sorted(rates.values()) == ["0.1", "0.2"]
+    assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
+
+
+def test_several_optimizers_are_all_named(tmp_path: Path) -> None:
+    both = {"hidden": {"_target_": "a.Muon", "lr": 0.02}, "rest": {"_target_": "torch.optim.AdamW", "lr": 0.001}}
+    said = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
+    assert said["optimizer"] == "hidden: Muon; rest: AdamW"
+    assert said["learning rate"] == "0.02, 0.001"
+
+
+def test_a_length_that_was_not_run_is_told_by_the_longest(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", ssr=0.25)
+    assert dict(setup(build(load(tmp_path / "s"))))["SSR 1"].startswith("16ep, about 1,200 steps, about 19,200 samples")
+
+
+def test_a_table_says_its_name_and_columns(resnet50: Path) -> None:
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
+    said = dict(setup(content))
+    assert said["table"] == "resnet50.csv, columns ssr,top1,seconds"
+    assert said["SSR 1"] == "6.83 h of training"
+    assert "overrides" not in said
+
+
+def test_what_no_file_says_is_left_out() -> None:
+    said = dict(setup(build(study_of({"a": {1.0: [0.8, 0.9]}}))))
+    assert list(said) == ["SSR 1", "SSRs", "seeds", "measured by"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "&a [*a, *a]", "{a: b}", "\xff", "- {a: b}\n- 7"])
+def test_overrides_that_are_none_are_left_out(tmp_path: Path, text: str) -> None:
+    write_run(tmp_path / "s/0")
+    (tmp_path / "s/0/.hydra/overrides.yaml").write_text(text, encoding="latin-1")
+    assert "overrides" not in dict(setup(build(load(tmp_path / "s"))))
+
+
+def test_names_in_it_stay_text(tmp_path: Path) -> None:
+    evil = "<script>window.pwned=1</script>"
+    folder = write(tmp_path / "s", model={"_target_": f"m.{evil}", "kind": evil})
+    for path in folder.glob("*/.hydra/overrides.yaml"):
+        path.write_text(yaml.safe_dump([f"model={evil}"]), encoding="utf-8")
+    for path in folder.glob("*/result.json"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        told["data"]["dataset"]["name"] = evil
+        path.write_text(json.dumps(told), encoding="utf-8")
+    text = page(build(load(folder)))
+    assert evil not in text
+    assert text.count("&lt;script&gt;window.pwned=1&lt;/script&gt;") >= 3

@@ -1,0 +1,281 @@
+"""The answer in sentences: who won, how sure, and what speaks against it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_study import write_run
+
+from ssr_hydra.report import Choice, Content, build, words
+from ssr_hydra.studies import Study, from_csv, load
+from ssr_hydra.studies.compare import Rival
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 日本", "plain é 日本"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\u2028", "\\u2028"),
+        ("\ud800", "\\ud800"),
+        ("\x00", "\\x00"),
+    ],
+)
+def test_every_character_is_visible(text: str, shown: str) -> None:
+    assert words.visible(text) == shown
+    shown.encode()  # a lone surrogate could not be written to a file
+
+
+def chosen(content: Content, **changes: object) -> Content:
+    assert content.choice is not None
+    changes = {"runs": 4, "diverged": 0, **changes}
+    recommendation = content.choice.recommendation
+    verdict = changes.pop("verdict", recommendation.verdict)
+    ssr = changes.pop("of", recommendation.ssr)
+    recommendation = replace(recommendation, verdict=verdict, ssr=ssr)  # type: ignore[arg-type]
+    return replace(content, choice=replace(content.choice, recommendation=recommendation, **changes))  # type: ignore[arg-type]
+
+
+def rival(name: str, low: float, high: float, held: bool = True, more_seeds: int | None = None, n: int = 8) -> Rival:
+    return Rival(name, 2.0, (low + high) / 2, low, high, held, more_seeds, n)
+
+
+UNKNOWN = Rival("b", 2.0, 0.005, math.nan, math.nan, True, None)
+OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Run wsd at SSR 2 or longer: time still pays where the measurements end."),
+        ({"of": 1.0, "ssr": 1.0}, "Run wsd at SSR 1."),
+        ({"of": 1.0, "ssr": 1.0, "rivals": (OPEN,)}, "Run wsd at SSR 1; b may be as good."),
+        ({"of": 1.0, "verdict": "close"}, "Run wsd at SSR 2; the SSR is a close call."),
+        ({"of": 1.0, "verdict": "close", "rivals": (OPEN, rival("c", -1, 2))},
+         "Run wsd at SSR 2; b and c may be as good, and the SSR is a close call."),
+        ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcd")},
+         "Run wsd at SSR 2; b, c and 1 other recipe may be as good."),
+        ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcdef")},
+         "Run wsd at SSR 2; b and 4 other recipes may be as good."),
+        ({"verdict": "close"},
+         "Run wsd at SSR 2 or longer: time may still pay where the measurements end; the SSR is a close call."),
+        ({"verdict": "unreplicated"},
+         "Run wsd at SSR 2 or longer: time may still pay where the measurements end; "
+         "without more seeds nobody knows how sure that is."),
+        ({"of": 1.0, "runs": 4, "diverged": 1}, "Run wsd at SSR 2; 1 of its 4 runs there diverged."),
+        ({"of": 1.0, "verdict": "unreplicated", "rivals": (OPEN,)},
+         "Run wsd at SSR 2; b may be as good, and without more seeds nobody knows how sure that is."),
+        ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; without more seeds nobody knows how sure that is."),
+    ],
+)  # fmt: skip
+def test_headlines(content: Content, changes: dict[str, object], said: str) -> None:
+    assert words.headline(chosen(content, **changes)) == said
+
+
+def test_a_study_that_cannot_say_what_longer_runs_gain_does_not_say_it(content: Content, tmp_path: Path) -> None:
+    assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
+    write_run(tmp_path / "0")
+    one = build(load(tmp_path))
+    assert words.headline(one) == (
+        "Run at SSR 1, where no doubling was measured: what longer runs gain, the study does not say."
+    )
+    assert words.cost_of_sweep(one).startswith("1 run, completed: ")
+    assert "tolerance" not in " ".join(words.answer(one))  # there is nothing to hold against it
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rivals", "certainty"),
+    [
+        ("decided", (BEHIND,), "sure"),
+        ("decided", (OPEN,), "close"),  # the recipe is open
+        ("close", (BEHIND,), "close"),  # the SSR is open
+        ("unreplicated", (UNKNOWN,), "unknown"),
+        ("decided", (OPEN, UNKNOWN), "unknown"),
+        ("decided", (), "sure"),
+        ("outside", (BEHIND,), "sure"),
+    ],
+)
+def test_certainty_is_that_of_the_weakest_part(
+    content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
+) -> None:
+    choice = chosen(content, verdict=verdict, rivals=rivals).choice
+    assert isinstance(choice, Choice)
+    assert choice.certainty == certainty
+
+
+def test_nothing_is_decided_where_the_range_ends_and_nothing_was_held_against_it(content: Content) -> None:
+    def told(**changes: object) -> str:
+        choice = chosen(content, **changes).choice
+        assert choice is not None
+        return words.certainty(choice)
+
+    assert told(verdict="outside", rivals=()) == "open: nothing longer was run"
+    assert told(verdict="outside", rivals=(BEHIND,)) == "decided"
+    assert told(verdict="decided", of=1.0, rivals=()) == "decided"
+
+
+AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
+
+
+@pytest.mark.parametrize(
+    ("rivals", "said"),
+    [
+        ((BEHIND,), [f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090]."]),
+        ((BEHIND, rival("c", 0.1, 0.2, held=False)),
+         [f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090], and every other recipe by more than noise "
+          "(2 in all)."]),
+        ((OPEN,),
+         [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
+          "To tell b apart, 10,000 seeds would be too few: choose by something else."]),
+        ((rival("b", -0.001, 0.011, more_seeds=3),),
+         [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
+          "3 more seeds of both would tell b apart with a power of 80%, if it is what it seems."]),
+        ((rival("b", -0.001, 0.011, more_seeds=1, n=2),),
+         [f"{AT} cannot be told apart from b: the difference is +0.0050 [-0.0010, 0.0110].",
+          "1 more seed of both would tell b apart with a power of 80%, if it is what it seems. From 2 seeds that is a "
+          "rough guess."]),
+        ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
+         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from c, both held "
+          "against it at once.",
+          "Run whichever of these you like: none is worse than it by more than the tolerance.",
+          "1 other recipe is behind it by more than noise."]),
+        ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", -0.002, 0.004)),
+         [f"{AT} cannot be told apart from b: the difference is +0.0010 [-0.0010, 0.0030], nor from 2 more recipes, "
+          "all held against it at once."]),
+        ((UNKNOWN,), [f"{AT} is +0.0050 better than b, without an interval: too few seeds to tell the noise."]),
+        ((rival("b", -0.02, -0.01),), [f"{AT} is behind b, by +0.0150, for which more time is recommended."]),
+        ((), ["No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."]),
+    ],
+)  # fmt: skip
+def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: list[str]) -> None:
+    assert words.answer(chosen(content, rivals=rivals))[: len(said)] == said
+
+
+def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.0) -> str:
+    """What is said of budgets at which one recipe is best; b spends them at an SSR that is larger by a factor."""
+    rows = [
+        {"recipe": name, "control": "", "at": at, "ssr": at / 100 * (faster if name == "b" else 1), "standing": kind}
+        for at, best, other in standing
+        for name, kind in ((best, "best"), ({"a": "b", "b": "a"}[best], other))
+    ]
+    found = replace(content, equal_time=pd.DataFrame(rows), reference="a")
+    return next((line for line in words.answer(found) if line.startswith("Over the range")), "")
+
+
+def test_who_is_best_over_the_range(content: Content) -> None:
+    standing = ((50, "a", "behind"), (100, "a", "open"), (200, "b", "behind"), (400, "b", "behind"))
+    assert over(content, *standing) == (
+        "Over the range: a is best at SSR 0.5; b is best at SSR 2 and 4; at SSR 1 it is open which recipe is best."
+    )
+    assert over(content, (50, "a", "open"), (100, "b", "open")) == (
+        "Over the range: at no SSR is it certain which recipe is best."
+    )
+    assert over(content, (50, "a", "behind")) == ""
+
+
+def test_a_budget_that_recipes_spend_at_different_ssrs_is_called_by_what_it_is(content: Content) -> None:
+    # At 50 steps a is at SSR 0.5 and b at 0.6: "at SSR 0.5" would be read as both at 0.5, which nobody has compared.
+    standing = ((50, "b", "behind"), (100, "a", "open"))
+    assert over(content, *standing, faster=1.2) == (
+        "Over the range: b is best at 50 steps; at 100 steps it is open which recipe is best."
+    )
+    by_clock = replace(content, equal="seconds")
+    assert over(by_clock, *standing, faster=1.2) == (
+        "Over the range: b is best at 50 s; at 100 s it is open which recipe is best."
+    )
+
+
+def test_curves_that_surely_cross_are_pointed_out(content: Content) -> None:
+    row = {"a": "wsd", "b": "b", "ssr": 0.5, "low": 0.4, "high": 0.6, "better_below": "b", "better_above": "wsd"}
+    rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
+    said = words.answer(replace(content, crossings=pd.DataFrame(rows)))
+    assert [line for line in said if "cross" in line] == [
+        "Curves cross at SSR 0.5 [0.400, 0.600]: below it b is better, above it wsd."
+    ]
+
+
+def test_who_reaches_the_target_first(content: Content) -> None:
+    def first(**changes: object) -> str:
+        assert content.soonest is not None
+        found = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
+        return next(line for line in words.answer(found) if line.startswith("Of all recipes"))
+
+    said = "Of all recipes wsd reaches 0.95 first, about at SSR 0.5, 600 steps, 3 s; "
+    assert first(rivals=(BEHIND,)) == f"{said}in that time every other is behind it by more than noise."
+    assert first(rivals=(OPEN,)) == f"{said}but b may have got as far in that time."
+    assert first(rivals=()) == f"{said}no other was measured at equal time."
+    assert "No recipe reaches 0.95 within what was measured." in words.answer(replace(content, soonest=None))
+
+
+@pytest.mark.parametrize(
+    ("winner", "said"),
+    [
+        ("control", "But truncation is better there: scaling gains -0.0050 [-0.0090, -0.0010]."),
+        ("scaling", "Scaling beats truncation there by -0.0050 [-0.0090, -0.0010]."),
+        (
+            "undecided",
+            "Against truncation nothing is decided at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
+        ),
+    ],
+)
+def test_a_control_that_wins_is_said(content: Content, winner: str, said: str) -> None:
+    row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
+    frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
+    assert said in words.answer(replace(content, controls=frame))
+
+
+def test_controls_elsewhere_are_counted(content: Content) -> None:
+    row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
+    won = ["scaling", "scaling", "control", "undecided", "same", ""]
+    frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
+    (said,) = [line for line in words.answer(replace(content, controls=frame)) if "truncation" in line]
+    counts = "scaling wins 2, truncation wins 1, 2 are open, the rest are the same run"
+    assert said == f"Scaling against truncation, over 6 comparisons: {counts}."
+
+
+def test_every_rejected_fit_is_warned_of(content: Content) -> None:
+    rejected = [replace(fit, verdict="rejected", reason="because.") for fit in content.fits[:2]]
+    assert words.fit_warnings(replace(content, fits=rejected)) == [
+        "The power law through cosine_warmup is not to be trusted: because.",
+        "The quadratic through cosine_warmup is not to be trusted: because.",
+    ]
+    many = [replace(fit, verdict="rejected") for fit in content.fits]
+    assert words.fit_warnings(replace(content, fits=many)) == [
+        "Not to be trusted, for it mispredicts what was held out: the power law through cosine_warmup, linear_warmup, "
+        "wsd; the quadratic through cosine_warmup, linear_warmup, wsd."
+    ]
+    held = [replace(fit, verdict="trusted") for fit in content.fits]
+    assert words.fit_warnings(replace(content, fits=held)) == []
+
+
+def test_what_the_sweep_took(content: Content) -> None:
+    # 6 s a run at ssr 1 in each of three recipes of four seeds: 12 x 6 x (.125 + .25 + .5 + 1 + 2) scaled, and
+    # 12 x 6 x (.125 + .25 + .5) cut, and two failed runs of 12 s: 279 + 63 + 24 s of training, .5 s each beside it.
+    assert words.cost_of_sweep(content) == (
+        "98 runs, 96 of them completed: 6.1 min of training, 6.92 min with evaluation and checkpoints; "
+        "cost 0.231 at 2 per hour."
+    )
+
+
+def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, resnet50: Path) -> None:
+    def told(study: Study) -> str:
+        (said,) = [line for line in words.answer(build(study)) if line.startswith("No tolerance was given")]
+        return said
+
+    folder = tmp_path / "my study"
+    for ssr, quality in ((1.0, 0.8), (2.0, 0.9)):
+        write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
+    assert told(load(folder)).endswith(f"is for you to say, with ssr-report '{folder}' --tolerance X.")
+    table = from_csv(resnet50, ssr="ssr", quality="top1")
+    assert told(table).endswith("is for you to say, with --tolerance X.")
+
+
+def test_seconds_that_nobody_knows_are_left_out(resnet50: Path) -> None:
+    table = build(from_csv(resnet50, ssr="ssr", quality="top1"))
+    assert words.cost_of_sweep(table) == "9 runs, 9 of them completed."

@@ -1,0 +1,98 @@
+"""Directions by name; what a record says that cannot be, one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from study_runs import METRIC, record
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.studies.record_checks import check_record, direction_of
+
+
+@pytest.mark.parametrize(
+    "metric", ["eval/accuracy", "eval/top1", "eval/top_1_accuracy", "f1", "eval/mAP", "accuracy@1"]
+)
+def test_more_is_better(metric: str) -> None:
+    assert direction_of(metric, None, set()) == "max"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "eval/loss",
+        "train/loss",
+        "eval/bits_per_byte",
+        "eval/perplexity",
+        "rmse",
+        "top1_error",
+        "val-loss",
+        "val_ppl_2",
+        "err rate",
+    ],
+)
+def test_less_is_better(metric: str) -> None:
+    assert direction_of(metric, None, set()) == "min"
+
+
+@pytest.mark.parametrize(
+    "metric", ["eval/thing", "eval/flossy", "scorecard", "eval/maximum", "neg_rmse", "1 - accuracy"]
+)
+def test_a_name_that_says_nothing_is_not_guessed(metric: str) -> None:
+    with pytest.raises(InputError, match="^direction="):
+        direction_of(metric, None, set())
+
+
+def test_the_person_then_the_config_then_the_name() -> None:
+    assert direction_of("eval/loss", "max", {"min"}) == "max"
+    assert direction_of("eval/loss", None, {"max"}) == "max"
+
+
+def test_a_whole_record() -> None:
+    check_record(record(), {"ssr": 1.0, "seed": 0, "control": None})
+    check_record(record(seed=None, evaluations=[]), {"ssr": 1})
+    check_record(record(), {"ssr": "${other}", "seed": "${other}"})  # an interpolation is not compared
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ssr": 0},
+        {"ssr": 10**400},
+        {"ssr": float("inf")},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"seed": 1.0},
+        {"steps": 99},  # its last evaluation was at step 100
+        {"steps": 100.0},
+        {"resumes": -1},
+        {"train_seconds": None},
+        {"error": 3},
+        {"max_duration": 16},
+        {"control": "shorten"},
+        {"data": []},
+        {"metrics": {METRIC: "0.9"}},
+        {"metrics": {METRIC: 0.91}},
+        {"evaluations": {}},
+        {"evaluations": [[]]},
+    ],
+)
+def test_what_cannot_be(change: dict[str, Any]) -> None:
+    made = record()
+    for name, value in change.items():
+        setattr(made, name, value)
+    with pytest.raises(ValueError, match=r"cannot be|not one of|in the last evaluation") as caught:
+        made.check()
+        check_record(made, {})
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("config", [{"ssr": 2.0}, {"seed": 1}, {"control": "truncate"}])
+def test_a_config_that_says_something_else(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="in the config beside it"):
+        check_record(record(), config)
+
+
+def test_a_failed_run_may_have_ended_between_evaluations() -> None:
+    check_record(record(status="failed", steps=120, metrics={}), {})

@@ -87,7 +87,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Where names live that are no schedulers. The imports above are for type checkers; this is for everybody else.
+# Modules of the names that are not schedulers, for __getattr__. The imports above are only for type checkers.
 _HOMES = {
     "InputError": "errors",
     "MissingRateError": "errors",
@@ -101,7 +101,7 @@ _HOMES = {
     "preview": "previews",
 }
 
-if not TYPE_CHECKING:  # a type checker would take it as "any name exists"
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

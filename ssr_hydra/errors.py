@@ -1,6 +1,6 @@
-"""The one error type for input that cannot be meant: it names the field, the value, the rule and the fix.
+"""The error types of the package: :class:`InputError` for invalid input and :class:`RunError` for a run that failed.
 
-And the base of what ends a run through nobody's mistake in the code, so that one line says all about it.
+Both have a message of one line, which the command line prints instead of a traceback.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 _LONGEST_VALUE = 80
-# Frames of this package, and of those that compute for it.
+# Modules whose frames are not the user's code.
 _NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\/](torch|numpy)[\\/]")
 
 
 class _Shown(str):
-    """The text that stands for a value that cannot travel between processes."""
+    """The text of a value that cannot be sent between processes."""
 
     __slots__ = ()
 
@@ -44,18 +44,18 @@ class _Shown(str):
 def _show(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # a message about bad input must not fail on it: 10**5000 has no repr, for one
+    except Exception:  # the error message must not fail because of the value: 10**5000 has no repr
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 class InputError(ValueError):
-    """A value that breaks a rule, told in one line.
+    """A value that breaks a rule, as one line with field, value, rule and fix.
 
     Args:
-        field: Name of the argument or configuration field, dotted where it is nested.
-        value: What was given.
-        rule: What a value of this field has to be.
+        field: Name of the argument or config field, dotted if nested.
+        value: The invalid value.
+        rule: The rule for values of this field.
         fix: What to write instead.
 
     Example:
@@ -66,42 +66,42 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
         self.field, self.value, self.rule, self.fix = field, value, rule, fix
-        # Arrays and tensors print on several lines.
+        # The repr of an array or a tensor may have several lines.
         message = f"{field}={_show(value)}: {rule}; {fix}"
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
     def within(self, prefix: str) -> InputError:
-        """The same error seen from outside: its field becomes ``prefix.field``."""
+        """Return the same error with the field ``prefix.field``."""
         return type(self)(f"{prefix}.{self.field}", self.value, self.rule, self.fix)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
-        # Launchers send exceptions between processes; the default would call __init__ with the message alone.
+        # Launchers pickle exceptions. By default, unpickling would call __init__ with the message alone.
         value = self.value
         try:
             pickle.dumps(value)
-        except Exception:  # a lambda, an open file: whatever it is, the error has to arrive
+        except Exception:  # a lambda or an open file; the error must still arrive
             value = _Shown(_show(value))
         return type(self), (self.field, value, self.rule, self.fix)
 
 
 class MissingRateError(InputError, RuntimeError):
-    """A time cannot be converted because a rate of the run (``dataloader_len`` and its kin) is not known."""
+    """A time cannot be converted because a rate of the run, such as ``dataloader_len``, is not known."""
 
 
 class RunError(Exception):
-    """A run failed by what happened to it, a loss or a disk, and its message is the whole story."""
+    """A run failed for a reason outside of the code, such as its loss or a disk. The message needs no traceback."""
 
 
 class UserCodeError(RunError, RuntimeError):
-    """A function of the user raised an error. The message names the function; the cause has the traceback."""
+    """A user's function raised an error. The message names the function; the cause has the traceback."""
 
 
 class FirstBatchError(UserCodeError):
-    """The first batch does not go through model, loss and metrics. The message says what it is; the cause, where."""
+    """The first batch does not go through model, loss and metrics. The cause has the traceback."""
 
 
 def visible(text: str) -> str:
-    r"""Return the text with control characters, line ends and changes of direction escaped.
+    r"""Return the text with control characters, line ends and text direction marks escaped.
 
     Names come from folders and files, which must not control a terminal.
 
@@ -115,7 +115,7 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    r"""Return a text of several lines with each line as :func:`visible` returns it.
+    r"""Escape each line of a text as :func:`visible` does, and keep the line ends.
 
     Example:
         >>> visible_lines("a\x1b[31m\nb")
@@ -125,9 +125,9 @@ def visible_lines(text: str) -> str:
 
 
 def callable_name(function: Any) -> str:
-    """Return a function's name for a message: of a partial its inner function, of an object its class.
+    """Return a function's name for a message.
 
-    A lambda is named by its place.
+    A partial has the name of its inner function, an object the name of its class, and a lambda its file and line.
 
     Example:
         >>> callable_name(functools.partial(round, ndigits=2)), callable_name(Path.exists)
@@ -144,14 +144,14 @@ def callable_name(function: Any) -> str:
 
 
 def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
-    """Return the error that names the function of the user that raised another one.
+    """Return an error that names the user's function that raised ``error``.
 
-    None if that one is not Python's own: the user raised it on purpose, or it names what it is about.
+    Return None if ``error`` is not a built-in type: then the function raised it on purpose, with its own message.
 
     Args:
-        what: Whose place the function takes, such as ``loss``.
+        what: The role of the function, such as ``loss``.
         function: The function.
-        error: What it raised.
+        error: The error that it raised.
 
     Example:
         >>> print(user_code_error("metrics.f1", round, ZeroDivisionError("division by zero")))
@@ -171,13 +171,13 @@ def described_error(error: BaseException) -> str:
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:
-    """The error of something that needs a package which is installed on request alone, as an extra of this one.
+    """Return the error for a feature whose optional package is not installed.
 
     Args:
-        field: What was asked for.
+        field: The setting that needs the package.
         value: Its value.
-        package: What it needs.
-        extra: The extra that brings it.
+        package: The missing package.
+        extra: The extra of this package that installs it.
 
     Example:
         >>> print(missing_package("model", "resnet18", "torchvision", "vision"))

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is said where one cannot be written."""
+"""Atomic writes, locks, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = [
 
 
 class WriteError(RunError, OSError):
-    """A file cannot be written: the disk is full, say. The message names path and bytes."""
+    """A file cannot be written, for example because the disk is full. The message names its path and size."""
 
 
 def check_path(path: str | Path, field: str) -> Path:
-    """Return a path that the file system can hold, whether anything is there or not.
+    """Check that the file system can hold a path, and return the path. The file need not exist.
 
     Raises:
-        InputError: It has a NUL or another character that no name can have, or it is too long.
+        InputError: The path has a NUL or another character that names cannot have, or it is too long.
     """
     try:
         os.lstat(path)
-    except ValueError:  # UnicodeEncodeError is one
-        rule = "must be a path without NUL and of characters that the file system knows"
+    except ValueError:  # or its subclass UnicodeEncodeError
+        rule = "must be a path without NUL, in characters that the file system supports"
         raise InputError(field, str(path), rule, "write another name") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(field, str(path), "is longer than the file system allows", "write a shorter one") from None
+            raise InputError(field, str(path), "is longer than the file system allows", "shorten it") from None
     return Path(path)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read it; a pipe or a device would block the reader or never end.
+    """Open a regular file for reading. Reading from a pipe or a device could block or never end.
 
     Raises:
         ValueError: It is not a regular file.
@@ -75,13 +75,13 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def create(path: Path) -> int:
-    """Open a new file to append to and to read, in place of whatever has its name: a link is not followed.
+    """Create a file for appending and reading. It replaces an existing file or link of this name.
 
     Returns:
-        Its descriptor.
+        The file descriptor.
 
     Raises:
-        OSError: It cannot be created.
+        OSError: The file cannot be created.
     """
     with suppress(FileNotFoundError):
         path.unlink()
@@ -90,15 +90,15 @@ def create(path: Path) -> int:
 
 
 def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Write a file whole or not at all: a temporary file beside it, synced, renamed, and the folder synced.
+    """Write a file atomically: write a temporary file next to it, sync it, rename it, and sync the folder.
 
     Args:
         path: The file.
-        content: Of it.
-        sync: Whether it has to survive a power failure; false is for what is written again within seconds.
+        content: Its content.
+        sync: Whether the file must survive a power failure; false for a file that is soon written again.
 
     Raises:
-        WriteError: It cannot be written; the message names path and bytes, and what was there before is untouched.
+        WriteError: The file cannot be written. An existing file does not change.
     """
     content = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -114,17 +114,17 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
     except OSError as error:
         raise write_error(error, path, len(content)) from error
     finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
+        temporary.unlink(missing_ok=True)  # it exists only after an error
 
 
 def write_error(error: OSError, path: Path, size: int) -> WriteError:
-    """The error that says which file could not be written, and how large it was to be."""
+    """Return the error with the path and the size of a file that cannot be written."""
     return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder durable."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is as durable as it gets
+    """Make renames in a folder durable."""
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -137,7 +137,7 @@ def flock(descriptor: int) -> bool | None:
     """Lock a file until it is closed or its process dies.
 
     Returns:
-        False if another process holds the lock; None where the system or the file system has no such locks.
+        True if locked, False if another process holds the lock, None if the system or the file system has no locks.
     """
     try:
         import fcntl
@@ -153,5 +153,5 @@ def flock(descriptor: int) -> bool | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies; False only if another process is known to hold the lock."""
+    """Lock a file until it is closed or its process dies. Return False only if another process holds the lock."""
     return flock(descriptor) is not False

@@ -1,4 +1,4 @@
-"""What this machine offers to a run, and what else it does meanwhile. Needs neither torch nor Hydra."""
+"""The cores of this machine, and its load next to a run. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["conditions", "cores"]
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """The number of cores that this process may use: its CPU affinity, or the limit of its container if that is lower.
+    """Return the number of cores that this process may use: its CPU affinity, or its container's limit if lower.
 
     Args:
-        root: Where the system shows the limits of containers.
+        root: Folder with the limits of containers.
 
     Example:
         >>> cores() >= 1
@@ -23,13 +23,13 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     try:
         quota, period = (root / "cpu.max").read_text().split()
         limit = int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # "max" is not a number: there is no limit
+    except (OSError, ValueError, ZeroDivisionError):  # the value "max" means no limit
         return bound
     return max(1, min(bound, int(limit)))
 
 
 def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
-    """What else the machine did while a run went on, as ``result.json`` holds it.
+    """Return the load of the machine during a run, as in ``result.json``.
 
     Args:
         jobs_beside: The mean number of other jobs of the same sweep that ran on this machine.

@@ -1,4 +1,4 @@
-"""Which direction of a metric is better, by its name. Needs neither torch nor Hydra."""
+"""Whether a metric is better when higher or lower, by its name. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["DIRECTIONS", "Direction", "direction_by_name", "mode_of", "resolve_d
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-# Regular expressions of whole words, the longer of two that begin alike first.
+# Regular expressions of whole words. If two start alike, the longer one comes first.
 _WORDS = {
     "min": """
         loss logloss error err perplexity ppl bits_per_byte bits_per_char(?:acter)? bits_per_(?:dim|token|word) bpb bpc
         bpd nll neg(?:ative)?_log_likelihood cross_?entropy xent r?mse mae s?mape r?msle wer cer ter eer ece brier
         kl_divergence kl divergence fid lpips fpr fnr false_(?:positive|negative)_rate regret
         """,
-    # These make a difference of another word, or turn it round: neg_rmse, accuracy_drop, 1 - accuracy.
+    # Words that make a metric a difference or reverse it: neg_rmse, accuracy_drop, 1 - accuracy.
     "turns": """
         neg(?:ative)? minus inv(?:erse)? not? non reduction decrease increase drop delta diff(?:erence)? gap change
         (?<=^_)1
         """,
-    # These say something only where they are alone: top1_error, brier_score.
+    # Words that count only if no other word is known: top1_error, brier_score.
     "weak": r"top_?\d+ score",
     "max": r"""
         accuracy acc precision recall sensitivity specificity tpr tnr true_(?:positive|negative)_rate f\d
@@ -37,9 +37,9 @@ _WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # losses, 
 
 
 def direction_by_name(metric: str) -> Direction | None:
-    """Return the better direction of a metric; None if its name has no known word, or words of both directions.
+    """Return the better direction of a metric, or None if its name has no known word or words of both directions.
 
-    The last part of the name between slashes decides that has a known word: ``eval/loss``, ``accuracy/clean``.
+    The last part between slashes that has a known word decides: ``eval/loss``, ``accuracy/clean``.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]
@@ -56,7 +56,7 @@ def direction_by_name(metric: str) -> Direction | None:
 
 
 def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
-    """Return the given direction, or if that is None or ``auto`` the one by the metric's name.
+    """Return ``given``, or if it is None or ``auto``, the better direction of the metric by its name.
 
     Args:
         given: ``max``, ``min``, ``auto`` or None.
@@ -64,7 +64,7 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
         field: The setting that gives the direction.
 
     Raises:
-        InputError: The direction is unknown, or the metric's name does not say it.
+        InputError: ``given`` is unknown, or the metric's name has no direction.
 
     Example:
         >>> resolve_direction("auto", "eval/perplexity", "checkpoint.mode")
@@ -74,13 +74,13 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
         raise InputError(field, given, "must be max or min", "write max if more is better")
     found = next((item for item in DIRECTIONS if item == given), None) or direction_by_name(metric)
     if found is None:
-        rule = f"nothing says whether more {metric} is better, or less"
-        raise InputError(field, given, rule, "say max or min")
+        rule = f"the name {metric} does not say whether more is better"
+        raise InputError(field, given, rule, "write max or min")
     return found
 
 
 def mode_of(given: str, metric: str, field: str) -> Direction:
-    """Return the mode of a scheduler that follows a metric, which must not contradict the metric's name.
+    """Return the mode of a scheduler that follows a metric. It must agree with the metric's name.
 
     Args:
         given: ``max``, ``min`` or ``auto``.
@@ -88,11 +88,11 @@ def mode_of(given: str, metric: str, field: str) -> Direction:
         field: The setting that gives the mode.
 
     Raises:
-        InputError: As :func:`resolve_direction`; or ``given`` is the worse direction, as torch's default ``min`` is for
-            an accuracy.
+        InputError: As :func:`resolve_direction`, or ``given`` is the wrong direction, such as torch's default ``min``
+            for an accuracy.
     """
     mode, better = resolve_direction(given, metric, field), direction_by_name(metric)
     if better not in (None, mode):
-        rule = f"must be {better}, for {metric} is better the {'higher' if better == 'max' else 'lower'} it is"
+        rule = f"must be {better}, because a {'higher' if better == 'max' else 'lower'} {metric} is better"
         raise InputError(field, given, rule, f"write {better}, or auto")
     return mode

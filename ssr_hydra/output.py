@@ -1,4 +1,4 @@
-"""Standard output that may break without ending the work: ``| head``, a full disk, a closed or an ASCII terminal."""
+"""Standard output that cannot be written without ending the work: ``| head``, a full disk, a closed terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["safe_output"]
 
 
 class _Output:
-    """A stream that goes silent when it cannot be written to.
+    """A stream that discards its output after a write has failed.
 
     Args:
         stream: The stream.
 
     Attributes:
-        failure: Why it cannot be written to; None while it can, and where the reader has merely seen enough.
+        failure: Why a write failed. None if none failed, or if the reader closed the pipe, as ``head`` does.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -29,7 +29,7 @@ class _Output:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write, with backslashes for characters that the stream cannot encode."""
+        """Write, with backslash escapes for characters that the stream cannot encode."""
         try:
             self._try(lambda: self._stream.write(text))
         except UnicodeEncodeError as error:
@@ -38,7 +38,7 @@ class _Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written."""
+        """Flush the stream."""
         self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -48,7 +48,7 @@ class _Output:
             act()
         except UnicodeEncodeError:
             raise
-        except (OSError, ValueError) as error:  # a ValueError is a stream that was closed
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed
             self._is_silent = True
             if isinstance(error, OSError) and error.errno != errno.EPIPE:
                 self.failure = error
@@ -59,13 +59,13 @@ class _Output:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Give up output that cannot be written, without a word, in the block and when Python ends.
+    """Discard output that cannot be written, in the block and when Python exits.
 
-    Standard descriptors that are closed (``>&-``, cron) are opened on the null device: the next file that is opened
-    would take their numbers, and what is printed would go into it. Python's ``logging`` prints a traceback for a line
-    that it cannot write, which is turned off.
+    Closed standard descriptors (``>&-``, cron) are opened on the null device. Otherwise the next opened file would get
+    their number, and printed output would go into that file. Also stop ``logging`` from printing a traceback for a line
+    that it cannot write.
     """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # it takes the lowest number that is free
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() takes the lowest free number
         os.set_inheritable(number, True)
     os.close(number)
     before = logging.raiseExceptions, sys.stdout, sys.stderr
@@ -81,10 +81,10 @@ def safe_output() -> Iterator[None]:
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """A stream of Python's; it makes none of a descriptor that was closed when it started."""
+    """Return the stream, or a new one: Python creates none for a descriptor that is closed at start-up."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    with suppress(AttributeError, OSError, ValueError):  # it was replaced, by a notebook for one
+    with suppress(AttributeError, OSError, ValueError):  # a replaced stream, for example in a notebook
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     return stream
 
@@ -93,7 +93,7 @@ def _settle(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # a stream without a descriptor has nothing to be flushed at exit
+        with suppress(OSError, ValueError):  # a stream without a descriptor is not flushed at exit
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

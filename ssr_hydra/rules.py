@@ -1,20 +1,20 @@
-"""Which parameters, and what is theirs: selections and rules as plain data, read and checked without torch.
+"""Rules that select parameters and set their hyperparameters, as plain data, without torch.
 
-A selection is a mapping of conditions that all have to hold, or a list of selections of which one has to::
+A selection is a mapping of conditions that must all hold, or a list of selections of which at least one must hold::
 
     {"ndim": 2, "except": [{"module": "Embedding"}, {"name": "lm_head.*"}]}
 
 =========== ============================================================================================================
-``name``    The parameter's dotted name: a pattern or a list of them, ``*`` for anything, dots too. A selection that is
-            a word is a name.
-``module``  The class of the module that holds the parameter, or a base of it: ``Embedding``, ``BatchNorm*``.
-``ndim``    Its number of dimensions, or a list of them: biases and scales have 1, matrices 2.
-``layer``   The layer that it belongs to, counted from 0 at the input, from -1 at the output, or a list.
-``except``  A selection of what is left out again.
+``name``    The parameter's dotted name: a pattern or a list of patterns. ``*`` matches any text, dots included. A
+            selection that is a string is a name.
+``module``  The class of the module that holds the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
+``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
+``layer``   The parameter's layer, or a list of layers: counted from 0 at the input, or from -1 at the output.
+``except``  A selection of parameters to exclude.
 =========== ============================================================================================================
 
-A rule is a mapping with the selection as its ``params`` and hyperparameters beside it: ``weight_decay: 0`` sets one,
-``lr_scale: 0.1`` multiplies what there is, ``layer_decay: 0.75`` multiplies lr once for each layer to the output.
+A rule is a mapping with a selection as ``params`` and with hyperparameters: ``weight_decay: 0`` sets one,
+``lr_scale: 0.1`` multiplies one, ``layer_decay: 0.75`` multiplies lr once for each layer to the output.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ __all__ = [
 
 
 UNFUSED = ("SGD", "Adagrad")
-"""Optimizers of torch whose fused kernels cannot step the shards of a model; Adam's and AdamW's can."""
+"""Optimizers of torch whose fused kernels cannot step sharded models. Those of Adam and AdamW can."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A parameter, as selections see it.
+    """What selections need to know of a parameter.
 
     Attributes:
-        aliases: Its dotted name and the classes (with their bases) of the module that holds it; one pair for each name
-            of a parameter that is tied.
+        aliases: Pairs of a dotted name and the classes (with bases) of the module that holds the parameter. A tied
+            parameter has several pairs.
         ndim: Number of dimensions.
-        layer: Counted from the input.
-        layers: How many there are in the model.
+        layer: Number of its layer, from 0 at the input.
+        layers: Number of layers in the model.
     """
 
     aliases: tuple[tuple[str, tuple[str, ...]], ...]
@@ -66,7 +66,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions that all have to hold; one that is empty holds for everything."""
+    """Conditions that must all hold. An empty condition always holds."""
 
     name: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Selection:
     unless: tuple[Selection, ...] = ()
 
     def __call__(self, parameter: Described) -> bool:
-        """Whether the parameter is one of them; a tied one is if it is so under any of its names."""
+        """Whether the parameter is selected. A tied parameter is, if any of its names is."""
         return (
             (not self.ndim or parameter.ndim in self.ndim)
             and (not self.layer or not {parameter.layer, parameter.layer - parameter.layers}.isdisjoint(self.layer))
@@ -89,7 +89,7 @@ def _fits(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
 
 
 def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
-    """Whether any of the selections takes the parameter."""
+    """Whether any of the selections selects the parameter."""
     return any(selection(parameter) for selection in selections)
 
 
@@ -98,14 +98,14 @@ _EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
-    """Read a selection: any of what is returned selects a parameter.
+    """Read a selection, as a tuple of conditions. A parameter is selected if any of these selects it.
 
     Args:
-        value: A mapping of conditions, a pattern of names, a list of either, or None for every parameter.
-        path: Its dotted place, for messages.
+        value: A mapping of conditions, a pattern of names, a list of these, or None for every parameter.
+        path: Its dotted path, for error messages.
 
     Raises:
-        InputError: An unknown condition, or one of the wrong kind.
+        InputError: A condition is unknown or has a wrong type.
 
     Example:
         >>> bias = Described((("layers.1.bias", ("Linear",)),), ndim=1, layer=0, layers=2)
@@ -118,7 +118,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         return (Selection(name=_words(value, path)),)
     if _is_list(value):
         if not value:
-            raise InputError(path, value, "selects nothing", "name what it is to select, or take it out")
+            raise InputError(path, value, "selects nothing", "name what it selects, or remove it")
         return tuple(
             part
             for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
@@ -130,11 +130,11 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         raise InputError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
     for key in value:
         if key not in _CONDITIONS:
-            raise InputError(f"{path}.{key}", value[key], "is no condition", _did_you_mean(str(key), _CONDITIONS))
+            raise InputError(f"{path}.{key}", value[key], "unknown condition", _did_you_mean(str(key), _CONDITIONS))
     conditions: dict[str, Any] = {
         key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
         for key, item in value.items()
-        if key != "except" and item is not None  # null takes a condition out again, from the command line
+        if key != "except" and item is not None  # null removes a condition, from the command line
     }
     excluded = value.get("except")
     unless = () if excluded is None else parse_selection(excluded, f"{path}.except")
@@ -151,9 +151,9 @@ def _words(value: Any, path: str) -> tuple[str, ...]:
     words = tuple(value) if _is_list(value) else (value,)
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise InputError(path, value, "must be a pattern, or a list of them", "write e.g. '*.bias' or '*Norm*'")
+            raise InputError(path, value, "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'")
     if not words:
-        raise InputError(path, value, "is an empty list, which nothing fits", "name one, or take it out")
+        raise InputError(path, value, "is an empty list, which selects nothing", "name one, or remove it")
     return words
 
 
@@ -162,9 +162,9 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
     least = -math.inf if path.endswith(".layer") else 0
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise InputError(path, value, "must be a whole number, or a list of them", "write e.g. 2 or [0, 1]")
+            raise InputError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
     if not numbers:
-        raise InputError(path, value, "is an empty list, which nothing fits", "name one, or take it out")
+        raise InputError(path, value, "is an empty list, which selects nothing", "name one, or remove it")
     return numbers
 
 
@@ -177,14 +177,14 @@ class Rule:
     """A rule, read and checked.
 
     Attributes:
-        name: What it is called.
-        path: Its dotted place, for messages.
-        params: What it selects: any of these.
-        given: The same as it was written.
-        values: Hyperparameters that it sets.
-        scales: Hyperparameters that it multiplies, and by what.
-        layer_decay: Multiplies lr once for each layer between a parameter's and the last; None for no such thing.
-        layers: Patterns of the modules that are a layer each; none leaves it to the model's structure.
+        name: Its name.
+        path: Its dotted path, for error messages.
+        params: Selections; the rule applies to a parameter if any of them selects it.
+        given: The selection as the user wrote it.
+        values: Hyperparameters to set.
+        scales: Hyperparameters to multiply, with their factors.
+        layer_decay: Factor of lr for each layer between a parameter's layer and the last one, or None.
+        layers: Patterns of the modules that are the layers; if empty, the model's structure decides.
     """
 
     name: str
@@ -197,12 +197,12 @@ class Rule:
     layers: tuple[str, ...] = ()
 
     def field_of(self, key: str) -> str:
-        """The dotted place of a hyperparameter."""
+        """The dotted path of a hyperparameter."""
         return f"{self.path}.{key}" if key in self.values else f"{self.path}.{key}_scale"
 
 
 _SCALE = "_scale"
-# Ways to compute, which belong to an optimizer as a whole, and what torch and this package keep in a group themselves.
+# Settings of a whole optimizer, and keys that torch and this package store in a group.
 _OF_THE_OPTIMIZER = ("foreach", "fused", "capturable", "differentiable")
 _NAME = re.compile(r"[\w-]+")
 _RESERVED = ("name", "param_names", "initial_lr")
@@ -212,11 +212,11 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
     """Read rules of param groups.
 
     Args:
-        rules: Name to rule.
-        path: Their dotted place, for messages.
+        rules: A mapping from name to rule.
+        path: Its dotted path, for error messages.
 
     Raises:
-        InputError: A rule that gives nothing, is misspelt, or sets what no param group can have.
+        InputError: A rule sets nothing, has an unknown key, or sets something that a param group cannot have.
 
     Example:
         >>> rule, = parse_rules({"no_decay": {"params": {"ndim": [0, 1]}, "weight_decay": 0}})
@@ -231,8 +231,8 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     # Groups are named after their rules: "no_decay+layer_decay[3]".
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
-        fix = "default is what no rule selects" if name == "default" else "write e.g. no_decay"
-        raise InputError(path, name, "is no name for a rule", fix)
+        fix = "default is the group that no rule selects" if name == "default" else "write e.g. no_decay"
+        raise InputError(path, name, "is not a valid name of a rule", fix)
     if not isinstance(rule, Mapping):
         fix = "e.g. {params: '*.bias', weight_decay: 0}"
         raise InputError(path, rule, "must be a mapping of params and hyperparameters", fix)
@@ -243,12 +243,12 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
             continue
         place = f"{path}.{key}"
         if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
-            what = "is the optimizer's, not a group's" if key in _OF_THE_OPTIMIZER else "is no hyperparameter"
-            raise InputError(place, value, what, "take it out")
+            what = "must be set in the optimizer" if key in _OF_THE_OPTIMIZER else "is not a hyperparameter"
+            raise InputError(place, value, what, "remove it")
         if key in ("name", "module", "ndim", "layer", "except"):
-            raise InputError(place, value, "is a condition", f"it belongs into {path}.params")
+            raise InputError(place, value, "is a condition", f"move it into {path}.params")
         if value is None:
-            raise InputError(place, value, "must be given", "or take it out")
+            raise InputError(place, value, "must have a value", "give one, or remove it")
         if key.endswith(_SCALE):
             scales[key.removesuffix(_SCALE)] = _scale(value, place)
         else:
@@ -257,15 +257,15 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     layer_decay: Any = rule.get("layer_decay")
     layers = rule.get("layers")
     if layer_decay is not None and not 0 < _scale(layer_decay, f"{path}.layer_decay") <= 1:
-        raise InputError(f"{path}.layer_decay", layer_decay, "must lie above 0, up to 1", "write e.g. 0.75")
+        raise InputError(f"{path}.layer_decay", layer_decay, "must be above 0 and at most 1", "write e.g. 0.75")
     if layers is not None and layer_decay is None:
-        raise InputError(f"{path}.layers", layers, "says what the layers of layer_decay are", "give layer_decay")
+        raise InputError(f"{path}.layers", layers, "is used only with layer_decay", "give layer_decay too")
     if not values and not scales and layer_decay is None:
-        raise InputError(path, dict(rule), "gives no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
+        raise InputError(path, dict(rule), "sets no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
     for key in scales:
         if key in values:
             fix = f"keep one of {key} and {key}_scale"
-            raise InputError(f"{path}.{key}_scale", scales[key], f"multiplies what {key} sets beside it", fix)
+            raise InputError(f"{path}.{key}_scale", scales[key], f"cannot be used with {key}", fix)
     patterns: tuple[str, ...] = () if layers is None else _words(layers, f"{path}.layers")
     given = rule.get("params")
     return Rule(name, path, parse_selection(given, f"{path}.params"), given, values, scales, layer_decay, patterns)
@@ -273,27 +273,27 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
 
 def _scale(value: Any, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InputError(path, value, "must be a finite number of at least 0", "write e.g. 0.1")
+        raise InputError(path, value, "must be a finite number >= 0", "write e.g. 0.1")
     return value
 
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
 BELOW_ONE = ("betas", "rho", "alpha", "momentum")
-"""Hyperparameters that weigh a past against a present."""
+"""Hyperparameters that weight past values against new ones."""
 
 _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
-    """What holds for hyperparameters by their names; None, switches and words have their own checks.
+    """Check the range of a hyperparameter by its name. None, bools and strings have their own checks.
 
     Args:
         key: Its name, such as ``betas``.
         value: A number, or a list of numbers.
-        path: Its dotted place, for messages.
+        path: Its dotted path, for error messages.
 
     Raises:
-        InputError: Something that is not finite, negative, or not below 1, where it must not be.
+        InputError: A value is not finite, negative, or not below 1 where it must be.
     """
     if isinstance(value, (list, tuple)):
         for index, part in enumerate(value):
@@ -306,11 +306,11 @@ def check_hyperparameter(key: str, value: Any, path: str) -> None:
     if not math.isfinite(value):
         raise InputError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
     if value < 0 and key in _NUMBERS:
-        raise InputError(path, value, "must be at least 0", "write e.g. 0.1 or 3e-4")
+        raise InputError(path, value, "must be >= 0", "write e.g. 0.1 or 3e-4")
     if value >= 1 and key in BELOW_ONE:
         raise InputError(path, value, "must be below 1", "write e.g. 0.9")
 
 
 def _did_you_mean(key: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"

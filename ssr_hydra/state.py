@@ -1,4 +1,4 @@
-"""What a schedule may know of a run."""
+"""The state of a run that a schedule may read."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["State"]
 
 
 def _rate(value: Any, field: str) -> int | Fraction | None:
-    """A positive rate, exact; other libraries' times count as their number."""
+    """Return a positive rate as an exact number. A time of another library counts as its number."""
     if value is None:
         return None
     number = exact(getattr(value, "value", value), field)
     if number <= 0:
-        raise InputError(field, value, "must be above 0", "leave it out where it is not known")
+        raise InputError(field, value, "must be above 0", "leave it out if it is unknown")
     return number.numerator if number.denominator == 1 else number
 
 
 class State:
-    """The run as its schedules see it: where it stands, how long it is, and the rates that connect the units.
+    """What schedules know of a run: its counters, its length, and the rates that convert between units.
 
     Args:
-        max_duration: Length of the run *as it is run*: the caller has multiplied it by ssr. Any unit but ``dur``.
+        max_duration: The length that is run, that is, after scaling by ssr. Any unit but ``dur``.
         dataloader_len: Batches per epoch.
-        samples_per_batch: Samples per batch, where they are to be converted to or from other units.
-        tokens_per_batch: Tokens per batch, likewise.
-        timestamp: Where the run stands.
+        samples_per_batch: Samples per batch; needed to convert samples to or from other units.
+        tokens_per_batch: Tokens per batch; needed to convert tokens to or from other units.
+        timestamp: The counters of the run.
         optimizers: The optimizers whose learning rates a compiled schedule sets.
 
     Raises:
@@ -76,14 +76,14 @@ class State:
 
     @property
     def max_duration(self) -> Time | None:
-        """Length of the run as it is run, or None where it is open."""
+        """The length that is run, after scaling by ssr. None if it is unknown."""
         return self._max_duration
 
     @max_duration.setter
     def max_duration(self, value: TimeLike | None) -> None:
         time = None if value is None else as_time(value, "max_duration")
         if time is not None and time.unit is TimeUnit.DURATION:
-            rule = "dur is a share of max_duration, so it cannot give its length"
+            rule = "cannot be in dur, which is a fraction of max_duration"
             raise InputError("max_duration", str(value), rule, "write e.g. '10ep' or '1000ba'")
         if time is not None and time.value <= 0:
             raise InputError("max_duration", str(value), "must be above 0", "write e.g. '10ep' or '1000ba'")
@@ -91,19 +91,19 @@ class State:
 
     @property
     def dataloader_len(self) -> int | None:
-        """Batches per epoch, or None where it is not known."""
+        """Batches per epoch, or None if unknown."""
         return self._dataloader_len
 
     @dataloader_len.setter
     def dataloader_len(self, value: int | None) -> None:
         number = _rate(value, "dataloader_len")
         if isinstance(number, Fraction):
-            raise InputError("dataloader_len", value, "must be a whole number of batches", "round it")
+            raise InputError("dataloader_len", value, "must be an integer", "round it")
         self._dataloader_len = number
 
     @property
     def samples_per_batch(self) -> int | Fraction | None:
-        """Samples per batch, or None where it is not known."""
+        """Samples per batch, or None if unknown."""
         return self._samples_per_batch
 
     @samples_per_batch.setter
@@ -112,7 +112,7 @@ class State:
 
     @property
     def tokens_per_batch(self) -> int | Fraction | None:
-        """Tokens per batch, or None where it is not known."""
+        """Tokens per batch, or None if unknown."""
         return self._tokens_per_batch
 
     @tokens_per_batch.setter
@@ -121,18 +121,18 @@ class State:
 
     @property
     def time(self) -> Timestamp:
-        """The timestamp, under its older name."""
+        """The timestamp, under an older name of Composer."""
         return self.timestamp
 
     @property
     def timer(self) -> Timestamp:
-        """The timestamp, under its oldest name."""
+        """The timestamp, under Composer's oldest name."""
         return self.timestamp
 
     def get_elapsed_duration(self) -> Time | None:
-        """The share of the run that is done, in ``dur``; None where ``max_duration`` is open.
+        """The completed fraction of the run, in ``dur``. None if ``max_duration`` is unknown.
 
-        Where the run is measured in epochs and ``dataloader_len`` is known, batches within the epoch count too.
+        If the run is measured in epochs and ``dataloader_len`` is known, batches within the epoch count too.
         """
         if self._max_duration is None:
             return None

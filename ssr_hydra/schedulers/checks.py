@@ -52,7 +52,7 @@ def _number(value: Any, field: str, rule: str) -> float:
 
 def multiplier(value: Any, field: str) -> float:
     """A finite number of at least 0: alpha, or a factor of it."""
-    rule = "must be a finite number of at least 0"
+    rule = "must be a finite number >= 0"
     number = _number(value, field, rule)
     if number < 0:
         raise InputError(field, value, rule, "write e.g. 0.1 or 1")

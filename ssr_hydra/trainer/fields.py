@@ -233,7 +233,7 @@ class FieldSchedules:
         found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]
         if not found:
             names = sorted({name for _, group in groups for name in _fields(group)})
-            raise InputError(f"schedules.{field}", field, "no param group has it", f"there are {', '.join(names)}")
+            raise InputError(f"schedules.{field}", field, "no param group has it", f"use one of {', '.join(names)}")
         # A tensor that groups share, such as the default of an optimizer to which a group was added late, is written to
         # from the first step on: what was read first is its initial value.
         known = {

@@ -45,7 +45,7 @@ def test_unknown_name_asks_for_the_mode_and_a_given_mode_wins() -> None:
         with pytest.raises(InputError) as caught:
             resolve_direction("auto", metric, "checkpoint.mode")
         assert str(caught.value) == (
-            f"checkpoint.mode='auto': nothing says whether more {metric} is better, or less; say max or min"
+            f"checkpoint.mode='auto': the name {metric} does not say whether more is better; write max or min"
         )
         assert resolve_direction("min", metric, "checkpoint.mode") == "min"
     assert resolve_direction("max", "eval/loss", "mode") == "max"

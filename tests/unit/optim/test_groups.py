@@ -216,7 +216,7 @@ def test_parameters_are_shared_out() -> None:
         ({"a": None, "b": None}, "b.params", "a takes the rest already"),
         ({"a": {"except": "nothing"}, "b": None}, "b.params", "leave nothing"),
         ({"a": {"ndim": 3}, "b": None}, "a.params", "selects no parameter"),
-        ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "whole number"),
+        ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "an integer"),
     ],
 )
 def test_a_parameter_goes_to_exactly_one(takers: Mapping[str, Any], field: str, says: str) -> None:

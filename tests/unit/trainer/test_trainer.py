@@ -500,7 +500,7 @@ def test_run_whose_best_metric_is_nan_at_the_end_says_so(tmp_path: Path, capsys:
 @pytest.mark.parametrize("best", ["eval/wer_accuracy", "eval/thing"])
 def test_best_metric_of_unknown_direction_needs_a_mode(best: str) -> None:
     metrics = {best.removeprefix("eval/"): lambda outputs, targets: targets * 1.0}
-    with pytest.raises(InputError, match=r"^checkpoint\.mode='auto': nothing says"):
+    with pytest.raises(InputError, match=r"^checkpoint\.mode='auto': the name"):
         small(eval=[], metrics=metrics, checkpoint={"best": best})
 
 
@@ -524,12 +524,12 @@ def test_plateau_of_the_worse_direction_is_refused(kind: str) -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     default = ReduceLROnPlateau() if kind == "ours" else lr_scheduler.ReduceLROnPlateau(optimizer)
-    wrong = r"mode='min': must be max, for eval/accuracy is better the higher it is; write max, or auto"
+    wrong = r"mode='min': must be max, because a higher eval/accuracy is better; write max, or auto"
     for schedulers, field in ((default, "schedulers"), ([default], r"schedulers\[0\]")):
         with pytest.raises(InputError, match=rf"^{field}\.{wrong}"):
             small(model=model, optimizers=optimizer, eval=[1], schedulers=schedulers, objective="eval/accuracy")
     small(model=model, optimizers=optimizer, eval=[1], schedulers=default)  # it follows eval/loss
-    with pytest.raises(InputError, match=r"^schedulers\.mode='auto': nothing says"):
+    with pytest.raises(InputError, match=r"^schedulers\.mode='auto': the name"):
         plateau_rates(ReduceLROnPlateau(mode="auto"), "thing", [1.0])
     assert plateau_rates(ReduceLROnPlateau(mode="max", patience=0), "thing", [1.0, 2.0]) == pytest.approx(0.1)
 

@@ -69,7 +69,10 @@ def _patient_submitit() -> Iterator[None]:
             try:
                 return self._job.results()[0]
             except submitit.core.utils.UncompletedJobError:  # which says much, and not what counts
-                why = "its process ended without a word, killed or cancelled perhaps"
+                if not self._job.paths.stdout.exists():  # Slurm makes the file when the job begins
+                    failed = submitit.core.utils.FailedJobError
+                    raise failed("it was cancelled before it began; the same command runs it") from None
+                why = "its process ended without a word, killed perhaps"
                 raise LostJobError(f"{why}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):

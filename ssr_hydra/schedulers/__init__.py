@@ -1,4 +1,4 @@
-"""Stateless, time-aware schedules with a scale schedule ratio. No torch and no Hydra is imported here."""
+"""Stateless schedules as functions of training time, with a scale schedule ratio. Imports neither torch nor Hydra."""
 
 from ssr_hydra.schedulers.annealing import (
     CosineAnnealingScheduler,

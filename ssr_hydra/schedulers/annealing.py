@@ -1,4 +1,4 @@
-"""Schedules that anneal over the elapsed fraction tau, with and without warmup: linear, cosine, polynomial, REX."""
+"""Schedules that anneal over the elapsed fraction tau: linear, cosine, polynomial (also with warmup) and REX."""
 
 from __future__ import annotations
 
@@ -24,32 +24,34 @@ __all__ = [
 
 
 def _anneal(run: Run, shape: Shape, t_max: TimeLike) -> Curve:
-    """From the start of the run to ``t_max``."""
+    """Return a curve from the start of the run to ``t_max``."""
     end = run.resolve(as_time(t_max, "t_max"), "t_max")
     return annealed(run, shape, Time(0, end.unit), end)
 
 
 def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> Curve:
-    """Climb to the shape's peak, then anneal from the end of the warmup to ``t_max``."""
+    """Return a curve that warms up to the shape's peak and anneals from the end of the warmup to ``t_max``."""
     warmup, end = warmup_and_end(run, t_warmup, t_max, scale_warmup)
     reach(run, as_time(t_max, "t_max"))
     return annealed(run, shape, warmup, end)
 
 
 def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> tuple[Time, Time]:
-    """Return both on the clock of ``t_max``; refuse a warmup that neither the schedule nor the run finishes."""
+    """Return both times on the clock of ``t_max``. Refuse a warmup that the schedule or the run never finishes."""
     end = run.resolve(as_time(t_max, "t_max"), "t_max")
     stated = as_time(t_warmup, "t_warmup")
     warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
     if warmup > end:
         rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
-        raise InputError("t_warmup", str(stated), rule, "shorten it, set scale_warmup, or give it as a share (0.05dur)")
+        raise InputError(
+            "t_warmup", str(stated), rule, "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"
+        )
     finish(run, warmup, "t_warmup", stated)
     return warmup, end
 
 
 def _check_warmup(t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> dict[str, object]:
-    """The three arguments that every schedule with warmup and an end has, checked."""
+    """Check the three arguments that every schedule with a warmup and an end has."""
     warmup = duration(t_warmup, "t_warmup", above_zero=False)
     end = duration(t_max, "t_max")
     check_fit(warmup, "t_warmup", end, "t_max")
@@ -58,7 +60,7 @@ def _check_warmup(t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> di
 
 @dataclass(frozen=True)
 class LinearScheduler(Scheduler):
-    """From ``alpha_i`` to ``alpha_f`` in a straight line.
+    """Change linearly from ``alpha_i`` to ``alpha_f``.
 
     ::
 
@@ -102,7 +104,7 @@ class LinearScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class LinearWithWarmupScheduler(Scheduler):
-    """Climb from 0 to ``alpha_i``, then go to ``alpha_f`` in a straight line.
+    """Warm up from 0 to ``alpha_i``, then change linearly to ``alpha_f``.
 
     ::
 
@@ -110,13 +112,13 @@ class LinearWithWarmupScheduler(Scheduler):
         alpha(t) = alpha_i (1 - tau) + alpha_f tau,       tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for none.
         alpha_i: Multiplier after the warmup, at least 0.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
-        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
@@ -155,7 +157,7 @@ class LinearWithWarmupScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class CosineAnnealingScheduler(Scheduler):
-    """From 1 to ``alpha_f`` along half a cosine.
+    """Decay from 1 to ``alpha_f`` along half a cosine.
 
     ::
 
@@ -191,7 +193,7 @@ class CosineAnnealingScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class CosineAnnealingWithWarmupScheduler(Scheduler):
-    """Climb from 0 to 1, then go to ``alpha_f`` along half a cosine.
+    """Warm up from 0 to 1, then decay to ``alpha_f`` along half a cosine.
 
     ::
 
@@ -199,11 +201,11 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for none.
-        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
 
@@ -239,7 +241,7 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class PolynomialScheduler(Scheduler):
-    """From 1 to ``alpha_f`` along a power of the time that is left.
+    """Decay from 1 to ``alpha_f`` as a power of the remaining time.
 
     ::
 
@@ -283,7 +285,7 @@ class PolynomialScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class PolynomialWithWarmupScheduler(Scheduler):
-    """Climb from 0 to 1, then go to ``alpha_f`` along a power of the time that is left.
+    """Warm up from 0 to 1, then decay to ``alpha_f`` as a power of the remaining time.
 
     ::
 
@@ -291,12 +293,12 @@ class PolynomialWithWarmupScheduler(Scheduler):
         alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup it holds of the decay as a function of tau.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for none.
         power: Exponent, above 0.
-        t_max: End of the decay, counted from the start of the run; it has to reach the end of the run.
+        t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
 
@@ -335,7 +337,7 @@ class PolynomialWithWarmupScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class RexScheduler(Scheduler):
-    """REX, reflected exponential: slow at first, steep towards the end, where the budget is short.
+    """REX, reflected exponential: decay from 1 to ``alpha_f``, slowly at first and fast at the end.
 
     ::
 

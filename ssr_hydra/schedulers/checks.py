@@ -1,4 +1,4 @@
-"""What every scheduler checks of its arguments when it is made."""
+"""Checks of scheduler arguments at construction, and of resolved times against the run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = [
 
 
 def put(scheduler: object, **values: object) -> None:
-    """Store checked values in a frozen dataclass, from its ``__post_init__``."""
+    """Store checked values in a frozen dataclass. Call it from ``__post_init__``."""
     for name, value in values.items():
         object.__setattr__(scheduler, name, value)
 
 
 def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
-    """A duration; above zero unless it may be left out by being zero, as a warmup may."""
+    """Check a duration. It must be above 0, or at least 0 if ``above_zero`` is false, as for a warmup."""
     time = as_time(value, field)
     if time.value < 0 or (above_zero and time.value == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
@@ -32,7 +32,7 @@ def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
 
 
 def durations(values: Any, field: str) -> tuple[Time, ...]:
-    """Moments, each at least 0, in any order; a repeated one counts twice, as in torch."""
+    """Check a list of moments >= 0. Any order is allowed; a repeated moment counts twice, as in torch."""
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
         raise InputError(field, values, "must be a list of durations", fix)
@@ -51,7 +51,7 @@ def _number(value: Any, field: str, rule: str) -> float:
 
 
 def multiplier(value: Any, field: str) -> float:
-    """A finite number of at least 0: alpha, or a factor of it."""
+    """Check a finite number >= 0: alpha, or a factor of it."""
     rule = "must be a finite number >= 0"
     number = _number(value, field, rule)
     if number < 0:
@@ -60,7 +60,7 @@ def multiplier(value: Any, field: str) -> float:
 
 
 def positive(value: Any, field: str, *, least: float = 0.0) -> float:
-    """A finite number above 0, or of at least ``least``."""
+    """Check a finite number above 0, or of at least ``least``."""
     rule = f"must be a finite number of at least {least:g}" if least else "must be a finite number above 0"
     number = _number(value, field, rule)
     if number <= 0 or number < least:
@@ -69,30 +69,30 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
 
 
 def choice(value: Any, field: str, allowed: tuple[str, ...]) -> str:
-    """One of a few words."""
+    """Check that a word is one of those allowed."""
     if not isinstance(value, str) or value not in allowed:
         raise InputError(field, value, f"must be one of {', '.join(allowed)}", f"write e.g. {allowed[0]}")
     return str(value)
 
 
 def flag(value: Any, field: str) -> bool:
-    """True or False, nothing that only counts as one."""
+    """Check that a value is True or False; 0 and 1 are refused."""
     if not isinstance(value, bool):
         raise InputError(field, value, "must be true or false", "write true or false")
     return value
 
 
 def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
-    """Refuse ``first >= second`` where both are given in one unit: one would leave the other no room at any ssr."""
+    """Refuse ``first >= second`` if both have the same unit: one would leave no time for the other at any ssr."""
     if first.unit is second.unit and first >= second:
         rule = f"must be below {second_field} ({second})"
         raise InputError(first_field, str(first), rule, f"shorten {first_field} or lengthen {second_field}")
 
 
 def reach(run: Run, t_max: Time) -> None:
-    """Refuse a schedule with warmup that ends before the run does, as Composer does, but after exact scaling.
+    """Refuse a schedule with warmup that ends before the run. Composer does so too; here the scaling is exact.
 
-    Nothing is refused if the run is open, or if no rate makes the two comparable.
+    Nothing is refused if the run's length is unknown, or if no rate connects the two units.
     """
     if t_max.unit is TimeUnit.DURATION:
         end, length = t_max, Time(1, TimeUnit.DURATION)
@@ -106,30 +106,30 @@ def reach(run: Run, t_max: Time) -> None:
             return
         length = known
     if run.is_before(end, length):
-        rule = f"must reach the end of the run (ends at {end}, before the run does: {length}{run.at_ssr})"
-        raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or put schedules in a sequence")
+        rule = f"must reach the end of the run (ends at {end}, the run at {length}{run.at_ssr})"
+        raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """Refuse a warmup that the run, or the phase of a sequence, never finishes.
 
-    Nothing is refused if the length is unknown, or if no rate makes the two comparable.
+    Nothing is refused if the length is unknown, or if no rate connects the two units.
 
     Args:
         run: The run or the phase.
         warmup: The end of the warmup, resolved.
-        field: The argument that gives it.
+        field: The argument that sets the warmup.
         stated: Its value.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
-    if run.whole is not None:  # a last phase may be longer than what is left of the run
+    if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run
         with suppress(InputError):  # no rate connects the start of the phase with the warmup
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
             rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
-            fix = "shorten it, or give it as a share (0.05dur)" if field == "t_up" else _SHORTEN
+            fix = "shorten it, or use a fraction of the run (0.05dur)" if field == "t_up" else _SHORTEN
             raise InputError(field, str(stated), rule, fix)
 
 
-_SHORTEN = "shorten it, set scale_warmup, or give it as a share (0.05dur)"
+_SHORTEN = "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"

@@ -1,4 +1,4 @@
-"""Schedules made of schedules: a product of named factors and a sequence of named phases. They nest in each other."""
+"""Combinations of schedules: a product of named factors and a sequence of named phases. They may be nested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Phase", "ProductScheduler", "SequentialScheduler", "phase_ends", "pr
 
 
 def product(curves: list[Curve]) -> Curve:
-    """The product of curves, at the cost of one where there is one."""
+    """Return the product of curves; a single curve costs nothing extra."""
     if len(curves) == 1:
         return curves[0]
 
@@ -34,7 +34,7 @@ def product(curves: list[Curve]) -> Curve:
 
 
 def _parts(value: Any, field: str) -> dict[str, Any]:
-    """A mapping of names to parts, with at least one."""
+    """Check a mapping from name to part with at least one part."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
         raise InputError(field, value, "must be a mapping of names", fix)
@@ -48,7 +48,7 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
 
 @contextmanager
 def _within(field: str) -> Iterator[None]:
-    """What is wrong with a part is told with its place in the whole."""
+    """Prefix errors of a part with its path."""
     try:
         yield
     except InputError as error:
@@ -62,19 +62,19 @@ def _named(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
 
 @dataclass(frozen=True)
 class ProductScheduler(Scheduler):
-    """Several schedules at once: their multipliers multiply.
+    """Multiply several schedules.
 
     ::
 
         alpha(t) = product of alpha_i(t) over the factors
 
-    SSR reaches every factor, so ``alpha_ssr(t) = alpha(t / ssr)`` holds where it holds for each.
+    SSR applies to every factor, so ``alpha_ssr(t) = alpha(t / ssr)`` holds if it holds for each factor.
 
     Args:
-        factors: Name -> scheduler.
+        factors: A mapping from name to scheduler.
 
     Raises:
-        InputError: For no factors, or a factor that is no scheduler.
+        InputError: There are no factors, or a factor is not a scheduler.
 
     Example:
         >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
@@ -104,22 +104,22 @@ class Phase(metaclass=Opaque):
     """One part of a :class:`SequentialScheduler`.
 
     Args:
-        scheduler: The schedule of the phase. It sees the phase as a run of its own: time begins with the phase, and
-            ``dur`` is a share of it.
-        until: When the phase ends, counted from the start of the sequence; only the last may leave it out, and then
-            ends with the run.
-        scale: Whether SSR stretches the phase. Off, the phase keeps its length and its schedule runs at ssr 1, as a
-            warmup mostly should.
+        scheduler: The schedule of the phase. It sees the phase as a separate run: time starts at 0, and ``dur`` is a
+            fraction of the phase.
+        until: The end of the phase, counted from the start of the sequence. Only the last phase may omit it; it
+            then ends with the run.
+        scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1,
+            which is usual for a warmup.
 
     Raises:
-        InputError: For something that is no scheduler, or an ``until`` that is not above 0.
+        InputError: ``scheduler`` is not a scheduler, or ``until`` is not above 0.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearScheduler
         >>> Phase(LinearScheduler(0.0, 1.0), until="500ba", scale=False).until
         Time('500ba')
 
-    Source: the pairs of schedule and boundary of optax's ``join_schedules``, with a name and an SSR of their own.
+    Source: optax's ``join_schedules``, whose pairs of schedule and boundary have neither names nor an SSR.
     """
 
     scheduler: SchedulerLike
@@ -136,7 +136,7 @@ class Phase(metaclass=Opaque):
 
 
 def _phase(value: Any, field: str) -> Phase:
-    """A phase from what may stand for one: a Phase, a mapping or config of its arguments, or a bare scheduler."""
+    """Return a phase from a Phase, from a mapping or config of its arguments, or from a scheduler."""
     if isinstance(value, Phase):
         return value
     if is_dataclass(value) and {item.name for item in fields(value)} == {item.name for item in fields(Phase)}:
@@ -152,26 +152,27 @@ def _phase(value: Any, field: str) -> Phase:
 
 @dataclass(frozen=True)
 class SequentialScheduler(Scheduler):
-    """One schedule after another.
+    """Run one schedule after another.
 
     ::
 
         alpha(t) = alpha_k(t - start_k)    for start_k <= t < end_k,    start_{k+1} = end_k
-        end_k = ssr * until_k                                           with scale (the default)
-        end_k = start_k + (until_k - until_{k-1})                       without
-        end_k = the share until_k of the run                            for an until in dur, whatever scale says
+        end_k = ssr * until_k                                           if scale (the default)
+        end_k = start_k + (until_k - until_{k-1})                       if not scale
+        end_k = fraction until_k of the run                             for an until in dur, whatever scale is
 
-    Each phase sees a run of its own: time from its own start, ``dur`` as a share of the phase, ssr 1 if it is not
+    Each phase sees a separate run: time from its own start, ``dur`` as a fraction of the phase, ssr 1 if it is not
     scaled. ``alpha_ssr(t) = alpha(t / ssr)`` exactly if every phase is scaled; with an unscaled phase it holds in the
     phases before it.
 
     Args:
-        phases: Name -> :class:`Phase` (or a mapping of its arguments, or a bare scheduler as the last), in order.
+        phases: A mapping from name to :class:`Phase`, in order. A mapping of a phase's arguments also works, and a
+            scheduler alone for the last phase.
 
     Raises:
-        InputError: For no phases, a phase without ``until`` that is not the last, ends that do not increase (at
-            construction where their units agree, else when bound), an unscaled phase from an end in ``dur`` to one in
-            another unit, or a phase that the run never reaches.
+        InputError: There are no phases, a phase other than the last has no ``until``, the ends do not increase (found
+            at construction if their units agree, else when bound), an unscaled phase follows an end in ``dur`` and
+            ends in another unit, or the run never reaches a phase.
 
     Example:
         >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
@@ -185,7 +186,7 @@ class SequentialScheduler(Scheduler):
         >>> [scheduler.bind(state, ssr=0.5)(Timestamp(batch=k)) for k in (1, 2, 4, 6)]
         [0.5, 1.0, 0.5, 0.0]
 
-    Source: ``torch.optim.lr_scheduler.SequentialLR`` and optax's ``join_schedules`` do the same over fixed step counts.
+    Source: ``torch.optim.lr_scheduler.SequentialLR`` and optax's ``join_schedules``, which use fixed step counts.
     """
 
     phases: Mapping[str, Phase | SchedulerLike | Mapping[str, Any]]
@@ -194,15 +195,15 @@ class SequentialScheduler(Scheduler):
         phases = {name: _phase(part, f"phases.{name}") for name, part in _parts(self.phases, "phases").items()}
         for name, phase in list(phases.items())[:-1]:
             if phase.until is None:
-                rule = "only the last phase may go on to the end of the run"
+                rule = "only the last phase may omit until"
                 raise InputError(f"phases.{name}.until", None, rule, "write e.g. until: 500ba")
         ends = [(name, as_time(phase.until, "until")) for name, phase in phases.items() if phase.until is not None]
         for (before, first), (name, second) in pairwise(ends):
             if first.unit is second.unit and second <= first:
-                rule = f"must lie after the end of {before} ({first}): until counts from the start of the sequence"
+                rule = f"must be after {before} ends ({first}); until counts from the start of the sequence"
                 raise InputError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
-                rule = f"an unscaled phase keeps its length, and from {before}'s end at {first} none is stated"
+                rule = f"is not in the unit of {before}'s end ({first}), so this unscaled phase has no length"
                 fix = f"give the end of {before} in {second.unit.value}, or this one in dur"
                 raise InputError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
@@ -219,7 +220,7 @@ class SequentialScheduler(Scheduler):
                 clock = run.clock(end.unit, f"phases.{name}.until", end)
                 segments.append((clock.read, clock.factor, clock.points[1], part))
                 start = end
-        # The last phase goes on, whether or not it has an end: there is nothing after it.
+        # The last phase continues past its end, because nothing follows it.
         last = part
         if len(ends) == len(segments):
             segments.pop()
@@ -234,17 +235,17 @@ class SequentialScheduler(Scheduler):
 
 
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
-    """Where each phase ends, resolved; increasing and within the run as far as rates make that comparable.
+    """Return where each phase ends. Check that the ends increase and are within the run, if rates allow it.
 
     Args:
         run: The run of the sequence.
         phases: Its phases, in order.
 
     Returns:
-        The ends on clocks of the run, measured from its start; None for a last phase that goes on.
+        The ends on clocks of the run, measured from its start; None for a last phase without an end.
 
     Raises:
-        InputError: For a phase that ends before it starts, or that leaves nothing of the run to the next.
+        InputError: A phase ends before it starts, or leaves no time for the next.
     """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)
@@ -255,20 +256,16 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
         field, stated = f"phases.{name}.until", as_time(phase.until, "until")
         end = run.resolve(stated, field)
         if not phase.scale and stated.unit is not TimeUnit.DURATION:
-            # Keep the stated length, from wherever the phase before really ends.
+            # The phase keeps its length from where the previous phase actually ends.
             begin = run.resolve(stated_start, field, scale=False)
             kept = run.resolve(stated, field, scale=False)
             end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)
         if run.is_before(start, end) is False:
             rule = f"ends at {end}, not after its start at {start}"
-            raise InputError(
-                field, str(stated), rule, "raise until or ssr, or give the ends as shares of the run (dur)"
-            )
+            raise InputError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
-            rule = (
-                f"must end within the run (ends at {end} of {length}{run.at_ssr}): what follows would never be reached"
-            )
+            rule = f"must end within the run (ends at {end} of {length}{run.at_ssr}), or the next is never reached"
             raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated

@@ -1,4 +1,4 @@
-"""Curves: schedules resolved against a run, as closures over plain integers. Each formula stands here once."""
+"""Curves: schedules resolved against a run, as closures over plain integers. Each formula is written once, here."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ssr_hydra.time import Time, TimeUnit
 __all__ = ["Curve", "Shape", "annealed", "cosine", "linear", "piecewise", "polynomial", "rex", "stepped"]
 
 Curve = Callable[[Any], float]
-"""A schedule resolved against a run: timestamp -> alpha. Takes the kind of timestamp that the state had."""
+"""A schedule resolved against a run: a function from a timestamp, of the state's type, to alpha."""
 
 Shape = Callable[[float], float]
-"""A shape of annealing: tau, the elapsed fraction from 0 to 1, -> alpha."""
+"""A shape of annealing: a function from tau, the elapsed fraction from 0 to 1, to alpha."""
 
-_NEVER = math.inf  # a schedule without an end; an int and a float compare exactly
+_NEVER = math.inf  # the end of a schedule without one; an int and a float compare exactly
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:
-    """alpha_i (1 - tau) + alpha_f tau; exact at both ends, which alpha_i + (alpha_f - alpha_i) tau is not."""
+    """alpha_i (1 - tau) + alpha_f tau. Exact at both ends, unlike alpha_i + (alpha_f - alpha_i) tau."""
     return lambda tau: alpha_i * (1.0 - tau) + alpha_f * tau
 
 
@@ -55,38 +55,38 @@ def annealed(
     field: str = "t_max",
     is_endless: bool = False,
 ) -> Curve:
-    """alpha(t) = warmup(t) * shape(tau(t)): the one place where warmup and annealing are written.
+    """alpha(t) = warmup(t) * shape(tau(t)): the only place that combines warmup and annealing.
 
     ::
 
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    A shape starts at its peak, shape(0), which the warmup climbs to. All times are resolved; ``warmup <= begin``.
+    A shape starts at its peak, shape(0), which the warmup reaches. All times are resolved; ``warmup <= begin``.
 
     Args:
         run: The run.
-        shape: alpha over tau.
-        begin: Where annealing begins.
-        end: Where tau is 1.
-        warmup: Length of the warmup; None for ``begin``.
-        field: The argument that gives ``end``, for errors.
-        is_endless: Whether tau runs on beyond 1 instead of staying there.
+        shape: alpha as a function of tau.
+        begin: Start of the annealing.
+        end: Time at which tau is 1.
+        warmup: Length of the warmup; None means ``begin``.
+        field: The argument that sets ``end``, for errors.
+        is_endless: Whether tau continues beyond 1 instead of staying there.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
     start, ramp_end, first, last = clock.points
     ramp, width = ramp_end - start, last - first
     peak = shape(0.0)
-    # A warmup that fills the run to its very end reaches its peak there; there is nothing to anneal.
+    # A warmup that fills the whole run reaches its peak at the end; nothing is left to anneal.
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
     if is_endless:
-        shape = _of_floats(shape)  # such shapes compare tau with where they bend
+        shape = _of_floats(shape)  # such shapes compare tau with their bends
 
     def curve(timestamp: Any) -> float:
-        # The order is that of how often each case holds. tau is a float, or a Fraction where the counter is one: the
-        # first float that it meets makes it the same float.
+        # The most frequent case comes first. tau is a float, or a Fraction if the counter is one; the first float in
+        # the formula turns it into the same float.
         count = read(timestamp) * factor
         if first < count < stop:
             return shape((count - first) / width)
@@ -104,7 +104,7 @@ def _of_floats(shape: Shape) -> Shape:
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
-    """alphas[number of milestones reached]. Each milestone (with its field name) is read on its own clock."""
+    """alphas[number of milestones reached]. Each milestone, with its field name, is read on its own clock."""
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
     for milestone in milestones:
         by_unit.setdefault(milestone[0].unit, []).append(milestone)
@@ -121,10 +121,12 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Through resolved points of time and alpha, each piece in the shape of ``make``; constant outside them.
+    """Interpolate resolved points of time and alpha, with the shape that ``make`` returns for each piece.
+
+    The curve is constant before the first point and after the last.
 
     Raises:
-        InputError: If the points do not increase in time on the clock of the last one.
+        InputError: The points do not increase in time on the clock of the last one.
     """
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))

@@ -1,4 +1,4 @@
-"""Schedules that go up as well as down: warm restarts, one cycle, and any course through given points."""
+"""Schedules that increase and decrease: warm restarts, one cycle, and straight lines through given points."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ssr_hydra.time import Time, TimeLike, as_time, exact
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
-# Past this many bits an exact cycle boundary costs more than it is worth; floats take over (t_mult like 1.0001).
+# With more bits than this, exact cycle bounds cost too much and floats are used (t_mult like 1.0001).
 _MOST_BITS = 1 << 14
 _LARGEST_GROWTH = 1e300
 
 
 @dataclass(frozen=True)
 class CosineAnnealingWarmRestartsScheduler(Scheduler):
-    """Half a cosine again and again, each cycle ``t_mult`` times as long as the one before.
+    """Repeat half a cosine, each cycle ``t_mult`` times as long as the one before.
 
     ::
 
@@ -75,19 +75,19 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Where in its cycle a time lies, for cycles of growing length.
+    """Find the position in its cycle of a time, for cycles of growing length.
 
-    Remembers the bounds of the cycle asked for last: the next time mostly lies in it too. That is a cache, not state.
+    Caches the bounds of the last cycle, because the next time is mostly in the same cycle.
     """
 
     def __init__(self, width: int, ratio: Fraction) -> None:
         self._width, self._ratio = width, ratio
         self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
-        self._log_ratio = math.log1p(float(ratio - 1))  # log1p: a ratio such as 1.000001 keeps its digits
+        self._log_ratio = math.log1p(float(ratio - 1))  # log1p keeps the digits of a ratio such as 1.000001
         self._bounds = (1, 0, width)  # factor, and the cycle's begin and end in units of 1/factor
 
     def tau(self, count: int) -> float:
-        """The elapsed fraction of the cycle, correctly rounded."""
+        """Return the elapsed fraction of the cycle, correctly rounded."""
         if self._ratio == 1:
             return float(count % self._width / self._width)
         factor, begin, end = self._bounds
@@ -96,14 +96,14 @@ class Cycles:
             if index * self._bits > _MOST_BITS:
                 return self._tau_in_floats(count, index)
             while not begin <= count * factor < end:
-                # The logarithm may be off by one beside a boundary; the exact bounds decide.
+                # Near a boundary the logarithm may be off by one; the exact bounds decide.
                 factor, begin, end = self._exact_bounds(index)
                 index += 1 if count * factor >= end else -1
             self._bounds = (factor, begin, end)
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # A huge ratio can make this infinite; any estimate will do there, as the bounds decide within a cycle or two.
+        # A huge ratio can make this infinite. Any estimate works here: the bounds correct it in a cycle or two.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 
@@ -122,7 +122,7 @@ class Cycles:
 
 @dataclass(frozen=True)
 class OneCycleScheduler(Scheduler):
-    """One climb from a small multiplier to 1 and one long descent to nearly nothing.
+    """Increase once from a small multiplier to 1, then decrease to almost 0.
 
     ::
 
@@ -176,8 +176,8 @@ class OneCycleScheduler(Scheduler):
         end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
         top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
         if top >= end:
-            rule = f"must end before t_max (climbs for {top} of a schedule that ends at {end}{run.at_ssr})"
-            raise InputError("t_up", str(self.t_up), rule, "shorten it, or give it as a share of the run (0.3dur)")
+            rule = f"must end before t_max (takes {top} of a schedule that ends at {end}{run.at_ssr})"
+            raise InputError("t_up", str(self.t_up), rule, "shorten it, or use a fraction of the run (0.3dur)")
         finish(run, top, "t_up", self.t_up)
         points = [(Time(0, end.unit), self.alpha_i), (top, 1.0), (end, self.alpha_f)]
         return piecewise(run, points, _SHAPES[self.anneal])
@@ -185,7 +185,7 @@ class OneCycleScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class PiecewiseLinearScheduler(Scheduler):
-    """Straight lines through given points of time and alpha; constant before the first and after the last.
+    """Interpolate linearly between points of time and alpha; constant before the first and after the last.
 
     ::
 
@@ -194,11 +194,11 @@ class PiecewiseLinearScheduler(Scheduler):
     SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        points: At least one pair (time, alpha), in order of time; a mapping of time to alpha will do as well.
+        points: At least one pair (time, alpha), in order of time; or a mapping from time to alpha.
 
     Raises:
-        InputError: For no points, something that is no pair, an alpha that is negative or not finite, or times that do
-            not increase.
+        InputError: There are no points, an item is not a pair, an alpha is negative or not finite, or times do not
+            increase.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -207,8 +207,8 @@ class PiecewiseLinearScheduler(Scheduler):
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4, 9)]
         [0.5, 1.0, 0.75, 0.5]
 
-    Source: fvcore's ``CompositeParamScheduler`` and optax's ``piecewise_interpolate_schedule`` do the same over fixed
-    step counts.
+    Source: fvcore's ``CompositeParamScheduler`` and optax's ``piecewise_interpolate_schedule``, which use fixed step
+    counts.
     """
 
     points: Sequence[tuple[TimeLike, float]] | Mapping[TimeLike, float]
@@ -225,7 +225,7 @@ class PiecewiseLinearScheduler(Scheduler):
                 raise InputError(field, pair, "must be a pair of time and alpha", fix)
             time = duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
-                raise InputError(field, str(time), f"times must increase, and {checked[-1][0]} stands before it", fix)
+                raise InputError(field, str(time), f"times must increase, and the one before is {checked[-1][0]}", fix)
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
 

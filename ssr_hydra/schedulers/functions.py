@@ -1,8 +1,8 @@
 """Every scheduler as a function of the state, with its arguments as keywords.
 
-They read best in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its arguments and
-converts its durations again; a scheduler object converts them once. The functions are made from the registry:
-``inspect.signature`` and ``help`` show their arguments, and type checkers do not know them.
+They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its
+arguments and converts its durations again; a scheduler object does so once. The registry makes the functions, so
+``inspect.signature`` and ``help`` show their arguments, but type checkers do not know them.
 
 Example:
     >>> from ssr_hydra.state import State
@@ -34,7 +34,7 @@ def step_scheduler(
         return StepScheduler(step_size, gamma)(state, ssr)
     if not step_size:
         raise InputError("step_size", list(step_size), "must not be empty", "write e.g. '5ep' or ['5ep', '10ep']")
-    # Checked under the name that the caller gave them.
+    # The check names the argument as the caller wrote it.
     return MultiStepScheduler(durations(step_size, "step_size"), gamma)(state, ssr)
 
 

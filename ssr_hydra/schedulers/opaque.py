@@ -1,4 +1,4 @@
-"""Dataclasses that stay what they are in the containers of OmegaConf."""
+"""Dataclasses that OmegaConf does not convert when they are put into its containers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["Opaque"]
 
 
 class Opaque(ABCMeta):
-    """Metaclass of dataclasses that ``hydra.utils.instantiate`` makes.
+    """Metaclass of dataclasses that ``hydra.utils.instantiate`` can create anywhere in a config.
 
-    OmegaConf turns a dataclass instance that is put into one of its containers into a config of its fields. Hydra
-    collects what it has instantiated in such containers, so that a config which holds a scheduler would end up with a
-    config in its place, or with an error about types that configs cannot have. OmegaConf offers no way to opt out. It
-    asks ``dataclasses.is_dataclass``, and only there these classes are no dataclasses.
+    OmegaConf converts a dataclass instance in one of its containers into a config of its fields. Hydra collects
+    instantiated objects in such containers. So a config that holds a scheduler would contain a config instead, or fail
+    with an error about unsupported types. OmegaConf has no option for this, but it calls ``dataclasses.is_dataclass``;
+    this metaclass makes that call return False there, and only there.
 
     Example:
         >>> from omegaconf import OmegaConf
@@ -28,7 +28,7 @@ class Opaque(ABCMeta):
 
     def __getattribute__(cls, name: str) -> Any:
         if name == "__dataclass_fields__":
-            asker = sys._getframe(1)  # dataclasses.is_dataclass, and OmegaConf calls it
+            asker = sys._getframe(1)  # dataclasses.is_dataclass, called by OmegaConf
             if asker.f_back is not None and str(asker.f_back.f_globals.get("__name__")).startswith("omegaconf."):
                 raise AttributeError(name)
         return super().__getattribute__(name)

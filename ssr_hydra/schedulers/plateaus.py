@@ -1,4 +1,4 @@
-"""Schedules whose body does not depend on how long the run will be: warmup-stable-decay and inverse square root."""
+"""Schedules that do not depend on the run's length until their end: warmup-stable-decay and inverse square root."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt
 
 
 def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, stated: TimeLike) -> None:
-    """Refuse a decay or cooldown that would have to begin within the warmup; all three on one clock."""
+    """Refuse a decay or cooldown that would start within the warmup. All times are on one clock."""
     if warmup + tail > end:
-        taken = f"takes {tail} after a warmup of {warmup}, of a schedule that ends at {end}{at_ssr}"
+        taken = f"{tail} after a warmup of {warmup}; the schedule ends at {end}{at_ssr}"
         rule = f"must fit between the warmup and t_max ({taken})"
-        raise InputError(field, str(stated), rule, "shorten one of the two, or give them as shares (0.1dur)")
+        raise InputError(field, str(stated), rule, "shorten one of the two, or use fractions of the run (0.1dur)")
 
 
 @dataclass(frozen=True)
 class WarmupStableDecayScheduler(Scheduler):
-    """Climb to 1, stay there, and decay over the last ``t_decay``.
+    """Warm up to 1, stay there, and decay over the last ``t_decay``.
 
     ::
 
@@ -46,7 +46,7 @@ class WarmupStableDecayScheduler(Scheduler):
 
     Until the decay begins, runs of every length have the same learning rates, so one long run can branch into several
     shorter ones. SSR stretches ``t_max`` and ``t_decay``, and the warmup only with ``scale_warmup`` (or if it is given
-    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup the law holds from
+    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds from
     ``max(1, ssr) * t_warmup`` on.
 
     Args:
@@ -104,7 +104,7 @@ class WarmupStableDecayScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class InverseSquareRootWithWarmupScheduler(Scheduler):
-    """Climb to 1, fall with the inverse square root of time, and optionally cool down in a straight line.
+    """Warm up to 1, decay with the inverse square root of time, and optionally cool down linearly.
 
     ::
 
@@ -157,10 +157,10 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         t_cooldown = duration(self.t_cooldown, "t_cooldown", above_zero=False)
         t_max, alpha_f = duration(self.t_max, "t_max"), multiplier(self.alpha_f, "alpha_f")
         if t_cooldown.value == 0:
-            # Both describe the cooldown alone; accepting them without one would be accepting and ignoring them.
+            # Both describe only the cooldown; without one they would be ignored.
             for name, value, default in (("alpha_f", alpha_f, 0.0), ("t_max", t_max, Time("1dur"))):
                 if value != default:
-                    rule, fix = "says how the cooldown ends, and there is none", "write e.g. t_cooldown='0.1dur'"
+                    rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
                     raise InputError(name, getattr(self, name), rule, f"{fix}, or leave {name} out")
         put(
             self,
@@ -175,7 +175,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         cooldown = run.resolve(as_time(self.t_cooldown, "t_cooldown"), "t_cooldown")
         if cooldown.value == 0:
-            # Without a cooldown the end does not matter, so nothing has to be convertible to its clock.
+            # Without a cooldown there is no end, so nothing must be convertible to its clock.
             warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:
@@ -190,7 +190,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             scale = run.convert(scale, warmup.unit, "t_scale")
         shape: Shape = _inverse_sqrt
         if cooldown.value != 0:
-            # tau is measured in time scales: 0 at the end of the warmup, last at the end of the cooldown.
+            # tau counts time scales: 0 at the end of the warmup, last at the end of the cooldown.
             brink = float((end - cooldown - warmup).value / scale.value)
             shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
         return annealed(run, shape, warmup, warmup + scale, warmup=warmup, field="t_warmup", is_endless=True)
@@ -201,7 +201,7 @@ def _inverse_sqrt(tau: float) -> float:
 
 
 def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
-    """The inverse square root until ``begin``, then straight to ``alpha_f`` at ``end``."""
+    """Return the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:

@@ -1,4 +1,4 @@
-"""What a scheduler is, and how any of them is bound to a run."""
+"""The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ComposerScheduler(Protocol):
     """
 
     def __call__(self, state: State, ssr: float = 1.0) -> float:
-        """The multiplier alpha at ``state.timestamp``."""
+        """Return the multiplier alpha at ``state.timestamp``."""
         ...
 
 
@@ -40,9 +40,9 @@ _TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
 
 
 def check_scheduler(part: object, field: str = "scheduler") -> None:
-    """Refuse what cannot be called with a state; a class is the likeliest slip."""
+    """Refuse a value that cannot be called with a state, such as a class."""
     if type(part).__module__.startswith(_TORCHS):
-        rule = "must be a scheduler of this package or a function of (state, ssr): torch's are no parts of ours"
+        rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
         fix = "list both, which multiplies them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
         raise InputError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
@@ -51,40 +51,40 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
 
 
 class Scheduler(metaclass=Opaque):
-    """Base of this package's schedulers: what they share is that they become a curve once a run is known."""
+    """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run."""
 
     @abstractmethod
     def curve(self, run: Run) -> Curve:
-        """The schedule resolved against ``run``."""
+        """Return the schedule resolved against ``run``."""
 
     def bind(self, state: Any, ssr: Number = 1.0) -> Curve:
-        """Resolve against a state's ``max_duration`` and rates: a function of timestamps that costs little to call.
+        """Resolve against a state's ``max_duration`` and rates, to a fast function of timestamps.
 
         Raises:
-            InputError: If a time cannot be resolved, ssr is not above 0, or the times do not fit together.
+            InputError: A time cannot be resolved, ssr is not above 0, or times contradict each other.
         """
         return self.curve(Run.of(state, ssr))
 
     def __call__(self, state: Any, ssr: Number = 1.0) -> float:
-        """alpha at ``state.timestamp``; raises what :meth:`bind` raises."""
+        """Return alpha at ``state.timestamp``. Raises the errors of :meth:`bind`."""
         return self.bind(state, ssr)(state.timestamp)
 
 
 def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Resolve any scheduler against a run.
 
-    Reads the state's ``max_duration`` and rates once; a function of the user is called with a state at each time.
+    Reads the state's ``max_duration`` and rates once. A user's function is called with a state at each time.
 
     Args:
-        scheduler: One of this package's, or a function of ``(state)`` or ``(state, ssr)``.
-        state: The run; ``max_duration`` already carries ssr.
+        scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
+        state: The run. Its ``max_duration`` is already scaled by ssr.
         ssr: The scale schedule ratio.
 
     Returns:
-        A function of a timestamp that gives alpha.
+        A function from a timestamp to alpha.
 
     Raises:
-        InputError: If a time cannot be resolved, ssr is not above 0, or ``f(state)`` is to be scaled.
+        InputError: A time cannot be resolved, ssr is not above 0, or ssr is not 1 for a function ``f(state)``.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearScheduler
@@ -98,7 +98,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """:func:`bind` for a run that is resolved already, as combinators need it for their parts."""
+    """Do the same as :func:`bind` for a resolved run. Combinators use it for their parts."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)
@@ -119,11 +119,11 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
                 returned = function(state)
             else:
                 returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
-        except Exception as error:  # which stays what it is, and says where it is from
+        except Exception as error:  # the user's own error, with a note that names the scheduler
             note = f"raised by the scheduler {name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:
-                error.__dict__["__notes__"] = [*notes, note]  # as add_note of Python 3.11 does
+                error.__dict__["__notes__"] = [*notes, note]  # like add_note of Python 3.11
             raise
         try:
             alpha = float(returned)
@@ -137,11 +137,11 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
 
 
 def _how_to_pass_ssr(function: Any, name: str) -> str | None:
-    """``"keyword"``, ``"positional"``, or None where the function knows no ssr."""
+    """Return ``"keyword"`` or ``"positional"``, or None if the function does not take ssr."""
     check_scheduler(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # built in C without a signature: it cannot know ssr
+    except (TypeError, ValueError):  # a C function without a signature does not take ssr
         return None
     if any(p.name == "ssr" and p.kind is not p.POSITIONAL_ONLY for p in parameters):
         return "keyword"
@@ -151,7 +151,7 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
     if not positional:
         rule = "a scheduler is a function of (state) or (state, ssr)"
         raise InputError("scheduler", name, rule, "give it the argument state")
-    # A second argument with a default and another name is an option of the function's own.
+    # A second argument with a default and another name is an option of the function.
     is_second_ssr = len(positional) > 1 and (
         positional[1].name == "ssr" or positional[1].default is inspect.Parameter.empty
     )
@@ -159,19 +159,19 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
 
 
 def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
-    """A time as an absolute moment of the run, as schedules read it.
+    """Convert a time to an absolute moment of the run.
 
-    ``dur`` becomes that share of ``state.max_duration`` (which carries ssr already); other units are multiplied by
-    ssr; epochs become batches. Nothing is rounded.
+    ``dur`` becomes that fraction of ``state.max_duration`` (which is already scaled by ssr). Other units are multiplied
+    by ssr. Epochs become batches. Nothing is rounded.
 
     Args:
         time: A Time or a time string.
-        state: The run, with ``max_duration`` and ``dataloader_len`` as far as they are needed.
+        state: The run, with ``max_duration`` and ``dataloader_len`` if the conversion needs them.
         ssr: The scale schedule ratio.
 
     Raises:
-        MissingRateError: If ``max_duration`` or ``dataloader_len`` is needed and not known.
-        InputError: For a time or ssr that is none.
+        MissingRateError: ``max_duration`` or ``dataloader_len`` is needed and unknown.
+        InputError: ``time`` or ``ssr`` is invalid.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -184,4 +184,4 @@ def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
 
 
 _convert_time = convert_time
-"""Composer's name of :func:`convert_time`."""
+"""Composer's name for :func:`convert_time`."""

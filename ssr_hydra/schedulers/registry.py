@@ -1,7 +1,6 @@
-"""Every scheduler of this package, declared once: its name in configs, its class, and presets for the command line.
+"""The registry of schedulers: the name of each in configs, its class, and presets for the command line.
 
-What else a scheduler has follows from its row: the structured config of the group ``scheduler``, with the class's
-fields, order, defaults and types, and the function form.
+The structured config of the group ``scheduler`` and the function form of a scheduler are made from its row.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class Row:
     Args:
         name: Its choice in the group ``scheduler``.
         scheduler: Its class.
-        presets: Values for the arguments without default, so that ``scheduler=<name>`` alone always runs. Times are
-            written in ``dur``, which fits a run of any length and unit, wherever the argument is a time.
+        presets: Values for arguments without a default, so that ``scheduler=<name>`` alone works. Times are
+            in ``dur``, which fits a run of any length and unit.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Row:
 
     @property
     def function_name(self) -> str:
-        """The name of the function form: ``RexScheduler`` -> ``rex_scheduler``."""
+        """The name of the function form: ``rex_scheduler`` for ``RexScheduler``."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.scheduler.__name__).lower()
 
     def function(self) -> Callable[..., float]:
@@ -81,4 +80,4 @@ ROWS = (
     Row("product", combinators.ProductScheduler, {"factors": {}}),
     Row("sequence", combinators.SequentialScheduler, {"phases": {}}),
 )
-"""One row for each scheduler, in the order of the choices."""
+"""One row per scheduler, in the order of the choices."""

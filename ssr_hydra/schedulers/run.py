@@ -1,7 +1,7 @@
-"""A run as one schedule sees it: every time resolved to an exact number on one of the run's clocks.
+"""A run as a schedule sees it: every time becomes an exact number on one of the run's clocks.
 
-The units in which a run counts by itself are its clocks: batches, samples, tokens, seconds and iterations. Epochs are
-read on the batch clock, because whole epochs are too coarse for a stretched schedule, and ``dur`` on the clock of
+The clocks are the run's counters: batches, samples, tokens, seconds and iterations. Times in epochs are read on the
+batch clock, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` are read on the clock of
 ``max_duration``.
 """
 
@@ -33,7 +33,7 @@ RATES = {
     TimeUnit.SAMPLE: "samples_per_batch",
     TimeUnit.TOKEN: "tokens_per_batch",
 }
-"""The rate that connects a unit to batches."""
+"""The rate that connects a unit with batches."""
 _EXAMPLES = {"dataloader_len": "len(loader)"}
 
 _ZERO = Time(0, TimeUnit.BATCH)
@@ -41,11 +41,11 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Clock:
-    """A counter of the run and, in its integers, the times that a curve compares it with.
+    """A counter of the run, and the times that a curve compares with it, as integers.
 
-    With ``count = read(timestamp) * factor``, a time ``points[i]`` of the schedule is reached when
-    ``count >= points[i]``. Everything is an int, so comparisons are exact, and a quotient of two of them is the
-    correctly rounded float of the exact ratio: this is why alpha_ssr(t) equals alpha(t / ssr) to the last bit.
+    Let ``count = read(timestamp) * factor``. A time ``points[i]`` of the schedule is reached when
+    ``count >= points[i]``. All values are ints, so comparisons are exact, and the quotient of two of them is the
+    correctly rounded float of the exact ratio. Therefore alpha_ssr(t) is bitwise equal to alpha(t / ssr).
     """
 
     read: Callable[[Any], int]
@@ -55,18 +55,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class Run:
-    """What is needed to resolve a schedule's times.
+    """What is needed to resolve the times of a schedule.
 
     Args:
         ssr: The scale schedule ratio.
-        max_duration: Length as it is run, already scaled; None where it is open.
+        max_duration: The length that is run, already scaled; None if unknown.
         dataloader_len: Batches per epoch.
         samples_per_batch: Samples per batch.
         tokens_per_batch: Tokens per batch.
-        state: The state that it was made from; functions of the user are called with it.
-        start: Where this run begins on the counters of the state; not zero within a phase of a sequence.
-        whole: The run that this is a phase of; None if it is the whole run.
-        open_because: Why ``max_duration`` is not known, where it could not be computed.
+        state: The state that this run was made from. A user's function is called with it.
+        start: Where this run starts on the counters of the state; above zero in a phase of a sequence.
+        whole: The run that contains this phase; None for the whole run.
+        open_because: Why ``max_duration`` is unknown, if it could not be computed.
     """
 
     ssr: Fraction
@@ -81,10 +81,10 @@ class Run:
 
     @classmethod
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
-        """The run of a state: ours, or any object with ``timestamp``, ``max_duration`` and ``dataloader_len``."""
+        """Create a run from a state: this package's, or one of another library with the same attributes."""
         known = state
         if not isinstance(state, State):
-            # Ours has checked its length and rates already; another library's has not.
+            # This package's state has checked its length and rates already; that of another library has not.
             known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
         rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in RATES.values()}
         return cls(
@@ -98,17 +98,17 @@ class Run:
 
     @property
     def is_native(self) -> bool:
-        """Whether timestamps have our integer slots; another library's are read through ``get(unit)``."""
+        """Whether timestamps are this package's. Those of another library are read through ``get(unit)``."""
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:
-        """A time of the schedule on a clock of the run, measured from this run's start.
+        """Resolve a time of the schedule on a clock of the run, measured from this run's start.
 
-        A share of the run (``dur``) follows ``max_duration``, which carries ssr already; any other time is multiplied
-        by ssr if ``scale``; epochs become batches.
+        A fraction of the run (``dur``) follows ``max_duration``, which is already scaled. Any other time is multiplied
+        by ssr if ``scale``. Epochs become batches.
 
         Raises:
-            MissingRateError: If the length of the run or ``dataloader_len`` is needed and not known.
+            MissingRateError: The length of the run or ``dataloader_len`` is needed and unknown.
         """
         if time.unit is TimeUnit.DURATION:
             if self.max_duration is None:
@@ -123,7 +123,7 @@ class Run:
         return time
 
     def length(self) -> Time | None:
-        """The run's end on one of its clocks; None where it is open, or in epochs of unknown length."""
+        """The run's end on one of its clocks; None if it is unknown, or in epochs of unknown length."""
         try:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
@@ -131,36 +131,36 @@ class Run:
 
     @property
     def at_ssr(self) -> str:
-        """The ratio of the whole run for an error: ``" at ssr 0.5"``, or nothing at ssr 1."""
+        """The ratio of the whole run for an error message: ``" at ssr 0.5"``, or an empty string at ssr 1."""
         ssr = self.ssr if self.whole is None else self.whole.ssr
         return "" if ssr == 1 else f" at ssr {float(ssr):g}"
 
     def _share(self, time: Time, field: str) -> Time:
-        """A share of the run on a clock of it."""
+        """Return a fraction of the run on one of its clocks."""
         assert self.max_duration is not None
         share = self.max_duration * time.value
         if share.unit is not TimeUnit.EPOCH:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # about a time that nobody has written
-            rule = f"is a share of max_duration, which is {self.max_duration}, and {error.rule}"
+        except MissingRateError as error:  # the error is about a time that the user did not write
+            rule = f"is a fraction of max_duration, which is {self.max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
 
     def _open(self, time: Time, field: str) -> InputError:
         if (why := self.open_because) is not None:
             return type(why)(field, str(time), f"the length of this phase is not known: {why.rule}", why.fix)
-        rule = "a share of the run needs the run's length, and max_duration is not known"
+        rule = "a fraction of the run needs the run's length, but max_duration is not known"
         return MissingRateError(field, str(time), rule, "set max_duration, or give the time in another unit")
 
     def _per_batch(self, unit: TimeUnit, time: Time, other: TimeUnit, field: str) -> Fraction:
-        """How many of ``unit`` one batch holds."""
+        """Return how many of ``unit`` a batch contains."""
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
             rule = f"{unit.value} cannot be converted to or from {other.value}: no fixed rate connects them"
-            raise InputError(field, str(time), rule, "give both times in one unit, or as a share of the run (dur)")
+            raise InputError(field, str(time), rule, "give both times in one unit, or use fractions of the run (dur)")
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
             rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is not known"
@@ -169,10 +169,11 @@ class Run:
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:
-        """The same moment in another unit by the rates of the run.
+        """Convert a time to another unit by the rates of the run.
 
         Raises:
-            MissingRateError: If the rate that connects the two is not known; InputError if none can.
+            MissingRateError: The rate that connects the units is unknown.
+            InputError: No rate connects the units.
         """
         if time.unit is unit or time.value == 0:
             return Time(time.value, unit)
@@ -180,22 +181,22 @@ class Run:
         return Time(batches * self._per_batch(unit, time, unit, field), unit)
 
     def is_before(self, first: Time, second: Time) -> bool | None:
-        """Whether one resolved time lies before another; None where no rate makes them comparable."""
+        """Whether one resolved time is before another; None if no rate connects their units."""
         try:
             return self.convert(first, second.unit, "time") < second
         except InputError:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Clock:
-        """The counter of ``unit`` with resolved times in its integers; points[0] is this run's start.
+        """Return the counter of ``unit`` with resolved times as its points. points[0] is this run's start.
 
         Raises:
-            InputError: If a point cannot be converted to ``unit``.
+            InputError: A point cannot be converted to ``unit``.
         """
         try:
             start = self.convert(self.start, unit, field).value
         except InputError as error:
-            rule = f"this phase begins at {self.start}, and {error.rule}"
+            rule = f"this phase starts at {self.start}, and {error.rule}"
             raise type(error)(field, str(points[-1]), rule, error.fix) from None
         steps = [Fraction(0), *(Fraction(self.convert(point, unit, field).value) for point in points)]
         scale = _NANOSECONDS if unit is TimeUnit.SECOND else 1
@@ -204,10 +205,10 @@ class Run:
         return Clock(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
-        """:meth:`reader`, but never before ``start``.
+        """Return a :meth:`reader` whose count is never before ``start``.
 
-        A phase may begin by one counter and be timed by another, and rates are true on average only (the last batch
-        of an epoch is often smaller): without this the second counter could put the phase's first batches before it.
+        A phase may start on one counter and be timed by another, and rates are only averages (the last batch of an
+        epoch is often smaller). So without this, the second counter could be before the start in the first batches.
         """
         read = self.reader(unit)
         if start == 0:
@@ -216,11 +217,11 @@ class Run:
         return lambda timestamp: max(read(timestamp), floor)
 
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
-        """A function that reads the counter of ``unit`` off a timestamp; seconds as nanoseconds."""
+        """Return a function that reads the counter of ``unit`` from a timestamp; seconds as nanoseconds."""
         if self.is_native:
             read: Callable[[Any], int] = attrgetter(_SLOTS[unit])
             return read
-        name = unit.value  # a plain string is what other libraries' get() understands
+        name = unit.value  # get() of other libraries takes a plain string
         if unit is TimeUnit.SECOND:
             return lambda timestamp: round(timestamp.get(name).value * _NANOSECONDS)
 
@@ -231,11 +232,11 @@ class Run:
         return read_foreign
 
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
-        """The run as seen by a part of it from ``start`` to ``end``, both resolved: time begins at ``start``.
+        """Return a part of the run from ``start`` to ``end``, both resolved. Its time begins at ``start``.
 
-        ``dur`` is then a share of the part. With ``scale`` off the part is run at ssr 1.
+        ``dur`` is then a fraction of the part. If ``scale`` is false, the part is run at ssr 1.
         """
-        # Zero has every unit: a phase that begins with its sequence asks for no rate.
+        # Zero is the same in every unit: a phase that starts with its sequence needs no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:

@@ -1,4 +1,4 @@
-"""Schedules that move in steps, and those that do not move: step, multistep, exponential, constant."""
+"""Schedules that change in steps or by a constant factor, and constant ones: step, multistep, exponential, constant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _pow: Callable[[float, float], float] = operator.pow
 
 
 def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
-    """gamma ** exponent(time, period), both in integers of one clock."""
+    """gamma ** exponent(time, period), both as integers of one clock."""
     clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
@@ -37,7 +37,7 @@ def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable
         try:
             return _pow(gamma, exponent(read(timestamp) * factor - start, width))
         except OverflowError:
-            rule = "makes the multiplier larger than any float at this time"
+            rule = "makes the multiplier overflow at this time"
             raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
 
     return curve
@@ -131,7 +131,7 @@ class MultiStepScheduler(Scheduler):
 
     Args:
         milestones: Moments of decay in any order; one that stands twice decays twice.
-        gamma: Factor of each decay, at least 0.
+        milestones: Times of the decays, in any order. A repeated milestone decays twice.
 
     Raises:
         InputError: For a bare string, or a ``gamma`` that is negative or not finite.
@@ -156,7 +156,7 @@ class MultiStepScheduler(Scheduler):
 
 
 def _decays(gamma: float, steps: int) -> list[float]:
-    """gamma ** 0 ... gamma ** steps; an overflow is named."""
+    """Return gamma ** 0 ... gamma ** steps, or an error if one overflows."""
     try:
         return [gamma**k for k in range(steps + 1)]
     except OverflowError:
@@ -171,7 +171,7 @@ def _milestones(run: Run, milestones: Sequence[TimeLike]) -> list[tuple[Time, st
 
 @dataclass(frozen=True)
 class MultiStepWithWarmupScheduler(Scheduler):
-    """Climb from 0 to 1, then decay by ``gamma`` at each milestone.
+    """Warm up from 0 to 1, then decay by ``gamma`` at each milestone.
 
     ::
 
@@ -181,7 +181,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
     A milestone inside the warmup acts when the warmup ends. Warmup and milestones are each read on the clock of their
     own unit, so they may be mixed without rates. SSR stretches the milestones, and the warmup only with
     ``scale_warmup`` (or if it is given in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup
-    the law holds from ``max(1, ssr) * t_warmup`` on.
+    this holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for none.
@@ -233,7 +233,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class ConstantScheduler(Scheduler):
-    """Hold ``alpha`` until ``t_max``, then 1.
+    """Multiply by ``alpha`` until ``t_max``, then by 1.
 
     ::
 
@@ -268,19 +268,19 @@ class ConstantScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class ConstantWithWarmupScheduler(Scheduler):
-    """Climb from 0 to ``alpha``, then stay there.
+    """Warm up from 0 to ``alpha``, then stay there.
 
     ::
 
         alpha(t) = alpha * min(1, t / t_warmup)
 
     SSR stretches the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup the law holds from ``max(1, ssr) * t_warmup`` on.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for none.
         alpha: The multiplier after the warmup, at least 0.
-        t_max: How far the schedule is defined; it has to reach the end of the run.
+        t_max: End of the schedule; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:

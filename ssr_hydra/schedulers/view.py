@@ -1,4 +1,4 @@
-"""The state that a user's function sees at a time of a run, or of a phase of it."""
+"""The state that a user's function gets at a time of a run, or of a phase of a run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NAMES = {
 class _PhaseTimestamp(Comparable):
     """A timestamp that counts from the start of a phase.
 
-    A counter is shifted when it is asked for: one that no rate connects with the phase's start cannot be, and only a
-    function that reads it should hear of it. Counters within the epoch stay the run's.
+    A counter is shifted when it is read. If no rate connects a counter with the phase's start, only a function that
+    reads this counter gets an error. Counters within the epoch are those of the run.
     """
 
     def __init__(self, run: Run, timestamp: Any) -> None:
@@ -37,26 +37,26 @@ class _PhaseTimestamp(Comparable):
     def get(self, unit: TimeUnit | str) -> Time:
         unit = Time(0, unit, field="unit").unit
         if unit is TimeUnit.EPOCH:
-            # Whole epochs since the phase began, which need not be at an epoch's start.
+            # Whole epochs since the phase started, which may be in the middle of an epoch.
             batches = self.get(TimeUnit.BATCH)
             return Time(int(self._run.convert(batches, unit, "timestamp").value), unit)
         total = Time(self._timestamp.get(unit.value).value, unit)
-        # Not below 0: rates are true on average only, see Run.clock.
+        # At least 0, because rates are only averages: see Run.clock.
         return max(total - self._run.convert(self._run.start, unit, "timestamp"), Time(0, unit))
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
             return self.get(_NAMES[name])
-        if name.startswith("_"):  # copying and pickling ask for these before there is a timestamp
+        if name.startswith("_"):  # copy and pickle read these before the timestamp exists
             raise AttributeError(name)
         return getattr(self._timestamp, name)
 
 
 def view(run: Run, timestamp: Any) -> Any:
-    """The run's state at ``timestamp``; within a phase, as if the phase were a run of its own."""
+    """Return the run's state at ``timestamp``; in a phase, the state of the phase as a separate run."""
     state = run.state
     length = getattr(state, "max_duration", None)
-    # Another library's time need not know how to compare itself with ours.
+    # A time of another library may not compare with this package's times.
     is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:

@@ -1,9 +1,9 @@
-"""Time as training counts it: exact amounts with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
+"""Exact durations with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
 
-Amounts are rational numbers, so that no digit is lost on the way from a YAML file to a milestone: ``0.29dur`` of 100
-batches is batch 29, not 28.999999999999996. A float is read as the decimal that it prints. A ratio is read as the
-simplest number that it may stand for, because ratios often come from arithmetic. The names are those of MosaicML
-Composer's ``composer.core.time``.
+Amounts are rational numbers, so a time in a YAML file loses no digit: ``0.29dur`` of 100 batches is batch 29, not
+28.999999999999996. A float is read as the decimal that it prints. A ratio is read as the simplest number that it may
+stand for, because ratios often come from arithmetic. The names are those of MosaicML Composer's
+``composer.core.time``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ else:
     _Value = TypeVar("_Value")
 
 Number = int | float | Fraction
-"""A number that is read exactly; a float as the decimal that it prints."""
+"""A number that is read exactly. A float is read as the decimal that it prints."""
 
-# Counters of a run are 64-bit in every framework; a longer duration can only be a slip (1e400ba).
+# Counters of a run are 64-bit in every framework; a longer duration is a mistake (1e400ba).
 _LARGEST = 2**63 - 1
 _LONGEST_STRING = 64
 _MOST_DECIMALS = 36
@@ -55,7 +55,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Accept a member's name in any case, and another library's enum of the same values."""
+        """Accept a member's name in any case, and an equal enum of another library."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -65,14 +65,14 @@ class TimeUnit(str, Enum):
 
 
 def exact(number: Any, field: str = "number") -> Fraction:
-    """Read a number as the rational that a person means by it: ``1.3`` is 13/10.
+    """Read a number as an exact rational; a float as the decimal that it prints: ``1.3`` is 13/10.
 
     Args:
         number: An int, float, ``Fraction``, ``Decimal`` or a string such as ``"0.3"`` or ``"1/3"``.
-        field: Name for the error.
+        field: Field name for the error.
 
     Raises:
-        InputError: If it is not a finite number.
+        InputError: It is not a finite number.
 
     Example:
         >>> exact(1.3)
@@ -82,13 +82,13 @@ def exact(number: Any, field: str = "number") -> Fraction:
         return Fraction(number)
     try:
         if isinstance(number, (bool, bytes, bytearray)) or (isinstance(number, str) and not _is_plain_number(number)):
-            raise ValueError  # float() would read bytes, with spaces and underscores
+            raise ValueError  # float() accepts bytes, spaces and underscores
         if isinstance(number, float):
             # float.__repr__, because NumPy's float64 is a float that prints as "np.float64(...)".
             return Fraction(float.__repr__(number))
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)
-        if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises
+        if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises an error
             value, bits = number.item(), _bits(number)
             return exact(value, field) if bits is None else _shortest(value, bits)
         if hasattr(number, "__index__"):
@@ -99,20 +99,20 @@ def exact(number: Any, field: str = "number") -> Fraction:
 
 
 def _bits(number: Any) -> int | None:
-    """The significant bits of a scalar of NumPy or torch that is shorter than Python's float."""
+    """Return the significant bits of a scalar of NumPy or torch that is shorter than Python's float."""
     bits = {"float32": 24, "float16": 11, "bfloat16": 8}
     return bits.get(str(getattr(number, "dtype", "")).rpartition(".")[2])
 
 
 def _shortest(value: float, bits: int) -> Fraction:
-    """The shortest decimal that a float of so many significant bits can stand for: what NumPy prints for it."""
+    """Return the shortest decimal for a float with this many significant bits, as NumPy prints it."""
     stored, half_step = Fraction(value), Fraction(2) ** (math.frexp(value)[1] - bits - 1)
     shortened = (Fraction(f"{value:.{digits}g}") for digits in range(1, 17))
     return next((decimal for decimal in shortened if abs(decimal - stored) <= half_step), stored)
 
 
 def _is_plain_number(text: str) -> bool:
-    """Whether a string is a short ASCII number: Fraction would also take spaces, underscores and other scripts."""
+    """Whether a string is a short ASCII number. Fraction also accepts spaces, underscores and non-ASCII digits."""
     return len(text) <= _LONGEST_STRING and re.fullmatch(rf"-?(?:{_DECIMAL}|{_RATIO})", text, re.ASCII) is not None
 
 
@@ -136,7 +136,7 @@ def _shrink(value: Fraction) -> int | Fraction:
 
 
 def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
-    """The amount and unit of a time string; raises InputError naming ``field``."""
+    """Return the amount and unit of a time string. An InputError names ``field``."""
     if len(text) > _LONGEST_STRING:
         raise InputError(field, text, f"a duration has at most {_LONGEST_STRING} characters", "write e.g. '10ep'")
     if match := _WITH_UNIT.fullmatch(text):
@@ -157,7 +157,7 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
 
 
 def _explain(text: str) -> tuple[str, str]:
-    """Rule and fix for a string that is no duration, as close to what was meant as can be told."""
+    """Return the rule and the fix for a string that is not a duration, with a suggestion if possible."""
     example = "write e.g. '10ba', '5ep' or '0.5dur'"
     squeezed = re.sub(r"[\s_]+", "", text).lower()
     if not squeezed:
@@ -182,9 +182,9 @@ def _explain(text: str) -> tuple[str, str]:
 class Time(Generic[_Value]):
     """An exact amount of training time with its unit.
 
-    ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are the same. ``value`` is an int when it is
-    whole, else a ``Fraction``. Arithmetic and comparison stay within a unit; a bare number means the own unit.
-    Annotations that are written for Composer's generic class, such as ``Time[int]``, mean any time.
+    ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are equal. ``value`` is an int if the amount is
+    whole, else a ``Fraction``. Arithmetic and comparison need equal units; a plain number has the unit of the other
+    operand. Annotations for Composer's generic class, such as ``Time[int]``, are accepted.
 
     Args:
         value: The amount, or a time string when ``unit`` is left out.
@@ -192,8 +192,9 @@ class Time(Generic[_Value]):
         field: Name of the argument for error messages.
 
     Raises:
-        InputError: For a string that is no duration, a number that is not finite, an unknown unit, or units that do
-            not match in arithmetic.
+    Raises:
+        InputError: A string is not a duration, a number is not finite, a unit is unknown, or units in arithmetic
+            differ.
 
     Example:
         >>> Time("0.29dur") * 100
@@ -223,14 +224,14 @@ class Time(Generic[_Value]):
 
     @classmethod
     def _of(cls, value: int | Fraction, unit: TimeUnit) -> Time:
-        """Build without checks, for values that are known to be exact."""
+        """Create a time without checks, from exact values."""
         time = object.__new__(cls)
         time._value, time._unit = value, unit
         return time
 
     @property
     def value(self) -> int | Fraction:
-        """The amount: an int when it is whole, else a ``Fraction``."""
+        """The amount: an int if it is whole, else a ``Fraction``."""
         return self._value
 
     @property
@@ -247,7 +248,7 @@ class Time(Generic[_Value]):
 
     @classmethod
     def from_input(cls, i: TimeLike | int | float, default_int_unit: TimeUnit | str | None = None) -> Time:
-        """Read a Time, a time string, or a number where ``default_int_unit`` says its unit."""
+        """Read a Time, a time string, or a number with the unit ``default_int_unit``."""
         if default_int_unit is None or isinstance(i, (str, Time)) or hasattr(i, "unit"):
             return as_time(i, "time")
         return cls(i, default_int_unit)
@@ -279,7 +280,7 @@ class Time(Generic[_Value]):
 
     @classmethod
     def from_duration(cls, duration: Number) -> Time:
-        """The fraction ``duration`` of a run."""
+        """A fraction ``duration`` of a run."""
         return cls(duration, TimeUnit.DURATION)
 
     @classmethod
@@ -288,7 +289,7 @@ class Time(Generic[_Value]):
         return cls(second, TimeUnit.SECOND)
 
     def to_timestring(self) -> str:
-        """The string that :meth:`from_timestring` reads back, digit for digit: a decimal where one exists, else a/b."""
+        """Return the exact string that :meth:`from_timestring` reads: a decimal if it terminates, else a/b."""
         if isinstance(self._value, int):
             return f"{self._value}{self._unit.value}"
         return f"{_decimal(self._value)}{self._unit.value}"
@@ -300,7 +301,7 @@ class Time(Generic[_Value]):
         return f"Time({self.to_timestring()!r})"
 
     def _amount(self, other: object) -> int | Fraction | None:
-        """``other`` in this unit; None where it is no time at all."""
+        """Return ``other`` in this unit, or None if it is not a time."""
         if isinstance(other, str):
             other = Time(other)
         if isinstance(other, Time):
@@ -318,12 +319,12 @@ class Time(Generic[_Value]):
     def __eq__(self, other: object) -> bool:
         try:
             amount = self._amount(other)
-        except InputError:  # another unit, or no time at all
+        except InputError:  # a different unit, or not a time
             return False
         return NotImplemented if amount is None else self._value == amount
 
     def __hash__(self) -> int:
-        # Equal to a bare int or Fraction of the own unit, so the hash has to be the number's.
+        # A time equals an int or Fraction of its unit, so the hash must be that of the number.
         return hash(self._value)
 
     def __lt__(self, other: object) -> bool:
@@ -360,7 +361,7 @@ class Time(Generic[_Value]):
         return self._make(-self._value)
 
     def __mul__(self, other: object) -> Time:
-        """Times a number, or times a share of a run (``Time(.5, "dur") * Time(10, "ep")`` is 5 epochs)."""
+        """Multiply by a number or by a fraction of a run: ``Time(.5, "dur") * Time(10, "ep")`` is 5 epochs."""
         if isinstance(other, str):
             other = Time(other)
         if isinstance(other, Time):
@@ -376,7 +377,7 @@ class Time(Generic[_Value]):
     __rmul__ = __mul__
 
     def __truediv__(self, other: object) -> Time:
-        """By a number: a time. By a time of the same unit: the share, in ``dur``."""
+        """Divide by a number, to a time; or by a time of the same unit, to their ratio in ``dur``."""
         share = isinstance(other, (Time, str))
         amount = self._amount(other)
         if amount is None:
@@ -387,12 +388,12 @@ class Time(Generic[_Value]):
         return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
 
     def __floordiv__(self, other: object) -> Time:
-        """How many whole times another time or number goes into this one, in this unit."""
+        """Return how many whole times another time or number fits into this one, in this unit."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value // amount)
 
     def __mod__(self, other: object) -> Time:
-        """What is left of this time after whole multiples of another time or number."""
+        """Return the remainder of :meth:`__floordiv__`."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value % amount)
 
@@ -404,7 +405,7 @@ class Time(Generic[_Value]):
 
 
 def _decimal(value: Fraction) -> str:
-    """The shortest exact decimal of a rational, or a/b where its decimals do not end."""
+    """Return the shortest exact decimal of a rational, or a/b if its decimals do not end."""
     twos, rest = 0, value.denominator
     while rest % 2 == 0:
         twos, rest = twos + 1, rest // 2
@@ -426,11 +427,11 @@ def as_time(time: Any, field: str) -> Time:
     """Read a Time, a time string, or another library's time (anything with ``.value`` and ``.unit``).
 
     Args:
-        time: What to read.
+        time: The value to read.
         field: Name of the argument for the error.
 
     Raises:
-        InputError: If it is no time; a bare number has no unit and is refused.
+        InputError: It is not a time. A plain number is an error, because it has no unit.
 
     Example:
         >>> as_time("90m", "max_duration")
@@ -447,16 +448,16 @@ def as_time(time: Any, field: str) -> Time:
 
 
 def _unitless(value: object, field: str) -> InputError:
-    """The error for what is no time: a number lacks only its unit."""
+    """Return the error for a value that is not a time."""
     if not isinstance(value, (int, float, Fraction)) or isinstance(value, bool):
         return InputError(field, value, "must be a duration such as '10ep'", "write a number and a unit")
-    meant = 0 <= value <= _LARGEST  # False for nan as well
+    meant = 0 <= value <= _LARGEST  # also False for NaN
     fix = f"did you mean '{value}ba' or '{value}ep'?" if meant else "write e.g. '10ba' or '5ep'"
     return InputError(field, value, "a duration needs a unit", fix)
 
 
 def simplest(ratio: float) -> Fraction:
-    """Return the simplest number that a computed ratio can stand for.
+    """Return the simplest number that a computed ratio may stand for.
 
     A float that prints more than 12 digits is read as the fraction with a denominator of at most 100, or else as the
     decimal of at most 12 digits, if one lies within the rounding error of some operations. Any other float is the
@@ -488,10 +489,10 @@ def check_ssr(ssr: Number | str) -> Fraction:
 
     Args:
         ssr: A positive number of at most 1e6. A float is read as the decimal that it prints, or as the simple number
-            whose rounding error it carries.
+            that it approximates within rounding error.
 
     Raises:
-        InputError: If it is anything else.
+        InputError: It is not such a number.
 
     Example:
         >>> check_ssr(0.3), check_ssr(0.1 + 0.2)

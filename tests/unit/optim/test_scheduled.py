@@ -116,7 +116,7 @@ def test_torch_schedulers_are_refused_with_what_takes_them() -> None:
 
 
 def test_epochs_of_unknown_length_name_what_was_given_and_what_to_pass() -> None:
-    with pytest.raises(InputError, match="is a share of max_duration, which is 5ep, .*pass dataloader_len=len"):
+    with pytest.raises(InputError, match="is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len"):
         ScheduledLR(sgd(1.0), CosineAnnealingWithWarmupScheduler("10ba"), max_duration="5ep")
     with pytest.raises(InputError, match="^max_duration='5ep': .*pass dataloader_len=len"):
         _ = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration="5ep").is_done

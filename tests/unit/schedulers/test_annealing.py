@@ -122,7 +122,7 @@ def test_a_warmup_without_room_before_the_end_is_refused_when_made(make: Any, t_
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_a_schedule_with_warmup_has_to_reach_the_end_of_the_run(make: Any) -> None:
-    with refused("t_max", match="before the run does"):
+    with refused("t_max", match="must reach the end of the run"):
         alphas(make("1ba", t_max="19ba"), [0], max_duration="20ba")
     assert alphas(make("1ba", t_max="20ba"), [20], max_duration="20ba") == [0.0]
     assert alphas(make("1ba", t_max="21ba"), [21], max_duration="20ba") == [0.0]

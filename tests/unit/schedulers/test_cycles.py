@@ -114,7 +114,7 @@ def test_one_cycle_refuses(arguments: Any, field: str) -> None:
 
 
 def test_one_cycle_refuses_a_climb_that_fills_the_run_when_bound() -> None:
-    with refused("t_up", match="climbs for 20ba"):
+    with refused("t_up", match="takes 20ba"):
         alphas(OneCycleScheduler("20ba"), [0], max_duration="20ba")
     with refused("t_up", MissingRateError, match="samples_per_batch"):
         alphas(OneCycleScheduler("20sp"), [0], max_duration="20ba")

@@ -54,7 +54,7 @@ def test_a_missing_rate_is_named_with_field_and_fix(time: str, unit: str, rate: 
 
 def test_a_share_of_epochs_of_unknown_length_is_told_by_the_length_that_was_given() -> None:
     # Nobody has written a t_max of 2.5ep: it is half of the 5ep that were given.
-    words = "is a share of max_duration, which is 5ep, .*pass dataloader_len=len.*, or give max_duration in ba"
+    words = "is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len.*, or give max_duration in ba"
     with refused("t_max", MissingRateError, match=words):
         Run.of(State("5ep")).resolve(Time("0.5dur"), "t_max")
 
@@ -146,5 +146,5 @@ def test_a_phase_of_unknown_length_says_why() -> None:
 
 def test_an_error_of_a_clock_that_cannot_show_the_start_names_both() -> None:
     phase = Run.of(State("100ba")).phase(Time("5ba"), None, scale=True)
-    with refused("step_size", MissingRateError, match="this phase begins at 5ba, and .*samples_per_batch"):
+    with refused("step_size", MissingRateError, match="this phase starts at 5ba, and .*samples_per_batch"):
         phase.clock(TimeUnit.SAMPLE, "step_size", Time("32sp"))

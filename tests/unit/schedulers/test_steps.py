@@ -38,7 +38,7 @@ def test_gamma_zero_is_a_start_and_then_nothing() -> None:
 
 def test_an_overflow_is_named() -> None:
     for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
-        with refused("gamma", match="larger than any float"):
+        with refused("gamma", match="overflow at this time"):
             alphas(scheduler, [400])
     with refused("gamma", match="overflows after 2 milestones"):
         alphas(MultiStepScheduler(["1ba", "2ba"], 1e300), [0])
@@ -114,7 +114,7 @@ def test_constant_with_warmup_stays_at_alpha_after_t_max() -> None:
 
 @pytest.mark.parametrize("t_max", ["9ba", "0.9ep", "288sp"])
 def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> None:
-    with refused("t_max", match="before the run does"):
+    with refused("t_max", match="must reach the end of the run"):
         alphas(
             ConstantWithWarmupScheduler("1ba", t_max=t_max), [0],
             max_duration="10ba", dataloader_len=10, samples_per_batch=32,

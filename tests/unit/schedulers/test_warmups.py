@@ -83,8 +83,8 @@ def test_warmup_of_an_open_run_and_one_that_no_rate_compares_are_not_refused() -
 def test_t_max_as_a_share_is_refused_as_the_same_time_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
         for ssr in (0.5, 1, 2):
-            with refused("t_max", match="before the run does"):
+            with refused("t_max", match="must reach the end of the run"):
                 alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
-    with refused("t_max", match="before the run does"):  # of a run whose rates are not known
+    with refused("t_max", match="must reach the end of the run"):  # of a run whose rates are not known
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

@@ -21,10 +21,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every p
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.
-settings.register_profile(
-    "ssr_hydra", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-settings.load_profile("ssr_hydra")
+# .ci/run tests the properties again, on random examples, by --hypothesis-profile=thorough.
+_ours = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _ours, max_examples=20, derandomize=True)
+settings.register_profile("thorough", _ours, max_examples=200)
+settings.load_profile("quick")
 
 # A shell that starts a job in the background has it ignore ctrl-C, and Python then installs no handler of its own.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -67,7 +67,6 @@ def completed(folder: Path) -> int:
     return sum(read_state(path) is State.COMPLETED for path in (folder / "studies/s").glob("[0-9]*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
 def test_a_parent_that_is_killed_ten_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
     # Killed after ever more jobs, every other time in the middle of one; the same command goes on each time.
@@ -113,7 +112,6 @@ def starts(folder: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-@pytest.mark.slow
 def test_a_job_that_kills_its_process_under_basic_is_done_last_and_given_up(start: Sweep, tmp_path: Path) -> None:
     # Under Hydra's basic launcher the sweep dies with its job: the next command has the others done first.
     arguments = ("seed=0,1,2,3", "hydra/launcher=basic", *POISON)
@@ -129,7 +127,6 @@ def test_a_job_that_kills_its_process_under_basic_is_done_last_and_given_up(star
     assert "1 of 4 jobs did not complete: 1 (seed=1): its process died without a word" in said.err
 
 
-@pytest.mark.slow
 def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path) -> None:
     seeds = [range(50), range(50, 100)]
     small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic")
@@ -138,7 +135,6 @@ def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path
     assert set(records(tmp_path)) == set(range(100))
 
 
-@pytest.mark.slow
 def test_the_same_sweep_twice_at_once_does_each_job_once(start: Sweep, tmp_path: Path) -> None:
     both = [start(TWELVE, "hydra/launcher=basic", *POISON) for _ in range(2)]
     assert [ended(process).code for process in both] == [0, 0]
@@ -146,7 +142,6 @@ def test_the_same_sweep_twice_at_once_does_each_job_once(start: Sweep, tmp_path:
     assert set(records(tmp_path)) == set(range(12))
 
 
-@pytest.mark.slow
 def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp_path: Path) -> None:
     arguments = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "scheduler=constant", "seed=0,1")
     said = ended(start(*arguments))
@@ -162,7 +157,6 @@ def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp
     assert "[HYDRA]" not in said.out
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_full_at_ten_points_is_named_and_nothing_is_lost(start: Sweep, tmp_path: Path) -> None:
     # No file may grow beyond so many bytes: the sign of life, multirun.yaml, study.json, what Hydra writes of a job,
     # its log, its checkpoint reach it in turn.

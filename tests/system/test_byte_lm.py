@@ -42,7 +42,6 @@ def test_every_experiment_runs_and_records_its_text(run: Callable[..., RunResult
     }
 
 
-@pytest.mark.slow
 def test_a_longer_run_is_better_and_repeats_its_bits(run: Callable[..., RunResult]) -> None:
     short, long, again = (
         run(name, "experiment=byte_lm", f"ssr={ssr}", "trainer.eval_interval=null")

@@ -313,7 +313,6 @@ def test_completion(tmp_path: Path) -> None:
         assert expected <= set(said.out.split()), said
 
 
-@pytest.mark.slow
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
     arguments = ([], [], [], [], [], [], *[["-m", "seed=0,1", "study_report=false"]] * 3)
     started = [warm.start(TRAIN, *QUICK, *each, cwd=tmp_path) for each in arguments]
@@ -324,7 +323,6 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 6
 
 
-@pytest.mark.slow
 def test_replay_in_a_process(tmp_path: Path) -> None:
     assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
     said = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)

@@ -267,7 +267,6 @@ def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
     return counters, tensors + randoms, cases.rates(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
 def test_a_run_survives_kills_of_its_processes_to_the_bit(
     pairs: Pairs, tmp_path: Path, parallel: str, kills: int
@@ -572,7 +571,6 @@ def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "stopped"
 
 
-@pytest.mark.slow
 def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> None:
     # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
     arguments = [str(REPO / "train.py"), *QUICK, "ssr=0.2", "checkpoint.interval=5ba", "trainer.log_interval=1ba"]

@@ -297,7 +297,6 @@ def test_how_far_off(now: float, before: float | None, off: float) -> None:
     assert found.differences["eval/loss"] == pytest.approx(off)
 
 
-@pytest.mark.slow
 def test_the_command(finished: Path, tmp_path: Path) -> None:
     done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

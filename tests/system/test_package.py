@@ -87,7 +87,6 @@ def install(target: Path | str, bin_folder: Path, *options: str, cwd: Path) -> N
     python("-m", "pip", "--python", bin_folder / "python", *arguments, *options, target, cwd=cwd)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["wheel", "editable"])
 def test_installed_commands_find_their_configs(
     how: str, sources: Path, request: pytest.FixtureRequest, tmp_path: Path
@@ -118,7 +117,6 @@ def test_installed_commands_find_their_configs(
     assert json.loads((elsewhere / "run/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

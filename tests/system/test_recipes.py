@@ -92,7 +92,6 @@ def test_decay_spares_what_it_should(composed: Callable[..., DictConfig], name: 
     assert spared == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_trains(
     composed: Callable[..., DictConfig], name: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
@@ -109,7 +108,6 @@ def test_it_trains(
     assert set(record.metrics) == {"train/loss", "eval/loss", "eval/accuracy"}
 
 
-@pytest.mark.slow
 def test_imagenets_layout_is_trained_from_folders(
     in_tmp: Path, clean_hydra: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

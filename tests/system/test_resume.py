@@ -41,7 +41,6 @@ def scenarios(names: str, folder: Path) -> dict[str, Any]:
 # ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
 
 
-@pytest.mark.slow
 def test_30_kills_at_random_points(tmp_path: Path) -> None:
     found = scenarios("kills", tmp_path)["kills"]
     assert found["kills"] == 30
@@ -49,7 +48,6 @@ def test_30_kills_at_random_points(tmp_path: Path) -> None:
     assert {"train", "eval", "record", "fsync", "os.rename"} <= set(found["where"])
 
 
-@pytest.mark.slow
 def test_signals_at_random_points(tmp_path: Path) -> None:
     """To the process, or to its group with the loader's workers: exit codes 143, 140, 129 and 130, and a checkpoint."""
     found = scenarios("signals", tmp_path)["signals"]
@@ -57,7 +55,6 @@ def test_signals_at_random_points(tmp_path: Path) -> None:
     assert found["SIGTERM"]["eval"] > 0
 
 
-@pytest.mark.slow
 def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
     found = scenarios("ends,keyboard,requeue,full_disk", tmp_path)
     # Killed while the last checkpoint and the record are written.
@@ -70,7 +67,6 @@ def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
     assert found["full_disk"]["full"] == 3
 
 
-@pytest.mark.slow
 def test_the_command_itself_is_killed(tmp_path: Path) -> None:
     """``python train.py`` with two workers, killed by the clock of this test, until it completes."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="8ep")

@@ -168,7 +168,6 @@ def test_the_reports_are_pages_that_can_be_opened(task: str) -> None:
     assert "/tmp" not in html
 
 
-@pytest.mark.slow
 def test_the_script_trains_what_is_missing_and_nothing_twice(tmp_path: Path) -> None:
     command = (str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s")
     first = warm.run(*command, cwd=tmp_path)

@@ -174,7 +174,6 @@ def test_experiments(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"experiment={name}", "max_duration=200ba", "ssr=0.25")) is not None
 
 
-@pytest.mark.slow
 def test_the_default_task_learns(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     """About 94% at ssr 1 (1,200 steps), about 84% at an eighth."""
     train(composed("max_duration=16ep"), run_dir=tmp_path / "1")

@@ -10,7 +10,6 @@ import pytest
 from launcher_lab import TWELVE, VICTIMS, Lab, assert_one_failed, until
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
-pytestmark = pytest.mark.slow
 
 SWEEP = ("launcher=joblib", f"seed={','.join(map(str, TWELVE))}", "max_duration=4ba")
 

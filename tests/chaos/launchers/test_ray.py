@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from launcher_lab import Lab, assert_one_failed
 
-pytestmark = [pytest.mark.slow, pytest.mark.extra("hydra_plugins.hydra_ray_launcher")]
+pytestmark = [pytest.mark.extra("hydra_plugins.hydra_ray_launcher")]
 
 SEEDS = (0, 1, 2, 3)
 SWEEP = ("launcher=ray", "seed=0,1,2,3", "max_duration=4ba")

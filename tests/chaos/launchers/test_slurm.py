@@ -88,7 +88,6 @@ def test_what_the_queue_does_not_list_is_over() -> None:
     assert watcher._make_command() is None  # nobody is asked when there is nothing to ask
 
 
-@pytest.mark.slow
 def test_every_job_has_its_record(lab: Lab) -> None:
     answer = lab.sweep(*SWEEP, "seed=0,1,2,3")
     assert answer.code == 0, answer.err
@@ -99,12 +98,10 @@ def test_every_job_has_its_record(lab: Lab) -> None:
     assert "sacct" not in answer.err  # which tells nothing where there are no accounts
 
 
-@pytest.mark.slow
 def test_one_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
     assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
 
 
-@pytest.mark.slow
 def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
     answer = lab.sweep(*SWEEP, "seed=0,1", poison="0:once")
     assert answer.code == 0, answer.err
@@ -112,7 +109,6 @@ def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert sorted(lab.starts.read_text().split()) == ["0", "0", "1"]
 
 
-@pytest.mark.slow
 def test_a_job_that_gets_the_signal_goes_on_by_itself_to_the_same_weights(lab: Lab) -> None:
     lab.slow.touch()
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
@@ -130,7 +126,6 @@ def test_a_job_that_gets_the_signal_goes_on_by_itself_to_the_same_weights(lab: L
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-@pytest.mark.slow
 def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(lab: Lab) -> None:
     # Slurm kills it, without the signal that it could leave at: as when a node fails.
     lab.slow.touch()
@@ -153,7 +148,6 @@ def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-@pytest.mark.slow
 def test_an_urgent_job_pushes_others_out_for_a_while(lab: Lab) -> None:
     if "urgent" not in (_sinfo() or ""):
         pytest.skip("this Slurm has no partition whose jobs preempt others")
@@ -171,7 +165,6 @@ def test_an_urgent_job_pushes_others_out_for_a_while(lab: Lab) -> None:
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-@pytest.mark.slow
 def test_a_job_that_is_cancelled_is_not_waited_for(lab: Lab) -> None:
     # A queued job that is cancelled leaves no trace; the queue tells that it is gone. Without it, and without accounts,
     # submitit would wait for good.

@@ -11,7 +11,6 @@ import pytest
 from launcher_lab import Lab, assert_one_failed, assert_same, ended, process_of, resumes, until
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
-pytestmark = pytest.mark.slow
 
 SEEDS = (0, 1, 2, 3)
 SWEEP = ("launcher=submitit_local", "seed=0,1,2,3", "max_duration=4ba")

@@ -20,7 +20,6 @@ def kill(mode: str, folder: Path) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
 def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     points = kill("steps", tmp_path)
@@ -30,7 +29,6 @@ def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkp
     assert points["same"] > points["next"]  # one of the same batch is put aside before it is replaced
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
 def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
     counts = kill("chains", tmp_path)
@@ -38,7 +36,6 @@ def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowle
     assert counts["in the middle of a save"] >= 5  # or the kills have tested nothing
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
 def test_two_writers_in_one_folder_take_turns_and_a_reader_sees_whole_ones(tmp_path: Path) -> None:
     assert kill("writers", tmp_path)["reads"] > 20

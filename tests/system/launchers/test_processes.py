@@ -150,9 +150,7 @@ def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
 
-@pytest.mark.parametrize(
-    "victim", [pytest.param(number, marks=() if number in (0, 5, 11) else pytest.mark.slow) for number in range(12)]
-)
+@pytest.mark.parametrize("victim", range(12))
 def test_each_of_twelve_jobs_is_killed_in_turn(tmp_path: Path, victim: int) -> None:
     made = launcher(tmp_path, workers=2)
     deeds = ["number"] * 12
@@ -537,7 +535,6 @@ def app(folder: Path, *arguments: str) -> Process:
     return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
 
 
-@pytest.mark.slow
 def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> None:
     found = []
     for name in ("basic", "processes"):
@@ -550,7 +547,6 @@ def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> Non
         assert (ours.config_hash, ours.steps) == (basic.config_hash, basic.steps)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_jobs_end_with_their_sweep_and_with_a_checkpoint(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "sweep"

@@ -16,21 +16,18 @@ def bench(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.slow
 def test_the_bench_prints_its_table() -> None:
     printed = "\n".join(bench("schedulers", "--rounds", "2"))
     assert "ScheduledLR.step" in printed
     assert "torch LambdaLR" in printed
 
 
-@pytest.mark.slow
 def test_the_startup_bench_prints_a_ratio_for_each_way_to_look() -> None:
     lines = bench("startup", "--rounds", "1")
     assert [line.split("  ")[0] for line in lines[1:]] == ["--cfg job", "--help", "--shell-completion query=bash"]
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "row", "columns"),
     [

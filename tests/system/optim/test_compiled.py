@@ -246,7 +246,6 @@ def test_a_rate_that_becomes_a_number_stays_one() -> None:
     assert rates(optimizer) == [0.875]
 
 
-@pytest.mark.slow
 def test_a_compiled_optimizer_step_sees_the_new_rate() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0))

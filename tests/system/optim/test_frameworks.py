@@ -16,7 +16,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 # Warnings are errors here, and other libraries have news about themselves that nothing here can act on.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 _SCHEDULE = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
 

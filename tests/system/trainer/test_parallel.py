@@ -93,7 +93,6 @@ def test_a_resume_is_bitwise_with_any_number_of_processes(
     assert whole[0]["losses"][7:] == again[0]["losses"]
 
 
-@pytest.mark.slow
 def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
     runs = [pairs.run(cases.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

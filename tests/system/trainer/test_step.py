@@ -13,7 +13,6 @@ from ssr_hydra.models import ConvNet
 from ssr_hydra.trainer import Trainer
 
 
-@pytest.mark.slow
 def test_compiling_is_no_training(tmp_path: Path) -> None:
     torch.compiler.reset()
     images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10

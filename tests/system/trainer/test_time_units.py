@@ -13,7 +13,6 @@ from ssr_hydra.records import RunResult
 SMALL = ("model.width=4", "model.hidden=8", "trainer.progress=none", "trainer.log_interval=1ba", "hydra.run.dir=run")
 
 
-@pytest.mark.slow
 def test_a_wall_clock_budget_in_a_process_of_its_own_with_a_warmup(in_tmp: Path) -> None:
     settings = ("max_duration=0.5s", "scheduler=linear_warmup", "scheduler.t_warmup=0.1s")
     found = command("-m", "ssr_hydra", "experiment=byte_lm", *settings, *SMALL, cwd=in_tmp)

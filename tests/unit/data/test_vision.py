@@ -185,7 +185,6 @@ def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest
 REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", module._KNOWN)
 def test_the_real_sets_have_the_sizes_and_statistics_that_are_written_down(name: str) -> None:
     known = module._KNOWN[name]

@@ -37,7 +37,6 @@ HALF = ConstantScheduler(0.5)
 # Products
 
 
-@settings(max_examples=60)
 @given(data=st.data(), world=worlds(), share=shares)
 def test_a_product_is_the_product_of_its_factors(data: st.DataObject, world: World, share: Fraction) -> None:
     factors = {f"f{k}": data.draw(_parts(world, world.length)) for k in range(3)}
@@ -66,7 +65,6 @@ def test_products_nest() -> None:
 # Sequences
 
 
-@settings(max_examples=80)
 @given(data=st.data(), world=worlds(), twelfths=st.sets(st.integers(1, 11), min_size=1, max_size=3), share=shares)
 def test_each_phase_is_its_schedule_alone_on_a_run_of_the_phase(
     data: st.DataObject, world: World, twelfths: set[int], share: Fraction

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from schedule_helpers import EXAMPLES
 from schedule_strategies import SIMPLE, World, cases, multipliers, shares, sigmas, worlds
@@ -31,14 +31,12 @@ def test_the_law_is_tested_on_every_scheduler() -> None:
 
 
 @pytest.mark.parametrize("kind", SIMPLE)
-@settings(max_examples=40)
 @given(data=st.data(), sigma=sigmas, at=several_shares)
 def test_ssr_stretches_time_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
     check_law(*data.draw(cases(kind)), sigma, at)
 
 
 @pytest.mark.parametrize("kind", ["product", "sequence"])
-@settings(max_examples=100)
 @given(data=st.data(), sigma=sigmas, at=several_shares)
 def test_ssr_stretches_nested_schedules_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
     check_law(*data.draw(cases(kind, depth=2)), sigma, at)
@@ -55,7 +53,6 @@ def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
     return World({"ba": Fraction(1)}, None, length, "ba"), length * draw(st.fractions(0, Fraction(1, 5))), sigma
 
 
-@settings(max_examples=40)
 @given(drawn=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
 def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
     drawn: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
@@ -73,7 +70,6 @@ def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
             assert world.alpha(scheduler, tau * warmup, sigma) == float(tau)
 
 
-@settings(max_examples=40)
 @given(drawn=fixed_warmups(), share=shares)
 def test_a_fixed_warmup_leaves_the_law_after_the_longer_of_the_two(
     drawn: tuple[World, Fraction, Fraction], share: Fraction
@@ -89,7 +85,6 @@ def test_a_fixed_warmup_leaves_the_law_after_the_longer_of_the_two(
         assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, stretched / sigma)
 
 
-@settings(max_examples=40)
 @given(drawn=fixed_warmups(), share=shares)
 def test_inverse_square_root_with_a_fixed_warmup_is_one_curve_for_every_ssr(
     drawn: tuple[World, Fraction, Fraction], share: Fraction
@@ -102,7 +97,6 @@ def test_inverse_square_root_with_a_fixed_warmup_is_one_curve_for_every_ssr(
 # Starts, ends, bounds
 
 
-@settings(max_examples=40)
 @given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
 def test_every_schedule_with_an_end_is_exactly_alpha_f_from_there_on(
     world: World, data: st.DataObject, alpha_f: float, peak: float
@@ -139,7 +133,6 @@ STARTS = {
 
 
 @pytest.mark.parametrize(("start", "kind"), [(start, kind) for start, kinds in STARTS.items() for kind in kinds])
-@settings(max_examples=25)
 @given(data=st.data())
 def test_schedules_start_at_their_peak_or_with_a_warmup_at_zero(start: float, kind: str, data: st.DataObject) -> None:
     world, scheduler = data.draw(cases(kind))
@@ -152,7 +145,6 @@ FALLING = ["LinearScheduler", "CosineAnnealingScheduler", "PolynomialScheduler",
 
 
 @pytest.mark.parametrize("name", FALLING)
-@settings(max_examples=40)
 @given(alpha_f=st.floats(0, 1), at=several_shares)
 def test_a_decay_never_rises_nor_leaves_its_range(name: str, alpha_f: float, at: list[Fraction]) -> None:
     scheduler: Any = {
@@ -187,7 +179,6 @@ RANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", RANGES)
-@settings(max_examples=25)
 @given(data=st.data(), at=several_shares)
 def test_other_schedules_stay_within_what_they_go_through(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
     world, scheduler = data.draw(cases(kind))
@@ -196,7 +187,6 @@ def test_other_schedules_stay_within_what_they_go_through(kind: str, data: st.Da
         assert min(marks) - 1e-15 <= world.alpha(scheduler, world.on_grain(share * world.length)) <= max(marks) + 1e-15
 
 
-@settings(max_examples=100)
 @given(case=cases(depth=2), at=several_shares)
 def test_alpha_is_a_finite_float_of_at_least_zero(case: tuple[World, Any], at: list[Fraction]) -> None:
     world, scheduler = case

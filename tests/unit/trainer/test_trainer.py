@@ -87,7 +87,6 @@ def test_digits_are_learnt() -> None:
     assert result.metrics["eval/accuracy"] > 0.9
 
 
-@pytest.mark.slow
 def test_computed_ssr_takes_the_steps_of_the_ratio_that_it_stands_for() -> None:
     # 0.30000000000000004 of 10 batches would be 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()

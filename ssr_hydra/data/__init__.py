@@ -1,4 +1,4 @@
-"""Data: digits, images, arrays and tables; batches from memory, and seeded loaders for anybody's data set."""
+"""Built-in data sets (digits, images, tables, text), and seeded loaders for any data set."""
 
 from ssr_hydra.data.arrays import Arrays
 from ssr_hydra.data.augment import Augment, RandomCropFlip, RandomShift

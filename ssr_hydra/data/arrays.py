@@ -1,4 +1,4 @@
-"""Anybody's arrays and tables as a data set in memory."""
+"""Your own arrays and tables as a data set in memory."""
 
 from __future__ import annotations
 
@@ -24,50 +24,51 @@ __all__ = ["Arrays"]
 
 _DTYPES = ("float32", "float64", "int64")
 _LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}
-_CHUNK = 1024  # samples that are computed in float64 at a time
-_FEWEST_STEPS = 100  # values of float32 that the range of a column spans at least
-_NOISE = 1e-12  # a column whose range is smaller, relative to its values, is constant but for float64's rounding
+_CHUNK = 1024  # number of samples that are computed in float64 at a time
+_FEWEST_STEPS = 100  # the minimum number of float32 values within a column's range
+_NOISE = 1e-12  # a column with a smaller relative range is constant up to float64 rounding
 
 
 class Arrays(TensorDataset):
     r"""Inputs and targets from an .npz, .npy, .csv or .tsv file, or a folder of .npy files, held in memory.
 
-    An .npz (or a folder) holds two arrays by name, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
-    .npy that is a matrix, has a sample in each row; the last column is the target, unless others are named.
+    An .npz (or a folder) holds two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
+    .npy with a matrix, has one sample per row. The last column is the target, unless you name others.
 
     With ``eval_path`` the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
-    it a fraction of the samples of ``path`` is held out. Which ones depends on ``eval_fraction`` and ``split_seed``
-    alone, never on the run's seed; classes are split in the same proportion. The means of ``standardize`` and the
+    it, a fraction of the samples of ``path`` is held out. The held-out samples depend on ``eval_fraction`` and
+    ``split_seed``, not on the run's seed; the split is stratified by class. The means of ``standardize`` and the
     numbers of named classes come from the training samples and apply to both splits. Scaling is computed in float64.
 
     Args:
         path: The file.
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
-        inputs: Input columns by name (without a header by number, from ``"0"``); None is all but the targets. Of a file
-            of arrays, the name of the one array; None finds inputs, x, X, images, features or data.
-        targets: Target columns, or the one array; None is the last column, or targets, y, Y or labels.
-        task: ``"classification"``: one target, a class number from 0, or words, which are numbered in their order.
-            ``"regression"``: float32 targets [N, T], or float64 ones with that ``dtype``.
-        header: Whether a table begins with the names of its columns. None is yes, unless its first row may be data:
-            then it is an error that asks.
-        delimiter: What separates the columns of a table; None finds commas, semicolons, tabs or bars.
+        inputs: Names of the input columns, or their numbers from ``"0"`` if there is no header; None means all columns
+            but the targets. For a file of arrays, the name of the array; None finds inputs, x, X, images, features or
+            data.
+        targets: The target columns, or the name of the array; None means the last column, or targets, y, Y or labels.
+        task: ``"classification"``: one target per sample, a class number from 0 or a word; words are numbered in
+            alphabetical order. ``"regression"``: float32 targets [N, T], or float64 targets with that ``dtype``.
+        header: Whether the first row of a table has the names of the columns. None means yes, but it is an error if
+            that row may be data.
+        delimiter: The delimiter of a table; None finds commas, semicolons, tabs or bars.
         decimal: The decimal point of a table, ``"."`` or ``","``.
-        na_values: Words that mark a missing target in any case; None is the usual ones (NA, NaN, null, None, ? ...).
-            An empty cell is always missing.
-        shape: Shape of one sample, such as [1, 28, 28]; None leaves it as it is.
-        layout: What the axes of image samples are, ``"hw"``, ``"hwc"`` or ``"chw"``, to make them [C, H, W]; None
-            leaves them as they are.
-        dtype: Of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
-        divide_by: Divides the inputs: 255 takes bytes to [0, 1].
-        standardize: Subtract the mean and divide by the standard deviation of the training samples: of each feature, or
-            of each channel where there is a layout. A feature that is the same everywhere becomes 0.
-        eval_fraction: Share of the samples held out, between 0 and 1, where there is no ``eval_path``.
-        split_seed: Which split of that size.
+        na_values: Words that mark a missing target, in any case; None means the usual ones (NA, NaN, null, None, ?
+            ...). An empty cell is always missing.
+        shape: Shape of one sample, such as [1, 28, 28]; None keeps the file's.
+        layout: The axes of image samples, ``"hw"``, ``"hwc"`` or ``"chw"``, to convert them to [C, H, W]; None
+            keeps the axes.
+        dtype: Type of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
+        divide_by: Divides the inputs: 255 scales bytes to [0, 1].
+        standardize: Subtract the mean and divide by the standard deviation of the training samples, for each feature,
+            or for each channel if there is a layout. A constant feature becomes 0.
+        eval_fraction: Fraction of the samples to hold out if there is no ``eval_path``, between 0 and 1.
+        split_seed: Seed of the split.
 
     Raises:
-        InputError: A file that is not there or cannot be read; values that are missing, no finite numbers, no classes,
-            or do not fit together, with their row and column; an evaluation file with the samples of the training file.
+        InputError: A file is missing or cannot be read; values are missing, not finite, not classes, or inconsistent
+            (the error names row and column); or the evaluation file has samples of the training file.
 
     Example:
         >>> import pathlib
@@ -135,7 +136,7 @@ class Arrays(TensorDataset):
         super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
 
     def describe(self) -> dict[str, Any]:
-        """Name, number of samples, and a SHA-256 of the tensors as they are trained on."""
+        """Return name, number of samples, and a SHA-256 of the tensors that are trained on."""
         return describe_tensors(f"{self.path} {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -145,8 +146,8 @@ class Arrays(TensorDataset):
 
 
 def _place(path: object) -> object:
-    """Where a path leads, however it is spelled."""
-    with suppress(ValueError):  # no file has such a name, as reading it will say
+    """Return the absolute path, with links resolved."""
+    with suppress(ValueError):  # such a file cannot exist; reading it raises the error
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
     return path
 
@@ -184,7 +185,7 @@ def _check_settings(
 
 
 def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Check the inputs and give each sample its shape; the numbers stay as they are stored."""
+    """Check the inputs and reshape each sample. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise InputError("inputs", str(raw.dtype), f"{table.path} holds no numbers there", "choose other columns")
@@ -208,7 +209,7 @@ def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype
 
 
 class _Scale(NamedTuple):
-    """What is subtracted from a value, and what divides the rest."""
+    """The offset that is subtracted from a value, and the divisor of the difference."""
 
     mean: Any = 0.0
     std: Any = 1.0
@@ -221,9 +222,9 @@ class _Scale(NamedTuple):
 def _cast(
     table: Table, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Scale in float64, then cast, a few samples at a time; refuse what the type cannot hold or tell apart."""
+    """Scale in float64, then cast, a few samples at a time. Refuse values that the type cannot hold or distinguish."""
     cast = np.empty(values.shape, dtype)
-    with np.errstate(over="ignore"):  # checked right after
+    with np.errstate(over="ignore"):  # checked below
         for begin in range(0, len(values), _CHUNK):
             part = values[begin : begin + _CHUNK]
             cast[begin : begin + _CHUNK] = (
@@ -257,13 +258,13 @@ def _refuse(table: Table, values: NDArray[Any], bad: NDArray[np.bool_], what: st
 
 
 def _check_words(table: Table, missing: Set[str], task: str) -> None:
-    """Refuse missing targets; among classes also a word among numbers, and a number among words."""
+    """Refuse missing targets. For classes, also refuse words among numbers and numbers among words."""
     if table.targets.dtype.kind != "U":
         return
     for column, name in enumerate(table.target_columns):
         cells = table.targets[:, column]
         words, places, counts = np.unique(cells, return_index=True, return_counts=True)
-        order = np.argsort(places)  # the first in the file is named
+        order = np.argsort(places)  # the error names the first one in the file
         for place in order:
             word = str(words[place])
             if word.strip().lower() in missing or not (word.isprintable()):
@@ -283,7 +284,7 @@ def _check_words(table: Table, missing: Set[str], task: str) -> None:
 
 
 def _classes(table: Table) -> list[str] | None:
-    """The names of the classes, where they are words; None where they are numbers."""
+    """Return the names of the classes if they are words, or None if they are numbers."""
     if len(table.target_columns) != 1:
         rule = "a classification has one target"
         raise InputError("targets", table.target_columns, rule, "name one, or set task=regression")
@@ -294,7 +295,7 @@ def _classes(table: Table) -> list[str] | None:
 
 
 def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]:
-    """Class numbers [N], or the targets of a regression [N, T] in float64."""
+    """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
         raise InputError(
@@ -320,7 +321,7 @@ def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]
 
 
 def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
-    """The targets as finite numbers."""
+    """Return the targets as finite numbers."""
     try:
         values = raw.astype(np.float64)
     except ValueError:
@@ -342,9 +343,9 @@ def _check_alike(table: Table, other: Table, x: NDArray[Any], other_x: NDArray[A
 
 
 def _check_apart(table: Table, other: Table) -> None:
-    """Refuse a file to evaluate on that holds samples of the training file.
+    """Refuse an evaluation file that has samples of the training file.
 
-    Samples may be alike by chance: then many training samples repeat each other as well.
+    If many training samples repeat each other, equal samples may be a coincidence and are accepted.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -356,7 +357,7 @@ def _check_apart(table: Table, other: Table) -> None:
 
 
 def _hashes(table: Table) -> list[int]:
-    """One number for each sample, inputs and targets."""
+    """Return one hash per sample, of inputs and targets."""
     targets = table.targets if table.targets.dtype.kind == "U" else table.targets.astype(np.float64)
     return [
         hash((sample.tobytes(), tuple(target.tolist())))
@@ -370,7 +371,7 @@ def _hashes(table: Table) -> list[int]:
 
 
 def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
-    """Mean and standard deviation of each feature, or of each channel; what does not vary is divided by 1."""
+    """Return mean and standard deviation of each feature, or of each channel. A constant feature is divided by 1."""
     axes = (0,) if layout is None else (0, 2, 3)
     parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # float64 takes much memory
     count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])

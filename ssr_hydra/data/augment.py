@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: a few tensor operations for all images at once, not a Python call for each."""
+"""Augmentation of whole batches: a few tensor operations for all images, without a Python call per image."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["Augment", "RandomCropFlip", "RandomShift"]
 
 
 class Augment(Protocol):
-    """What a batch augmentation is: a function of the inputs and of the generator that it draws from."""
+    """Protocol of a batch augmentation: a function of the inputs and a random generator."""
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """The augmented batch, drawing random numbers from ``generator`` and from nowhere else."""
+        """Return the augmented batch. Draw random numbers only from ``generator``."""
         ...
 
 
 class RandomShift:
-    """Shift every image by up to ``pixels`` in each direction, all (2 pixels + 1)^2 shifts alike.
+    """Shift every image by up to ``pixels`` in each direction. All (2 pixels + 1)^2 shifts have equal probability.
 
-    Pixels that enter at the border are zero. ``pixels=0`` leaves the images as they are.
+    Pixels that enter at the border are zero. With ``pixels=0`` the images do not change.
 
     Args:
         pixels: The largest shift, in pixels, 0 or more.
 
     Raises:
-        InputError: ``pixels`` is no whole number, or negative; or the batch is not shaped [N, C, H, W].
+        InputError: ``pixels`` is not an integer >= 0, or the batch does not have the shape [N, C, H, W].
 
     Example:
         >>> shift = RandomShift(pixels=1)
@@ -43,7 +43,7 @@ class RandomShift:
         self.pixels = check_count(pixels, "pixels", least=0, example=1)
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Images [N, C, H, W], each shifted on its own."""
+        """Return images [N, C, H, W], each with its own random shift."""
         _check_images(inputs, "RandomShift")
         return _shifted(inputs, self.pixels, generator)
 
@@ -52,17 +52,17 @@ class RandomShift:
 
 
 class RandomCropFlip:
-    """Crop every image at random out of itself padded with zeros, and mirror every second one, as for CIFAR.
+    """Pad every image with zeros, crop it at a random place, and flip every second one, as for CIFAR.
 
-    The crops have the size of the image; all (2 padding + 1)^2 places are alike. In images that are normalised, zero is
-    the mean of a channel.
+    The crops have the size of the image; all (2 padding + 1)^2 places have equal probability. In normalized images,
+    zero is the mean of a channel.
 
     Args:
         padding: Pixels of padding on each side, 0 or more; 0 does not crop.
-        flip: Mirror each image, left to right, with probability 1/2.
+        flip: Flip each image, left to right, with probability 1/2.
 
     Raises:
-        InputError: ``padding`` is no whole number, or negative; or the batch is not shaped [N, C, H, W].
+        InputError: ``padding`` is not an integer >= 0, or the batch does not have the shape [N, C, H, W].
 
     Example:
         >>> augment = RandomCropFlip(padding=4)
@@ -76,7 +76,7 @@ class RandomCropFlip:
         self.padding, self.flip = check_count(padding, "padding", least=0, example=4), flip
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Images [N, C, H, W], each cropped and mirrored on its own."""
+        """Return images [N, C, H, W], each with its own crop and flip."""
         _check_images(inputs, "RandomCropFlip")
         images = _shifted(inputs, self.padding, generator)
         if not self.flip:
@@ -96,12 +96,12 @@ def _check_images(inputs: Tensor, name: str) -> None:
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Each image at a random place of itself padded with zeros."""
+    """Return each image at a random place of itself padded with zeros."""
     if pixels == 0:
         return images
     p, n = pixels, images.shape[0]
     height, width = images.shape[2:]
-    # Every window of the padded image is a view; picking one for each image is the only copy.
+    # All windows of the padded image are views; selecting one per image is the only copy.
     windows = F.pad(images, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(images.device)
     return windows[torch.arange(n, device=images.device), :, down, right]

@@ -1,4 +1,4 @@
-"""What a data set is, in a few plain values: for the record of a run, and so that a resume can tell another one."""
+"""Descriptions of data sets as a few plain values, for records and to detect changed data at a resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["describe_tensors", "digest"]
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:
-    """The SHA-256 of all parts, one after the other."""
+    """Return the SHA-256 of all parts in order."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part)
@@ -21,11 +21,11 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
-    """Name, number of samples, and a SHA-256 of the numbers, their types and shapes.
+    """Return name, number of samples, and a SHA-256 of the values, types and shapes.
 
     Args:
-        name: Of the data set.
-        tensors: In memory, equally long.
+        name: Name of the data set.
+        tensors: Tensors in memory, with equal numbers of samples.
 
     Example:
         >>> import torch

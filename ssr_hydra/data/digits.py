@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that come inside scikit-learn: real data on every machine, without a download."""
+"""The 1,797 handwritten digits that scikit-learn contains: real data on every machine, without a download."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["Digits"]
 class Digits(TensorDataset):
     """Handwritten digits, 8x8 pixels in 17 shades of grey, ten classes (UCI, Alpaydin and Kaynak 1998).
 
-    The two splits are disjoint, together the whole set, and fixed: they depend on ``eval_fraction`` and ``split_seed``
-    alone, never on the run's seed, so that runs with different seeds are measured on the same images. Each class is
-    split in the same proportion. With the defaults: 1,198 images to train on (75 batches of 16) and 599 to evaluate.
+    The two splits are disjoint and cover the whole set. They depend on ``eval_fraction`` and ``split_seed``, not on the
+    run's seed, so runs with different seeds are evaluated on the same images. The split is stratified by class. By
+    default there are 1,198 images to train on (75 batches of 16) and 599 to evaluate.
 
     Args:
         split: ``"train"`` or ``"eval"``.
-        eval_fraction: Share of the images that is held out, between 0 and 1.
-        split_seed: Which split of that size.
+        eval_fraction: Fraction of the images to hold out, between 0 and 1.
+        split_seed: Seed of the split.
 
     Raises:
-        InputError: An unknown split; a fraction outside (0, 1) or one that leaves a split empty.
+        InputError: The split is unknown; the fraction is outside (0, 1) or leaves a split empty.
 
     Example:
         >>> Digits("train")
@@ -58,7 +58,7 @@ class Digits(TensorDataset):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Name, number of samples, and a SHA-256 of their content."""
+        """Return name, number of samples, and a SHA-256 of their content."""
         return describe_tensors(f"digits {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -68,8 +68,8 @@ class Digits(TensorDataset):
 
 
 def _read() -> tuple[NDArray[Any], NDArray[Any]]:
-    """Pixels [1797, 64] from 0 to 16 and labels [1797]."""
-    # Importing sklearn.datasets takes about a second, a good part of a short run; the file inside the package, 20 ms.
+    """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
+    # Importing sklearn.datasets takes about a second; reading the file inside the package takes 20 ms.
     package = importlib.util.find_spec("sklearn")
     if package is None:
         raise ModuleNotFoundError("the digits come with scikit-learn: pip install scikit-learn", name="sklearn")
@@ -79,7 +79,7 @@ def _read() -> tuple[NDArray[Any], NDArray[Any]]:
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # the package moved its file: ask it
+    from sklearn.datasets import load_digits  # the package has moved its file, so call its function
 
     digits = load_digits()
     return digits.data, digits.target

@@ -1,4 +1,4 @@
-"""Images in folders, one for each class, read sample by sample."""
+"""Images in one folder per class, read sample by sample."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _MOST_SIZES = 10_000
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images in ``root/folder/<class>/...``, as ImageNet's are laid out; read by the workers of a DataLoader.
+    """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read them.
 
-    A class has the number of its place among the names of the folders in ``root/classes_from``, for every split alike:
-    a validation folder that lacks a class does not shift the others, and one that has another is refused.
+    The number of a class is its position among the sorted folders in ``root/classes_from``, the same for every split.
+    A validation folder may lack classes, but one with an additional class is refused.
 
-    An image is decoded to RGB, goes through ``transforms`` in order, becomes a float32 tensor in [0, 1] unless they
-    made one of it, and is normalised. What the transforms draw is a function of (seed, epoch, sample).
+    An image is decoded to RGB and goes through ``transforms`` in order. It becomes a float32 tensor in [0, 1] (unless a
+    transform returned a tensor), and is normalized. Random transforms depend only on (seed, epoch, sample).
 
     Args:
         root: The folder.
-        folder: Which split: ``train``, ``val``.
-        classes_from: The split whose folders are the classes; or an absolute path, where the training images lie under
-            another root.
-        transforms: Name to one of torchvision's transforms v2, or None to leave it out; in this order. They have to
-            bring all images to one size.
-        mean: Subtracted from each channel; None for none. By default that of ImageNet.
+        folder: The split: ``train``, ``val``.
+        classes_from: The split whose folders are the classes; or an absolute path, if the training images have another
+            root.
+        transforms: A mapping from name to one of torchvision's transforms v2, or to None to omit it, in order. They
+            must bring all images to one size.
+        mean: Subtracted from each channel; None for none. The default is ImageNet's.
         std: Divides each channel; None for none.
 
     Raises:
-        InputError: torchvision is not installed; a folder that is not there, has no classes, no images, or a class that
-            ``classes_from`` has not; something among the transforms that cannot be called.
+        InputError: torchvision is not installed; a folder is missing, has no classes, no images, or a class that
+            ``classes_from`` does not have; or a transform cannot be called.
 
     Example:
         >>> ImageFolder("nothing_here")
@@ -68,7 +68,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise InputError(field, value, "must be the name of a folder", "e.g. train")
         for name, transform in transforms.items():
-            # A partial is what `_partial_: true` in a config makes: an argument short of a transform.
+            # `_partial_: true` in a config creates a partial, which is not yet a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
                 raise InputError(f"transforms.{name}", transform, "is no transform", "e.g. one of transforms.v2")
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
@@ -87,7 +87,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
         if not found:
             raise InputError("root", root, f"holds no images in {base / folder}", f"of {' '.join(IMG_EXTENSIONS)}")
-        # Two arrays, not a list of a million tuples: workers count references, and every count copies a page.
+        # Two arrays, because a list of a million tuples would be copied by workers as they count references.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
         self._labels = np.array([label for _, label in found])
@@ -105,7 +105,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         try:
             with Image.open(path) as file:
                 image: Any = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all of them for images that are broken
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for a broken image
             raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         for transform in self.transforms:
             image = transform(image)
@@ -123,7 +123,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         return self._base / os.fsdecode(bytes(name))
 
     def describe(self) -> dict[str, Any]:
-        """Name, number of samples, and a SHA-256 of all names in order and of the sizes of up to 10,000 files."""
+        """Return name, number of samples, and a SHA-256 of all names in order and the sizes of up to 10,000 files."""
         step = -(-len(self) // _MOST_SIZES)
         sizes = [self._path(name).stat().st_size for name in self._names[::step]]
         parts = [b"\0".join(self._names.tolist()), self._labels.tobytes(), repr(sizes).encode()]

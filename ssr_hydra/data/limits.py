@@ -1,4 +1,4 @@
-"""A part of a data set, for runs that only try something out."""
+"""A part of a data set, for short trial runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Limited", "limited"]
 
 
 class Limited(Subset[Any]):
-    """Some samples of a data set, spread evenly over it: sample ``i`` of ``n`` is number ``i * length // n`` of all.
+    """Samples of a data set, spread evenly over it: sample ``i`` of ``n`` is number ``i * length // n``.
 
-    Data sets are often sorted by class, so the first few would have one class alone.
+    Data sets are often sorted by class, so the first few samples might have only one class.
 
     Args:
-        dataset: A map-style data set of at least that many samples.
-        samples: How many.
+        dataset: A map-style data set with at least ``samples`` samples.
+        samples: Number of samples.
 
     Example:
         >>> Limited(list("abcdefgh"), 3).indices
@@ -33,23 +33,23 @@ class Limited(Subset[Any]):
             self.collate_fn = dataset.collate_fn
 
     def describe(self) -> dict[str, Any]:
-        """What the whole says of itself, and how many samples of it these are."""
+        """Return the description of the whole data set, and the number of these samples."""
         describe = getattr(self.dataset, "describe", None)
         whole = describe() if callable(describe) else {"class": type(self.dataset).__qualname__}
         return {**whole, "of_samples": len(self.dataset), "samples": len(self)}  # type: ignore[arg-type]
 
 
 def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
-    """A data set cut down to what fills some batches; the whole where it is smaller, or where there is no limit.
+    """Return a data set limited to some batches. The whole data set if it is smaller or there is no limit.
 
     Args:
         dataset: A data set.
-        batches: At most how many batches an epoch has; None for no limit.
+        batches: The maximum number of batches of an epoch; None for no limit.
         batch_size: Samples per batch.
         field: Name of the limit, for errors.
 
     Raises:
-        InputError: A limit below 1, or one for a stream, which has no samples to choose among.
+        InputError: The limit is below 1, or the data set is a stream, whose samples cannot be selected.
     """
     if batches is None:
         return dataset

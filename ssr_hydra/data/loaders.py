@@ -1,4 +1,4 @@
-"""Batches as a function of (seed, epoch): from memory where the data is in memory, else by torch's DataLoader."""
+"""Batches as a function of (seed, epoch): from memory if the data is in memory, else by torch's DataLoader."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ __all__ = [
     "share",
 ]
 
-# The streams that are drawn from one seed; the numbers only have to differ.
+# The random streams of one seed; the numbers must differ.
 _ORDER, _AUGMENT, _SAMPLE, _WORKERS = range(4)
 
 
 class Padding(NamedTuple):
-    """What a process gets in place of an empty share of a batch: a sample that weighs nothing and is not counted.
+    """A sample that does not count, for a process whose part of a batch is empty.
 
-    Processes compute together, so none may sit out a batch that is smaller than their number.
+    All processes compute every batch together, so a process cannot skip a batch with fewer samples than processes.
     """
 
     batch: Any
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Which samples of a batch are a process's: contiguous shares, in order, whose sizes differ by one at most.
+    """Return the samples of a batch that belong to a process: contiguous parts whose sizes differ by at most one.
 
     Args:
         samples: Size of the batch.
-        rank: Number of the process, from 0.
+        rank: Rank of the process.
         world_size: Number of processes.
 
     Returns:
-        The first sample, and the one after the last.
+        The index of the first sample, and of the one after the last.
 
     Example:
         >>> share(7, 0, 2), share(7, 1, 2), share(1, 1, 2)
@@ -61,27 +61,28 @@ def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
 
 
 class TensorLoader:
-    """Batches of tensors that lie in memory: an index_select for each tensor, where a DataLoader collates samples.
+    """Batches of tensors in memory, by one index_select per tensor instead of collating samples.
 
-    The order of epoch ``e`` is a function of (seed, e), the augmentation of its batch ``k`` of (seed, e, k). Every
-    batch is a fresh copy, so a model may change it in place.
+    The order of epoch ``e`` is a function of (seed, e), and the augmentation of its batch ``k`` of (seed, e, k). Every
+    batch is a copy, so a model may change it in place.
 
     With several processes a batch is the same as with one, augmentation included, and each process gets its
-    :func:`share` of it.
+    :func:`share` of the batch.
 
     Args:
-        dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of equally long tensors.
-        batch_size: Samples per batch; the last batch of an epoch holds the rest.
-        shuffle: A new order in every epoch; else the order of the data set.
-        drop_last: Leave out a last batch that is not full.
-        seed: Of order and augmentation.
+        dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of tensors of equal length.
+        batch_size: Samples per batch; the last batch of an epoch may have fewer.
+        shuffle: Whether each epoch has a new order; if false, the order of the data set.
+        drop_last: Whether to drop a last batch that is not full.
+        seed: Seed of order and augmentation.
         augment: A function of (inputs, generator), applied to the first tensor of each batch.
-        device: Where the data lies and the batches come from; moved there once.
-        rank: Number of this process.
+        device: The device of the data and the batches. The data is moved there once.
+        rank: Rank of this process.
         world_size: Number of processes that share each batch.
 
     Raises:
-        InputError: A data set that is empty or not made of equally long tensors; a batch size below 1; no batch at all.
+        InputError: The data set is empty or not made of tensors of equal length, the batch size is below 1, or there
+            are no batches.
 
     Example:
         >>> loader = TensorLoader([torch.arange(10.0), torch.arange(10)], batch_size=4, shuffle=False)
@@ -120,15 +121,15 @@ class TensorLoader:
 
     @property
     def global_batch_size(self) -> int:
-        """Samples per batch, those of all processes together."""
+        """Samples per batch, over all processes."""
         return self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is; an iteration that runs to its end counts on by itself."""
+        """Set the epoch of the next iteration. A complete iteration increases it by one."""
         self.seek(epoch)
 
     def seek(self, epoch: int, batch: int = 0) -> None:
-        """Say at which batch of which epoch the next iteration begins."""
+        """Set the epoch and the batch at which the next iteration starts."""
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Iterator[Any]:
@@ -138,7 +139,7 @@ class TensorLoader:
             order = torch.randperm(self._length, generator=generator)
         else:
             order = torch.arange(self._length)
-        # The order is drawn on the CPU, so that it is the same on every device.
+        # The order is drawn on the CPU, so it is the same for every device.
         order = order[start * self.batch_size : len(self) * self.batch_size].to(self.device)
         draws = torch.Generator(self.device) if augment is not None else None
         for number, index in enumerate(torch.split(order, self.batch_size), start):
@@ -150,7 +151,7 @@ class TensorLoader:
         self.epoch, self._start = epoch + 1, 0
 
     def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
-        # The whole batch was augmented, since only then the draws do not depend on the number of processes.
+        # The whole batch is augmented, so that random numbers do not depend on the number of processes.
         begin, end = share(len(batch[0]), self.rank, self.world_size)
         if begin == end:
             return Padding(tuple([tensor[:1] for tensor in batch]))
@@ -158,7 +159,7 @@ class TensorLoader:
 
 
 class _Key(NamedTuple):
-    """What the sampler hands to the data set: which sample, and the seed for whatever is random about it."""
+    """An index from the sampler to the data set: the sample, and the seed of its random numbers."""
 
     sample: int
     seed: int
@@ -169,11 +170,11 @@ class SeededSampler(Sampler[list[_Key]]):
 
     Args:
         length: Number of samples in the data set.
-        batch_size: Samples per batch; the last batch of an epoch holds the rest.
-        shuffle: A new order in every epoch; else 0, 1, 2 ...
-        drop_last: Leave out a last batch that is not full.
-        seed: Of the order and of the samples.
-        rank: Number of this process.
+        batch_size: Samples per batch; the last batch of an epoch may have fewer.
+        shuffle: Whether each epoch has a new order; if false, 0, 1, 2 ...
+        drop_last: Whether to drop a last batch that is not full.
+        seed: Seed of the order and of the samples.
+        rank: Rank of this process.
         world_size: Number of processes that share each batch.
     """
 
@@ -197,7 +198,7 @@ class SeededSampler(Sampler[list[_Key]]):
         return whole if self.drop_last or rest == 0 else whole + 1
 
     def size(self, batch: int) -> int:
-        """Samples of a batch, those of all processes together."""
+        """Samples per batch, over all processes."""
         return min(self.batch_size, self.length - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:
@@ -217,9 +218,9 @@ class SeededSampler(Sampler[list[_Key]]):
 class SeededDataset(Dataset[Any]):
     """A data set whose random numbers, augmentation included, are a function of (seed, epoch, sample).
 
-    Before a sample is read, Python's, NumPy's and torch's global generators are seeded for it; afterwards they are put
-    back, so that a loader without workers does not move the random numbers of training. The data are then the same for
-    any number of workers, and an epoch can be entered in its middle. It costs some 30 us a sample.
+    Python's, NumPy's and torch's global generators are seeded before each sample and restored after it. So the data
+    does not depend on the number of workers, an epoch can start at any batch, and a loader without workers does not
+    change the random numbers of training. This costs about 30 us per sample.
 
     Args:
         dataset: A map-style data set.
@@ -235,7 +236,7 @@ class SeededDataset(Dataset[Any]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[_Key]) -> Any:
-        """The samples of one batch; DataLoader calls this where it exists."""
+        """Return the samples of one batch. DataLoader calls this method if it exists."""
         whole_batch = getattr(self.dataset, "__getitems__", None)
         with preserved_rng():
             if whole_batch is not None:
@@ -251,8 +252,8 @@ class SeededDataset(Dataset[Any]):
 class SeededDataLoader(DataLoader[Any]):
     """torch's DataLoader with :meth:`seek`: order, samples and workers follow (seed, epoch).
 
-    A map-style data set can be entered at any batch. A stream cannot be entered but at its beginning, so what lies
-    before is read and passed over; and with several processes it is the stream that gives each its own samples.
+    A map-style data set can start at any batch. A stream always starts at its beginning, so earlier batches are read
+    and discarded. With several processes, the stream itself must give each process its own samples.
     """
 
     def __init__(
@@ -281,11 +282,11 @@ class SeededDataLoader(DataLoader[Any]):
         super().__init__(dataset, generator=torch.Generator(), **options)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is."""
+        """Set the epoch of the next iteration."""
         self.seek(epoch)
 
     def seek(self, epoch: int, batch: int = 0) -> None:
-        """Say at which batch of which epoch the next iteration begins."""
+        """Set the epoch and the batch at which the next iteration starts."""
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
@@ -300,8 +301,8 @@ class SeededDataLoader(DataLoader[Any]):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
-        # Workers have random numbers of their own, and samples of a map-style set are seeded one by one; what is left
-        # is a stream read in this process, which would share its random numbers with training.
+        # Workers have their own random numbers, and samples of a map-style set are seeded one by one. A stream read
+        # in this process would use the random numbers of training.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, _WORKERS, self.epoch))
         return itertools.islice(batches, start, None) if start else batches
@@ -313,7 +314,7 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
-    """The batches, drawn from global random numbers that go on from batch to batch and that nobody else sees."""
+    """Yield the batches with their own global random state, which continues from batch to batch."""
     with preserved_rng():
         seed_global_rng(seed)
         own = GlobalRng.now()
@@ -329,7 +330,7 @@ def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
 
 
 def known_length(loader: Any) -> int | None:
-    """Batches of a loader, or None: torch's ``DataLoader`` has a ``len()`` that raises for a stream without one.
+    """Return the number of batches of a loader, or None: ``len()`` of a ``DataLoader`` may raise for a stream.
 
     Example:
         >>> known_length([1, 2]), known_length(iter([1, 2]))
@@ -359,38 +360,38 @@ def make_loaders(
     rank: int = 0,
     world_size: int = 1,
 ) -> tuple[Any, Any]:
-    """The two loaders of a run, whose every batch is a function of (seed, epoch).
+    """Create the two loaders of a run, whose every batch is a function of (seed, epoch).
 
-    Data sets that are tensors in memory (a ``TensorDataset``, :class:`Digits`) come from a :class:`TensorLoader`, which
-    is several times faster; every other data set from torch's ``DataLoader``, which makes batches by the data set's own
-    ``collate_fn`` where it has one.
+    Data sets that are tensors in memory (a ``TensorDataset``, :class:`Digits`) get a :class:`TensorLoader`, which
+    is several times faster. Any other data set gets torch's ``DataLoader``, with the data set's own ``collate_fn`` if
+    it has one.
 
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; or None.
-        batch_size: Samples per training batch, those of all processes together.
-        eval_batch_size: Samples per evaluation batch, likewise.
-        shuffle: Shuffle the training data anew in every epoch. An ``IterableDataset`` has to be given False.
-        drop_last: Leave out a last training batch that is not full. Evaluation sees every sample.
-        num_workers: Processes that read samples; for data sets in memory there is nothing to read and it has to be 0.
-        augment: Whole-batch augmentation of data in memory. Other data sets augment their samples themselves, with
+        batch_size: Samples per training batch, over all processes.
+        eval_batch_size: Samples per evaluation batch, over all processes.
+        shuffle: Whether to shuffle the training data in every epoch. Must be False for an ``IterableDataset``.
+        drop_last: Whether to drop a last training batch that is not full. Evaluation uses every sample.
+        num_workers: Processes that read samples. Must be 0 for data in memory.
+        augment: Augmentation of whole batches of data in memory. Other data sets augment their own samples with
             Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
-        prefetch_factor: Batches that each worker has ready; None is torch's, 2.
-        limit_train: Train on as many samples as fill this many batches, spread evenly over the data set and the same in
-            every epoch; None for all. For trying something out.
-        limit_eval: Evaluate on as many, likewise.
-        eval_on_train: Evaluate on what is trained on, and not on ``eval``: to see a model learn by heart.
+        prefetch_factor: Batches that each worker loads in advance; None means torch's default, 2.
+        limit_train: Train on this many batches, spread evenly over the data set and the same in every epoch; None for
+            all. For trial runs.
+        limit_eval: Evaluate on this many batches; None for all.
+        eval_on_train: Evaluate on the training data instead of ``eval``, to see whether a model can overfit.
         seed: The run's seed.
-        device: Where training happens; data in memory moves there once.
-        rank: Number of this process.
+        device: The device of training; data in memory is moved there once.
+        rank: Rank of this process.
         world_size: Number of processes that share each batch.
 
     Returns:
         The training loader, and the evaluation loader or None.
 
     Raises:
-        InputError: An empty data set, a batch size below 1, an argument that would be ignored; or built-in evaluation
-            data that overlap the training data.
+        InputError: A data set is empty, a batch size is below 1, an argument would be ignored, or built-in evaluation
+            data overlaps the training data.
 
     Example:
         >>> from ssr_hydra.data import Digits, RandomShift
@@ -449,9 +450,11 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=prefetch_factor,
-                collate_fn=getattr(dataset, "collate_fn", None),  # samples of different length know how they are padded
+                collate_fn=getattr(
+                    dataset, "collate_fn", None
+                ),  # the data set knows how to pad samples of different length
                 pin_memory=torch.device(device).type == "cuda",
-                # A stream's epoch and random numbers only reach workers that start with the epoch.
+                # A stream's epoch and seed reach only workers that start with the epoch.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),
             )
         except InputError as error:
@@ -465,19 +468,19 @@ def make_loaders(
 
 
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """The tensors that a data set consists of, sample by sample as its ``__getitem__`` gives them; or None."""
+    """Return the tensors of a data set whose samples are rows of them, or None."""
     if isinstance(dataset, Subset):
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return None if tensors is None else tuple(tensor[index] for tensor in tensors)
-    # A subclass with a __getitem__ of its own (a transform, say) is more than its tensors.
+    # A subclass with its own __getitem__ (such as a transform) is more than its tensors.
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return dataset.tensors
     return None
 
 
 def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
-    """The tensors of a plain sequence of them."""
+    """Return the tensors of a sequence of tensors, or None."""
     if not isinstance(dataset, (list, tuple)) or not dataset:
         return None
     if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):

@@ -1,4 +1,4 @@
-"""Seeds for parts of a run: one number from the run's seed and the counters that name the part."""
+"""Seeds for parts of a run, derived from the run's seed and counters."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _MASK = 2**64 - 1
 
 
 def fold(seed: int, *counters: int) -> int:
-    """Mix a seed with counters into a new seed that looks unrelated to its neighbours'.
+    """Derive a new seed from a seed and counters.
 
-    Each number goes through the finaliser of splitmix64 (Steele, Lea, Flood 2014), so ``fold(0, 1)`` and
-    ``fold(1, 0)`` differ, and epochs or batches can be counted from zero without their streams overlapping. The order
-    of the samples in epoch ``e`` and the augmentation of its batch ``k`` are functions of such seeds alone: nothing has
-    to be remembered to resume, and no other reader of random numbers can move them.
+    Each number goes through the finalizer of splitmix64 (Steele, Lea, Flood 2014), so ``fold(0, 1)`` and ``fold(1, 0)``
+    differ, and the streams of neighbouring seeds, epochs and batches do not overlap. The order of the samples in epoch
+    ``e`` and the augmentation of its batch ``k`` depend only on such seeds. So a resume needs no random state for them,
+    and other uses of random numbers do not change them.
 
     Args:
         seed: The run's seed.
-        counters: What names the part: an epoch, a batch, a sample.
+        counters: Numbers of the part: an epoch, a batch, a sample.
 
     Returns:
-        An int in [0, 2**63), which every random generator in use here accepts.
+        An int in [0, 2**63), which all random generators here accept.
 
     Example:
         >>> fold(0, 3) == fold(0, 3), fold(0, 3) == fold(0, 4)
@@ -38,7 +38,7 @@ def fold(seed: int, *counters: int) -> int:
     """
     state = 0
     for number in (seed, *counters):
-        # Mixed before the next is added: sums of seed and epoch would give neighbouring seeds the same streams.
+        # Mix before adding the next number: with sums of seed and epoch, neighbouring seeds would share streams.
         state = (state + 0x9E3779B97F4A7C15 + (number & _MASK)) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -47,27 +47,27 @@ def fold(seed: int, *counters: int) -> int:
 
 
 def check_seed(seed: object, field: str = "seed") -> int:
-    """``seed`` as an int, or an InputError: a seed is a whole number from 0 to 2**63 - 1."""
+    """Return ``seed`` as an int from 0 to 2**63 - 1, or raise an InputError."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(field, seed, "a seed is a whole number from 0 to 2**63 - 1", "try 0")
     return seed
 
 
 def check_count(value: object, field: str, least: int = 1, example: int = 16) -> int:
-    """``value`` as an int of at least ``least``, or an InputError."""
+    """Return ``value`` as an int of at least ``least``, or raise an InputError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(field, value, f"a whole number, {least} or more", f"try {example}")
     return value
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators, on every device, for a run to start from.
+    """Seed Python's, NumPy's and torch's global generators, on every device.
 
     Args:
         seed: The run's seed, 0 to 2**63 - 1.
 
     Raises:
-        InputError: Not such a number.
+        InputError: The seed is out of range.
 
     Example:
         >>> seed_everything(0)
@@ -78,16 +78,16 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_global_rng(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's CPU generators: what data sets draw from."""
+    """Seed Python's, NumPy's and torch's CPU generators, which data sets use."""
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")
-    if numpy is not None:  # who has not imported it cannot draw from it
+    if numpy is not None:  # code that has not imported NumPy cannot use its generator
         numpy.random.seed(seed & 0xFFFFFFFF)
 
 
 class GlobalRng(NamedTuple):
-    """The state of Python's, NumPy's and torch's global generators, the GPU's too where one is in use."""
+    """The state of Python's, NumPy's and torch's global generators, and of the GPUs in use."""
 
     python: Any
     numpy: Any
@@ -97,7 +97,7 @@ class GlobalRng(NamedTuple):
 
     @classmethod
     def now(cls) -> GlobalRng:
-        """As it is."""
+        """Return the current state."""
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
@@ -108,7 +108,7 @@ class GlobalRng(NamedTuple):
         )
 
     def restore(self) -> None:
-        """Put the generators back."""
+        """Restore the state."""
         random.setstate(self.python)
         torch.set_rng_state(self.cpu)
         if self.numpy is not None:
@@ -121,7 +121,7 @@ class GlobalRng(NamedTuple):
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Put Python's, NumPy's and torch's global generators (the GPU's too, where one is in use) back on leaving."""
+    """Restore Python's, NumPy's and torch's global generators (and those of GPUs in use) at the end of a block."""
     before = GlobalRng.now()
     try:
         yield

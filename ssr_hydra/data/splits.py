@@ -1,4 +1,4 @@
-"""Which samples are held out: fixed by a seed of their own, so that runs of any seed are measured on the same ones."""
+"""Held-out samples, selected by their own seed, so that runs of any seed are evaluated on the same samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_apart", "check_share", "check_split", "hold_out"]
 
 
 def check_split(value: object) -> str:
-    """``train`` or ``eval``, or an InputError."""
+    """Return ``train`` or ``eval``, or raise an InputError."""
     if value not in ("train", "eval"):
         raise InputError("split", value, "there are two splits", "use 'train' or 'eval'")
     assert isinstance(value, str)
@@ -23,22 +23,22 @@ def check_split(value: object) -> str:
 
 
 def check_share(value: object) -> float:
-    """A share held out, or an InputError."""
+    """Return a fraction to hold out, or raise an InputError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
         raise InputError("eval_fraction", value, "a share held out lies between 0 and 1", "try 0.2")
     return value
 
 
 def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which samples are held out: the same share of every class, their total as near to the fraction as it can be.
+    """Select samples to hold out: the same fraction of every class, with a total as close to the fraction as possible.
 
     Args:
-        labels: The class of each sample; all alike for a split that regards no classes.
-        fraction: Share to hold out, between 0 and 1.
-        seed: Which split of that size.
+        labels: The class of each sample; equal labels ignore classes.
+        fraction: Fraction to hold out, between 0 and 1.
+        seed: Seed of the split.
 
     Raises:
-        InputError: A fraction outside (0, 1), or one that leaves either side empty.
+        InputError: The fraction is outside (0, 1), or one side would be empty.
     """
     total = round(check_share(fraction) * len(labels))
     if not 0 < total < len(labels):
@@ -46,10 +46,10 @@ def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.boo
     classes, counts = np.unique(labels, return_counts=True)
     exact = fraction * counts
     taken = np.floor(exact).astype(int)
-    # The classes with the largest remainders give one more each, until the total is met.
+    # The classes with the largest remainders give one more sample each, until the total is reached.
     for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:
         taken[index] += 1
-    rng = random.Random(seed)  # random() is the one source that promises the same numbers in every release
+    rng = random.Random(seed)  # only random() promises the same numbers in every release
     keys = np.array([rng.random() for _ in labels])
     held_out = np.zeros(len(labels), dtype=bool)
     for label, count in zip(classes, taken, strict=True):
@@ -59,9 +59,9 @@ def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.boo
 
 
 def check_apart(train: Any, evaluation: Any) -> None:
-    """Refuse evaluation data that overlap the training data, or that number classes differently.
+    """Refuse evaluation data that overlaps the training data, or numbers the classes differently.
 
-    A built-in data set says by ``partition`` how its source is cut into parts, and by ``part`` which of them it is.
+    A built-in data set describes in ``partition`` how its source is split into parts, and in ``part`` which part it is.
     Other data sets are not compared.
 
     Args:

@@ -1,4 +1,4 @@
-"""Reading inputs and targets from .npz, .npy, .csv and .tsv files; nothing in them is ever unpickled."""
+"""Read inputs and targets from .npz, .npy, .csv and .tsv files. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ __all__ = ["MISSING", "Table", "is_number", "read_table"]
 MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
 )
-"""How tables write a missing value, in small letters: as pandas reads it, and as UCI's data sets have it."""
+"""Common spellings of a missing value in lower case: those of pandas and of UCI's data sets."""
 
 _INPUTS = ("inputs", "x", "X", "images", "features", "data")
 _TARGETS = ("targets", "y", "Y", "labels")
 _FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
 _DELIMITERS = ",;\t|"
-_SNIFFED = 8192  # characters that tell the delimiter
-_PEEKED = 50  # rows that tell whether the first one is a header
-_UNNAMED = re.compile(r"|Unnamed: \d+")  # the second is what pandas calls a column without a name
+_SNIFFED = 8192  # number of characters for finding the delimiter
+_PEEKED = 50  # number of rows for deciding whether the first one is a header
+_UNNAMED = re.compile(r"|Unnamed: \d+")  # the second is pandas' name for an unnamed column
 
 
 class Table(NamedTuple):
-    """What a file holds: inputs [N, ...], targets [N, T] of numbers or words, and names for messages."""
+    """The content of a file: inputs [N, ...], targets [N, T] as numbers or words, and names for messages."""
 
     path: str
     inputs: NDArray[Any]
     targets: NDArray[Any]
-    columns: list[str] | None  # of the inputs, where they have names
+    columns: list[str] | None  # names of the inputs, if they have names
     target_columns: list[str]
-    rows: array[int] | None  # in which line of its file each sample ends, where it has lines
+    rows: array[int] | None  # the last line of each sample in its file, if the file has lines
 
     def row(self, index: int) -> str:
-        """Where a sample stands, for messages."""
+        """The position of a sample, for messages."""
         return f"{self.path}, {f'sample {index}' if self.rows is None else f'row {self.rows[index]}'}"
 
 
@@ -56,19 +56,19 @@ def read_table(
     delimiter: str | None = None,
     decimal: str = ".",
 ) -> Table:
-    """Inputs and targets of a file, or of a folder of .npy files.
+    """Read inputs and targets from a file, or from a folder of .npy files.
 
     Args:
-        path: Of the file.
-        field: What the path is called, for messages.
-        inputs: Names of the input columns; or of the one array, in a file of arrays.
-        targets: Names of the target columns; or of the one array.
-        header: Whether a table begins with the names of its columns; None refuses a first row that may be data.
-        delimiter: What separates the columns; None finds it.
+        path: The file.
+        field: Name of the setting of the path, for messages.
+        inputs: Names of the input columns; for a file of arrays, the name of the array.
+        targets: Names of the target columns; for a file of arrays, the name of the array.
+        header: Whether the first row has the names of the columns; None refuses a first row that may be data.
+        delimiter: The delimiter of the columns; None finds it.
         decimal: The decimal point of a table, ``"."`` or ``","``.
 
     Raises:
-        InputError: A file that is not there or cannot be read, with the row and column at fault.
+        InputError: The file is missing or cannot be read; the error names row and column.
     """
     if not isinstance(path, str) or not path:
         raise InputError(field, path, f"the path of a file: {_FORMATS}", "e.g. samples.npz")
@@ -81,7 +81,7 @@ def read_table(
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
         if suffix == ".npz":
-            # Opened here, because NumPy leaves a file open whose archive is torn.
+            # Open the file here, because NumPy does not close a file with a truncated archive.
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":
@@ -105,7 +105,7 @@ def read_table(
 def _from_arrays(
     path: str, field: str, arrays: Any, inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> Table:
-    """Of arrays by name: the members of an .npz, the files of a folder."""
+    """Read named arrays: the members of an .npz, or the files of a folder."""
 
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
@@ -133,7 +133,7 @@ def _from_arrays(
 def _from_matrix(
     path: str, field: str, matrix: NDArray[Any], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> Table:
-    """Of the columns of one matrix."""
+    """Read the columns of one matrix."""
     if matrix.ndim != 2:
         rule = f"a single .npy is a table of samples and columns, and this is shaped {_shape(matrix)}"
         raise InputError(field, path, rule, "put inputs and targets into an .npz")
@@ -154,7 +154,7 @@ def _from_text(
     decimal: str,
 ) -> Table:
     delimiter = _delimiter(stream) if delimiter is None else delimiter
-    # Strict, or an open quote would swallow the rows after it.
+    # Strict, because otherwise an unclosed quote would include the following rows.
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
     head = list(itertools.islice(rows, _PEEKED))
@@ -191,7 +191,7 @@ def _from_text(
 
 
 def _delimiter(stream: TextIO) -> str:
-    """Find what separates the columns; a table of one column is left to be read, and named, as one."""
+    """Find the delimiter. A table of one column is read as such, so that later errors name the column."""
     sample = stream.read(_SNIFFED)
     stream.seek(0)
     try:
@@ -201,8 +201,8 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
-    """Refuse a first row that may be data: it holds numbers above numbers, and no name above numbers."""
-    above: list[tuple[int, bool]] = []  # of the columns of numbers, whether the first row has a number as well
+    """Refuse a first row that may be data: it has numbers above numbers, and no name above numbers."""
+    above: list[tuple[int, bool]] = []  # per column of numbers, whether the first row has a number too
     for place, cell in enumerate(first):
         below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
         if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
@@ -220,21 +220,21 @@ def _check_names(
     if twice is not None:
         raise InputError(field, path, f"has two columns {twice!r}", "rename one, or set header=false")
     for place, name in enumerate(names):
-        # The columns that nobody names are taken, so one without a name is most likely not meant.
+        # Unnamed columns would be used as inputs, so a column without a name is most likely a mistake.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
             rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
             raise InputError(field, path, rule, "delete the column, or name the others by inputs=[...] targets=[...]")
 
 
 def _number(cell: str, decimal: str) -> float:
-    """Read a number as spreadsheets write it; Python's own would take 1_000 as well."""
+    """Read a number as spreadsheets write it. Python's float() would also accept 1_000."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)
 
 
 def _plain(cell: str, decimal: str) -> str:
-    """A target as Python writes it: a number with a decimal point, or the word that it is."""
+    """Return a target in Python's notation: a number with a decimal point, or the word unchanged."""
     return cell.replace(",", ".") if decimal == "," and is_number(cell, decimal) else cell
 
 
@@ -250,7 +250,7 @@ def _fix(cell: str, delimiter: str, decimal: str) -> str:
 def _choose(
     path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
-    """Which columns are inputs and which targets; by default the last is the target, and the rest are inputs."""
+    """Return the indices of inputs and targets. By default the last column is the target, and the rest are inputs."""
 
     def places(wanted: Sequence[str], what: str) -> list[int]:
         for name in wanted:
@@ -270,7 +270,7 @@ def _choose(
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:
-    """Whether a cell reads as a number."""
+    """Whether a cell is a number."""
     try:
         _number(cell, decimal)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Text as bytes: the source of Python's own standard library, which every machine has, in windows or in documents."""
+"""Text as bytes: the source of Python's standard library, in windows or in documents."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ssr_hydra.errors import InputError
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
 
 IGNORED = -100
-"""The label of what is not to be predicted; torch's losses leave it out by default."""
+"""The label of bytes that are not predicted; torch's losses ignore it by default."""
 
 
 class ByteWindows(TensorDataset):
-    """A text cut into windows of ``length`` bytes, each with the bytes that follow: what to read, what to predict.
+    """A text cut into windows of ``length`` bytes, with the next byte of each as its target.
 
-    Window i is the bytes [i * length, (i + 1) * length) and its targets are the same, one byte on; so every byte but
-    the first is predicted once, and at most ``length`` bytes at the end are left out. A sample holds ``length`` tokens.
+    Window i has the bytes [i * length, (i + 1) * length), and its targets are one byte later. So every byte but
+    the first is predicted once, and at most ``length`` bytes at the end are dropped. A sample has ``length`` tokens.
 
     Args:
         text: The text.
         length: Bytes per window.
-        limit: At most so many windows, evenly spread over the text; None is all of them.
+        limit: The maximum number of windows, evenly spread over the text; None for all.
 
     Raises:
-        InputError: A count below 1, or a text too short for one window.
+        InputError: A number is below 1, or the text is too short for one window.
 
     Example:
         >>> windows = ByteWindows(b"to be or not to be", length=4)
@@ -53,7 +53,7 @@ class ByteWindows(TensorDataset):
             rule = f"a text of {len(text)} bytes has no window of so many and one more"
             raise InputError("length", length, rule, "give a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
-        # Both are views of one text: the targets cost no memory.
+        # Both are views of one text, so the targets need no memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
         if limit is not None and check_count(limit, "limit", example=256) < count:
             chosen = torch.arange(limit) * count // limit
@@ -65,19 +65,19 @@ class ByteWindows(TensorDataset):
 class StdlibBytes(ByteWindows):
     """Python's standard library as a text: the files of its top-level modules, a tenth of the *files* held out.
 
-    Real text on every machine, without a download: 166 files and 4.6 MB with CPython 3.11. It differs between versions
-    of Python, so :meth:`describe` tells version and SHA-256. The split depends on ``eval_fraction``, ``split_seed`` and
-    the number of files alone; modules that belong to one build of Python and not to the version are left out.
+    Real text on every machine without a download: 166 files and 4.6 MB with CPython 3.11. It differs between versions
+    of Python, so :meth:`describe` returns version and SHA-256. The split depends on ``eval_fraction``, ``split_seed``
+    and the number of files. Modules that depend on the build of Python are excluded.
 
     Args:
         split: ``"train"`` or ``"eval"``.
         length: Bytes per window.
-        eval_fraction: Share of the files that is held out, between 0 and 1.
-        split_seed: Which split of that size.
-        limit: At most so many windows, evenly spread over the text; None is all of them.
+        eval_fraction: Fraction of the files to hold out, between 0 and 1.
+        split_seed: Seed of the split.
+        limit: The maximum number of windows, evenly spread over the text; None for all.
 
     Raises:
-        InputError: An unknown split, a fraction that leaves a split empty; or this Python came without its sources.
+        InputError: The split is unknown, the fraction leaves a split empty, or this Python has no source files.
 
     Example:
         >>> train = StdlibBytes("train", length=64)
@@ -99,7 +99,7 @@ class StdlibBytes(ByteWindows):
         super().__init__(b"".join(text for _, text in self._files), length, limit)
 
     def describe(self) -> dict[str, Any]:
-        """What it is made of; the SHA-256 is that of the split's whole text."""
+        """Return the source of the text and the SHA-256 of the split."""
         return {**_describe("stdlib_bytes", self.split, self._files), "length": self.length, "samples": len(self)}
 
     def __repr__(self) -> str:
@@ -108,18 +108,18 @@ class StdlibBytes(ByteWindows):
 
 
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
-    """The same text as documents of different lengths: what blank lines separate, cut where it is longer than a limit.
+    """The same text as documents of different lengths: parts between blank lines, cut at a maximum length.
 
     A batch is a mapping, padded at the end to its longest document: ``input_ids`` [N, L]; ``attention_mask`` [N, L], 1
-    where there is text; ``labels`` [N, L], the same bytes with -100 for the padding, which the model shifts by one. So
-    the number of tokens differs from batch to batch; it is the sum of the mask.
+    for text; ``labels`` [N, L], the same bytes with -100 for the padding, which the model shifts by one. So the number
+    of tokens, which is the sum of the mask, differs between batches.
 
     Args:
         split: ``"train"`` or ``"eval"``.
         max_length: Bytes of the longest document, 2 or more.
-        eval_fraction: Share of the files that is held out, between 0 and 1.
-        split_seed: Which split of that size.
-        limit: At most so many documents, evenly spread over the text; None is all of them.
+        eval_fraction: Fraction of the files to hold out, between 0 and 1.
+        split_seed: Seed of the split.
+        limit: The maximum number of documents, evenly spread over the text; None for all.
 
     Raises:
         InputError: As :class:`StdlibBytes`.
@@ -158,17 +158,17 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        end = self._ends[index]  # first: an index that is out of range ends an iteration
+        end = self._ends[index]  # check first, because an index out of range ends an iteration
         begin = self._ends[index - 1] if index % len(self) else 0
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Several documents; a loader then need not seed each one's random numbers, of which there are none."""
+        """Return several documents. They use no random numbers, so a loader need not seed each one."""
         return [self[index] for index in indices]
 
     @staticmethod
     def collate_fn(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """A batch of documents, padded to the longest."""
+        """Collate documents, padded to the longest."""
         documents = [sample["input_ids"] for sample in samples]
         masks = [torch.ones_like(document) for document in documents]
         return {
@@ -178,7 +178,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         }
 
     def describe(self) -> dict[str, Any]:
-        """What it is made of; the SHA-256 is that of the split's whole text."""
+        """Return the source of the text and the SHA-256 of the split."""
         described = _describe("stdlib_documents", self.split, self._files)
         return {**described, "max_length": self.max_length, "samples": len(self)}
 
@@ -190,7 +190,7 @@ _File = tuple[str, bytes]
 
 
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
-    """The files of one split, by name."""
+    """Return the files of one split, by name."""
     check_split(split)
     check_share(fraction)
     check_seed(seed, "split_seed")
@@ -199,11 +199,11 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
     return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]
 
 
-@functools.cache  # both splits are cut from it
+@functools.cache  # both splits are cut from this list
 def _read(folder: str) -> tuple[_File, ...]:
-    """Name and text of every top-level module, in order; line ends are those of Unix wherever it was installed."""
+    """Return name and text of every top-level module, in order, with Unix line ends."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
-    # Other modules are packages, built in, written in C, or not of this system.
+    # Other modules are packages, built in, written in C, or of another system.
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"Python's own source is not there: {len(found)} files of its library can be read"
@@ -212,7 +212,7 @@ def _read(folder: str) -> tuple[_File, ...]:
 
 
 _FEWEST = 100
-"""Of about 170 files; a library in a zip file, or one of compiled files alone, has next to none."""
+"""A library in a zip file, or with only compiled files, has fewer; a normal one has about 170."""
 
 
 def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
@@ -226,6 +226,6 @@ def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
 
 
 def _pieces(text: bytes, length: int) -> list[bytes]:
-    """A document in pieces of at most ``length``; one of a single byte has nothing to predict and is left out."""
+    """Cut a document into pieces of at most ``length``. A piece of one byte has no targets and is dropped."""
     pieces = [text[begin : begin + length] for begin in range(0, len(text), length)]
     return [piece for piece in pieces if len(piece) > 1]

@@ -1,4 +1,4 @@
-"""Images: the small sets that everybody knows, in memory; and images that are made, for trying things out."""
+"""Images: small well-known sets in memory, and generated images for trial runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ssr_hydra.errors import InputError, RunError, missing_package
 
 __all__ = ["FakeData", "SmallImages"]
 
-_TIMEOUT = 30.0  # seconds without an answer, after which a network counts as none
+_TIMEOUT = 30.0  # seconds without an answer after which the download fails
 
 
 class _Known(NamedTuple):
-    """A set of torchvision's: its class there, its folder below the root, its sizes, and each channel's statistics."""
+    """A data set of torchvision: its class, its folder below the root, its sizes, and statistics of its channels."""
 
     cls: str
     folder: str
@@ -48,25 +48,26 @@ _KNOWN = {
 
 
 class SmallImages(TensorDataset):
-    """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, decoded once and held in memory as float32, each channel normalised.
+    """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, decoded once and held in memory as float32, normalized by channel.
 
-    torchvision reads them and checks the MD5 of what it downloads; of CIFAR, whose files are pickles, also at every
-    use, before they are read. A download goes into a folder of its own that is renamed when it is whole, so that
-    neither a kill nor another process leaves half a set. Evaluation is on the test images. CIFAR takes 614 MB of memory
-    to train on, the others 188 MB.
+    torchvision reads the files and checks the MD5 of downloads. The files of CIFAR are pickles, so their MD5 is checked
+    before every use. A download goes into a temporary folder that is renamed when complete, so neither a kill nor
+    another process leaves an incomplete set. Evaluation uses the test images. Training on CIFAR takes 614 MB of memory,
+    the others 188 MB.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.
         split: ``"train"`` or ``"eval"``.
-        root: Folder that holds the sets, or that they are downloaded to; None is ``$SSR_HYDRA_DATA``, else
+        root: Folder of the sets, also for downloads; None means ``$SSR_HYDRA_DATA``, or
             ``~/.cache/ssr_hydra``.
-        download: Download what is not there.
-        normalize: Subtract each channel's mean over the training images and divide by its standard deviation; else the
-            pixels are in [0, 1].
+        download: Whether to download missing files.
+        normalize: Whether to subtract each channel's mean over the training images and divide by its standard
+            deviation; if false, pixels are in [0, 1].
 
     Raises:
-        InputError: torchvision is not installed; an unknown set or split; a set that is not there, with download off.
-        RunError: The download fails, or the files are not what they should be.
+        InputError: torchvision is not installed, the set or split is unknown, or the set is missing and ``download``
+            is false.
+        RunError: The download failed, or the files are damaged.
 
     Example:
         >>> SmallImages("cifar10", root="nothing_here", download=False)
@@ -90,7 +91,7 @@ class SmallImages(TensorDataset):
         self.part, self.partition = split, {"name": name}
         known = _KNOWN[name]
         images, labels = _read(known, name, split, _root(root), root, download)
-        # The bytes as they are, a quarter of what lies in memory later, and the same with or without normalisation.
+        # The original bytes: a quarter of the memory of the tensors, and independent of normalization.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = known.num_classes
         pixels = images.to(torch.float32)
@@ -102,7 +103,7 @@ class SmallImages(TensorDataset):
         super().__init__(pixels, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Name, number of samples, a SHA-256 of the pixels and labels, and whether they are normalised."""
+        """Return name, number of samples, a SHA-256 of the pixels and labels, and whether they are normalized."""
         return dict(self._description)
 
     def __repr__(self) -> str:
@@ -120,7 +121,7 @@ def _root(root: object) -> Path:
 
 
 def _read(known: _Known, name: str, split: str, root: Path, given: str | None, download: bool) -> tuple[Tensor, Tensor]:
-    """Bytes [N, C, H, W] and classes [N]."""
+    """Read bytes [N, C, H, W] and classes [N]."""
     try:
         from torchvision import datasets
     except ModuleNotFoundError as error:
@@ -135,7 +136,7 @@ def _read(known: _Known, name: str, split: str, root: Path, given: str | None, d
     try:
         found = cls(os.fspath(root), train=split == "train", download=False)
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
-    except Exception as error:  # whatever a torn file does to the reader
+    except Exception as error:  # any error that a truncated file causes in the reader
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
         raise RunError(f"{folder} is not the {name} that it should be ({reason}); delete it to download it") from error
     expected = known.sizes[split]
@@ -149,7 +150,7 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root / ".lock"), TemporaryDirectory(prefix=".incomplete-", dir=root) as half:
-            if folder.exists():  # another process was first
+            if folder.exists():  # another process was faster
                 return
             timeout = socket.getdefaulttimeout()
             socket.setdefaulttimeout(_TIMEOUT)
@@ -168,31 +169,31 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among the processes of this machine, where its system has such locks."""
+    """Hold a lock among the processes of this machine, if its system has such locks."""
     with path.open("a") as file:
         with suppress(ImportError):
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, whatever ends the process
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also if the process dies
         yield
 
 
 class FakeData(TensorDataset):
-    """Images that are made: a coarse pattern for each class, and noise; the same everywhere, without any file.
+    """Generated images: a coarse pattern for each class plus noise. They are the same on every machine.
 
-    For trying out a model or a recipe: of the shape of the real data, and something can be learned from them. Class
-    ``k`` has every ``num_classes``-th image from the k-th on.
+    Use them to try out a model or an experiment: they have the shape of the real data and can be learned. Class ``k``
+    has every ``num_classes``-th image, starting at the k-th.
 
     Args:
         size: Number of images.
-        shape: Of one image, [C, H, W].
-        num_classes: Classes.
-        split: ``"train"`` or ``"eval"``: the same patterns under other noise.
-        noise: Standard deviation of the noise, where that of the patterns is 1.
-        data_seed: Which patterns and noise; the run's seed has no part in it.
+        shape: Shape of one image, [C, H, W].
+        num_classes: Number of classes.
+        split: ``"train"`` or ``"eval"``: the same patterns with different noise.
+        noise: Standard deviation of the noise; that of the patterns is 1.
+        data_seed: Seed of patterns and noise. The run's seed has no effect on them.
 
     Raises:
-        InputError: A count below 1, a shape that is not [C, H, W], a noise below 0.
+        InputError: A number is below 1, the shape is not [C, H, W], or the noise is below 0.
 
     Example:
         >>> images = FakeData(size=20, shape=[1, 8, 8])
@@ -230,12 +231,12 @@ class FakeData(TensorDataset):
         images = draw(1 if split == "train" else 2, size, channels, height, width).mul_(noise)
         for pixels, classes in zip(
             torch.split(images, 256), torch.split(labels, 256), strict=True
-        ):  # views, not to copy it all
+        ):  # views, which copy nothing
             pixels += F.interpolate(coarse[classes], size=(height, width))
         super().__init__(images, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Name, number of samples, and a SHA-256 of their content."""
+        """Return name, number of samples, and a SHA-256 of their content."""
         return describe_tensors(f"fake {self.split}", self.tensors)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""torch's own schedulers as pure functions of training time: the same names, arguments and values, stretched by SSR.
+"""torch's schedulers as pure functions of training time: the same names, arguments and values, stretched by SSR.
 
-Each describes the class of its name in ``torch.optim.lr_scheduler``, without an optimizer: durations may be times as
-well as numbers of steps, and ``pace`` says what a step is. No torch and no Hydra is imported here.
+Each class describes the class of the same name in ``torch.optim.lr_scheduler``, without an optimizer. Durations may be
+times or numbers of steps, and ``pace`` defines a step. This package imports neither torch nor Hydra.
 """
 
 from ssr_hydra.torch_schedulers.base import Course, TorchScheduler

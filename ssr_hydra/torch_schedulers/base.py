@@ -1,4 +1,4 @@
-"""What the descriptions of torch's schedulers share: steps at a pace, and what they become once a run is known."""
+"""Common parts of the descriptions of torch's schedulers: steps at a pace, and courses over a run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 BATCH, EPOCH = "batch", "epoch"
 
 Duration = int | TimeLike
-"""A whole number of the scheduler's own steps, or a time such as ``"30ep"`` or ``"0.5dur"``."""
+"""A number of steps of the scheduler, or a time such as ``"30ep"`` or ``"0.5dur"``."""
 
 PerGroup = float | Sequence[float]
-"""One number for all param groups, or one for each."""
+"""One number for all param groups, or one for each group."""
 
 
 def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
-    """A duration as it is stored: a Time, or the number of own steps."""
+    """Return a duration as it is stored: a Time, or a number of steps."""
     if type(value).__module__.startswith("omegaconf."):  # Hydra instantiates the elements of a list[int | str] to these
         text = str(value)
         value = int(text) if text.isdecimal() else text
@@ -45,7 +45,7 @@ def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
 
 
 def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:
-    """A finite number from ``least`` to ``most``; above ``least`` where it says so."""
+    """Check a finite number from ``least`` to ``most``; above ``least`` if ``above``."""
     limits = f"{'above' if above else 'of at least'} {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
     try:
         number = float(exact(value, name))
@@ -57,28 +57,28 @@ def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf,
 
 
 def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
-    """A list, and not a string that looks like one."""
+    """Whether a value is a list; a string is not."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InputError(name, value, f"must be a list of {what}", f"write e.g. {example}")
     return list(value)
 
 
 def amounts(value: Any, name: str, **limits: Any) -> Any:
-    """A number, or a list of one for each param group."""
+    """Check a number, or a list with a number for each param group."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
-            raise InputError(name, list(value), "must hold a number for each param group", "or one for all")
+            raise InputError(name, list(value), "must have one number per param group", "or one for all")
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)
 
 
 def per_group(value: Any, count: int, name: str) -> list[Any]:
-    """What each of ``count`` param groups gets."""
+    """Return the value of each of ``count`` param groups."""
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
-        rule = f"has {len(value)} values, and the optimizer has {count} param groups"
-        raise InputError(name, [_show(part) for part in value], rule, "give one for each group, or one for all")
+        rule = f"must have one value per param group ({count}), but has {len(value)}"
+        raise InputError(name, [_show(part) for part in value], rule, "give one per group, or one for all")
     return list(value)
 
 
@@ -87,10 +87,10 @@ def _show(value: Any) -> Any:
 
 
 def ends_in_first_epoch(state: Any) -> bool:
-    """Whether a run is known to end before its second epoch: what is stepped by epochs never changes in it.
+    """Whether a run is known to end within its first epoch, so that a scheduler stepped by epoch never changes.
 
     Args:
-        state: The run as it is run; its ``max_duration`` carries ssr already.
+        state: The run; its ``max_duration`` is already scaled by ssr.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -103,16 +103,16 @@ def ends_in_first_epoch(state: Any) -> bool:
         return False
     try:
         return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
-    except InputError:  # seconds, or samples and tokens that nobody counts
+    except InputError:  # seconds, or uncounted samples and tokens
         return False
 
 
 class Steps:
-    """A run counted in the steps of one scheduler, which its pace makes, stretched by ssr.
+    """A run counted in the steps of one scheduler, stretched by ssr.
 
     Args:
-        run: The run, or the phase of it.
-        unit: Of the pace: batches or epochs.
+        run: The run, or a phase of it.
+        unit: The unit of the pace: batches or epochs.
     """
 
     def __init__(self, run: Run, unit: TimeUnit) -> None:
@@ -121,19 +121,19 @@ class Steps:
 
     @classmethod
     def at(cls, run: Run, pace: str) -> Steps:
-        """A run in the steps of a pace."""
+        """Return a run in the steps of a pace."""
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
-        """A stored duration, resolved and stretched: a time on a clock of the run, from its start."""
+        """Resolve and stretch a stored duration: a time on a clock of the run, from its start."""
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
-        """How many own steps a resolved time holds."""
+        """Return the number of steps of a resolved time."""
         return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
 
     def count(self) -> Callable[[Any], int | float]:
-        """Own steps since the start, at a timestamp: an int where they are whole, else the nearest float."""
+        """Return the steps since the start at a timestamp: an int if whole, else the nearest float."""
         clock = self.run.clock(self.one.unit, "pace", self.one)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
@@ -146,14 +146,14 @@ class Steps:
         return count
 
     def share(self, time: Time, name: str) -> Curve:
-        """The elapsed share of a resolved time: 1 at its end, and on beyond it."""
+        """Return the elapsed fraction of a resolved time: 1 at its end, and more after it."""
         clock = self.run.clock(time.unit, name, time)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
         return lambda timestamp: float((read(timestamp) * factor - start) / width)
 
     def phase(self, start: Time, end: Time | None) -> Steps:
-        """The steps of a phase from ``start`` to ``end``."""
+        """Return the steps of a phase from ``start`` to ``end``."""
         return Steps(self.run.phase(start, end, scale=True), self.unit)
 
 
@@ -161,27 +161,27 @@ class Course(ABC):
     """A torch scheduler over a run: the learning rate of every param group, and maybe its momentum, at a timestamp."""
 
     chains = False
-    """Whether, in torch, it multiplies the rate that it finds instead of setting it anew at every step."""
+    """Whether torch's class multiplies the current rate instead of computing it from the initial one at each step."""
 
     has_momenta = False
-    """Whether it drives momentum as well."""
+    """Whether it also sets momentum."""
 
     @abstractmethod
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
-        """The learning rate of each group, given its initial one."""
+        """Return the learning rate of each group from its initial one."""
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        """What multiplies the rate of each of ``count`` groups from one timestamp to a later one, if it chains.
+        """Return the factor of each of ``count`` groups' rates from one timestamp to a later one, if it chains.
 
         Subclasses whose factor may reach 0, or underflow, compute it without the quotient of two factors.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
-        # What has reached 0 stays there in torch, and multiplies by 1 what is set anew.
+        # In torch a rate of 0 stays 0, and a rate that is set again is multiplied by 1.
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        """The momentum (or first beta) of each of ``count`` groups, where :attr:`has_momenta`."""
+        """Return the momentum (or first beta) of each of ``count`` groups, if :attr:`has_momenta`."""
         raise NotImplementedError
 
 
@@ -190,8 +190,8 @@ class Factor(Course):
 
     Args:
         factor: The factor at a timestamp.
-        extra: What multiplies it from the start, see ``again`` in :meth:`TorchScheduler.course`.
-        growth: What multiplies the factor from one timestamp to another, in closed form; None for their quotient.
+        extra: A factor from the start, see ``again`` in :meth:`TorchScheduler.course`.
+        growth: The factor from one timestamp to another, in closed form; None means the quotient of the two factors.
     """
 
     chains = True
@@ -210,7 +210,7 @@ class Factor(Course):
 
 
 class _OnEpochs(Course):
-    """The same, at the start of the epoch that a timestamp lies in."""
+    """The same course, read at the start of the epoch of a timestamp."""
 
     def __init__(self, course: Course) -> None:
         self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta
@@ -224,12 +224,12 @@ class _OnEpochs(Course):
 
 @dataclass(frozen=True)
 class TorchScheduler(metaclass=Opaque):
-    """Base of the descriptions of torch's schedulers: the same arguments, without an optimizer, and a pace.
+    """Base of the descriptions of torch's schedulers: torch's arguments without the optimizer, and a pace.
 
     Args:
-        pace: ``"epoch"`` or ``"batch"``: what one step of the scheduler is, and when the learning rate may change. None
-            is the trainer's choice, ``use_stepwise_scheduler``; where that is None too, an epoch, but a batch for
-            CyclicLR and OneCycleLR, as torch's documentation has it.
+        pace: ``"epoch"`` or ``"batch"``: the length of a step of the scheduler, and when the learning rate may change.
+            None takes the trainer's ``use_stepwise_scheduler``. If that is None too, a step is an epoch, or a batch
+            for CyclicLR and OneCycleLR, as in torch's documentation.
     """
 
     pace: str | None = field(default=None, kw_only=True)
@@ -240,11 +240,11 @@ class TorchScheduler(metaclass=Opaque):
 
     @property
     def natural_pace(self) -> str:
-        """The pace where nobody chose one."""
+        """The pace if neither the user nor the trainer set one."""
         return EPOCH
 
     def pace_in(self, use_stepwise_scheduler: bool | None) -> str:
-        """The pace under a trainer's setting."""
+        """Return the pace for a trainer's setting."""
         if self.pace is not None:
             return self.pace
         if use_stepwise_scheduler is None:
@@ -252,15 +252,15 @@ class TorchScheduler(metaclass=Opaque):
         return BATCH if use_stepwise_scheduler else EPOCH
 
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
-        """Refuse a run that is over before the scheduler takes a step, where nobody chose the pace.
+        """Refuse a run that ends before the scheduler's first step, if the user set no pace.
 
         Args:
-            state: The run as it is run.
+            state: The run, already scaled by ssr.
             use_stepwise_scheduler: The trainer's setting.
-            fix: How a pace is given.
+            fix: How to set a pace.
 
         Raises:
-            InputError: The pace is an epoch by default alone, and the run ends within its first.
+            InputError: The pace is an epoch by default, and the run ends within its first epoch.
         """
         chosen = self.pace is not None or use_stepwise_scheduler is not None
         if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
@@ -269,22 +269,23 @@ class TorchScheduler(metaclass=Opaque):
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:
-        """The scheduler resolved against a run.
+        """Return the scheduler resolved against a run.
 
         Args:
             steps: The run in its steps.
-            again: In how many sequences it lies as a part of a part: torch takes the first step of those once more.
+            again: The number of sequences that contain it as a part of a part. torch takes its first step once more
+                for each of them.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """The scheduler resolved against a run at a pace; for timestamps at the boundaries of that pace."""
+        """Return the scheduler resolved against a run at a pace, for timestamps at the boundaries of that pace."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
-        """Resolve against a state's ``max_duration`` and rates: learning rates at any timestamp.
+        """Resolve against a state's ``max_duration`` and rates, to learning rates at any timestamp.
 
         Raises:
-            InputError: If a time cannot be resolved, or ssr is not above 0.
+            InputError: A time cannot be resolved, or ssr is not above 0.
         """
         pace = self.pace_in(use_stepwise_scheduler)
         course = self.course_in(Run.of(state, ssr), pace)

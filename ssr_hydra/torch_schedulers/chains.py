@@ -1,4 +1,4 @@
-"""Several torch schedulers on one learning rate at once: a product where it is one, else torch's recursion."""
+"""Several torch schedulers on one learning rate: their product if they are factors, else torch's recursion."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_fa
 
 
 class UnchainableError(InputError):
-    """Schedulers that have no common value as functions of time; torch can step them all the same."""
+    """Schedulers whose combination is not a function of time. torch itself can step them."""
 
 
 class Link(NamedTuple):
     """One scheduler of a chain.
 
     Attributes:
-        place: Where it stands, for errors.
-        name: Of its class.
-        course: What it computes alone.
-        resets: The times at which it sets the rate anew.
+        place: Its path, for errors.
+        name: Name of its class.
+        course: The values that it computes alone.
+        resets: The times at which it sets the rate, whatever the rate was.
     """
 
     place: str
@@ -36,28 +36,26 @@ class Link(NamedTuple):
 
 
 def chain(links: list[Link], steps: Steps) -> Course:
-    """The course of all of them.
+    """Return the course of a chain.
 
     Raises:
-        UnchainableError: For one that undoes the others, or a mixture that has no value between two steps.
+        UnchainableError: One scheduler overwrites the others, or the combination has no value between two steps.
     """
     if len(links) == 1:
         return links[0].course
     for link in links:
         if not link.course.chains:
-            rule = "sets the learning rate anew at every step, which undoes the others in its chain"
+            rule = "sets the learning rate at every step, which overwrites the others in its chain"
             raise UnchainableError(link.place, link.name, rule, "use scheduler=product of this package's schedulers")
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:
-        rule = (
-            f"sets the rate anew at its milestones, and {cosines[0].name} goes on from there by a recursion of its own"
-        )
+        rule = f"sets the rate at its milestones, so {cosines[0].name} cannot follow its recursion"
         raise UnchainableError(resetting[0].place, resetting[0].name, rule, "put the cosine into the sequence")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
-            rule = "holds a CosineAnnealingLR, which goes on by a recursion of its own where others change the rate"
-            raise UnchainableError(link.place, link.name, rule, "chain factors alone with it")
+            rule = "holds a CosineAnnealingLR, whose recursion cannot continue where others change the rate"
+            raise UnchainableError(link.place, link.name, rule, "chain only factors with it")
     courses = [link.course for link in links]
     if cosines:
         return _Recursion(courses, steps)
@@ -65,18 +63,18 @@ def chain(links: list[Link], steps: Steps) -> Course:
 
 
 def is_factor(link: Link) -> bool:
-    """Whether it multiplies by a number of its own, whatever the others and their paces are."""
+    """Whether it multiplies by a factor that does not depend on other schedulers or their paces."""
     return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in all_courses(link.course))
 
 
 def all_courses(course: Course) -> list[Course]:
-    """A course and the parts that it is made of, at any depth."""
+    """Yield a course and its parts, at any depth."""
     inner = getattr(course, "courses", [])
     return [course, *(deeper for part in inner for deeper in all_courses(part))]
 
 
 class Product(Course):
-    """Factors multiply."""
+    """A product of factors."""
 
     chains = True
 
@@ -97,9 +95,9 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """Factors and cosines: torch's steps one by one, the last of them in part.
+    """Factors and cosines: torch's steps one by one, and a fraction of the last one.
 
-    The rates at the last whole step are remembered, as a cache: another run of it computes them anew.
+    Caches the rates at the last whole step; they can be computed again.
     """
 
     chains = True
@@ -117,7 +115,7 @@ class _Recursion(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         if self._falls is not None and all(tau(timestamp) <= 1.0 for tau in self._falls):
-            return self._product.rates(timestamp, bases)  # the same, at once
+            return self._product.rates(timestamp, bases)  # all steps at once
         count = self._count(timestamp)
         whole = math.floor(count)
         rates = self._rates_at(whole, list(bases))
@@ -149,7 +147,7 @@ class _Recursion(Course):
 
 
 class _Resetting(Course):
-    """Factors and sequences of factors: at a milestone, its sequence sets the rate anew, and the others go on."""
+    """Factors and sequences of factors. A sequence sets the rate at its milestones; the others continue from there."""
 
     chains = True
 
@@ -160,7 +158,7 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # What stands behind it in the chain steps after it, and so has one step more to multiply.
+                # Later schedulers of the chain step after the sequence, so they multiply by one step more.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

@@ -1,4 +1,4 @@
-"""torch's schedulers made of schedulers: one after another, and all at once."""
+"""torch's schedulers that combine others: one after another, and several at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 
 def _named(parts: Any) -> list[tuple[str, Any]]:
-    """Each part with its place."""
+    """Yield each part with its path."""
     if isinstance(parts, Mapping):
         return [(f"schedulers.{name}", part) for name, part in parts.items()]
     return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]
@@ -37,14 +37,14 @@ def _check_parts(value: Any) -> Any:
     for place, part in _named(parts):
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
-            rule = "waits for a metric, so it has no place in a sequence or chain (torch says so too)"
-            raise InputError(place, name, rule, "put it beside the others, in a list of schedulers")
+            rule = "follows a metric, so it cannot be part of a sequence or chain (as in torch)"
+            raise InputError(place, name, rule, "put it and the others into a list of schedulers")
         if not isinstance(part, TorchScheduler):
-            rule = "must be one of ssr_hydra.torch_schedulers, as all of its parts are stepped together"
+            rule = "must be one of ssr_hydra.torch_schedulers, because all parts step together"
             fix = "choose a torch_* one; torch's and ours multiply in a list: scheduler: [{...}, {...}] in a YAML file"
             raise InputError(place, name, rule, fix)
         if part.pace is not None:
-            rule = "is stepped with the whole that it is a part of"
+            rule = "cannot be set for a part, which steps with the whole"
             raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole")
     return parts
 
@@ -55,11 +55,11 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase that multiplies the rate that it finds: MultiplicativeLR has no way to begin anew.
+    """A phase that multiplies the current rate: MultiplicativeLR cannot start from the initial rate.
 
     Args:
-        before: The course of the phase before.
-        last: The timestamp of its last step.
+        before: The course of the previous phase.
+        last: The timestamp of the last step of the previous phase.
         own: The products of this phase.
     """
 
@@ -76,7 +76,7 @@ class _Continued(Course):
         return self._own.growth(before, after, count)
 
     def since_start(self, timestamp: Any, count: int) -> list[float]:
-        """What multiplies the rates from the last step of the phase before."""
+        """Return the factor from the last step of the previous phase."""
         return self._own.rates(timestamp, self._own.at_zero(count))
 
 
@@ -85,9 +85,9 @@ class Phases(Course):
 
     Args:
         courses: One for each phase.
-        ends: Where each but the last ends, with what reads it off a timestamp.
-        lasts: The timestamp of the last step of each but the last.
-        start: The timestamp that all begins with.
+        ends: Where each phase but the last ends, with the function that reads it from a timestamp.
+        lasts: The timestamp of the last step of each phase but the last.
+        start: The timestamp of the start.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Phases(Course):
         self.has_momenta = bool(self._driving)
 
     def index(self, timestamp: Any) -> int:
-        """The phase that a timestamp lies in."""
+        """Return the phase of a timestamp."""
         return next((i for i, (read, factor, stop) in enumerate(self._ends) if read(timestamp) * factor < stop), -1)
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
@@ -113,11 +113,11 @@ class Phases(Course):
         if isinstance(course, _Continued):
             found = self.growth(before, self._lasts[index - 1], count)
             return [rate * factor for rate, factor in zip(found, course.since_start(after, count), strict=True)]
-        return super().growth(before, after, count)  # set anew: from the initial rate
+        return super().growth(before, after, count)  # set from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        # A phase that drives no momentum leaves it where the last one that does had it. Before the first of them it is
-        # where making the last of them put it.
+        # A phase without momentum keeps the momentum of the last phase that set it. Before the first such phase,
+        # torch's constructors decide: the momentum is that of the last scheduler that was constructed.
         index = self.index(timestamp) % len(self.courses)
         driven = [i for i in self._driving if i <= index]
         if not driven:
@@ -127,32 +127,33 @@ class Phases(Course):
 
 
 def holds_phases(course: Course) -> bool:
-    """Whether a course is, or is made of, a sequence: its phases set the rate anew."""
+    """Whether a course is or contains a sequence, whose phases set the rate."""
     return any(isinstance(part, Phases) for part in all_courses(course))
 
 
 @dataclass(frozen=True)
 class SequentialLR(TorchScheduler):
-    """One scheduler after another.
+    """Run one scheduler after another.
 
     ::
 
         lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
 
-    Each begins with its milestone at its own step 0, from the initial learning rate (a MultiplicativeLR: from the rate
-    that it finds). A share of the run (``dur``) is one of its phase. SSR stretches milestones and schedulers alike.
+    At its milestone, each scheduler starts at its own step 0 from the initial learning rate (a MultiplicativeLR: from
+    the current rate). ``dur`` in a scheduler is a fraction of its phase. SSR stretches milestones and schedulers.
 
-    A sequence or a chain may be the first part of a sequence. torch then takes the first step of its parts twice, so
-    that an ExponentialLR begins a step ahead; so it does here, as the values are torch's. In a later place torch has no
-    way to begin them; here they begin as they would alone.
+    The first part of a sequence may be a sequence or a chain. torch then takes the first step of its parts twice, so
+    that an ExponentialLR starts one step ahead; this class does the same. torch cannot start such a part in a later
+    place; here it starts as it would alone.
 
     Args:
-        schedulers: A list of schedulers, or a mapping of names to them, in order. Their ``pace`` is that of the whole.
-        milestones: Where each but the first begins: numbers of steps, or times.
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
+            sequence.
+        milestones: Where each scheduler but the first starts: numbers of steps, or times.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For no schedulers, another number of milestones than one less, or milestones out of order.
+        InputError: There are no schedulers, the number of milestones is not one less, or milestones are out of order.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -174,8 +175,8 @@ class SequentialLR(TorchScheduler):
         parts = _check_parts(self.schedulers)
         stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
         if len(stated) != len(parts) - 1:
-            rule = f"must be one less than the schedulers, of which there are {len(parts)}"
-            raise InputError("milestones", stated, rule, "say where each scheduler but the first begins")
+            rule = f"must be one less than the number of schedulers ({len(parts)})"
+            raise InputError("milestones", stated, rule, "give the start of each scheduler but the first")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, schedulers=parts, milestones=milestones)
 
@@ -190,9 +191,9 @@ class SequentialLR(TorchScheduler):
             name = f"milestones[{i}]"
             ends.append(steps.time(value, name))
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
-                rule = f"is at {ends[i]}, before the one before it, at {ends[i - 1]}"
+                rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
                 raise InputError(name, str(value), rule, "reorder the milestones")
-        # A sequence within counts a step that it has taken again, so that its milestones come early by as much.
+        # A nested sequence counts the step that it has taken twice, so its milestones come earlier by as much.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []
@@ -201,7 +202,7 @@ class SequentialLR(TorchScheduler):
         for i, (place, part) in enumerate(parts):
             end = early[i] if i < len(early) else None
             if end is not None and (end.value <= 0 or run.is_before(start, end) is False):
-                continue  # over before it begins
+                continue  # it ends before it starts
             try:
                 within = steps if end is None and start is zero else steps.phase(start, end)
                 is_whole = isinstance(part, (SequentialLR, ChainedScheduler))
@@ -219,7 +220,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Where, in torch, the rate is set anew whatever it was: at each milestone but that of a MultiplicativeLR."""
+        """The times at which torch sets the rate: each milestone except that of a MultiplicativeLR."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")
@@ -230,25 +231,26 @@ class SequentialLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class ChainedScheduler(TorchScheduler):
-    """Several schedulers at once: each step of one goes on from the learning rate that the others have left.
+    """Apply several schedulers at once: each continues from the learning rate that the others have set.
 
     ::
 
         lr(t) = lr_0 factor_1(t) factor_2(t) ...
 
-    where all of them are factors. With a CosineAnnealingLR it is torch's recursion: ``lr - eta_min`` is multiplied step
-    by step, between two steps by the part of a step. A SequentialLR sets the rate anew at its milestones, from where
-    the others go on. SSR stretches all of them.
+    if all of them are factors. With a CosineAnnealingLR it is torch's recursion: ``lr - eta_min`` is multiplied step
+    by step, and by a fraction of a step in between. A SequentialLR sets the rate at its milestones, and the others
+    continue from there. SSR stretches all of them.
 
-    What sets the rate anew at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR) undoes what the
-    others did, and cannot be chained. In a list, one of them multiplies with this package's schedulers.
+    A scheduler that sets the rate at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR)
+    overwrites the others, so it cannot be chained. In a list, one of them multiplies with this package's schedulers.
 
     Args:
-        schedulers: A list of schedulers, or a mapping of names to them, in order. Their ``pace`` is that of the whole.
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
+            chain.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For no schedulers, or some that cannot be chained.
+        InputError: There are no schedulers, or some cannot be chained.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -277,7 +279,7 @@ class ChainedScheduler(TorchScheduler):
 
 
 def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0) -> list[Link]:
-    """Schedulers, with the place of each, as the links of a chain."""
+    """Return schedulers, with their paths, as the links of a chain."""
     found = []
     for place, part in named:
         try:
@@ -293,18 +295,18 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
 
 
 def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
-    """Schedulers of one optimizer at once: a chain, as it is in torch.
+    """Return several schedulers of one optimizer as a chain, as in torch.
 
     Args:
-        entries: Place, scheduler and pace of each.
+        entries: Path, scheduler and pace of each.
         run: The run.
 
     Returns:
-        Place, course and pace: of one that gives rates, or of several that give factors.
+        Path, course and pace: of a scheduler that sets rates, or of several that multiply.
 
     Raises:
-        UnchainableError: For some that undo each other, or go on from each other at different paces.
-        InputError: For a time that cannot be resolved.
+        UnchainableError: Some overwrite each other, or continue from each other at different paces.
+        InputError: A time cannot be resolved.
     """
     found = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
     if len(found) < 2 or all(is_factor(link) for link, _ in found):
@@ -312,9 +314,9 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
     paces = {pace for _, pace in found}
     for link, _ in found:
         if not link.course.chains:
-            chain([other for other, _ in found], Steps.at(run, EPOCH))  # which says so
+            chain([other for other, _ in found], Steps.at(run, EPOCH))  # the error says so
         if len(paces) > 1 and not is_factor(link):
-            rule = "goes on from the rate that others leave step by step, and they step at another pace"
-            raise UnchainableError(link.place, link.name, rule, f"give all of them one pace, {BATCH} or {EPOCH}")
+            rule = "continues step by step from the rate of the others, so all must have one pace"
+            raise UnchainableError(link.place, link.name, rule, f"set pace of all to {BATCH} or to {EPOCH}")
     pace = paces.pop()
     return [(found[0][0].place, chain([link for link, _ in found], Steps.at(run, pace)), pace)]

@@ -1,4 +1,4 @@
-"""torch's cosines, with a floor that is an absolute learning rate."""
+"""torch's cosines, whose lowest value is an absolute learning rate."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Cosine(Course):
     """``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.
 
     Args:
-        tau: The elapsed share at a timestamp.
-        eta_min: The floor.
-        chains: Whether torch computes it from the rate that it finds, step by step.
-        extra: What multiplies the height above the floor down to its first end.
+        tau: The elapsed fraction at a timestamp.
+        eta_min: The lowest learning rate.
+        chains: Whether torch computes it step by step from the current rate.
+        extra: A factor of the height above ``eta_min`` until the first end of the cosine.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
@@ -38,12 +38,12 @@ class Cosine(Course):
         return [eta + (base - eta) * height / 2.0 for base in bases]
 
     def stepped(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
-        """The rates one step (or a part of one) after ``rates``, whatever else has changed them: torch's recursion.
+        """Return the rates one step, or a fraction of a step, after ``rates``, by torch's recursion.
 
         Args:
-            rates: What the step finds.
-            bases: The initial rates, from which it starts anew at the bottom of the cosine.
-            before: The timestamp of the step before.
+            rates: The current rates, whatever has set them.
+            bases: The initial rates, from which the recursion starts again at the bottom of the cosine.
+            before: The timestamp of the previous step.
             after: The timestamp of this step.
         """
         first, second, eta = self.tau(before), self.tau(after), self.eta_min
@@ -56,7 +56,7 @@ class Cosine(Course):
 
 @dataclass(frozen=True)
 class CosineAnnealingLR(TorchScheduler):
-    """Half a cosine down to ``eta_min``, and up again after it.
+    """Decay along half a cosine to ``eta_min``, and increase along the next half after it.
 
     ::
 
@@ -65,7 +65,7 @@ class CosineAnnealingLR(TorchScheduler):
     SSR stretches ``T_max``.
 
     Args:
-        T_max: Where ``eta_min`` is reached: a number of steps, or a time.
+        T_max: Time at which ``eta_min`` is reached: a number of steps, or a time.
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -92,31 +92,31 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # Step 0 as an ordinary one; torch's own case for a T_max of 1 doubles the height there.
+        # Step 0 is an ordinary step. torch's special case for a T_max of 1 doubles the height there.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
 
 
 @dataclass(frozen=True)
 class CosineAnnealingWarmRestarts(TorchScheduler):
-    """Half a cosine again and again, each cycle ``T_mult`` times as long as the one before.
+    """Repeat half a cosine, each cycle ``T_mult`` times as long as the one before.
 
     ::
 
         cycle n lasts T_0 T_mult^n
-        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed share of the cycle
+        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
 
-    SSR stretches ``T_0``, and so every cycle; they are found in closed form.
+    SSR stretches ``T_0``, and so every cycle. The cycle of a time is found in closed form.
 
     Args:
         T_0: Length of the first cycle: a number of steps, or a time.
-        T_mult: Ratio of the lengths of two cycles in a row, a whole number of at least 1.
+        T_mult: Ratio of the lengths of two cycles in a row, an integer >= 1.
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``T_0`` that is not above 0, a ``T_mult`` that is no whole number of at least 1, or an
-            ``eta_min`` that is negative or not finite.
+        InputError: ``T_0`` is not above 0, ``T_mult`` is not an integer >= 1, or ``eta_min`` is negative or not
+            finite.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -138,7 +138,7 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
             raise InputError("T_mult", self.T_mult, "must be a whole number of at least 1", "write e.g. 1 or 2")
         put(self, T_0=steps(self.T_0, "T_0"), eta_min=finite(self.eta_min, "eta_min"))
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         first = steps.time(self.T_0, "T_0")
         clock = steps.run.clock(first.unit, "T_0", first)
         read, factor, (start, end) = clock.read, clock.factor, clock.points

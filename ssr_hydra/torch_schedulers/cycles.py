@@ -1,4 +1,4 @@
-"""torch's schedulers that set absolute learning rates, and momentum against them."""
+"""torch's schedulers that set absolute learning rates, and momentum in the opposite direction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Cyclic(Course):
         self.has_momenta = scheduler.cycle_momentum
 
     def _height(self, timestamp: Any) -> float:
-        """How far from the bottom, as a share of the first cycle's height."""
+        """The height above the bottom, as a fraction of the first cycle's height."""
         own = self._own
         index, rest = divmod(self._read(timestamp) * self._factor - self._start, self._up + self._down)
         share = float(rest / self._up if rest <= self._up else (self._up + self._down - rest) / self._down)
@@ -71,33 +71,33 @@ class _Cyclic(Course):
 
 @dataclass(frozen=True)
 class CyclicLR(TorchScheduler):
-    """Up and down between two learning rates, momentum against them.
+    """Cycle between two learning rates, with momentum in the opposite direction.
 
     ::
 
         lr(t) = base_lr + (max_lr - base_lr) h(t) s(t)
-        h(t) climbs from 0 to 1 in step_size_up and falls back in step_size_down
+        h(t) increases from 0 to 1 in step_size_up and decreases in step_size_down
         s(t) = 1 (triangular), 2 ** (1 - cycle) (triangular2), gamma ** t (exp_range), or scale_fn(cycle or t)
         momentum(t) = max_momentum - (max_momentum - base_momentum) h(t) s(t)
 
     SSR stretches both parts of a cycle, and the steps of ``exp_range``.
 
     Args:
-        base_lr: Learning rate at the bottom, absolute: one, or a list of one for each param group.
-        max_lr: At the top of the first cycle, likewise.
-        step_size_up: Length of the climb: a number of steps, or a time.
-        step_size_down: Length of the way back; None is that of the climb.
+        base_lr: The lowest learning rate, absolute: one, or a list with one per param group.
+        max_lr: The highest learning rate of the first cycle, absolute: one, or a list with one per param group.
+        step_size_up: Length of the increase: a number of steps, or a time.
+        step_size_down: Length of the decrease; None means ``step_size_up``.
         mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
-        gamma: Of ``exp_range``, at least 0.
-        scale_fn: A function of one's own instead of ``mode``.
-        scale_mode: What ``scale_fn`` is a function of: ``"cycle"``, counted from 1, or ``"iterations"``.
-        cycle_momentum: Whether momentum (or the first beta) is driven as well.
-        base_momentum: Momentum at the top of the learning rate.
-        max_momentum: Momentum at its bottom.
+        gamma: Factor for ``exp_range``, at least 0.
+        scale_fn: A custom function instead of ``mode``.
+        scale_mode: The argument of ``scale_fn``: ``"cycle"``, counted from 1, or ``"iterations"``.
+        cycle_momentum: Whether to set momentum (or the first beta) as well.
+        base_momentum: Momentum at the highest learning rate.
+        max_momentum: Momentum at the lowest learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a length that is not above 0, a number that is negative or not finite, an unknown mode.
+        InputError: A length is not above 0, a number is negative or not finite, or the mode is unknown.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -143,7 +143,7 @@ class CyclicLR(TorchScheduler):
     def natural_pace(self) -> str:
         return BATCH
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         return _Cyclic(self, steps)
 
 
@@ -154,7 +154,7 @@ class _OneCycle(Course):
         one = steps.run.convert(steps.one, total.unit, "total_steps")
         _check_length(steps, total, own.total)
         start, end = exact(own.pct_start, "pct_start"), total - one
-        # torch's phases end a step early each: time 0 is a step as well.
+        # In torch each phase ends one step early, because time 0 is a step as well.
         ends = [total * start - one, *([total * (2 * start) - one * 2] if own.three_phase else []), end]
         clock = steps.run.clock(total.unit, "total_steps", *ends)
         self._read, self._factor = clock.read, clock.factor
@@ -166,7 +166,7 @@ class _OneCycle(Course):
         self.has_momenta = own.cycle_momentum
 
     def _where(self, timestamp: Any) -> tuple[int, float]:
-        """The phase, and the elapsed share of it; the last value stays."""
+        """Return the phase and its elapsed fraction; after the end, the last value."""
         count = self._read(timestamp) * self._factor
         start, last = self._start, len(self._ends) - 1
         for index, end in enumerate(self._ends):
@@ -200,7 +200,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """torch raises after ``total_steps``, in the middle of a run; here it is told before."""
+    """Refuse a schedule that ends before the run. torch would raise an error after ``total_steps``, during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"ends at {total}, before the run does ({length}), and is not defined after it"
@@ -210,34 +210,35 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
 
 @dataclass(frozen=True)
 class OneCycleLR(TorchScheduler):
-    """One climb to ``max_lr`` and one long descent to nearly nothing, momentum against it.
+    """Increase once to ``max_lr``, then decrease to almost 0, with momentum in the opposite direction.
 
     ::
 
-        lr(t) from max_lr / div_factor to max_lr at pct_start total - 1, to max_lr / div_factor / final_div_factor at
-        total - 1, in halves of a cosine or straight lines; three_phase goes back to max_lr / div_factor in between
+        lr(t) goes from max_lr / div_factor to max_lr at pct_start total - 1, then to max_lr / div_factor /
+        final_div_factor at total - 1, in halves of a cosine or straight lines; three_phase returns to
+        max_lr / div_factor in between
 
     SSR stretches every part. After ``total - 1`` the last value stays.
 
     Args:
-        max_lr: The peak, absolute: one, or a list of one for each param group.
-        total_steps: Length of the cycle: a number of steps, or a time. None is ``epochs * steps_per_epoch``, or the run
-            where these are None too.
+        max_lr: The peak, absolute: one, or a list with one per param group.
+        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
+            whole run if these are None too.
         epochs: With ``steps_per_epoch``, the length of the cycle.
         steps_per_epoch: See ``epochs``.
-        pct_start: Share of the climb.
+        pct_start: The fraction of the cycle that increases.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        cycle_momentum: Whether momentum (or the first beta) is driven as well.
+        cycle_momentum: Whether to set momentum (or the first beta) as well.
         base_momentum: Momentum at the peak.
         max_momentum: Momentum at the start and the end.
-        div_factor: ``max_lr`` over the initial learning rate, above 0.
-        final_div_factor: The initial learning rate over the last, above 0.
-        three_phase: Whether the descent to the initial learning rate mirrors the climb.
+        div_factor: ``max_lr`` divided by the initial learning rate, above 0.
+        final_div_factor: The initial learning rate divided by the last, above 0.
+        three_phase: Whether the decrease to the initial learning rate mirrors the increase.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a length that is not above 0 or ends before the run does, a share beyond 0 and 1, a number that
-            is negative or not finite, an unknown strategy.
+        InputError: A length is not above 0 or ends before the run, a fraction is not between 0 and 1, a number is
+            negative or not finite, or the strategy is unknown.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -285,12 +286,12 @@ class OneCycleLR(TorchScheduler):
             if type(value) is not int or value < 1:
                 raise InputError(name, value, "must be a whole number of at least 1", "or give total_steps alone")
             if total is not None or getattr(self, other) is None:
-                rule = f"total_steps stands alone, and {name} beside {other}"
+                rule = f"is used only with {other}, and without total_steps"
                 raise InputError(name, value, rule, "give total_steps alone")
 
     @property
     def total(self) -> Any:
-        """The length of the cycle as it was given."""
+        """The length of the cycle as the user set it."""
         if self.total_steps is not None:
             return self.total_steps
         if self.epochs is not None and self.steps_per_epoch is not None:
@@ -301,5 +302,5 @@ class OneCycleLR(TorchScheduler):
     def natural_pace(self) -> str:
         return BATCH
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         return _OneCycle(self, steps)

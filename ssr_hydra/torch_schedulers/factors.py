@@ -1,4 +1,4 @@
-"""torch's schedulers that multiply the initial learning rate by a factor of time."""
+"""torch's schedulers that multiply the initial learning rate by a function of time."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class StepLR(TorchScheduler):
 
         lr(t) = lr_0 gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``, also to lengths between two steps: the decay is then seen by the first step after it.
+    SSR stretches ``step_size``, also to lengths between two steps: the next step after it applies the decay.
 
     Args:
-        step_size: Between two decays: a number of steps, or a time.
+        step_size: Time between two decays: a number of steps, or a time.
         gamma: Factor of each decay, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -90,7 +90,7 @@ class MultiStepLR(TorchScheduler):
     SSR stretches every milestone; two that fall between the same two steps both count.
 
     Args:
-        milestones: Numbers of steps, or times, in any order; one that stands twice decays twice.
+        milestones: Numbers of steps, or times, in any order. A repeated milestone decays twice.
         gamma: Factor of each decay, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -114,20 +114,22 @@ class MultiStepLR(TorchScheduler):
         super().__post_init__()
         stated = listed(self.milestones, "milestones", "milestones", "[30, 60] or ['0.5dur']")
         if not stated:
-            raise InputError("milestones", stated, "must name at least one moment", "write e.g. [30, 60] or ['0.5dur']")
+            raise InputError(
+                "milestones", stated, "must have at least one milestone", "write e.g. [30, 60] or ['0.5dur']"
+            )
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, milestones=milestones, gamma=finite(self.gamma, "gamma"))
 
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
-        _power(self.gamma, len(times))  # rather hear of an overflow now than in the middle of a run
+        _power(self.gamma, len(times))  # refuse an overflow now, not during training
         return _power_of(self.gamma, stepped(steps.run, times, range(len(times) + 1)))
 
 
 @dataclass(frozen=True)
 class ConstantLR(TorchScheduler):
-    """Hold a share of the initial learning rate, then all of it.
+    """Multiply the initial learning rate by ``factor`` until ``total_iters``, then by 1.
 
     ::
 
@@ -136,12 +138,12 @@ class ConstantLR(TorchScheduler):
     SSR stretches ``total_iters``.
 
     Args:
-        factor: The share, from 0 to 1.
-        total_iters: How long it holds: a number of steps, or a time.
+        factor: The factor, from 0 to 1.
+        total_iters: How long the factor applies: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``factor`` beyond its limits, or a ``total_iters`` that is not above 0.
+        InputError: ``factor`` is out of range, or ``total_iters`` is not above 0.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -168,7 +170,7 @@ class ConstantLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class LinearLR(TorchScheduler):
-    """A straight line between two shares of the initial learning rate, then its end.
+    """Change the factor of the initial learning rate linearly, then keep it.
 
     ::
 
@@ -177,13 +179,13 @@ class LinearLR(TorchScheduler):
     SSR stretches ``total_iters``.
 
     Args:
-        start_factor: The share at the start, above 0 and at most 1.
-        end_factor: The share at the end, from 0 to 1.
-        total_iters: Where the end is: a number of steps, or a time.
+        start_factor: The factor at the start, above 0 and at most 1.
+        end_factor: The factor at the end, from 0 to 1.
+        total_iters: Time of the end: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a factor beyond its limits, or a ``total_iters`` that is not above 0.
+        InputError: A factor is out of range, or ``total_iters`` is not above 0.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -220,7 +222,7 @@ class LinearLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class PolynomialLR(TorchScheduler):
-    """A polynomial from the initial learning rate to 0.
+    """Decay to 0 as a power of the remaining time.
 
     ::
 
@@ -229,7 +231,7 @@ class PolynomialLR(TorchScheduler):
     SSR stretches ``total_iters``.
 
     Args:
-        total_iters: Where 0 is reached: a number of steps, or a time.
+        total_iters: Time at which 0 is reached: a number of steps, or a time.
         power: The exponent, above 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 

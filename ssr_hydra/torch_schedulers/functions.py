@@ -1,4 +1,4 @@
-"""torch's schedulers made of functions of one's own."""
+"""torch's schedulers that take the user's functions."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Functions = Function | Sequence[Function]
 
 
 def check_function(value: Any, name: str) -> Any:
-    """A function, not its class."""
+    """Check a function; a class is refused."""
     if not callable(value) or isinstance(value, type):
         rule = "must be a function of the step"
-        raise InputError(name, value, rule, "name one of a module that you trust, with _partial_: true beside it")
+        raise InputError(name, value, rule, "name a function of a module that you trust, and set _partial_: true")
     return value
 
 
 def _check_functions(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         if not value:
-            raise InputError(name, list(value), "must hold a function for each param group", "or one for all")
+            raise InputError(name, list(value), "must have one function per param group", "or one for all")
         return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
     return check_function(value, name)
 
 
 def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
-    """What a user's function gives at a step; between two of them it is asked there, with a float.
+    """Call a user's function at a step; between two steps with a float.
 
     Raises:
-        InputError: If it takes no fraction, or gives no finite number.
+        InputError: It does not accept a fraction, or does not return a finite number.
     """
     if isinstance(step, int):
         value = function(step)
@@ -45,7 +45,7 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
         try:
             value = function(step)
         except (TypeError, ValueError, LookupError) as error:
-            rule = f"does not take the fraction of a step ({step:g}) that this ssr asks for: {error}"
+            rule = f"does not accept a fraction of a step ({step:g}), which this ssr needs: {error}"
             fix = "wrap it: lambda step: f(int(step)) keeps each value until the next whole step"
             raise InputError(name, getattr(function, "__name__", function), rule, fix) from error
     try:
@@ -53,7 +53,7 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        rule = f"must give a finite number, and gave it at step {step}"
+        rule = f"must return a finite number (got this at step {step})"
         raise InputError(name, value, rule, "check its formula")
     return number
 
@@ -73,23 +73,23 @@ class _Lambda(Course):
 
 @dataclass(frozen=True)
 class LambdaLR(TorchScheduler):
-    """The initial learning rate times a function of the step.
+    """Multiply the initial learning rate by a function of the step.
 
     ::
 
         lr(t) = lr_0 lr_lambda(t)
 
-    SSR stretches the function's time: it is asked at ``t / ssr``, with an int where that is whole, else with a float. A
-    function that takes no fractions is refused at an ssr that needs them; one that compares steps for equality
-    (``step == 5``) or looks into a table should be wrapped: ``lambda step: f(int(step))`` keeps each value until the
-    next whole step.
+    SSR stretches the function's time: it is called with ``t / ssr``, an int if that is whole, else a float. A function
+    that does not accept fractions is refused at an ssr that needs them. Wrap a function that compares steps for
+    equality (``step == 5``) or looks into a table: ``lambda step: f(int(step))`` keeps each value until the next
+    whole step.
 
     Args:
         lr_lambda: A function of the step, or a list of one for each param group.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For what is no function, or takes no fractions where ssr asks for them.
+        InputError: It is not a function, or does not accept fractions and ssr needs them.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -107,23 +107,23 @@ class LambdaLR(TorchScheduler):
         super().__post_init__()
         put(self, lr_lambda=_check_functions(self.lr_lambda, "lr_lambda"))
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate anew at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         first = 1 / steps.run.ssr
-        if first.denominator != 1:  # the first step is a fraction: rather hear of it now than in the middle of a run
+        if first.denominator != 1:  # the first step is a fraction, so refuse the function now and not during training
             for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):
                 asked(function, float(first), "lr_lambda")
         return _Lambda(self.lr_lambda, steps.count())
 
 
 class Products(Course):
-    """The product of a function's values at steps 1 to k; what was multiplied is remembered, as a cache."""
+    """The product of a function's values at steps 1 to k. Caches the product."""
 
     chains = True
 
     def __init__(self, functions: Any, count: Callable[[Any], int | float], again: int) -> None:
         self._functions, self._count, self._again = functions, count, again
-        self._known: dict[int, list[float]] = {}  # by the function
-        self._spans: dict[int, tuple[int, int, float]] = {}  # by the function: first and last step, and their product
+        self._known: dict[int, list[float]] = {}  # per function
+        self._spans: dict[int, tuple[int, int, float]] = {}  # per function: first and last step, and their product
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         step = math.floor(self._count(timestamp))
@@ -144,7 +144,7 @@ class Products(Course):
         return [self._span(function, first, last) for function in per_group(self._functions, count, "lr_lambda")]
 
     def _span(self, function: Function, first: int, last: int) -> float:
-        """The product of the values at the steps after ``first`` up to ``last``."""
+        """Return the product of the values at the steps after ``first`` up to ``last``."""
         begin, end, product = self._spans.get(id(function), (first, first, 1.0))
         if begin != first or end > last:
             end, product = first, 1.0
@@ -154,26 +154,26 @@ class Products(Course):
         return product
 
     def at_zero(self, count: int) -> list[float]:
-        """The functions at step 0, which torch multiplies by where a phase of a sequence begins with them."""
+        """Return the functions at step 0. torch multiplies by these if a phase of a sequence starts with them."""
         return [asked(function, 0, "lr_lambda") for function in per_group(self._functions, count, "lr_lambda")]
 
 
 @dataclass(frozen=True)
 class MultiplicativeLR(TorchScheduler):
-    """The learning rate is multiplied by a function of the step at every step.
+    """Multiply the learning rate by a function of the step at every step.
 
     ::
 
         lr(t) = lr_0 lr_lambda(1) lr_lambda(2) ... lr_lambda(floor(t))
 
-    SSR stretches the steps: the k-th factor comes at ``k * ssr``, so the function is asked for whole steps alone.
+    SSR stretches the steps: the k-th factor applies at ``k * ssr``, so the function is called only with whole steps.
 
     Args:
         lr_lambda: A function of the step, or a list of one for each param group.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For what is no function, or gives no finite number.
+        InputError: It is not a function, or does not return a finite number.
 
     Example:
         >>> from ssr_hydra.state import State

@@ -1,4 +1,4 @@
-"""Timestamps that schedulers ask for themselves: the start of an epoch, the last step of a phase."""
+"""Timestamps that schedulers need: the start of an epoch, and the last step of a phase."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNITS = {
 
 
 def epoch_start(timestamp: Timestamp) -> Timestamp:
-    """The timestamp that the epoch began with: a pure function of any timestamp within it.
+    """Return the timestamp at which the epoch of ``timestamp`` started. It depends only on ``timestamp``.
 
     Example:
         >>> epoch_start(Timestamp(epoch=2, batch=25, batch_in_epoch=5)).batch
@@ -48,7 +48,7 @@ def epoch_start(timestamp: Timestamp) -> Timestamp:
 
 
 class _EpochStart(Timestamp):
-    """The start of an epoch of a timestamp that does not know all of its counters: each when it is asked for."""
+    """The start of the epoch of a timestamp whose counters are not all known. A counter is computed when read."""
 
     __slots__ = ("_at",)
 
@@ -64,7 +64,7 @@ class _EpochStart(Timestamp):
 
 
 class _Moment(Timestamp):
-    """A timestamp whose counters follow, by the run's rates, from one time; one that no rate gives raises."""
+    """A timestamp whose counters follow from one time by the run's rates. Reading an unknown counter is an error."""
 
     __slots__ = ("_run", "_time")
 
@@ -84,18 +84,18 @@ class _Moment(Timestamp):
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """The timestamp at a resolved time from the start of a run or phase, by the rates of the run."""
+    """Return the timestamp at a resolved time from the start of a run or phase, by the rates of the run."""
     new: _Moment = object.__new__(_Moment)
     new._run, new._time = run, time
     return new
 
 
 class EpochRun(Run):
-    """A run that is looked at between epochs alone: where their length is not known, epochs are a clock as well."""
+    """A run that is read only between epochs. If the length of epochs is unknown, epochs are a clock as well."""
 
     @classmethod
     def of_run(cls, run: Run) -> Run:
-        """The run itself where ``dataloader_len`` is known."""
+        """Return the run itself if ``dataloader_len`` is known."""
         if run.dataloader_len is not None:
             return run
         return cls(**{item.name: getattr(run, item.name) for item in fields(run)})

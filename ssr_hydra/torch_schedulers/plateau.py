@@ -1,4 +1,4 @@
-"""torch's scheduler that waits for a metric: the one that has a memory."""
+"""torch's scheduler that follows a metric. It is the only one with state."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = ["Plateau", "ReduceLROnPlateau"]
 class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
-    It is given the trainer's objective after each evaluation, ``eval/loss`` if there is none. SSR multiplies
-    ``patience`` and ``cooldown``; nothing is rounded: 5 evaluations at ssr 0.5 are two and a half, which the third
-    exceeds. As times they are counted on the run's clocks, whatever the interval of evaluation is.
+    The trainer passes its objective after each evaluation, or ``eval/loss`` if there is none. SSR multiplies
+    ``patience`` and ``cooldown`` without rounding: 5 evaluations at ssr 0.5 are 2.5, which the third one exceeds. Times
+    are counted on the run's clocks, whatever the evaluation interval is.
 
     Args:
-        mode: ``"min"`` or ``"max"``: whether lower or higher is better. ``"auto"``: the trainer reads it from the name
-            of its objective (:func:`ssr_hydra.metrics.direction_by_name`); without a trainer it is ``"min"``.
-        factor: What the rate is multiplied by, at least 0 and below 1.
+        mode: ``"min"`` or ``"max"``: whether lower or higher is better. With ``"auto"``, the trainer decides by the
+            name of its objective (:func:`ssr_hydra.metrics.direction_by_name`); without a trainer it is ``"min"``.
+        factor: Factor of a reduction, at least 0 and below 1.
         patience: How long the metric may fail to improve: a number of evaluations, or a time.
-        threshold: By how much it has to improve.
-        threshold_mode: ``"rel"``, as a share of the best, or ``"abs"``.
-        cooldown: For how long after a reduction no patience is lost: a number of evaluations, or a time.
-        min_lr: The lowest rate, absolute: one, or a list of one for each param group.
-        eps: A reduction by no more than this is not made.
+        threshold: The minimum improvement.
+        threshold_mode: ``"rel"``, relative to the best value, or ``"abs"``.
+        cooldown: How long after a reduction patience does not count: a number of evaluations, or a time.
+        min_lr: The lowest rate, absolute: one, or a list with one per param group.
+        eps: A reduction of at most this size is not applied.
 
     Raises:
-        InputError: For an argument beyond its limits.
+        InputError: An argument is out of range.
 
     Example:
         >>> from ssr_hydra.schedulers.run import Run
@@ -77,12 +77,12 @@ class ReduceLROnPlateau(metaclass=Opaque):
         )
 
     def bind(self, run: Run) -> Plateau:
-        """Resolve against a run: what watches the metric over it."""
+        """Resolve against a run: return the object that follows the metric."""
         return Plateau(self, run)
 
 
 class _Wait:
-    """A length that is waited for, in evaluations or on a clock of the run."""
+    """A length of time to wait, in evaluations or on a clock of the run."""
 
     def __init__(self, run: Run, amount: Any, name: str) -> None:
         self._read: Any = None
@@ -95,7 +95,7 @@ class _Wait:
         self._length = Fraction(clock.points[1] - clock.points[0])
 
     def now(self, evaluations: int, timestamp: Any) -> Fraction:
-        """Where it is counted from."""
+        """Return where waiting starts."""
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
@@ -104,7 +104,7 @@ class _Wait:
 
 
 class Plateau:
-    """The memory of a :class:`ReduceLROnPlateau`: the best metric, since when it waits, and what it has reduced."""
+    """The state of a :class:`ReduceLROnPlateau`: the best metric, the start of the wait, and past reductions."""
 
     def __init__(self, scheduler: ReduceLROnPlateau, run: Run) -> None:
         self._own = scheduler
@@ -118,19 +118,19 @@ class Plateau:
         self._factors: list[float] = []
 
     def factors(self, count: int) -> list[float]:
-        """What it multiplies the rate of each group by; a group that is new has not been reduced."""
+        """Return the factor of each group's rate; a new group has not been reduced."""
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Take a metric, and reduce the rates if it is time.
+        """Take a metric, and reduce the rates if patience is over.
 
         Args:
             metric: The metric.
-            timestamp: Of the evaluation.
-            rates: The rate of each group as it is, reductions included.
+            timestamp: The timestamp of the evaluation.
+            rates: The current rate of each group, past reductions included.
 
         Returns:
-            The rates from now on.
+            The new rates.
         """
         self._evaluations += 1
         now = self._patience.now(self._evaluations, timestamp)
@@ -159,11 +159,11 @@ class Plateau:
         own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
-        # torch's own form, which for a negative metric asks for less than the best.
+        # torch's formula, which for a negative metric requires less than the best value.
         return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is remembered, as numbers and strings; times are exact."""
+        """Return the state as numbers and strings; times are exact."""
         return {
             "evaluations": self._evaluations,
             "best": self._best,
@@ -173,10 +173,10 @@ class Plateau:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Load the state of :meth:`state_dict`.
 
         Raises:
-            InputError: For what is no such state; nothing is changed then.
+            InputError: The state is invalid; nothing changes then.
         """
         try:
             evaluations, best = int(state["evaluations"]), float(state["best"])
@@ -184,7 +184,7 @@ class Plateau:
             reduced = None if reduced is None else exact(reduced, "reduced")
             factors = [float(factor) for factor in state["factors"]]
         except (KeyError, TypeError, ValueError) as error:
-            rule = "is no state of a ReduceLROnPlateau"
+            rule = "must be the state of a ReduceLROnPlateau"
             raise InputError("state_dict", state, rule, "load what state_dict() gave") from error
         self._evaluations, self._best, self._since = evaluations, best, since
         self._reduced, self._factors = reduced, factors

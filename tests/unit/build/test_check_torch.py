@@ -89,7 +89,7 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         (["torch_onecycle", "+scheduler@schedules.momentum=cosine"], "scheduler.cycle_momentum", "drives momentum"),
         (["torch_cyclic", "scheduler.step_size_down=4tok"], "scheduler.step_size_down", "tokens_per_batch"),
         (["torch_plateau", "data.eval=null", "trainer.objective=null"], "scheduler", "no data for one"),
-        (["torch_plateau", "scheduler.mode=min"], "scheduler.mode", "must be max, for eval/accuracy is better"),
+        (["torch_plateau", "scheduler.mode=min"], "scheduler.mode", "must be max, because a higher"),
         (["torch_plateau", "scheduler.mode=max", "trainer.objective=null"], "scheduler.mode", "must be min"),
         (["torch_plateau", "scheduler.patience=-1"], "scheduler.patience", "at least 0"),
         (["torch_sequential", "scheduler.milestones=[3,9]"], "scheduler.milestones", "one less"),
@@ -98,7 +98,7 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         (
             ["torch_chained", "scheduler@scheduler.schedulers.decay=torch_cosine_restarts"],
             "scheduler.schedulers.decay",
-            "undoes the others",
+            "overwrites the others",
         ),
         (
             ["torch_chained", "scheduler@scheduler.schedulers.decay=cosine"],
@@ -166,6 +166,6 @@ def test_in_a_list_they_are_a_chain_with_each_other_and_multiply_with_ours(
 
     check(listed("torch_step", "torch_exponential", "cosine"))
     check(listed("torch_cosine_restarts", "cosine"))
-    with pytest.raises(InputError, match="undoes the others") as caught:
+    with pytest.raises(InputError, match="overwrites the others") as caught:
         check(listed("cosine", "torch_step", "torch_cosine_restarts"))
     assert caught.value.field == "scheduler[2]"

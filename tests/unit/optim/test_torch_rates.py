@@ -54,7 +54,7 @@ def test_lists_for_groups_name_their_place_when_a_group_is_added() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})
-    with pytest.raises(InputError, match="has 1 values, and the optimizer has 2 param groups") as caught:
+    with pytest.raises(InputError, match=r"must have one value per param group \(2\), but has 1") as caught:
         found.refresh("batch", Timestamp(batch=1))
     assert caught.value.field == "schedulers[0].lr_lambda"
 

@@ -166,5 +166,5 @@ def test_arguments_that_cannot_be_meant_are_refused_in_one_line(make: Any, field
 def test_a_list_has_one_value_for_each_group() -> None:
     course = ours.OneCycleLR([0.1, 0.2]).bind(State("8ba"))
     assert len(course.rates(Timestamp(), [1.0, 1.0])) == 2
-    with pytest.raises(InputError, match="has 2 values, and the optimizer has 3 param groups"):
+    with pytest.raises(InputError, match=r"must have one value per param group \(3\), but has 2"):
         course.rates(Timestamp(), [1.0] * 3)

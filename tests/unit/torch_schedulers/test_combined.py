@@ -45,7 +45,7 @@ def test_phases_of_no_length_are_passed_over() -> None:
 
 def test_milestones_out_of_order_are_refused() -> None:
     scheduler = ours.SequentialLR([ours.StepLR(2)] * 3, ["1ep", 3])
-    with refused("milestones[1]", match="is at 3ba, before the one before it, at 4ba"):
+    with refused("milestones[1]", match="is at 3ba, before the previous one at 4ba"):
         scheduler.bind(State("20ba", dataloader_len=4), 1, True)
 
 
@@ -67,12 +67,12 @@ SETTERS = [
 @pytest.mark.parametrize("setter", SETTERS, ids=lambda s: type(s).__name__)
 def test_what_sets_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
     for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
-        with refused(f"schedulers[{parts.index(setter)}]", UnchainableError, match="which undoes the others"):
+        with refused(f"schedulers[{parts.index(setter)}]", UnchainableError, match="which overwrites the others"):
             rates(ours.ChainedScheduler(parts), [0])
     within = ours.ChainedScheduler({"a": ours.SequentialLR([ours.StepLR(2), setter], [3]), "b": ours.StepLR(2)})
     with refused("schedulers.a", UnchainableError):
         rates(within, [0])
-    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it undoes nothing
+    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it overwrites nothing
 
 
 def test_a_recursion_cannot_go_on_from_what_a_sequence_sets_anew() -> None:
@@ -146,9 +146,9 @@ def test_factors_of_different_paces_multiply_and_recursions_do_not() -> None:
     run = Run.of(State("20ba", dataloader_len=4))
     found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]
-    with refused("b", UnchainableError, match="they step at another pace; give all of them one pace"):
+    with refused("b", UnchainableError, match="all must have one pace; set pace of all to"):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.CosineAnnealingLR(9), "batch")], run)
-    with refused("b", UnchainableError, match="undoes the others"):
+    with refused("b", UnchainableError, match="overwrites the others"):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.OneCycleLR(1.0), "batch")], run)
 
 

@@ -52,7 +52,7 @@ def test_a_function_without_fractions_runs_where_there_are_none() -> None:
 
 def test_a_function_without_fractions_is_refused_before_the_run_where_there_are() -> None:
     scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
-    with refused("lr_lambda", match=r"does not take the fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)"):
+    with refused("lr_lambda", match=r"does not accept a fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)"):
         scheduler.bind(State("60ba"), 2)
     wrapped = LambdaLR(lambda step: TABLE[int(step)], pace="batch").bind(State("60ba"), 2)
     assert [wrapped.rates(Timestamp(batch=k), [1.0])[0] for k in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -67,7 +67,7 @@ def test_a_functions_own_errors_at_whole_steps_are_its_own() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "half"])
 def test_a_function_gives_finite_numbers(value: Any) -> None:
     course = LambdaLR(lambda step: value, pace="batch").bind(State("60ba"))
-    with pytest.raises(InputError, match="must give a finite number, and gave it at step 3"):
+    with pytest.raises(InputError, match="must return a finite number .got this at step 3"):
         course.rates(Timestamp(batch=3), [1.0])
 
 

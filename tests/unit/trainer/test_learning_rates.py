@@ -236,10 +236,10 @@ class MyPlateau(ReduceLROnPlateau):
     [
         (lambda o: MyStep(o, 1), 0.5, "schedulers", "cannot be stretched to ssr 0.5: it is a class of its own"),
         (lambda o: [MyPlateau(o)], 2, "schedulers[0]", "cannot be stretched to ssr 2: it is a class of its own"),
-        (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "undoes the others"),
-        (lambda o: ChainedScheduler([LambdaLR(o, decays), StepLR(o, 1)]), 2, "schedulers.schedulers[0]", "undoes"),
+        (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "overwrites the others"),
+        (lambda o: ChainedScheduler([LambdaLR(o, decays), StepLR(o, 1)]), 2, "schedulers.schedulers[0]", "overwrites"),
         (lambda o: [described.StepLR(1), MyStep(o, 1)], 1, "schedulers[0]", "has to run as it is"),
-        (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "undoes the others"),
+        (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "overwrites the others"),
         (lambda o: [described.CyclicLR(0.1, 1.0, 3, "3tok")], 1, "schedulers[0].step_size_down", "tokens_per_batch"),
         (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.1][step]), 2, "schedulers.lr_lambda", "fraction of a step"),
         (lambda o: OneCycleLR(o, 1.0, total_steps=3), 1, "schedulers.total_steps", "before the run does"),
@@ -267,8 +267,8 @@ def test_what_cannot_drive_the_run_is_refused_by_name(make: Any, ssr: float, fie
 AS_THEY_ARE: dict[str, Any] = {
     "a class of the user's own": lambda o: MyStep(o, 1, 0.5),
     "with others of torch": lambda o: [MyStep(o, 2, 0.5), ExponentialLR(o, 0.9)],
-    "a chain that undoes itself": lambda o: ChainedScheduler([LambdaLR(o, decays), ExponentialLR(o, 0.9)]),
-    "a list that undoes itself": lambda o: [ExponentialLR(o, 0.9), LambdaLR(o, decays)],
+    "a chain that overwrites itself": lambda o: ChainedScheduler([LambdaLR(o, decays), ExponentialLR(o, 0.9)]),
+    "a list that overwrites itself": lambda o: [ExponentialLR(o, 0.9), LambdaLR(o, decays)],
 }
 
 

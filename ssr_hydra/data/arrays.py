@@ -181,27 +181,27 @@ def _check_settings(
         raise InputError("divide_by", divide_by, "must be a finite number above 0", "use 255 for bytes")
     if dtype == "int64" and (standardize or divide_by != 1):
         field, value = ("standardize", True) if standardize else ("divide_by", divide_by)
-        raise InputError(field, value, "whole numbers cannot be scaled", "use dtype=float32")
+        raise InputError(field, value, "cannot be used with dtype=int64", "use dtype=float32")
 
 
 def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
     """Check the inputs and reshape each sample. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
-        raise InputError("inputs", str(raw.dtype), f"{table.path} holds no numbers there", "choose other columns")
+        raise InputError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
     if dtype == "int64" and raw.dtype.kind == "f":
-        _refuse(table, raw, raw != np.floor(raw), "is no whole number", "use dtype=float32")
+        _refuse(table, raw, raw != np.floor(raw), "is not an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
         _refuse(table, raw, ~np.isfinite(raw), "is not finite", "correct it, or choose columns with inputs=[...]")
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
             rule = f"a sample of {table.path} has {numbers} numbers"
-            raise InputError("shape", list(shape), rule, "give a shape of as many")
+            raise InputError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != _LAYOUTS[layout]:
         raise InputError(
-            "layout", layout, f"the samples are shaped {list(raw.shape[1:])}", "give their shape, or no layout"
+            "layout", layout, f"does not fit samples of shape {list(raw.shape[1:])}", "set shape, or layout=null"
         )
     if layout == "hw":
         return raw[:, np.newaxis]
@@ -231,7 +231,7 @@ def _cast(
                 part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std
             )
     if not np.isfinite(cast).all():
-        raise InputError("dtype", dtype, f"{table.path} holds numbers too large for it", "use dtype=float64")
+        raise InputError("dtype", dtype, f"cannot hold the largest numbers of {table.path}", "use dtype=float64")
     if dtype == "float32" and scale.is_identity and values.dtype.itemsize > 2 and values.dtype != np.float32:
         low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
         largest = np.maximum(np.abs(low), np.abs(high))
@@ -240,7 +240,7 @@ def _cast(
         if lost.any():
             place = np.argwhere(lost)[0].tolist()
             where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
-            rule = f"cannot tell the values of {where} of {table.path} apart"
+            rule = f"cannot distinguish the values of {where} of {table.path}"
             fix = "set standardize=true or dtype=float64" if field == "inputs" else "subtract a constant first"
             raise InputError("dtype", dtype, rule, fix)
     return cast
@@ -268,7 +268,7 @@ def _check_words(table: Table, missing: Set[str], task: str) -> None:
         for place in order:
             word = str(words[place])
             if word.strip().lower() in missing or not (word.isprintable()):
-                what = "is missing" if word.isprintable() else "is no name of a class"
+                what = "is missing" if word.isprintable() else "is not printable"
                 where = f"{table.row(int(places[place]))}, column {name!r}"
                 fix = "fill it in or delete the row" + ("; na_values=[] if it is a class" if word else "")
                 raise InputError("targets", word, f"{what} ({where})", fix)
@@ -278,7 +278,7 @@ def _check_words(table: Table, missing: Set[str], task: str) -> None:
         if are_numbers.any() and not are_numbers.all():
             most = counts[are_numbers].sum() * 2 >= counts.sum()
             odd = next(place for place in order if are_numbers[place] != most)
-            what = "is no number, and others are" if most else "is a number, and others are words"
+            what = "must be a number, as the others are" if most else "must be a word, as the others are"
             where = f"{table.row(int(places[odd]))}, column {name!r}"
             raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
 
@@ -286,7 +286,7 @@ def _check_words(table: Table, missing: Set[str], task: str) -> None:
 def _classes(table: Table) -> list[str] | None:
     """Return the names of the classes if they are words, or None if they are numbers."""
     if len(table.target_columns) != 1:
-        rule = "a classification has one target"
+        rule = "must be one column for classification"
         raise InputError("targets", table.target_columns, rule, "name one, or set task=regression")
     labels = table.targets[:, 0]
     if labels.dtype.kind != "U" or is_number(str(labels[0])):
@@ -298,16 +298,14 @@ def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]
     """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
-        raise InputError(
-            "targets", str(raw.dtype), f"{table.path} holds neither numbers nor words there", "choose others"
-        )
+        raise InputError("targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose others")
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}
         words = [str(word) for word in raw[:, 0]]
         for row, word in enumerate(words):
             if word not in number:
-                rule = f"is no class of the training samples ({table.row(row)})"
-                raise InputError("targets", word, rule, f"they are {', '.join(classes[:10])}")
+                rule = f"is not a class of the training samples ({table.row(row)})"
+                raise InputError("targets", word, rule, f"the classes are {', '.join(classes[:10])}")
         return np.array([number[word] for word in words], dtype=np.int64)
     values = _numbers(table, raw)
     if task == "regression":
@@ -315,7 +313,7 @@ def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]
     wrong = (values != np.floor(values)) | (values < 0)
     if wrong.any():
         row = int(np.argmax(wrong[:, 0]))
-        rule = f"a class is a whole number from 0 ({table.row(row)})"
+        rule = f"must be an integer >= 0 ({table.row(row)})"
         raise InputError("targets", float(values[row, 0]), rule, "number the classes from 0, or set task=regression")
     return values[:, 0].astype(np.int64)
 
@@ -327,7 +325,7 @@ def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
     except ValueError:
         row, column = next(place for place in np.ndindex(raw.shape) if not is_number(raw[place]))
         where = f"{table.row(row)}, column {table.target_columns[column]!r}"
-        raise InputError("targets", str(raw[row, column]), f"is no number ({where})", "correct it") from None
+        raise InputError("targets", str(raw[row, column]), f"must be a number ({where})", "correct it") from None
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         where = f"{table.row(row)}, column {table.target_columns[column]!r}"
@@ -338,7 +336,7 @@ def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
 def _check_alike(table: Table, other: Table, x: NDArray[Any], other_x: NDArray[Any]) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
-        rule = f"its inputs are {list(has or ())}, those of {table.path} {list(wanted or ())}"
+        rule = f"must have the inputs of {table.path}, {list(wanted or ())} (has {list(has or ())})"
         raise InputError("eval_path", other.path, rule, "name the columns with inputs=[...]")
 
 
@@ -352,7 +350,7 @@ def _check_apart(table: Table, other: Table) -> None:
     shared = sum(sample in counts for sample in evaluation)
     twins = sum(counts[sample] > 1 for sample in train) / len(train)
     if counts == Counter(evaluation) or shared / len(evaluation) > max(0.5, 2 * twins):
-        rule = f"{shared} of its {len(evaluation)} samples are training samples of {table.path}"
+        rule = f"must not have training samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
         raise InputError("eval_path", other.path, rule, "give other data, or set eval_on_train")
 
 

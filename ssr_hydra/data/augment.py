@@ -91,7 +91,7 @@ class RandomCropFlip:
 def _check_images(inputs: Tensor, name: str) -> None:
     if inputs.ndim != 4:
         raise InputError(
-            "augment", tuple(inputs.shape), f"{name} takes images shaped [N, C, H, W]", "give augment=null"
+            "augment", tuple(inputs.shape), f"{name} needs images of shape [N, C, H, W]", "give augment=null"
         )
 
 

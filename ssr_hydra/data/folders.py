@@ -70,7 +70,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name, transform in transforms.items():
             # `_partial_: true` in a config creates a partial, which is not yet a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
-                raise InputError(f"transforms.{name}", transform, "is no transform", "e.g. one of transforms.v2")
+                raise InputError(f"transforms.{name}", transform, "is not a transform", "e.g. one of transforms.v2")
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
         self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
         base = Path(root).expanduser()
@@ -79,14 +79,16 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         number = {name: index for index, name in enumerate(self.classes)}
         for name in _folders(base, folder, root):
             if name not in number:
-                rule = f"has a class {name!r} that {base / classes_from} has not"
+                rule = f"has a class {name!r} that {base / classes_from} does not have"
                 raise InputError("folder", folder, rule, "remove it, or set classes_from")
         try:
             found = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:
             raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
         if not found:
-            raise InputError("root", root, f"holds no images in {base / folder}", f"of {' '.join(IMG_EXTENSIONS)}")
+            raise InputError(
+                "root", root, f"holds no images in {base / folder}", f"add images ({' '.join(IMG_EXTENSIONS)})"
+            )
         # Two arrays, because a list of a million tuples would be copied by workers as they count references.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
@@ -140,7 +142,7 @@ def _folders(base: Path, folder: str, root: str) -> list[str]:
         fix = f"looked for {(base / folder).absolute()}"
         raise InputError("root", root, f"has no folder {folder}", fix) from None
     if not names:
-        raise InputError("root", root, f"has no classes in {base / folder}", "put a folder there for each class")
+        raise InputError("root", root, f"has no classes in {base / folder}", "create one folder per class")
     return names
 
 
@@ -149,7 +151,7 @@ def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
         return None
     numbers = list(values)
     if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-        raise InputError(field, values, "must be three numbers, one for each channel", "or null for none")
+        raise InputError(field, values, "must be three numbers, one per channel", "or null for none")
     for index, value in enumerate(numbers):
         if field == "std" and value <= 0:
             raise InputError(f"std[{index}]", value, "must be above 0", "or std=null for none")

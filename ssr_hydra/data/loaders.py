@@ -104,7 +104,9 @@ class TensorLoader:
     ) -> None:
         tensors = _tensors_of(dataset) or _equally_long(dataset)
         if tensors is None:
-            raise InputError("dataset", type(dataset).__name__, "tensors of one length", "use a DataLoader for others")
+            raise InputError(
+                "dataset", type(dataset).__name__, "must be tensors of equal length", "use a DataLoader for other data"
+            )
         self.dataset = dataset
         self.batch_size = check_count(batch_size, "batch_size")
         self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
@@ -406,11 +408,11 @@ def make_loaders(
     if prefetch_factor is not None:
         check_count(prefetch_factor, "prefetch_factor", example=2)
         if workers == 0:
-            rule = "without workers nothing is read ahead"
+            rule = "has no effect without workers"
             raise InputError("prefetch_factor", prefetch_factor, rule, "give num_workers, or prefetch_factor=None")
     for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size < world_size:
-            rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
+            rule = f"must be at least the number of processes, {world_size}"
             raise InputError(field, size, rule, f"give {world_size} or more")
 
     check_apart(train, eval)
@@ -424,12 +426,10 @@ def make_loaders(
                 return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device, rank, world_size)
             if isinstance(dataset, IterableDataset):
                 if shuffled:
-                    raise InputError(
-                        "shuffle", True, "an IterableDataset has an order of its own", "give shuffle=False"
-                    )
+                    raise InputError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
             elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
                 raise InputError(
-                    "dataset", type(dataset).__name__, "a data set has len() and [index]", "give a torch Dataset"
+                    "dataset", type(dataset).__name__, "must have len() and [index]", "give a torch Dataset"
                 )
             else:
                 _check_length(len(dataset), size, drop)
@@ -437,7 +437,7 @@ def make_loaders(
                 raise InputError(
                     "augment",
                     augmented,
-                    "augments whole batches of tensors in memory, and this data set is read sample by sample",
+                    "needs tensors in memory, and this data set is read sample by sample",
                     "augment in the data set itself, with augment=None",
                 )
             return SeededDataLoader(
@@ -461,7 +461,7 @@ def make_loaders(
             raise error.within(field) if error.field == "dataset" else error from None
 
     if workers and all(_tensors_of(dataset) is not None for dataset in (train, eval) if dataset is not None):
-        raise InputError("num_workers", workers, "data in memory is not read by workers", "give num_workers=0")
+        raise InputError("num_workers", workers, "must be 0 for data in memory", "give num_workers=0")
     train_loader = loader(train, "train", batch_size, shuffle, drop_last, augment)
     eval_loader = None if eval is None else loader(eval, "eval", eval_batch_size, False, False, None)
     return train_loader, eval_loader
@@ -493,5 +493,8 @@ def _check_length(length: int, batch_size: int, drop_last: bool) -> None:
         raise InputError("dataset", length, "the data set is empty", "give one with at least one sample")
     if drop_last and length < batch_size:
         raise InputError(
-            "batch_size", batch_size, f"drop_last leaves no batch of {length} samples", "give a smaller batch_size"
+            "batch_size",
+            batch_size,
+            f"drop_last would drop the only batch of {length} samples",
+            "give a smaller batch_size",
         )

@@ -49,14 +49,14 @@ def fold(seed: int, *counters: int) -> int:
 def check_seed(seed: object, field: str = "seed") -> int:
     """Return ``seed`` as an int from 0 to 2**63 - 1, or raise an InputError."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(field, seed, "a seed is a whole number from 0 to 2**63 - 1", "try 0")
+        raise InputError(field, seed, "must be an integer from 0 to 2**63 - 1", "try 0")
     return seed
 
 
 def check_count(value: object, field: str, least: int = 1, example: int = 16) -> int:
     """Return ``value`` as an int of at least ``least``, or raise an InputError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(field, value, f"a whole number, {least} or more", f"try {example}")
+        raise InputError(field, value, f"must be an integer >= {least}", f"try {example}")
     return value
 
 

@@ -17,7 +17,7 @@ __all__ = ["check_apart", "check_share", "check_split", "hold_out"]
 def check_split(value: object) -> str:
     """Return ``train`` or ``eval``, or raise an InputError."""
     if value not in ("train", "eval"):
-        raise InputError("split", value, "there are two splits", "use 'train' or 'eval'")
+        raise InputError("split", value, "must be 'train' or 'eval'", "choose one")
     assert isinstance(value, str)
     return value
 
@@ -25,7 +25,7 @@ def check_split(value: object) -> str:
 def check_share(value: object) -> float:
     """Return a fraction to hold out, or raise an InputError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise InputError("eval_fraction", value, "a share held out lies between 0 and 1", "try 0.2")
+        raise InputError("eval_fraction", value, "must be between 0 and 1", "try 0.2")
     return value
 
 
@@ -42,7 +42,9 @@ def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.boo
     """
     total = round(check_share(fraction) * len(labels))
     if not 0 < total < len(labels):
-        raise InputError("eval_fraction", fraction, f"neither side of {len(labels)} samples may be empty", "try 0.2")
+        raise InputError(
+            "eval_fraction", fraction, f"must leave some of the {len(labels)} samples on both sides", "try 0.2"
+        )
     classes, counts = np.unique(labels, return_counts=True)
     exact = fraction * counts
     taken = np.floor(exact).astype(int)
@@ -76,10 +78,10 @@ def check_apart(train: Any, evaluation: Any) -> None:
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be the training data's {key} ({reprlib.repr(value)}), or the two overlap or differ in classes"
+            rule = f"must be {key} of the training data ({reprlib.repr(value)}), or the two could overlap"
             fix = (
                 f"for a separate evaluation file, give both eval_path={other!r}" if key == "path" else "set it to that"
             )
             raise InputError(f"eval.{key}", other, rule, fix)
     if evaluation.part == train.part:
-        raise InputError("eval", train.part, "must not be the training data", "set eval_on_train to evaluate on them")
+        raise InputError("eval", train.part, "must not be the training data", "set eval_on_train to evaluate on it")

@@ -71,12 +71,12 @@ def read_table(
         InputError: The file is missing or cannot be read; the error names row and column.
     """
     if not isinstance(path, str) or not path:
-        raise InputError(field, path, f"the path of a file: {_FORMATS}", "e.g. samples.npz")
+        raise InputError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
     file = Path(path).expanduser()
     suffix = file.suffix.lower()
     try:
         if not file.exists():
-            raise InputError(field, path, "there is no such file", f"looked for {file.absolute()}")
+            raise InputError(field, path, "not found", f"looked for {file.absolute()}")
         if file.is_dir():
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
@@ -96,10 +96,10 @@ def read_table(
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason or "Object arrays" in reason:
-            rule = "holds Python objects, which could run code and are never read, or is damaged"
+            rule = "has Python objects, which are not read because they could run code, or is damaged"
             raise InputError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
         raise InputError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
-    raise InputError(field, path, f"is no file of a known kind, {_FORMATS}", "rename or convert it")
+    raise InputError(field, path, f"must be {_FORMATS}", "rename or convert it")
 
 
 def _from_arrays(
@@ -110,7 +110,7 @@ def _from_arrays(
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
         if wanted is not None and len(wanted) != 1:
-            raise InputError(what, list(wanted), "one array holds them all", f"name one of {', '.join(names)}")
+            raise InputError(what, list(wanted), "must name a single array", f"name one of {', '.join(names)}")
         chosen = [name for name in (usual if wanted is None else wanted) if name in names]
         if len(chosen) != 1:
             rule = f"{path} has {', '.join(names) or 'no arrays'}"
@@ -123,9 +123,9 @@ def _from_arrays(
     name, y = get(targets, _TARGETS, "targets")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         sizes = f"{_shape(x)} inputs and {_shape(y)} targets"
-        raise InputError(field, path, f"holds {sizes}", "as many of one as of the other are needed")
+        raise InputError(field, path, f"must have equally many inputs and targets, but has {sizes}", "correct the file")
     if y.ndim > 2:
-        raise InputError("targets", name, f"is shaped {_shape(y)}", "targets are shaped [N] or [N, T]")
+        raise InputError("targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape it")
     columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
     return Table(path, x, y.reshape(len(y), -1), None, columns, None)
 
@@ -135,7 +135,7 @@ def _from_matrix(
 ) -> Table:
     """Read the columns of one matrix."""
     if matrix.ndim != 2:
-        rule = f"a single .npy is a table of samples and columns, and this is shaped {_shape(matrix)}"
+        rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
         raise InputError(field, path, rule, "put inputs and targets into an .npz")
     names = [str(number) for number in range(matrix.shape[1])]
     ins, outs = _choose(path, names, inputs, targets)
@@ -170,7 +170,7 @@ def _from_text(
     for line, row in itertools.chain(head[header is not False :], rows):
         if len(row) != len(names):
             where = f"row {line} has {len(row)} columns instead of {len(names)}"
-            raise InputError(field, path, where, f"is {delimiter!r} its delimiter?")
+            raise InputError(field, path, where, f"set delimiter if it is not {delimiter!r}")
         cells = [row[k] for k in ins]
         try:
             if decimal == "." and "_" not in "".join(cells):
@@ -179,7 +179,7 @@ def _from_text(
                 numbers.extend([_number(cell, decimal) for cell in cells])
         except ValueError:
             bad = next(k for k in ins if not is_number(row[k], decimal))
-            what = "is empty" if not row[bad].strip() else f"holds {row[bad]!r}, which is no number"
+            what = "is empty" if not row[bad].strip() else f"must be a number (is {row[bad]!r})"
             where = f"row {line}, column {names[bad]!r} {what}"
             raise InputError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
         words.append([_plain(row[k].strip(), decimal) for k in outs])
@@ -209,8 +209,8 @@ def _check_header(path: str, first: list[str], body: list[list[str]], decimal: s
             above.append((place, is_number(cell, decimal)))
     if above and all(is_also for _, is_also in above):
         place = above[0][0]
-        rule = f"{path} seems to have no header: row 1, column {place + 1} holds the number {first[place]}"
-        raise InputError("header", None, rule, "set header=false if row 1 is data, header=true if it holds names")
+        rule = f"{path} may have no header: row 1, column {place + 1} is the number {first[place]}"
+        raise InputError("header", None, rule, "set header=false if row 1 is data, header=true if it has names")
 
 
 def _check_names(
@@ -256,16 +256,16 @@ def _choose(
         for name in wanted:
             if name not in names:
                 shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-                raise InputError(what, name, f"is no column of {path}", f"there are {shown}")
+                raise InputError(what, name, f"is not a column of {path}", f"the columns are {shown}")
         return [names.index(name) for name in wanted]
 
     outs = [len(names) - 1] if targets is None else places(targets, "targets")
     ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")
     if not ins or not outs:
-        raise InputError("inputs" if not ins else "targets", [], f"{path} leaves no column for it", "choose others")
+        raise InputError("inputs" if not ins else "targets", [], f"has no columns left in {path}", "choose others")
     if both := set(ins) & set(outs):
         name = names[min(both)]
-        raise InputError("inputs", name, "is a target too, so there would be nothing to learn", "take it out of one")
+        raise InputError("inputs", name, "cannot be both an input and a target", "remove it from one")
     return ins, outs
 
 

@@ -50,7 +50,7 @@ class ByteWindows(TensorDataset):
     def __init__(self, text: bytes, length: int = 64, limit: int | None = None) -> None:
         count = (len(text) - 1) // check_count(length, "length", example=64)
         if count < 1:
-            rule = f"a text of {len(text)} bytes has no window of so many and one more"
+            rule = f"must be less than the {len(text)} bytes of the text"
             raise InputError("length", length, rule, "give a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
         # Both are views of one text, so the targets need no memory.
@@ -206,8 +206,8 @@ def _read(folder: str) -> tuple[_File, ...]:
     # Other modules are packages, built in, written in C, or of another system.
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
-        rule = f"Python's own source is not there: {len(found)} files of its library can be read"
-        raise InputError("stdlib", folder, rule, "use a Python that is installed with its sources, or data of your own")
+        rule = f"must have Python's source files, but only {len(found)} can be read"
+        raise InputError("stdlib", folder, rule, "use a Python with its sources, or your own data")
     return tuple(found)
 
 

@@ -86,7 +86,7 @@ class SmallImages(TensorDataset):
         normalize: bool = True,
     ) -> None:
         if name not in _KNOWN:
-            raise InputError("name", name, "is no data set known here", f"choose {' or '.join(_KNOWN)}")
+            raise InputError("name", name, "unknown data set", f"choose {' or '.join(_KNOWN)}")
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
         known = _KNOWN[name]
@@ -130,18 +130,20 @@ def _read(known: _Known, name: str, split: str, root: Path, given: str | None, d
     folder = root / known.folder
     if not folder.exists():
         if not download:
-            rule = f"holds no {name} (looked for {folder})"
-            raise InputError("root", given, rule, "set download=true, or root to where it is")
+            rule = f"does not have {name} (looked for {folder})"
+            raise InputError("root", given, rule, "set download=true, or root to its folder")
         _download(cls, name, root, folder)
     try:
         found = cls(os.fspath(root), train=split == "train", download=False)
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
     except Exception as error:  # any error that a truncated file causes in the reader
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
-        raise RunError(f"{folder} is not the {name} that it should be ({reason}); delete it to download it") from error
+        raise RunError(
+            f"{folder} is damaged, so it is not {name} ({reason}); delete it to download it again"
+        ) from error
     expected = known.sizes[split]
     if len(images) != expected or len(labels) != expected or not 0 <= int(labels.min()) <= int(labels.max()) < 100:
-        raise RunError(f"{folder} holds {len(images)} images instead of {expected}; delete it to download it")
+        raise RunError(f"{folder} has {len(images)} images instead of {expected}; delete it to download it again")
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous(), labels
 
 
@@ -218,7 +220,7 @@ class FakeData(TensorDataset):
         channels, height, width = (check_count(value, f"shape[{place}]") for place, value in enumerate(shape))
         self.num_classes, self.split = check_count(num_classes, "num_classes"), check_split(split)
         if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
-            raise InputError("noise", noise, "must be a finite number, 0 or more", "try 1.0")
+            raise InputError("noise", noise, "must be a finite number >= 0", "try 1.0")
         check_seed(data_seed, "data_seed")
         self.part = split
         self.partition = {"shape": list(shape), "num_classes": num_classes, "data_seed": data_seed}

@@ -107,7 +107,7 @@ def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object]
     [
         ("trailing_comma", "row 1, column 4 has no name"),
         ("missing_label", "is missing (TABLE, row 9, column 'label')"),
-        ("no_header", "row 1, column 1 holds the number 5.0; set header=false"),
+        ("no_header", "row 1, column 1 is the number 5.0; set header=false"),
     ],
 )
 def test_a_table_that_would_be_misread_is_refused(refused: Callable[..., str], name: str, told: str) -> None:

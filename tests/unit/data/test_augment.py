@@ -70,7 +70,7 @@ def test_crops_of_the_generator_alone() -> None:
     assert torch.equal(first, augment(images, torch.Generator().manual_seed(1)))
     assert not torch.equal(first, augment(images, torch.Generator().manual_seed(2)))
     assert repr(augment) == "RandomCropFlip(padding=2, flip=True)"
-    with pytest.raises(InputError, match=r"RandomCropFlip takes images shaped \[N, C, H, W\]"):
+    with pytest.raises(InputError, match=r"RandomCropFlip needs images of shape \[N, C, H, W\]"):
         augment(torch.rand(4, 64), torch.Generator())
     with pytest.raises(InputError, match="padding"):
         RandomCropFlip(-1)

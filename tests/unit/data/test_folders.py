@@ -56,7 +56,7 @@ def test_images_in_another_root_need_the_classes_of_training(root: Path) -> None
     for name in ("bee", "cat"):
         save(root.parent / f"other/val/{name}/0.png", picture(1))
     train = ImageFolder("root")
-    with pytest.raises(InputError, match="eval.classes_from=.*: must be the training data's classes_from"):
+    with pytest.raises(InputError, match="eval.classes_from=.*: must be classes_from of the training data"):
         make_loaders(train, ImageFolder("other", "val", classes_from="val"))
     evaluation = ImageFolder("other", "val", classes_from=str(root / "train"))
     assert [evaluation[k][1] for k in range(2)] == [1, 2]

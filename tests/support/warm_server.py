@@ -207,11 +207,11 @@ def _end(code: int) -> None:
 
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):  # nobody reads it, or it is closed
-        code = code or 120
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads it, or it is closed
+            code = code or 120
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -222,13 +222,15 @@ def _number(descriptors: list[int], targets: list[int]) -> None:
     """Give the descriptors their numbers."""
     import fcntl
 
-    above = max([*targets, *descriptors]) + 1
+    above = max([2, *targets, *descriptors]) + 1
     moved = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, above) for each in descriptors]
     for each in descriptors:
         os.close(each)
     for each, target in zip(moved, targets, strict=True):
         os.dup2(each, target)
         os.close(each)
+    for number in {0, 1, 2} - set(targets):
+        os.close(number)
 
 
 def _open_standard_streams(unbuffered: bool) -> None:
@@ -236,6 +238,10 @@ def _open_standard_streams(unbuffered: bool) -> None:
     import io
 
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if not _is_open(descriptor):
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
+            continue
         raw = open(descriptor, f"{mode}b", 0, closefd=False)  # noqa: SIM115
         binary = io.BufferedReader(raw) if mode == "r" else raw if unbuffered else io.BufferedWriter(raw)
         lines = name == "stderr" or os.isatty(descriptor)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from checkout import REPO
+from warm import warm
 
-RUN = f"{sys.executable} {REPO / 'train.py'} max_duration=2ba hydra.run.dir=run"
+TRAIN = f"{warm.python} {REPO / 'train.py'}"
+COLD = f"{sys.executable} {REPO / 'train.py'}"
+RUN = "max_duration=2ba hydra.run.dir=run"
 
 
 def shell(command: str, cwd: Path) -> tuple[int, str, str]:
@@ -20,24 +23,28 @@ def shell(command: str, cwd: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("to", ["0>&- >&- 2>&-", ">&-", "> /dev/full", "2> /dev/full >&2"])
-def test_run_completes_without_an_output(tmp_path: Path, to: str) -> None:
+@pytest.mark.parametrize(
+    ("train", "to"),
+    [(COLD, "0>&- >&- 2>&-"), (TRAIN, ">&-"), (TRAIN, "> /dev/full"), (TRAIN, "2> /dev/full >&2")],
+    ids=["closed", "no stdout", "full stdout", "both full"],
+)
+def test_run_completes_without_an_output(tmp_path: Path, train: str, to: str) -> None:
     # With a closed descriptor the next file that is opened would take its number, and the output would go into it.
-    assert shell(f"{RUN} {to}", tmp_path) == (0, "", "")
+    assert shell(f"{train} {RUN} {to}", tmp_path) == (0, "", "")
     assert json.loads((tmp_path / "run/result.json").read_text())["status"] == "completed"
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["train", "eval"]
 
 
 def test_sweep_completes_without_an_output(tmp_path: Path) -> None:
-    sweep = f"{sys.executable} {REPO / 'train.py'} -m seed=0,1 max_duration=2ba study=s 0>&- >&- 2>&-"
+    sweep = f"{TRAIN} -m seed=0,1 max_duration=2ba study=s 0>&- >&- 2>&-"
     assert shell(sweep, tmp_path) == (0, "", "")
     records = [json.loads(path.read_text()) for path in (tmp_path / "studies/s").glob("*/result.json")]
     assert [record["status"] for record in records] == ["completed"] * 2
 
 
 def test_console_that_is_not_utf_8_shows_escapes(tmp_path: Path) -> None:
-    code, out, err = shell(f"PYTHONIOENCODING=ascii {RUN} 'name=\"größe\"'", tmp_path)
+    code, out, err = shell(f"PYTHONIOENCODING=ascii {COLD} {RUN} 'name=\"größe\"'", tmp_path)
     assert (code, err) == (0, "")
     assert "gr\\xf6\\xdfe: completed" in out
     assert json.loads((tmp_path / "run/result.json").read_text())["name"] == "größe"
@@ -50,17 +57,17 @@ def test_console_that_is_not_utf_8_shows_escapes(tmp_path: Path) -> None:
 )
 def test_other_commands_keep_their_exit_codes(tmp_path: Path, command: str, to: str) -> None:
     if "evaluate" in command:
-        assert shell(f"{RUN} > /dev/null", tmp_path)[0] == 0
-    assert shell(f'{sys.executable} -c "from ssr_hydra.{command}" {to}', tmp_path) == (0, "", "")
+        assert shell(f"{TRAIN} {RUN} > /dev/null", tmp_path)[0] == 0
+    assert shell(f'{warm.python} -c "from ssr_hydra.{command}" {to}', tmp_path) == (0, "", "")
 
 
 def test_what_only_prints_says_that_it_could_not(tmp_path: Path) -> None:
-    code, _, err = shell(f"{sys.executable} {REPO / 'train.py'} --cfg job > /dev/full", tmp_path)
+    code, _, err = shell(f"{TRAIN} --cfg job > /dev/full", tmp_path)
     assert (code, err) == (1, "error: cannot print: No space left on device\n")
 
 
 def test_escape_sequences_are_printed_as_text(tmp_path: Path) -> None:
-    code, out, err = shell(f"{sys.executable} {REPO / 'train.py'} $'model=a\\x1b[31mb'", tmp_path)
+    code, out, err = shell(f"{TRAIN} $'model=a\\x1b[31mb'", tmp_path)
     assert (code, out) == (2, "")
     assert "\x1b" not in err
     assert "a\\x1b[31mb" in err

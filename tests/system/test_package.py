@@ -150,6 +150,7 @@ def test_one_version() -> None:
 
     (declared,) = re.findall(r'^version = "(.+)"$', PYPROJECT, re.MULTILINE)
     assert ssr_hydra.__version__ == declared
+    assert f"\nversion: {declared}\n" in (REPO / "CITATION.cff").read_text(encoding="utf-8")
     changelog = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(declared)}\b", changelog, re.MULTILINE)
     try:

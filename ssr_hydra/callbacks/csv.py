@@ -54,7 +54,7 @@ class CSVLogger:
     def fit_start(self, trainer: Any) -> None:
         """Open the table and drop the rows past the run's position."""
         self._path = run_folder(trainer, "csv") / "metrics.csv"
-        self._names, rows = _read(self._path, trainer.state.timestamp._batch)
+        self._names, rows = _read(self._path, trainer.state.timestamp.batches)
         self._rewrite(rows)
 
     def log(self, trainer: Any, record: Mapping[str, Any]) -> None:

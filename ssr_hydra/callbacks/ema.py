@@ -84,7 +84,7 @@ class EMA:
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
         """Update the average every ``interval`` batches."""
         del loss
-        if trainer.state.timestamp._batch % self.interval == 0:
+        if trainer.state.timestamp.batches % self.interval == 0:
             self.update()
 
     def eval_start(self, trainer: Any) -> None:

@@ -61,7 +61,7 @@ class MLflowLogger:
             (folder / "mlflow").mkdir(exist_ok=True)
             uri = f"sqlite:///{(folder / 'mlflow' / 'mlflow.db').resolve().as_posix()}"
         sent = Sent(folder / "mlflow.json", f"{place} {self._experiment}", trainer.config)
-        known = sent.resume(trainer.state.timestamp._batch)
+        known = sent.resume(trainer.state.timestamp.batches)
         with _quiet():
             client = MlflowClient(tracking_uri=uri)
             if known is None:

@@ -89,7 +89,7 @@ class Profiler:
         """Count a batch."""
         del loss
         if self._profile is not None:
-            self._batch = trainer.state.timestamp._batch
+            self._batch = trainer.state.timestamp.batches
             self._left -= 1
             self._profile.step()
             if self._left == 0:

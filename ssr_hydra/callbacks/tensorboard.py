@@ -41,7 +41,7 @@ class TensorBoardLogger:
         """Open an event file."""
         from torch.utils.tensorboard import SummaryWriter
 
-        batch = trainer.state.timestamp._batch
+        batch = trainer.state.timestamp.batches
         folder = run_folder(trainer, "tensorboard") / "tensorboard"
         self._writer = SummaryWriter(str(folder), purge_step=batch + 1 if batch > 0 else 0)
         self._config = trainer.config

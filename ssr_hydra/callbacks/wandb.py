@@ -61,7 +61,7 @@ class WandbLogger:
         wandb = import_extra("wandb", "wandb")
         folder = run_folder(trainer, "wandb")
         sent = Sent(folder / "wandb.json", self._project, trainer.config)
-        known = sent.resume(trainer.state.timestamp._batch)
+        known = sent.resume(trainer.state.timestamp.batches)
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous

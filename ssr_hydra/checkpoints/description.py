@@ -176,10 +176,10 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
             "resume.on_change=rescale (the rest of the plan over the rest of the run), or start anew in another folder"
         )
         raise InputError("resume", resume, rule, fix)
-    if of_change[Change.EPOCH] and timestamp._batch_in_epoch != 0:
+    if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
-            f"the checkpoint stands after batch {timestamp._batch_in_epoch} of epoch {timestamp._epoch}, and within an "
-            f"epoch this cannot change: {_list(of_change[Change.EPOCH])}"
+            f"the checkpoint stands after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and within "
+            f"an epoch this cannot change: {_list(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         raise InputError("resume", resume, rule, fix)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import attrgetter
@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, Timestamp, TimeUnit, check_ssr
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
 
 __all__ = ["TimeMap"]
 
-_COUNTERS = ("iteration", "epoch", "batch", "sample", "token", "nanoseconds")
 _COUNTER_OF = {
     TimeUnit.ITERATION: "iteration",
     TimeUnit.EPOCH: "epoch",
@@ -38,6 +38,8 @@ _COUNTER_OF = {
     TimeUnit.TOKEN: "token",
     TimeUnit.SECOND: "nanoseconds",
 }
+_COUNTERS = tuple(_COUNTER_OF.values())  # as they are named in checkpoints
+_READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
 _NANOSECONDS = 10**9
 _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at the true time"
 
@@ -80,8 +82,8 @@ class _Plan:
         epoch still ends at half of ten.
         """
         if self.max_duration.unit is TimeUnit.EPOCH and self.dataloader_len is not None:
-            return Fraction(timestamp._epoch * self.dataloader_len + timestamp._batch_in_epoch)
-        return Fraction(getattr(timestamp, f"_{self.counter}"))
+            return Fraction(timestamp.epochs * self.dataloader_len + timestamp.batches_in_epoch)
+        return Fraction(_READ[self.counter](timestamp))
 
     def time(self, count: Fraction) -> Time:
         """A count of that counter in the unit of the length, for messages."""
@@ -96,12 +98,12 @@ class _Line(NamedTuple):
     slope: Fraction
 
     def at(self, timestamp: Timestamp) -> Fraction:
-        return self.offset + self.slope * Fraction(getattr(timestamp, f"_{self.source}"))
+        return self.offset + self.slope * Fraction(_READ[self.source](timestamp))
 
 
 def _through(source: str, now: Timestamp, value: Fraction, slope: Fraction) -> _Line:
     """The line that has ``value`` at ``now``."""
-    return _Line(source, value - slope * getattr(now, f"_{source}"), slope)
+    return _Line(source, value - slope * _READ[source](now), slope)
 
 
 _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
@@ -134,7 +136,7 @@ class TimeMap:
         self._plan = plan
         self._lines = {name: lines[name] for name in _COUNTERS}
         self.is_identity = self._lines == _IDENTITY
-        self._compiled = {name: _compiled(line) for name, line in self._lines.items()}
+        self._functions = _functions(self._lines, plan.dataloader_len)
 
     @classmethod
     def planned(cls, state: State, ssr: Number) -> TimeMap:
@@ -229,7 +231,7 @@ class TimeMap:
 
         Counters within the epoch other than its batches stay the run's.
         """
-        return timestamp if self.is_identity else _MappedTimestamp(self._compiled, self._plan.dataloader_len, timestamp)
+        return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
     def state_dict(self) -> dict[str, Any]:
         """As plain strings and numbers, for a checkpoint."""
@@ -313,7 +315,7 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 def _mean_rate(plan: _Plan, now: Timestamp, of: str, per: str) -> Fraction:
     """How many of one counter the run has had per count of another: no fixed rate need connect the two."""
-    counts = [getattr(now, f"_{name}") for name in (of, per)]
+    counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
         rule = f"the unit of the length has changed, and the run has counted no {missing} by which the two are compared"
@@ -333,62 +335,31 @@ def _known_counter(name: Any) -> str:
     return str(name)
 
 
-_Integers = tuple[Any, int, int, int]
+_Count = Callable[[Timestamp], int]
 
 
-def _compiled(line: _Line) -> _Integers:
-    """The line as integers, (offset + slope * source) / denominator, with a function that reads the source."""
-    denominator = math.lcm(line.offset.denominator, line.slope.denominator)
-    return (
-        attrgetter(f"_{line.source}"),
-        int(line.offset * denominator),
-        int(line.slope * denominator),
-        denominator,
-    )
+def _compiled(line: _Line) -> _Count:
+    """Return the line as a function in integers: (offset + slope * source) / denominator."""
+    read, denominator = _READ[line.source], math.lcm(line.offset.denominator, line.slope.denominator)
+    offset, slope = int(line.offset * denominator), int(line.slope * denominator)
 
-
-class _MappedTimestamp(Timestamp):
-    """The plan's time: counters are computed when they are read, because a schedule reads one or two of them."""
-
-    __slots__ = ("_compiled", "_dataloader_len", "_true")
-
-    def __init__(self, compiled: Mapping[str, _Integers], dataloader_len: int | None, true: Timestamp) -> None:
-        self._compiled, self._dataloader_len, self._true = compiled, dataloader_len, true
-
-    def _count(self, name: str) -> Any:
-        read, offset, slope, denominator = self._compiled[name]
-        value = offset + slope * read(self._true)
+    def count(true: Timestamp) -> Any:
+        value = offset + slope * read(true)
         if denominator == 1:
             return value
         whole, part = divmod(value, denominator)
         return Fraction(value, denominator) if part else whole
 
-    def _get_epoch(self) -> Any:
-        """Whole epochs by the batches of the plan, as a run of that plan would have finished."""
-        return self._count("epoch") if self._dataloader_len is None else self._batch // self._dataloader_len
+    return count
 
-    def _get_batch_in_epoch(self) -> Any:
-        if self._dataloader_len is None:
-            return self._true._batch_in_epoch
-        return self._batch % self._dataloader_len
 
-    _iteration = property(lambda self: self._count("iteration"))
-    _epoch = property(_get_epoch)
-    _batch = property(lambda self: self._count("batch"))
-    _sample = property(lambda self: self._count("sample"))
-    _token = property(lambda self: self._count("token"))
-    _nanoseconds = property(lambda self: math.floor(self._count("nanoseconds")))
-    _batch_in_epoch = property(_get_batch_in_epoch)
-    _epoch_in_iteration = property(lambda self: self._true._epoch_in_iteration)
-    _token_in_iteration = property(lambda self: self._true._token_in_iteration)
-    _sample_in_epoch = property(lambda self: self._true._sample_in_epoch)
-    _token_in_epoch = property(lambda self: self._true._token_in_epoch)
-    _iteration_nanoseconds = property(lambda self: self._true._iteration_nanoseconds)
-    _epoch_nanoseconds = property(lambda self: self._true._epoch_nanoseconds)
-    _batch_nanoseconds = property(lambda self: self._true._batch_nanoseconds)
-
-    def _replace(self, **slots: int) -> Timestamp:
-        new: Timestamp = object.__new__(Timestamp)
-        for slot in Timestamp.__slots__:
-            setattr(new, slot, slots[slot] if slot in slots else getattr(self, slot))
-        return new
+def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[str, _Count]:
+    """Return the counters of the plan's time as functions of the run's timestamp."""
+    counts = {TOTALS[unit]: _compiled(lines[name]) for unit, name in _COUNTER_OF.items()}
+    batches, nanoseconds = counts["batches"], counts["nanoseconds"]
+    functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
+    functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
+    if dataloader_len is not None:  # whole epochs by the batches of the plan, as a run of that plan would have finished
+        functions["epochs"] = lambda true: batches(true) // dataloader_len
+        functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
+    return functions

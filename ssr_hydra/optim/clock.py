@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, exact
+from ssr_hydra.time.timestamp import SteppedTimestamp
 
-__all__ = ["Clock"]
+__all__ = ["StepClock"]
 
 _NANOSECONDS = 10**9
 
@@ -74,30 +76,30 @@ class _Amount:
         return self.total(batch)
 
 
-class Clock(Timestamp):
-    """A timestamp that moves.
+class StepClock:
+    """The time of a run that only counts its steps.
 
-    A step adds 1 to the batches and nothing else; every other counter follows from them when it is read, so that a
-    schedule pays for what it reads. One that cannot be known raises, where a plain counter would stand at 0.
+    A step adds 1 to ``now.batches`` and nothing else; every other counter follows from them when it is read, so that a
+    schedule pays for what it reads. A counter that cannot be known raises, where a plain one would be 0.
 
     Args:
-        state: The rates of the run; the clock becomes its timestamp.
+        state: The rates of the run; ``now`` becomes its timestamp.
+
+    Attributes:
+        now: The timestamp, which moves.
     """
 
-    __slots__ = ("_dataloader_len", "_origin", "_read_at", "_samples", "_seconds", "_tokens")
-
-    # Plain slots of Timestamp that stay: _batch, which moves, and those that are always 0 here.
     def __init__(self, state: State) -> None:
         self._samples = _Amount("samples", state.samples_per_batch)
         self._tokens = _Amount("tokens", state.tokens_per_batch)
         self._dataloader_len = state.dataloader_len
-        self._iteration = self._epoch_nanoseconds = self._batch_nanoseconds = 0
+        self.now = SteppedTimestamp(self, _FUNCTIONS)
         self.set(Timestamp())
-        state.timestamp = self
+        state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """What the batch that is about to be counted held; None for the rate."""
-        epoch = 0 if self._dataloader_len is None else self._batch // self._dataloader_len
+        """Count the samples and tokens of the batch that comes next; None is the rate."""
+        epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         told = [
             (amount, amount.check(n))
             for amount, n in ((self._samples, samples), (self._tokens, tokens))
@@ -111,64 +113,95 @@ class Clock(Timestamp):
 
         Without ``told`` a count is either whole or, at 0, was not kept: it follows from the rate then.
         """
-        self._batch = timestamp._batch
+        self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
-        self._samples.reset(timestamp._sample, self._batch, of_samples)
-        self._tokens.reset(timestamp._token, self._batch, of_tokens)
+        self._samples.reset(timestamp.samples, batches, of_samples)
+        self._tokens.reset(timestamp.tokens, batches, of_tokens)
         if self._dataloader_len is not None:
-            epoch, batch = divmod(self._batch, self._dataloader_len)
-            if batch == timestamp._batch_in_epoch:
-                self._samples.set_epoch(epoch, timestamp._sample_in_epoch, batch)
-                self._tokens.set_epoch(epoch, timestamp._token_in_epoch, batch)
-        self._seconds = timestamp._nanoseconds
-        self._read_at = self._batch
-        self._origin = time.perf_counter_ns() - self._seconds
+            epoch, batch = divmod(batches, self._dataloader_len)
+            if batch == timestamp.batches_in_epoch:
+                self._samples.set_epoch(epoch, timestamp.samples_in_epoch, batch)
+                self._tokens.set_epoch(epoch, timestamp.tokens_in_epoch, batch)
+        self._nanoseconds = timestamp.nanoseconds
+        self._read_at = batches
+        self._origin = time.perf_counter_ns() - self._nanoseconds
 
     @property
     def told(self) -> tuple[int, int]:
         """How many batches told their samples and their tokens."""
         return self._samples.told, self._tokens.told
 
-    def _get_epoch(self) -> int:
+    def epochs(self) -> int:
+        """Return the finished epochs."""
         if self._dataloader_len is None:
             rule = "the schedule or the run is measured in epochs, and the length of one is not known"
             raise InputError("dataloader_len", None, rule, "give dataloader_len, the batches per epoch")
-        return self._batch // self._dataloader_len
+        return self.now.batches // self._dataloader_len
 
-    def _get_batch_in_epoch(self) -> int:
-        return self._batch - self._get_epoch() * (self._dataloader_len or 0)
+    def batches_in_epoch(self) -> int:
+        """Return the batches of the current epoch."""
+        return self.now.batches - self.epochs() * (self._dataloader_len or 0)
 
-    def _get_nanoseconds(self) -> int:
-        # Read once per batch, so that all who ask between two steps hear the same.
-        if self._read_at != self._batch:
-            self._seconds = time.perf_counter_ns() - self._origin
-            self._read_at = self._batch
-        return self._seconds
+    def nanoseconds(self) -> int:
+        """Return the time, read once per batch, so that all who ask between two steps get the same."""
+        if self._read_at != self.now.batches:
+            self._nanoseconds = time.perf_counter_ns() - self._origin
+            self._read_at = self.now.batches
+        return self._nanoseconds
 
-    _epoch = _epoch_in_iteration = property(_get_epoch)
-    _batch_in_epoch = property(_get_batch_in_epoch)
-    _sample = property(lambda self: self._samples.read(self._batch))
-    _token = _token_in_iteration = property(lambda self: self._tokens.read(self._batch))
-    _sample_in_epoch = property(lambda self: self._samples.in_epoch(self._epoch, self._batch_in_epoch))
-    _token_in_epoch = property(lambda self: self._tokens.in_epoch(self._epoch, self._batch_in_epoch))
-    _nanoseconds = _iteration_nanoseconds = property(_get_nanoseconds)
+    def samples(self) -> Any:
+        """Return the samples seen."""
+        return self._samples.read(self.now.batches)
+
+    def tokens(self) -> Any:
+        """Return the tokens seen."""
+        return self._tokens.read(self.now.batches)
+
+    def samples_in_epoch(self) -> Any:
+        """Return the samples of the current epoch."""
+        return self._samples.in_epoch(self.epochs(), self.batches_in_epoch())
+
+    def tokens_in_epoch(self) -> Any:
+        """Return the tokens of the current epoch."""
+        return self._tokens.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def snapshot(self) -> Timestamp:
-        """The time as a timestamp that stays; 0 for what is not known."""
-        epoch, batch = 0, 0
+        """Return the time as a timestamp that stays; counters that are not known are 0."""
+        batches, epoch, batch = self.now.batches, 0, 0
         if self._dataloader_len is not None:
-            epoch, batch = divmod(self._batch, self._dataloader_len)
-        token, seconds = self._tokens.total(self._batch), Fraction(self._nanoseconds, _NANOSECONDS)
+            epoch, batch = divmod(batches, self._dataloader_len)
+        token, seconds = self._tokens.total(batches), Fraction(self.nanoseconds(), _NANOSECONDS)
         return Timestamp(
             epoch=epoch,
-            batch=self._batch,
-            sample=self._samples.total(self._batch),
+            batch=batches,
+            sample=self._samples.total(batches),
             token=token,
             epoch_in_iteration=epoch,
             token_in_iteration=token,
-            batch_in_epoch=batch if self._dataloader_len is not None else self._batch,
+            batch_in_epoch=batch if self._dataloader_len is not None else batches,
             sample_in_epoch=self._samples.in_epoch(epoch, batch),
             token_in_epoch=self._tokens.in_epoch(epoch, batch),
             seconds=seconds,
             iteration_seconds=seconds,
         )
+
+
+def _none(clock: StepClock) -> int:  # noqa: ARG001
+    return 0
+
+
+_FUNCTIONS: dict[str, Callable[[StepClock], int]] = {
+    "iterations": _none,
+    "epochs": StepClock.epochs,
+    "samples": StepClock.samples,
+    "tokens": StepClock.tokens,
+    "epochs_in_iteration": StepClock.epochs,
+    "tokens_in_iteration": StepClock.tokens,
+    "batches_in_epoch": StepClock.batches_in_epoch,
+    "samples_in_epoch": StepClock.samples_in_epoch,
+    "tokens_in_epoch": StepClock.tokens_in_epoch,
+    "nanoseconds": StepClock.nanoseconds,
+    "iteration_nanoseconds": StepClock.nanoseconds,
+    "epoch_nanoseconds": _none,
+    "batch_nanoseconds": _none,
+}

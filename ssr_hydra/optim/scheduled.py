@@ -11,9 +11,8 @@ from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
-from ssr_hydra.optim.clock import Clock
-from ssr_hydra.schedulers.run import Clock as RunClock
-from ssr_hydra.schedulers.run import Run
+from ssr_hydra.optim.clock import StepClock
+from ssr_hydra.schedulers.run import Counter, Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, check_ssr
 
@@ -78,20 +77,20 @@ class ScheduledLR(AlphaLR):
         state = State(max_duration, dataloader_len, samples_per_batch, tokens_per_batch, optimizers=(optimizer,))
         if state.max_duration is not None:
             state.max_duration = state.max_duration * sigma
-        self._clock = Clock(state)
+        self._clock = StepClock(state)
         self._bound = (schedulers, state, sigma)
-        self._end: RunClock | None = None
+        self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
     # torch's name for the number of steps. It is the clock itself: torch's combinators turn it back, and time with it.
     @property
     def last_epoch(self) -> int:
         """Batches since the start."""
-        return self._clock._batch
+        return self._clock.now.batches
 
     @last_epoch.setter
     def last_epoch(self, value: int) -> None:
-        self._clock._batch = value
+        self._clock.now.batches = value
         self._resume()
 
     @property
@@ -116,7 +115,7 @@ class ScheduledLR(AlphaLR):
             raise InputError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
         self._resume()
         self._clock.set(value)
-        self._set_lrs(self._clock)
+        self._set_lrs(self._clock.now)
 
     @property
     def is_done(self) -> bool:
@@ -131,7 +130,7 @@ class ScheduledLR(AlphaLR):
                 return False
             end = run.resolve(run.max_duration, "max_duration", scale=False)
             self._end = run.clock(end.unit, "max_duration", end)
-        return self._end.read(self._clock) * self._end.factor >= self._end.points[1]
+        return self._end.read(self._clock.now) * self._end.factor >= self._end.points[1]
 
     @property
     def total_steps(self) -> int:
@@ -150,12 +149,12 @@ class ScheduledLR(AlphaLR):
                 return math.ceil(run.convert(end, TimeUnit.BATCH, "max_duration").value)
         raise AttributeError(f"total_steps is unknown: max_duration={run.max_duration} has no known number of steps")
 
-    def _now(self) -> Clock:
-        return self._clock
+    def _now(self) -> Timestamp:
+        return self._clock.now
 
     def _advance(self, epoch: int | None) -> None:
         if epoch is None:
-            self._clock._batch += 1
+            self._clock.now.batches += 1
         else:
             self._clock.set(Timestamp(batch=epoch))
 
@@ -177,9 +176,9 @@ class ScheduledLR(AlphaLR):
             super().step()
             return
         self._step_count += 1
-        clock = self._clock
-        clock._batch += 1
-        self._set_lrs(clock)
+        now = self._clock.now
+        now.batches += 1
+        self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
         """The clock, in plain numbers. Learning rates follow from it; initial ones are the optimizer's to keep."""
@@ -206,7 +205,7 @@ class ScheduledLR(AlphaLR):
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps
         self._resume()
-        self._set_lrs(self._clock)
+        self._set_lrs(self._clock.now)
 
     def __repr__(self) -> str:
         schedulers, state, ssr = self._bound
@@ -228,7 +227,7 @@ class ScheduledLR(AlphaLR):
         self.__dict__.update(kept)
         bound = State(*run)
         bound.optimizers = self._optimizers
-        self._clock = Clock(bound)
+        self._clock = StepClock(bound)
         self._clock.set(*clock)
         self._bound = (schedulers, bound, ssr)
         self._end = None

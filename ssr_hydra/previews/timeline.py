@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import RATES
-from ssr_hydra.time import Time, Timestamp, TimeUnit
+from ssr_hydra.time import Timestamp, TimeUnit
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
 
-__all__ = ["Moment", "Timeline"]
+__all__ = ["Timeline"]
 
 _NANOSECONDS = 10**9
-_COUNTED = {
-    "batch": TimeUnit.BATCH,
-    "epoch": TimeUnit.EPOCH,
-    "sample": TimeUnit.SAMPLE,
-    "token": TimeUnit.TOKEN,
-    "nanoseconds": TimeUnit.SECOND,
-    "iteration": TimeUnit.ITERATION,
-}
 
 
 class Timeline:
@@ -53,32 +47,27 @@ class Timeline:
         }
         self._batches = in_batches.get(unit)
 
-    def at(self, x: Fraction) -> Moment:
-        """Return the timestamp at ``x``; counters without a rate that connects them with the axis are unset."""
-        moment: Moment = object.__new__(Moment)
-        moment._timeline = self
-        counts = {self.unit: x}
+    def at(self, x: Fraction) -> Timestamp:
+        """Return the timestamp at ``x``; a counter raises if no rate connects it with the axis."""
+        counts = {TOTALS[self.unit]: x}
         if self._batches is not None:
-            batch = counts[TimeUnit.BATCH] = x * self._batches
+            batch = counts["batches"] = x * self._batches
             if self._epoch is not None:
                 # As in a run: the number of finished epochs, and the counters within the current one.
                 epoch = batch // self._epoch
-                counts[TimeUnit.EPOCH] = Fraction(epoch)
-                moment._batch_in_epoch = _whole(batch - epoch * self._epoch)
+                counts["epochs"] = Fraction(epoch)
+                counts["batches_in_epoch"] = batch - epoch * self._epoch
             if self._sample is not None:
-                counts[TimeUnit.SAMPLE] = batch * self._sample
+                counts["samples"] = batch * self._sample
             if self._token is not None:
-                counts[TimeUnit.TOKEN] = batch * self._token
-        if TimeUnit.SECOND in counts:
-            counts[TimeUnit.SECOND] *= _NANOSECONDS
-        for name, unit in _COUNTED.items():
-            if unit in counts:
-                setattr(moment, f"_{name}", _whole(counts[unit]))
-        return moment
+                counts["tokens"] = batch * self._token
+        if "nanoseconds" in counts:
+            counts["nanoseconds"] *= _NANOSECONDS
+        return DerivedTimestamp((self, counts), _FUNCTIONS)
 
     def unknown(self, name: str) -> InputError:
         """Return the error that says why the counter of that name is unknown."""
-        unit = next((unit for stem, unit in _COUNTED.items() if stem in name), None)
+        unit = next((unit for unit, total in TOTALS.items() if name.startswith(total)), None)
         rates = [RATES[unit] for unit in (unit, self.unit) if unit in RATES]
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
         missing = next((rate for rate in rates if known[rate] is None), None)
@@ -89,26 +78,13 @@ class Timeline:
         return MissingRateError(missing, None, rule, f"give {missing}")
 
 
-class Moment(Timestamp):
-    """A timestamp whose unknown counters raise; a 0 would draw a wrong curve."""
-
-    __slots__ = ("_timeline",)
-
-    _timeline: Timeline
-
-    def __getattr__(self, name: str) -> int:
-        # Python calls this for unset slots.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise self._timeline.unknown(name.lstrip("_"))
-
-    def get(self, unit: TimeUnit | str) -> Time:
-        for name, counted in _COUNTED.items():
-            if TimeUnit(unit) is counted:
-                getattr(self, f"_{name}")  # its own error, which the base class would take for that of an unknown unit
-        return super().get(unit)
+def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
+    timeline, counts = source
+    if name not in counts:
+        raise timeline.unknown(name)
+    count = counts[name]
+    # Timestamps hold an int where they can; their annotation says nothing of fractions.
+    return count.numerator if count.denominator == 1 else count  # type: ignore[return-value]
 
 
-def _whole(value: Fraction) -> int:
-    # Timestamps hold an int where they can; the annotation is the base class's, which has fractions too.
-    return value.numerator if value.denominator == 1 else value  # type: ignore[return-value]
+_FUNCTIONS = {name: partial(_count, name) for name in COUNTERS}

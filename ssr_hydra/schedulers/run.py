@@ -11,23 +11,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from operator import attrgetter
 from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 
-__all__ = ["RATES", "Clock", "Run"]
+__all__ = ["RATES", "Counter", "Run"]
 
 _NANOSECONDS = 10**9
-_SLOTS = {
-    TimeUnit.ITERATION: "_iteration",
-    TimeUnit.BATCH: "_batch",
-    TimeUnit.SAMPLE: "_sample",
-    TimeUnit.TOKEN: "_token",
-    TimeUnit.SECOND: "_nanoseconds",
-}
 RATES = {
     TimeUnit.EPOCH: "dataloader_len",
     TimeUnit.SAMPLE: "samples_per_batch",
@@ -40,7 +32,7 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 
 @dataclass(frozen=True)
-class Clock:
+class Counter:
     """A counter of the run, and the times that a curve compares with it, as integers.
 
     Let ``count = read(timestamp) * factor``. A time ``points[i]`` of the schedule is reached when
@@ -187,7 +179,7 @@ class Run:
         except InputError:
             return None
 
-    def clock(self, unit: TimeUnit, field: str, *points: Time) -> Clock:
+    def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
         """Return the counter of ``unit`` with resolved times as its points. points[0] is this run's start.
 
         Raises:
@@ -202,7 +194,7 @@ class Run:
         scale = _NANOSECONDS if unit is TimeUnit.SECOND else 1
         absolute = [(start + step) * scale for step in steps]
         factor = math.lcm(*(point.denominator for point in absolute))
-        return Clock(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
+        return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
         """Return a :meth:`reader` whose count is never before ``start``.
@@ -219,9 +211,8 @@ class Run:
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
         """Return a function that reads the counter of ``unit`` from a timestamp; seconds as nanoseconds."""
         if self.is_native:
-            read: Callable[[Any], int] = attrgetter(_SLOTS[unit])
-            return read
-        name = unit.value  # get() of other libraries takes a plain string
+            return Timestamp.reader(unit)
+        name = unit.value  # a plain string is what other libraries' get() understands
         if unit is TimeUnit.SECOND:
             return lambda timestamp: round(timestamp.get(name).value * _NANOSECONDS)
 

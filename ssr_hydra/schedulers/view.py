@@ -3,53 +3,65 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.state import State
-from ssr_hydra.time import Time, TimeUnit, as_time
-from ssr_hydra.time.timestamp import Comparable
+from ssr_hydra.time import Time, Timestamp, TimeUnit, as_time
+from ssr_hydra.time.timestamp import TOTALS, DerivedTimestamp
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
 
 __all__ = ["view"]
 
-_NAMES = {
-    "iteration": TimeUnit.ITERATION,
-    "epoch": TimeUnit.EPOCH,
-    "batch": TimeUnit.BATCH,
-    "sample": TimeUnit.SAMPLE,
-    "token": TimeUnit.TOKEN,
-    "seconds": TimeUnit.SECOND,
-}
+_NANOSECONDS = 10**9
 
 
-class _PhaseTimestamp(Comparable):
-    """A timestamp that counts from the start of a phase.
+def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
+    """A total counted from the start of the phase.
 
     A counter is shifted when it is read. If no rate connects a counter with the phase's start, only a function that
     reads this counter gets an error. Counters within the epoch are those of the run.
     """
+    run, timestamp = source
+    if unit is TimeUnit.EPOCH:
+        # Whole epochs since the phase began, which need not be at an epoch's start.
+        batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
+        return int(run.convert(batches, unit, "timestamp").value)
+    total = Time(timestamp.get(unit.value).value, unit)
+    # Not below 0: rates are true on average only, see Run.clock.
+    time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
+    return time.value * _NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
-    def __init__(self, run: Run, timestamp: Any) -> None:
-        self._run, self._timestamp = run, timestamp
 
-    def get(self, unit: TimeUnit | str) -> Time:
-        unit = Time(0, unit, field="unit").unit
-        if unit is TimeUnit.EPOCH:
-            # Whole epochs since the phase started, which may be in the middle of an epoch.
-            batches = self.get(TimeUnit.BATCH)
-            return Time(int(self._run.convert(batches, unit, "timestamp").value), unit)
-        total = Time(self._timestamp.get(unit.value).value, unit)
-        # At least 0, because rates are only averages: see Run.clock.
-        return max(total - self._run.convert(self._run.start, unit, "timestamp"), Time(0, unit))
+def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
+    """A counter that is the run's own in a phase too; ``foreign`` is its name on another library's timestamp."""
+    timestamp = source[1]
+    if isinstance(timestamp, Timestamp):
+        return getattr(timestamp, name)
+    value = getattr(timestamp, foreign)
+    return round(value.total_seconds() * _NANOSECONDS) if isinstance(value, timedelta) else value.value
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _NAMES:
-            return self.get(_NAMES[name])
-        if name.startswith("_"):  # copy and pickle read these before the timestamp exists
-            raise AttributeError(name)
-        return getattr(self._timestamp, name)
+
+_IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
+    **{name: partial(_total, unit) for unit, name in TOTALS.items()},
+    **{
+        name: partial(_own, name, foreign)
+        for name, foreign in {
+            "epochs_in_iteration": "epoch_in_iteration",
+            "tokens_in_iteration": "token_in_iteration",
+            "batches_in_epoch": "batch_in_epoch",
+            "samples_in_epoch": "sample_in_epoch",
+            "tokens_in_epoch": "token_in_epoch",
+            "iteration_nanoseconds": "iteration_wct",
+            "epoch_nanoseconds": "epoch_wct",
+            "batch_nanoseconds": "batch_wct",
+        }.items()
+    },
+}
 
 
 def view(run: Run, timestamp: Any) -> Any:
@@ -69,6 +81,6 @@ def view(run: Run, timestamp: Any) -> Any:
         dataloader_len=None if run.dataloader_len is None else int(run.dataloader_len),
         samples_per_batch=run.samples_per_batch,
         tokens_per_batch=run.tokens_per_batch,
-        timestamp=timestamp if run.start.value == 0 else _PhaseTimestamp(run, timestamp),  # type: ignore[arg-type]
+        timestamp=timestamp if run.start.value == 0 else DerivedTimestamp((run, timestamp), _IN_PHASE),
         optimizers=getattr(state, "optimizers", ()),
     )

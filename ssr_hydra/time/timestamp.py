@@ -6,34 +6,49 @@ import datetime
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.time.duration import Number, Time, TimeUnit, as_time, exact
 
-__all__ = ["Comparable", "Timestamp"]
+__all__ = ["COUNTERS", "TOTALS", "DerivedTimestamp", "SteppedTimestamp", "Timestamp"]
 
 _NANOSECONDS = 10**9
-# Public name of each counter, its slot, and its unit. Seconds are kept as whole nanoseconds: floats would drift.
-_COUNTERS: dict[str, tuple[str, TimeUnit]] = {
-    "iteration": ("_iteration", TimeUnit.ITERATION),
-    "epoch": ("_epoch", TimeUnit.EPOCH),
-    "batch": ("_batch", TimeUnit.BATCH),
-    "sample": ("_sample", TimeUnit.SAMPLE),
-    "token": ("_token", TimeUnit.TOKEN),
-    "epoch_in_iteration": ("_epoch_in_iteration", TimeUnit.EPOCH),
-    "token_in_iteration": ("_token_in_iteration", TimeUnit.TOKEN),
-    "batch_in_epoch": ("_batch_in_epoch", TimeUnit.BATCH),
-    "sample_in_epoch": ("_sample_in_epoch", TimeUnit.SAMPLE),
-    "token_in_epoch": ("_token_in_epoch", TimeUnit.TOKEN),
-    "seconds": ("_nanoseconds", TimeUnit.SECOND),
-    "iteration_seconds": ("_iteration_nanoseconds", TimeUnit.SECOND),
-    "epoch_seconds": ("_epoch_nanoseconds", TimeUnit.SECOND),
-    "batch_seconds": ("_batch_nanoseconds", TimeUnit.SECOND),
+# Public name of each counter, its slot, its raw name, and its unit. Seconds are whole nanoseconds: floats would drift.
+_COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
+    "iteration": ("_iteration", "iterations", TimeUnit.ITERATION),
+    "epoch": ("_epoch", "epochs", TimeUnit.EPOCH),
+    "batch": ("_batch", "batches", TimeUnit.BATCH),
+    "sample": ("_sample", "samples", TimeUnit.SAMPLE),
+    "token": ("_token", "tokens", TimeUnit.TOKEN),
+    "epoch_in_iteration": ("_epoch_in_iteration", "epochs_in_iteration", TimeUnit.EPOCH),
+    "token_in_iteration": ("_token_in_iteration", "tokens_in_iteration", TimeUnit.TOKEN),
+    "batch_in_epoch": ("_batch_in_epoch", "batches_in_epoch", TimeUnit.BATCH),
+    "sample_in_epoch": ("_sample_in_epoch", "samples_in_epoch", TimeUnit.SAMPLE),
+    "token_in_epoch": ("_token_in_epoch", "tokens_in_epoch", TimeUnit.TOKEN),
+    "seconds": ("_nanoseconds", "nanoseconds", TimeUnit.SECOND),
+    "iteration_seconds": ("_iteration_nanoseconds", "iteration_nanoseconds", TimeUnit.SECOND),
+    "epoch_seconds": ("_epoch_nanoseconds", "epoch_nanoseconds", TimeUnit.SECOND),
+    "batch_seconds": ("_batch_nanoseconds", "batch_nanoseconds", TimeUnit.SECOND),
 }
-_TOTALS = ("iteration", "epoch", "batch", "sample", "token", "seconds")
-_TOTAL_OF: dict[TimeUnit, str] = {_COUNTERS[name][1]: _COUNTERS[name][0] for name in _TOTALS}
-_slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*(slot for slot, _ in _COUNTERS.values()))
+_SLOTS = tuple(slot for slot, _, _ in _COUNTERS.values())
+_UNITS = {raw: unit for _, raw, unit in _COUNTERS.values()}
+COUNTERS = tuple(_UNITS)
+"""Names of the raw counters of a :class:`Timestamp`: plain numbers, seconds in nanoseconds."""
+
+TOTALS: dict[TimeUnit, str] = {
+    TimeUnit.ITERATION: "iterations",
+    TimeUnit.EPOCH: "epochs",
+    TimeUnit.BATCH: "batches",
+    TimeUnit.SAMPLE: "samples",
+    TimeUnit.TOKEN: "tokens",
+    TimeUnit.SECOND: "nanoseconds",
+}
+"""Unit -> the raw counter that counts it since the start of the run."""
+
+_SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
+_slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
+SourceT = TypeVar("SourceT")
 
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
@@ -60,42 +75,6 @@ def _as_operand(other: object) -> Time | None:
     """The time that a timestamp is compared with; None for what is no time."""
     is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
     return as_time(other, "time") if is_time else None
-
-
-class Comparable:
-    """What has counters compares with times and time strings on the counter of their unit, as Composer's timestamps."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        def get(self, unit: TimeUnit | str) -> Time: ...
-
-    def __eq__(self, other: object) -> bool:
-        try:
-            time = _as_operand(other)
-            return NotImplemented if time is None else self.get(time.unit) == time
-        except InputError:  # a string that is no time, or dur
-            return False
-
-    def __hash__(self) -> int:
-        return object.__hash__(self)
-
-    def __lt__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) < time
-
-    def __le__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) <= time
-
-    def __gt__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) > time
-
-    def __ge__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) >= time
 
 
 class _Counter:
@@ -131,12 +110,20 @@ class _WallClock:
         return datetime.timedelta(microseconds=getattr(timestamp, self._slot) / 1000)
 
 
-class Timestamp(Comparable):
-    """Where a run stands. Immutable: each batch makes a new one.
+def _raw(slot: str, doc: str) -> int:
+    """A read-only attribute for a slot; ``attrgetter`` keeps it free of Python calls."""
+    return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
+
+
+class Timestamp:
+    """The counters of a run at one moment. Immutable: each batch makes a new one.
 
     Counters read as :class:`Time` and compare with bare numbers, so ``timestamp.epoch < 10`` works. The timestamp
     itself compares with times and strings on the counter of their unit: ``timestamp < "10ep"``. A counter may be a
     fraction: schedules are defined between batches as well, and pictures and proofs ask for values there.
+
+    The plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``, ``timestamp.nanoseconds``) read the
+    same counters as plain numbers.
 
     Args:
         iteration: Iterations finished.
@@ -163,7 +150,7 @@ class Timestamp(Comparable):
         (True, Time('512tok'), 0)
     """
 
-    __slots__ = tuple(slot for slot, _ in _COUNTERS.values())
+    __slots__ = _SLOTS
 
     _iteration: int
     _epoch: int
@@ -198,7 +185,7 @@ class Timestamp(Comparable):
         batch_seconds: Time | Number | datetime.timedelta = 0,
     ) -> None:
         given = locals()
-        for name, (slot, unit) in _COUNTERS.items():
+        for name, (slot, _, unit) in _COUNTERS.items():
             setattr(self, slot, _count(given[name], name, unit))
 
     iteration = _Counter("_iteration", TimeUnit.ITERATION, "Iterations finished.")
@@ -220,19 +207,46 @@ class Timestamp(Comparable):
     epoch_wct = _WallClock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
     batch_wct = _WallClock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
 
+    iterations: Final = _raw("_iteration", "Iterations finished, as a number.")
+    epochs: Final = _raw("_epoch", "Epochs finished, as a number.")
+    if TYPE_CHECKING:
+
+        @property
+        def batches(self) -> int: ...
+
+    else:  # a derived timestamp can assign to it
+        batches = _raw("_batch", "Batches finished, as a number.")
+    samples: Final = _raw("_sample", "Samples seen, as a number.")
+    tokens: Final = _raw("_token", "Tokens seen, as a number.")
+    epochs_in_iteration: Final = _raw("_epoch_in_iteration", "Epochs finished in this iteration, as a number.")
+    tokens_in_iteration: Final = _raw("_token_in_iteration", "Tokens seen in this iteration, as a number.")
+    batches_in_epoch: Final = _raw("_batch_in_epoch", "Batches finished in this epoch, as a number.")
+    samples_in_epoch: Final = _raw("_sample_in_epoch", "Samples seen in this epoch, as a number.")
+    tokens_in_epoch: Final = _raw("_token_in_epoch", "Tokens seen in this epoch, as a number.")
+    nanoseconds: Final = _raw("_nanoseconds", "Nanoseconds of training.")
+    iteration_nanoseconds: Final = _raw("_iteration_nanoseconds", "Nanoseconds of this iteration.")
+    epoch_nanoseconds: Final = _raw("_epoch_nanoseconds", "Nanoseconds of this epoch.")
+    batch_nanoseconds: Final = _raw("_batch_nanoseconds", "Nanoseconds of the last batch.")
+
+    @staticmethod
+    def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
+        """Return a function that reads the total in ``unit`` as a number, seconds in nanoseconds: for inner loops."""
+        return attrgetter(_SLOT_OF[TOTALS[unit]])
+
     def get(self, unit: TimeUnit | str) -> Time:
         """The total in ``unit``.
 
         Raises:
-            InputError: For ``dur``: a share of the run is known to the :class:`~ssr_hydra.State` alone.
+            InputError: For ``dur``: only the :class:`~ssr_hydra.State` knows fractions of the run.
         """
         try:
             unit = TimeUnit(unit)
-            value = getattr(self, _TOTAL_OF[unit])
+            name = TOTALS[unit]
         except (ValueError, KeyError):
-            known = " ".join(unit.value for unit in _TOTAL_OF)
+            known = " ".join(unit.value for unit in TOTALS)
             rule = f"a timestamp counts {known}"
             raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
+        value: int = getattr(self, name)
         return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
     def to_next_batch(
@@ -312,20 +326,20 @@ class Timestamp(Comparable):
         for name, value in changes.items():
             if name not in _COUNTERS:
                 raise InputError(name, value, "is no counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
-            slot, unit = _COUNTERS[name]
+            slot, _, unit = _COUNTERS[name]
             values[slot] = _count(value, name, unit)
         return self._replace(**values)
 
     def _replace(self, **slots: int) -> Timestamp:
         new: Timestamp = object.__new__(Timestamp)
-        for slot in self.__slots__:
+        for slot in _SLOTS:
             setattr(new, slot, slots[slot] if slot in slots else getattr(self, slot))
         return new
 
     def state_dict(self) -> dict[str, int | str]:
         """Every counter as plain ints, for a checkpoint: seconds as nanoseconds, a fraction as the string ``"a/b"``."""
-        values = zip(_COUNTERS.values(), _slots_of(self), strict=True)
-        return {slot[1:]: value if isinstance(value, int) else str(value) for (slot, _), value in values}
+        values = zip(_SLOTS, _slots_of(self), strict=True)
+        return {slot[1:]: value if isinstance(value, int) else str(value) for slot, value in values}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
         """Take over the counters of :meth:`state_dict`.
@@ -336,7 +350,7 @@ class Timestamp(Comparable):
         Raises:
             InputError: For a missing, unknown or negative counter; nothing is changed then.
         """
-        names = [slot[1:] for slot, _ in _COUNTERS.values()]
+        names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
             raise InputError("timestamp", state, "must be a mapping", "load what state_dict() gave")
         if set(state) != set(names):
@@ -355,11 +369,75 @@ class Timestamp(Comparable):
         return new
 
     def __eq__(self, other: object) -> bool:
-        return _slots_of(self) == _slots_of(other) if isinstance(other, Timestamp) else super().__eq__(other)
+        if isinstance(other, Timestamp):
+            return _slots_of(self) == _slots_of(other)
+        try:
+            time = _as_operand(other)
+            return NotImplemented if time is None else self.get(time.unit) == time
+        except InputError:  # a string that is not a time, or dur
+            return False
 
     def __hash__(self) -> int:
         return hash(_slots_of(self))
 
+    def __lt__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) < time
+
+    def __le__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) <= time
+
+    def __gt__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) > time
+
+    def __ge__(self, other: object) -> bool:
+        time = _as_operand(other)
+        return NotImplemented if time is None else self.get(time.unit) >= time
+
     def __repr__(self) -> str:
         shown = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))
         return f"Timestamp({', '.join(shown)})"
+
+
+class DerivedTimestamp(Timestamp, Generic[SourceT]):
+    """A timestamp that computes each counter when it is read: a schedule reads one or two of them.
+
+    Args:
+        source: What the counters are computed from.
+        functions: Raw counter (``"batches"``) -> its function of the source. A function raises if the counter is
+            unknown: a 0 would give a wrong alpha. A counter without a function is an ``AttributeError``.
+    """
+
+    __slots__ = ("_functions", "_source")
+
+    def __init__(self, source: SourceT, functions: Mapping[str, Callable[[SourceT], int]]) -> None:
+        self._source, self._functions = source, functions
+
+    def _compute(self, name: str) -> int:
+        try:
+            function = self._functions[name]
+        except KeyError:
+            raise AttributeError(name) from None
+        return function(self._source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._source, self._functions)
+
+
+def _computed(name: str) -> property:
+    return property(lambda timestamp: timestamp._compute(name))
+
+
+for _name, _slot in _SLOT_OF.items():
+    setattr(DerivedTimestamp, _slot, _computed(_name))
+
+
+class SteppedTimestamp(DerivedTimestamp[SourceT]):
+    """A derived timestamp whose batches are a plain counter, which a step adds to: as fast as a slot."""
+
+    __slots__ = ()
+
+    batches: int
+    batches = _batch = Timestamp.__dict__["_batch"]

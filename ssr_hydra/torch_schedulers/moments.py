@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp, TimeUnit
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
 
 __all__ = ["EpochRun", "epoch_start", "moment"]
 
 _NANOSECONDS = 10**9
+
+
+def _started(total: str, within: str) -> Callable[[Timestamp], int]:
+    def count(timestamp: Timestamp) -> int:
+        counted: int = getattr(timestamp, total) - getattr(timestamp, within)
+        return counted
+
+    return count
+
+
 _WITHIN = {
-    "_batch": "_batch_in_epoch",
-    "_sample": "_sample_in_epoch",
-    "_token": "_token_in_epoch",
-    "_nanoseconds": "_epoch_nanoseconds",
+    "batches": "batches_in_epoch",
+    "samples": "samples_in_epoch",
+    "tokens": "tokens_in_epoch",
+    "nanoseconds": "epoch_nanoseconds",
 }
-_ZERO = ("_batch_in_epoch", "_sample_in_epoch", "_token_in_epoch", "_epoch_nanoseconds", "_batch_nanoseconds")
-_UNITS = {
-    "_batch": TimeUnit.BATCH,
-    "_epoch": TimeUnit.EPOCH,
-    "_sample": TimeUnit.SAMPLE,
-    "_token": TimeUnit.TOKEN,
-    "_nanoseconds": TimeUnit.SECOND,
-    "_iteration": TimeUnit.ITERATION,
+_AT_START: dict[str, Callable[[Timestamp], int]] = {
+    **{name: attrgetter(name) for name in COUNTERS},
+    **{total: _started(total, within) for total, within in _WITHIN.items()},
+    **dict.fromkeys([*_WITHIN.values(), "batch_nanoseconds"], lambda timestamp: 0),  # noqa: ARG005
 }
 
 
@@ -37,57 +45,23 @@ def epoch_start(timestamp: Timestamp) -> Timestamp:
         >>> epoch_start(Timestamp(epoch=2, batch=25, batch_in_epoch=5)).batch
         Time('20ba')
     """
-    if timestamp._batch_in_epoch == 0:
-        return timestamp
-    if type(timestamp) is Timestamp:
-        counts = {total: getattr(timestamp, total) - getattr(timestamp, within) for total, within in _WITHIN.items()}
-        return timestamp._replace(**counts, **dict.fromkeys(_ZERO, 0))
-    start: _EpochStart = object.__new__(_EpochStart)
-    start._at = timestamp
-    return start
+    return timestamp if timestamp.batches_in_epoch == 0 else DerivedTimestamp(timestamp, _AT_START)
 
 
-class _EpochStart(Timestamp):
-    """The start of the epoch of a timestamp whose counters are not all known. A counter is computed when read."""
-
-    __slots__ = ("_at",)
-
-    _at: Timestamp
-
-    def __getattr__(self, name: str) -> int:
-        if name not in Timestamp.__slots__:
-            raise AttributeError(name)
-        if name in _ZERO:
-            return 0
-        total: int = getattr(self._at, name)
-        return total - getattr(self._at, _WITHIN[name]) if name in _WITHIN else total
+def _converted(unit: TimeUnit, source: tuple[Run, Time]) -> Any:
+    run, time = source
+    count = run.convert(run.start, unit, "milestones") + run.convert(time, unit, "milestones")
+    return count.value * _NANOSECONDS if unit is TimeUnit.SECOND else count.value
 
 
-class _Moment(Timestamp):
-    """A timestamp whose counters follow from one time by the run's rates. Reading an unknown counter is an error."""
-
-    __slots__ = ("_run", "_time")
-
-    _run: Run
-    _time: Time
-
-    def __getattr__(self, name: str) -> int:
-        if name not in _UNITS:
-            raise AttributeError(name)
-        unit = _UNITS[name]
-        count = self._run.convert(self._run.start, unit, "milestones") + self._run.convert(
-            self._time, unit, "milestones"
-        )
-        value: Any = count.value * _NANOSECONDS if unit is TimeUnit.SECOND else count.value
-        setattr(self, name, value)
-        return value  # type: ignore[no-any-return] # a fraction where it is one, as timestamps have them
+_BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
+    name: partial(_converted, unit) for unit, name in TOTALS.items()
+}
 
 
 def moment(run: Run, time: Time) -> Timestamp:
     """Return the timestamp at a resolved time from the start of a run or phase, by the rates of the run."""
-    new: _Moment = object.__new__(_Moment)
-    new._run, new._time = run, time
-    return new
+    return DerivedTimestamp((run, time), _BY_RATES)
 
 
 class EpochRun(Run):
@@ -109,6 +83,5 @@ class EpochRun(Run):
 
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
         if unit is TimeUnit.EPOCH:
-            read: Callable[[Any], int] = attrgetter("_epoch")
-            return read
+            return Timestamp.reader(unit)
         return super().reader(unit)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
-from operator import attrgetter
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
 
 __all__ = ["Deadline", "scaled"]
-
-_SLOTS = {
-    TimeUnit.ITERATION: "_iteration",
-    TimeUnit.EPOCH: "_epoch",
-    TimeUnit.BATCH: "_batch",
-    TimeUnit.SAMPLE: "_sample",
-    TimeUnit.TOKEN: "_token",
-    TimeUnit.SECOND: "_nanoseconds",
-}
 
 
 class Deadline:
@@ -65,15 +54,15 @@ class Deadline:
         if unit is TimeUnit.SECOND:
             value *= 10**9
         self._unit, self.field = unit, field
-        self._read: Callable[[Timestamp], int] = attrgetter(_SLOTS[unit])
+        self._read = Timestamp.reader(unit)
         self._interval = value if repeats else None
         self.count = math.ceil(value)
 
     def _now(self, timestamp: Timestamp) -> int:
         if self._epoch_length is None:
             return self._read(timestamp)
-        now = timestamp._epoch * self._epoch_length + timestamp._batch_in_epoch
-        self._shift = timestamp._batch - now
+        now = timestamp.epochs * self._epoch_length + timestamp.batches_in_epoch
+        self._shift = timestamp.batches - now
         return now
 
     def reached(self, timestamp: Timestamp) -> bool:

@@ -178,11 +178,11 @@ class Loop:
     @property
     def train_seconds(self) -> float:
         """Seconds of training so far."""
-        return self._state.timestamp._nanoseconds / 1e9
+        return self._state.timestamp.nanoseconds / 1e9
 
     def state_dict(self) -> dict[str, Any]:
         """What a loop remembers beside the timestamp."""
-        self._watch.settle(self._state.timestamp._batch)
+        self._watch.settle(self._state.timestamp.batches)
         return {
             "watch": self._watch.state_dict(),
             "metrics": dict(self.metrics),
@@ -193,7 +193,7 @@ class Loop:
 
     def reading(self) -> dict[str, Any] | None:
         """What the loader of this process needs to be entered where it stands; None where it needs nothing."""
-        within = self._state.timestamp._batch_in_epoch > 0
+        within = self._state.timestamp.batches_in_epoch > 0
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
     def load_reading(self, state: Mapping[str, Any] | None) -> None:
@@ -212,7 +212,7 @@ class Loop:
         are_numbers = all(type(value) in (int, float) for value in metrics.values())
         if not are_numbers or type(evaluated_at) is not int or type(pending) is not bool:
             raise TypeError("its metrics, evaluated_at or pending are of another type")
-        self._watch.load_state_dict(state["watch"], timestamp._batch)
+        self._watch.load_state_dict(state["watch"], timestamp.batches)
         self.metrics, self.evaluations = metrics, evaluations
         self._evaluated_at, self._pending = evaluated_at, pending
         self._plan.continued(timestamp)
@@ -244,30 +244,30 @@ class Loop:
             with nullcontext() if compile_time is None else torch.compiler.set_stance("force_eager"):
                 task.try_evaluation(self._evaluation, around.processes)
         # Starting the loader's workers is start-up, not training; so is the first use of the device.
-        batches = self._batches(timestamp._epoch, timestamp._batch_in_epoch)
+        batches = self._batches(timestamp.epochs, timestamp.batches_in_epoch)
         self._synchronize()
         then = clock()
         while True:
-            epoch = timestamp._epoch
+            epoch = timestamp.epochs
             for batch in batches:
-                if timestamp._epoch != epoch:
+                if timestamp.epochs != epoch:
                     raise self._wrong_length(timestamp, "more")
-                samples, tokens = step(batch, timestamp._batch)
+                samples, tokens = step(batch, timestamp.batches)
                 if compile_time is not None:
                     then += compile_time()
                 now = clock()
                 spent = now - then if agree is None else agree(now - then)
                 timestamp = timestamp.to_next_batch(samples, tokens, spent * 1e-9)
                 then = now
-                epoch_ended = timestamp._batch_in_epoch == length
+                epoch_ended = timestamp.batches_in_epoch == length
                 if epoch_ended:
                     timestamp = timestamp.to_next_epoch()
                 state.timestamp = timestamp
                 for listener in listeners:
                     listener(around.owner, self._step.loss)
                 if (
-                    timestamp._batch >= self._wake
-                    or timestamp._nanoseconds >= self._wake_time
+                    timestamp.batches >= self._wake
+                    or timestamp.nanoseconds >= self._wake_time
                     or now >= self._next_show
                     or stop.number
                 ):
@@ -283,9 +283,9 @@ class Loop:
                 timestamp, then = self._end_of_epoch(then)
                 if self._ended:
                     return
-            elif timestamp._epoch == epoch:
+            elif timestamp.epochs == epoch:
                 raise self._wrong_length(timestamp, "fewer")
-            batches = self._batches(timestamp._epoch, timestamp._batch_in_epoch)
+            batches = self._batches(timestamp.epochs, timestamp.batches_in_epoch)
 
     def _set_rates(self) -> Callable[[], object]:
         """The function that sets what the next batch is trained with."""
@@ -303,8 +303,8 @@ class Loop:
     def _is_over(self, timestamp: Timestamp) -> bool:
         """Do what a run that was stopped has left undone; whether that was all."""
         over = self._plan.end.reached(timestamp)
-        self._saving = self._ended = over and timestamp._batch > 0
-        if self._pending or (over and self._evaluated_at != timestamp._batch):
+        self._saving = self._ended = over and timestamp.batches > 0
+        if self._pending or (over and self._evaluated_at != timestamp.batches):
             self._evaluate(timestamp, time.perf_counter_ns())
             if self._around.is_best is not None and not self._pending:
                 self._saving |= self._around.is_best(self.metrics)
@@ -345,7 +345,7 @@ class Loop:
 
     def _together(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches that all processes have, counted in all; one that has none left ends the epoch for all."""
-        processes, step, epoch = self._around.processes, self._step, self._state.timestamp._epoch
+        processes, step, epoch = self._around.processes, self._step, self._state.timestamp.epochs
         end = object()
         while True:
             batch = next(batches, end)
@@ -354,7 +354,7 @@ class Loop:
             if having < processes.world_size:
                 timestamp = self._state.timestamp
                 if having and self._state.dataloader_len is not None:
-                    raise self._wrong_length(timestamp, "fewer" if timestamp._epoch == epoch else "more")
+                    raise self._wrong_length(timestamp, "fewer" if timestamp.epochs == epoch else "more")
                 return
             if self._next_show == 0:
                 self._check_tokens(tokens)
@@ -370,8 +370,8 @@ class Loop:
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
         """The end of an epoch whose length was not known before."""
         state = self._state
-        if state.timestamp._batch_in_epoch == 0:
-            rule = f"it gave no batch in epoch {state.timestamp._epoch}"
+        if state.timestamp.batches_in_epoch == 0:
+            rule = f"it gave no batch in epoch {state.timestamp.epochs}"
             fix = "give a loader that can be read again and again, not an iterator"
             raise InputError("train_dataloader", type(self._train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
@@ -409,7 +409,7 @@ class Loop:
         if ended:
             self._check_weights(timestamp)
         saving = ended or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
-        if self._around.is_best is not None and self._evaluated_at == timestamp._batch:
+        if self._around.is_best is not None and self._evaluated_at == timestamp.batches:
             saving = saving or self._around.is_best(self.metrics)
         if saving and plan.checkpoint is not None:
             plan.checkpoint.renew(timestamp)
@@ -421,7 +421,7 @@ class Loop:
     def _check_weights(self, timestamp: Timestamp) -> None:
         """Refuse to call a run completed whose last step made its weights NaN: no loss was computed after it."""
         if (name := self._step.not_finite()) is not None:
-            raise DivergedError(f"the weight {name}", math.nan, timestamp._batch)
+            raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint, and end the run if a signal asks for it.
@@ -436,7 +436,7 @@ class Loop:
         waited = time.perf_counter_ns()
         after = ""
         if saving and save is not None:
-            after = f", with a checkpoint at batch {self._state.timestamp._batch}"
+            after = f", with a checkpoint at batch {self._state.timestamp.batches}"
             try:
                 save()
             except WriteError as error:
@@ -453,7 +453,7 @@ class Loop:
         """Make a record of training; returns the nanoseconds that writing it took, which are no training."""
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
-        loss = self._watch.flush(timestamp._batch)
+        loss = self._watch.flush(timestamp.batches)
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
         rates = [float(group["lr"]) for group in groups]
         record: _Record = {"event": "train", **self.when(), "train/loss": loss, "lr": rates[0]}
@@ -467,7 +467,7 @@ class Loop:
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
         """Evaluate, outside of the time of training; returns the time from which training is counted again."""
-        if timestamp._batch == self._evaluated_at:  # the end of the run, right after an evaluation
+        if timestamp.batches == self._evaluated_at:  # the end of the run, right after an evaluation
             return now
         self._synchronize()
         waited = time.perf_counter_ns() - now  # for the device to finish training: that is training
@@ -477,7 +477,7 @@ class Loop:
         if not self._pending:
             if self._around.processes.world_size > 1:  # the clock is rank 0's
                 (waited,) = self._around.processes.sum([waited if self._around.processes.is_main else 0])
-            seconds = Fraction(timestamp._nanoseconds + waited, 10**9)
+            seconds = Fraction(timestamp.nanoseconds + waited, 10**9)
             self._state.timestamp = timestamp = timestamp.copy(seconds=seconds)
         metrics: dict[str, float] = {}
         if self._evaluation is not None:
@@ -488,7 +488,7 @@ class Loop:
                 return time.perf_counter_ns()
         if self._around.compile_time is not None:
             self._around.compile_time()  # what evaluation has compiled lay outside of training already
-        self._evaluated_at, self._pending = timestamp._batch, False
+        self._evaluated_at, self._pending = timestamp.batches, False
         metrics["train/loss"] = self._watch.since_evaluation()
         if self._evaluation is not None:
             seconds_taken = time.perf_counter() - started
@@ -497,7 +497,7 @@ class Loop:
         self.metrics = metrics
         loss = metrics.get("eval/loss", 0.0)
         if loss - loss != 0.0:  # NaN or infinite
-            raise DivergedError("eval/loss", loss, timestamp._batch)
+            raise DivergedError("eval/loss", loss, timestamp.batches)
         if self._evaluation is not None:
             self._rates.evaluated(metrics[self._objective])
         self._show(evaluated=self._evaluation is not None)
@@ -526,11 +526,11 @@ class Loop:
         """Where the run stands, for a record."""
         timestamp = self._state.timestamp
         return {
-            "epoch": timestamp._epoch,
-            "batch": timestamp._batch,
-            "sample": timestamp._sample,
-            "token": timestamp._token,
-            "train_seconds": timestamp._nanoseconds / 1e9,
+            "epoch": timestamp.epochs,
+            "batch": timestamp.batches,
+            "sample": timestamp.samples,
+            "token": timestamp.tokens,
+            "train_seconds": timestamp.nanoseconds / 1e9,
         }
 
     def _show(self, *, evaluated: bool = False) -> None:
@@ -539,9 +539,9 @@ class Loop:
         self._progress.update(
             Snapshot(
                 share=plan.end.share(timestamp),
-                step=timestamp._batch,
+                step=timestamp.batches,
                 steps=plan.end.steps(state),
-                epoch=timestamp._epoch,
+                epoch=timestamp.epochs,
                 lr=float(self._optimizers[0].param_groups[0]["lr"]),
                 loss=self._watch.last,
                 train_seconds=self.train_seconds,
@@ -559,7 +559,7 @@ class Loop:
             torch.mps.synchronize()
 
     def _wrong_length(self, timestamp: Timestamp, how: str) -> InputError:
-        given = "" if how == "more" else f" ({timestamp._batch_in_epoch})"
+        given = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
         rule = f"its length is {self._state.dataloader_len} batches, and it gave {how}{given}"
         fix = "make its len() true: schedules and the run's end are computed from it"
         return InputError("train_dataloader", type(self._train).__name__, rule, fix)

@@ -194,7 +194,7 @@ class Resuming:
             return saved_map
         if self.is_own:
             self.keep = self._log_bytes
-        self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp._batch}")
+        self.messages.append(f"resumed from {checkpoint.path} at batch {timestamp.batches}")
         self.messages += [f"  changed: {change}" for change in self.changes]
         return time_map
 
@@ -221,7 +221,7 @@ class Resuming:
             record = RunResult.load(self._run_dir)
         except (InputError, OSError):
             return None
-        return record if record.status == "completed" and record.steps == timestamp._batch else None
+        return record if record.status == "completed" and record.steps == timestamp.batches else None
 
     def _record_now(self) -> tuple[int, int] | None:
         """By what the record of a run in the folder is known; None where there is none."""

@@ -549,7 +549,7 @@ class Trainer:
             "code": self._code_so_far(),
         }
         metric = None
-        if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp._batch:
+        if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp.batches:
             metric = self._loop.metrics.get(self._checkpointing.best)
         store = self._store()
         path = store.save(
@@ -600,9 +600,9 @@ class Trainer:
             ssr=self._ssr,
             max_duration=self._max_duration.to_timestring(),
             seed=self._seed,
-            steps=timestamp._batch,
-            samples=timestamp._sample,
-            tokens=timestamp._token,
+            steps=timestamp.batches,
+            samples=timestamp.samples,
+            tokens=timestamp.tokens,
             train_seconds=loop.train_seconds,
             total_seconds=time.perf_counter() - began,
             metrics=dict(loop.metrics),

@@ -309,7 +309,7 @@ def by_us(
     for _ in range(batches):
         values.append(seen(own))
         state.timestamp = state.timestamp.to_next_batch()
-        if state.timestamp._batch_in_epoch == every:
+        if state.timestamp.batches_in_epoch == every:
             state.timestamp = state.timestamp.to_next_epoch()
             rates.epoch_ended()
         step()

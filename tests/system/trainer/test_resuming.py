@@ -91,7 +91,7 @@ def cut(made: Trainer, batch: int) -> None:
     """Train up to a checkpoint, and fall over."""
 
     def fall(trainer: Trainer, path: Path) -> None:
-        if trainer.state.timestamp._batch == batch:
+        if trainer.state.timestamp.batches == batch:
             raise Cut
 
     made.on("checkpoint_saved", fall)
@@ -169,7 +169,7 @@ def test_every_unit_goes_on(tmp_path: Path, length: str, batch: int) -> None:
 
 def interrupt_at(made: Trainer, batch: int, number: int = signal.SIGTERM) -> None:
     def send(trainer: Trainer, loss: Tensor) -> None:
-        if trainer.state.timestamp._batch == batch:
+        if trainer.state.timestamp.batches == batch:
             os.kill(os.getpid(), number)
 
     made.on("batch_end", send)
@@ -199,7 +199,7 @@ def test_the_scale_of_an_fp16_loss_is_remembered(tmp_path: Path) -> None:
     def again(folder: str) -> Trainer:
         made = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
         weight = next(made.model.parameters())
-        weight.register_hook(lambda grad: grad * math.inf if made.state.timestamp._batch == 3 else grad)
+        weight.register_hook(lambda grad: grad * math.inf if made.state.timestamp.batches == 3 else grad)
         return made
 
     whole = again("whole")
@@ -218,7 +218,7 @@ def test_the_best_so_far_is_known_again(tmp_path: Path) -> None:
 
     class Teller:
         def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-            metrics["eval/accuracy"] = told[trainer.state.timestamp._batch]
+            metrics["eval/accuracy"] = told[trainer.state.timestamp.batches]
 
     def again(folder: str) -> Trainer:
         return trainer(
@@ -289,7 +289,7 @@ def test_without_a_folder_ctrl_c_interrupts_at_once(tmp_path: Path) -> None:
     made = trainer(None, LOADERS["seeded"]())
     interrupt_at(made, 4, signal.SIGINT)
     later: list[int] = []
-    made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp._batch))
+    made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
         made.fit()
     assert later == [1, 2, 3]  # nobody after the one who got it
@@ -383,7 +383,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
     refused: list[str] = []
 
     def start_another(trainer: Trainer, loss: Tensor) -> None:
-        if trainer.state.timestamp._batch == 3:
+        if trainer.state.timestamp.batches == 3:
             with pytest.raises(InputError, match="another run is writing to this folder"):
                 second.fit()
             refused.append("yes")

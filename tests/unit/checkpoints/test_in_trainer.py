@@ -48,7 +48,7 @@ def rates(made: Trainer) -> dict[int, float]:
     seen: dict[int, float] = {}
 
     def note(trainer: Trainer, loss: torch.Tensor) -> None:
-        seen[trainer.state.timestamp._batch - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
+        seen[trainer.state.timestamp.batches - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
 
     made.on("batch_end", note)
     made.fit()

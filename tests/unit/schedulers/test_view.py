@@ -96,8 +96,8 @@ def test_only_a_counter_that_is_read_has_to_be_convertible() -> None:
 
 
 def test_a_misspelt_counter_of_a_phase_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="batches"):
-        alphas(second_phase(lambda state: state.timestamp.batches), [7], max_duration="24ba")
+    with pytest.raises(AttributeError, match="batchs"):
+        alphas(second_phase(lambda state: state.timestamp.batchs), [7], max_duration="24ba")
 
 
 def test_what_a_phase_shows_can_be_copied() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
+import operator
 import pickle
 from datetime import timedelta
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schedule_helpers import ForeignTime, alphas, refused
 
+import ssr_hydra
 from ssr_hydra.schedulers import Phase, SequentialScheduler
 from ssr_hydra.time import Time, Timestamp, TimeUnit
+from ssr_hydra.time.timestamp import COUNTERS, DerivedTimestamp
 
 NAMES = [
     "iteration", "epoch", "batch", "sample", "token", "epoch_in_iteration", "token_in_iteration", "batch_in_epoch",
@@ -242,3 +247,51 @@ def test_schedulers_of_others_compare_timestamps_in_a_phase_too() -> None:
 def test_counters_are_read_only() -> None:
     with pytest.raises(AttributeError):
         Timestamp().batch = Time("1ba")  # type: ignore[misc, assignment]
+
+
+# Raw counters, and timestamps that compute them
+
+
+def test_raw_counters_are_plain_numbers_and_read_only() -> None:
+    # FULL counts 1, 2, ... 14 in the order of NAMES; the last four are seconds, raw in nanoseconds.
+    assert [getattr(FULL, name) for name in COUNTERS] == [*range(1, 11), *(n * 10**9 for n in range(11, 15))]
+    assert type(FULL.batches) is int
+    for name in COUNTERS:
+        with pytest.raises(AttributeError):
+            setattr(FULL, name, 1)
+
+
+def test_reader_reads_the_total_in_a_unit() -> None:
+    units = ("iter", "ep", "ba", "sp", "tok", "sec")
+    assert [Timestamp.reader(TimeUnit(unit))(FULL) for unit in units] == [1, 2, 3, 4, 5, 11 * 10**9]
+
+
+def test_derived_counter_is_computed_when_it_is_read() -> None:
+    reads: list[str] = []
+    functions = {name: lambda full, name=name: reads.append(name) or 2 * getattr(full, name) for name in COUNTERS}
+    doubled = DerivedTimestamp(FULL, functions)
+    assert (doubled.batch, doubled.get("sec"), doubled.tokens_in_epoch) == (6, 22, 20)
+    assert reads == ["batches", "nanoseconds", "tokens_in_epoch"]
+    assert doubled < "7ba"
+    assert doubled == Timestamp(*(2 * n for n in range(1, 15)))
+    assert doubled.to_next_batch(1) == Timestamp(*(2 * n for n in range(1, 15))).to_next_batch(1)
+    assert type(doubled.copy(batch=1)) is Timestamp
+
+
+def test_counter_without_a_function_is_an_attribute_error() -> None:
+    derived = DerivedTimestamp(3, {"batches": operator.pos})
+    assert copy.deepcopy(derived).batch == pickle.loads(pickle.dumps(derived)).batch == 3
+    with pytest.raises(AttributeError, match="tokens"):
+        _ = derived.token
+
+
+def test_private_slots_are_read_in_their_module_alone() -> None:
+    package = Path(ssr_hydra.__file__).parent
+    readers = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        if path.name != "timestamp.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in Timestamp.__slots__ and ast.unparse(node.value) != "self"
+    ]
+    assert readers == []

@@ -30,20 +30,20 @@ def test_the_start_of_an_epoch_is_what_the_run_had_there() -> None:
 def test_a_timestamp_that_does_not_know_everything_knows_its_epochs_start() -> None:
     now = Timeline(TimeUnit.EPOCH, dataloader_len=Fraction(10)).at(Fraction(5, 2))
     start = epoch_start(now)
-    assert (start._batch, start._epoch, start._batch_in_epoch) == (20, 2, 0)
+    assert (start.batches, start.epochs, start.batches_in_epoch) == (20, 2, 0)
     with pytest.raises(InputError, match="tok"):
-        start._token  # noqa: B018
+        start.tokens  # noqa: B018
 
 
 def test_a_moment_has_the_counters_that_rates_give() -> None:
     run = Run.of(State("100ba", dataloader_len=10, samples_per_batch=32))
     later = moment(replace(run, start=Time("5ba")), Time("20ba"))
-    assert (later._batch, later._sample, later._epoch) == (25, 800, Fraction(5, 2))
+    assert (later.batches, later.samples, later.epochs) == (25, 800, Fraction(5, 2))
     with pytest.raises(MissingRateError, match="tokens_per_batch"):
-        later._token  # noqa: B018
+        later.tokens  # noqa: B018
     with pytest.raises(InputError, match="no fixed rate"):
-        later._nanoseconds  # noqa: B018
-    assert moment(run, Time("3sec"))._nanoseconds == 3 * 10**9
+        later.nanoseconds  # noqa: B018
+    assert moment(run, Time("3sec")).nanoseconds == 3 * 10**9
 
 
 def test_epochs_are_a_clock_where_their_length_is_unknown() -> None:

@@ -156,7 +156,7 @@ def test_a_clock_of_another_time() -> None:
     state = run(optimizer, length="10ba")
     state.timestamp = Timestamp(batch=2)
     fields = FieldSchedules(
-        {"weight_decay": LinearScheduler()}, state, clock=lambda now: Timestamp(batch=now._batch * 2)
+        {"weight_decay": LinearScheduler()}, state, clock=lambda now: Timestamp(batch=now.batches * 2)
     )
     assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * 0.6)
     advance(fields, state)

@@ -388,7 +388,7 @@ def test_schedules_follow_the_clock_over_the_plan(make: Any) -> None:
     plan = State(max_duration="8ba", dataloader_len=BATCHES)
 
     def clock(timestamp: Timestamp) -> Timestamp:
-        return timestamp.copy(batch=4 + Fraction(timestamp._batch - 4, 3)) if timestamp._batch > 4 else timestamp
+        return timestamp.copy(batch=4 + Fraction(timestamp.batches - 4, 3)) if timestamp.batches > 4 else timestamp
 
     rates = LearningRates(make(optimizer), state, Fraction(1), clock=clock, plan=plan)
     seen = []
@@ -406,7 +406,7 @@ def test_epochs_end_where_they_end_whatever_the_clock_says() -> None:
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 
     def twice(timestamp: Timestamp) -> Timestamp:
-        return timestamp.copy(batch=2 * timestamp._batch, epoch=2 * timestamp._epoch)
+        return timestamp.copy(batch=2 * timestamp.batches, epoch=2 * timestamp.epochs)
 
     rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
     state.timestamp = Timestamp(epoch=1, batch=6, batch_in_epoch=2)

@@ -1,6 +1,6 @@
-"""Runs of the app that are killed, and started again until they are done. Run by tests/system/test_resume.py.
+"""Runs of the app that are killed, and started again until they are done. Run by resume_lab.scenarios.
 
-    python resume_killer.py SCENARIO,SCENARIO FOLDER
+    python resume_killer.py SCENARIO,SCENARIO:COUNT FOLDER
 
 A program of its own with one thread, because it forks a process for every start of a run: importing everything anew
 for each would take a hundred times as long.
@@ -8,6 +8,7 @@ for each would take a hundred times as long.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pty
@@ -191,8 +192,11 @@ class Whole(NamedTuple):
         return draw.choice([number for number, step in enumerate(self.steps) if step == what]), what
 
 
-def whole(folder: Path, overrides: list[str]) -> Whole:
-    code = ended(start(folder / "whole", overrides, Killer()))
+@functools.cache
+def whole(name: str) -> Whole:
+    """The run of a config, once for all scenarios."""
+    folder = Path(sys.argv[2]).resolve() / "uninterrupted" / name
+    code = ended(start(folder / "whole", CONFIGS[name], Killer()))
     assert code == 0, said(folder / "whole")
     return Whole(outcome(folder / "whole/run"), json.loads((folder / "steps.json").read_text()))
 
@@ -217,11 +221,11 @@ def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopp
     check_same(folder, expected, stopped=stopped)
 
 
-def kills(folder: Path, wanted: int = 30, most: int = 4) -> dict[str, Any]:
+def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
     """kill -9 at random points; the same command again, until it completes."""
     draw, places, chains = random.Random(0), [], 0
     for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
-        expected = whole(folder / name, overrides)
+        expected = whole(name)
         while len(places) < wanted * number // len(CONFIGS):
             chain, chains = folder / name / f"chain{chains}", chains + 1
             for _ in range(most):
@@ -243,8 +247,7 @@ def kills(folder: Path, wanted: int = 30, most: int = 4) -> dict[str, Any]:
 
 def ends(folder: Path) -> dict[str, Any]:
     """kill -9 at every third step of the last checkpoint and of the record."""
-    overrides = CONFIGS["adamw"]
-    expected = whole(folder, overrides)
+    overrides, expected = CONFIGS["adamw"], whole("adamw")
     last = max(number for number, step in enumerate(expected.steps) if step == "train")
     steps = range(last + 1, len(expected.steps), 3)
     for step in steps:
@@ -270,17 +273,19 @@ _WORDS = {
 }
 
 
-def signals(folder: Path) -> dict[str, Any]:
+def signals(folder: Path, terminations: int) -> dict[str, Any]:
     """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
     draw, counts = random.Random(1), {}
-    plan = [(signal.SIGTERM, 20), (signal.SIGUSR2, 3), (signal.SIGHUP, 3), (signal.SIGINT, 3)]
-    all_expected = {name: whole(folder / name, CONFIGS[name]) for name in ("adamw_ema", "sgd_workers", "digits")}
+    others = max(1, terminations // 6)
+    plan = [(signal.SIGTERM, terminations)]
+    plan += [(other, others) for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)]
+    names = ("adamw_ema", "sgd_workers", "digits")
     for number, wanted in plan:
         stopped: list[str] = []
         tries = 0
         while len(stopped) < wanted:
-            name = draw.choice(list(all_expected))
-            overrides, expected = CONFIGS[name], all_expected[name]
+            name = draw.choice(names)
+            overrides, expected = CONFIGS[name], whole(name)
             here = folder / name / f"{number.name}{tries}"
             step, what = expected.at(draw)
             to_all, tries = draw.random() < 0.5, tries + 1
@@ -308,8 +313,7 @@ def signals(folder: Path) -> dict[str, Any]:
 
 def requeue(folder: Path) -> dict[str, Any]:
     """A handler of SIGUSR2 that was there before, as a job launcher's, is called when the checkpoint is written."""
-    overrides = CONFIGS["adamw"]
-    expected = whole(folder, overrides)
+    overrides, expected = CONFIGS["adamw"], whole("adamw")
     codes = []
     for name, leave in (("back", lambda: None), ("exits", lambda: sys.exit(7))):
         here = folder / name
@@ -337,8 +341,7 @@ def requeue(folder: Path) -> dict[str, Any]:
 def keyboard(folder: Path) -> dict[str, Any]:
     """ctrl-C in a terminal, whose whole group of processes gets it: once in training and in evaluation, and twice."""
     name = "adamw_ema"
-    overrides, codes = CONFIGS[name], []
-    expected = whole(folder, overrides)
+    overrides, expected, codes = CONFIGS[name], whole(name), []
     for what, times in (("train", 1), ("eval", 1), ("train", 2), ("eval", 2)):
         here = folder / f"{what}{times}"
         ready, tell = os.pipe()
@@ -382,8 +385,7 @@ def _stop_number() -> int:
 
 def full_disk(folder: Path) -> dict[str, Any]:
     """No file may grow beyond a few kilobytes any more: the checkpoint cannot be written."""
-    overrides = CONFIGS["adamw"]
-    expected = whole(folder, overrides)
+    overrides, expected = CONFIGS["adamw"], whole("adamw")
     for number, (at, stop) in enumerate(((12, False), (12, True), (25, False))):
         here = folder / str(number)
 
@@ -418,7 +420,7 @@ def full_disk(folder: Path) -> dict[str, Any]:
     return {"full": 3}
 
 
-SCENARIOS: dict[str, Callable[[Path], dict[str, Any]]] = {
+SCENARIOS: dict[str, Callable[..., dict[str, Any]]] = {
     function.__name__: function for function in (kills, ends, signals, requeue, keyboard, full_disk)
 }
 
@@ -427,4 +429,5 @@ if __name__ == "__main__":
     register()
     ssr_hydra.train.register = lambda: None  # once is enough for all processes
     where = Path(sys.argv[2]).resolve()
-    print(json.dumps({name: SCENARIOS[name](where / name) for name in sys.argv[1].split(",")}))
+    plans = [plan.partition(":") for plan in sys.argv[1].split(",")]
+    print(json.dumps({name: SCENARIOS[name](where / name, *map(int, count.split())) for name, _, count in plans}))

@@ -1,11 +1,13 @@
-"""What the tests of resuming train: dropout, random numbers of every kind in the data, an uneven last batch.
+"""What the tests of resuming train, with dropout, random numbers in the data and an uneven last batch; and its kills.
 
 Trusted by ``trust=[resume_lab]``, as a person's own module is.
 """
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+SIGNALS = ("SIGTERM", "SIGUSR2", "SIGHUP", "SIGINT")
 SAMPLES, EVAL_SAMPLES = 53, 20
 
 
@@ -73,3 +76,15 @@ def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[s
         **{key.replace("__", "."): value for key, value in values.items()},
     }  # fmt: skip
     return [*(f"{key}={value}" for key, value in settings.items()), "trust=[resume_lab]", *more]
+
+
+def scenarios(plan: str, folder: Path) -> dict[str, Any]:
+    """Run scenarios of resume_killer.py, which checks that each resumed run is bitwise equal to one left alone."""
+    from checkout import SUPPORT
+    from warm import warm
+
+    # On a slow disk this takes many minutes.
+    done = warm.run(str(SUPPORT / "resume_killer.py"), plan, str(folder), cwd=folder, timeout=3000)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return counts

@@ -207,11 +207,11 @@ def _end(code: int) -> None:
 
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        try:
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-        except (OSError, ValueError):  # nobody reads it, or it is closed
-            code = code or 120
+    except (OSError, ValueError):  # nobody reads it, or it is closed
+        code = code or 120
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

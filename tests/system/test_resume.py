@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import torch
-from checkout import REPO, SUPPORT
+from checkout import REPO
 from cli_helpers import Answer, answer
 from omegaconf import DictConfig, OmegaConf
-from resume_lab import DIGITS, arguments
+from resume_lab import DIGITS, SIGNALS, arguments, scenarios
 from warm import warm
 
 from ssr_hydra.records import RunResult
@@ -29,30 +29,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a
 Run = Callable[..., Answer]
 
 
-def scenarios(names: str, folder: Path) -> dict[str, Any]:
-    """What happened in scenarios of resume_killer.py, which checks that every bit is as it would have been."""
-    # Each runs the app a hundred times, which on a slow disk takes many minutes.
-    done = warm.run(str(SUPPORT / "resume_killer.py"), names, str(folder), cwd=folder, timeout=3000)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 # ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
 
 
-def test_30_kills_at_random_points(tmp_path: Path) -> None:
-    found = scenarios("kills", tmp_path)["kills"]
-    assert found["kills"] == 30
-    # In training, in evaluation, while a record is written, and in the operations that make up a checkpoint.
-    assert {"train", "eval", "record", "fsync", "os.rename"} <= set(found["where"])
-
-
-def test_signals_at_random_points(tmp_path: Path) -> None:
-    """To the process, or to its group with the loader's workers: exit codes 143, 140, 129 and 130, and a checkpoint."""
-    found = scenarios("signals", tmp_path)["signals"]
-    assert [found[name]["stopped"] for name in ("SIGTERM", "SIGUSR2", "SIGHUP", "SIGINT")] == [20, 3, 3, 3]
-    assert found["SIGTERM"]["eval"] > 0
+def test_a_kill_of_each_config_and_each_signal_at_random_points(tmp_path: Path) -> None:
+    found = scenarios("kills:6,signals:2", tmp_path)  # 30 kills and 20 SIGTERM in tests/chaos
+    assert found["kills"]["kills"] == 6
+    assert [found["signals"][name]["stopped"] for name in SIGNALS] == [2, 1, 1, 1]
 
 
 def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Checkpoints: what a run leaves to be continued from, what may change on the way, and the clock after a change.
+"""Checkpoints: writing and reading them, what may change at a resume, and the time map of a changed run.
 
-Nothing here imports torch before a checkpoint is written or read: composing an experiment checks ``resume`` too.
+Nothing here imports torch before a checkpoint is written or read, because composing an experiment also checks
+``resume``.
 """
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, check_change, differences

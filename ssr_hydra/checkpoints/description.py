@@ -1,7 +1,7 @@
-"""What a run is, as plain data in its checkpoints, and which of it may be another when the run is taken up again.
+"""The description of a run in its checkpoints, and which of its fields may differ when the run resumes.
 
 A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``.
-Every field in which two of them differ falls under one rule of the table below.
+Every field in which two descriptions differ has a rule in the table below.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """When a field may be another than in the checkpoint."""
+    """When a field may differ from the checkpoint."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
     NEVER = "the state does not fit"
 
 
-# The first pattern that a field's name matches decides; the numbers of lists are left out of names.
+# The first pattern that matches a field's name applies; list indices are removed from names.
 _RULES: tuple[tuple[str, Change], ...] = (
-    # Tensors in the checkpoint have these shapes, names and meanings.
+    # Tensors in the checkpoint have shapes, names and meanings that depend on these.
     ("model", Change.NEVER),
     ("model.*", Change.NEVER),
     ("precision", Change.NEVER),
     ("optimizers", Change.NEVER),
     ("optimizers.class", Change.NEVER),
     ("optimizers.*parameters*", Change.NEVER),
-    ("optimizers.*amsgrad", Change.NEVER),  # one more tensor per parameter, which the checkpoint lacks
-    ("optimizers.*centered", Change.NEVER),  # likewise
-    # What the batches of an epoch hold: within one, samples would be repeated or left out.
+    ("optimizers.*amsgrad", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
+    ("optimizers.*centered", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
+    # The content of an epoch's batches: within an epoch, samples would be repeated or skipped.
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),
     ("run.seed", Change.EPOCH),
-    # The rest: length, ssr, schedules, hyperparameters, processes, threads, device.
+    # All other fields: length, ssr, schedules, hyperparameters, processes, threads, device.
     ("*", Change.ANYTIME),
 )
 
 
 class _Missing:
-    """A value that is not there; its repr stands in messages."""
+    """A missing value; messages show its repr."""
 
     def __repr__(self) -> str:
         return "not there"
 
 
 MISSING: Final = _Missing()
-"""Stands for a value that one of two descriptions does not have."""
+"""The value of a field that one of two descriptions does not have."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Difference:
     """One field in which two descriptions differ.
 
     Args:
-        field: Its name, dotted: ``optimizers[0].lr``.
+        field: Its dotted name: ``optimizers[0].lr``.
         old: The value in the checkpoint.
         new: The value now.
     """
@@ -91,7 +91,7 @@ class Difference:
 
 
 def change_of(field: str) -> Change:
-    """The rule that a field falls under.
+    """Return the rule of a field.
 
     Example:
         >>> change_of("optimizers[0].lr").name, change_of("data.batch_size").name, change_of("model.weight").name
@@ -102,13 +102,13 @@ def change_of(field: str) -> Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Every field in which two descriptions, or other nested mappings, differ, in order.
+    """Return every field in which two descriptions, or other nested mappings, differ, in order.
 
-    Data with the same SHA-256 are the same, whatever their name, which holds the path that they were read from.
+    Data with the same SHA-256 is the same, whatever its name, which contains its path.
 
     Args:
-        old: The checkpoint's.
-        new: The run's.
+        old: The checkpoint's description.
+        new: The run's description.
 
     Example:
         >>> old = {"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}
@@ -139,7 +139,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_equal(old: Any, new: Any) -> bool:
-    """Equal as JSON has them: 1 is 1.0, and True is not 1."""
+    """Whether two values are equal in JSON: 1 equals 1.0, and True does not equal 1."""
     return isinstance(old, bool) is isinstance(new, bool) and bool(old == new)
 
 
@@ -149,37 +149,35 @@ def _shown(value: Any) -> str:
 
 
 def check_change(found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
-    """Refuse to take up a run that is another one, unless the person has said what the change is to mean.
+    """Refuse to resume a run with a changed config, unless ``on_change`` allows it.
 
     Args:
         found: :func:`differences` of the checkpoint's description and the run's.
         on_change: ``refuse``, ``extend`` or ``rescale``.
-        timestamp: The checkpoint's.
-        resume: For the message: what ``resume`` was given as.
+        timestamp: The checkpoint's timestamp.
+        resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: There are differences that ``on_change`` does not allow here. It shows every field with both values.
+        InputError: ``on_change`` does not allow the differences here. The message has both values of every field.
     """
     if on_change not in ON_CHANGE:
         raise InputError("resume.on_change", on_change, f"one of {', '.join(ON_CHANGE)}", "write refuse")
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
-        rule = f"the checkpoint's state does not fit this run: {_list(never)}"
-        raise InputError(
-            "resume", resume, rule, "give the run that the checkpoint is of, or start anew in another folder"
-        )
+        rule = f"the state of the checkpoint does not fit this run: {_list(never)}"
+        raise InputError("resume", resume, rule, "resume with the config of the checkpoint, or start in another folder")
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
-        rule = f"the checkpoint is of another run: {_list([item for item in found if item in changed])}"
+        rule = f"the run differs from the checkpoint: {_list([item for item in found if item in changed])}"
         fix = (
-            "say what that is to mean, with resume.on_change=extend (the new plan from here on) or "
-            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start anew in another folder"
+            "choose resume.on_change=extend (the new plan from here on) or "
+            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start in another folder"
         )
         raise InputError("resume", resume, rule, fix)
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
-            f"the checkpoint stands after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and within "
-            f"an epoch this cannot change: {_list(of_change[Change.EPOCH])}"
+            f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and within an "
+            f"epoch this cannot change: {_list(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         raise InputError("resume", resume, rule, fix)

@@ -1,7 +1,7 @@
-"""The two files of a checkpoint: ``state.pt``, plain tensors, and ``checkpoint.json``, which vouches for it.
+"""The two files of a checkpoint: ``state.pt`` with plain tensors, and ``checkpoint.json`` with its checksum.
 
-``checkpoint.json`` holds size and SHA-256 of ``state.pt`` and a digest of itself, so an altered bit in either is seen
-before anything is believed: ``torch.load`` alone reads most damaged files without a word.
+``checkpoint.json`` has size and SHA-256 of ``state.pt`` and its own digest, so any altered bit is detected before the
+content is used. ``torch.load`` alone reads most damaged files without an error.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _FORMAT = 1
 _CHUNK = 2**20
 _MOST_INDEX = 2**26  # bytes
 _MOST_LEVELS = 100
-_OTHERWISE = "resume from another checkpoint, or start anew in another folder"
+_OTHERWISE = "resume from another checkpoint, or start in another folder"
 
 
 class CheckpointError(RunError):
-    """A checkpoint that is there cannot be used: torn, altered, or not plain data.
+    """A checkpoint cannot be used: it is truncated, altered, or not plain data.
 
     Args:
         path: The file.
-        what: What is wrong with it.
+        what: The problem.
         fix: What to do.
     """
 
@@ -55,12 +55,12 @@ class Index:
     """The content of ``checkpoint.json``.
 
     Args:
-        number: Of the checkpoint in its folder, in the order of saving.
+        number: Number of the checkpoint in its folder, in the order of saving.
         size: Bytes of ``state.pt``.
-        sha256: Of ``state.pt``.
+        sha256: SHA-256 of ``state.pt``.
         timestamp: The counters of the run.
-        description: What the run is.
-        metric: By which the best is chosen; None where there is none, or none that is finite.
+        description: The description of the run.
+        metric: The metric that decides which checkpoint is best; None if there is none, or it is not finite.
     """
 
     number: int
@@ -72,14 +72,14 @@ class Index:
 
     @property
     def batch(self) -> int:
-        """Batches behind the run."""
+        """Batches that were trained."""
         return int(self.timestamp["batch"])
 
     def write(self, folder: Path) -> None:
         """Write and sync ``folder/checkpoint.json``.
 
         Raises:
-            WriteError: It cannot be written; the message names path and bytes.
+            WriteError: It cannot be written. The message has its path and size.
         """
         path, content = folder / INDEX, _encode(self._content())
         try:
@@ -105,7 +105,7 @@ class Index:
         """Read and verify ``folder/checkpoint.json``.
 
         Raises:
-            CheckpointError: It is missing, torn, altered, or of another format.
+            CheckpointError: It is missing, truncated, altered, or of another format.
         """
         path = folder / INDEX
         try:
@@ -119,38 +119,38 @@ class Index:
             is_whole = _encode(content) == text
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             is_whole = False
-        if not is_whole:  # not a byte differs from what was written: the digest is one of them
-            raise CheckpointError(path, "it is torn or was altered: its content does not match its digest")
+        if not is_whole:  # equal to the original in every byte, because its digest matches
+            raise CheckpointError(path, "it is truncated or altered: its content does not match its digest")
         if content.get("format") != _FORMAT:
-            what = f"it has format {content.get('format')!r}, and this release reads {_FORMAT}"
+            what = f"it has format {content.get('format')!r}, but this release reads {_FORMAT}"
             raise CheckpointError(path, what, "read it with the release that wrote it")
         try:
             state = content.pop("state")
             del content["format"]
             index = cls(size=state["size"], sha256=state["sha256"], **content)
             if not all(type(count) is int for count in (index.number, index.size, index.timestamp["batch"])):
-                raise TypeError("a count is no whole number")
+                raise TypeError("a count is not an integer")
             if not isinstance(index.description, dict) or not isinstance(index.sha256, str):
                 raise TypeError("its description or its SHA-256 is of another type")
             if index.metric is not None and not (type(index.metric) in (int, float) and math.isfinite(index.metric)):
                 raise TypeError("its metric is not a finite number")
             return index
         except (KeyError, TypeError) as error:
-            raise CheckpointError(path, f"it is no index of a checkpoint ({error})") from None
+            raise CheckpointError(path, f"it is not a checkpoint's index ({error})") from None
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
-    """As the file's bytes: the content, and last a digest of it."""
+    """Return the file's bytes: the content, followed by its digest."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
     digest = hashlib.sha256(body.encode()).hexdigest()
     return json.dumps({**content, "digest": digest}, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """A mapping as JSON gives it back.
+    """Return a mapping as JSON reads it back.
 
     Raises:
-        InputError: It holds what JSON does not: other objects, other keys than strings, NaN.
+        InputError: It has values that JSON cannot represent: other objects, keys that are not strings, NaN.
     """
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
@@ -169,14 +169,14 @@ def _listed(value: Any) -> Any:
 
 
 def check_state(value: Any, field: str = "state") -> None:
-    """Refuse, before it is written, what ``torch.load(weights_only=True)`` would refuse to read.
+    """Refuse, before writing, any value that ``torch.load(weights_only=True)`` would refuse to read.
 
     Args:
         value: The state.
-        field: Its name, dotted.
+        field: Its dotted name.
 
     Raises:
-        InputError: Something in it is not a tensor, number, string, list or dict.
+        InputError: It has a value that is not a tensor, number, string, list or dict.
 
     Example:
         >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
@@ -186,28 +186,28 @@ def check_state(value: Any, field: str = "state") -> None:
     """
     import torch
 
-    kind = type(value)  # exactly: a subclass, NumPy's float64 for one, is pickled by its own name
+    kind = type(value)  # exact types: a subclass, such as NumPy's float64, is pickled by its own name
     if kind in (bool, int, float, str, type(None), torch.Tensor, torch.nn.Parameter):
         return
     if kind in (dict, OrderedDict):
         for key, item in value.items():
             if type(key) not in (str, int):
-                rule = "the keys of a checkpoint's dicts are strings or whole numbers"
+                rule = "the keys of a checkpoint's dicts must be strings or integers"
                 raise InputError(field, key, rule, "make it a string")
             check_state(item, f"{field}.{key}")
     elif kind in (list, tuple):
         for number, item in enumerate(value):
             check_state(item, f"{field}[{number}]")
     else:
-        rule = "a checkpoint holds tensors, numbers, strings, lists and dicts, so that reading it cannot run code"
-        raise InputError(field, kind.__name__, rule, "return such from state_dict(), e.g. array.tolist()")
+        rule = "must be a tensor, number, string, list or dict, so that reading it cannot run code"
+        raise InputError(field, kind.__name__, rule, "convert it in state_dict(), e.g. with array.tolist()")
 
 
 class _HashingFile:
-    """A file for ``torch.save``: hashed while it is written, and told at the end what went wrong.
+    """A file for ``torch.save`` that computes its hash while writing, and raises write errors at the end.
 
-    ``torch.save`` that meets an error half way raises another one about its own position. So an error is kept, and what
-    comes after it only counted.
+    If a write fails, ``torch.save`` raises a different error about its own position. So this class keeps the first
+    error, and afterwards only counts bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -227,17 +227,17 @@ class _HashingFile:
         return size
 
     def flush(self) -> None:
-        """Nothing: the file is synced at its end."""
+        """Do nothing: the file is synced at its end."""
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
 
 
 def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
-    """Write and sync ``folder/state.pt``; returns size and SHA-256.
+    """Write and sync ``folder/state.pt``, and return its size and SHA-256.
 
     Raises:
-        WriteError: It cannot be written; the message names path and bytes.
+        WriteError: It cannot be written. The message has its path and size.
     """
     import torch
 
@@ -253,7 +253,7 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
             file.flush()
             os.fsync(file.fileno())
         finally:
-            with suppress(OSError):  # closing tries again to write what could not be written
+            with suppress(OSError):  # closing tries again to write the rest
                 file.close()
     except OSError as error:
         raise write_error(error, path, 0 if out is None else out.size) from error
@@ -261,10 +261,10 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
 
 
 def read_state(folder: Path, index: Index) -> dict[str, Any]:
-    """Verify ``folder/state.pt`` and read it onto the CPU.
+    """Verify ``folder/state.pt`` and read it to the CPU.
 
     Raises:
-        CheckpointError: It is missing, torn, altered, or holds other than plain data.
+        CheckpointError: It is missing, truncated, altered, or not plain data.
     """
     import torch
 
@@ -273,29 +273,29 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != index.size:
-                raise CheckpointError(path, f"it is torn: {size} bytes of {index.size}")
+                raise CheckpointError(path, f"it is truncated: {size} bytes of {index.size}")
             if _sha256(file) != index.sha256:
                 raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
-            file.seek(0)  # the very file that was hashed, whatever is renamed meanwhile
+            file.seek(0)  # the same file that was hashed, even if another is renamed to its path
             try:
                 _check_archive(file, size)
                 file.seek(0)
                 state = torch.load(file, map_location="cpu", weights_only=True)
             except (OSError, MemoryError):
                 raise
-            except Exception as error:  # whatever unpickling meets
+            except Exception as error:  # any error of unpickling
                 what = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
-                raise CheckpointError(path, f"it holds other than plain data, which is not read ({what})") from None
+                raise CheckpointError(path, f"it has more than plain data, so it is not read ({what})") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise CheckpointError(path, f"it cannot be read ({reason or error})") from None
     if not isinstance(state, dict):
-        raise CheckpointError(path, f"it holds a {type(state).__name__}, and a state is a dict")
+        raise CheckpointError(path, f"it must contain a dict, not a {type(state).__name__}")
     return state
 
 
 class _Outline(pickle.Unpickler):
-    """Reads the pickle of a checkpoint without its tensors: nothing is imported, called or allocated."""
+    """Reads the pickle of a checkpoint without its tensors. Nothing is imported, called or allocated."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -303,11 +303,11 @@ class _Outline(pickle.Unpickler):
         if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
             return _no_tensor
         if module in ("torch", "torch.storage"):
-            return name  # of a type of numbers; a word cannot be called
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
+            return name  # a numeric type; a string cannot be called
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, _: Any) -> None:
-        """Nothing, in place of a tensor's numbers."""
+        """Return None instead of a tensor's storage."""
 
 
 _OF_SPARSE = (("torch", "Size"), ("torch.serialization", "_get_layout"))
@@ -318,27 +318,27 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Refuse, before torch reads it, what would take more memory than the file has bytes.
+    """Refuse, before torch reads it, a file that would take more memory than its size.
 
     Raises:
-        ValueError: It is not an archive as torch writes it.
-        Exception: Whatever unpickling meets.
+        ValueError: It is not an archive in torch's format.
+        Exception: Any error of unpickling.
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         total = sum(member.file_size for member in members)
         if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError(f"unpacked it would have {total:,} bytes, of {size:,}")
+            raise ValueError(f"its {size:,} bytes would unpack to {total:,}")
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
         outline = [_Outline(io.BytesIO(archive.read(member))).load() for member in pickles]
-    # What is referred to many times is written once, so a small file could hold more than can be visited.
+    # Repeated references are stored once, so a small file could contain a structure too large to visit.
     left, seen = [(value, 0) for value in outline], 0
     while left:
         value, level = left.pop()
         items = _items(value)
         seen += len(items)
         if seen > size or level > _MOST_LEVELS:
-            raise ValueError("it is nested without end")
+            raise ValueError("it is nested too deeply")
         left += [(item, level + 1) for item in items]
 
 

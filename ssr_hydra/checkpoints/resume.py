@@ -1,4 +1,4 @@
-"""What ``resume=...`` means: ``auto``, ``never``, or where a checkpoint lies."""
+"""Find the checkpoint for ``resume=...``: ``auto``, ``never``, or a path."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _FIX = "give the folder of a run, of its checkpoints, or of one checkpoint; or r
 
 
 def find(resume: str | Path, run_dir: Path | None) -> Path | None:
-    """Where a run is to be resumed from. Reads no checkpoint, and needs no torch.
+    """Return the place to resume from. Reads no checkpoint, and does not import torch.
 
     Args:
-        resume: ``auto``: the run's own folder, if it holds checkpoints. ``never``: nowhere. Else a path: of a run, of
-            its checkpoints, of one checkpoint, or of its ``state.pt``. A run that began at a path outside of its folder
-            and was stopped goes on from its own checkpoints, as a job that is queued again has to.
-        run_dir: The run's own folder; None where it leaves no files.
+        resume: ``auto``: the run's own folder, if it has checkpoints. ``never``: nowhere. Otherwise a path: of a run,
+            of its checkpoints, of one checkpoint, or of its ``state.pt``. If a run started at a path outside of its
+            folder and was stopped, it continues from its own checkpoints, as a requeued job must.
+        run_dir: The run's own folder; None if it writes no files.
 
     Returns:
-        A folder of checkpoints, the folder of one, or None to start anew.
+        A folder of checkpoints, the folder of one checkpoint, or None to start from scratch.
 
     Raises:
-        InputError: The path does not exist, or is no checkpoint and holds none.
+        InputError: The path does not exist, or is not and does not contain a checkpoint.
     """
     check_path(resume, "resume")
     if run_dir is not None:
@@ -42,17 +42,17 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _names_own(resume: str | Path, own: Path) -> bool:
-    """Whether a path leads to one of the run's own checkpoints, which is then taken as it is named."""
+    """Whether a path is one of the run's own checkpoints, which is then used as given."""
     path = Path(resume).expanduser().resolve()
     return str(resume) != AUTO and (path == own.parent.resolve() or own.resolve() in (path, *path.parents))
 
 
 def _checkpoints_at(path: Path) -> Path:
     if not path.exists():
-        raise InputError("resume", str(path), "there is no such file or folder", _FIX)
+        raise InputError("resume", str(path), "not found", _FIX)
     if path.is_file():
         if path.name not in (STATE, INDEX):
-            rule = f"a checkpoint is a folder of {STATE} and {INDEX}, and this file is neither"
+            rule = f"must be a checkpoint, which is a folder with {STATE} and {INDEX}"
             raise InputError("resume", str(path), rule, _FIX)
         return path.parent
     if (path / INDEX).exists() or (path / STATE).exists():
@@ -60,33 +60,33 @@ def _checkpoints_at(path: Path) -> Path:
     for folder in (path / CHECKPOINTS, path):
         if is_store(folder):
             return folder
-    raise InputError("resume", str(path), "it holds no checkpoint", _FIX)
+    raise InputError("resume", str(path), "has no checkpoint", _FIX)
 
 
 def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoint, list[str]] | None:
-    """The checkpoint to resume from.
+    """Read the checkpoint to resume from.
 
     Args:
-        resume: As for :func:`find`.
-        run_dir: Likewise.
+        resume: See :func:`find`.
+        run_dir: See :func:`find`.
 
     Returns:
-        The checkpoint, and a line for each newer one that was refused; None to start anew.
+        The checkpoint, and one line for each newer checkpoint that was refused; None to start from scratch.
 
     Raises:
-        InputError: As :func:`find`.
-        CheckpointError: What was named, or all that there are, cannot be used.
+        InputError: See :func:`find`.
+        CheckpointError: The given checkpoint, or every available one, cannot be used.
     """
     found = find(resume, run_dir)
     if found is None:
         return None
     opened = load_latest_good(found) if is_store(found) else (load(found), [])
     if opened is not None and _is_elsewhere(resume, found, run_dir):
-        opened[1].insert(0, f"{resume} is where this run began; it goes on from its own checkpoints in {found}")
+        opened[1].insert(0, f"this run started at {resume} and continues from its own checkpoints in {found}")
     return opened
 
 
 def _is_elsewhere(resume: str | Path, found: Path, run_dir: Path | None) -> bool:
-    """Whether the run's own checkpoints were found in place of those that a path leads to."""
+    """Whether the run's own checkpoints are used instead of those at the given path."""
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
     return found == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)

@@ -1,12 +1,12 @@
-"""The folder of a run's checkpoints: written whole or not at all, the last few kept and the best.
+"""The folder of a run's checkpoints: written atomically, with the newest ones and the best one kept.
 
 ::
 
     checkpoints/ba1200/state.pt          tensors and plain values
-    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and a digest of its own
+    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and its own digest
 
-A checkpoint is written into a folder with another name, synced, and renamed. One that is removed is renamed before it
-is deleted. So whatever has a checkpoint's name is whole, at whatever moment the process is killed.
+A checkpoint is written into a folder with a temporary name, synced, and renamed. To remove one, it is renamed before it
+is deleted. So a folder with a checkpoint's name is always complete, at whatever moment the process is killed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ __all__ = [
 ]
 
 CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints, inside the run's own."""
+"""The folder of checkpoints inside a run's folder."""
 
-# The second is one that is just being replaced, by another of the same batch.
+# The second is the old checkpoint while a new one of the same batch replaces it.
 _NAME = re.compile(r"ba\d+(\.replaced)?")
 _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"
@@ -65,8 +65,8 @@ class Checkpoint:
         path: Its folder.
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
-        description: What the run is.
-        metric: By which the best is chosen, or None.
+        description: The description of the run.
+        metric: The metric that decides which checkpoint is best, or None.
     """
 
     path: Path
@@ -77,10 +77,10 @@ class Checkpoint:
 
     @contextmanager
     def part(self, name: str) -> Iterator[Any]:
-        """Use a part of the state within a ``with`` statement.
+        """Use a part of the state in a ``with`` statement.
 
         Raises:
-            CheckpointError: The part is missing, or using it fails: it does not fit this run.
+            CheckpointError: The part is missing, or using it raises an error: it does not fit this run.
         """
         try:
             yield self.state[name]
@@ -96,16 +96,16 @@ class Checkpoint:
 class CheckpointStore:
     """Writes checkpoints ``folder/ba<batch>/``, and keeps the last ``keep`` of them and the best.
 
-    Their order is that of saving, not that of batches: a run that was taken up at an earlier point saves fewer batches
-    than the attempt that was given up, and is the newer one. Of several processes one saves.
+    Their order is the order of saving, not of batches: a run that resumes from an earlier checkpoint saves fewer
+    batches than the abandoned attempt, but is newer. Only one of several processes saves.
 
     Args:
-        folder: Of the checkpoints; made when the first is saved.
-        keep: How many of the last are kept, at least 2, so that one that is damaged is not the only one.
-        best_mode: ``max`` or ``min``: the one with the best metric is kept as well. None: only the last.
+        folder: The folder of the checkpoints, created with the first one.
+        keep: How many of the newest to keep, at least 2, so that a damaged one is not the only one.
+        best_mode: ``max`` or ``min``: also keep the one with the best metric. None: do not.
 
     Raises:
-        InputError: For another ``keep`` or ``best_mode``.
+        InputError: ``keep`` or ``best_mode`` is invalid.
 
     Example:
         >>> store = CheckpointStore(Path("run/checkpoints"), best_mode="max")
@@ -121,10 +121,12 @@ class CheckpointStore:
 
     def __init__(self, folder: Path, keep: int = 2, best_mode: str | None = None) -> None:
         if type(keep) is not int or keep < 2:
-            rule = "a whole number of at least 2: were one kept alone and damaged, the run would be lost"
+            rule = "must be an integer >= 2, so that a damaged checkpoint is not the only one"
             raise InputError("keep", keep, rule, "write 2")
         if best_mode not in ("max", "min", None):
-            raise InputError("best_mode", best_mode, "max, min or None", "write max for an accuracy, min for a loss")
+            raise InputError(
+                "best_mode", best_mode, "must be max, min or None", "write max for an accuracy, min for a loss"
+            )
         self._folder, self._keep, self._best_mode = check_path(folder, "folder"), keep, best_mode
 
     def save(
@@ -135,28 +137,28 @@ class CheckpointStore:
         description: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write a checkpoint, durably, then remove those that are not kept.
+        """Write a checkpoint durably, then remove those that are not kept.
 
-        One of the same batch is replaced. What killed processes left half done is removed.
+        It replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
 
         Args:
             state: Tensors, numbers, strings, lists and dicts.
             timestamp: ``Timestamp.state_dict()``.
-            description: What the run is, as JSON.
-            metric: By which the best is chosen; one that is not finite is none.
+            description: The description of the run, as JSON.
+            metric: The metric that decides which checkpoint is best; a value that is not finite counts as None.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            InputError: Something in the state or the description is not plain; nothing is written.
-            WriteError: The disk is full, say: path and bytes are named, and what was saved before is intact.
+            InputError: A value in the state or the description is not plain; nothing is written.
+            WriteError: The disk is full, for example. The message has path and size; older checkpoints stay intact.
             RunError: Another process has been saving into this folder for a minute.
         """
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
         batch = counters.get("batch")
         if type(batch) is not int or batch < 0:
-            raise InputError("timestamp.batch", batch, "a whole number of batches", "pass Timestamp.state_dict()")
+            raise InputError("timestamp.batch", batch, "must be an integer", "pass Timestamp.state_dict()")
         check_state(state)
         value = None if metric is None or not math.isfinite(metric) else float(metric)
         target = self._folder / f"ba{batch}"
@@ -173,16 +175,16 @@ class CheckpointStore:
                     sync_folder(new)
                     _put(new, target)
                 finally:
-                    shutil.rmtree(new, ignore_errors=True)  # there only if something went wrong
+                    shutil.rmtree(new, ignore_errors=True)  # it exists only after an error
                 self._rotate()
         except RunError:
             raise
-        except OSError as error:  # of a folder, not of a file in it
+        except OSError as error:  # rename the folder, not a file in it
             raise write_error(error, Path(error.filename or target), 0) from error
         return target
 
     def _rotate(self) -> None:
-        """Remove what is not kept. One that is not whole counts for nothing, and goes with those that are older."""
+        """Remove checkpoints that are not kept. An incomplete one does not count and is removed with older ones."""
         whole = _whole(self._folder)
         kept = {path for path, _ in whole[-self._keep :]}
         best = self._best(whole)
@@ -192,7 +194,7 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """By the metrics on disk, so that a process that was killed has forgotten nothing. Of equal ones, the first."""
+        """Return the best by the metrics on disk, so that a killed process loses nothing; of equal ones the first."""
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -200,43 +202,43 @@ class CheckpointStore:
         return choose(scored, key=lambda item: item[0])[1]
 
     def all(self) -> list[tuple[int, Path]]:
-        """Batch and folder of the checkpoints that look whole, in the order of saving. Their tensors are not read."""
+        """Return batch and folder of the checkpoints that seem complete, in the order of saving. Reads no tensors."""
         return [(index.batch, path) for path, index in _whole(self._folder)]
 
     def latest(self) -> Path | None:
-        """The one that was saved last."""
+        """Return the checkpoint that was saved last."""
         return next((path for _, path in reversed(self.all())), None)
 
     def best(self) -> Path | None:
-        """The one with the best metric; None where none has a metric, or no ``best_mode`` was given."""
+        """Return the checkpoint with the best metric; None if none has a metric, or without ``best_mode``."""
         return self._best(_whole(self._folder))
 
 
 def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
-    """Refuse the folder of a run in which one of these is a link: what is written to it would land elsewhere.
+    """Refuse a run's folder in which one of these is a link, because the run would write outside of its folder.
 
     Raises:
-        InputError: Naming ``field``.
+        InputError: Names ``field``.
     """
     for name in names:
         if (folder / name).is_symlink():
-            rule = f"its {name} is a link, and a run writes into its own folder only"
-            raise InputError(field, str(folder), rule, "replace the link by what it leads to")
+            rule = f"must not contain a link ({name}), because a run writes only into its own folder"
+            raise InputError(field, str(folder), rule, "replace the link by its target")
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder holds anything that bears a checkpoint's name."""
+    """Whether a folder has anything with the name of a checkpoint."""
     return bool(_named(folder))
 
 
 def load(path: Path | str) -> Checkpoint:
-    """Read a checkpoint, verified to the last bit before anything is believed.
+    """Read a checkpoint, and verify all of it before it is used.
 
     Args:
         path: Its folder.
 
     Raises:
-        CheckpointError: It is missing, torn or altered, or holds other than plain data. The message names the file.
+        CheckpointError: It is missing, truncated, altered, or not plain data. The message names the file.
     """
     path = Path(path)
     index = Index.read(path)
@@ -247,13 +249,13 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
     """Read the newest checkpoint of a folder that can be read.
 
     Args:
-        folder: Of checkpoints.
+        folder: The folder of checkpoints.
 
     Returns:
-        The checkpoint, and a line for each newer one that was refused; None where there is none at all.
+        The checkpoint, and one line for each newer one that was refused; None if there are no checkpoints.
 
     Raises:
-        CheckpointError: There are checkpoints, and none can be read: a run is never started anew in silence.
+        CheckpointError: There are checkpoints, but none can be read: a run never silently starts from scratch.
     """
     folder = check_path(folder, "folder")
     for _ in range(_TRIES):
@@ -262,10 +264,10 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         for path in _newest_first(folder):
             try:
                 return load(path), refused
-            except CheckpointError as error:  # noqa: PERF203 - the next one is tried
+            except CheckpointError as error:  # noqa: PERF203 - try the next one
                 if path.exists():
                     refused.append(f"refused {error.path}: {error.what}")
-                else:  # removed by the run that is writing here
+                else:  # the run that is writing here has removed it
                     has_vanished = True
         if not has_vanished:
             break
@@ -273,12 +275,12 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         return None
     refused = refused or ["another process keeps removing them"]
     raise CheckpointError(
-        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start anew in another folder"
+        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start in another folder"
     )
 
 
 def _named(folder: Path) -> list[Path]:
-    """What bears a checkpoint's name."""
+    """Return folders with the name of a checkpoint."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -287,16 +289,16 @@ def _named(folder: Path) -> list[Path]:
 
 
 def _indexed(folder: Path) -> list[tuple[Path, Index]]:
-    """Checkpoints whose index is whole, in the order of saving."""
+    """Return checkpoints whose index is complete, in the order of saving."""
     found = []
     for path in _named(folder):
-        with suppress(CheckpointError):  # whoever reads it is told
+        with suppress(CheckpointError):  # reading it raises the error
             found.append((path, Index.read(path)))
     return sorted(found, key=lambda item: item[1].number)
 
 
 def _whole(folder: Path) -> list[tuple[Path, Index]]:
-    """Those whose state has its size, too."""
+    """Return those whose state has its recorded size."""
     return [(path, index) for path, index in _indexed(folder) if _size(path / STATE) == index.size]
 
 
@@ -308,17 +310,17 @@ def _size(path: Path) -> int | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """In the order in which they are tried. When one without its index was saved, nobody knows: it comes first."""
+    """Return the order to try. A checkpoint without an index has no number, so it comes first."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_named(folder)) if path not in indexed] + indexed[::-1]
 
 
 def _put(new: Path, target: Path) -> None:
-    """Give a checkpoint its name. A folder cannot be replaced at once, so the old one keeps a name that counts."""
+    """Rename a checkpoint to its name. A folder cannot be replaced atomically, so the old one keeps a valid name."""
     folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
     if target.exists():
         if any(path == target for path, _ in _whole(folder)):
-            _remove(replaced)  # of a process that was killed after the second rename
+            _remove(replaced)  # left by a process that was killed after the second rename
             target.rename(replaced)
         else:
             _remove(target)
@@ -328,17 +330,17 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Rename, then delete: half a checkpoint never has a checkpoint's name."""
+    """Rename, then delete, so that an incomplete checkpoint never has a checkpoint's name."""
     if path.exists():
         gone = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}.gone")
         shutil.rmtree(gone, ignore_errors=True)
         path.rename(gone)
         sync_folder(path.parent)
-        shutil.rmtree(gone, ignore_errors=True)  # what stays is removed by the next save
+        shutil.rmtree(gone, ignore_errors=True)  # the next save removes the rest
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What killed processes left. The lock is held, so no process that lives is at work here."""
+    """Remove the leftovers of killed processes. The lock is held, so no running process uses them."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             if path.is_symlink():
@@ -348,13 +350,13 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time. The kernel lets go of the lock of a process that is killed."""
+    """Let one process at a time save. The kernel releases the lock of a killed process."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):
             if time.monotonic() > until:
                 raise RunError(
-                    f"{folder}: another process is saving checkpoints here; let each run have its own folder"
+                    f"{folder}: another process is saving checkpoints here; use a different folder for each run"
                 )
             time.sleep(0.02)
         yield

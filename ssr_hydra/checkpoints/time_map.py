@@ -1,16 +1,16 @@
-"""The clock of schedules in a run that was resumed with another plan: where on which plan they are read.
+"""The time map of a run that was resumed with a changed plan: the time at which its schedules are read.
 
-A schedule is a function of time, so a change of plan needs one decision, which time it is read at. There are two
-answers, and both are closed forms of the true time t, with t0 the time of the checkpoint:
+A schedule is a function of time, so after a change one decision is needed: at which time to read it. There are two
+answers, both closed forms of the true time t, where t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
-``alpha_new`` is the scheduler as it is configured now; with ``extend`` it is bound to the new length M. With
-``rescale`` it stays bound to the length N that the run began with, and is read at a virtual time v that stood at v0
-when the checkpoint was written (v0 = t0 where nothing was rescaled before): the rest of the plan, from v0 to N, over
-the rest of the run, from t0 to M. Read on the axis of its own plan a schedule cannot jump, whatever units its times
-have: where only the length changes, the learning rate is continuous, and a warmup that is over stays over.
+``alpha_new`` is the scheduler of the new config. With ``extend`` it is bound to the new length M. With ``rescale`` it
+stays bound to the length N with which the run started, and is read at a virtual time v. At the checkpoint v is v0,
+which is t0 if the run was not rescaled before. So the rest of the plan, from v0 to N, takes the rest of the run, from
+t0 to M. On the axis of its own plan a schedule cannot jump, whatever units its times have: if only the length changes,
+the learning rate is continuous, and a finished warmup stays finished.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at t
 
 @dataclass(frozen=True)
 class _Plan:
-    """A length as it is run, the ratio in it, and the rates: all that binding a schedule asks for."""
+    """A length that is run, the ratio in it, and the rates: what a schedule needs to be bound."""
 
     max_duration: Time
     ssr: Fraction
@@ -57,13 +57,13 @@ class _Plan:
     @classmethod
     def of(cls, state: State, ssr: Fraction) -> _Plan:
         if state.max_duration is None:
-            rule = "a run that can be resumed has a length"
+            rule = "is needed to resume a run"
             raise InputError("max_duration", None, rule, "write e.g. '10ep' or '1000ba'")
         return cls(state.max_duration, ssr, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
 
     @property
     def counter(self) -> str:
-        """The counter that the length is measured by: epochs of a known length are counted in batches."""
+        """The counter of the length. Epochs of a known length are counted in batches."""
         unit = self.max_duration.unit
         return "batch" if unit is TimeUnit.EPOCH and self.dataloader_len is not None else _COUNTER_OF[unit]
 
@@ -76,17 +76,17 @@ class _Plan:
         return value * _NANOSECONDS if unit is TimeUnit.SECOND else value
 
     def position(self, timestamp: Timestamp) -> Fraction:
-        """Where the run stands on that counter.
+        """Return the position of the run on that counter.
 
-        Epochs count as many batches as they have now, however many they had: after a change of the batch size the fifth
-        epoch still ends at half of ten.
+        All epochs count with their current number of batches: after a change of the batch size, the end of epoch 5 of
+        10 is still half of the run.
         """
         if self.max_duration.unit is TimeUnit.EPOCH and self.dataloader_len is not None:
             return Fraction(timestamp.epochs * self.dataloader_len + timestamp.batches_in_epoch)
         return Fraction(_READ[self.counter](timestamp))
 
     def time(self, count: Fraction) -> Time:
-        """A count of that counter in the unit of the length, for messages."""
+        """Return a count of that counter in the unit of the length, for messages."""
         return Time(count * Fraction(self.max_duration.value) / self.end, self.max_duration.unit)
 
 
@@ -102,7 +102,7 @@ class _Line(NamedTuple):
 
 
 def _through(source: str, now: Timestamp, value: Fraction, slope: Fraction) -> _Line:
-    """The line that has ``value`` at ``now``."""
+    """Return the line with ``value`` at ``now``."""
     return _Line(source, value - slope * _READ[source](now), slope)
 
 
@@ -110,18 +110,18 @@ _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
 
 
 class TimeMap:
-    """Which plan schedules are bound to, and the time on it for a timestamp of the run.
+    """The plan to which schedules are bound, and the time in that plan for a timestamp of the run.
 
-    In a run that goes as planned both are the run's own. :meth:`extended` and :meth:`rescaled` continue a run, whose
-    state stands at the checkpoint, with another plan; a map is part of a checkpoint, so that rescaling twice composes.
+    In an unchanged run both are the run's own. :meth:`extended` and :meth:`rescaled` continue a run with another plan;
+    the state is then at the checkpoint. A checkpoint contains its map, so rescaling twice composes.
 
-    Each counter of the plan is a linear function of one of the run, in exact fractions. The counter that measures the
-    plan's length reaches its end exactly when the run reaches its own, also if the unit of the length has changed. The
-    others move in proportion: as fast as it does where batches hold what they held, else by the rates.
+    Each counter of the plan is a linear function of a counter of the run, in exact fractions. The counter of the plan's
+    length reaches its end exactly when the run does, even if the unit of the length has changed. The other counters
+    move in proportion: at the same speed if batches have their old size, else by the rates.
 
     Attributes:
-        max_duration: Length of the plan that schedules are bound to, ssr included.
-        ssr: The ratio that they are bound with.
+        max_duration: Length of the plan to which schedules are bound, already scaled by ssr.
+        ssr: The ratio with which they are bound.
         is_identity: Whether the plan's time is the run's.
 
     Example:
@@ -140,10 +140,10 @@ class TimeMap:
 
     @classmethod
     def planned(cls, state: State, ssr: Number) -> TimeMap:
-        """The map of a run that goes as planned.
+        """Return the map of an unchanged run.
 
         Args:
-            state: The run; its ``max_duration`` carries ssr.
+            state: The run; its ``max_duration`` is already scaled by ssr.
             ssr: The scale schedule ratio.
 
         Raises:
@@ -153,26 +153,26 @@ class TimeMap:
 
     @property
     def max_duration(self) -> Time:
-        """Length of the plan that schedules are bound to, ssr included."""
+        """Length of the plan to which schedules are bound, already scaled by ssr."""
         return self._plan.max_duration
 
     @property
     def ssr(self) -> Fraction:
-        """The ratio that schedules are bound with."""
+        """The ratio with which schedules are bound."""
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """The new plan at the true time: what a run that was planned so from the start would have from here on.
+        """Return the new plan at the true time, as in a run that was planned like this from the start.
 
-        An earlier rescaling is undone by it. In a run measured in epochs whose length in batches has changed, the true
-        time is that of the epochs: schedules read as many batches as a run of such epochs would have.
+        This discards an earlier rescaling. In a run measured in epochs whose number of batches per epoch has changed,
+        the true time is that of the epochs: schedules read the number of batches that so many new epochs have.
 
         Args:
             state: The run with its new length and rates, at the timestamp of the checkpoint.
             ssr: The new ratio.
 
         Raises:
-            InputError: The run is at its new end, or beyond it.
+            InputError: The run is already at or after its new end.
         """
         plan = _Plan.of(state, check_ssr(ssr))
         position = _check_rest(plan, state.timestamp)
@@ -182,37 +182,37 @@ class TimeMap:
         return TimeMap(plan, lines)
 
     def rescaled(self, state: State) -> TimeMap:
-        """The rest of the plan over the rest of the run.
+        """Return the rest of the plan, stretched over the rest of the run.
 
-        ssr is a part of the run's length here: schedules keep the ratio of their plan and are stretched to the new end.
+        ssr is part of the run's length here: schedules keep the ratio of their plan and are stretched to the new end.
 
         Args:
             state: The run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
-            InputError: The run is at its new end or beyond it; nothing of the plan is left; its length has changed to a
-                unit that the run has not counted so far.
+            InputError: The run is already at or after its new end, the plan has no time left, or the unit of the length
+                has changed to one that the run has not counted.
         """
         plan, now = _Plan.of(state, self.ssr), state.timestamp
         rest = plan.end - _check_rest(plan, now)
         values = {name: line.at(now) for name, line in self._lines.items()}
         left = self._plan.end - values[self._plan.counter]
         if left <= 0:
-            rule = f"the schedule is at its end ({self.max_duration}) already, and nothing of it is left to rescale"
+            rule = f"has nothing left to rescale, because the schedule is at its end ({self.max_duration})"
             raise InputError("resume.on_change", "rescale", rule, _STRETCH_FIX)
         mine, theirs = self._plan.counter, plan.counter
         relative = _relative_slopes(self._plan, plan)
         stretch = left / (rest if mine == theirs else rest * _mean_rate(plan, now, mine, theirs)) / relative[mine]
         lines = {name: _through(name, now, value, stretch * relative[name]) for name, value in values.items()}
-        if mine != theirs:  # by the run's own measure, so that both ends are one
+        if mine != theirs:  # in the run's own measure, so that both ends coincide
             lines[mine] = _through(theirs, now, values[mine], left / rest)
         return TimeMap(self._plan, lines)
 
     def plan(self, state: State) -> State:
-        """The state that schedules are bound to: the plan's length and rates, at the plan's time.
+        """Return the state for binding schedules: the plan's length and rates, at the plan's time.
 
         Args:
-            state: The run. It is returned itself where it goes as planned.
+            state: The run. It is returned as is if the run is unchanged.
         """
         if self.is_identity and _Plan.of(state, self.ssr) == self._plan:
             return state
@@ -227,14 +227,14 @@ class TimeMap:
         )
 
     def __call__(self, timestamp: Timestamp) -> Timestamp:
-        """The plan's time at a timestamp of the run; the timestamp itself where they are the same.
+        """Return the plan's time at a timestamp of the run. In an unchanged run it is the timestamp itself.
 
-        Counters within the epoch other than its batches stay the run's.
+        Counters within the epoch, except its batches, are those of the run.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain strings and numbers, for a checkpoint."""
+        """Return the map as strings and numbers, for a checkpoint."""
         plan = self._plan
         return {
             "max_duration": [str(plan.max_duration.value), plan.max_duration.unit.value],
@@ -247,10 +247,10 @@ class TimeMap:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> TimeMap:
-        """The map that :meth:`state_dict` was called on.
+        """Return the map from the dict of :meth:`state_dict`.
 
         Raises:
-            InputError: It is no such dict.
+            InputError: The dict is invalid.
         """
         try:
             value, unit = state["max_duration"]
@@ -262,7 +262,7 @@ class TimeMap:
             }
             return cls(_Plan.of(known, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-            rule = f"is no time map ({type(error).__name__}: {error})"
+            rule = f"must be the state of a time map ({type(error).__name__}: {error})"
             raise InputError("time_map", state, rule, "load what state_dict() gave") from None
 
     def __eq__(self, other: object) -> bool:
@@ -286,24 +286,24 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _check_rest(plan: _Plan, now: Timestamp) -> Fraction:
-    """Where the run stands on the plan's counter; refused where that is its end."""
+    """Return the position of the run on the plan's counter. Refuse a run that is at its end."""
     position = plan.position(now)
     if position >= plan.end:
-        rule = f"the checkpoint stands at {plan.time(position)} already, and the run would end at {plan.max_duration}"
-        fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or name a new folder"
+        rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
+        fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use a new folder"
         raise InputError("max_duration", str(plan.max_duration), rule, fix)
     return position
 
 
 def _relative_slopes(old: _Plan, new: _Plan) -> dict[str, Fraction]:
-    """How fast each counter of the plan moves against its counter in the run, per such motion of batches.
+    """Return the speed of each counter of the plan relative to the run's counter, divided by that of the batches.
 
-    1 where batches hold what they held. A batch of twice the samples that counts as two has the plan's samples move
-    as the run's do, and its batches twice as fast.
+    It is 1 if batches have their old size. If a batch has twice the samples and counts as two, the plan's samples move
+    as fast as the run's, and its batches twice as fast.
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
-    # Clocks that no rate connects with batches go with what is trained on.
+    # Clocks without a rate to batches move with the samples and tokens that are trained on.
     other = next((rate for rate in by_rate if rate is not None), Fraction(1))
     of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
     return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}
@@ -314,43 +314,39 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 
 def _mean_rate(plan: _Plan, now: Timestamp, of: str, per: str) -> Fraction:
-    """How many of one counter the run has had per count of another: no fixed rate need connect the two."""
-    counts = [_READ[name](now) for name in (of, per)]
+    """Return the line with ``value`` at ``now``."""
+    return _Line(source, value - slope * _READ[source](now), slope)
     if not all(counts):
         missing = (of, per)[counts.index(0)]
-        rule = f"the unit of the length has changed, and the run has counted no {missing} by which the two are compared"
+        rule = f"cannot have a new unit, because the run has counted no {missing} to convert it"
         raise InputError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 
 
 def _fraction(text: Any) -> Fraction:
     if not isinstance(text, str) or re.fullmatch(r"-?\d+(/\d+)?", text, re.ASCII) is None:
-        raise ValueError(f"{text!r} is no fraction")
+        raise ValueError(f"{text!r} is not a fraction")
     return Fraction(text)
 
 
 def _known_counter(name: Any) -> str:
     if name not in _COUNTERS:
-        raise ValueError(f"{name!r} is no counter")
+        raise ValueError(f"{name!r} is not a counter")
     return str(name)
 
 
 _Count = Callable[[Timestamp], int]
 
 
-def _compiled(line: _Line) -> _Count:
-    """Return the line as a function in integers: (offset + slope * source) / denominator."""
-    read, denominator = _READ[line.source], math.lcm(line.offset.denominator, line.slope.denominator)
-    offset, slope = int(line.offset * denominator), int(line.slope * denominator)
-
-    def count(true: Timestamp) -> Any:
-        value = offset + slope * read(true)
+    """Return the line with ``value`` at ``now``."""
+    return _Line(source, value - slope * _READ[source](now), slope)
         if denominator == 1:
             return value
         whole, part = divmod(value, denominator)
         return Fraction(value, denominator) if part else whole
 
-    return count
+    """Return the line with ``value`` at ``now``."""
+    return _Line(source, value - slope * _READ[source](now), slope)
 
 
 def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[str, _Count]:

@@ -1,4 +1,4 @@
-"""Schedules in torch: learning rates that follow a run's time, and param groups by rule."""
+"""Schedules for torch optimizers: learning rates as functions of training time, and param groups by rule."""
 
 from ssr_hydra.optim.compiled import compile_composer_scheduler
 from ssr_hydra.optim.groups import param_groups, split_params

@@ -1,4 +1,4 @@
-"""From alpha to learning rates: what every scheduler of this package does to a torch optimizer."""
+"""The base of this package's torch schedulers: set the learning rates of optimizers from alpha."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ __all__ = [
 ]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
-"""A scheduler, several that multiply, or a mapping of names that param groups choose from."""
+"""A scheduler, several that multiply, or a mapping of names from which param groups choose."""
 
 _Group = dict[str, Any]
 
 
 def check_optimizer(optimizer: object, field: str) -> None:
-    """Refuse what is no torch optimizer."""
+    """Refuse a value that is not a torch optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
 
 
 def is_count(value: object) -> bool:
-    """Whether it is a number of batches, as a state dict holds them."""
+    """Whether a value is a number of batches, as state dicts have it."""
     return type(value) is int and value >= 0
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
-    """Every schedule by name, resolved against the run; one without a name is the default."""
+    """Return every schedule by name, resolved against the run. A schedule without a name is the default."""
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
@@ -58,14 +58,14 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
 def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr: Any, field: str) -> Curve:
     for torchs in part if isinstance(part, (list, tuple)) else [part]:
         if isinstance(torchs, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
-            rule = "must be a scheduler of this package or a function: torch's are not driven from here"
-            fix = "pass it to Trainer(schedulers=...), alone or in a list, or step torch's own scheduler yourself"
+            rule = "must be a scheduler of this package or a function, not a torch scheduler"
+            fix = "pass it to Trainer(schedulers=...), or step it yourself"
             raise InputError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
-        # The only schedule there is needs no name in an error.
+        # A single schedule needs no name in an error.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:
-        raise InputError(field, part, "must hold at least one scheduler", "pass e.g. [LinearScheduler()]")
+        raise InputError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
     return product([_bind_named(factor, state, ssr, f"{field}[{i}]") for i, factor in enumerate(part)])
 
 
@@ -77,7 +77,7 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
 
 
 def set_lr(group: _Group, base: float, alpha: float) -> None:
-    """A tensor keeps its place in memory: a captured graph or a compiled step reads it there."""
+    """Set the learning rate of a group. A tensor changes in place, because captured or compiled steps read it."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
         lr.fill_(rate(lr, base, alpha))
@@ -88,13 +88,13 @@ def set_lr(group: _Group, base: float, alpha: float) -> None:
 class AlphaLR(LRScheduler, ABC):
     """Sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
-    Subclasses know the time: they call :meth:`_set_lrs` with it, and say in :meth:`_advance` how it moves.
+    Subclasses know the time: they call :meth:`_set_lrs` with it, and :meth:`_advance` moves it.
 
-    alpha is computed once per step and schedule, however many groups there are, and the learning rates that
-    ``get_last_lr`` lists are made when somebody asks.
+    alpha is computed once per step and schedule, whatever the number of groups. The list of ``get_last_lr`` is created
+    when it is called.
     """
 
-    base_lrs: list[float]  # type: ignore[assignment] # numbers, also where the groups have tensors
+    base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors
 
     def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve], *, begins: bool) -> None:
         self._optimizers = tuple(optimizers)
@@ -107,8 +107,8 @@ class AlphaLR(LRScheduler, ABC):
         self._curves = curves
         for optimizer in self._optimizers:
             self._initial.remember(optimizer, self._alphas)
-        # The common case has a path of its own: one optimizer whose groups all follow one schedule. _groups is the list
-        # of groups that has been looked through, in that case alone.
+        # A fast path for the common case: one optimizer whose groups all follow one schedule. Only then, _groups is
+        # the list of groups that was checked.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
         self._curve = next(iter(curves.values()))
         self._groups: list[_Group] | None = None
@@ -117,10 +117,10 @@ class AlphaLR(LRScheduler, ABC):
 
     @abstractmethod
     def _now(self) -> Any:
-        """The timestamp that the learning rates are to follow."""
+        """Return the timestamp for the learning rates."""
 
     def _advance(self, epoch: int | None) -> None:
-        """Count one step, or begin at ``epoch`` where torch's SequentialLR asks for it."""
+        """Count one step, or start at ``epoch``, which torch's SequentialLR passes."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:
@@ -130,15 +130,15 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Take the initial rates that the optimizers keep: another scheduler or a checkpoint says where time is."""
+        """Use the optimizers' initial rates: another scheduler or a checkpoint sets the time."""
         self._initial.forget()
         self._groups = None
 
     def _begin(self) -> None:
-        """Keep the initial rates with the optimizers, as their first step is done."""
+        """Store the initial rates in the optimizers before their first step."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
-        else:  # the state was moved to where another run was
+        else:  # the state was moved to the time of another run
             self._resume()
 
     # --- learning rates -----------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class AlphaLR(LRScheduler, ABC):
             self._set_lrs_of_all(timestamp)
             return
         self._alphas[DEFAULT] = alpha = self._curve(timestamp)
-        for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs
+        for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs time
             if group["lr"].__class__ is float:
                 group["lr"] = base * alpha
             else:
@@ -157,7 +157,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._initial.is_stale():
-            self._check_names()  # first, so that a group that is refused is refused again by the next step
+            self._check_names()  # set it first, so that the next step refuses the same group again
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
             if self._is_plain:
@@ -172,12 +172,12 @@ class AlphaLR(LRScheduler, ABC):
             yield from optimizer.param_groups
 
     def _name_of(self, group: _Group, i: int) -> str:
-        """The schedule that a group follows."""
+        """Return the schedule that a group follows."""
         name = group.get("schedule", DEFAULT)
         if isinstance(name, str) and name in self._curves:
             return name
         field = f"param_groups[{i}].schedule"
-        rule = f"is no schedule; there is {', '.join(map(repr, self._curves))}"
+        rule = f"unknown schedule (the schedules are {', '.join(map(repr, self._curves))})"
         raise InputError(field, name, rule, f"name one of these, or pass schedulers={{{name!r}: ...}}")
 
     def _check_names(self) -> None:
@@ -185,16 +185,16 @@ class AlphaLR(LRScheduler, ABC):
         for i, group in enumerate(self._every_group()):
             name = self._name_of(group, i)
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
-                rule = "groups of different schedules share one tensor as their lr"
-                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group a tensor of its own")
+                rule = "must not be a tensor that groups of different schedules share"
+                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group its own tensor")
 
     def get_lr(self) -> list[float | Tensor]:
-        """The learning rate of every group at the present time, computed anew."""
+        """Compute the learning rate of every group at the current time."""
         timestamp = self._now()
         return self._rates({name: curve(timestamp) for name, curve in self._curves.items()})
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """The learning rate of every group (of every optimizer, in order) as it was set last."""
+        """Return the learning rate of every group (of every optimizer, in order) as it was last set."""
         return self._rates(self._alphas)
 
     def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:

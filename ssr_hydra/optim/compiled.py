@@ -1,4 +1,4 @@
-"""Schedules bound to a state that somebody else moves: the trainer's way."""
+"""Schedules bound to a state that the caller moves, as the trainer does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CompiledScheduler(AlphaLR):
         given = getattr(state, "optimizers", None)
         optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
         if not optimizers:
-            raise InputError("optimizers", given, "there is no optimizer to drive", "set state.optimizers")
+            raise InputError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
         for i, optimizer in enumerate(optimizers):
             check_optimizer(optimizer, f"optimizers[{i}]")
         super().__init__(optimizers, bind_all(*self._bound), begins=begins(state))
@@ -41,32 +41,32 @@ class CompiledScheduler(AlphaLR):
         return timestamp if self._clock is None else self._clock(timestamp)
 
     def step(self) -> None:  # type: ignore[override]
-        """Set the learning rates for ``state.timestamp``: call it after the timestamp has moved."""
-        if self._step_count < 2:  # torch's check that the optimizer steps first
+        """Set the learning rates for ``state.timestamp``. Call it after the timestamp has moved."""
+        if self._step_count < 2:  # torch's check that the optimizer steps before the scheduler
             if self._step_count == 1:
                 self._begin()
             super().step()
             return
         self._step_count += 1
         self.last_epoch += 1
-        timestamp = self._state.timestamp  # _now(), at the cost of no call
+        timestamp = self._state.timestamp  # inlined _now(), without the cost of a call
         self._set_lrs(timestamp if self._clock is None else self._clock(timestamp))
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps. Time is the state's to keep, initial learning rates are the optimizer's."""
+        """Return the number of steps. The state holds the time, and the optimizers hold the initial learning rates."""
         return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the number of steps, and compute the learning rates anew from the state's timestamp.
+        """Load the number of steps, and compute the learning rates from the state's timestamp.
 
         Load the optimizers and the state's timestamp first.
 
         Raises:
-            InputError: For what is no scheduler's state; nothing is changed then.
+            InputError: It is not the state of a scheduler. Nothing changes then.
         """
         names = ("last_epoch", "_step_count")
         if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):
-            rule = f"must hold the counts {' and '.join(names)}"
+            rule = f"must have the counts {' and '.join(names)}"
             raise InputError("state_dict", state_dict, rule, "load a scheduler's state_dict()")
         self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
         self._resume()
@@ -88,34 +88,36 @@ def compile_composer_scheduler(
     clock: Callable[[Any], Any] | None = None,
     plan: Any = None,
 ) -> LRScheduler:
-    """A torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in all of a state's optimizers.
+    """Create a torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in a state's optimizers.
 
     ::
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the group's ``lr`` when its first schedule is made, or the ``lr`` that was set since then.
+    ``initial_lr_g`` is the group's ``lr`` when its first schedule is created, or a later ``lr`` that you set.
 
-    The learning rate of batch k is alpha at timestamp k: it is set for the present timestamp here, and from then on by
-    ``step()``, which is called after ``state.timestamp`` has moved. alpha is computed once per step and schedule.
+    The learning rate of batch k is alpha at timestamp k. This function sets it for the current timestamp, and
+    ``step()`` for later ones. Call ``step()`` after ``state.timestamp`` has moved. alpha is computed once per step and
+    schedule.
 
-    Groups that are added later follow from the next step on, learning rates that are tensors are changed in place, and
-    with a mapping of schedules a param group chooses its own by the key ``"schedule"`` (``"default"`` without one).
+    Param groups that are added later follow from the next step on. Learning rates that are tensors are changed in
+    place. If ``schedulers`` is a mapping, a param group chooses its schedule by the key ``"schedule"``, and
+    ``"default"`` without that key.
 
     Args:
-        schedulers: A scheduler, several that multiply, or a mapping of names to either.
-        state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
-            Composer's own state will do.
+        schedulers: A scheduler, several that multiply, or a mapping from name to either.
+        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), the rates, and ``optimizers``.
+            Composer's own state works too.
         ssr: The scale schedule ratio.
-        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
-        plan: The run that schedules are bound to, where it is another than ``state``.
+        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
+        plan: The run to which schedules are bound, if it is not ``state``.
 
     Returns:
-        One scheduler for all the optimizers; ``get_last_lr()`` lists their groups in order. Its ``state_dict`` holds no
-        learning rates: loaded, it computes them from the state's timestamp.
+        One scheduler for all optimizers. ``get_last_lr()`` lists their groups in order. Its ``state_dict`` has no
+        learning rates; loading it computes them from the state's timestamp.
 
     Raises:
-        InputError: If there is no optimizer, a time cannot be resolved, or a group names a schedule that is not there.
+        InputError: There is no optimizer, a time cannot be resolved, or a group names an unknown schedule.
 
     Example:
         >>> import torch

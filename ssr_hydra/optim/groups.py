@@ -1,4 +1,4 @@
-"""Rules to param groups: which parameters, and what is theirs."""
+"""Create param groups from rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, pa
 __all__ = ["DEFAULT_GROUP", "Grouping", "param_groups", "split_params"]
 
 DEFAULT_GROUP = "default"
-"""The name of the group of all that no rule selects."""
+"""The name of the group of parameters that no rule selects."""
 
 
 def param_groups(
@@ -24,7 +24,7 @@ def param_groups(
     among: Iterable[nn.Parameter] | None = None,
     **defaults: Any,
 ) -> list[dict[str, Any]]:
-    """Param groups for any torch optimizer, by rules.
+    """Create param groups for any torch optimizer, by rules.
 
     A parameter's value of a hyperparameter ``x`` is
 
@@ -32,19 +32,19 @@ def param_groups(
 
         x = (x of the first rule that sets it, or else the default) * product of x_scale over its rules
 
-    and its lr moreover ``layer_decay ** (layers - 1 - layer)``. Parameters of the same rules are one group, named after
-    them (``"no_decay+head"``); those of none are the group ``"default"``, which comes first. A parameter that is tied
-    is in one group, and one that does not require gradients in none.
+    and its lr is also multiplied by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same rules form one
+    group, named after the rules (``"no_decay+head"``). Parameters without rules form the group ``"default"``, which
+    comes first. A tied parameter is in one group. A parameter that does not require gradients is in no group.
 
     Args:
         model: Any module.
-        rules: Name to rule: a selection of ``params`` (all by default) and hyperparameters; :mod:`ssr_hydra.rules`
-            describes them.
-        among: The parameters to be grouped; all of the model's by default.
-        defaults: Hyperparameters that every group gets, and that rules multiply, such as ``lr``.
+        rules: A mapping from name to rule: a selection ``params`` (all parameters by default) and hyperparameters;
+            see :mod:`ssr_hydra.rules`.
+        among: The parameters to group; by default all parameters of the model.
+        defaults: Hyperparameters of every group, such as ``lr``. Rules may multiply them.
 
     Raises:
-        InputError: A rule that selects nothing, changes nothing, or multiplies what is not given.
+        InputError: A rule selects nothing, changes nothing, or multiplies a hyperparameter that is not given.
 
     Example:
         >>> import torch
@@ -62,21 +62,21 @@ def param_groups(
     """
     for key, value in defaults.items():
         parts = value if isinstance(value, (tuple, list)) else (value,)
-        if not any(isinstance(part, Tensor) for part in parts):  # torch takes tensors, and checks them
+        if not any(isinstance(part, Tensor) for part in parts):  # torch accepts tensors, and checks them
             check_hyperparameter(key, value, key)
     groups = Grouping(model, parse_rules(rules)).groups(among, defaults)
     return [{**group, **{key: value for key, value in defaults.items() if key not in group}} for group in groups]
 
 
 def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[nn.Parameter]]:
-    """Share out a model's parameters: each that requires gradients goes to exactly one.
+    """Assign each parameter that requires gradients to exactly one optimizer.
 
     Args:
         model: Any module.
-        takers: Name to selection; None, for one of them, takes what the others leave.
+        takers: A mapping from name to selection. The selection None, for one name, takes the remaining parameters.
 
     Raises:
-        InputError: A parameter that two take, or that nobody does; one that takes nothing.
+        InputError: Two names take the same parameter, no name takes a parameter, or a name takes nothing.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
@@ -87,8 +87,8 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     survey = _survey(model)
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
-        rule = f"{rests[0]} takes the rest already"
-        raise InputError(f"{rests[1]}.params", None, rule, "say which it takes, e.g. {ndim: 2}")
+        rule = f"must not be empty, because {rests[0]} already takes the rest"
+        raise InputError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
     for name, selections in chosen.items():
@@ -99,27 +99,29 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         taken = [name for name, selections in chosen.items() if selects(selections, described)] or rests
         shown = described.aliases[0][0]
         if len(taken) > 1:
-            rule = f"takes {shown}, which {taken[0]} takes as well"
-            raise InputError(f"{taken[1]}.params", takers[taken[1]], rule, "leave it out with except: ...")
+            rule = f"takes {shown}, which {taken[0]} also takes"
+            raise InputError(f"{taken[1]}.params", takers[taken[1]], rule, "exclude it with except: ...")
         if not taken:
             last = list(takers)[-1]
-            fix = "take params out of one, which then takes the rest, or do not let it require gradients"
-            raise InputError(f"{last}.params", takers[last], f"nobody takes {shown}", fix)
+            fix = "remove params of one optimizer, which then takes the rest, or set requires_grad=False"
+            raise InputError(f"{last}.params", takers[last], f"no optimizer takes {shown}", fix)
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
-        raise InputError(f"{rests[0]}.params", None, "the others leave nothing for it", f"take {rests[0]} out")
+        raise InputError(
+            f"{rests[0]}.params", None, "has no parameters, because the others take all", f"remove {rests[0]}"
+        )
     return parts
 
 
 class Grouping:
-    """Rules that were held against a model: each selects and changes something.
+    """Rules that were checked with a model: each selects and changes something.
 
     Args:
         model: Any module.
-        rules: Read already.
+        rules: Parsed rules.
 
     Raises:
-        InputError: A rule that selects nothing, or whose every value an earlier rule has set.
+        InputError: A rule selects nothing, or earlier rules already set all of its values.
     """
 
     def __init__(self, model: nn.Module, rules: tuple[Rule, ...]) -> None:
@@ -140,24 +142,26 @@ class Grouping:
         used = {rule.name for members in self._members.values() for rule in members}
         for rule in rules:
             if rule.name not in used:
-                what = "changes nothing: an earlier rule sets all that it sets, of every parameter that it selects"
-                raise InputError(rule.path, dict(rule.values), what, "put it first, or take it out")
+                what = "has no effect, because earlier rules set all of its values"
+                raise InputError(rule.path, dict(rule.values), what, "put it first, or remove it")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The groups, each with its name and what differs from the default.
+        """Return the groups, each with its name and its differences from the default.
 
         Args:
-            among: The parameters to be grouped; None for all.
-            base: What scales multiply.
+            among: The parameters to group; None for all.
+            base: The hyperparameters that scales multiply.
 
         Raises:
-            InputError: A scale of what is no number or is not there, or one that leads out of bounds.
+            InputError: A scale multiplies something that is missing or not a number, or the product is out of range.
         """
         wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
         found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
         for parameter in wanted:
             if parameter not in self._members:
-                raise InputError("among", tuple(parameter.shape), "is no parameter of the model", "give model's own")
+                raise InputError(
+                    "among", tuple(parameter.shape), "must be a parameter of the model", "pass parameters of the model"
+                )
             members = self._members[parameter]
             name = "+".join(self._part(rule, parameter) for rule in members) or DEFAULT_GROUP
             if name not in found:
@@ -166,14 +170,14 @@ class Grouping:
         return [group for group in found.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """The dotted place of the rule that gives a hyperparameter to a group."""
+        """Return the dotted path of the rule that sets a hyperparameter of a group."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)
         return "param_groups" if rule is None else rule.field_of(key)
 
     def _contributors(self, described: Described) -> tuple[Rule, ...]:
-        """The rules that select a parameter and have something to say that no earlier one has said."""
+        """Return the rules that select a parameter and set something that no earlier rule has set."""
         said: set[str] = set()
         members = []
         for rule in self._rules:
@@ -200,7 +204,11 @@ class Grouping:
                 place = f"{rule.path}.{key}_scale" if key in rule.scales else f"{rule.path}.layer_decay"
                 value = values[key] if key in values else base.get(key)
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-                    what = f"there is no {key} to multiply" if value is None else f"{key} is no number but {value!r}"
+                    what = (
+                        f"needs a value of {key} to multiply"
+                        if value is None
+                        else f"needs a number to multiply, but {key} is {value!r}"
+                    )
                     raise InputError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
                 values[key] = value * scale
                 if not isinstance(value, Tensor):
@@ -209,7 +217,7 @@ class Grouping:
 
 
 def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
-    """Every parameter once, in order, with all its names."""
+    """Return every parameter once, in order, with all its names."""
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
     aliases: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
@@ -218,7 +226,9 @@ def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
         classes = tuple(base.__name__ for base in owner.__mro__ if base not in (nn.Module, object))
         aliases.setdefault(parameter, []).append((name, classes))
     if not any(parameter.requires_grad for parameter in aliases):
-        raise InputError("model", type(model).__name__, "it has no parameter to train", "check requires_grad")
+        raise InputError(
+            "model", type(model).__name__, "has no parameter that requires gradients", "check requires_grad"
+        )
     layers = layers_of(model)
     count = max(layers.values()) + 1
     return {
@@ -230,12 +240,14 @@ def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
 def _check_some(
     survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], given: Any, path: str
 ) -> None:
-    """Refuse a selection that selects nothing, and say what there is."""
+    """Refuse a selection that selects nothing, and list what could be selected."""
     matched = [parameter for parameter, described in survey.items() if selects(selections, described)]
     if any(parameter.requires_grad for parameter in matched):
         return
     if matched:
-        raise InputError(path, given, "selects frozen parameters alone", "take it out, or let them require gradients")
+        raise InputError(
+            path, given, "selects only parameters that do not require gradients", "remove it, or set requires_grad"
+        )
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
@@ -247,7 +259,7 @@ def _check_some(
         there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
         there.append(f"layers are 0 to {trainable[0].layers - 1}")
-    raise InputError(path, given, "selects no parameter", "; ".join(there) or "widen what except leaves out")
+    raise InputError(path, given, "selects no parameter", "; ".join(there) or "except excludes too much")
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -1,4 +1,4 @@
-"""The initial learning rates of an optimizer's param groups: what schedules multiply."""
+"""The initial learning rates of an optimizer's param groups, which schedules multiply."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from torch.optim import Optimizer
 __all__ = ["DEFAULT", "InitialRates", "begins", "rate"]
 
 DEFAULT = "default"
-"""The schedule of a group that names none."""
+"""The schedule of a group that does not name one."""
 
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# What this package's last schedule of an optimizer wrote: the multiplier by the name of a schedule, or the learning
-# rate by the index of a group. It tells a rate that a schedule left from one that the user set.
+# What the last schedule of this package wrote to an optimizer: the multiplier by the name of a schedule, or the
+# learning rate by the index of a group. It distinguishes a rate of a schedule from one that the user set.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
 def rate(lr: Any, base: float, alpha: float) -> float:
-    """``base * alpha`` as LambdaLR has it: the product is taken in the precision of a tensor."""
+    """Return ``base * alpha`` as LambdaLR computes it: in the precision of a tensor ``base``."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Two numbers of at most float32's precision: their product is exact here, and rounded once, where it is stored.
+        # Two numbers of at most float32's precision. Their product is exact here, and rounded once when it is stored.
         return base * c_float(alpha).value
     return base * alpha
 
 
 def begins(state: Any) -> bool:
-    """Whether a run stands at its start, so that its schedules begin; elsewhere they resume."""
+    """Whether a run is at its start, so that its schedules start. Otherwise they resume."""
     return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
 
 
 class InitialRates:
-    """The initial learning rate of every param group, also of groups that are added or loaded later.
+    """The initial learning rate of every param group, including groups that are added or loaded later.
 
-    It is the group's ``initial_lr``, or its ``lr`` if it has none. A schedule that begins on an optimizer that another
-    one drove takes the ``lr`` of each group that the user has set since, as torch's schedulers do. :meth:`settle` makes
-    that the group's ``initial_lr``. Until then a schedule that turns out to resume can :meth:`forget` it.
+    It is the group's ``initial_lr``, or its ``lr`` if it has none. If another schedule used the optimizer before, a
+    schedule that starts uses each ``lr`` that the user has set since then, as torch's schedulers do. :meth:`settle`
+    stores it as the group's ``initial_lr``. Until then, a schedule that resumes can :meth:`forget` it.
 
     Args:
         optimizers: The optimizers, in order.
-        begins: Whether a schedule begins and may take the groups' ``lr``; not if it resumes.
+        begins: Whether a schedule starts and may use the groups' ``lr``. False if it resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:
@@ -55,16 +55,16 @@ class InitialRates:
         self._seen: list[tuple[list[_Group], int]] = []
         self._begins = begins
         self._before = [_left.get(optimizer) for optimizer in optimizers]
-        # torch marks the step of an optimizer that a scheduler drives; what that scheduler wrote is not known.
+        # torch marks the step of an optimizer that has a scheduler; what that scheduler wrote is unknown.
         self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Let the next schedule know what this one writes; ``left`` is changed in place."""
+        """Record what this schedule writes, for the next schedule; ``left`` is changed in place."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
+        """Whether groups were added, or a list of groups was replaced, as when an optimizer's state is loaded."""
         seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(seen) != len(self._seen) or any(
             groups is not known or size != known_size
@@ -72,7 +72,7 @@ class InitialRates:
         )
 
     def follow(self) -> list[float]:
-        """Read the initial rate of every group that is new, and return those of all groups."""
+        """Read the initial rate of every new group, and return those of all groups."""
         values: list[float] = []
         known: dict[int, float] = {}  # by the identity of a tensor lr
         seen = []
@@ -112,7 +112,7 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Take other rates for the groups whose lr this package's last schedule did not write."""
+        """Use other rates for the groups whose lr this package's last schedule did not write."""
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):
@@ -123,14 +123,14 @@ class InitialRates:
         self.settle()
 
     def settle(self) -> None:
-        """Make the rates that were taken the groups' ``initial_lr``, so that they are saved with the optimizer."""
+        """Store the rates as the groups' ``initial_lr``, so that they are saved with the optimizer."""
         for group, value in self._set:
             lr = group["lr"]
             group["initial_lr"] = torch.full_like(lr, value) if isinstance(lr, Tensor) else value
         self._set = []
 
     def forget(self) -> None:
-        """Read the groups' ``initial_lr`` again: the schedule resumes, or is a part of one that does not begin here."""
+        """Read the groups' ``initial_lr`` again, because the schedule resumes or is part of another schedule."""
         if self._set:
             self._set, self._seen, self._begins = [], [], False
 
@@ -138,7 +138,7 @@ class InitialRates:
 def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
     lr = group["lr"]
     if "initial_lr" not in group:
-        # A group that is added late gets the optimizer's default: with a tensor that is the very tensor that the
-        # schedule has been writing to, so its value is no initial one any more.
+        # A group that is added later gets the optimizer's default. If that is a tensor, the schedule has been writing
+        # to this tensor, so its value is no longer an initial rate.
         group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
     return float(group["initial_lr"])

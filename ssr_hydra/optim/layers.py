@@ -1,4 +1,4 @@
-"""Which layer of a model a parameter belongs to, counted from the input."""
+"""The layer of each parameter of a model, counted from the input."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
 def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers") -> dict[nn.Parameter, int]:
-    """The layer of every parameter, counted from 0 in the order in which the model has its modules.
+    """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
-    By the model's structure: a part of an ``nn.Sequential`` or ``nn.ModuleList`` is a layer as a whole, be it a block
-    or a convolution, and so is a module outside of these that has none inside. What has vectors alone (norms, class
-    tokens) belongs to the layer before it, at the beginning to the one after, and embeddings are one layer together.
-    A vision transformer: its stem, each block, its head. A ResNet: its stem, each residual block, its classifier.
+    By default the model's structure decides. Each entry of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer,
+    whether a block or a convolution, and so is a module outside of these that has no children. Modules with only
+    vectors (norms, class tokens) belong to the layer before them, or at the start to the one after. All embeddings are
+    one layer. In a vision transformer the layers are the stem, each block and the head; in a ResNet the stem, each
+    residual block and the classifier.
 
-    Or by patterns of the names of the modules that are a layer each: then all that stands before the first of them is a
-    layer, and so is all that stands after the last, or between two.
+    Or give patterns for the names of the modules that are the layers. Then the modules before the first one also form
+    a layer, and so do those after the last one or between two.
 
     Args:
         model: Any module.
-        layers: Patterns, such as ``["encoder.layers.*"]``; none for the model's structure.
-        path: The dotted place of the patterns, for messages.
+        layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the model's structure decides.
+        path: The dotted path of the patterns, for messages.
 
     Raises:
-        InputError: A pattern that fits no module.
+        InputError: A pattern matches no module.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2))
@@ -47,7 +48,9 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
     found: dict[nn.Parameter, int] = {}
     layer, so_far = 0, "vectors"
     for module, parameters in _units(model):
-        new = [parameter for parameter in parameters if parameter not in found]  # of tied ones the first place counts
+        new = [
+            parameter for parameter in parameters if parameter not in found
+        ]  # the first place of a tied parameter counts
         if not new:
             continue
         kind = _kind(module, new)
@@ -62,12 +65,12 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
 def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
     if isinstance(module, _EMBEDDINGS):
         return "embeddings"
-    # A parameter of a module with others inside: a class token, a table of positions.
+    # A parameter of a module that has children: a class token, a table of positions.
     return "vectors" if module is None or all(parameter.ndim <= 1 for parameter in parameters) else "layer"
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
-    """What can be a layer, in order: whole parts of containers, modules without children, and loose parameters."""
+    """Yield possible layers in order: entries of containers, modules without children, and single parameters."""
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:
         yield module, list(module.parameters())
@@ -84,14 +87,14 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parame
 def _named(model: nn.Module, patterns: tuple[str, ...], path: str) -> dict[nn.Parameter, int]:
     names = [name for name, _ in model.named_modules() if name]
     chosen: list[str] = []
-    for name in names:  # in order, so that the outermost of nested ones is there first
+    for name in names:  # in order, so that an outer module comes before the inner ones
         if any(fnmatchcase(name, pattern) for pattern in patterns) and not any(
             name.startswith(f"{c}.") for c in chosen
         ):
             chosen.append(name)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(path, pattern, "fits the name of no module", f"modules are {_some(names)}")
+            raise InputError(path, pattern, "matches no module", f"modules are {_some(names)}")
     found: dict[nn.Parameter, int] = {}
     layer, before = -1, ""
     for name, parameter in model.named_parameters():

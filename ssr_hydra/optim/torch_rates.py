@@ -1,4 +1,4 @@
-"""The learning rates that torch's schedulers give one optimizer, before this package's multiply them."""
+"""The learning rates of torch's schedulers for one optimizer, before this package's schedulers multiply them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from ssr_hydra.torch_schedulers.plateau import Plateau
 
 __all__ = ["Entry", "TorchRates"]
 
-_ROUNDING = 1e-6  # of rates that are float32 tensors
+_ROUNDING = 1e-6  # for rates that are float32 tensors
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A torch scheduler as it was given.
+    """A torch scheduler as the user passed it.
 
     Attributes:
-        field: Its place, for errors.
-        description: What it is as a function of time; None for one that runs as it is.
-        instance: The scheduler itself, where it was made with torch.
-        pace: What one of its steps is.
+        field: Its path, for errors.
+        description: The scheduler as a function of time; None for one that runs unchanged.
+        instance: The torch scheduler itself, if the user created one.
+        pace: The length of one of its steps.
     """
 
     field: str
@@ -53,33 +53,33 @@ class _Part:
 
 
 class TorchRates:
-    """One optimizer's rates by torch's schedulers: functions of time, what waits for a metric, what runs as it is.
+    """The rates of one optimizer by torch's schedulers: functions of time, ReduceLROnPlateau, and unchanged ones.
 
-    Functions of time on one optimizer are a chain, as they are in torch. What cannot be a function of time (a class of
-    the user's own, a chain whose parts undo each other) runs as it is, at ssr 1: then it has a memory.
+    Functions of time on one optimizer are a chain, as in torch. A scheduler that cannot be a function of time (a user's
+    class, a chain whose parts overwrite each other) runs unchanged, at ssr 1. It then has state.
 
     Args:
         optimizer: The optimizer.
         entries: Its schedulers, in order.
-        run: The run that they are bound to.
-        runs_as_it_is: Whether something may run as it is.
-        is_new: Whether the run begins; not if it resumes.
+        run: The run to which they are bound.
+        runs_as_it_is: Whether a scheduler may run unchanged.
+        is_new: Whether the run starts; False if it resumes.
 
     Raises:
-        InputError: A schedule that does not fit the run; a mixture that has no meaning.
+        InputError: A schedule does not fit the run, or schedulers cannot be combined.
     """
 
     def __init__(
         self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        is_driven = any(entry.instance is not None for entry in entries)  # torch has set rates already
+        is_driven = any(entry.instance is not None for entry in entries)  # torch's constructors have set rates already
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
         self._plateaus: list[Plateau] = []
         self._as_they_are: list[tuple[LRScheduler, str]] = []
-        self._waiting: list[ReduceLROnPlateau] = []  # of a class of the user's own
+        self._waiting: list[ReduceLROnPlateau] = []  # for a user's class
         functions = self._sort(entries, run)
         stepped = [entry for entry in entries if not _waits(entry)]
         if len(functions) < len(stepped) or (functions and self._waiting):
@@ -93,9 +93,9 @@ class TorchRates:
                 self._run_as_they_are(functions)
         for part in self._parts:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
-                rule = f"{type(optimizer).__name__} has no momentum to cycle"
+                rule = f"must be False, because {type(optimizer).__name__} has no momentum"
                 raise InputError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
-        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # by those that run as they are
+        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # by the unchanged schedulers
         self._follow()
         self._initial.settle()
         if is_driven and is_new:
@@ -103,9 +103,9 @@ class TorchRates:
         self._initial.remember(optimizer, self._written)
 
     def _begin_where_torch_does(self) -> None:
-        """Correct initial rates that were set after another schedule: torch's own go on from the rate that they find.
+        """Update initial rates that were set after another schedule, because torch continues from the current rate.
 
-        Those that set the rate anew (LambdaLR, a sequence) take the groups' ``initial_lr``, as torch has it.
+        Schedulers that set the rate (LambdaLR, a sequence) use the groups' ``initial_lr``, as in torch.
         """
         courses = [part.course for part in self._parts]
         if self.runs_as_it_is or not all(course.chains and not holds_phases(course) for course in courses):
@@ -123,7 +123,7 @@ class TorchRates:
         return self._initial.values
 
     def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
-        """Those that are functions of time; what waits for a metric is put aside."""
+        """Return the functions of time; store the schedulers that follow a metric."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
                 try:
@@ -137,35 +137,35 @@ class TorchRates:
     def _run_as_they_are(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.instance is None:
-                rule = "cannot be mixed with a scheduler that has to run as it is"
-                raise InputError(entry.field, type(entry.description).__name__, rule, "take one of them out")
+                rule = "cannot be combined with a torch scheduler that is not a function of time"
+                raise InputError(entry.field, type(entry.description).__name__, rule, "remove one of them")
             self._as_they_are.append((entry.instance, entry.pace))
 
     # --- what it is -----------------------------------------------------------------------------------------------
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether something waits for a metric."""
+        """Whether a scheduler follows a metric."""
         return bool(self._plateaus or self._waiting)
 
     @property
     def runs_as_it_is(self) -> bool:
-        """Whether something is no function of time."""
+        """Whether a scheduler is not a function of time."""
         return bool(self._as_they_are or self._waiting)
 
     @property
     def drives_momentum(self) -> bool:
-        """Whether momentum, or the first beta, is set as well."""
+        """Whether a scheduler also sets momentum, or the first beta."""
         return any(part.course.has_momenta for part in self._parts)
 
     def moves_by(self, pace: str) -> bool:
-        """Whether anything moves at that pace."""
+        """Whether a scheduler has this pace."""
         return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
 
     # --- time -----------------------------------------------------------------------------------------------------
 
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """Compute anew what moves at a pace, at a timestamp at one of its boundaries."""
+        """Compute the rates of schedulers with this pace, at a timestamp at one of its boundaries."""
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:
@@ -176,7 +176,7 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # One alone gives rates; of several each gives factors.
+        # A single scheduler returns rates; several return factors.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:
@@ -185,7 +185,7 @@ class TorchRates:
                 _set_momentum(group, momentum)
 
     def _follow(self) -> None:
-        """Read the initial rate of every group, also of those that were added or loaded."""
+        """Read the initial rate of every group, including groups that were added or loaded."""
         self._initial.follow()
         groups = self.optimizer.param_groups
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
@@ -193,7 +193,7 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step what runs as it is at a pace, on the rates that it left."""
+        """Step the unchanged schedulers of a pace, from the rates that they set last."""
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
             self._on_own_rates(steps)
@@ -208,7 +208,7 @@ class TorchRates:
         self._found = [_copy(group["lr"]) for group in self.optimizer.param_groups]
 
     def evaluated(self, metric: float, timestamp: Any) -> None:
-        """Give a metric to what waits for it."""
+        """Pass a metric to the schedulers that follow one."""
         if self._waiting:
             self._on_own_rates([lambda item=item: item.step(metric) for item in self._waiting])  # type: ignore[misc]
         for plateau in self._plateaus:
@@ -217,7 +217,7 @@ class TorchRates:
     # --- rates ----------------------------------------------------------------------------------------------------
 
     def rates(self) -> list[float]:
-        """The rate of each group as torch's schedulers have it."""
+        """Return the rate of each group by torch's schedulers."""
         if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:
@@ -242,7 +242,7 @@ class TorchRates:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered; empty where everything is a function of time."""
+        """Return the state; it is empty if all schedulers are functions of time."""
         state: dict[str, Any] = {}
         if self._plateaus:
             state["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
@@ -252,15 +252,15 @@ class TorchRates:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave; the optimizer has been loaded before.
+        """Load the state of :meth:`state_dict`. Load the optimizer first.
 
         Raises:
-            InputError: It was given by other schedulers.
+            InputError: It is the state of other schedulers.
         """
         own = self.state_dict()
         sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
         if sizes is None or {**sizes, "rates": 0} != {**{key: len(value) for key, value in own.items()}, "rates": 0}:
-            rule = "is not what these schedulers remember"
+            rule = "must be the state of these schedulers"
             raise InputError("schedulers", sorted(state), rule, "resume with the schedulers that the checkpoint had")
         for plateau, memory in zip(self._plateaus, state.get("plateaus", []), strict=True):
             plateau.load_state_dict(memory)
@@ -279,7 +279,7 @@ def _described(entries: Sequence[Entry]) -> list[tuple[str, ours.TorchScheduler,
 
 
 def _waits(entry: Entry) -> bool:
-    """Whether it follows a metric."""
+    """Whether a scheduler follows a metric."""
     return isinstance(entry.description, ours.ReduceLROnPlateau) or isinstance(entry.instance, ReduceLROnPlateau)
 
 
@@ -301,7 +301,7 @@ def _copy(rate: Any) -> Any:
 
 
 def _put(group: dict[str, Any], rate: Any) -> None:
-    # In place, so that a captured or compiled optimizer step sees it.
+    # In place, so that a captured or compiled optimizer step reads it.
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)
     else:

@@ -1,4 +1,4 @@
-"""Schedulers that were made with torch, read: what they are as functions of time."""
+"""Read torch scheduler instances as functions of time."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ssr_hydra.schedulers.checks import choice
 __all__ = ["Description", "Paced", "read"]
 
 Description = ours.TorchScheduler | ours.ReduceLROnPlateau
-"""What describes a torch scheduler without its optimizer."""
+"""The description of a torch scheduler, without its optimizer."""
 
 
 @dataclass(frozen=True)
 class Paced:
-    """A torch scheduler with a pace of its own, whatever the trainer's ``use_stepwise_scheduler`` says.
+    """A torch scheduler with its own pace, which overrides the trainer's ``use_stepwise_scheduler``.
 
     Args:
         scheduler: A scheduler of ``torch.optim.lr_scheduler``.
-        pace: What one of its steps is: ``"batch"`` or ``"epoch"``.
+        pace: The length of one of its steps: ``"batch"`` or ``"epoch"``.
 
     Raises:
-        InputError: For what is no such scheduler, or another pace.
+        InputError: It is not such a scheduler, or the pace is unknown.
 
     Example:
         >>> import torch
@@ -44,23 +44,23 @@ class Paced:
 
     def __post_init__(self) -> None:
         if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            rule = "must be a scheduler of torch.optim.lr_scheduler that is stepped"
+            rule = "must be a scheduler of torch.optim.lr_scheduler with a pace"
             raise InputError("scheduler", type(self.scheduler).__name__, rule, "e.g. StepLR(optimizer, 30)")
         choice(self.pace, "pace", ("batch", "epoch"))
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """A torch scheduler as a function of time: its arguments, read off the instance.
+    """Return a torch scheduler as a function of time, with the arguments of the instance.
 
     Args:
-        scheduler: One that has not been stepped yet.
-        pace: Its own, if it has one.
+        scheduler: A scheduler that has not been stepped.
+        pace: Its own pace, if it has one.
 
     Returns:
-        The description of the same class and arguments.
+        The description with the same class and arguments.
 
     Raises:
-        InputError: For one that cannot be read: it says why.
+        InputError: The scheduler cannot be read; the error says why.
 
     Example:
         >>> import torch
@@ -70,7 +70,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     """
     name = type(scheduler).__name__
     if not _known(scheduler):
-        rule = "is a class of its own, whose steps only it knows: there is no value between them to stretch to"
+        rule = "is not one of torch's classes, so it is unknown between its steps"
         raise InputError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
     try:
         _check_fresh(scheduler, 0)
@@ -80,13 +80,13 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
         KeyError,
         TypeError,
         IndexError,
-    ) as error:  # another release of torch may store it otherwise
-        rule = f"is stored in a way that this package does not know ({error})"
+    ) as error:  # another release of torch may store the arguments differently
+        rule = f"has unknown attributes in this release of torch ({error})"
         raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
 
 def _known(scheduler: Any) -> bool:
-    """Whether it, and all of its parts, are exactly torch's classes."""
+    """Whether the scheduler and all of its parts are exactly torch's classes."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False
@@ -94,7 +94,7 @@ def _known(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Time begins with the run: a scheduler that is somewhere else already cannot be a function of it."""
+    """Refuse a scheduler that was stepped: a function of time starts with the run."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):
@@ -105,12 +105,10 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, expected)
         return
     found = scheduler.last_epoch
-    # In a sequence torch takes the steps of parts back, and of the parts of a part more than one.
+    # In a sequence torch reverts the first step of parts, and more than one step of nested parts.
     if (found != expected) if expected == 0 else (found > expected):
-        rule = f"has been stepped already: it stands at its step {found}"
-        raise InputError(
-            "scheduler", type(scheduler).__name__, rule, "make a new one; the run's clock says where it is"
-        )
+        rule = f"has been stepped already ({found} steps)"
+        raise InputError("scheduler", type(scheduler).__name__, rule, "create a new one; the run sets its time")
     _check_bases(scheduler)
 
 
@@ -120,13 +118,13 @@ def _check_bases(scheduler: Any) -> None:
     bases = [float(base) for base in scheduler.base_lrs]
     initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
     if bases != initial:
-        rule = f"was made for the initial learning rates {bases}, which are {initial} now"
-        fix = "make OneCycleLR, which sets them, before the others, and all of them after the last param group"
+        rule = f"was created for the initial learning rates {bases}, but they are {initial} now"
+        fix = "create OneCycleLR, which sets them, first, and all schedulers after adding param groups"
         raise InputError("scheduler", type(scheduler).__name__, rule, fix)
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
-    """One for all groups where they agree, so that a group that is added later gets it too."""
+    """Return one value if all groups agree, so that it also applies to groups that are added later."""
     plain = [float(value) if isinstance(value, Tensor) else value for value in values]
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 

@@ -158,7 +158,9 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
             return _that_train(tuple(found.values()), model, loss)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not parameters:
-            raise InputError("model", type(model).__name__, "it has no parameter to train", "give optimizers")
+            raise InputError(
+                "model", type(model).__name__, "has no parameter that requires gradients", "give optimizers"
+            )
         fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not is_sharded(model)
         return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
     given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)

@@ -161,7 +161,7 @@ class FieldSchedules:
         self._targets: dict[str, list[_Target]] = {}
         self._alphas: dict[str, float] = {}
         if self._curves and not state.optimizers:
-            raise InputError("optimizers", state.optimizers, "there is no optimizer to drive", "set state.optimizers")
+            raise InputError("optimizers", state.optimizers, "must have at least one optimizer", "set state.optimizers")
         self.step()
 
     @property

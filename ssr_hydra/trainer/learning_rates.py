@@ -153,7 +153,7 @@ class LearningRates:
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
-            rule = "is not what these schedulers remember"
+            rule = "must be the state of these schedulers"
             raise InputError("schedulers", state, rule, "resume with the schedulers that the checkpoint had")
         if self._compiled is not None:
             self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates anew

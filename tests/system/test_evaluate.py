@@ -205,11 +205,11 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_evaluated(run: Path, ap
     state.write_bytes(state.read_bytes()[:-1])
     said = app(f"run={run}", TRUST)
     assert said.code == 0
-    assert said.out.startswith("refused run/checkpoints/ba35/state.pt: it is torn")
+    assert said.out.startswith("refused run/checkpoints/ba35/state.pt: it is truncated")
     assert "ba28" in said.out
     said = app(f"run={run}", TRUST, "checkpoint=ba35")
     assert (said.code, said.err.count("\n")) == (1, 1)
-    assert "it is torn" in said.err
+    assert "it is truncated" in said.err
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(run: Path, app: Callable[.
     (run / "checkpoints/ba35/checkpoint.json").write_text(json.dumps(index, indent=1) + "\n")
     said = app(f"run={run}", TRUST, "checkpoint=ba35")
     assert said.code == 1
-    assert "it holds other than plain data" in said.err
+    assert "it has more than plain data" in said.err
     assert "it ran" not in said.out
 
 

@@ -147,7 +147,7 @@ def test_a_finished_run_is_not_trained_again(app: Run, in_tmp: Path) -> None:
     assert after == before
 
 
-LATE = [("max_duration=2ep", "stands at"), ("optimizer=adamw", "does not fit"), ("control=truncate", "")]
+LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does not fit"), ("control=truncate", "")]
 
 
 @pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
@@ -319,7 +319,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(app: Run, run: Pat
     torn.write_bytes(torn.read_bytes()[:-100])
     said = app(*lab(trainer__progress="plain"))
     assert said.code == 0, said.err
-    assert f"refused {torn}: it is torn" in said.out
+    assert f"refused {torn}: it is truncated" in said.out
     assert f"resumed from {run}/checkpoints/ba20 at batch 20" in said.out
     assert weights(run) == weights(in_tmp / "whole")
     assert records(run) == records(in_tmp / "whole")
@@ -376,7 +376,7 @@ def test_another_run_s_checkpoint_in_a_new_folder(app: Run, run: Path, in_tmp: P
 
 def test_a_path_without_a_checkpoint(app: Run, in_tmp: Path) -> None:
     (in_tmp / "empty").mkdir()
-    for path, words in (("nowhere", "there is no such file or folder"), ("empty", "it holds no checkpoint")):
+    for path, words in (("nowhere", "not found"), ("empty", "has no checkpoint")):
         said = app(*lab(f"resume={path}"))
         assert (said.code, said.err.count("\n")) == (2, 1)
         assert words in said.err
@@ -450,7 +450,7 @@ def test_shrinking_below_what_was_trained_is_refused(app: Run, run: Path) -> Non
     for on_change in ("extend", "rescale"):
         said = app(*lab(max_duration="3ep"), f"resume.on_change={on_change}")
         assert (said.code, said.err.count("\n")) == (2, 1)
-        assert "the checkpoint stands at 3ep already" in said.err
+        assert "the checkpoint is at 3ep" in said.err
 
 
 def test_groups_fields_and_their_changes(app: Run, in_tmp: Path) -> None:

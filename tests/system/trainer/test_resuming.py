@@ -418,7 +418,7 @@ def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
     trainer(tmp_path, LOADERS["seeded"]()).fit()
     state = tmp_path / "checkpoints/ba20/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="it is torn"):
+    with pytest.raises(CheckpointError, match="it is truncated"):
         trainer(tmp_path / "new", LOADERS["seeded"](), resume=state.parent)
 
 

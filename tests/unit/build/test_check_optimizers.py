@@ -50,7 +50,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
 @pytest.mark.parametrize(
     ("overrides", "field", "says"),
     [
-        ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "at least 0"),
+        ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "must be >= 0"),
         ("optimizer=muon_adamw optimizer.muon.params=null", "optimizer.adamw.params", "takes all parameters"),
         ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
         ("optimizer=muon_adamw +optimizer@optimizer.third=sgd", "optimizer.third.params", "takes all parameters"),

@@ -90,7 +90,7 @@ def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: A
     assert len(found) == 1
     message = refusal(found, "refuse", timestamp)
     assert message is not None
-    assert message.startswith("resume='auto': the checkpoint is of another run: ")
+    assert message.startswith("resume='auto': the run differs from the checkpoint: ")
     assert str(found[0]) in message
     assert f"was {found[0].old!r} and is {value!r}" in message
     for fix in ("resume.on_change=extend", "resume.on_change=rescale", "another folder"):
@@ -103,12 +103,12 @@ def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: A
 def test_other_batches_are_allowed_at_the_end_of_an_epoch_alone(path: str, value: Any) -> None:
     found = changed(path, value)
     assert len(found) == 1
-    assert "the checkpoint is of another run" in (refusal(found, "refuse", AT_END) or "")
+    assert "the run differs from the checkpoint" in (refusal(found, "refuse", AT_END) or "")
     for on_change in ("extend", "rescale"):
         assert refusal(found, on_change, AT_END) is None
         message = refusal(found, on_change, WITHIN)
         assert message == (
-            "resume='auto': the checkpoint stands after batch 30 of epoch 0, and within an epoch this cannot change: "
+            "resume='auto': the checkpoint is after batch 30 of epoch 0, and within an epoch this cannot change: "
             f"{found[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         )
 
@@ -118,8 +118,8 @@ def test_other_batches_are_allowed_at_the_end_of_an_epoch_alone(path: str, value
 def test_a_state_that_does_not_fit_is_always_refused(path: str, value: Any, on_change: str) -> None:
     message = refusal(changed(path, value), on_change, AT_END)
     assert message is not None
-    assert message.startswith("resume='auto': the checkpoint's state does not fit this run: ")
-    assert message.endswith("or start anew in another folder")
+    assert message.startswith("resume='auto': the state of the checkpoint does not fit this run: ")
+    assert message.endswith("or start in another folder")
     assert "on_change" not in message  # it would not help
 
 

@@ -141,7 +141,9 @@ def test_what_was_not_said_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=told):
             resumed(ten_epochs, 4, tmp_path, "10ep", CosineAnnealingScheduler(), **more)
-    with pytest.raises(InputError, match=r"max_duration='3ep': the checkpoint stands at 4ep already"):
+    with pytest.raises(
+        InputError, match=r"max_duration='3ep': must be longer than the run so far: the checkpoint is at 4ep"
+    ):
         resumed(ten_epochs, 4, tmp_path, "3ep", CosineAnnealingScheduler(), on_change="extend")
-    with pytest.raises(InputError, match="nothing of it is left to rescale"):
+    with pytest.raises(InputError, match="nothing left to rescale"):
         resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="rescale")

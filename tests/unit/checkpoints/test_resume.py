@@ -77,7 +77,7 @@ def test_a_job_that_is_queued_again_goes_on_from_its_own_checkpoints(a_run: Path
     for name in (str(a_run), str(a_run / "checkpoints" / "ba10")):
         checkpoint, told = opened(name, new)
         assert checkpoint == "ba35"
-        assert told == [f"{name} is where this run began; it goes on from its own checkpoints in {new}/checkpoints"]
+        assert told == [f"this run started at {name} and continues from its own checkpoints in {new}/checkpoints"]
     shutil.rmtree(a_run)  # it is not needed any more
     assert opened(str(a_run), new)[0] == "ba35"
 
@@ -87,9 +87,9 @@ def test_what_is_refused_on_the_way_is_told(a_run: Path) -> None:
     checkpoint, told = opened("auto", a_run)
     assert checkpoint == "ba10"
     assert len(told) == 1
-    assert "ba20/state.pt: it is torn: 0 bytes of" in told[0]
+    assert "ba20/state.pt: it is truncated: 0 bytes of" in told[0]
     # The one that a person names is not replaced by another.
-    with pytest.raises(CheckpointError, match="ba20/state.pt: it is torn"):
+    with pytest.raises(CheckpointError, match="ba20/state.pt: it is truncated"):
         open_checkpoint(a_run / "checkpoints" / "ba20", None)
 
 
@@ -106,9 +106,9 @@ def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"")
     fix = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
     for name, rule in (
-        ("missing", "there is no such file or folder"),
-        ("empty", "it holds no checkpoint"),
-        ("weights.pt", "a checkpoint is a folder of state.pt and checkpoint.json, and this file is neither"),
+        ("missing", "not found"),
+        ("empty", "has no checkpoint"),
+        ("weights.pt", "must be a checkpoint, which is a folder with state.pt and checkpoint.json"),
     ):
         with pytest.raises(InputError) as caught:
             find(tmp_path / name, tmp_path / "new")

@@ -188,7 +188,7 @@ def test_a_finished_run_has_no_rest_to_rescale() -> None:
     with pytest.raises(InputError) as caught:
         TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
     assert str(caught.value) == (
-        "resume.on_change='rescale': the schedule is at its end (10ep) already, and nothing of it is left to rescale; "
+        "resume.on_change='rescale': has nothing left to rescale, because the schedule is at its end (10ep); "
         "use resume.on_change=extend, which follows the new schedule at the true time"
     )
 
@@ -359,14 +359,14 @@ def test_a_run_that_would_be_over_is_refused(mode: str, batch: int) -> None:
         old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
     here = "10ep" if batch == 750 else "751/75ep"
     assert str(caught.value) == (
-        f"max_duration='10ep': the checkpoint stands at {here} already, and the run would end at 10ep; "
-        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or name a new folder"
+        f"max_duration='10ep': must be longer than the run so far: the checkpoint is at {here}; "
+        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use a new folder"
     )
 
 
 def test_a_unit_that_was_not_counted_is_refused() -> None:
     old, now = TimeMap.planned(run("10ep"), 1), at(75).copy(token=0)
-    with pytest.raises(InputError, match=r"max_duration='1000000tok': the unit of the length has changed, and the run"):
+    with pytest.raises(InputError, match=r"max_duration='1000000tok': cannot have a new unit, because the run"):
         old.rescaled(run("1000000tok", timestamp=now))
 
 

@@ -113,5 +113,5 @@ def test_layers_by_name() -> None:
 
 
 def test_a_pattern_that_fits_no_module_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^x='block\.\*': fits the name of no module; modules are features"):
+    with pytest.raises(InputError, match=r"^x='block\.\*': matches no module; modules are features"):
         layers_of(ConvNet(), ["classifier", "block.*"], "x")

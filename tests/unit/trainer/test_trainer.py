@@ -199,7 +199,9 @@ def test_a_change_by_which_nothing_is_trained_is_not_recorded(tmp_path: Path) ->
 
     run(0.1).fit()
     before = (tmp_path / "result.json").read_bytes()
-    with pytest.raises(InputError, match="max_duration='1ep': the checkpoint stands at 1ep already"):
+    with pytest.raises(
+        InputError, match="max_duration='1ep': must be longer than the run so far: the checkpoint is at 1ep"
+    ):
         run(0.2, on_change="extend")
     assert (tmp_path / "result.json").read_bytes() == before
     assert run(0.2, on_change="extend", max_duration="2ep").fit().steps == 12
@@ -405,7 +407,7 @@ def test_torchs_schedulers_stretch_and_the_error_says_which_cannot() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    with pytest.raises(InputError, match="MyStep.*cannot be stretched to ssr 0.5: it is a class of its own"):
+    with pytest.raises(InputError, match="MyStep.*cannot be stretched to ssr 0.5: it is not one of torch's classes"):
         Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
     # Without optimizers given, its own is the one that is meant. Half of two epochs: a decay at each half.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")

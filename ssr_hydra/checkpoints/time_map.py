@@ -314,8 +314,8 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 
 def _mean_rate(plan: _Plan, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the line with ``value`` at ``now``."""
-    return _Line(source, value - slope * _READ[source](now), slope)
+    """Return the run's ratio of two counters so far; no fixed rate is needed to connect them."""
+    counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
         rule = f"cannot have a new unit, because the run has counted no {missing} to convert it"
@@ -338,15 +338,19 @@ def _known_counter(name: Any) -> str:
 _Count = Callable[[Timestamp], int]
 
 
-    """Return the line with ``value`` at ``now``."""
-    return _Line(source, value - slope * _READ[source](now), slope)
+def _compiled(line: _Line) -> _Count:
+    """Return the line as a function in integers: (offset + slope * source) / denominator."""
+    read, denominator = _READ[line.source], math.lcm(line.offset.denominator, line.slope.denominator)
+    offset, slope = int(line.offset * denominator), int(line.slope * denominator)
+
+    def count(true: Timestamp) -> Any:
+        value = offset + slope * read(true)
         if denominator == 1:
             return value
         whole, part = divmod(value, denominator)
         return Fraction(value, denominator) if part else whole
 
-    """Return the line with ``value`` at ``now``."""
-    return _Line(source, value - slope * _READ[source](now), slope)
+    return count
 
 
 def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[str, _Count]:

@@ -1,6 +1,6 @@
-"""Structured configs, one per scheduler, optimizer, model, data set and trainer, and their registration with Hydra.
+"""Structured configs for schedulers, optimizers, models, data sets and trainers, and their registration with Hydra.
 
-Importing this needs omegaconf, Hydra's ConfigStore and the schedulers that configs are made from: no torch, no data.
+This package imports omegaconf, Hydra's ConfigStore and the scheduler classes, but neither torch nor data.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,6 @@ __all__ = [
     *vision.__all__,
 ]
 
-if TYPE_CHECKING:  # configs of schedulers are made from the registry
+if TYPE_CHECKING:  # the registry of schedulers makes their configs
 
     def __getattr__(name: str) -> Any: ...

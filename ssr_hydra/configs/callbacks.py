@@ -37,10 +37,10 @@ class WandbLoggerConfig:
     """``logger=wandb``: Weights & Biases; needs the extra ``wandb``.
 
     Attributes:
-        project: The project that the run appears in.
-        mode: ``online`` or ``offline``; null is what ``WANDB_MODE`` says, else online.
-        tags: Of the run.
-        group: Under which it is shown together with others.
+        project: The project of the run.
+        mode: ``online`` or ``offline``; null means ``WANDB_MODE``, or online.
+        tags: Tags of the run.
+        group: The group that shows the run together with others.
     """
 
     project: str = "ssr_hydra"
@@ -52,10 +52,10 @@ class WandbLoggerConfig:
 
 @dataclass
 class MLflowLoggerConfig:
-    """``logger=mlflow``: MLflow, by ``MLFLOW_TRACKING_URI`` or in ``mlflow/``; needs the extra ``mlflow``.
+    """``logger=mlflow``: MLflow, at ``MLFLOW_TRACKING_URI`` or in ``mlflow/``; needs the extra ``mlflow``.
 
     Attributes:
-        experiment: The experiment that the run appears in.
+        experiment: The MLflow experiment of the run.
     """
 
     experiment: str = "ssr_hydra"
@@ -67,11 +67,11 @@ class EMAConfig:
     """``callbacks=ema``: a moving average of the weights.
 
     Attributes:
-        decay: Of one update; null is 0.999, or what ``half_life`` gives.
-        half_life: After which time a contribution has halved, such as ``0.05dur``, in the place of a decay.
+        decay: The decay of one update; null means 0.999, or the decay that follows from ``half_life``.
+        half_life: The time after which a contribution has halved, such as ``0.05dur``; replaces ``decay``.
         interval: Batches between two updates.
-        warmup: Let the decay grow over the first updates.
-        evaluate: Evaluate with the average in the place of the weights.
+        warmup: Whether the decay grows over the first updates.
+        evaluate: Whether to evaluate the average instead of the weights.
     """
 
     decay: float | None = None
@@ -87,13 +87,13 @@ class ProfilerConfig:
     """``callbacks=profiler``: torch's profiler over a few batches, written to ``profile/``.
 
     Attributes:
-        wait: Batches that are left alone.
-        warmup: Batches that are profiled and thrown away.
+        wait: Batches that are not profiled.
+        warmup: Batches that are profiled and discarded.
         active: Batches that are profiled and written.
-        repeat: How many times over.
-        record_shapes: Keep the shapes of the operators' inputs.
-        profile_memory: Keep what is allocated and freed.
-        with_stack: Keep which line of Python called an operator.
+        repeat: Number of cycles.
+        record_shapes: Whether to record the shapes of the operators' inputs.
+        profile_memory: Whether to record allocations.
+        with_stack: Whether to record the line of Python that called an operator.
         rows: Lines of the table.
     """
 
@@ -121,7 +121,7 @@ LOGGERS: dict[str, Any] = {
     "wandb": WandbLoggerConfig,
     "mlflow": MLflowLoggerConfig,
 }
-"""Choices of the group ``logger``, each stored in the package ``logger.<name>``, so that several can be chosen."""
+"""Choices of the group ``logger``, each in its own package ``logger.<name>``, so that you can choose several."""
 
 CALLBACKS: dict[str, Any] = {"ema": EMAConfig, "profiler": ProfilerConfig, "throughput": ThroughputConfig}
-"""Choices of the group ``callbacks``, each stored in the package ``callbacks.<name>``."""
+"""Choices of the group ``callbacks``, each in its own package ``callbacks.<name>``, so that you can choose several."""

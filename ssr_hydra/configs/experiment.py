@@ -16,35 +16,35 @@ def _accuracy() -> dict[str, Any]:
 
 @dataclass
 class TrainerConfig:
-    """``trainer=default``: how the run is carried out and measured; arguments of ``ssr_hydra.Trainer``, and threads.
+    """``trainer=default``: how the run is trained and evaluated: arguments of ``ssr_hydra.Trainer``, and threads.
 
     Attributes:
-        use_stepwise_scheduler: Null steps our schedulers before every batch, and torch's at the pace they are written
-            for; true steps all by batches, false all by epochs.
-        loss: A callable of (outputs, targets), by ``_target_``; a function has ``_partial_: true`` beside it. Null is
-            the model's own where a batch is a mapping, else cross entropy.
-        metrics: Name -> a callable of (outputs, targets) that gives one value per sample, likewise.
-        eval_interval: Time between two evaluations; null is at the end alone, which is always evaluated.
+        use_stepwise_scheduler: Null steps this package's schedulers before every batch, and torch's at their usual
+            pace. True steps all by batch, and false all by epoch.
+        loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null uses the
+            model's own loss if a batch is a mapping, else cross entropy.
+        metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample.
+        eval_interval: Time between two evaluations; null evaluates only at the end. The end is always evaluated.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        progress: ``auto`` (a bar on a terminal, plain lines elsewhere), ``bar``, ``plain``, ``none``.
+        progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
         objective: The final metric that the app returns, which a sweeper optimises; null for none.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        samples_per_batch: For schedules that mix units; null asks the loader.
-        tokens_per_batch: Likewise.
+        samples_per_batch: Samples per batch, for schedules that mix units; null asks the loader.
+        tokens_per_batch: Tokens per batch, for schedules that mix units.
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
-        get_num_samples_in_batch: Counts the samples of a batch, by ``_target_``.
-        get_num_tokens_in_batch: Counts its tokens, likewise.
-        threads: Threads of torch on the CPU. Another number gives other bits, so it is part of the run's description;
-            null leaves it to torch, which takes as many as the machine has cores.
-        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type, in evaluation too; fp16 scales the loss.
-        accumulate: Into how many parts a batch is split for forward and backward; one optimizer step for all.
-        clip_grad_norm: Largest norm of all gradients together; null for none.
-        clip_grad_value: Largest absolute value of a gradient; null for none.
-        compile: Compile the model with ``torch.compile``.
-        channels_last: Keep images and convolutions in the memory format ``channels_last``.
+        get_num_samples_in_batch: A function that counts the samples of a batch, by ``_target_``.
+        get_num_tokens_in_batch: A function that counts the tokens of a batch, by ``_target_``.
+        threads: Threads of torch on the CPU. Another number changes the last bits of the result, so it is part of the
+            run's description. Null leaves it to torch, which uses as many as the machine has cores.
+        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type, also in evaluation; fp16 scales the loss.
+        accumulate: Number of parts of a batch for forward and backward, with one optimizer step for all.
+        clip_grad_norm: The maximum norm of all gradients; null for none.
+        clip_grad_value: The maximum absolute value of a gradient; null for none.
+        compile: Whether to compile the model with ``torch.compile``.
+        channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
         parallel: With several processes: ``ddp`` copies the model, ``fsdp`` shards it.
-        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``: the weight of the parts of a
-            batch that is split over processes or accumulated.
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This sets the weights of
+            the parts of a batch that is split over processes or accumulated.
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -73,14 +73,14 @@ class TrainerConfig:
 
 @dataclass
 class CheckpointConfig:
-    """The node ``checkpoint``: when checkpoints are written into the run's folder, and which are kept.
+    """The node ``checkpoint``: when to write checkpoints into the run's folder, and which to keep.
 
     Attributes:
-        enabled: False writes none, not even when the run is stopped.
-        interval: Time between two; null is at the end alone, and when the run is stopped.
-        keep: How many of the last are kept, 2 or more, so that a torn one is never the only one.
-        best: A metric, such as ``eval/accuracy``, whose best checkpoint is kept as well; null for none.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` reads it from the metric's name.
+        enabled: False writes none, even if the run is stopped.
+        interval: Time between two checkpoints; null writes them only at the end and when the run is stopped.
+        keep: How many of the newest to keep, 2 or more, so that a damaged one is never the only one.
+        best: A metric, such as ``eval/accuracy``, whose best checkpoint is kept too; null for none.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` decides by the metric's name.
     """
 
     enabled: bool = True
@@ -95,10 +95,10 @@ class ResumeConfig:
     """The node ``resume``; ``resume=auto`` is short for ``resume.path=auto``.
 
     Attributes:
-        path: ``auto`` continues what the run's own folder holds, ``never`` starts anew; else the folder of a run, or a
+        path: ``auto`` continues the run in its own folder, ``never`` starts from scratch; else a path of a run or a
             checkpoint.
-        on_change: ``refuse`` a run that is not configured as the checkpoint's was; ``extend`` follows the new schedule
-            at the true time; ``rescale`` the rest of the schedule over the rest of the time.
+        on_change: What to do with a changed config: ``refuse`` it, ``extend`` (follow the new schedule at the true
+            time), or ``rescale`` (stretch the rest of the schedule over the rest of the run).
     """
 
     path: str = "auto"
@@ -107,26 +107,26 @@ class ResumeConfig:
 
 @dataclass
 class ExperimentConfig:
-    """Everything that describes a run.
+    """The whole config of a run.
 
     Attributes:
-        name: What the run is called in records and reports; null calls it by its data, ``digits``.
+        name: Name of the run in records and reports; null uses the name of the data, such as ``digits``.
         ssr: Scale schedule ratio: stretches the schedule and the run's length.
         max_duration: Length of the run at ssr 1.
-        seed: Of the weights, the order of the data, and the augmentation.
-        control: ``truncate`` ends the run at ``max_duration * ssr`` with the schedule of the whole: a control.
-        scheduler: Of the group ``scheduler``.
-        optimizer: Of the group ``optimizer``.
-        model: Of the group ``model``.
-        data: Of the group ``data``.
-        trainer: Of the group ``trainer``.
-        param_groups: Name to rule: which parameters, and the hyperparameters that are theirs.
-        schedules: Name of another field of the param groups (``weight_decay``, ``momentum``) to its scheduler.
-        logger: Of the group ``logger``, several at once.
-        callbacks: Of the group ``callbacks``, several at once.
+        seed: Seed of the weights, the order of the data, and the augmentation.
+        control: ``truncate`` ends the run at ``max_duration * ssr`` with the schedule of the full run: a control.
+        scheduler: Group ``scheduler``.
+        optimizer: Group ``optimizer``.
+        model: Group ``model``.
+        data: Group ``data``.
+        trainer: Group ``trainer``.
+        param_groups: A mapping from name to rule: a selection of parameters, and their hyperparameters.
+        schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
+        logger: Group ``logger``, several at once.
+        callbacks: Group ``callbacks``, several at once.
         checkpoint: See :class:`CheckpointConfig`.
         resume: See :class:`ResumeConfig`; or the path alone.
-        debug: Which preset of the group ``debug`` made this a run that only tries something out; null for a real one.
+        debug: The preset of the group ``debug``, which makes this a short trial run; null for a normal run.
     """
 
     name: str | None = None

@@ -69,7 +69,7 @@ class StdlibDocumentsConfig:
     _target_: str = field(default="ssr_hydra.data.StdlibDocuments", init=False)
 
 
-# The splits are disjoint only while both are cut the same way.
+# The splits are disjoint only if both are cut in the same way.
 _SAME: dict[str, Any] = {"eval_fraction": "${..train.eval_fraction}", "split_seed": "${..train.split_seed}"}
 _HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}", "limit": 1024, **_SAME}
 _HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}
@@ -77,7 +77,7 @@ _HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train
 
 @dataclass
 class StdlibBytesDataConfig(DataConfig):
-    """``data=stdlib_bytes``: windows of bytes. Evaluation reads 1,024 of them, spread over all held-out files."""
+    """``data=stdlib_bytes``: windows of bytes. Evaluation uses 1,024 windows, spread over all held-out files."""
 
     train: StdlibBytesConfig = field(default_factory=StdlibBytesConfig)
     eval: StdlibBytesConfig | None = field(default_factory=lambda: StdlibBytesConfig(**_HELD_OUT_BYTES))

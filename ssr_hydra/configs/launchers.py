@@ -1,4 +1,4 @@
-"""Configs of the group ``hydra/launcher``, Hydra's own, for sweeps: how their jobs are run."""
+"""Configs of Hydra's group ``hydra/launcher``: how the jobs of a sweep are run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["LAUNCHERS", "ProcessLauncherConfig"]
 
 @dataclass
 class ProcessLauncherConfig:
-    """``hydra/launcher=processes``: each job in a process of its own, some at a time.
+    """``hydra/launcher=processes``: each job in its own process, several at a time.
 
     Attributes:
-        workers: Jobs at a time; null for as many as fit: one for each GPU, or without GPUs, as many as the cores are
-            enough for with ``trainer.threads`` each.
-        threads: Threads of each job for numerical libraries, unless its own ``trainer.threads`` says otherwise; null
-            for an equal share of the cores, or what ``OMP_NUM_THREADS`` says. One worker alone is left as it is.
-        gpus: ``auto`` gives each job that runs one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list says which,
-            ``none`` leaves them alone.
-        gpus_per_job: How many each job gets.
+        workers: Jobs at a time. Null: one per GPU; without GPUs, as many as the cores allow with ``trainer.threads``
+            each.
+        threads: Threads of each job for numerical libraries; the job's ``trainer.threads`` overrides it. Null: an equal
+            part of the cores, or ``OMP_NUM_THREADS``; no limit if there is only one worker.
+        gpus: ``auto`` assigns each running job one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list selects
+            GPUs; ``none`` assigns none.
+        gpus_per_job: GPUs per job.
     """
 
-    # Hydra takes names below hydra_plugins alone; which class it is, ssr_hydra.launchers.register_launchers says.
+    # Hydra accepts only names below hydra_plugins; ssr_hydra.launchers.register_launchers maps it to the class.
     _target_: str = field(default="hydra_plugins.ssr_hydra.ProcessLauncher", init=False)
     workers: int | None = None
     threads: int | None = None

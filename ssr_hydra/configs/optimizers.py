@@ -1,7 +1,7 @@
-"""One config per first-order optimizer of ``torch.optim``: its arguments, order and defaults.
+"""One config per first-order optimizer of ``torch.optim``, with its arguments, order and defaults.
 
-Where an optimizer takes a number or a tensor, the config takes the number. ``params`` is a selection of the model's
-parameters, as :mod:`ssr_hydra.rules` describes it; null for all of them, or all that other optimizers leave.
+If an optimizer accepts a number or a tensor, the config accepts a number. ``params`` is a selection of the model's
+parameters, see :mod:`ssr_hydra.rules`; null means all of them, or all that other optimizers do not take.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ class SparseAdamConfig:
 
 @dataclass
 class MuonConfig:
-    """``optimizer=muon``: for models all of whose parameters are matrices."""
+    """``optimizer=muon``: for models whose parameters are all matrices."""
 
     params: Any = None
     lr: float = 1e-3

@@ -36,11 +36,11 @@ GROUPS: dict[str, dict[str, Any]] = {
 }
 """Group -> choice -> config."""
 
-# Groups of which several choices are taken at once, each into a node of its own: logger=[csv,tensorboard].
+# Groups of which you can choose several: each choice has its own node: logger=[csv,tensorboard].
 _SEVERAL = ("logger", "callbacks")
 
-# The parts that a composite starts with: where they go, and which choice of the same group. They are a defaults list,
-# so that the command line can replace each by name; it cannot be a field of the config, whose fields are its class's.
+# The default parts of a composite scheduler: their place, and a choice of the same group. They are a defaults list, so
+# that the command line can replace each by name. They cannot be fields, because a config has the fields of its class.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -50,16 +50,16 @@ _PARTS: dict[str, dict[str, str]] = {
 
 
 def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
-    """Store the configs in Hydra's ConfigStore; once or many times, the result is the same.
+    """Store the configs in Hydra's ConfigStore. Repeated calls have the same result.
 
     Args:
-        groups: Which of :data:`GROUPS`; all of them, and the top level ``base_config``, by default. An app of one's own
-            that only wants the schedulers says ``register(["scheduler"])``.
-        prefix: A folder to put the groups in, for an app that has groups of these names already: with
-            ``prefix="ssr"`` the choices are ``ssr/scheduler@scheduler=wsd``.
+        groups: Some of :data:`GROUPS`; by default all of them, and the top level ``base_config``. An app that only
+            needs the schedulers calls ``register(["scheduler"])``.
+        prefix: A folder for the groups, if your app has groups with these names: with ``prefix="ssr"`` the choices are
+            ``ssr/scheduler@scheduler=wsd``.
 
     Raises:
-        InputError: An unknown group; or a choice of that name exists already and is not this package's.
+        InputError: A group is unknown, or another config already has the name of a choice.
 
     Example:
         >>> from hydra.core.config_store import ConfigStore
@@ -94,13 +94,13 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     if name == "torch_sequential":
         node["defaults"] = [*parts, "_self_"]
         node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
-    OmegaConf.set_struct(node, None)  # back to what a structured config is by itself
+    OmegaConf.set_struct(node, None)  # restores the default of a structured config
     return node
 
 
 def _store(group: str, name: str, node: Any, package: str | None = None) -> None:
     store = ConfigStore.instance()
-    existing = store._open(f"{group}/{name}.yaml")  # reading is all there is to it; the public load() raises instead
+    existing = store._open(f"{group}/{name}.yaml")  # only a read; the public load() would raise an error
     if existing is not None:
         if existing.provider == PROVIDER:
             return

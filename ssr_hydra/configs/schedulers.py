@@ -1,17 +1,17 @@
 """One config per scheduler, made from its row in the registry: the class's fields, order and defaults.
 
-Durations are strings. Where a class asks for an argument and has no default, the config holds the row's preset, so that
-``scheduler=<name>`` alone always runs. ``<class>Config`` is the name of each: ``RexSchedulerConfig``.
+Durations are strings. If an argument of a class has no default, the config has the preset of the row, so that
+``scheduler=<name>`` alone works. The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
 
 Some choices need more than a value on the command line:
 
 - ``scheduler=piecewise_linear scheduler.points=[[0dur,0],[0.2dur,1],[1dur,0.1]]``.
 - ``scheduler=product``: named factors, each a choice of the group; the preset is ``warmup`` times ``decay``.
   ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
-  one, ``~scheduler@scheduler.factors.warmup`` takes one out.
+  one, ``~scheduler@scheduler.factors.warmup`` removes one.
 - ``scheduler=sequence``: named phases one after another; the preset is ``warmup``, then ``decay``.
   ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
-  ``scheduler.phases.warmup.until`` says where a phase ends (the last one may go on),
+  ``scheduler.phases.warmup.until`` sets the end of a phase (the last one needs none),
   ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
 """
 
@@ -30,7 +30,7 @@ from ssr_hydra.time import Time
 
 
 def _config_of(source: type, presets: Mapping[str, Any], target: str | None = None) -> Any:
-    """A dataclass with the fields of a class of this package, in the types that OmegaConf knows."""
+    """Create a dataclass with the fields of one of this package's classes, in types that OmegaConf supports."""
     hints = get_type_hints(source)
     made: list[tuple[str, Any, Any]] = []
     for item in fields(source):
@@ -45,14 +45,14 @@ def _config_of(source: type, presets: Mapping[str, Any], target: str | None = No
 
 
 def _plain(hint: Any) -> Any:
-    """The type that a config has for an argument's type."""
+    """Return the type of a config's field for an argument's type."""
     if hint is Time:
         return str
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if type(None) in arguments:
             return Union[tuple(dict.fromkeys(map(_plain, arguments)))]  # noqa: UP007  # made of a list
-        return _plain(arguments[0])  # a Time or its string; a list of points or a mapping
+        return _plain(arguments[0])  # a Time or its string; a list of points, or a mapping
     if origin is Sequence:
         return list[_plain(arguments[0])]  # type: ignore[misc]
     if origin is tuple:
@@ -63,7 +63,7 @@ def _plain(hint: Any) -> Any:
 
 
 PhaseConfig: Any = _config_of(Phase, {"scheduler": None})
-"""One phase of ``scheduler=sequence``: a scheduler, where the phase ends, and whether SSR stretches it."""
+"""One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches it."""
 
 _CONFIGS = {
     row.name: _config_of(row.scheduler, row.presets, f"ssr_hydra.schedulers.{row.scheduler.__name__}") for row in ROWS
@@ -71,7 +71,7 @@ _CONFIGS = {
 globals().update((config.__name__, config) for config in _CONFIGS.values())
 __all__ = ["SCHEDULERS", *sorted(["PhaseConfig", *(config.__name__ for config in _CONFIGS.values())])]
 
-# From 0 to 1: what the first phase of a sequence mostly is.
+# From 0 to 1, the usual first phase of a sequence.
 SCHEDULERS: dict[str, Any] = {**_CONFIGS, "ramp": _CONFIGS["linear"](alpha_i=0.0, alpha_f=1.0)}
 """Choices of the group ``scheduler``."""
 

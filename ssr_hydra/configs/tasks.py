@@ -71,7 +71,7 @@ class DigitsConfig:
 
 @dataclass
 class ArraysConfig:
-    """One split of somebody's arrays or table."""
+    """One split of the user's arrays or table."""
 
     path: str = MISSING
     eval_path: str | None = None
@@ -103,9 +103,9 @@ class RandomShiftConfig:
 
 @dataclass
 class DataConfig:
-    """The group ``data``: the data sets and how batches are made of them (``ssr_hydra.data.make_loaders``).
+    """The group ``data``: the data sets, and how their batches are made (``ssr_hydra.data.make_loaders``).
 
-    ``data=custom`` leaves the data sets to the user: ``data.train._target_=my_package.MyDataset`` and its arguments.
+    ``data=custom`` has no data sets: set ``data.train._target_=my_package.MyDataset`` and its arguments.
     """
 
     train: Any = field(default_factory=lambda: {"_target_": MISSING})
@@ -123,7 +123,7 @@ class DataConfig:
 
 
 def as_train(config: type, **own: Any) -> Any:
-    """The config of the evaluation data: what is not its own follows the training data's, wherever that is set."""
+    """Return the config of the evaluation data; by default its values follow those of the training data."""
     assert is_dataclass(config)
     same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
     return config(**same | own)
@@ -131,11 +131,11 @@ def as_train(config: type, **own: Any) -> Any:
 
 @dataclass
 class DigitsDataConfig(DataConfig):
-    """``data=digits``: the two splits of scikit-learn's digits, training images shifted by up to a pixel."""
+    """``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel."""
 
     train: DigitsConfig = field(default_factory=DigitsConfig)
     eval: DigitsConfig | None = field(
-        # The splits are disjoint only while both are cut the same way.
+        # The splits are disjoint only if both are cut in the same way.
         default_factory=lambda: as_train(DigitsConfig, split="eval")
     )
     augment: RandomShiftConfig | None = field(default_factory=RandomShiftConfig)
@@ -143,9 +143,9 @@ class DigitsDataConfig(DataConfig):
 
 @dataclass
 class ArraysDataConfig(DataConfig):
-    """``data=arrays``: ``data.train.path`` names the file; a fifth of it is held out.
+    """``data=arrays``: ``data.train.path`` is the file; a fifth of it is held out for evaluation.
 
-    ``data.eval_path``, or ``data.eval.path``, names a separate file to evaluate on.
+    ``data.eval_path``, or ``data.eval.path``, is a separate file to evaluate on.
     """
 
     train: ArraysConfig = field(default_factory=ArraysConfig)
@@ -153,7 +153,7 @@ class ArraysDataConfig(DataConfig):
     eval_path: str | None = None
 
 
-# A target of the user's own: its arguments are added with a plus, `+model.width=3`, or written in a YAML.
+# A custom target: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.
 _CUSTOM = {"_target_": MISSING}
 
 MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": _CUSTOM}

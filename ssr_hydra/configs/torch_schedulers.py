@@ -1,8 +1,8 @@
-"""Configs of torch's own schedulers, by the names ``torch_*`` of the group ``scheduler``.
+"""Configs of torch's own schedulers, with the names ``torch_*`` of the group ``scheduler``.
 
 The fields, order and defaults are torch's, without optimizer and last_epoch, and ``pace``. A duration is a number of
-the scheduler's own steps, or a time such as ``30ep`` or ``0.5dur``. Where torch has no default there is a preset, but
-for functions, which are yours to name: ``scheduler.lr_lambda._target_=...``.
+the scheduler's steps, or a time such as ``30ep`` or ``0.5dur``. Arguments without a default in torch have a preset,
+except functions, which you must name: ``scheduler.lr_lambda._target_=...``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class StepLRConfig:
 
 @dataclass
 class MultiStepLRConfig:
-    """``scheduler=torch_multistep``. Preset: decays at a half and at three quarters of a run."""
+    """``scheduler=torch_multistep``. Preset: decays after half and three quarters of a run."""
 
     milestones: list[int | str] = field(default_factory=lambda: ["0.5dur", "0.75dur"])
     gamma: float = 0.1
@@ -75,7 +75,7 @@ class LinearLRConfig:
 
 @dataclass
 class ExponentialLRConfig:
-    """``scheduler=torch_exponential``. Preset: a tenth less with every step."""
+    """``scheduler=torch_exponential``. Preset: 10 % less at each step."""
 
     gamma: float = 0.9
     pace: str | None = field(default=None, kw_only=True)
@@ -115,7 +115,7 @@ class CosineAnnealingWarmRestartsConfig:
 
 @dataclass
 class CyclicLRConfig:
-    """``scheduler=torch_cyclic``: absolute learning rates, whatever the optimizer's. Preset: 0.01 to 0.1."""
+    """``scheduler=torch_cyclic``: absolute learning rates; the optimizer's lr has no effect. Preset: 0.01 to 0.1."""
 
     base_lr: Any = 0.01
     max_lr: Any = 0.1
@@ -154,7 +154,7 @@ class OneCycleLRConfig:
 
 @dataclass
 class LambdaLRConfig:
-    """``scheduler=torch_lambda``: a function of yours, by ``_target_`` and ``_partial_: true``."""
+    """``scheduler=torch_lambda``: your function, by ``_target_`` and ``_partial_: true``."""
 
     lr_lambda: Any = MISSING
     pace: str | None = field(default=None, kw_only=True)
@@ -163,7 +163,7 @@ class LambdaLRConfig:
 
 @dataclass
 class MultiplicativeLRConfig:
-    """``scheduler=torch_multiplicative``: a function of yours, by ``_target_`` and ``_partial_: true``."""
+    """``scheduler=torch_multiplicative``: your function, by ``_target_`` and ``_partial_: true``."""
 
     lr_lambda: Any = MISSING
     pace: str | None = field(default=None, kw_only=True)
@@ -175,8 +175,8 @@ class SequentialLRConfig:
     """``scheduler=torch_sequential``. Preset: ``warmup`` for a twentieth of the run, then ``decay``, a cosine.
 
     ``scheduler@scheduler.schedulers.decay=torch_exponential`` replaces a part,
-    ``scheduler.schedulers.warmup.start_factor=0.01`` reaches into one, ``scheduler.milestones=[5]`` says where each but
-    the first begins.
+    ``scheduler.schedulers.warmup.start_factor=0.01`` sets an argument of a part, and ``scheduler.milestones=[5]`` sets
+    the starts of all parts but the first.
     """
 
     schedulers: Any = field(default_factory=dict)
@@ -196,9 +196,9 @@ class ChainedSchedulerConfig:
 
 @dataclass
 class ReduceLROnPlateauConfig:
-    """``scheduler=torch_plateau``: after each evaluation, by ``trainer.objective``.
+    """``scheduler=torch_plateau``: follows ``trainer.objective`` after each evaluation.
 
-    ``auto`` reads from the objective's name whether lower or higher is better; ``min`` and ``max`` say it.
+    ``auto`` decides by the objective's name whether lower or higher is better; ``min`` and ``max`` set it.
     """
 
     mode: str = "auto"

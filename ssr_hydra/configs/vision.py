@@ -38,7 +38,7 @@ TORCHVISION_MODELS = tuple(
         "vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2"
     ).split()
 )
-"""torchvision's classification models, known here so that a name is checked before torchvision is imported."""
+"""torchvision's classification models. With this list, a name is checked without importing torchvision."""
 
 TRANSFORMS = tuple(
     (
@@ -50,12 +50,12 @@ TRANSFORMS = tuple(
         "RandomSolarize RandomVerticalFlip Resize ScaleJitter ToImage ToPILImage ToPureTensor TrivialAugmentWide"
     ).split()
 )
-"""torchvision's transforms v2 that need no trust: they compute on one image. Not ``Lambda``, which calls anything."""
+"""torchvision's transforms v2 that need no trust: they only compute on an image. ``Lambda`` could call anything."""
 
 
 @dataclass
 class TorchvisionModelConfig:
-    """``model=torchvision`` with a ``name``; or one of those that have a choice of their own, as ``model=resnet50``."""
+    """``model=torchvision`` with a ``name``, or a choice for one model, such as ``model=resnet50``."""
 
     name: str = MISSING
     num_classes: int = 1000
@@ -68,7 +68,7 @@ class TorchvisionModelConfig:
 
 @dataclass
 class RandomCropFlipConfig:
-    """Crop every image of a batch out of itself padded, and mirror every second one."""
+    """Pad and crop every image of a batch, and flip every second one."""
 
     padding: int = 4
     flip: bool = True
@@ -100,7 +100,7 @@ class SmallImagesDataConfig(DataConfig):
 
 @dataclass
 class FakeDataConfig:
-    """Images that are made."""
+    """Generated images."""
 
     size: int = 1000
     shape: list[int] = field(default_factory=lambda: [3, 32, 32])
@@ -113,7 +113,7 @@ class FakeDataConfig:
 
 @dataclass
 class FakeDataDataConfig(DataConfig):
-    """``data=fake``: for trying out a model or a recipe without any file."""
+    """``data=fake``: try out a model or an experiment without files."""
 
     train: FakeDataConfig = field(default_factory=FakeDataConfig)
     eval: FakeDataConfig | None = field(default_factory=lambda: as_train(FakeDataConfig, size=200, split="eval"))
@@ -121,7 +121,7 @@ class FakeDataDataConfig(DataConfig):
 
 @dataclass
 class ImageFolderConfig:
-    """One split of images in folders, one for each class."""
+    """One split of images in one folder per class."""
 
     root: str = MISSING
     folder: str = "train"
@@ -148,7 +148,7 @@ def _eval_folder() -> Any:
 
 @dataclass
 class ImageFolderDataConfig(DataConfig):
-    """``data=image_folder``: ``data.train.root`` holds ``train/<class>/...`` and ``val/<class>/...``."""
+    """``data=image_folder``: ``data.train.root`` has ``train/<class>/...`` and ``val/<class>/...``."""
 
     train: ImageFolderConfig = field(default_factory=_train_folder)
     eval: ImageFolderConfig | None = field(default_factory=_eval_folder)

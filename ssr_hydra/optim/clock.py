@@ -18,7 +18,7 @@ _NANOSECONDS = 10**9
 
 
 class _Amount:
-    """Samples or tokens seen: the rate times the batches, plus what single batches had more (or less) than the rate."""
+    """A count of samples or tokens: the rate times the batches, plus the deviations of batches with a given count."""
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
 
@@ -31,28 +31,28 @@ class _Amount:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
-        """Stand at ``total`` after ``batch`` batches; 0 where nobody counted, which the rate then makes up for."""
+        """Set the total after ``batch`` batches. A total of 0 means that nothing was counted, so the rate applies."""
         self.extra = total - batch * (self.rate or 0) if total else 0
-        # Batches whose amount was given.
+        # Number of batches with a given count.
         self.told = (batch if total else 0) if told is None else told
         self._mark, self._mark_epoch = self.extra, -1
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
-        """Of the total, so much was counted in ``batch`` batches of the present epoch."""
+        """Set how much of the total was counted in the ``batch`` batches of the current epoch."""
         if self.told == 0:
             return
         self._mark = self.extra - (total - batch * (self.rate or 0))
         self._mark_epoch = epoch
 
     def check(self, amount: Any) -> int | Fraction:
-        """The amount of a batch, exact and not negative."""
+        """Return the count of a batch, exact and not negative."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
-            raise InputError(self.name, amount, "a batch cannot hold less than nothing", "count from 0")
+            raise InputError(self.name, amount, "must be >= 0", "correct the count")
         return number
 
     def add(self, number: int | Fraction, epoch: int) -> None:
-        """One batch of ``number`` in ``epoch``."""
+        """Count one batch with ``number`` in ``epoch``."""
         if epoch != self._mark_epoch:
             self._mark, self._mark_epoch = self.extra, epoch
         self.extra += number - (self.rate or 0)
@@ -69,9 +69,9 @@ class _Amount:
         return self.extra - begin + batch_in_epoch * (self.rate or 0)
 
     def read(self, batch: int) -> int | Fraction:
-        """The total, for a schedule: one that was not told has to be asked for, or the schedule would stand still."""
+        """Return the total for a schedule. An unknown total is an error, because the schedule would not move."""
         if not self.is_known(batch):
-            rule = f"the schedule or the run is measured in {self.name}, and step() was not told how many"
+            rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise InputError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
         return self.total(batch)
 
@@ -79,8 +79,8 @@ class _Amount:
 class StepClock:
     """The time of a run that only counts its steps.
 
-    A step adds 1 to ``now.batches`` and nothing else; every other counter follows from them when it is read, so that a
-    schedule pays for what it reads. A counter that cannot be known raises, where a plain one would be 0.
+    A step only adds 1 to ``now.batches``. Every other counter is computed from the batches when it is read. Reading an
+    unknown counter is an error.
 
     Args:
         state: The rates of the run; ``now`` becomes its timestamp.
@@ -98,20 +98,20 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Count the samples and tokens of the batch that comes next; None is the rate."""
+        """Set the number of samples and tokens of the next batch; None means the rate."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         told = [
             (amount, amount.check(n))
             for amount, n in ((self._samples, samples), (self._tokens, tokens))
             if n is not None
         ]
-        for amount, number in told:  # both are checked before one is counted
+        for amount, number in told:  # check both before counting one
             amount.add(number, epoch)
 
     def set(self, timestamp: Timestamp, told: tuple[int, int] | None = None) -> None:
-        """Move to a time; ``told`` is how many batches told their samples and their tokens.
+        """Move to a time; ``told`` is the number of batches with a given number of samples, and of tokens.
 
-        Without ``told`` a count is either whole or, at 0, was not kept: it follows from the rate then.
+        Without ``told``, a count of 0 means that nothing was counted, and the rate applies. Other counts are complete.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
@@ -128,14 +128,14 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """How many batches told their samples and their tokens."""
+        """The number of batches with a given number of samples, and of tokens."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:
         """Return the finished epochs."""
         if self._dataloader_len is None:
-            rule = "the schedule or the run is measured in epochs, and the length of one is not known"
-            raise InputError("dataloader_len", None, rule, "give dataloader_len, the batches per epoch")
+            rule = "is needed, because the schedule or the run is measured in epochs"
+            raise InputError("dataloader_len", None, rule, "give the batches per epoch")
         return self.now.batches // self._dataloader_len
 
     def batches_in_epoch(self) -> int:
@@ -143,7 +143,7 @@ class StepClock:
         return self.now.batches - self.epochs() * (self._dataloader_len or 0)
 
     def nanoseconds(self) -> int:
-        """Return the time, read once per batch, so that all who ask between two steps get the same."""
+        """Return the time. It is computed once per batch, so that all reads between two steps agree."""
         if self._read_at != self.now.batches:
             self._nanoseconds = time.perf_counter_ns() - self._origin
             self._read_at = self.now.batches
@@ -166,7 +166,7 @@ class StepClock:
         return self._tokens.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def snapshot(self) -> Timestamp:
-        """Return the time as a timestamp that stays; counters that are not known are 0."""
+        """Return the current time as an immutable timestamp, with 0 for unknown counters."""
         batches, epoch, batch = self.now.batches, 0, 0
         if self._dataloader_len is not None:
             epoch, batch = divmod(batches, self._dataloader_len)

@@ -20,32 +20,32 @@ __all__ = ["ScheduledLR"]
 
 
 class ScheduledLR(AlphaLR):
-    """A torch ``LRScheduler`` for schedules in any unit of time, with a clock of its own.
+    """A torch ``LRScheduler`` for schedules in any unit of time, with its own clock.
 
     ::
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the group's ``lr`` when its first schedule is made, or the ``lr`` that was set since then.
+    ``initial_lr_g`` is the group's ``lr`` when its first schedule is created, or a later ``lr`` that you set.
 
-    Call ``step()`` after each optimizer step. SSR stretches the schedule and the run: it ends after
-    ``max_duration * ssr``, which :attr:`max_duration` gives and :attr:`is_done` tells.
+    Call ``step()`` after each optimizer step. SSR stretches the schedule and the run, which ends after
+    ``max_duration * ssr``; see :attr:`max_duration` and :attr:`is_done`.
 
     Args:
-        optimizer: Its param groups' learning rates are set; a group may choose its schedule by the key ``"schedule"``.
-        schedulers: A scheduler, several that multiply, or a mapping of names (``"default"`` for groups that name none).
-        max_duration: Length of the run *before* scaling, in any unit but ``dur``; None where no schedule asks for it.
-        dataloader_len: Batches per epoch: optimizer steps, where gradients are accumulated.
-        samples_per_batch: Samples per batch, where they are to be counted without being told.
-        tokens_per_batch: Tokens per batch, likewise.
+        optimizer: The optimizer. A param group may choose its schedule by the key ``"schedule"``.
+        schedulers: A scheduler, several that multiply, or a mapping of names (``"default"`` for groups without a name).
+        max_duration: Length of the run *before* scaling, in any unit but ``dur``; None if no schedule needs it.
+        dataloader_len: Batches per epoch; with gradient accumulation, optimizer steps per epoch.
+        samples_per_batch: Samples per batch, for steps without ``samples``.
+        tokens_per_batch: Tokens per batch, for steps without ``tokens``.
         ssr: The scale schedule ratio.
 
     Raises:
-        InputError: If a time cannot be resolved, or a group names a schedule that is not there.
+        InputError: A time cannot be resolved, or a group names an unknown schedule.
 
-    Seconds are those since construction, together with those of the run that was resumed; they include evaluation and
-    whatever else happens between steps. Processes of one run have clocks that differ: where that matters, keep the
-    time in one ``State`` and use :func:`~ssr_hydra.optim.compile_composer_scheduler`.
+    Seconds count from construction, plus those of a resumed run. They include evaluation and everything else between
+    steps. The clocks of several processes of one run differ. If that matters, keep the time in one ``State`` and use
+    :func:`~ssr_hydra.optim.compile_composer_scheduler`.
 
     Example:
         >>> import torch
@@ -82,7 +82,7 @@ class ScheduledLR(AlphaLR):
         self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
-    # torch's name for the number of steps. It is the clock itself: torch's combinators turn it back, and time with it.
+    # torch's name for the number of steps. It is the clock itself: torch's combinators reset it, and time with it.
     @property
     def last_epoch(self) -> int:
         """Batches since the start."""
@@ -95,17 +95,17 @@ class ScheduledLR(AlphaLR):
 
     @property
     def max_duration(self) -> Time | None:
-        """Length of the run as it is run: scaled by ssr."""
+        """The length that is run, after scaling by ssr."""
         return self._bound[1].max_duration
 
     @property
     def timestamp(self) -> Timestamp:
-        """The time; counters that nothing is known about are 0.
+        """The current time; unknown counters are 0.
 
-        Setting it sets the learning rates. Samples and tokens that it leaves at 0 follow from their rates.
+        Assign to it to set the learning rates. Samples and tokens of 0 are then computed from their rates.
 
         Raises:
-            InputError: For setting it to what is no timestamp.
+            InputError: The assigned value is not a timestamp.
         """
         return self._clock.snapshot()
 
@@ -119,10 +119,10 @@ class ScheduledLR(AlphaLR):
 
     @property
     def is_done(self) -> bool:
-        """Whether ``max_duration * ssr`` is reached; False where the run is open.
+        """Whether ``max_duration * ssr`` is reached; False if the length is unknown.
 
         Raises:
-            InputError: If that is a time in epochs, samples or tokens that nobody counts.
+            InputError: The length is in epochs, samples or tokens that are not counted.
         """
         if self._end is None:
             run = Run.of(self._bound[1])
@@ -136,11 +136,11 @@ class ScheduledLR(AlphaLR):
     def total_steps(self) -> int:
         """Steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
 
-        It follows from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``, whatever single steps say.
+        It is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``, not from single steps.
 
         Raises:
-            AttributeError: If the run is open, is measured in seconds, or is in a unit whose per-batch rate is unknown.
-                Frameworks ask by ``hasattr`` whether a scheduler has an end.
+            AttributeError: The length is unknown, in seconds, or in a unit whose per-batch rate is unknown. Frameworks
+                call ``hasattr`` to find out whether a scheduler has an end.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -166,7 +166,7 @@ class ScheduledLR(AlphaLR):
             tokens: Tokens of the batch; None for ``tokens_per_batch``.
 
         Raises:
-            InputError: If a schedule reads samples, tokens or epochs that nobody counts.
+            InputError: A schedule needs samples, tokens or epochs that are not counted.
         """
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)
@@ -181,7 +181,7 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """The clock, in plain numbers. Learning rates follow from it; initial ones are the optimizer's to keep."""
+        """Return the clock as numbers. It determines the learning rates; the optimizer stores the initial ones."""
         return {
             "timestamp": self.timestamp.state_dict(),
             "told": list(self._clock.told),
@@ -189,18 +189,18 @@ class ScheduledLR(AlphaLR):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the clock, and compute the learning rates anew from it. Load the optimizer first.
+        """Load the clock, and compute the learning rates from it. Load the optimizer first.
 
         Raises:
-            InputError: For the state of another class of scheduler, or a damaged one, and nothing is changed then; or
-                where a schedule reads samples or tokens that were not counted.
+            InputError: The state is of another scheduler class or damaged (nothing changes then), or a schedule needs
+                samples or tokens that were not counted.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"
-            raise InputError("state_dict", state_dict, "must be that of a ScheduledLR", fix)
+            raise InputError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
-            rule = "told must hold two counts of batches, and _step_count be one"
+            rule = "told must have two counts of batches, and _step_count must be one"
             raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load what state_dict() gave")
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps

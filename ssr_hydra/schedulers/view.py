@@ -28,17 +28,17 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
     """
     run, timestamp = source
     if unit is TimeUnit.EPOCH:
-        # Whole epochs since the phase began, which need not be at an epoch's start.
+        # Whole epochs since the phase started, which may be in the middle of an epoch.
         batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
         return int(run.convert(batches, unit, "timestamp").value)
     total = Time(timestamp.get(unit.value).value, unit)
-    # Not below 0: rates are true on average only, see Run.clock.
+    # At least 0, because rates are only averages: see Run.clock.
     time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
     return time.value * _NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
 
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
-    """A counter that is the run's own in a phase too; ``foreign`` is its name on another library's timestamp."""
+    """A counter that a phase does not shift; ``foreign`` is its name in another library's timestamp."""
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
         return getattr(timestamp, name)

@@ -1,4 +1,4 @@
-"""Time as training counts it: exact durations with a unit (:class:`Time`) and a run's counters (:class:`Timestamp`)."""
+"""Training time: exact durations with a unit (:class:`Time`), and the counters of a run (:class:`Timestamp`)."""
 
 from ssr_hydra.time.duration import Number, Time, TimeLike, TimeUnit, as_time, check_ssr, exact, simplest
 from ssr_hydra.time.timestamp import Timestamp

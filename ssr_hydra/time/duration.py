@@ -165,7 +165,7 @@ def _explain(text: str) -> tuple[str, str]:
     if re.match(r"[+-]?(nan|inf)", squeezed):
         return "a duration must be finite", example
     if squeezed[0] == "-":
-        return "a duration must not be negative", example
+        return "must not be negative", example
     number = re.match(_DECIMAL, squeezed, re.ASCII)
     if number is None:
         return f"a duration is a number and a unit (one of {_UNITS.replace('|', ' ')})", example
@@ -191,7 +191,6 @@ class Time(Generic[_Value]):
         unit: A :class:`TimeUnit` or its string.
         field: Name of the argument for error messages.
 
-    Raises:
     Raises:
         InputError: A string is not a duration, a number is not finite, a unit is unknown, or units in arithmetic
             differ.

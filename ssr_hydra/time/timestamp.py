@@ -1,4 +1,4 @@
-"""The counters of a run: how many epochs, batches, samples, tokens and seconds of training lie behind it."""
+"""The counters of a run: epochs, batches, samples, tokens and seconds of training so far."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TOTALS: dict[TimeUnit, str] = {
     TimeUnit.TOKEN: "tokens",
     TimeUnit.SECOND: "nanoseconds",
 }
-"""Unit -> the raw counter that counts it since the start of the run."""
+"""A mapping from unit to the raw counter of that unit since the start of the run."""
 
 _SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
 _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
@@ -52,7 +52,7 @@ SourceT = TypeVar("SourceT")
 
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
-    """One counter, exact and not negative, from a number, a Time of its unit or a timedelta; seconds to nanoseconds."""
+    """Return a counter >= 0 from a number, a Time of its unit or a timedelta; seconds in nanoseconds."""
     amount = value
     if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
         amount = Fraction((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 10**6)
@@ -63,16 +63,16 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
         amount = time.value
     number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:
-        raise InputError(field, value, "a counter must not be negative", "count from 0")
+        raise InputError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * _NANOSECONDS)
-    # Typed as the int that it is in every real run; see the class on fractions.
+    # Typed as int, which it is in every real run; see the class about fractions.
     counted: int = number.numerator if number.denominator == 1 else number
     return counted
 
 
 def _as_operand(other: object) -> Time | None:
-    """The time that a timestamp is compared with; None for what is no time."""
+    """Return the time to which a timestamp is compared, or None if the value is not a time."""
     is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
     return as_time(other, "time") if is_time else None
 
@@ -95,7 +95,7 @@ class _Counter:
 
 
 class _WallClock:
-    """A counter of seconds under the name that Composer gives it, read as a ``timedelta``."""
+    """A counter of seconds under Composer's name, read as a ``timedelta``."""
 
     def __init__(self, slot: str, doc: str) -> None:
         self._slot, self.__doc__ = slot, doc
@@ -111,38 +111,38 @@ class _WallClock:
 
 
 def _raw(slot: str, doc: str) -> int:
-    """A read-only attribute for a slot; ``attrgetter`` keeps it free of Python calls."""
+    """Return a read-only attribute for a slot; ``attrgetter`` reads it without a Python call."""
     return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
 
 
 class Timestamp:
     """The counters of a run at one moment. Immutable: each batch makes a new one.
 
-    Counters read as :class:`Time` and compare with bare numbers, so ``timestamp.epoch < 10`` works. The timestamp
-    itself compares with times and strings on the counter of their unit: ``timestamp < "10ep"``. A counter may be a
-    fraction: schedules are defined between batches as well, and pictures and proofs ask for values there.
+    Counters read as :class:`Time` and compare with plain numbers, so ``timestamp.epoch < 10`` works. A timestamp
+    compares with times and strings on the counter of their unit: ``timestamp < "10ep"``. A counter may be a fraction,
+    because schedules are also read between batches, for pictures and proofs.
 
     The plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``, ``timestamp.nanoseconds``) read the
     same counters as plain numbers.
 
     Args:
-        iteration: Iterations finished.
-        epoch: Epochs finished.
-        batch: Batches (optimizer steps) finished.
-        sample: Samples seen.
-        token: Tokens seen.
-        epoch_in_iteration: Epochs finished in this iteration.
-        token_in_iteration: Tokens seen in this iteration.
-        batch_in_epoch: Batches finished in this epoch.
-        sample_in_epoch: Samples seen in this epoch.
-        token_in_epoch: Tokens seen in this epoch.
+        iteration: Finished iterations.
+        epoch: Finished epochs.
+        batch: Finished batches (optimizer steps).
+        sample: Samples so far.
+        token: Tokens so far.
+        epoch_in_iteration: Finished epochs of this iteration.
+        token_in_iteration: Tokens of this iteration so far.
+        batch_in_epoch: Finished batches of this epoch.
+        sample_in_epoch: Samples of this epoch so far.
+        token_in_epoch: Tokens of this epoch so far.
         seconds: Seconds of training, a number or a ``timedelta``; kept to the nanosecond.
         iteration_seconds: Seconds of this iteration.
         epoch_seconds: Seconds of this epoch.
         batch_seconds: Seconds of the last batch.
 
     Raises:
-        InputError: For a negative counter or a Time of another unit.
+        InputError: A counter is negative, or a Time has a different unit.
 
     Example:
         >>> timestamp = Timestamp().to_next_batch(samples=16, tokens=512).to_next_epoch()
@@ -230,14 +230,14 @@ class Timestamp:
 
     @staticmethod
     def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
-        """Return a function that reads the total in ``unit`` as a number, seconds in nanoseconds: for inner loops."""
+        """Return a function that reads the total in ``unit`` as a number, seconds in nanoseconds, for inner loops."""
         return attrgetter(_SLOT_OF[TOTALS[unit]])
 
     def get(self, unit: TimeUnit | str) -> Time:
-        """The total in ``unit``.
+        """Return the total in ``unit``.
 
         Raises:
-            InputError: For ``dur``: only the :class:`~ssr_hydra.State` knows fractions of the run.
+            InputError: ``unit`` is ``dur``; only the :class:`~ssr_hydra.State` knows fractions of the run.
         """
         try:
             unit = TimeUnit(unit)
@@ -252,17 +252,17 @@ class Timestamp:
     def to_next_batch(
         self, samples: Any = 0, tokens: Any = 0, duration: datetime.timedelta | Number | None = 0
     ) -> Timestamp:
-        """The timestamp one batch on.
+        """Return the timestamp after one more batch.
 
         Args:
             samples: Samples of the batch.
             tokens: Tokens of the batch.
-            duration: What the batch took, in seconds or as a ``timedelta``; None where nobody measured it.
+            duration: Time of the batch, in seconds or as a ``timedelta``; None if it was not measured.
 
         Raises:
-            InputError: For a negative count.
+            InputError: A count is negative.
         """
-        # On the path of every step: plain slots and no loop. Whole counts skip the checks that only others need.
+        # Called in every step: slots and no loop. Integers skip the checks for other types.
         if type(samples) is not int or samples < 0:
             samples = _count(samples, "samples", TimeUnit.SAMPLE)
         if type(tokens) is not int or tokens < 0:
@@ -289,7 +289,7 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """The timestamp at the start of the next epoch; ``duration`` is time that belongs to no batch."""
+        """Return the timestamp at the start of the next epoch; ``duration`` is time that belongs to no batch."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -304,7 +304,7 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """The timestamp at the start of the next iteration; ``duration`` is time that belongs to no batch."""
+        """Return the timestamp at the start of the next iteration; ``duration`` is time that belongs to no batch."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,
@@ -317,15 +317,15 @@ class Timestamp:
         )
 
     def copy(self, **changes: Time | Number | datetime.timedelta) -> Timestamp:
-        """A copy with some counters changed, by their public names.
+        """Return a copy with some counters changed, by their public names.
 
         Raises:
-            InputError: For a name that is no counter, or a value that the constructor refuses.
+            InputError: A name is not a counter, or the constructor refuses a value.
         """
         values: dict[str, int] = {}
         for name, value in changes.items():
             if name not in _COUNTERS:
-                raise InputError(name, value, "is no counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
+                raise InputError(name, value, "is not a counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
             slot, _, unit = _COUNTERS[name]
             values[slot] = _count(value, name, unit)
         return self._replace(**values)
@@ -337,33 +337,33 @@ class Timestamp:
         return new
 
     def state_dict(self) -> dict[str, int | str]:
-        """Every counter as plain ints, for a checkpoint: seconds as nanoseconds, a fraction as the string ``"a/b"``."""
+        """Return every counter as an int, for a checkpoint; seconds as nanoseconds, a fraction as ``"a/b"``."""
         values = zip(_SLOTS, _slots_of(self), strict=True)
         return {slot[1:]: value if isinstance(value, int) else str(value) for slot, value in values}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
-        """Take over the counters of :meth:`state_dict`.
+        """Load the counters of :meth:`state_dict`.
 
-        The one way a timestamp changes in place, for callers that know Composer's API;
-        :meth:`from_state_dict` makes a new one.
+        This is the only method that changes a timestamp in place. It exists because Composer has it;
+        :meth:`from_state_dict` creates a new timestamp.
 
         Raises:
-            InputError: For a missing, unknown or negative counter; nothing is changed then.
+            InputError: A counter is missing, unknown or negative. Nothing changes then.
         """
         names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
             raise InputError("timestamp", state, "must be a mapping", "load what state_dict() gave")
         if set(state) != set(names):
             odd = sorted(map(str, set(state) ^ set(names)))
-            raise InputError("timestamp", odd, "a state has exactly the counters of state_dict()", "load a whole one")
-        # Nanoseconds are whole already: read as a plain count, not as seconds.
+            raise InputError("timestamp", odd, "must have exactly the counters of state_dict()", "load a whole one")
+        # Nanoseconds are integers: read as a count, not as seconds.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():
             setattr(self, slot, value)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, int | str]) -> Timestamp:
-        """A timestamp from :meth:`state_dict`; raises :class:`InputError` as :meth:`load_state_dict` does."""
+        """Create a timestamp from :meth:`state_dict`. Raises :class:`InputError` as :meth:`load_state_dict` does."""
         new = cls()
         new.load_state_dict(state)
         return new
@@ -402,12 +402,13 @@ class Timestamp:
 
 
 class DerivedTimestamp(Timestamp, Generic[SourceT]):
-    """A timestamp that computes each counter when it is read: a schedule reads one or two of them.
+    """A timestamp that computes a counter when it is read, because a schedule reads only one or two.
 
     Args:
-        source: What the counters are computed from.
-        functions: Raw counter (``"batches"``) -> its function of the source. A function raises if the counter is
-            unknown: a 0 would give a wrong alpha. A counter without a function is an ``AttributeError``.
+        source: The object from which the counters are computed.
+        functions: A mapping from raw counter (``"batches"``) to its function of the source. A function raises an error
+            if its counter is unknown, because a 0 would give a wrong alpha. Reading a counter without a function is an
+            ``AttributeError``.
     """
 
     __slots__ = ("_functions", "_source")
@@ -435,7 +436,7 @@ for _name, _slot in _SLOT_OF.items():
 
 
 class SteppedTimestamp(DerivedTimestamp[SourceT]):
-    """A derived timestamp whose batches are a plain counter, which a step adds to: as fast as a slot."""
+    """A derived timestamp with a plain counter of batches, which a step increments as fast as a slot."""
 
     __slots__ = ()
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout,
 from ssr_hydra import previews, schedulers
 from ssr_hydra.drawing import render, style
 from ssr_hydra.previews.figure import draw
-from ssr_hydra.schedulers import Phase
+from ssr_hydra.schedulers.registry import ROWS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 # The figure of the guide that compares warmups, as a command line of ssr-preview.
@@ -30,39 +30,9 @@ WARMUP = (
 )
 
 
-def examples() -> dict[str, schedulers.ComposerScheduler]:
-    """Each scheduler of the package with arguments that show what it does in 20 epochs."""
-    made: list[schedulers.ComposerScheduler] = [
-        schedulers.ConstantScheduler(alpha=0.5, t_max="0.5dur"),
-        schedulers.StepScheduler("5ep", gamma=0.5),
-        schedulers.MultiStepScheduler(["10ep", "15ep"], gamma=0.3),
-        schedulers.ExponentialScheduler(gamma=0.85),
-        schedulers.LinearScheduler(),
-        schedulers.CosineAnnealingScheduler(),
-        schedulers.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
-        schedulers.PolynomialScheduler(power=2),
-        schedulers.RexScheduler(),
-        schedulers.OneCycleScheduler(),
-        schedulers.PiecewiseLinearScheduler([("0ep", 0.2), ("4ep", 1.0), ("12ep", 0.6), ("20ep", 0.0)]),
-        schedulers.ConstantWithWarmupScheduler("3ep"),
-        schedulers.MultiStepWithWarmupScheduler("3ep", ["10ep", "15ep"], gamma=0.3),
-        schedulers.LinearWithWarmupScheduler("3ep"),
-        schedulers.CosineAnnealingWithWarmupScheduler("3ep"),
-        schedulers.PolynomialWithWarmupScheduler("3ep"),
-        schedulers.InverseSquareRootWithWarmupScheduler("3ep", t_cooldown="0.1dur"),
-        schedulers.WarmupStableDecayScheduler("3ep", t_decay="0.2dur"),
-        schedulers.ProductScheduler(
-            {"anneal": schedulers.CosineAnnealingScheduler(), "halve": schedulers.StepScheduler("5ep", gamma=0.5)}
-        ),
-        schedulers.SequentialScheduler(
-            {
-                "ramp": Phase(schedulers.LinearScheduler(0.0, 1.0), until="3ep", scale=False),
-                "hold": Phase(schedulers.ConstantScheduler(), until="0.5dur"),
-                "decay": Phase(schedulers.CosineAnnealingScheduler()),
-            }
-        ),
-    ]
-    return {file_stem(type(scheduler).__name__): scheduler for scheduler in made}
+def examples() -> dict[str, schedulers.Scheduler]:
+    """Return each scheduler of the registry with arguments that show what it does in 20 epochs."""
+    return {file_stem(row.scheduler.__name__): row.scheduler(**{**row.presets, **row.example}) for row in ROWS}
 
 
 def file_stem(class_name: str) -> str:

@@ -9,85 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssr_hydra.errors import InputError, MissingRateError
-    from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
-    from ssr_hydra.previews import preview
-    from ssr_hydra.schedulers import (
-        ComposerScheduler,
-        ConstantScheduler,
-        ConstantWithWarmupScheduler,
-        CosineAnnealingScheduler,
-        CosineAnnealingWarmRestartsScheduler,
-        CosineAnnealingWithWarmupScheduler,
-        Curve,
-        ExponentialScheduler,
-        InverseSquareRootWithWarmupScheduler,
-        LinearScheduler,
-        LinearWithWarmupScheduler,
-        MultiStepScheduler,
-        MultiStepWithWarmupScheduler,
-        OneCycleScheduler,
-        Phase,
-        PiecewiseLinearScheduler,
-        PolynomialScheduler,
-        PolynomialWithWarmupScheduler,
-        ProductScheduler,
-        RexScheduler,
-        SchedulerLike,
-        SequentialScheduler,
-        StepScheduler,
-        WarmupStableDecayScheduler,
-        _convert_time,
-        bind,
-        convert_time,
-    )
-    from ssr_hydra.state import State
-    from ssr_hydra.time import Time, Timestamp, TimeUnit
-    from ssr_hydra.trainer import Trainer
-
-__all__ = [
-    "ComposerScheduler",
-    "ConstantScheduler",
-    "ConstantWithWarmupScheduler",
-    "CosineAnnealingScheduler",
-    "CosineAnnealingWarmRestartsScheduler",
-    "CosineAnnealingWithWarmupScheduler",
-    "Curve",
-    "ExponentialScheduler",
-    "InputError",
-    "InverseSquareRootWithWarmupScheduler",
-    "LinearScheduler",
-    "LinearWithWarmupScheduler",
-    "MissingRateError",
-    "MultiStepScheduler",
-    "MultiStepWithWarmupScheduler",
-    "OneCycleScheduler",
-    "Phase",
-    "PiecewiseLinearScheduler",
-    "PolynomialScheduler",
-    "PolynomialWithWarmupScheduler",
-    "ProductScheduler",
-    "RexScheduler",
-    "ScheduledLR",
-    "SchedulerLike",
-    "SequentialScheduler",
-    "State",
-    "StepScheduler",
-    "Time",
-    "TimeUnit",
-    "Timestamp",
-    "Trainer",
-    "WarmupStableDecayScheduler",
-    "_convert_time",
-    "bind",
-    "compile_composer_scheduler",
-    "convert_time",
-    "preview",
-]
+    from ssr_hydra.errors import InputError as InputError
+    from ssr_hydra.errors import MissingRateError as MissingRateError
+    from ssr_hydra.optim import ScheduledLR as ScheduledLR
+    from ssr_hydra.optim import compile_composer_scheduler as compile_composer_scheduler
+    from ssr_hydra.previews import preview as preview
+    from ssr_hydra.schedulers import *  # noqa: F403
+    from ssr_hydra.state import State as State
+    from ssr_hydra.time import Time as Time
+    from ssr_hydra.time import Timestamp as Timestamp
+    from ssr_hydra.time import TimeUnit as TimeUnit
+    from ssr_hydra.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 
-# Modules of the names that are not schedulers, for __getattr__. The imports above are only for type checkers.
+# The modules of the exported names, besides the schedulers. The imports above are only for type checkers.
 _HOMES = {
     "InputError": "errors",
     "MissingRateError": "errors",
@@ -103,12 +39,21 @@ _HOMES = {
 
 if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
 
+    def _schedulers() -> list[str]:
+        """The schedulers and what goes with them; not the functions, which are schedulers' own."""
+        home = importlib.import_module(f"{__name__}.schedulers")
+        functions = importlib.import_module(f"{__name__}.schedulers.functions").__all__
+        return [name for name in home.__all__ if name not in functions and name != "Scheduler"]
+
     def __getattr__(name: str) -> Any:
-        if name not in __all__:
+        if name == "__all__":
+            globals()[name] = sorted([*_HOMES, *_schedulers()])
+            return globals()[name]
+        if name not in _HOMES and (name.startswith("__") or name not in _schedulers()):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'schedulers')}")
         globals()[name] = getattr(home, name)
         return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.schedulers import (
-    ConstantWithWarmupScheduler,
-    CosineAnnealingWarmRestartsScheduler,
-    InverseSquareRootWithWarmupScheduler,
-    MultiStepScheduler,
-    MultiStepWithWarmupScheduler,
-    OneCycleScheduler,
-    Phase,
-    PiecewiseLinearScheduler,
-    ProductScheduler,
-    Scheduler,
-    SequentialScheduler,
-    StepScheduler,
-    WarmupStableDecayScheduler,
-)
+from ssr_hydra.schedulers import Phase, ProductScheduler, Scheduler, SequentialScheduler
 from ssr_hydra.schedulers.combinators import phase_ends
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeUnit, as_time, exact
+from ssr_hydra.time import Time, TimeUnit, as_time
 
 __all__ = ["find", "holds_functions", "needs_only_epochs"]
-
-# A figure cannot show more; beyond this number the curve is sampled.
-_MOST_REPEATS = 1000
 
 
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction) -> Iterator[tuple[str, Fraction]]:
@@ -66,52 +49,10 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
             stated = as_time(getattr(scheduler, name) if time is None else time, name)
             return _value(run.convert(run.resolve(stated, name, scale=scale), unit, name))
 
-        for label, time in _own(scheduler, at, end - begin):
+        landmarks = scheduler.landmarks(at, end - begin) if isinstance(scheduler, Scheduler) else ()
+        for label, time in landmarks:
             if 0 < time < end - begin:
                 yield f"{prefix}{label}", begin + time
-
-
-def _own(scheduler: Any, at: Callable[..., Fraction], length: Fraction) -> Iterator[tuple[str, Fraction]]:
-    """Yield the landmarks of one scheduler without parts, counted from its start."""
-    if not isinstance(scheduler, Scheduler):
-        return
-    warmup = Fraction(0)
-    if hasattr(scheduler, "t_warmup"):
-        warmup = at("t_warmup", scale=scheduler.scale_warmup)  # type: ignore[attr-defined]
-        yield "end of warmup", warmup
-    if hasattr(scheduler, "t_max") and not isinstance(scheduler, ConstantWithWarmupScheduler):
-        yield "t_max", at("t_max")
-    if isinstance(scheduler, (MultiStepScheduler, MultiStepWithWarmupScheduler)):
-        moments = sorted(max(warmup, at("milestones", milestone)) for milestone in scheduler.milestones)
-        yield from _numbered("milestone", moments)
-    elif isinstance(scheduler, PiecewiseLinearScheduler):
-        yield from _numbered("point", [at("points", time) for time, _ in scheduler.points])  # type: ignore[str-unpack, misc]
-    elif isinstance(scheduler, StepScheduler):
-        yield from _numbered("step", _repeats(at("step_size"), Fraction(1), length))
-    elif isinstance(scheduler, CosineAnnealingWarmRestartsScheduler):
-        yield from _numbered("restart", _repeats(at("t_0"), exact(scheduler.t_mult), length))
-    elif isinstance(scheduler, OneCycleScheduler):
-        yield "peak", at("t_up")
-    elif isinstance(scheduler, WarmupStableDecayScheduler):
-        yield "start of decay", at("t_max") - at("t_decay")
-    elif isinstance(scheduler, InverseSquareRootWithWarmupScheduler) and (cooldown := at("t_cooldown")):
-        yield "start of cooldown", at("t_max") - cooldown
-
-
-def _numbered(label: str, times: list[Fraction]) -> Iterator[tuple[str, Fraction]]:
-    for number, time in enumerate(times, 1):
-        yield f"{label} {number}", time
-
-
-def _repeats(period: Fraction, ratio: Fraction, length: Fraction) -> list[Fraction]:
-    """Yield the ends of periods within ``length``; each period is ``ratio`` times as long as the one before."""
-    times: list[Fraction] = []
-    time = period
-    while time < length and len(times) < _MOST_REPEATS:
-        times.append(time)
-        period *= ratio
-        time += period
-    return times
 
 
 def _value(time: Time) -> Fraction:

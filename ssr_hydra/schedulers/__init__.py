@@ -1,44 +1,17 @@
-"""Stateless schedules as functions of training time, with a scale schedule ratio. Imports neither torch nor Hydra."""
+"""Stateless, time-aware schedules with a scale schedule ratio. No torch and no Hydra is imported here.
 
-from ssr_hydra.schedulers.annealing import (
-    CosineAnnealingScheduler,
-    CosineAnnealingWithWarmupScheduler,
-    LinearScheduler,
-    LinearWithWarmupScheduler,
-    PolynomialScheduler,
-    PolynomialWithWarmupScheduler,
-    RexScheduler,
-)
-from ssr_hydra.schedulers.combinators import Phase, ProductScheduler, SequentialScheduler
+The names follow from the registry: a class and its row are exported, with the function form.
+"""
+
+from typing import TYPE_CHECKING
+
+from ssr_hydra.schedulers import functions as _functions
+from ssr_hydra.schedulers.annealing import *  # noqa: F403
+from ssr_hydra.schedulers.combinators import *  # noqa: F403
 from ssr_hydra.schedulers.curves import Curve
-from ssr_hydra.schedulers.cycles import (
-    CosineAnnealingWarmRestartsScheduler,
-    OneCycleScheduler,
-    PiecewiseLinearScheduler,
-)
-from ssr_hydra.schedulers.functions import (
-    constant_scheduler,
-    constant_with_warmup_scheduler,
-    cosine_annealing_scheduler,
-    cosine_annealing_warm_restarts_scheduler,
-    cosine_annealing_with_warmup_scheduler,
-    exponential_scheduler,
-    inverse_square_root_with_warmup_scheduler,
-    linear_scheduler,
-    linear_with_warmup_scheduler,
-    multi_step_scheduler,
-    multi_step_with_warmup_scheduler,
-    one_cycle_scheduler,
-    piecewise_linear_scheduler,
-    polynomial_scheduler,
-    polynomial_with_warmup_scheduler,
-    product_scheduler,
-    rex_scheduler,
-    sequential_scheduler,
-    step_scheduler,
-    warmup_stable_decay_scheduler,
-)
-from ssr_hydra.schedulers.plateaus import InverseSquareRootWithWarmupScheduler, WarmupStableDecayScheduler
+from ssr_hydra.schedulers.cycles import *  # noqa: F403
+from ssr_hydra.schedulers.functions import *  # noqa: F403
+from ssr_hydra.schedulers.plateaus import *  # noqa: F403
 from ssr_hydra.schedulers.protocol import (
     ComposerScheduler,
     Scheduler,
@@ -47,62 +20,25 @@ from ssr_hydra.schedulers.protocol import (
     bind,
     convert_time,
 )
-from ssr_hydra.schedulers.steps import (
-    ConstantScheduler,
-    ConstantWithWarmupScheduler,
-    ExponentialScheduler,
-    MultiStepScheduler,
-    MultiStepWithWarmupScheduler,
-    StepScheduler,
-)
+from ssr_hydra.schedulers.registry import ROWS as _ROWS
+from ssr_hydra.schedulers.steps import *  # noqa: F403
+
+globals().update((row.scheduler.__name__, row.scheduler) for row in _ROWS)
 
 __all__ = [
     "ComposerScheduler",
-    "ConstantScheduler",
-    "ConstantWithWarmupScheduler",
-    "CosineAnnealingScheduler",
-    "CosineAnnealingWarmRestartsScheduler",
-    "CosineAnnealingWithWarmupScheduler",
     "Curve",
-    "ExponentialScheduler",
-    "InverseSquareRootWithWarmupScheduler",
-    "LinearScheduler",
-    "LinearWithWarmupScheduler",
-    "MultiStepScheduler",
-    "MultiStepWithWarmupScheduler",
-    "OneCycleScheduler",
-    "Phase",
-    "PiecewiseLinearScheduler",
-    "PolynomialScheduler",
-    "PolynomialWithWarmupScheduler",
-    "ProductScheduler",
-    "RexScheduler",
+    "Phase",  # noqa: F405
     "Scheduler",
     "SchedulerLike",
-    "SequentialScheduler",
-    "StepScheduler",
-    "WarmupStableDecayScheduler",
     "_convert_time",
     "bind",
-    "constant_scheduler",
-    "constant_with_warmup_scheduler",
     "convert_time",
-    "cosine_annealing_scheduler",
-    "cosine_annealing_warm_restarts_scheduler",
-    "cosine_annealing_with_warmup_scheduler",
-    "exponential_scheduler",
-    "inverse_square_root_with_warmup_scheduler",
-    "linear_scheduler",
-    "linear_with_warmup_scheduler",
-    "multi_step_scheduler",
-    "multi_step_with_warmup_scheduler",
-    "one_cycle_scheduler",
-    "piecewise_linear_scheduler",
-    "polynomial_scheduler",
-    "polynomial_with_warmup_scheduler",
-    "product_scheduler",
-    "rex_scheduler",
-    "sequential_scheduler",
-    "step_scheduler",
-    "warmup_stable_decay_scheduler",
 ]
+__all__ += [row.scheduler.__name__ for row in _ROWS]
+__all__ += _functions.__all__
+
+if TYPE_CHECKING:
+    from ssr_hydra.schedulers.registry import SchedulerFunction as _SchedulerFunction
+
+    def __getattr__(name: str) -> _SchedulerFunction: ...

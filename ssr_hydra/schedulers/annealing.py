@@ -19,7 +19,6 @@ __all__ = [
     "PolynomialScheduler",
     "PolynomialWithWarmupScheduler",
     "RexScheduler",
-    "warmup_and_end",
 ]
 
 

@@ -16,7 +16,7 @@ from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, che
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
 
-__all__ = ["Phase", "ProductScheduler", "SequentialScheduler", "phase_ends", "product"]
+__all__ = ["Phase", "ProductScheduler", "SequentialScheduler"]
 
 
 def product(curves: list[Curve]) -> Curve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, multiplier, positive, put
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
-from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, as_time, exact
 
@@ -64,6 +64,9 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
             t_mult=positive(self.t_mult, "t_mult", least=1.0),
             alpha_f=multiplier(self.alpha_f, "alpha_f"),
         )
+
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
+        return numbered("restart", repeats(at("t_0"), exact(self.t_mult), length))
 
     def curve(self, run: Run) -> Curve:
         first = run.resolve(as_time(self.t_0, "t_0"), "t_0")
@@ -172,6 +175,10 @@ class OneCycleScheduler(Scheduler):
             anneal=choice(self.anneal, "anneal", tuple(_SHAPES)),
         )
 
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
+        yield from super().landmarks(at, length)
+        yield "peak", at("t_up")
+
     def curve(self, run: Run) -> Curve:
         end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
         top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
@@ -228,6 +235,13 @@ class PiecewiseLinearScheduler(Scheduler):
                 raise InputError(field, str(time), f"times must increase, and the one before is {checked[-1][0]}", fix)
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
+
+    def landmarks(
+        self,
+        at: Moment,
+        length: Fraction,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Fraction]]:
+        return numbered("point", [at("points", time) for time, _ in self.points])  # type: ignore[str-unpack, misc]
 
     def curve(self, run: Run) -> Curve:
         pairs: Any = self.points

@@ -2,7 +2,7 @@
 
 They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its
 arguments and converts its durations again; a scheduler object does so once. The registry makes the functions, so
-``inspect.signature`` and ``help`` show their arguments, but type checkers do not know them.
+``inspect.signature`` and ``help`` show their arguments; type checkers know the state, ssr and the result.
 
 Example:
     >>> from ssr_hydra.state import State
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import durations
-from ssr_hydra.schedulers.registry import ROWS
+from ssr_hydra.schedulers.registry import ROWS, SchedulerFunction
 from ssr_hydra.schedulers.steps import MultiStepScheduler, StepScheduler
 from ssr_hydra.time import Number, Time, TimeLike
 
@@ -42,4 +42,4 @@ globals().update((row.function_name, row.function()) for row in ROWS if row.sche
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any: ...
+    def __getattr__(name: str) -> SchedulerFunction: ...

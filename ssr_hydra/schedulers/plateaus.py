@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.annealing import warmup_and_end
 from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, flag, multiplier, put
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
-from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.protocol import Moment, Scheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, as_time
 
@@ -95,6 +96,10 @@ class WarmupStableDecayScheduler(Scheduler):
             scale_warmup=flag(self.scale_warmup, "scale_warmup"),
         )
 
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
+        yield from super().landmarks(at, length)
+        yield "start of decay", at("t_max") - at("t_decay")
+
     def curve(self, run: Run) -> Curve:
         warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
         decay = run.convert(run.resolve(as_time(self.t_decay, "t_decay"), "t_decay"), end.unit, "t_decay")
@@ -171,6 +176,11 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             alpha_f=alpha_f,
             scale_warmup=flag(self.scale_warmup, "scale_warmup"),
         )
+
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
+        yield from super().landmarks(at, length)
+        if cooldown := at("t_cooldown"):
+            yield "start of cooldown", at("t_max") - cooldown
 
     def curve(self, run: Run) -> Curve:
         cooldown = run.resolve(as_time(self.t_cooldown, "t_cooldown"), "t_cooldown")

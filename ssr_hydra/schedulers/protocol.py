@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 from ssr_hydra.errors import InputError, callable_name
@@ -16,7 +17,18 @@ from ssr_hydra.schedulers.view import view
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeLike, as_time
 
-__all__ = ["ComposerScheduler", "Scheduler", "SchedulerLike", "bind", "bind_to", "check_scheduler", "convert_time"]
+__all__ = [
+    "ComposerScheduler",
+    "Moment",
+    "Scheduler",
+    "SchedulerLike",
+    "bind",
+    "bind_to",
+    "check_scheduler",
+    "convert_time",
+    "numbered",
+    "repeats",
+]
 
 
 @runtime_checkable
@@ -50,12 +62,53 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
         raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
+class Moment(Protocol):
+    """Resolves an argument of a scheduler, or ``time`` under its name, to an exact time on the axis of a preview."""
+
+    def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
+        """Return the time."""
+        ...
+
+
+# A figure cannot show more; beyond this number the curve is sampled.
+_MOST_REPEATS = 1000
+
+
+def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fraction]]:
+    """Yield landmarks ``label 1``, ``label 2`` ... at the times."""
+    for number, time in enumerate(times, 1):
+        yield f"{label} {number}", time
+
+
+def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fraction]:
+    """Yield the ends of periods within ``length``; each period is ``ratio`` times as long as the one before."""
+    time = period
+    for _ in range(_MOST_REPEATS):
+        if time >= length:
+            return
+        yield time
+        period *= ratio
+        time += period
+
+
 class Scheduler(metaclass=Opaque):
     """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run."""
 
     @abstractmethod
     def curve(self, run: Run) -> Curve:
         """Return the schedule resolved against ``run``."""
+
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
+        """Yield label and time of each point that previews name, counted from the start: warmup and ``t_max``.
+
+        Args:
+            at: Resolves a time of the scheduler by the name of its argument.
+            length: The length of the run in the same unit.
+        """
+        if hasattr(self, "t_warmup"):
+            yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]
+        if hasattr(self, "t_max"):
+            yield "t_max", at("t_max")
 
     def bind(self, state: Any, ssr: Number = 1.0) -> Curve:
         """Resolve against a state's ``max_duration`` and rates, to a fast function of timestamps.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.checks import duration, durations, finish, flag, multiplier, put, reach
 from ssr_hydra.schedulers.curves import Curve, annealed, linear, stepped
-from ssr_hydra.schedulers.protocol import Scheduler
+from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, as_time
 
@@ -75,6 +76,9 @@ class StepScheduler(Scheduler):
 
     def __post_init__(self) -> None:
         put(self, step_size=duration(self.step_size, "step_size"), gamma=multiplier(self.gamma, "gamma"))
+
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
+        return numbered("step", repeats(at("step_size"), Fraction(1), length))
 
     def curve(self, run: Run) -> Curve:
         period = run.resolve(as_time(self.step_size, "step_size"), "step_size")
@@ -151,6 +155,13 @@ class MultiStepScheduler(Scheduler):
     def __post_init__(self) -> None:
         put(self, milestones=durations(self.milestones, "milestones"), gamma=multiplier(self.gamma, "gamma"))
 
+    def landmarks(
+        self,
+        at: Moment,
+        length: Fraction,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Fraction]]:
+        return numbered("milestone", sorted(at("milestones", milestone) for milestone in self.milestones))
+
     def curve(self, run: Run) -> Curve:
         return stepped(run, _milestones(run, self.milestones), _decays(self.gamma, len(self.milestones)))
 
@@ -215,6 +226,15 @@ class MultiStepWithWarmupScheduler(Scheduler):
             gamma=multiplier(self.gamma, "gamma"),
             scale_warmup=flag(self.scale_warmup, "scale_warmup"),
         )
+
+    def landmarks(
+        self,
+        at: Moment,
+        length: Fraction,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Fraction]]:
+        warmup = at("t_warmup", scale=self.scale_warmup)
+        yield "end of warmup", warmup
+        yield from numbered("milestone", sorted(max(warmup, at("milestones", time)) for time in self.milestones))
 
     def curve(self, run: Run) -> Curve:
         warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
@@ -309,6 +329,13 @@ class ConstantWithWarmupScheduler(Scheduler):
             t_max=duration(self.t_max, "t_max"),
             scale_warmup=flag(self.scale_warmup, "scale_warmup"),
         )
+
+    def landmarks(
+        self,
+        at: Moment,
+        length: Fraction,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Fraction]]:
+        yield "end of warmup", at("t_warmup", scale=self.scale_warmup)
 
     def curve(self, run: Run) -> Curve:
         reach(run, as_time(self.t_max, "t_max"))

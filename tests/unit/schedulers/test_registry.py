@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import pickle
+from pathlib import Path
 
 import pytest
 from schedule_helpers import EXAMPLES, run
@@ -47,3 +49,21 @@ def test_function_of_a_new_row_shows_and_takes_the_arguments_of_its_class() -> N
     assert function(state, t_max="8ba", alpha_f=0.1) == RexScheduler("8ba", 0.1)(state)
     with pytest.raises(TypeError, match="unexpected keyword argument 't_min'"):
         function(state, t_min="8ba")
+
+
+def _names(path: Path) -> int:
+    """How often a module's code says RexScheduler or rex_scheduler; docstrings do not count."""
+    words = ("RexScheduler", "rex_scheduler")
+    nodes = ast.walk(ast.parse(path.read_text()))
+    said = (getattr(node, key, None) for node in nodes for key in ("id", "attr", "name", "value"))
+    return sum(isinstance(word, str) and word in words for word in said)
+
+
+def test_new_scheduler_is_its_class_and_one_row() -> None:
+    package = Path(ssr_hydra.__file__).parent
+    places = {path.relative_to(package).as_posix(): _names(path) for path in package.rglob("*.py")}
+    # The class, its name in __all__ of its module, and the row: nowhere else.
+    assert {name: count for name, count in places.items() if count} == {
+        "schedulers/annealing.py": 2,
+        "schedulers/registry.py": 1,
+    }

@@ -178,7 +178,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
 
         number = getattr(resource, name)
         resource.setrlimit(number, (limit, resource.getrlimit(number)[1]))
-    _open_standard_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
+    _open_standard_streams(environment.get("PYTHONIOENCODING", ""), bool(environment.get("PYTHONUNBUFFERED")))
     _forget()
     _set_threads(environment.get("OMP_NUM_THREADS", ""))
     sys.executable = order["executable"] or sys.executable
@@ -233,9 +233,11 @@ def _number(descriptors: list[int], targets: list[int]) -> None:
         os.close(number)
 
 
-def _open_standard_streams(unbuffered: bool) -> None:
+def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
     """Those of the server may hold text, and knew other descriptors."""
     import io
+
+    encoding, _, asked = encoding.partition(":")
 
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if not _is_open(descriptor):
@@ -245,9 +247,9 @@ def _open_standard_streams(unbuffered: bool) -> None:
         raw = open(descriptor, f"{mode}b", 0, closefd=False)  # noqa: SIM115
         binary = io.BufferedReader(raw) if mode == "r" else raw if unbuffered else io.BufferedWriter(raw)
         lines = name == "stderr" or os.isatty(descriptor)
-        errors = "backslashreplace" if name == "stderr" else "strict"
+        errors = "backslashreplace" if name == "stderr" else asked or "strict"
         stream = io.TextIOWrapper(
-            binary, "utf-8", errors, line_buffering=lines and mode == "w", write_through=unbuffered
+            binary, encoding or "utf-8", errors, line_buffering=lines and mode == "w", write_through=unbuffered
         )
         stream.mode = mode
         setattr(sys, name, stream)

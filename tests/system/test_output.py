@@ -44,7 +44,7 @@ def test_sweep_completes_without_an_output(tmp_path: Path) -> None:
 
 
 def test_console_that_is_not_utf_8_shows_escapes(tmp_path: Path) -> None:
-    code, out, err = shell(f"PYTHONIOENCODING=ascii {COLD} {RUN} 'name=\"größe\"'", tmp_path)
+    code, out, err = shell(f"PYTHONIOENCODING=ascii {TRAIN} {RUN} 'name=\"größe\"'", tmp_path)
     assert (code, err) == (0, "")
     assert "gr\\xf6\\xdfe: completed" in out
     assert json.loads((tmp_path / "run/result.json").read_text())["name"] == "größe"

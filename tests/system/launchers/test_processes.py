@@ -20,6 +20,7 @@ import pytest
 from checkout import REPO, SUPPORT
 from hydra.core.utils import JobReturn, JobStatus
 from launch_lab import LIGHT, how, jobs, launcher, wait_for
+from launcher_lab import VICTIMS
 from omegaconf import OmegaConf
 from warm import Process, warm
 
@@ -150,7 +151,7 @@ def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
 
-@pytest.mark.parametrize("victim", range(12))
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_each_of_twelve_jobs_is_killed_in_turn(tmp_path: Path, victim: int) -> None:
     made = launcher(tmp_path, workers=2)
     deeds = ["number"] * 12

@@ -80,13 +80,6 @@ def test_the_log_holds_the_rate_of_every_batch(tmp_path: Path) -> None:
     assert lrs == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-def test_digits_are_learnt() -> None:
-    result = digits(ssr=0.5).fit()
-    assert result.steps == 600
-    assert result.metrics["eval/accuracy"] is not None
-    assert result.metrics["eval/accuracy"] > 0.9
-
-
 def test_computed_ssr_takes_the_steps_of_the_ratio_that_it_stands_for() -> None:
     # 0.30000000000000004 of 10 batches would be 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
@@ -95,11 +88,12 @@ def test_computed_ssr_takes_the_steps_of_the_ratio_that_it_stands_for() -> None:
 
 def test_longer_runs_are_better_on_the_default_task() -> None:
     means = []
-    for ssr in (0.125, 0.5, 2.0):
-        accuracies = [digits(seed, ssr).fit().metrics["eval/accuracy"] or 0.0 for seed in range(3)]
-        means.append(sum(accuracies) / 3)
+    for ssr in (0.0625, 0.25, 0.5):  # of 1,200 steps
+        results = [digits(seed, ssr).fit() for seed in range(2)]
+        assert [result.steps for result in results] == [1200 * ssr] * 2
+        means.append(sum(result.metrics["eval/accuracy"] or 0.0 for result in results) / 2)
     assert means == sorted(means)
-    assert means[0] < 0.93 < means[2]
+    assert means[0] < 0.85 < 0.92 < means[2]
 
 
 def test_defaults_alone_train() -> None:

@@ -1,6 +1,6 @@
-"""The trainer: torch's own loop on the clock that schedules read, and the records that a run leaves.
+"""The trainer: a plain torch loop whose schedules follow training time, and the records of a run.
 
-Names are imported when they are first used: reports read records without loading torch.
+Names are imported when they are first used, so that reports read records without loading torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a trainer is given, checked: each argument by itself, before anything is trained."""
+"""Checks of the trainer's arguments, each by itself, before training."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = [
 
 
 def hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    """Those that count a batch, by the names of their arguments."""
+    """Return the functions that count a batch, by the names of their arguments."""
     return ("get_num_samples_in_batch", samples), ("get_num_tokens_in_batch", tokens)
 
 
 def check_switches(**switches: tuple[Any, bool]) -> None:
-    """Refuse what is neither True nor False; with each value, whether None will do as well."""
+    """Refuse values other than True and False; each value comes with whether None is also allowed."""
     for field, (value, optional) in switches.items():
         if not isinstance(value, bool) and not (optional and value is None):
             rule = "True, False or None" if optional else "True or False"
@@ -49,7 +49,7 @@ def check_switches(**switches: tuple[Any, bool]) -> None:
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Refuse what is no control, and one that would not end the run before its schedule."""
+    """Refuse an unknown control, and one that would not end the run before its schedule."""
     if control is None:
         return None
     if control != "truncate":
@@ -61,7 +61,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:
-    """Refuse a schedule of the momentum beside a scheduler that cycles it."""
+    """Refuse a schedule of the momentum next to a scheduler that also sets momentum."""
     for field in schedules:
         if drives_momentum and field in ("momentum", "betas", "beta1"):
             rule = "a scheduler of torch's cycles the momentum already"
@@ -75,7 +75,7 @@ def make_plan(
     iteration_length: TimeLike | None,
     checkpoint_interval: TimeLike | None,
 ) -> Plan:
-    """When things are due in a run of ``state.max_duration``."""
+    """Return when events are due in a run of ``state.max_duration``."""
 
     def every(interval: TimeLike | None, field: str) -> Deadline | None:
         if interval is None:
@@ -103,7 +103,7 @@ def _no_iterations(field: str, value: TimeLike) -> InputError:
 
 
 def check_loader(loader: Any, field: str) -> Iterable[Any]:
-    """Refuse what gives no batches."""
+    """Refuse a loader without batches."""
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
         raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
@@ -116,7 +116,7 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:
-    """Refuse loaders that promise another number of batches in another process: schedules would differ too."""
+    """Refuse loaders whose length differs between processes, because schedules would differ too."""
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:
@@ -126,7 +126,7 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
 
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
-    """Samples of one batch in all processes together, where every loader tells its part."""
+    """Return the samples of one batch over all processes, if every loader has a batch size."""
     shared = getattr(loader, "global_batch_size", None)
     if shared is not None:
         return int(shared)
@@ -136,7 +136,7 @@ def samples_per_batch(loader: Any, processes: Processes) -> int | None:
 
 
 def batch_size(loader: Any) -> int | None:
-    """Samples per batch as loaders tell it; not every loader does, and not every size is a number."""
+    """Return the samples per batch of a loader, if it has such an attribute and it is a number."""
     shared = getattr(loader, "global_batch_size", None)
     if shared is not None:
         return int(shared)
@@ -148,9 +148,9 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """The optimizers of a run; where none is given, those of torch's schedulers, else the default.
+    """Return the optimizers of a run. If none is given, those of torch's schedulers, else the default.
 
-    Each has to hold a parameter of the model, or of a loss that has some.
+    Each must have a parameter of the model, or of a loss with parameters.
     """
     if optimizers is None:
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}

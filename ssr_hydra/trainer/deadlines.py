@@ -1,4 +1,4 @@
-"""When a run has reached a time: exact comparisons of its counters, cheap enough for every step."""
+"""When a run has reached a time: exact comparisons of its counters, fast enough for every step."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ __all__ = ["Deadline", "scaled"]
 
 
 class Deadline:
-    """The next moment that something is due: once, or at every multiple of an interval.
+    """The next time at which an event is due: once, or at every multiple of an interval.
 
-    A batch boundary at or after the moment is when it is due. With the loader's length known, epochs are counted in
-    batches, so half an epoch of seven batches is due after the fourth; otherwise only whole epochs can be told. An
-    epoch has as many batches as it has now: a run that was taken up with another batch size ends with its epochs.
+    The event is due at the first batch boundary at or after that time. If the loader's length is known, epochs are
+    counted in batches, so half an epoch of seven batches is due after the fourth. Otherwise only whole epochs can be
+    used. Epochs count with their current number of batches: a run that resumes with another batch size ends at the
+    end of an epoch.
 
     Args:
-        time: The moment or the interval, as the run counts it: nothing is scaled here. ``dur`` is a share of
+        time: The time or the interval, in the run's own counters; it is not scaled here. ``dur`` is a fraction of
             ``state.max_duration``.
         state: The run, for its length and ``dataloader_len``.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
 
     Raises:
-        MissingRateError: Part of an epoch, and the loader has no length.
-        InputError: No time; zero; ``dur`` in a run without a length; part of an iteration.
+        MissingRateError: It is a fraction of an epoch, and the loader has no length.
+        InputError: It is not a time, zero, in ``dur`` for a run without a length, or a fraction of an iteration.
     """
 
     __slots__ = ("_epoch_length", "_interval", "_read", "_shift", "_unit", "count", "field", "time")
@@ -43,7 +44,7 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        self._shift = 0  # batches that the run has had beyond those of its epochs, as long as they are now
+        self._shift = 0  # batches that the run has had beyond those of its epochs with their current length
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
@@ -66,31 +67,31 @@ class Deadline:
         return now
 
     def reached(self, timestamp: Timestamp) -> bool:
-        """Whether it is due at this batch boundary."""
+        """Whether the event is due at this batch boundary."""
         return self._now(timestamp) >= self.count
 
     @property
     def batch(self) -> int:
-        """The batch at whose end it is due, or 0 where that is not known."""
+        """The batch after which the event is due, or 0 if unknown."""
         return self.count + self._shift if self._unit is TimeUnit.BATCH else 0
 
     @property
     def nanoseconds(self) -> int | None:
-        """The time of training at which it is due; None where it is not due by the clock."""
+        """The nanosecond of training at which the event is due; None if it is not due by the clock."""
         return self.count if self._unit is TimeUnit.SECOND else None
 
     def renew(self, timestamp: Timestamp) -> None:
-        """Move on to the first multiple of the interval that still lies ahead."""
+        """Move to the next multiple of the interval."""
         assert self._interval is not None
         done = math.floor(self._now(timestamp) / self._interval)
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """How much of the way lies behind, from 0 to 1."""
+        """Return the completed fraction, from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
-        """In which number of batches it will be reached, where the rates tell."""
+        """Return the number of batches at which it is reached, if the rates are known."""
         rates = {
             TimeUnit.BATCH: 1,
             TimeUnit.SAMPLE: state.samples_per_batch,
@@ -101,6 +102,6 @@ class Deadline:
 
 
 def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
-    """The length of the run as it is run: ``max_duration * ssr``, exactly."""
+    """Return the length that is run: ``max_duration * ssr``, exactly."""
     time = as_time(max_duration, "max_duration")
     return Time(time.value * ssr, time.unit)

@@ -1,4 +1,4 @@
-"""What a run is, as its checkpoints remember it: all that a resumed run has to have in common with it."""
+"""The description of a run in its checkpoints: everything that must not change, or only knowingly, at a resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_SHOWN, _MOST_ROWS = 64, 256
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Its class, and the type and shape of everything in its state."""
+    """Describe a model: its class, and the type and shape of every value in its state."""
     tensors = {
         name: f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
         for name, value in model.state_dict().items()
@@ -42,24 +42,24 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Its class, and of each param group the hyperparameters as they were given."""
+    """Describe an optimizer: its class, and the hyperparameters of each param group as the user set them."""
     return {"class": type(optimizer).__qualname__, "groups": [_group(group) for group in optimizer.param_groups]}
 
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A group's hyperparameters before any schedule: what schedules multiply is remembered as ``initial_*``."""
+    """Return a group's hyperparameters before any schedule; ``initial_*`` has the values that schedules multiply."""
     plain = {key: value for key, value in group.items() if key != "params" and not key.startswith("initial_")}
     plain.update({key.removeprefix("initial_"): group[key] for key in group if key.startswith("initial_")})
     return {"parameters": len(group["params"]), **{key: _plain(value) for key, value in plain.items()}}
 
 
 def describe_schedule(schedule: Any) -> Any:
-    """A scheduler, or what is made of several: classes and arguments."""
+    """Describe a scheduler, or a combination of schedulers: classes and arguments."""
     return _plain(schedule)
 
 
 def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
-    """The batches of an epoch: their number and size, their order, and what they are made of."""
+    """Describe the batches of an epoch: their number, size, order, and data set."""
     described: dict[str, Any] = {
         "loader": type(loader).__qualname__,
         "batches": known_length(loader),
@@ -79,7 +79,7 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 
 
 def describe_data(dataset: Any) -> dict[str, Any]:
-    """A data set: what it says of itself by ``describe()``, else its class, its length and, of tensors, a digest."""
+    """Describe a data set: by its ``describe()``, else its class, its length and, for tensors, a digest."""
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
@@ -94,7 +94,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
 
 
 def _tensor(tensor: Tensor) -> str:
-    """Type, shape, and a digest of at most some hundred of its rows, spread evenly: enough to tell other data."""
+    """Describe a tensor: type, shape, and a digest of up to some hundred rows, spread evenly, to detect other data."""
     rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
     if len(rows) > _MOST_ROWS:
         rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
@@ -104,12 +104,12 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """As plain data that a JSON file can hold, the same for the same thing in every process."""
+    """Return a value as plain JSON data that is equal for equal values in every process."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if id(value) in around:  # it holds itself
+    if id(value) in around:  # it contains itself
         return "..."
     plain = functools.partial(_plain, around=(*around, id(value)))
     if isinstance(value, Tensor):
@@ -120,7 +120,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
         return plain(value.item())
     if isinstance(value, (Enum, Path, bytes, complex)):
         return str(value)
-    if isinstance(value, (bool, int, float, str)):  # of a subclass
+    if isinstance(value, (bool, int, float, str)):  # for a subclass
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
@@ -128,7 +128,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
         return value.to_timestring()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):  # their order is another one in every process
+    if isinstance(value, (set, frozenset)):  # their order differs between processes
         return sorted((plain(item) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
         return _listed([plain(item) for item in value])
@@ -143,7 +143,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
         return {"pace": value.pace, **plain(value.scheduler)}
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
         try:
-            return plain(read(value))  # all of its arguments, also those that it keeps to itself
+            return plain(read(value))  # all arguments, including private ones
         except InputError:
             pass
     if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
@@ -151,13 +151,13 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     described = {"class": type(value).__qualname__}
     if hasattr(value, "__dict__"):
         described.update({key: plain(item) for key, item in vars(value).items() if _is_setting(key, item)})
-    if isinstance(value, nn.Module):  # a loss that weighs classes, say
+    if isinstance(value, nn.Module):  # a loss with class weights, for example
         described.update({key: plain(item) for key, item in value.state_dict().items()})
     return described
 
 
 def _listed(items: list[Any]) -> list[Any] | str:
-    """A list, or of a very long one a digest."""
+    """Return a list, or for a very long one a digest."""
     if len(items) <= _MOST_SHOWN:
         return items
     return f"list [{len(items)}] {digest([json.dumps(items, sort_keys=True).encode()])[:16]}"
@@ -167,7 +167,7 @@ def _name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-# What torch's schedulers count, or take from their optimizer: no settings.
+# Counters of torch's schedulers, and values from their optimizer, which are not settings.
 _MOVING = frozenset({"last_epoch", "base_lrs", "num_bad_epochs", "cooldown_counter", "best", "T_cur", "T_i"})
 
 

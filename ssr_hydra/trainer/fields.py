@@ -1,4 +1,4 @@
-"""Schedules of what is no learning rate: weight decay, momentum, any number in an optimizer's param groups."""
+"""Schedules of other hyperparameters than the learning rate: weight decay, momentum, any number in a param group."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["FieldSchedules", "by_group"]
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
 
-# The multiplier of each field that an optimizer's last schedules wrote: it tells a value that they left from one that
-# the user has set.
+# The multiplier of each field that an optimizer's last schedules wrote. It distinguishes a value of a schedule from one
+# that the user set.
 _left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a field is in a group: under a key, and in a tuple there at an index."""
+    """The place of a field in a group: a key, and an index if the value is a tuple."""
 
     key: str
     index: int | None = None
@@ -70,7 +70,7 @@ class _Target:
         if value >= 1 and self.place.key in BELOW_ONE:
             rule = f"must be below 1, and alpha is {alpha:g} times the initial {self.initial:g}"
             raise InputError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
-        if isinstance(now, Tensor):  # a captured graph or a compiled step reads it where it is
+        if isinstance(now, Tensor):  # changed in place, because captured graphs and compiled steps read it
             now.fill_(value)
         else:
             self.place.set(self.group, value)
@@ -79,9 +79,9 @@ class _Target:
 def by_group(
     numbers: Sequence[float], groups: Sequence[_Group], optimizers: Iterable[Optimizer]
 ) -> list[float] | dict[str, float]:
-    """Return a number of each group by the group's name; a list if no group of the optimizers has a name.
+    """Return a number of each group by the group's name, or a list if no group of the optimizers has a name.
 
-    A group without a name is called by its number, and a second one of a name ``NAME-2``.
+    The name of a group without a name is its number. The second group with a name is ``NAME-2``.
 
     Example:
         >>> weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
@@ -105,31 +105,31 @@ def by_group(
 
 
 class FieldSchedules:
-    """Drives hyperparameters of param groups, other than the learning rate, by schedules of training time.
+    """Sets hyperparameters of param groups, other than the learning rate, by schedules of training time.
 
     ::
 
         x_g(t) = initial_x_g * alpha_ssr(t)        for every group g that has the field x
 
-    The value of batch k is the one at timestamp k: set here for the present timestamp, and from then on by
-    :meth:`step`, which is called after ``state.timestamp`` has moved. A group keeps what alpha multiplies beside the
-    field (``initial_weight_decay``, ``initial_betas``), as it does ``initial_lr``, so that it is saved with the
-    optimizer; nothing else is state, and loading needs nothing but an optimizer that was loaded and a timestamp. At the
-    start of a run, a value that the user has set since another schedule wrote the field is what alpha multiplies.
+    The value of batch k is the one at timestamp k. The constructor sets it for the current timestamp, and :meth:`step`
+    for later ones; call it after ``state.timestamp`` has moved. A group stores the initial value next to the field
+    (``initial_weight_decay``, ``initial_betas``), like ``initial_lr``, so it is saved with the optimizer. There is no
+    other state: to resume, load the optimizer and set the timestamp. At the start of a run, a value that the user has
+    set since another schedule wrote the field is the initial value.
 
     A field is a key of the groups (``weight_decay``, ``momentum``, ``eps``), or a part of a tuple, counted from 1:
     ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
 
     Args:
-        schedules: Name of a field to its scheduler, or to several that multiply. None at all costs nothing.
-        state: The run: ``timestamp``, ``max_duration`` (which carries ssr already), the rates, and ``optimizers``.
+        schedules: A mapping from field to its scheduler, or to several that multiply. An empty mapping costs nothing.
+        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), the rates, and ``optimizers``.
         ssr: The scale schedule ratio.
-        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
-        plan: The run that schedules are bound to, where it is another than ``state``.
+        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
+        plan: The run to which schedules are bound, if it is not ``state``.
 
     Raises:
-        InputError: ``lr``, a field that no group has, one that is no number or is 0 in all of them, a schedule that
-            does not fit the run; also later, from :meth:`step`, where alpha leads a field out of its bounds.
+        InputError: A field is ``lr``, exists in no group, is not a number, or is 0 in all groups; or a schedule does
+            not fit the run. Also later, from :meth:`step`, if alpha moves a field out of its range.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearScheduler
@@ -166,11 +166,11 @@ class FieldSchedules:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the fields that are driven."""
+        """The names of the scheduled fields."""
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields for ``state.timestamp``: call it after the timestamp has moved, or an optimizer was loaded."""
+        """Set the fields for ``state.timestamp``. Call it after the timestamp has moved, or an optimizer was loaded."""
         if not self._curves:
             return
         if self._is_stale():
@@ -184,7 +184,7 @@ class FieldSchedules:
                 target.set(alpha)
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
-        """The present value of every field; if the groups differ, as :func:`by_group` has them."""
+        """Return the current value of every field; if the groups differ, as :func:`by_group` does."""
         shown: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]
@@ -195,7 +195,7 @@ class FieldSchedules:
         return shown
 
     def _is_stale(self) -> bool:
-        """Whether groups were added, or a list of groups was replaced, as loading an optimizer's state does."""
+        """Whether groups were added, or a list of groups was replaced, as when an optimizer's state is loaded."""
         optimizers = self._state.optimizers
         return len(optimizers) != len(self._seen) or any(
             optimizer.param_groups is not groups or len(groups) != size
@@ -203,7 +203,7 @@ class FieldSchedules:
         )
 
     def _follow(self) -> None:
-        """Find the fields in every group, and what alpha multiplies there."""
+        """Find the fields in every group, and their initial values."""
         optimizers = self._state.optimizers
         groups = [
             (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
@@ -218,7 +218,7 @@ class FieldSchedules:
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
 
     def _take_set_values(self) -> None:
-        """Begin with the values that the user has set since another schedule wrote them."""
+        """Start with the values that the user has set since another schedule wrote them."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
         for field, targets in self._targets.items():
             for target in targets:
@@ -234,8 +234,8 @@ class FieldSchedules:
         if not found:
             names = sorted({name for _, group in groups for name in _fields(group)})
             raise InputError(f"schedules.{field}", field, "no param group has it", f"use one of {', '.join(names)}")
-        # A tensor that groups share, such as the default of an optimizer to which a group was added late, is written to
-        # from the first step on: what was read first is its initial value.
+        # A tensor that groups share, such as the default of an optimizer to which a group was added later, is written
+        # from the first step on. So its first value is the initial one.
         known = {
             id(value): target.initial
             for target in self._targets.get(field, ())
@@ -274,14 +274,14 @@ def _bind(
         return {}
     try:
         return bind_all(schedules, state, ssr)
-    except InputError as error:  # bind_all speaks of an argument of its own name
+    except InputError as error:  # bind_all names an argument of its own in its error
         name = re.sub(r"^schedulers\b", "schedules", error.field)
         raise type(error)(name, error.value, error.rule, error.fix) from None
 
 
 def _place(field: str, group: _Group) -> _Place | None:
-    """Where a group has a field; None where it has not."""
-    if field.startswith("initial_"):  # what this package keeps there itself
+    """Return the place of a field in a group; None if the group does not have it."""
+    if field.startswith("initial_"):  # a value that this package stores there
         return None
     if field in group and not isinstance(group[field], (tuple, list)):
         return _Place(field)
@@ -294,7 +294,7 @@ def _place(field: str, group: _Group) -> _Place | None:
 
 
 def _kept(value: Any, known: Mapping[int, float]) -> Any:
-    """A copy that stays as it is; of a tuple the whole, whatever part of it is driven."""
+    """Return a copy that does not change; for a tuple the whole tuple, whatever part of it is scheduled."""
     if isinstance(value, (tuple, list)):
         return tuple(_kept(part, known) for part in value)
     if not isinstance(value, Tensor):
@@ -303,7 +303,7 @@ def _kept(value: Any, known: Mapping[int, float]) -> Any:
 
 
 def _fields(group: _Group) -> Iterator[str]:
-    """The names of what can be driven in a group."""
+    """Return the names of the fields in a group that can be scheduled."""
     for key, value in group.items():
         if key in ("params", "lr", "param_names") or key.startswith("initial_"):
             continue

@@ -1,6 +1,6 @@
-"""The first batch of training and of an evaluation: what does not fit is told in one line, and not computed around.
+"""Validation of the first batch of training and of an evaluation: one error line instead of a silent mistake.
 
-Batches are alike, so the first one is looked after, and the others cost nothing.
+Batches are alike, so only the first one is validated, and later ones cost nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ssr_hydra.records import as_number
 
 __all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
 
-# What torch's pointwise losses warn about, save for a target of one number, which has no pairs to be mistaken.
+# The warning of torch's pointwise losses, except for a target of one number, which cannot be paired wrongly.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
-# What torch and Python raise where parts do not fit together; an error of another type is somebody's own.
+# The errors of torch and Python if shapes or types do not fit. Any other type is the user's own error.
 _MISFITS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _LONGEST = 300
 _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
@@ -35,19 +35,19 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """Within it, model, loss and metrics are computed of the first batch.
+    """In this block, model, loss and metrics of the first batch are computed.
 
     Args:
-        field: Where the batch is from.
-        batch: As the loader gave it.
-        model: What it goes through.
-        loss: What is computed of its outputs.
-        is_own: Whether a mapping's loss is the model's own.
+        field: The argument that the batch is from.
+        batch: The batch, as the loader returned it.
+        model: The model.
+        loss: The loss.
+        is_own: Whether the model computes its own loss of a mapping.
 
     Raises:
-        InputError: torch compares numbers of different shapes, and would spread the ones over the others.
-        FirstBatchError: Whatever else does not fit, from the error that was raised; those of other types, such as a
-            class of one's own, go through as they are.
+        InputError: torch compares numbers of different shapes, and would broadcast them.
+        FirstBatchError: Anything else does not fit; made from the error that was raised. Errors of other types, such
+            as a user's class, are not changed.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_SPREAD, category=UserWarning)
@@ -70,15 +70,15 @@ def first_batch(
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
-    """Refuse a loss to train on that is not one number, has no gradient, or is always the same.
+    """Refuse a training loss that is not one number, has no gradient, or is constant.
 
     Args:
-        loss: Of a batch.
-        function: What it was computed by.
-        outputs: What of.
+        loss: The loss of a batch.
+        function: The function that computed it.
+        outputs: The outputs of the model.
 
     Raises:
-        InputError: Saying what it is instead.
+        InputError: Says what the loss is instead.
     """
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
@@ -95,7 +95,7 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
     """Return a loss, a number of any kind, as a tensor without dimensions.
 
     Raises:
-        InputError: It is not one number; the error names the function.
+        InputError: It is not one number. The error names the function.
     """
     if isinstance(loss, Tensor) and loss.numel() == 1:
         return loss.reshape(())
@@ -118,7 +118,7 @@ def _spread(field: str, warning: str) -> InputError:
 
 
 def _described(batch: Any) -> str:
-    """Keys, shapes and types of a batch."""
+    """Return keys, shapes and types of a batch."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         text = f"inputs {describe_value(batch[0])}, targets {describe_value(batch[1])}"
     else:

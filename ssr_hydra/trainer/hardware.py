@@ -1,4 +1,4 @@
-"""What a run ran on: part of its description, since bits depend on the CPU's instruction set and the thread count."""
+"""The hardware of a run. It is part of the run's description, because the last bits depend on CPU and threads."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["choose_device", "hardware", "repeatable_kernels", "versions"]
 
 
 def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
-    """The device of a run: ``auto`` is CUDA where there is one, else Apple's MPS, else the CPU.
+    """Return the device of a run: ``auto`` is CUDA if available, else Apple's MPS, else the CPU.
 
-    Of several processes on a machine each takes a GPU of its own.
+    Each of several processes on a machine gets its own GPU.
 
     Raises:
-        InputError: An unknown device, or one that this machine does not have.
+        InputError: The device is unknown, or this machine does not have it.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -53,10 +53,10 @@ def _own_gpu(processes: Processes) -> torch.device:
 
 @contextmanager
 def repeatable_kernels() -> Iterator[None]:
-    """Within it, cuDNN takes kernels that repeat their bits.
+    """In this block, cuDNN uses deterministic kernels.
 
-    Only the two switches that say so are touched: ``torch.backends.cudnn.flags`` sets the precision of float32 as well,
-    and reading what that was raises where a person has set it by ``fp32_precision``.
+    Only the two switches for this are changed: ``torch.backends.cudnn.flags`` also sets the precision of float32, and
+    reading its previous value raises an error if the user has set it with ``fp32_precision``.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
@@ -68,7 +68,7 @@ def repeatable_kernels() -> Iterator[None]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The CPU's model, instruction set and cores, torch's threads, the device and the GPU's name."""
+    """Return the CPU's model, instruction set and cores, torch's threads, the device and the GPU's name."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "cpu": _cpu_model(),
@@ -81,7 +81,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what computed the result."""
+    """Return the versions of the packages that computed the result."""
     numpy = sys.modules.get("numpy")
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What stops a run from outside, and how the record of the run says it. Needs no torch."""
+"""Signals that stop a run, and how its record describes them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ STOP_SIGNALS = (*TERMINATIONS, signal.SIGINT)
 """All signals that stop a run. If several processes receive different ones, the first in this order counts."""
 
 _PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
-# torchrun sends on the ctrl-C that the terminal has sent to every process already.
+# torchrun repeats the ctrl-C that the terminal has already sent to every process.
 _SAME_INTERRUPT_SECONDS = 2.0
 
 
 class TerminatedError(BaseException):
     """A signal ended the process: SIGTERM (``docker stop``), SIGHUP (a closed terminal) or SIGUSR2 (preemption).
 
-    Like ``KeyboardInterrupt`` it is no ``Exception``, so code that handles failures does not swallow it.
+    Like ``KeyboardInterrupt`` it is not an ``Exception``, so code that handles failures does not catch it.
 
     Args:
-        number: Of the signal.
-        after: What was done before, for people.
+        number: Number of the signal.
+        after: What the run did before it ended, for the message.
     """
 
     def __init__(self, number: int = signal.SIGTERM, after: str = "") -> None:
@@ -40,7 +40,7 @@ class TerminatedError(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 128 and the signal's number."""
+        """The exit code of shells: 128 plus the signal's number."""
         return 128 + self.number
 
 
@@ -48,8 +48,8 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """Raise :class:`TerminatedError` at the first of :data:`TERMINATIONS`; restore the previous handlers at the end.
 
-    A handler that somebody else has installed is still called, and the default stays outside of the main thread, where
-    Python takes no handlers.
+    A handler that another library has installed is still called. Outside of the main thread, where Python does not
+    allow handlers, the default stays.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -61,15 +61,15 @@ def terminable() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        if os.getpid() != process:  # a forked worker has inherited this handler, and is to end as it would without
+        if os.getpid() != process:  # a forked worker has inherited this handler, but must end with the default
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        for each in ours:  # whoever sends it twice must not stop the record from being written
+        for each in ours:  # a second signal must not prevent the record from being written
             signal.signal(each, signal.SIG_IGN)
         raise TerminatedError(number)
 
-    stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training may take the signal over for a while
+    stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training can replace it
     if threading.current_thread() is threading.main_thread():
         ours = [number for number in TERMINATIONS if signal.getsignal(number) is signal.SIG_DFL]
         for number in _PREEMPTS:
@@ -90,13 +90,13 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """Within it, a signal to stop is kept until somebody looks: a step ends and a checkpoint is written before.
+    """In this block, a signal to stop is stored until it is read, after the step and the checkpoint.
 
     Each of :data:`TERMINATIONS` sets :attr:`number`, and so does the first ctrl-C; a second one interrupts at once.
-    Under torchrun one that comes within two seconds is still the first: the terminal sends it, and so does torchrun. A
-    handler of SIGUSR2 that was there before (a job launcher's, which puts the job back in the queue) is called by
-    :meth:`leave`, when the checkpoint is written. A handler of somebody else for the other signals stays, and so does
-    everything outside of the main thread, where Python takes no handlers.
+    Under torchrun, a ctrl-C within two seconds still counts as the first, because both the terminal and torchrun send
+    it. :meth:`leave` calls a previous handler of SIGUSR2 (a job launcher's, which requeues the job) after the
+    checkpoint is written. Previous handlers of other signals stay, and outside of the main thread, where Python does
+    not allow handlers, nothing changes.
 
     Attributes:
         number: The signal that asks to stop, or 0.
@@ -108,7 +108,7 @@ class StopRequest:
         True
     """
 
-    # Said by whoever starts processes that are to outlive signals: one that was just forked has this handler yet.
+    # Set when starting processes that must survive signals: a process just after its fork still has this handler.
     children_outlive: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:
@@ -140,7 +140,7 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        # One that was not installed by Python could not be put back; one that is ignored is so on purpose.
+        # A handler not installed by Python could not be restored, and an ignored signal is ignored on purpose.
         return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -148,7 +148,7 @@ class StopRequest:
         if os.getpid() != self._process:  # a forked process has inherited this handler
             if any(outlive() for outlive in self.children_outlive):
                 return
-            if number != signal.SIGINT:  # ctrl-C reaches it too, but it is this process that ends it
+            if number != signal.SIGINT:  # ctrl-C reaches it too, but this process ends it
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
@@ -158,23 +158,23 @@ class StopRequest:
             self._interrupted = self._interrupted or time.monotonic()
         first, self.number = not self.number, self.number or number
         if number == signal.SIGINT and first and self._tell is not None:
-            with suppress(RuntimeError):  # the signal came in the middle of a line that was being printed
+            with suppress(RuntimeError):  # the signal came while a line was being printed
                 self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
 
     def _is_the_same(self) -> bool:
-        """Whether this is the ctrl-C of before, which arrives twice."""
+        """Whether this is the repetition of the previous ctrl-C."""
         is_recent = self._interrupted > 0 and time.monotonic() - self._interrupted < _SAME_INTERRUPT_SECONDS
         return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
     def leave(self, after: str = "") -> NoReturn:
-        """End the run for the signal that asked for it.
+        """End the run with the stored signal.
 
         Args:
-            after: What was done before, for people.
+            after: What the run did before, for the message.
 
         Raises:
-            KeyboardInterrupt: For ctrl-C.
-            TerminatedError: For the others.
+            KeyboardInterrupt: The signal is ctrl-C.
+            TerminatedError: It is another signal.
         """
         number = self.number
         if number == signal.SIGINT:
@@ -188,7 +188,7 @@ class StopRequest:
 
 @contextmanager
 def _told(number: int, after: str = "") -> Iterator[None]:
-    """A launcher that puts the job back into its queue leaves by SystemExit, which does not say why."""
+    """Add the reason to the SystemExit of a launcher that requeues the job."""
     try:
         yield
     except SystemExit as leaving:
@@ -197,7 +197,7 @@ def _told(number: int, after: str = "") -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Describe an error as ``result.json`` holds it: type and message, or in words what stopped the run.
+    """Describe an error as in ``result.json``: type and message, or the signal that stopped the run.
 
     Example:
         >>> reason(ZeroDivisionError("in the model")), reason(KeyboardInterrupt())
@@ -214,7 +214,7 @@ def reason(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> str:
-    """The status of a run that such an error ended: ``stopped`` by a signal, or ``failed``.
+    """Return the status of a run that this error ended: ``stopped`` by a signal, or ``failed``.
 
     Example:
         >>> status_of(KeyboardInterrupt()), status_of(ZeroDivisionError())

@@ -1,4 +1,4 @@
-"""Who sets the learning rate, and when: ours and torch's, as functions of time, each at its own pace."""
+"""The learning rates of a run: this package's schedulers and torch's, as functions of time, each at its own pace."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ class LearningRates:
 
     ::
 
-        lr_g(t) = torch_g(t) * product of alpha(t) over ours        torch_g is the group's initial rate without torch's
+        lr_g(t) = torch_g(t) * product of alpha(t)        torch_g: the group's initial rate without torch's
 
-    Ours (scheduler objects, functions of (state) or (state, ssr)) give alpha at the state's timestamp, before every
-    batch. torch's are read once (:func:`ssr_hydra.optim.torch_schedulers.read`) and are functions of time as well,
-    whose value changes at the end of every epoch; those of CyclicLR and OneCycleLR before every batch.
-    ``use_stepwise_scheduler=False`` puts all on epochs, True on batches, but for those that have a pace of their own.
-    Several of torch's on one optimizer are a chain, as in torch. ``ReduceLROnPlateau`` follows each evaluation.
+    This package's schedulers (objects, functions of (state) or (state, ssr)) return alpha at the state's timestamp,
+    before every batch. torch's are read once (:func:`ssr_hydra.optim.torch_schedulers.read`) and are functions of time
+    as well. Their value changes at the end of every epoch; for CyclicLR and OneCycleLR before every batch.
+    ``use_stepwise_scheduler=False`` steps all by epoch and True all by batch, except those with their own pace.
+    Several torch schedulers on one optimizer are a chain, as in torch. ``ReduceLROnPlateau`` follows each evaluation.
 
-    A torch scheduler that is no function of time (a class of the user's own) runs as it is, at ssr 1.
+    A torch scheduler that is not a function of time (a user's class) runs unchanged, at ssr 1.
 
     Args:
-        schedulers: One scheduler, a list that mixes any, a mapping of name to ours, or None. torch's are instances, a
-            :class:`~ssr_hydra.optim.torch_schedulers.Paced` one, or of :mod:`ssr_hydra.torch_schedulers`, which drive
-            all optimizers.
-        state: The run; its optimizers are those that are driven.
+        schedulers: One scheduler, a list of any, a mapping from name to this package's schedulers, or None. torch's are
+            instances, or :class:`~ssr_hydra.optim.torch_schedulers.Paced`, or of :mod:`ssr_hydra.torch_schedulers`,
+            which apply to all optimizers.
+        state: The run, with its optimizers.
         ssr: The scale schedule ratio.
-        use_stepwise_scheduler: True: all per batch; False: all per epoch; None: each its own way.
-        clock: Gives the time that schedules follow for the state's timestamp; None is that very time.
-        plan: The run that schedules are bound to, where it is another than ``state``.
+        use_stepwise_scheduler: True: all by batch; False: all by epoch; None: each at its usual pace.
+        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
+        plan: The run to which schedules are bound, if it is not ``state``.
 
     Raises:
-        InputError: A torch scheduler of a foreign optimizer or in a mapping; one that runs as it is with ssr other than
-            1 or a clock; one that nobody gave a pace in a run of one epoch at most; a schedule that does not fit the
-            run.
+        InputError: A torch scheduler has an unknown optimizer or is in a mapping; a scheduler that runs unchanged is
+            used with ssr other than 1 or a clock; a scheduler without a pace is used in a run of at most one epoch; or
+            a schedule does not fit the run.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LearningRates:
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
-        """The function that sets the rate of the next batch, whose timestamp the state holds already."""
+        """Return the function that sets the rate of the next batch, whose timestamp the state already has."""
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
             return step
@@ -114,7 +114,7 @@ class LearningRates:
         return self._batch_ended if by_batch or (self._alpha_of is not None and self._ours_by_batch) else _do_nothing
 
     def epoch_ended(self, *, again: bool = False) -> None:
-        """Move what moves by epochs; with ``again``, the batch's end was told before the epoch's was known."""
+        """Step what steps by epoch. ``again``: the batch was handled before the epoch was known to end."""
         if self._compiled is not None:
             if again or not self._ours_by_batch:
                 self._compiled.step()
@@ -129,34 +129,34 @@ class LearningRates:
         self._write()
 
     def evaluated(self, metric: float) -> None:
-        """Give a metric to the schedulers that wait for a plateau."""
+        """Pass a metric to the schedulers that follow one."""
         if self.needs_evaluation:
             for rates in self._torch:
                 rates.evaluated(metric, self._now())
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """What is no function of time: plateaus, and what runs as it is. Empty where there is none.
+        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty if there are none.
 
-        Plain numbers, strings, lists and dicts, as far as a scheduler of the user's own keeps to them.
+        It has only numbers, strings, lists and dicts, unless a user's scheduler has other values.
         """
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave, and set the learning rates for the state's timestamp.
+        """Load the state of :meth:`state_dict`, and set the learning rates for the state's timestamp.
 
         Load the optimizers and the state's timestamp first.
 
         Raises:
-            InputError: It was given by other schedulers.
+            InputError: It is the state of other schedulers.
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
             rule = "must be the state of these schedulers"
             raise InputError("schedulers", state, rule, "resume with the schedulers that the checkpoint had")
         if self._compiled is not None:
-            self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates anew
+            self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):
@@ -169,7 +169,7 @@ class LearningRates:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _now(self) -> Timestamp:
-        """The one place where schedules read time: the state's, as the clock has it."""
+        """Return the time for schedules: the state's timestamp, mapped by the clock."""
         timestamp = self._state.timestamp
         return timestamp if self._clock is None else self._clock(timestamp)
 
@@ -189,7 +189,7 @@ class LearningRates:
         self._write()
 
     def _set_all(self) -> None:
-        """Everything from the timestamp, within an epoch as well: nothing is stepped."""
+        """Compute everything from the timestamp, also within an epoch, without stepping."""
         for rates in self._torch:
             rates.refresh(EPOCH, self._epoch_start())
             rates.refresh(BATCH, self._now())
@@ -206,7 +206,7 @@ class LearningRates:
 
 
 def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
-    """Those of an argument's schedulers that were made with torch, and so with an optimizer."""
+    """Return the schedulers of an argument that are torch instances, and so have an optimizer."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     unpacked = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return [item for item in unpacked if isinstance(item, LRScheduler)]
@@ -234,7 +234,7 @@ def _by_optimizer(
 def _sort(
     schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
 ) -> tuple[list[tuple[Optimizer | None, Entry]], list[tuple[str, Any]]]:
-    """torch's schedulers with their optimizers (None for all), and ours with their places."""
+    """Return torch's schedulers with their optimizers (None for all), and this package's with their paths."""
     if schedulers is None:
         return [], []
     if isinstance(schedulers, Mapping):
@@ -265,14 +265,14 @@ def _sort(
 
 
 def follows_metric(schedulers: Any) -> bool:
-    """Whether one of them is changed by what evaluations find, so that these decide learning rates."""
+    """Whether evaluations change one of the schedulers, so that they affect learning rates."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
 
 
 def with_modes(schedulers: Any, metric: str) -> Any:
-    """Return the schedulers, each ``ReduceLROnPlateau`` with the mode of the metric that it follows.
+    """Return the schedulers, with the mode of each ``ReduceLROnPlateau`` set for the metric that it follows.
 
     Raises:
         InputError: A mode is not the metric's better direction (torch's default is ``min``), or it is ``auto`` and the
@@ -311,7 +311,7 @@ def _entry(
 
 
 def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
-    """Refuse a run that is over before the scheduler takes a step, where nobody chose its pace."""
+    """Refuse a run that ends before the scheduler's first step, if the scheduler has no explicit pace."""
     if entry.instance is None:
         fix = "give it pace='batch', or pace='epoch' if that is meant"
     else:
@@ -324,7 +324,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
-    """Why a scheduler that was read in vain is refused."""
+    """Return the error for a torch scheduler that cannot be a function of time but must be one."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the clock of a run that was changed"
     try:

@@ -1,4 +1,4 @@
-"""The loop: torch's own five lines, on the clock that schedules read."""
+"""The training loop: torch's usual five lines, plus training time, evaluation, records and checkpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Record = dict[str, Any]
 
 @dataclass
 class Plan:
-    """When things are due in a run. None is never, but for evaluation, which always ends a run that has data for it."""
+    """When events are due in a run; None means never. The end of a run is always evaluated if there is data."""
 
     end: Deadline
     evaluation: Deadline | None
@@ -47,20 +47,20 @@ class Plan:
     checkpoint: Deadline | None = None
 
     def all(self) -> list[Deadline]:
-        """Those that there are."""
+        """The deadlines that are set."""
         dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Before which batch nothing can be due but by the clock: 0 where a deadline is counted in neither."""
+        """The first batch before which nothing is due except by the clock; 0 if a deadline has an unknown batch."""
         return min((due.batch for due in self.all() if due.nanoseconds is None), default=math.inf)
 
     def next_time(self) -> float:
-        """Before which nanosecond of training nothing can be due by the clock, which all processes share."""
+        """The first nanosecond of training at which something is due by the clock, which all processes share."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
-        """Move what repeats on to its next time after a timestamp."""
+        """Move repeated deadlines to their next time after a timestamp."""
         for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
             if due is not None:
                 due.renew(timestamp)
@@ -68,16 +68,16 @@ class Plan:
 
 @dataclass
 class Around:
-    """What surrounds a loop; the default is nothing.
+    """The environment of a loop; by default empty.
 
     Args:
-        events: Those who listen to the run.
-        owner: What they are given as the trainer.
-        processes: Those that train together.
-        stop: Says when a signal asks to stop.
-        save: Writes a checkpoint; None where there are none.
-        is_best: Of an evaluation's metrics, whether they are worth a checkpoint; None where none is kept for that.
-        compile_time: Nanoseconds spent compiling since the last call; None where nothing is compiled.
+        events: Listeners.
+        owner: The object that listeners get as the trainer.
+        processes: The processes that train together.
+        stop: Tells whether a signal has asked to stop.
+        save: Writes a checkpoint; None if there are none.
+        is_best: Whether an evaluation's metrics are worth a checkpoint; None if the best is not kept.
+        compile_time: Returns the nanoseconds of compilation since the last call; None if nothing is compiled.
     """
 
     events: Events = field(default_factory=Events)
@@ -90,15 +90,15 @@ class Around:
 
 
 class _Stopped(BaseException):
-    """An evaluation that a signal has ended; it is done again when the run is resumed."""
+    """A signal ended an evaluation. It is repeated when the run resumes."""
 
 
 class _AgreedStop:
-    """A signal as all processes see it, at the same batch boundary: where any of them has got one, they all stop.
+    """A signal as all processes see it, at the same batch boundary: if any process got one, all stop.
 
     Args:
-        request: This process's own.
-        processes: Those that agree.
+        request: The signal of this process.
+        processes: The processes that must agree.
     """
 
     def __init__(self, request: StopRequest, processes: Processes) -> None:
@@ -106,7 +106,7 @@ class _AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Look whether anybody was asked to stop; and rank 0's time, so that all processes have one clock."""
+        """Check whether any process got a signal, and share rank 0's time, so that all processes have one clock."""
         asked = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -114,31 +114,31 @@ class _AgreedStop:
         return nanoseconds
 
     def leave(self, after: str = "") -> NoReturn:
-        """End the run for the signal that was agreed on."""
+        """End the run with the signal that all processes agreed on."""
         self._request.number = self.number
         self._request.leave(after)
 
 
 class Loop:
-    """Trains to the end of the plan, keeping state, learning rates, clock and records in step.
+    """Trains to the end of the plan, and keeps state, learning rates, clock and records consistent.
 
-    For each batch: forward, backward, step; then the timestamp moves on, what is due is done, and the learning rate of
-    the next batch is set from the new timestamp. So the rate of batch k is alpha at timestamp k. A checkpoint is
-    written last, when everything stands as the next batch will find it.
+    For each batch: forward, backward, step. Then the timestamp moves, due events run, and the learning rate of the next
+    batch is set from the new timestamp. So the rate of batch k is alpha at timestamp k. A checkpoint is written last,
+    when the state is complete for the next batch.
 
     Args:
         step: Takes the optimizer steps.
         task: Model and loss.
         state: The run; its timestamp is replaced after every batch.
         rates: The schedulers.
-        fields: The schedules of other fields than the learning rate, or None.
+        fields: The schedules of other hyperparameters than the learning rate, or None.
         watch: Sums the losses.
         train: Batches to train on.
         evaluation: Batches to evaluate on, or None.
-        plan: When things are due.
-        progress: Where the run is shown.
+        plan: When events are due.
+        progress: Shows the run.
         record: Takes each record of ``metrics.jsonl``.
-        objective: Metric for schedulers that wait for a plateau.
+        objective: Metric for schedulers that follow one.
         around: Listeners, other processes, signals and checkpoints.
     """
 
@@ -166,9 +166,9 @@ class Loop:
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
         self._rereading = None if hasattr(train, "seek") else Rereading(train)
         self._watch = watch
-        self._next_show: float = 0  # the first batch is looked at
+        self._next_show: float = 0  # the first batch is validated
         self._wake: float = 0  # nothing is due before this batch,
-        self._wake_time: float = 0  # unless by the clock: from this nanosecond of training on
+        self._wake_time: float = 0  # except by the clock, from this nanosecond of training on
         self._ended = self._saving = self._after = False
         self._evaluated_at, self._pending = -1, False
         self._counted: tuple[int, int] = (0, 0)
@@ -181,31 +181,31 @@ class Loop:
         return self._state.timestamp.nanoseconds / 1e9
 
     def state_dict(self) -> dict[str, Any]:
-        """What a loop remembers beside the timestamp."""
+        """Return the state of the loop, except the timestamp."""
         self._watch.settle(self._state.timestamp.batches)
         return {
             "watch": self._watch.state_dict(),
             "metrics": dict(self.metrics),
-            "evaluations": len(self.evaluations),  # the log holds them: a run would save each of them many times
+            "evaluations": len(self.evaluations),  # the log stores them, once
             "evaluated_at": self._evaluated_at,
             "pending": self._pending,
         }
 
     def reading(self) -> dict[str, Any] | None:
-        """What the loader of this process needs to be entered where it stands; None where it needs nothing."""
+        """Return the state that the loader of this process needs to resume here; None if it needs none."""
         within = self._state.timestamp.batches_in_epoch > 0
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
     def load_reading(self, state: Mapping[str, Any] | None) -> None:
-        """Enter the loader where :meth:`reading` has seen it."""
+        """Resume the loader from the state of :meth:`reading`."""
         if self._rereading is not None and state is not None:
             self._rereading.load_state_dict(state)
 
     def load_state_dict(self, state: Mapping[str, Any], evaluations: list[_Record]) -> None:
-        """Go on from such a state, at the state's timestamp, with the evaluations before it.
+        """Load the state at the state's timestamp, with the evaluations before it.
 
         Raises:
-            TypeError: A value of the state is of another type.
+            TypeError: A value of the state has a wrong type.
         """
         timestamp = self._state.timestamp
         metrics, evaluated_at, pending = dict(state["metrics"]), state["evaluated_at"], state["pending"]
@@ -222,14 +222,14 @@ class Loop:
 
         Raises:
             DivergedError: A loss was not finite.
-            InputError: The loader gives other batches than it promised.
-            KeyboardInterrupt, TerminatedError: A signal asked to stop; a checkpoint is written where there are any.
+            InputError: The loader has another number of batches than its length.
+            KeyboardInterrupt, TerminatedError: A signal asked to stop. A checkpoint is written if they are enabled.
         """
         task, state, around = self._task, self._state, self._around
         clock, stop = time.perf_counter_ns, self._stop
         agree = stop.agree if isinstance(stop, _AgreedStop) else None
         listeners = around.events.listeners("batch_end")
-        # Of several processes all have to know: they add the loss up together.
+        # With several processes all must know it, because they sum the loss together.
         self._step.keeps_loss = around.processes.sum([len(listeners)])[0] > 0
         step, set_rates = self._step.function(), self._set_rates()
         compile_time = around.compile_time
@@ -240,10 +240,10 @@ class Loop:
         if self._is_over(timestamp):
             return
         if self._evaluation is not None:
-            # Not compiled: its shapes would be the first that are seen.
+            # Not compiled: otherwise its shapes would be compiled first.
             with nullcontext() if compile_time is None else torch.compiler.set_stance("force_eager"):
                 task.try_evaluation(self._evaluation, around.processes)
-        # Starting the loader's workers is start-up, not training; so is the first use of the device.
+        # Starting the loader's workers and the first use of the device are start-up, not training.
         batches = self._batches(timestamp.epochs, timestamp.batches_in_epoch)
         self._synchronize()
         then = clock()
@@ -288,7 +288,7 @@ class Loop:
             batches = self._batches(timestamp.epochs, timestamp.batches_in_epoch)
 
     def _set_rates(self) -> Callable[[], object]:
-        """The function that sets what the next batch is trained with."""
+        """Return the function that sets the hyperparameters of the next batch."""
         set_rates = self._rates.batch_ended()
         if self._fields is None:
             return set_rates
@@ -301,7 +301,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Do what a run that was stopped has left undone; whether that was all."""
+        """Complete what a stopped run did not finish. Return whether it is complete."""
         over = self._plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -315,7 +315,7 @@ class Loop:
         return over
 
     def _batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """The batches of an epoch from one of them on, in the order that belongs to the epoch."""
+        """Yield the batches of an epoch from a given one on, in the order of that epoch."""
         if self._rereading is None:
             self._train.seek(epoch, start)  # type: ignore[attr-defined]
             batches = iter(self._train)
@@ -326,7 +326,7 @@ class Loop:
         return self._looked_at(batches) if self._next_show == 0 else batches
 
     def _looked_at(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches, of which the first is looked at before."""
+        """Yield the batches; the first one is validated."""
         end = object()
         first = next(batches, end)
         if first is end:
@@ -335,7 +335,7 @@ class Loop:
         return itertools.chain([first], batches)
 
     def _check_tokens(self, tokens: int) -> None:
-        """The first batch has tokens if the run is measured in them: it would never end."""
+        """Check that the first batch has tokens if the run is measured in tokens; otherwise it would never end."""
         due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
             rule = "the batches hold no tokens that could be counted"
@@ -344,7 +344,7 @@ class Loop:
     # --- several processes --------------------------------------------------------------------------------------------
 
     def _together(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches that all processes have, counted in all; one that has none left ends the epoch for all."""
+        """Yield batches with their counts, while all processes have one. The first without one ends the epoch."""
         processes, step, epoch = self._around.processes, self._step, self._state.timestamp.epochs
         end = object()
         while True:
@@ -368,7 +368,7 @@ class Loop:
         self._around.events.fire("epoch_end", self._around.owner)
 
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
-        """The end of an epoch whose length was not known before."""
+        """Handle the end of an epoch whose length was unknown."""
         state = self._state
         if state.timestamp.batches_in_epoch == 0:
             rule = f"it gave no batch in epoch {state.timestamp.epochs}"
@@ -384,10 +384,10 @@ class Loop:
         return timestamp, then
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
-        """Log, evaluate, show: what is due at a batch boundary.
+        """Log, evaluate and show progress if due at this batch boundary.
 
-        Time has been counted up to ``now``. Returns the timestamp, which may have moved on in iterations and seconds,
-        and up to where time is counted then, which evaluation moves.
+        Time has been counted up to ``now``. Return the timestamp, which may have changed in iterations and seconds,
+        and the time up to which time is then counted, which changes if there was an evaluation.
         """
         plan = self._plan
         showing = now >= self._next_show
@@ -419,14 +419,14 @@ class Loop:
         return self._state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Refuse to call a run completed whose last step made its weights NaN: no loss was computed after it."""
+        """Refuse to complete a run whose last step made its weights NaN: no loss was computed after that step."""
         if (name := self._step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint, and end the run if a signal asks for it.
 
-        Time has been counted up to ``then``; returns up to where it is counted afterwards.
+        Time has been counted up to ``then``. Return the time up to which it is counted afterwards.
         """
         stop, save = self._stop, self._around.save
         leaving = bool(stop.number) and not (self._ended and not self._pending)
@@ -442,15 +442,15 @@ class Loop:
             except WriteError as error:
                 if not leaving:
                     raise
-                after = f", without a checkpoint: {error}"  # the run can still go on from the one before
+                after = f", without a checkpoint: {error}"  # the run can still resume from the previous one
         self._saving = self._after = False
         if leaving:
             stop.leave(after)
-        # What passed since was no training, and what lay before it was.
+        # The time since then is not training; the time before was.
         return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> int:
-        """Make a record of training; returns the nanoseconds that writing it took, which are no training."""
+        """Write a record of training. Return the nanoseconds that this took, which are not training."""
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
         loss = self._watch.flush(timestamp.batches)
@@ -466,11 +466,11 @@ class Loop:
         return time.perf_counter_ns() - began
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
-        """Evaluate, outside of the time of training; returns the time from which training is counted again."""
+        """Evaluate, outside of training time. Return the time from which training is counted again."""
         if timestamp.batches == self._evaluated_at:  # the end of the run, right after an evaluation
             return now
         self._synchronize()
-        waited = time.perf_counter_ns() - now  # for the device to finish training: that is training
+        waited = time.perf_counter_ns() - now  # wait for the device to finish training, which is training time
         started = time.perf_counter()
         if self._plan.evaluation is not None and self._plan.evaluation.reached(timestamp):
             self._plan.evaluation.renew(timestamp)
@@ -487,7 +487,7 @@ class Loop:
                 self._pending = True
                 return time.perf_counter_ns()
         if self._around.compile_time is not None:
-            self._around.compile_time()  # what evaluation has compiled lay outside of training already
+            self._around.compile_time()  # compilation during evaluation was already outside of training time
         self._evaluated_at, self._pending = timestamp.batches, False
         metrics["train/loss"] = self._watch.since_evaluation()
         if self._evaluation is not None:
@@ -504,12 +504,12 @@ class Loop:
         return time.perf_counter_ns()
 
     def _measured(self, loader: Iterable[Any]) -> dict[str, float]:
-        """The metrics of an evaluation, between its two events."""
+        """Return the metrics of an evaluation, between its two events."""
         around = self._around
         alone = around.processes.world_size == 1
 
         def look() -> None:
-            # Of several processes each evaluates to the end: they compute together.
+            # With several processes each evaluates to the end, because they compute together.
             if around.stop.number and alone and around.save is not None:
                 raise _Stopped
 
@@ -523,7 +523,7 @@ class Loop:
         return metrics
 
     def when(self) -> _Record:
-        """Where the run stands, for a record."""
+        """Return the position of the run, for a record."""
         timestamp = self._state.timestamp
         return {
             "epoch": timestamp.epochs,

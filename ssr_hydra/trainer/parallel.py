@@ -1,4 +1,4 @@
-"""The model in several processes: copied, or sharded; and its weights put together again for a checkpoint."""
+"""The model in several processes, copied or sharded, and its full weights for a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARALLEL = ("ddp", "fsdp")
 
 
 def check_parallel(parallel: str) -> str:
-    """Refuse what is no way of training in several processes."""
+    """Refuse an unknown way of training in several processes."""
     if parallel not in PARALLEL:
         rule = "ddp copies the model into every process, fsdp shards it"
         raise InputError("parallel", parallel, rule, "write ddp or fsdp")
@@ -39,14 +39,14 @@ def check_parallel(parallel: str) -> str:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's parameters are spread over the processes, as :func:`shard` leaves them."""
-    # By the class that fully_shard gives to modules, under a name that needs no import: between a forward pass without
-    # a backward and the next one the parameters are whole.
+    """Whether a model's parameters are sharded over the processes, by :func:`shard`."""
+    # Checks the name of the class that fully_shard gives to modules, which needs no import. Checking parameters would
+    # fail between a forward pass without backward and the next one, when they are whole.
     return any(_is_fsdp(type(module)) for module in model.modules())
 
 
 def class_name(model: nn.Module) -> str:
-    """The name of a model's class, also where ``fully_shard`` has made another of it."""
+    """Return the name of a model's class, even if ``fully_shard`` has replaced the class."""
     cls = type(model)
     return next(base.__qualname__ for base in cls.__mro__ if not _is_fsdp(base)) if _is_fsdp(cls) else cls.__qualname__
 
@@ -56,7 +56,7 @@ def _is_fsdp(cls: type) -> bool:
 
 
 def check_sharded(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse an optimizer that cannot step shards: of torch's fused kernels only Adam's can."""
+    """Refuse an optimizer whose fused kernel cannot step shards; only Adam's can."""
     for index, optimizer in enumerate(optimizers):
         if type(optimizer).__name__ in UNFUSED and any(group.get("fused") for group in optimizer.param_groups):
             rule = f"torch's fused {type(optimizer).__name__} does not step a sharded model"
@@ -64,18 +64,18 @@ def check_sharded(optimizers: Sequence[Optimizer]) -> None:
 
 
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """Spread a model's parameters over the processes by torch's ``fully_shard``; optimizers are made afterwards.
+    """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
-    Children that are repeated (the blocks of a transformer, in a ``ModuleList`` or ``Sequential``) are sharded one by
-    one, so that only one of them is whole at a time; the rest goes with the model itself.
+    Repeated children (the blocks of a transformer, in a ``ModuleList`` or ``Sequential``) are sharded one by one, so
+    that only one of them is whole at a time. The rest is sharded with the model itself.
 
     Args:
         model: The whole model, the same in every process.
-        processes: Those to spread it over.
-        device: Where it is trained.
+        processes: The processes.
+        device: The device of training.
 
     Raises:
-        InputError: There is one process only.
+        InputError: There is only one process.
     """
     if processes.world_size == 1:
         rule = "a model is sharded over several processes, and there is one"
@@ -95,15 +95,15 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
 
 
 def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch.device) -> nn.Module:
-    """What training calls instead of the model: the model itself where it is alone, or sharded.
+    """Return what training calls as the model: the model itself in one process or if sharded, else a DDP wrapper.
 
     Raises:
-        InputError: ``fsdp`` for a model that is whole: its optimizer would hold parameters that are no more; ``ddp``
-            for one that is sharded.
+        InputError: The model is whole for ``fsdp``, so its optimizer would have parameters that no longer exist; or it
+            is sharded for ``ddp``.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
-            shard(model, processes, device)  # which says why not
+            shard(model, processes, device)  # its error says why not
         return model
     if parallel == "fsdp":
         if not is_sharded(model):
@@ -121,7 +121,7 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
 
 
 class _Touch(nn.Module):
-    """Stands in for a model: every parameter gets a gradient of zero, the last of them first."""
+    """A replacement for a model: every parameter gets a gradient of zero, the last one first."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
@@ -135,16 +135,16 @@ class _Touch(nn.Module):
 
 
 def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
-    """Let DDP arrange its buckets before the first step.
+    """Let DDP build its buckets before the first step.
 
-    It does so after the first backward pass, in the order in which gradients came. From three processes on the order in
-    which numbers are added depends on where in a bucket they lie: the first step after a resume would then differ in
-    its last bits from the same step of a run that was not interrupted.
+    DDP rebuilds them after the first backward pass, in the order in which gradients arrived. With three or more
+    processes, the order of additions depends on a number's place in its bucket. So the first step after a resume would
+    differ in its last bits from the same step of an uninterrupted run.
     """
     model = copied.module
     if any(getattr(module, "sparse", False) for module in model.modules()):  # their gradients are not sums like these
         return
-    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the stand-in has none
+    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the replacement has none
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
         copied().backward()
@@ -154,12 +154,12 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
-    """A loader's batches, as many in every process: a sharded model computes in all of them or in none.
+    """A loader's batches, equally many in every process, because all processes compute a sharded model together.
 
-    A process that has no more is given its last batch again, as a padding.
+    A process that has no more batches repeats its last one, as padding.
 
     Raises:
-        InputError: A process has no batch at all.
+        InputError: A process has no batch.
     """
     batches, batch, end = iter(loader), None, object()
     while True:
@@ -178,10 +178,10 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 
 
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The state of a model and its optimizers; of a sharded one it is put together, and every process takes part.
+    """Return the state of a model and its optimizers. A sharded one is gathered, and every process must take part.
 
-    The states are those of the same model in one process, so that a run may go on in another number of them. Rank 0
-    alone keeps what was put together, on the CPU.
+    The states are those of the same model in one process, so a run can resume with another number of processes. Only
+    rank 0 keeps the gathered state, on the CPU.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
@@ -195,9 +195,9 @@ def load_weights(
     model_state: dict[str, Any] | None,
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Put the state of :func:`weights` back; every process has read it, and takes its shards.
+    """Load the state of :func:`weights`. Every process has read it, and takes its shards.
 
-    A model whose state is None stays as it is.
+    A model whose state is None does not change.
     """
     if is_sharded(model):
         _reshard(model)
@@ -214,14 +214,14 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Let go of parameters that a forward pass without a backward has left whole: optimizers hold the shards."""
+    """Reshard parameters that a forward pass without backward has left whole; optimizers hold the shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]
 
 
 def _whole(value: Any) -> Any:
-    """Every shard in it put together."""
+    """Gather every shard in a value."""
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -233,7 +233,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer's state, of which what is shaped as a parameter is sharded as that is."""
+    """Return an optimizer's state in which tensors with a parameter's shape are sharded like the parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     like = dict(zip(numbers, parameters, strict=True))
@@ -249,5 +249,5 @@ def _shard_like(value: Any, like: Any) -> Any:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process has the whole of it: nothing is sent.
+    # Every process has the whole tensor, so nothing is sent.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""The processes that train one model together, and the few things that they tell each other."""
+"""The processes that train one model together, and the messages that they exchange."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "Launch", "LostProcessError", "Processes", "launched"]
 
-# Below the ports that systems give to outgoing connections, which begin at 32768.
+# Below the ports that systems use for outgoing connections, which start at 32768.
 _FIRST_PORT, _PORTS = 15000, 17000
-# How long to wait: for one that does not come, or has its part of the gradients not ready; and for one that reads
-# data, evaluates or writes a checkpoint. One that is gone is seen at once.
+# Timeouts: for a process that does not connect or whose gradients are not ready; and for one that reads data, evaluates
+# or writes a checkpoint. A process that has ended is detected at once.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
-# How long one that fails waits to hear what rank 0 says of it, and rank 0 for those that have not heard yet.
+# How long a failing process waits for rank 0's error, and rank 0 for processes that have not read it.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
 _MOST_SHOWN = 6
@@ -37,13 +37,13 @@ class LostProcessError(RunError):
     """Another process of the run has ended, or cannot be reached."""
 
     def __init__(self, what: str, error: BaseException) -> None:
-        # gloo says first where in its source it is, and last what might be typical.
+        # gloo's message has first a place in its source, and last a general hint.
         text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 
 
 class Launch(NamedTuple):
-    """What a launcher says about this process."""
+    """What a launcher's environment variables say about this process."""
 
     rank: int
     world_size: int
@@ -51,13 +51,15 @@ class Launch(NamedTuple):
 
 
 def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
-    """This process's place among several, as ``torchrun`` or Slurm's ``srun`` tells it; None for a process alone.
+    """Return this process's rank and the number of processes, as ``torchrun`` or Slurm's ``srun`` sets them.
+
+    Return None for a process without others.
 
     Args:
-        environment: Instead of the process's own.
+        environment: Replaces the process's own environment variables.
 
     Raises:
-        InputError: Numbers that do not fit together.
+        InputError: The numbers contradict each other.
 
     Example:
         >>> launched({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
@@ -68,7 +70,7 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
     environment = os.environ if environment is None else environment
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
-        # Set for the tasks of a step alone. A batch script has SLURM_NTASKS too, and is one process nevertheless.
+        # Set only for the tasks of a step. A batch script has SLURM_NTASKS too, but is a single process.
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         if not all(name in environment for name in names):
             return None
@@ -87,29 +89,29 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 
 class Processes:
-    """One process among those that train a model together; alone, everything here is trivial.
+    """One of the processes that train a model together. With a single process, all methods are trivial.
 
-    What is told goes over gloo, on the CPU, whatever carries the gradients: nobody waits for a GPU.
+    Messages use gloo, on the CPU, even if gradients use NCCL, so they never wait for a GPU.
 
     Args:
-        rank: Number of this process.
+        rank: Rank of this process.
         world_size: Number of processes.
-        local_rank: Number of this process on its machine.
+        local_rank: Rank of this process on its machine.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
         self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
         self._group: Any = None
-        self._store: Any = None  # of those that this has connected
+        self._store: Any = None  # of the processes that this object has connected
 
     @classmethod
     def start(cls) -> Processes:
-        """The processes that a launcher has started, connected; or this one alone.
+        """Connect the processes that a launcher has started; or return this one alone.
 
-        A process group that exists already is used, and left as it is.
+        An existing process group is used, and not destroyed.
 
         Raises:
-            RunError: They do not find each other.
+            RunError: The processes cannot connect.
         """
         import torch
         import torch.distributed as dist
@@ -133,7 +135,7 @@ class Processes:
         return own
 
     def _connect(self) -> None:
-        """Find the others, where the environment says that rank 0 listens."""
+        """Connect to the other processes, at rank 0's address from the environment."""
         import torch
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
@@ -141,7 +143,7 @@ class Processes:
 
         os.environ.update(_address(os.environ))
         store, _, _ = next(iter(rendezvous("env://", self.rank, self.world_size, timeout=_START)))
-        # torchrun --max-restarts may keep its store, and with it the addresses of those that are no more.
+        # torchrun --max-restarts may keep its store, with the addresses of processes that have ended.
         store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_START)
@@ -153,7 +155,7 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Sequence[int], what: str = "a batch") -> list[int]:
-        """Each number summed over all processes, exactly: as int64.
+        """Return each number summed over all processes, exactly, as int64.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -165,7 +167,7 @@ class Processes:
         return [int(number) for number in self._reduced(torch.tensor(values, dtype=torch.int64), what).tolist()]
 
     def sum_floats(self, values: Sequence[float], what: str = "a mean") -> list[float]:
-        """Each number summed over all processes, as float64.
+        """Return each number summed over all processes, as float64.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -186,7 +188,7 @@ class Processes:
         return tensor
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor's mean over all processes, which take the way of the gradients: a GPU is not waited for."""
+        """Return a tensor's mean over all processes. It uses the backend of the gradients, so no GPU is waited for."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -196,7 +198,7 @@ class Processes:
         return total / self.world_size
 
     def gather(self, value: Any, what: str = "a checkpoint") -> list[Any]:
-        """What every process has, by rank.
+        """Return the value of every process, by rank.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -213,14 +215,14 @@ class Processes:
         return values
 
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
-        """Refuse to train together what was configured apart; every process raises the same error.
+        """Refuse to train if the processes have different settings. Every process raises the same error.
 
         Args:
-            described: What this process does, as plain data.
+            described: The settings of this process, as plain data.
             free: Pattern of the fields that may differ between processes; none by default.
 
         Raises:
-            InputError: Naming the first field that differs, and all of them.
+            InputError: Names the first field that differs, and lists all of them.
             LostProcessError: Another process has ended.
         """
         from ssr_hydra.checkpoints.description import differences
@@ -236,7 +238,7 @@ class Processes:
                 raise InputError(found[0].field, found[0].old, rule, "start all processes with the same settings")
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
-        """What rank 0 has.
+        """Return rank 0's value.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -253,7 +255,7 @@ class Processes:
         return values[0]
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Give every process rank 0's buffers (running means, say), which the processes do not average."""
+        """Copy rank 0's buffers (such as running means) to every process; they are not averaged."""
         if self.world_size == 1:
             return
         import torch
@@ -268,35 +270,35 @@ class Processes:
             raise LostProcessError("an evaluation", error) from error
 
     def stop(self) -> None:
-        """Leave the others, if this is what connected them."""
+        """Disconnect, if this object has connected the processes."""
         global _messages
         if self._store is not None:
             import torch.distributed as dist
 
             self._store = self._group = _messages = None
-            # Models wrapped for several processes hold the group, in cycles: left to the interpreter's end, they would
-            # be taken apart after what they hold.
+            # Wrapped models hold the group in reference cycles. At the interpreter's exit they would be destroyed
+            # after the group.
             gc.collect()
             with suppress(RuntimeError):  # the others may have ended before
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Leave the others because of an error; whether rank 0 has the same to say, now or in some seconds.
+        """Disconnect because of an error. Return whether rank 0 reports the same error, now or within some seconds.
 
-        Of what all have found out alike, a wrong argument for one, a person is then told once.
+        So an error that all processes share, such as a wrong argument, is reported once.
 
         Args:
-            message: What there is to say; ``""`` is the same as anything.
-            seconds: To wait for rank 0, which may not have come so far; None is a few.
+            message: The error; ``""`` equals any other.
+            seconds: How long to wait for rank 0, which may not have failed yet; None is a few seconds.
         """
         store = self._store
         self.stop()
         if store is None:
             return False
-        with _quiet(), suppress(RuntimeError):  # rank 0 has nothing to say, or is no more
+        with _quiet(), suppress(RuntimeError):  # rank 0 has no error, or has ended
             if self.is_main:
                 store.set(_TOLD, message)
-                # Where rank 0 keeps the store it does not go before the others have looked, if they are there.
+                # If rank 0 keeps the store, it waits until running processes have read its error.
                 atexit.register(_linger, store, self.world_size)
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
@@ -313,7 +315,7 @@ def _linger(store: Any, world_size: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's store writes from C++ about a connection that has ended: pages, and no news."""
+    """Suppress what torch's store writes from C++ about a closed connection: pages without information."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     kept = os.dup(2)
@@ -331,11 +333,11 @@ ALONE = Processes()
 """A process that trains alone."""
 
 _messages: tuple[Any, Any] | None = None
-"""The group of all processes, and the one made for their messages; one is enough for all runs of a process."""
+"""The group of all processes, and the one for their messages; one of each is enough for all runs of a process."""
 
 
 def _message_group() -> Any:
-    """Of its own, so that messages never wait for gradients, nor a CPU for a GPU."""
+    """Return the group for messages. It is separate, so that messages never wait for gradients or a GPU."""
     global _messages
     import torch.distributed as dist
 
@@ -346,14 +348,14 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where rank 0 listens: torchrun says it; of a step of Slurm it is worked out."""
+    """Return rank 0's address: torchrun sets it; for a Slurm step it is computed."""
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"
         nodes = environment.get("SLURM_STEP_NODELIST", "")
         address["MASTER_ADDR"] = "127.0.0.1" if alone else _first_host(nodes) or socket.gethostname()
     if "MASTER_PORT" not in address:
-        # Of steps that run side by side on a node, each has a port of its own.
+        # Steps that run on one node at the same time have different ports.
         job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
         number = (int(job) if job.isdecimal() else 0) * 16 + (int(step) if step.isdecimal() else 0)
         address["MASTER_PORT"] = str(_FIRST_PORT + number % _PORTS)
@@ -361,6 +363,6 @@ def _address(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_host(nodes: str) -> str:
-    """The first of Slurm's list of hosts: of ``gpu[03-06,9],cpu1`` it is ``gpu03``, of ``r[1-2]n[4,7]`` ``r1n4``."""
+    """Return the first host of Slurm's list: ``gpu03`` for ``gpu[03-06,9],cpu1``, ``r1n4`` for ``r[1-2]n[4,7]``."""
     first = re.match(r"(?:[^,\[]|\[[^]]*\])*", nodes)
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0] if first else "")

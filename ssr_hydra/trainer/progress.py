@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere, and a summary at the end."""
+"""The progress of a run: a bar on a terminal, else plain lines, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 @dataclass
 class Snapshot:
-    """Where a run stands, for a person to read."""
+    """The position of a run, for display."""
 
     share: float
     step: int
@@ -36,30 +36,30 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Seconds of training still to come at the pace so far."""
+        """Return the seconds of training left at the current pace."""
         return self.train_seconds * (1 / self.share - 1) if self.share > 0 else None
 
     @property
     def counted(self) -> str:
-        """The step, and of how many."""
+        """Return the step and the number of steps, as text."""
         return f"{self.step}" if self.steps is None else f"{self.step}/{self.steps}"
 
     @property
     def scores(self) -> list[str]:
-        """Metrics as words."""
+        """Return metrics as text."""
         return [f"{name} {_number(value)}" for name, value in self.metrics.items()]
 
 
 class Progress(Protocol):
-    """Shows a run while it goes on. ``interval`` is the least number of seconds between two updates."""
+    """Shows a run in progress. ``interval`` is the minimum number of seconds between two updates."""
 
     interval: float
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        """Show where the run stands; ``evaluated`` if its metrics are new."""
+        """Show the position of the run; ``evaluated`` if its metrics are new."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def tell(self, text: str) -> None:
         """Print a text below."""
@@ -76,7 +76,7 @@ class _Silent:
 
 
 class _Plain:
-    """A line every ten seconds and at every evaluation, in ASCII, each complete: for files and job logs."""
+    """One complete ASCII line every ten seconds and at every evaluation, for files and job logs."""
 
     interval = 10.0
 
@@ -103,7 +103,7 @@ class _Plain:
 
 
 class _Bar:
-    """rich's bar, drawn from the training thread a few times a second: a thread of its own would compete with it."""
+    """rich's bar, drawn by the training thread a few times per second: a separate thread would slow it down."""
 
     interval = 0.25
 
@@ -115,12 +115,12 @@ class _Bar:
         from rich.table import Column
 
         class OurConsole(Console):
-            def on_broken_pipe(self) -> None:  # rich's own ends the process
+            def on_broken_pipe(self) -> None:  # rich's own version ends the process
                 raise BrokenPipeError
 
         self._console = OurConsole(file=stream)
         name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        # What is left of a line for words; a line that is too long would be cut in its middle.
+        # The space for text in a line; a longer line would be cut.
         self._room = max(0, self._console.width - len(name) - _BAR_WIDTH - len("  100%  "))
         self._progress = RichProgress(
             TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
@@ -150,9 +150,9 @@ class _Bar:
 
 
 class _Unbreakable:
-    """A progress that goes silent when it cannot be shown any more: ``| head``, a full disk, a closed terminal.
+    """A progress that stops when it cannot be written: ``| head``, a full disk, a closed terminal.
 
-    What a person sees of a run must not end it.
+    An error of the display must not end a run.
     """
 
     def __init__(self, make: Callable[[], Progress]) -> None:
@@ -172,21 +172,21 @@ class _Unbreakable:
     def _try(self, show: Callable[[], None]) -> None:
         try:
             show()
-        except (OSError, ValueError):  # a ValueError is a stream that was closed, or one that lacks a letter
+        except (OSError, ValueError):  # ValueError: the stream is closed, or cannot encode a character
             self._shown = _Silent()
 
 
 def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
-    """The progress of a run.
+    """Return the progress of a run.
 
     Args:
         kind: ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
             ``plain`` or ``none``.
-        name: What the bar is called.
-        stream: Where it is shown; None is standard output. When it cannot be written to any more, nothing is shown.
+        name: Name of the bar.
+        stream: The output; None is standard output. If it cannot be written, nothing more is shown.
 
     Raises:
-        InputError: Another kind.
+        InputError: The kind is unknown.
     """
     check_progress(kind)
     target = sys.stdout if stream is None else stream
@@ -199,13 +199,13 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
 
 
 def check_progress(kind: object) -> None:
-    """Raise InputError unless ``kind`` is one of the four."""
+    """Raise InputError if ``kind`` is unknown."""
     if kind not in _KINDS:
         raise InputError("progress", kind, f"must be one of {', '.join(_KINDS)}", "use 'auto'")
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:
-    """The end of a run in a few lines: SSR, steps, samples, seconds, final metrics, where the files are."""
+    """Return the result of a run in a few lines: SSR, steps, samples, seconds, final metrics, folder."""
     rows: list[tuple[str, str]] = [
         ("ssr", f"{result.ssr:g}"),
         ("length", _length(result)),
@@ -232,7 +232,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
 
 
 def _length(result: RunResult) -> str:
-    """The length as it is run, and what it was before scaling."""
+    """Return the length that was run, and the length before scaling."""
     if result.ssr == 1:
         return result.max_duration
     length = as_time(result.max_duration, "max_duration") * check_ssr(result.ssr)
@@ -241,20 +241,20 @@ def _length(result: RunResult) -> str:
 
 
 def announce(kind: str, stream: TextIO | None = None) -> None:
-    """On a terminal say that a run begins, before there is torch to begin it with, which may take seconds.
+    """On a terminal, print that a run starts, because importing torch may take seconds.
 
     Args:
-        kind: As of :func:`choose_progress`.
-        stream: Likewise.
+        kind: See :func:`choose_progress`.
+        stream: See :func:`choose_progress`.
     """
     target = sys.stdout if stream is None else stream
-    with suppress(OSError, ValueError):  # it is shown to nobody then
+    with suppress(OSError, ValueError):  # nothing is shown then
         if kind != "none" and target.isatty():
             print("starting: torch, data, model ...", file=target, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.42 s, 12.3 s, 4:05 min, 1:02:03 h."""
+    """Return seconds as text: 0.42 s, 12.3 s, 4:05 min, 1:02:03 h."""
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

@@ -1,4 +1,4 @@
-"""Where a run begins: anew, at a checkpoint, or nowhere because it is done."""
+"""Where a run starts: from scratch, at a checkpoint, or nowhere because it has finished."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers,
 
 __all__ = ["Resuming", "evaluations_of"]
 
-# What of a description says when which learning rate is due.
+# The parts of a description that determine the times of learning rates.
 _PLAN = re.compile(
     r"run\.(ssr|max_duration|control|samples_per_batch|tokens_per_batch)|scheduler|schedules|use_stepwise_scheduler"
     r"|iteration_length|data\.(batches|batch_size)"
 )
 
-# What a trainer saves.
+# The parts of a checkpoint of a trainer.
 _HELD = "model optimizers random scaler rates callbacks timestamp time_map loop log_bytes total_seconds resumes".split()
 
 
 class Resuming:
-    """Finds out where a run begins, and puts it there.
+    """Finds out where a run starts, and restores its state.
 
     Args:
-        run_dir: The run's own folder; None where it leaves no files.
-        resume: ``auto``, ``never``, or where a checkpoint lies.
+        run_dir: The run's own folder; None if it writes no files.
+        resume: ``auto``, ``never``, or the path of a checkpoint.
         on_change: ``refuse``, ``extend`` or ``rescale``.
-        processes: Those of the run: rank 0 decides, and the others read what it has chosen.
-        saves: Whether the run writes checkpoints of its own.
-        hashed: The hash of its configuration, by which a run knows its own failed record.
+        processes: The processes of the run: rank 0 decides, and the others read the checkpoint that it chose.
+        saves: Whether the run writes checkpoints.
+        hashed: The hash of its config, by which a run recognizes its own failed record.
 
     Attributes:
-        checkpoint: The checkpoint to go on from, or None.
+        checkpoint: The checkpoint to resume from, or None.
         path: Its folder, or None.
-        finished: The record of the run, if there is nothing left to train.
-        messages: What a person is to be told.
-        changes: What of the run is not as in the checkpoint, in words.
-        count: How often the run was taken up again.
-        logged_evaluations: How many of its evaluations its log holds already.
+        finished: The record of the run, if nothing is left to train.
+        messages: Messages for the user.
+        changes: The differences from the checkpoint, as text.
+        count: How often the run was resumed.
+        logged_evaluations: How many of its evaluations its log already has.
 
     Raises:
-        InputError, CheckpointError: There is nothing to resume from where something was named; all is torn; the folder
-            is another run's.
+        InputError, CheckpointError: The given path has no checkpoint, every checkpoint is damaged, or the folder
+            belongs to another run.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Resuming:
             self.seconds_before = float(seconds)
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
-        """What rank 0 has found, read by every process; an error of its is everybody's."""
+        """Read in every process what rank 0 has found. An error of rank 0 is raised in all processes."""
         found: Checkpoint | None = None
         error: Exception | None = None
         if self._processes.is_main:
@@ -145,20 +145,20 @@ class Resuming:
     def restore(
         self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
     ) -> TimeMap:
-        """Put model, optimizers and timestamp where the checkpoint has them.
+        """Load model, optimizers and timestamp from the checkpoint.
 
         Args:
-            model: To load into.
-            state: The run, likewise.
-            plan: The run that schedules are planned for: the same, or in a truncated run the whole one.
+            model: The model to load.
+            state: The run to load.
+            plan: The run for which schedules are planned: the same, or in a truncated run the full one.
             ssr: The ratio of that plan.
-            description: What the run is.
+            description: The description of the run.
 
         Returns:
-            The time that schedules are read at.
+            The time map of schedules.
 
         Raises:
-            InputError: The run is not the checkpoint's, and ``on_change`` does not say what that is to mean.
+            InputError: The run differs from the checkpoint, and ``on_change`` does not allow it.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -171,7 +171,7 @@ class Resuming:
         with checkpoint.part("time_map") as state_of_map:
             saved_map = TimeMap.from_state_dict(state_of_map)
         state.timestamp = plan.timestamp = timestamp
-        # Only another plan needs another clock: another peak, or other processes, follow the schedule where it stands.
+        # Only a new plan needs a new time map; with another learning rate or more processes the schedule continues.
         time_map = saved_map
         if any(_PLAN.match(item.field) for item in found):
             if self._on_change == "rescale" and plan is not state:
@@ -187,9 +187,9 @@ class Resuming:
             states = {"optimizers": checkpoint.state["optimizers"]}
             restore_optimizers(model, state.optimizers, states, before, now)
         record = self._finished(timestamp)
-        if record is not None and found:  # else a change would be recorded by which nothing was trained
+        if record is not None and found:  # otherwise a change would be recorded that never affected training
             TimeMap.planned(state, ssr).extended(state, ssr)
-        elif record is not None:  # it has its weights all the same: they may be evaluated or exported
+        elif record is not None:  # its weights are loaded, so that they can be evaluated or exported
             self.finished = record
             return saved_map
         if self.is_own:
@@ -199,7 +199,7 @@ class Resuming:
         return time_map
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """The evaluations before the checkpoint; a message says so if the log has lost some of them."""
+        """Return the evaluations before the checkpoint; a message says if the log has lost some of them."""
         assert self.checkpoint is not None
         evaluations, lost = evaluations_of(self.checkpoint)
         if lost is not None:
@@ -210,11 +210,11 @@ class Resuming:
 
     @property
     def is_own(self) -> bool:
-        """Whether the run goes on from a checkpoint in its own folder."""
+        """Whether the run resumes from a checkpoint in its own folder."""
         return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
     def _finished(self, timestamp: Timestamp) -> RunResult | None:
-        """The record of the run, if the folder holds it finished, and the checkpoint is that of its end."""
+        """Return the record of the run, if the folder has it finished and the checkpoint is that of its end."""
         if self._run_dir is None or not self.is_own:
             return None
         try:
@@ -224,7 +224,7 @@ class Resuming:
         return record if record.status == "completed" and record.steps == timestamp.batches else None
 
     def _record_now(self) -> tuple[int, int] | None:
-        """By what the record of a run in the folder is known; None where there is none."""
+        """Return the identity of a run's record in the folder; None if there is none."""
         if self._run_dir is None:
             return None
         try:
@@ -234,10 +234,10 @@ class Resuming:
         return stat.st_ino, stat.st_mtime_ns
 
     def check_still(self) -> None:
-        """Refuse a folder in which another run was since it was looked into: what that one left would be overwritten.
+        """Refuse a folder to which another run has written since it was read; its files would be overwritten.
 
         Raises:
-            InputError: There is another record than there was; or checkpoints, of which this run knows nothing.
+            InputError: There is a new record, or there are checkpoints that this run does not know.
         """
         folder = self._run_dir
         if folder is None or not self._processes.is_main:
@@ -247,17 +247,17 @@ class Resuming:
             raise InputError("run_dir", str(folder), rule, "choose another folder, or start this one again")
 
     def clear(self) -> None:
-        """Take away the record of what is going on now: until it ends there is none to be believed."""
+        """Remove the record of the run in progress: it is valid only after the run ends."""
         if self._run_dir is not None and self._processes.is_main:
             (self._run_dir / RESULT).unlink(missing_ok=True)
 
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
-        """Put this process's random generators where the checkpoint has them.
+        """Restore this process's random generators from the checkpoint.
 
-        A process that the checkpoint knows nothing of draws numbers of its own.
+        A process that is not in the checkpoint keeps its own random state.
 
         Returns:
-            Where the process's loader stood.
+            The position of the process's loader.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank
@@ -271,15 +271,15 @@ class Resuming:
 
 
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
-    """The evaluations of a run up to a checkpoint, from the ``metrics.jsonl`` of its run.
+    """Return the evaluations of a run up to a checkpoint, from the run's ``metrics.jsonl``.
 
-    Checkpoints of earlier releases hold the evaluations themselves.
+    Checkpoints of earlier releases have the evaluations themselves.
 
     Returns:
-        The evaluations; and a message if the file holds fewer than there were.
+        The evaluations, and a message if the file has fewer than the checkpoint counted.
 
     Raises:
-        CheckpointError: The checkpoint does not say how many there were.
+        CheckpointError: The checkpoint does not have their number.
     """
     with checkpoint.part("log_bytes") as log_bytes:
         size = _count(log_bytes)
@@ -303,5 +303,5 @@ def _count(value: Any) -> int:
 
 
 def _is_of(checkpoint: Path, run_dir: Path) -> bool:
-    """Whether a checkpoint lies in the folder of a run."""
+    """Whether a checkpoint is in the folder of a run."""
     return checkpoint.resolve().parents[1] == run_dir.resolve()

@@ -1,4 +1,4 @@
-"""Between a run and its checkpoints: when they are written, what goes in, and how a run is put back as it was."""
+"""What a run saves in its checkpoints and when, and how it is restored."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Checkpointing:
 
     Args:
         enabled: False writes none, and a signal ends the run at once.
-        interval: Time between two, in any unit, not scaled by ssr; None is at the run's end alone. One is always
-            written at the end, and when a signal stops the run.
-        keep: How many of the last are kept, 2 or more.
-        best: A metric whose best checkpoint is kept as well, such as ``"eval/accuracy"``.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` reads that from the metric's name
+        interval: Time between two checkpoints, in any unit, not scaled by ssr; None writes them only at the end. One is
+            always written at the end, and when a signal stops the run.
+        keep: How many of the newest to keep, 2 or more.
+        best: A metric whose best checkpoint is kept too, such as ``"eval/accuracy"``.
+        mode: Whether the best is the ``max`` or the ``min``; ``auto`` decides by the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
 
     Raises:
-        InputError: A value out of range, or ``mode`` is ``auto`` and the name of ``best`` does not say the direction.
+        InputError: A value is out of range, or ``mode`` is ``auto`` and the name of ``best`` has no direction.
 
     Example:
         >>> Checkpointing(best="eval/bits_per_byte").best_mode
@@ -68,7 +68,7 @@ class Checkpointing:
 
     @classmethod
     def of(cls, given: Checkpointing | Mapping[str, Any] | None) -> Checkpointing:
-        """From what a trainer is given; None is the default."""
+        """Create it from a trainer's argument; None is the default."""
         if given is None:
             return cls()
         if isinstance(given, cls):
@@ -86,17 +86,17 @@ class Checkpointing:
 
     @property
     def best_mode(self) -> str | None:
-        """``max`` or ``min``, or None where no best one is kept."""
+        """``max`` or ``min``, or None if the best is not kept."""
         return None if self.best is None else resolve_direction(self.mode, self.best, "checkpoint.mode")
 
 
 def random_numbers() -> dict[str, Any]:
-    """This process's random generators, as plain data."""
+    """Return the state of this process's random generators, as plain data."""
     return plain_random_numbers(GlobalRng.now())
 
 
 def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
-    """The state of generators, as plain data."""
+    """Return the state of generators, as plain data."""
     version, numbers, gauss = now.python
     numpy = None
     if now.numpy is not None:
@@ -112,9 +112,9 @@ def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
 
 
 def restore_random_numbers(state: Mapping[str, Any]) -> None:
-    """Put this process's generators where :func:`random_numbers` saw them.
+    """Restore this process's generators from the state of :func:`random_numbers`.
 
-    Those of a device that is not in use here are left out: a run may go on where there is none.
+    The state of a device that is not used here is ignored, so a run can resume on a machine without it.
     """
     version, numbers, gauss = state["python"]
     numpy = state["numpy"]
@@ -138,13 +138,13 @@ def restore_random_numbers(state: Mapping[str, Any]) -> None:
 def saved_weights(
     model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes, reading: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Model and optimizers, for a checkpoint; and every process's random numbers. All take part.
+    """Return model, optimizers and every process's random state, for a checkpoint. All processes take part.
 
     Args:
         model: The model.
-        optimizers: Of the run.
-        processes: Those that train together.
-        reading: What the loader of this process needs to be entered where it stands.
+        optimizers: The optimizers of the run.
+        processes: The processes that train together.
+        reading: The state that the loader of this process needs to resume.
     """
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
@@ -155,7 +155,7 @@ def saved_weights(
 
 
 def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """The model alone, as a checkpoint has it."""
+    """Load only the model from a checkpoint's state."""
     load_weights(model, (), state["model"], [])
 
 
@@ -166,14 +166,14 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Optimizers as a checkpoint has them, with the hyperparameters that were changed since; and the model, if given.
+    """Load optimizers from a checkpoint, with the hyperparameters that have changed since; and the model, if given.
 
     Args:
-        model: To load into.
-        optimizers: Likewise, as they were just made.
-        state: The checkpoint's.
-        old: How the checkpoint describes its optimizers.
-        new: How these are described: what differs is taken from them.
+        model: The model to load.
+        optimizers: The optimizers to load, newly created.
+        state: The checkpoint's state.
+        old: The checkpoint's description of its optimizers.
+        new: The description of these optimizers; changed values are taken from it.
 
     Raises:
         TypeError, ValueError: A state does not fit its parameter.
@@ -199,12 +199,12 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# Optimizers of torch that keep, of each parameter, tensors of its shape and these numbers alone.
+# Optimizers of torch whose state for each parameter is only tensors of its shape and these numbers.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 
 def _check_fits(optimizer: Optimizer, saved: Any) -> None:
-    """Refuse a state that torch takes, and that would break the first step: torch compares numbers of parameters."""
+    """Refuse a state that torch loads but that breaks the first step; torch only compares numbers of parameters."""
     parameters: dict[Any, torch.Tensor] = {}
     for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         for key, value in group.items():
@@ -232,7 +232,7 @@ def _check_fits(optimizer: Optimizer, saved: Any) -> None:
 
 
 def _is_alike(saved: Any, own: Any) -> bool:
-    """Whether a saved hyperparameter is of the kind of this run's."""
+    """Whether a saved hyperparameter has the type of this run's."""
     if isinstance(own, (tuple, list)):
         same = isinstance(saved, (tuple, list)) and len(saved) == len(own)
         return same and all(map(_is_alike, saved, own))

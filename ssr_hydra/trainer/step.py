@@ -1,4 +1,4 @@
-"""One optimizer step: forward, backward, update, and whatever of it was asked for beyond that."""
+"""One optimizer step: forward, backward, update, and optional precision, accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _Step = Callable[[Any, int], tuple[int, int]]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """What a forward pass of that precision runs under."""
+    """Return the context of a forward pass with this precision."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How a step is taken.
+    """Settings of a step.
 
     Args:
-        precision: ``fp32``; ``bf16`` or ``fp16``: the forward pass runs under autocast, fp16 with a scaled loss.
-        accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
-        clip_grad_norm: Largest 2-norm of all gradients together.
-        clip_grad_value: Largest absolute value of a gradient.
-        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``. Of tokens it is those that
-            the loss counts by ``loss.num_averaged(batch)``, where it has that, else those of the run's time.
+        precision: ``fp32``, ``bf16`` or ``fp16``: the autocast type of the forward pass; fp16 scales the loss.
+        accumulate: Number of parts of a batch that go through the model one after another before the optimizer step.
+        clip_grad_norm: The maximum 2-norm of all gradients.
+        clip_grad_value: The maximum absolute value of a gradient.
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. The number of tokens is
+            ``loss.num_averaged(batch)`` if the loss has that method, else the tokens that the run counts.
 
     Raises:
-        InputError: A value out of range; both ways of clipping at once.
+        InputError: A value is out of range, or both ways of clipping are set.
     """
 
     precision: str = "fp32"
@@ -73,7 +73,7 @@ class StepSettings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a step is nothing but forward, backward and update."""
+        """Whether a step is only forward, backward and update."""
         return (
             self.precision == "fp32"
             and self.accumulate == 1
@@ -85,19 +85,19 @@ class StepSettings:
 class TrainStep:
     """Takes the optimizer steps of a run.
 
-    The gradient is that of the mean loss over the whole batch, however it is split: over processes, whose shares may
-    differ in size, and over accumulated parts. Each part weighs as many samples (or tokens) as it has.
+    The gradient is that of the mean loss over the whole batch, however it is split over processes (in parts that may
+    differ in size) or accumulated parts. Each part is weighted by its number of samples or tokens.
 
     Args:
         task: Model and loss.
-        optimizers: All step after each batch.
+        optimizers: All of them step after each batch.
         watch: Takes every loss.
-        settings: How a step is taken.
-        processes: Those that share each batch.
+        settings: Settings of a step.
+        processes: The processes that share each batch.
 
     Attributes:
-        scaler: Of the loss in fp16, else None.
-        loss: The loss of the last step, for those who listen; set when ``keeps_loss``.
+        scaler: The loss scaler for fp16, else None.
+        loss: The loss of the last step, for listeners; set if ``keeps_loss``.
     """
 
     def __init__(
@@ -116,17 +116,17 @@ class TrainStep:
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False
         self.loss: Tensor | None = None
-        # Samples, tokens and weight of the batch in all processes, which the loop has asked for.
+        # Samples, tokens and weight of the batch in all processes, which the loop has computed.
         self.total = (0, 0, 0)
 
     def function(self) -> _Step:
-        """The function of (batch, number of batches before) that takes a step; it returns samples and tokens."""
+        """Return the function of (batch, number of batches before) that takes a step and returns samples and tokens."""
         if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
             return self._plain()
         return self._step
 
     def _plain(self) -> _Step:
-        """A step with nothing to decide."""
+        """Take a step without options."""
         loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
         if len(optimizers) == 1:
             zero_grad, update = optimizers[0].zero_grad, optimizers[0].step
@@ -168,7 +168,7 @@ class TrainStep:
         for index, (part, size) in enumerate(parts):
             is_last = index == len(parts) - 1
             with nullcontext() if is_last else self._not_synchronized():
-                # Gradients are averaged over processes, and world_size undoes the division.
+                # Gradients are averaged over processes; world_size undoes the division.
                 loss = loss + self._backward(part, size * world_size / total)
         self._watch.add(loss, number)
         self._update()
@@ -177,13 +177,13 @@ class TrainStep:
         return samples, tokens
 
     def count(self, batch: Any) -> tuple[int, int, int]:
-        """Samples, tokens, and how much a batch of this process weighs: what its loss is a mean over."""
+        """Return samples, tokens and weight of a batch of this process; the weight is what its loss is a mean over."""
         if isinstance(batch, Padding):
             return 0, 0, 0
         return self._task.weigh(batch)
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
-        """What goes through the model one after another, and how much each part weighs."""
+        """Return the parts that go through the model one after another, with the weight of each part."""
         parts = self._settings.accumulate
         if isinstance(batch, Padding):
             return [(batch.batch, 0)] * parts
@@ -200,14 +200,14 @@ class TrainStep:
             fix = "give batches that can be cut along the first dimension of their tensors, or accumulate=1"
             raise InputError("accumulate", parts, f"{rule}, and the whole has {weight}", fix)
         if self._processes.world_size > 1:
-            # As many in every process, since they compute together; those that weigh nothing come first, so that the
-            # last one, with which gradients are exchanged, is never left out.
+            # Every process has the same number of parts, because they compute together. Parts of weight 0 come first,
+            # so that the last one, with which gradients are exchanged, always counts.
             return [(split[0][0], 0)] * (parts - made) + split
-        # A mean over nothing: where a loss divides by the tokens itself, its gradient would be NaN.
+        # A mean over nothing: if a loss divides by the tokens itself, its gradient would be NaN.
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Backward of a part of that weight; returns its part of the batch's loss."""
+        """Run backward for a part with this weight. Return its part of the batch's loss."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
@@ -216,18 +216,18 @@ class TrainStep:
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
         scaled.backward()  # type: ignore[no-untyped-call]
-        # A mean over nothing is NaN, and its gradient nothing.
+        # A mean over nothing is NaN and has no gradient.
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:
-        """Return the name of the first trained weight that holds a NaN or an infinity; None if there is none.
+        """Return the name of the first trained weight that is NaN or infinite; None if there is none.
 
-        All processes find the same one.
+        All processes return the same name.
         """
         with torch.no_grad():
             parts = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
             flags = [part.isfinite().all().to(self._task.device) for part in parts]
-            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # one wait for the device
+            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # a single wait for the device
         index = next((index for index, count in enumerate(bad) if count), None)
         if index is None:
             return None
@@ -253,7 +253,7 @@ class TrainStep:
             scaler.update()
 
     def _not_synchronized(self) -> AbstractContextManager[Any]:
-        """Within it gradients stay in this process: they are exchanged once, with the last part."""
+        """In this block gradients stay in this process. They are exchanged once, with the last part."""
         no_sync = getattr(self._task.train_model, "no_sync", None)
         if no_sync is not None:
             context: AbstractContextManager[Any] = no_sync()
@@ -263,7 +263,7 @@ class TrainStep:
 
 @contextmanager
 def _without_gradient_sync(model: Any) -> Iterator[None]:
-    """The same for a model sharded by ``fully_shard``; nothing for one that is in one process."""
+    """The same for a model sharded by ``fully_shard``. Does nothing for a model in one process."""
     switch = getattr(model, "set_requires_gradient_sync", None)
     if switch is None:
         yield
@@ -276,20 +276,20 @@ def _without_gradient_sync(model: Any) -> Iterator[None]:
 
 
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
-    """One of the parts of a batch, whose sizes differ by one at most: of everything in it that is as long as it."""
+    """Return one part of a batch: it splits every value whose length is that of the batch, into almost equal sizes."""
     if isinstance(value, Tensor):
         return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
     if isinstance(value, Mapping):
         return {key: _piece(item, parts, index, samples) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         pieces = [_piece(item, parts, index, samples) for item in value]
-        make = getattr(type(value), "_make", type(value))  # a named tuple takes its fields one by one
+        make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
         return make(pieces)
     return value
 
 
 class _CompileClock:
-    """Nanoseconds that ``torch.compile`` has spent, which are no training."""
+    """The nanoseconds that ``torch.compile`` has taken, which are not training."""
 
     def __init__(self) -> None:
         self._spent = self._began = 0
@@ -301,18 +301,18 @@ class _CompileClock:
         self._spent += time.perf_counter_ns() - self._began
 
     def take(self) -> int:
-        """What was spent since the last call."""
+        """Return the nanoseconds since the last call."""
         spent, self._spent = self._spent, 0
         return spent
 
 
 @contextmanager
 def compile_clock(compiles: bool) -> Iterator[Callable[[], int]]:
-    """Within it, a function that returns the nanoseconds spent compiling since it was called last."""
+    """In this block, a function returns the nanoseconds of compilation since its last call."""
     if not compiles:
         yield lambda: 0
         return
-    # Public enough to have decorators of its own (torch._dynamo.on_compile_start), but those cannot be taken off.
+    # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 
     clock = _CompileClock()

@@ -1,4 +1,4 @@
-"""What a batch is, and what is computed from one: the loss to train on, and loss and metrics to evaluate."""
+"""What is computed from a batch: the loss for training, and loss and metrics for evaluation."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _TOKEN_TYPES = (torch.int64, torch.int32)
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """For each sample whether the largest logit is that of the target's class.
+    """Return for each sample whether the largest logit is that of the target's class.
 
     Args:
         outputs: Logits [N, C] or [N, C, ...].
-        targets: Classes [N] or [N, ...], or probabilities shaped as the logits.
+        targets: Classes [N] or [N, ...], or probabilities of the shape of the logits.
 
     Returns:
         Booleans [N] or [N, ...].
 
     Raises:
-        InputError: Classes of another shape, which would be compared with those of other samples.
+        InputError: The classes have another shape, so they would be compared with those of other samples.
 
     Example:
         >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
@@ -56,13 +56,13 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 class _Mean:
     """The mean of a loss or metric over the samples of an evaluation.
 
-    One number for a batch counts as many times as the batch has samples, and a value for each sample or token once.
-    A batch's only value in a tensor of shape [1] may be either: it is the batch's number unless another batch has
-    several values.
+    One number for a batch counts as often as the batch has samples. A value per sample or token counts once. A single
+    value in a tensor of shape [1] is ambiguous: it counts as the batch's number, unless another batch has several
+    values.
 
     Attributes:
         total, count: Sum and number of the values.
-        more, more_count: What a batch's only value adds if it is the batch's number.
+        more, more_count: What a batch's single value adds if it is the batch's number.
         each: How many batches have several values, or none.
     """
 
@@ -72,7 +72,7 @@ class _Mean:
         self.count = self.more_count = self.each = 0
 
     def add(self, values: Tensor, samples: int) -> None:
-        """Take in what was computed of a batch. Sums stay on the device until the end."""
+        """Add the values of a batch. Sums stay on the device until the end."""
         precise = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
         if values.ndim == 0:
             self.total, self.count = self.total + values.to(precise) * samples, self.count + samples
@@ -85,7 +85,7 @@ class _Mean:
             self.each += 1
 
     def value(self) -> float:
-        """The mean; NaN of nothing."""
+        """Return the mean, or NaN if there are no values."""
         total, count = self.total, self.count
         if not self.each:
             total, count = total + self.more, count + self.more_count
@@ -95,29 +95,29 @@ class _Mean:
 class Task:
     """Model, loss and metrics, and how they read a batch.
 
-    A batch is a pair ``(inputs, targets)`` or a mapping. Of a pair, the inputs go to the model as ``model(inputs)``,
-    ``model(*inputs)`` if they are a tuple or list, ``model(**inputs)`` if they are a mapping; then
-    ``loss(outputs, targets)``. A mapping goes to ``model(**batch)``, then ``loss(outputs, batch)``; without a loss
-    given, the model computes its own: ``outputs.loss`` or ``outputs["loss"]``.
+    A batch is a pair ``(inputs, targets)`` or a mapping. For a pair, the call is ``model(inputs)``, or
+    ``model(*inputs)`` if the inputs are a tuple or list, or ``model(**inputs)`` if they are a mapping; then
+    ``loss(outputs, targets)``. For a mapping, it is ``model(**batch)``, then ``loss(outputs, batch)``. Without a loss,
+    the model computes its own: ``outputs.loss`` or ``outputs["loss"]``.
 
     Args:
         model: The model, on its device.
-        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy, and of a mapping the
-            model's own.
-        metrics: Name to function of (outputs, targets) that returns a value for each sample (or one for the batch,
-            which then counts as many times as the batch has samples). None is accuracy with the default loss, else no
-            metric.
-        device: Where batches are moved.
+        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy, or for a mapping the
+            model's own loss.
+        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or one for
+            the batch, which then counts as often as the batch has samples. None means accuracy with the default loss,
+            else no metrics.
+        device: The device to which batches are moved.
         count_samples: A function of the batch; None counts the first dimension of its first tensor.
-        count_tokens: A function of the batch; None counts ``attention_mask``'s ones or ``input_ids`` of a mapping, and
-            the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
-        channels_last: Give images to the model in that memory format.
-        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``.
+        count_tokens: A function of the batch. None counts the ones of ``attention_mask`` or the ``input_ids`` of a
+            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+        channels_last: Whether to pass images to the model in that memory format.
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``.
 
     Attributes:
-        given_loss: As it was given.
-        train_model: What training calls: the model, or what wraps it for several processes.
-        evaluates_under: A context for the forward passes of evaluation: autocast, where training has that.
+        given_loss: The ``loss`` argument.
+        train_model: The model for training, possibly wrapped for several processes.
+        evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
     """
 
     def __init__(
@@ -143,25 +143,25 @@ class Task:
         while isinstance(loss, functools.partial):
             loss = loss.func
         self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
-        # Moving costs more than asking on the CPU, where it almost never happens.
+        # Moving a batch costs more than this check on the CPU, where it almost never happens.
         self._move = device.type != "cpu" or channels_last
         self._channels_last = channels_last
         self._can_be_plain = not self._move and count_samples is None and count_tokens is None
-        self._plain = False  # the first batch takes the long way, on which it is looked after
+        self._plain = False  # the first batch is validated
         self._is_new = True
         self._evaluation_error: Exception | None = None
 
     def loss(self, batch: Any) -> tuple[Tensor, int, int]:
-        """The loss of a training batch, and how many samples and tokens it holds."""
+        """Return the loss of a training batch, and its number of samples and tokens."""
         if self._plain and type(batch) in (tuple, list) and len(batch) == 2:
             inputs, targets = batch
-            if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to find out
+            if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to check
                 return self._loss_of(self.train_model(inputs), targets), inputs.size(0), 0
         samples, tokens = self.count(batch)
         return self.training_loss(batch), samples, tokens
 
     def training_loss(self, batch: Any) -> Tensor:
-        """The loss of a batch, or of a part of one, computed by what training calls."""
+        """Return the loss of a batch, or of a part of one, computed with the training model."""
         if self._is_new:
             return self._first_loss(batch)
         loss = self._compute(batch, self.train_model)[0]
@@ -172,7 +172,7 @@ class Task:
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
         error, self._evaluation_error = self._evaluation_error, None
-        if error is not None:  # raised here, since an error of training comes first
+        if error is not None:  # raised here, because an error of training comes first
             raise error
         self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
         return loss.reshape(())
@@ -182,11 +182,11 @@ class Task:
 
     @staticmethod
     def length(batch: Any) -> int:
-        """First dimension of a batch's first tensor: what it can be cut along."""
+        """Return the first dimension of a batch's first tensor, along which it can be split."""
         return _samples(batch if isinstance(batch, Mapping) else _pair(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Samples and tokens of a batch, read before it is moved, so that no device has to be waited for."""
+        """Return samples and tokens of a batch, read before it is moved, so that the device is not waited for."""
         inputs = batch if isinstance(batch, Mapping) else _pair(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
         samples = _samples(inputs) if count is None else _whole(count(batch), "get_num_samples_in_batch", count)
@@ -198,14 +198,14 @@ class Task:
         return samples, tokens
 
     def weigh(self, batch: Any) -> tuple[int, int, int]:
-        """Samples, tokens, and how much a batch weighs among others: how many its loss is the mean of."""
+        """Return samples, tokens and weight of a batch; the weight is the number of values in the mean of its loss."""
         samples, tokens = self.count(batch)
         if not self._by_tokens:
             return samples, tokens, samples
         return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
 
     def _compute(self, batch: Any, model: nn.Module) -> tuple[Tensor, Any, Any]:
-        """Loss, outputs and targets."""
+        """Return loss, outputs and targets."""
         if isinstance(batch, Mapping):
             batch = self._to_device(batch)
             outputs = model(**batch)
@@ -242,12 +242,12 @@ class Task:
         return _values(name, metric, returned)
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
-        """Compute loss and metrics of a loader's first batch; nothing is changed by it.
+        """Compute loss and metrics of a loader's first batch, without side effects.
 
-        An error is raised by the first batch of training, once that was checked: before anything was trained.
+        An error is raised later, after the first batch of training was checked, but before its step.
 
         Args:
-            loader: As for :meth:`evaluate`. One that can be read only once is left alone.
+            loader: As for :meth:`evaluate`. A loader that can be read only once is skipped.
             processes: The processes of the run.
         """
         if isinstance(loader, Iterator):
@@ -270,10 +270,10 @@ class Task:
             return value.to(self.device, non_blocking=True)
         if isinstance(value, Mapping):
             return {key: self._to_device(item) for key, item in value.items()}
-        if callable(move := getattr(value, "to", None)):  # a packed sequence, say: it knows what of it is moved
+        if callable(move := getattr(value, "to", None)):  # a packed sequence, for example, moves itself
             return move(self.device)
         if isinstance(value, (tuple, list)):
-            make = getattr(type(value), "_make", type(value))  # a named tuple takes its fields one by one
+            make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
             return make([self._to_device(item) for item in value])
         return value
 
@@ -285,23 +285,22 @@ class Task:
         each_batch: Callable[[], object] | None = None,
         batches: int | None = None,
     ) -> dict[str, float]:
-        """``eval/loss`` and ``eval/<metric>`` over a loader, whatever the sizes of the batches.
+        """Return ``eval/loss`` and ``eval/<metric>`` over a loader, independent of the sizes of the batches.
 
-        The loss is the mean over what it is a mean over in a batch, samples or tokens; a metric that is one number for
-        a batch counts as many times as that has samples, and one with a value for each sample or token as many times
-        as it has values.
+        The loss is weighted by its number of samples or tokens in each batch. A metric with one number per batch counts
+        as often as the batch has samples. A metric with values per sample or token counts each value once.
 
-        The model is in evaluation mode meanwhile; afterwards every module is in the mode that it was in, and the global
-        random numbers are where they were.
+        The model is in evaluation mode during the call. Afterwards the modes of all modules and the global random
+        state are restored.
 
         Args:
-            loader: Of several processes each reads its own share of the batches.
-            processes: Those that evaluate together.
-            each_batch: Called before every batch; what it raises ends the evaluation.
-            batches: How many to read; None reads all.
+            loader: With several processes, each reads its own part of the batches.
+            processes: The processes that evaluate together.
+            each_batch: Called before every batch; an exception ends the evaluation.
+            batches: The number of batches to read; None reads all.
 
         Raises:
-            InputError: The loader gives no batch.
+            InputError: The loader has no batch.
         """
         modes = [(module, module.training) for module in self.model.modules()]
         means = {name: _Mean() for name in (*(f"eval/{name}" for name in self.metrics), "eval/loss")}
@@ -334,7 +333,7 @@ class Task:
         return {name: mean.value() for name, mean in means.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
-        """Metrics and loss of a batch; none of one that is computed along with the others, and not counted."""
+        """Add metrics and loss of a batch. A padding batch, which is only computed along with others, adds nothing."""
         with self.evaluates_under:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:
@@ -344,7 +343,7 @@ class Task:
 
 
 def _add_up(means: list[_Mean], processes: Processes) -> None:
-    """Sum over all processes; one whose share was empty has nothing to add."""
+    """Sum over all processes. A process with an empty part adds nothing."""
     totals = processes.sum_floats([float(part) for mean in means for part in (mean.total, mean.more)], "an evaluation")
     counts = processes.sum([n for mean in means for n in (mean.count, mean.more_count, mean.each)], "an evaluation")
     for index, mean in enumerate(means):
@@ -353,7 +352,7 @@ def _add_up(means: list[_Mean], processes: Processes) -> None:
 
 
 def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """What a metric returned: a number of any kind, or an array or list of numbers."""
+    """Return the value of a metric as a tensor: a number of any kind, or an array or list of numbers."""
     values = returned
     if not isinstance(returned, Tensor):
         number = as_number(returned)
@@ -369,14 +368,14 @@ def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
 
 
 def _removal(name: str, metric: Callable[..., Any]) -> str:
-    """How to remove a metric, and where it comes from if the user did not name it."""
+    """Return how to remove a metric, and where it comes from if the user did not name it."""
     origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
     return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
 
 
 def _whole(returned: Any, field: str, function: Callable[..., Any]) -> int:
-    """What a function counted: a whole number of any kind."""
-    if type(returned) is int and returned >= 0:  # nearly always
+    """Return the result of a counting function: an integer of any kind."""
+    if type(returned) is int and returned >= 0:  # the usual case
         return returned
     number = as_number(returned)
     if number is None or not number.is_integer() or number < 0:

@@ -1,4 +1,4 @@
-"""The trainer, as one calls it from Python."""
+"""The :class:`Trainer`, for use from Python."""
 
 from __future__ import annotations
 
@@ -57,87 +57,89 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Trains a model for ``max_duration * ssr``, its learning rate following schedules of training time.
+    """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.
 
-    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``, set before that batch; schedules multiply.
-    The run ends at the first batch boundary at or after ``max_duration * ssr``, within an epoch if need be.
+    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``, set before that batch. Several schedules
+    multiply. The run ends at the first batch boundary at or after ``max_duration * ssr``, also within an epoch.
 
     Args:
         model: Any module. It is moved to the device in place.
-        train_dataloader: Any iterable of batches that can be read once per epoch, such as a DataLoader. A batch is a
+        train_dataloader: An iterable of batches that can be read once per epoch, such as a DataLoader. A batch is a
             pair ``(inputs, targets)``, computed as ``loss(model(inputs), targets)``, or a mapping, computed as
-            ``loss(model(**batch), batch)`` (:class:`~ssr_hydra.trainer.task.Task` has the details). Its ``set_epoch``
-            is called where it has one. Without a length it serves runs that are not measured in parts of epochs.
-        eval_dataloader: Likewise, read at every evaluation.
-        optimizers: One, or several that all step after each batch. None is the optimizer of the torch schedulers if
+            ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. Its ``set_epoch`` is called if
+            it has one. A loader without a length works for runs that are not measured in fractions of epochs.
+        eval_dataloader: The same, read at every evaluation.
+        optimizers: One, or several that all step after each batch. None means the optimizer of the torch schedulers if
             there are any, else SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
-            scheduler, or a list that mixes them; or a mapping of names to ours, of which each param group chooses one
-            by its key ``schedule``. None keeps the learning rates constant.
+            scheduler, or a list of these; or a mapping from name to this package's schedulers, from which each param
+            group chooses one by its key ``schedule``. None keeps the learning rates constant.
         max_duration: Length before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
-        ssr: The scale schedule ratio; stretches schedules and length alike.
-        use_stepwise_scheduler: None steps ours before every batch, and torch's at the pace they are written for
-            (one-cycle and cyclic ones by batches, others by epochs); True steps all by batches, False by epochs.
-        loss: A function of (outputs, targets) that returns a scalar; None is cross entropy, and of a mapping the
-            model's own.
-        metrics: Name to function of (outputs, targets) that returns a value for each sample. None is accuracy with the
-            default loss, and none with another.
-        eval_interval: How often to evaluate, not scaled by ssr; None is at the end alone, which is always evaluated.
+        ssr: The scale schedule ratio; stretches schedules and length.
+        use_stepwise_scheduler: None steps this package's schedulers before every batch, and torch's at their usual
+            pace (one-cycle and cyclic ones by batch, others by epoch). True steps all by batch, False by epoch.
+        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy, or for a mapping the
+            model's own loss.
+        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample. None means
+            accuracy with the default loss, and no metrics with any other loss.
+        eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. The end is always
+            evaluated.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
-        seed: Seeds Python, NumPy and torch when training starts; None leaves them as they are. The order of the data is
-            the loader's matter (:func:`ssr_hydra.data.make_loaders`), the initial weights the model's.
+        seed: Seed of Python, NumPy and torch when training starts; None does not seed them. The loader determines the
+            order of the data (:func:`ssr_hydra.data.make_loaders`), and the model its initial weights.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
         run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; None writes nothing.
-        name: Of the run, for people.
-        config: What the run was configured with, as plain data; its hash goes into the record.
-        objective: Which of the final metrics counts, such as ``"eval/accuracy"``; ``ReduceLROnPlateau`` follows it
+        name: Name of the run, for records and progress.
+        config: The config of the run, as plain data; the record has its hash.
+        objective: The final metric that counts, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` follows it
             (``"eval/loss"`` if None).
-        log_interval: How often to write loss and learning rate to ``metrics.jsonl``; off the CPU, also how often the
-            loss is checked to be finite.
-        samples_per_batch: For schedules that mix units; None asks the loader for its ``batch_size``.
-        tokens_per_batch: Likewise.
+        log_interval: How often to write loss and learning rate to ``metrics.jsonl``. On devices other than the CPU,
+            the loss is checked to be finite at the same times.
+        samples_per_batch: Samples per batch, for schedules that mix units; None asks the loader for its ``batch_size``.
+        tokens_per_batch: Tokens per batch, for schedules that mix units.
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
         get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
-        get_num_tokens_in_batch: Counts its tokens; None counts ``attention_mask`` or ``input_ids`` of a mapping, and
-            the numbers in inputs [N, L] of int64 or int32, and takes anything else to have none.
-        precision: ``fp32``, or ``bf16`` or ``fp16``: the forward pass under autocast, in evaluation too; in fp16 with a
-            scaled loss. Weights stay in fp32.
-        accumulate: Parts of a batch that go through the model one after another, before one optimizer step.
-        clip_grad_norm: Largest 2-norm of all gradients together.
-        clip_grad_value: Largest absolute value of a gradient.
-        compile: Compile the model in place by ``torch.compile``; the time that takes is no training.
-        channels_last: Keep images and convolutions in that memory format.
-        parallel: With several processes, ``ddp`` (the model is copied) or ``fsdp`` (it was sharded by
-            :func:`ssr_hydra.trainer.parallel.shard` before its optimizer was made).
-        loss_mean_over: What the loss of a batch is a mean over, ``samples`` or ``tokens``: the weight of its parts.
-        schedules: Name of another field of the param groups (``weight_decay``, ``momentum``) to its scheduler.
+        get_num_tokens_in_batch: Counts the tokens of a batch. None counts ``attention_mask`` or ``input_ids`` of a
+            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+        precision: ``fp32``, ``bf16`` or ``fp16``: the autocast type of forward passes, also in evaluation. With fp16
+            the loss is scaled. Weights stay in fp32.
+        accumulate: Number of parts of a batch that go through the model one after another before the optimizer step.
+        clip_grad_norm: The maximum 2-norm of all gradients.
+        clip_grad_value: The maximum absolute value of a gradient.
+        compile: Whether to compile the model in place with ``torch.compile``. Compile time does not count as training.
+        channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
+        parallel: With several processes, ``ddp`` (the model is copied) or ``fsdp`` (the model was sharded by
+            :func:`ssr_hydra.trainer.parallel.shard` before its optimizer was created).
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``; this weights its parts.
+        schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
         callbacks: Objects with methods for events, a list or a mapping of names (:class:`ssr_hydra.callbacks.Events`).
-        loggers: Likewise; they take every record.
+        loggers: Callbacks that get every record.
         checkpoint: A :class:`~ssr_hydra.trainer.saving.Checkpointing`, or a mapping of its arguments. Checkpoints need
             ``run_dir``.
-        resume: ``auto`` goes on with what ``run_dir`` holds, ``never`` starts anew; else the folder of a run, or a
-            checkpoint.
-        on_change: ``refuse`` another run than the checkpoint's; ``extend`` follows the new schedule at the true time,
-            ``rescale`` the rest of the schedule over the rest of the time.
-        control: ``truncate`` ends the run at ``max_duration * ssr`` but leaves the schedule that of the whole
-            ``max_duration``: what ssr is compared with, to see whether stretching was worth it. None stretches.
+        resume: ``auto`` continues the run in ``run_dir``, ``never`` starts from scratch; else the folder of a run, or
+            a checkpoint.
+        on_change: What to do if the run differs from the checkpoint: ``refuse`` it, ``extend`` (follow the new schedule
+            at the true time), or ``rescale`` (stretch the rest of the schedule over the rest of the run).
+        control: ``truncate`` ends the run at ``max_duration * ssr`` but keeps the schedule of the whole
+            ``max_duration``, to measure the effect of stretching. None stretches the schedule.
 
-    With several processes (started by torchrun or srun) every process makes the same trainer; batches are those of all
-    together, and rank 0 shows the run and writes its records.
+    With several processes (started by torchrun or srun), every process creates the same trainer. A batch is the batch
+    of all processes together. Rank 0 shows the run and writes its records.
 
     Attributes:
-        state: The run as schedules see it; ``state.max_duration`` carries ssr.
+        state: The run as schedules see it; ``state.max_duration`` is already scaled by ssr.
         model: The model.
-        device: Where it is trained.
-        name: Of the run.
-        config: What it was configured with.
+        device: The device of training.
+        name: Name of the run.
+        config: Its config.
         run_dir: Its folder, or None.
         is_main: Whether this process is rank 0.
-        resumed_from: The checkpoint that it goes on from, or None.
+        resumed_from: The checkpoint from which the run continues, or None.
         jobs_beside: Returns the mean number of other jobs of the same sweep that ran on this machine, for the record.
-        code: Package or module to a digest of its source, for the record; the app sets it.
+        code: A mapping from package or module to a digest of its source, for the record; the app sets it.
 
     Raises:
+        InputError: An argument is invalid. Raised before training starts, with field, value, rule and fix.
         InputError: Anything that cannot be meant, before training starts; it names field, value, rule and fix.
 
     Example:
@@ -198,7 +200,7 @@ class Trainer:
         on_change: str = "refuse",
         control: str | None = None,
     ) -> None:
-        # Everything that can be refused is refused here, the cheap things first.
+        # All checks that can refuse an argument are here, the cheap ones first.
         ratio = check_ssr(ssr)
         self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
         self._seed = None if seed is None else check_seed(seed)
@@ -224,7 +226,7 @@ class Trainer:
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
-        if channels_last and not is_sharded(model):  # shards are flat; convolutions follow the images that they get
+        if channels_last and not is_sharded(model):  # shards are flat; convolutions use the format of the images
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
@@ -255,7 +257,7 @@ class Trainer:
                 "max_duration": self._max_duration.to_timestring(),
                 "seed": self._seed,
                 "control": control,
-                # As they were given: what the loader tells is told by its batch size.
+                # As the user passed them: the loader's batch size is recorded separately.
                 "samples_per_batch": None if samples_per_batch is None else str(state.samples_per_batch),
                 "tokens_per_batch": None if tokens_per_batch is None else str(state.tokens_per_batch),
             },
@@ -275,7 +277,7 @@ class Trainer:
             "processes": processes.world_size,
             "sharded": is_sharded(model),
         }
-        if follows_metric(schedulers):  # then what is evaluated, and when, is no longer only looked at
+        if follows_metric(schedulers):  # then the data and times of evaluation affect training
             self._description["follows"] = {
                 "objective": self._objective,
                 "eval_interval": None if eval_interval is None else str(eval_interval),
@@ -320,8 +322,8 @@ class Trainer:
         self._code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
-        # In a rescaled run schedules stay bound to the plan that it began with, and are read at the time on it; in a
-        # truncated one they are bound to the whole run.
+        # In a rescaled run schedules stay bound to the original plan, and are read at its time. In a truncated run
+        # they are bound to the full length.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
@@ -329,7 +331,7 @@ class Trainer:
         if schedules:
             check_fields_are_free(schedules, self._rates.drives_momentum)
             self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
-        if resuming.path is None:  # now that schedules have found what they begin with
+        if resuming.path is None:  # after schedules have found the initial rates
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if self._rates.needs_evaluation and self._eval is None:
             rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
@@ -349,23 +351,24 @@ class Trainer:
         """Call a function at an event of the run, such as ``trainer.on("batch_end", f)`` for ``f(trainer, loss)``.
 
         Raises:
-            InputError: An unknown event, or no function.
+            InputError: The event is unknown, or it is not a function.
         """
         self._events.on(event, function)
 
     def fit(self) -> RunResult:
         """Train to the end, evaluate, and write the records.
 
-        A run that ``run_dir`` holds the record of already is not trained again: its record is returned.
+        If ``run_dir`` already has the record of this run, return that record without training.
 
         Returns:
-            What the run did, as ``result.json`` holds it.
+            The record of the run, as in ``result.json``.
 
         Raises:
-            DivergedError: A loss, or a weight at the end, was NaN or infinite; the record's status is ``diverged``.
-            InputError: The folder is in use; the loader is not what it promised.
-            RuntimeError: Called a second time.
-            Exception: Whatever training raised, after a record with status ``failed``, or ``stopped`` for an interrupt.
+            DivergedError: A loss, or a weight at the end, was NaN or infinite. The record's status is ``diverged``.
+            InputError: The folder is in use, or the loader has another number of batches than its length.
+            RuntimeError: ``fit`` was called before.
+            Exception: Any error of training, after writing a record with status ``failed``, or ``stopped`` for a
+                signal.
         """
         if self._started:
             raise RuntimeError("fit() was called before: make a new Trainer for another run")
@@ -413,9 +416,9 @@ class Trainer:
                     self._begin(loop, progress)
                     loop.run()
                     if self._log is not None:
-                        self._log.check()  # a run whose records are lost has not completed
+                        self._log.check()  # a run that has lost its records is not completed
             except BaseException as error:
-                # An interrupt is recorded as well: a run that was stopped is not a run that is still going.
+                # Signals are recorded too: a stopped run is not a run in progress.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
                 lost = self._lost(error)
                 self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
@@ -428,14 +431,14 @@ class Trainer:
 
     @property
     def frac_done(self) -> float:
-        """How much of the run is done, from 0 to 1."""
+        """The completed fraction of the run, from 0 to 1."""
         return self._plan.end.share(self.state.timestamp)
 
     def evaluate(self) -> dict[str, float]:
-        """``eval/loss`` and the metrics of the model as it stands, over ``eval_dataloader``, as the run computes them.
+        """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as the run does.
 
-        Callbacks take part: a run that evaluates an average of its weights does so here. Of a checkpoint that the
-        trainer was resumed from, they have their state too.
+        Callbacks take part: if the run evaluates an average of its weights, so does this method. If the trainer was
+        resumed, callbacks have the state of the checkpoint.
 
         Raises:
             InputError: There is no ``eval_dataloader``.
@@ -455,13 +458,13 @@ class Trainer:
         return metrics
 
     def load(self, checkpoint: Checkpoint, *, callbacks: bool = True) -> None:
-        """Take over a checkpoint's weights, and the state of callbacks: to evaluate or export them.
+        """Load a checkpoint's weights, and the state of callbacks, to evaluate or export them.
 
-        A run that is to train on is resumed instead, by ``Trainer(resume=...)``, which takes over everything.
+        To continue training, use ``Trainer(resume=...)``, which loads the whole state.
 
         Args:
-            checkpoint: Of the same model.
-            callbacks: Whether callbacks take over what they remember.
+            checkpoint: A checkpoint of the same model.
+            callbacks: Whether to load the state of callbacks.
 
         Raises:
             CheckpointError: A part of the checkpoint is missing or does not fit.
@@ -473,7 +476,7 @@ class Trainer:
                 self._events.load_state_dict(states)
 
     def _begin(self, loop: Loop, progress: Progress) -> None:
-        """Seed a run that starts, put back one that goes on; tell everybody."""
+        """Seed a new run, or restore a resumed one, and notify callbacks."""
         resuming, checkpoint = self._resuming, self._resuming.checkpoint
         rank = self._processes.rank
         evaluations = [] if checkpoint is None else resuming.evaluations()
@@ -487,10 +490,10 @@ class Trainer:
             return
         with checkpoint.part("loop") as state:
             loop.load_state_dict(state, evaluations)
-        if self._log is not None:  # of another run, or of an earlier release that kept them in its checkpoints
+        if self._log is not None:  # of a different run, or of an earlier release that stored them in its checkpoints
             for evaluation in evaluations[resuming.logged_evaluations :]:
                 self._log.write(evaluation_record(evaluation))
-        if self._checkpointing.best is not None and resuming.is_own:  # the best is looked for where it is kept
+        if self._checkpointing.best is not None and resuming.is_own:  # the best of its own folder
             for evaluation in loop.evaluations:
                 self._is_best(evaluation["metrics"])
         with checkpoint.part("callbacks") as callbacks:
@@ -500,16 +503,16 @@ class Trainer:
                 self._step.scaler.load_state_dict(scaler)
         self._events.fire("fit_start", self)
         if self.is_main:
-            # Also what was passed over: nobody watches a run that is left alone.
+            # Also record skipped checkpoints, for runs that nobody watches.
             told = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
             self._record({**record, **{key: lines for key, lines in told.items() if lines}})
-        # Last: whatever was done until here may have drawn.
+        # Last, because the steps before may use random numbers.
         with checkpoint.part("random"):
             loop.load_reading(resuming.restore_random_numbers(self._seed))
 
     def _planned(self, state: State, ratio: Fraction) -> tuple[State, Fraction]:
-        """The run that schedules are planned for, and its ratio."""
+        """Return the run for which schedules are planned, and its ratio."""
         if self._control is None:
             return state, ratio
         rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
@@ -530,7 +533,7 @@ class Trainer:
         return True
 
     def _save(self) -> None:
-        """Write a checkpoint of the run as it stands between two batches."""
+        """Write a checkpoint of the run between two batches."""
         weights = saved_weights(self.model, self.state.optimizers, self._processes, self._loop.reading())
         loop = self._loop.state_dict()
         if not self.is_main:
@@ -562,11 +565,11 @@ class Trainer:
         return CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
 
     def _deterministic(self) -> AbstractContextManager[Any]:
-        """On CUDA a seeded run asks cuDNN for kernels that repeat their bits; on the CPU they do so anyway."""
+        """On CUDA, request deterministic cuDNN kernels for a seeded run. The CPU is deterministic anyway."""
         return nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels()
 
     def _lost(self, error: BaseException) -> RunError | None:
-        """What a failing exchange of gradients says in many words: that another process is gone."""
+        """Shorten the error of a failed gradient exchange, which means that another process has ended."""
         if isinstance(error, UserCodeError) and error.__cause__ is not None:
             error = error.__cause__
         if self._processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
@@ -577,7 +580,7 @@ class Trainer:
 
     def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
-        # The error of a failed run is more important than a record that cannot be written.
+        # The error of a failed run is more important than an error while writing its record.
         try:
             if self.run_dir is not None and self.is_main:
                 with suppress(WriteError) if failed else nullcontext():
@@ -618,7 +621,7 @@ class Trainer:
         )
 
     def _code_so_far(self) -> dict[str, str]:
-        """Every version of the code that the run used, the parts before it was resumed included."""
+        """Return every version of the code that the run used, including the parts before a resume."""
         both = {name: f"{self._code_before.get(name, '')}+{digest}" for name, digest in self.code.items()}
         return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 

@@ -1,4 +1,4 @@
-"""Watching the loss without waiting for the GPU, and the error of a run that diverged."""
+"""Sum the loss without waiting for the GPU, and raise the error of a run that diverged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["DivergedError", "LossWatch"]
 
 
 class DivergedError(RunError, RuntimeError):
-    """A loss, or at the end a weight, was NaN or infinite; the run cannot go on.
+    """A loss, or at the end a weight, was NaN or infinite, so the run cannot continue.
 
     Args:
-        what: Which loss, such as ``"train/loss"``, or weight.
+        what: The loss, such as ``"train/loss"``, or the weight.
         value: Its value, or the value of a sum that contains it.
-        batch: Batches trained when it was seen.
-        since: Batches trained when it was last known to be finite; equal to ``batch`` where every step is checked.
+        batch: Batches trained when it was found.
+        since: Batches trained when it was last known to be finite; equal to ``batch`` if every step is checked.
     """
 
     def __init__(self, what: str, value: float, batch: int, since: int | None = None) -> None:
@@ -35,16 +35,16 @@ class DivergedError(RunError, RuntimeError):
 
 
 class LossWatch:
-    """Sums the losses and sees one that is not finite.
+    """Sums the losses and finds one that is not finite.
 
-    On the CPU every loss is read, before the optimizer uses its gradients. On another device a read would make Python
-    wait for the device in every step; there the sum is kept on the device and read at :meth:`flush` alone. A sum with
-    one NaN or infinite term is not finite, so none is missed. With several processes each has its part of every loss,
-    and the parts are added there too, so that all of them see the same.
+    On the CPU every loss is read before the optimizer uses its gradients. On another device a read would make Python
+    wait for the device in every step, so the sum stays on the device and is read only by :meth:`flush`. A sum with
+    one NaN or infinite term is not finite, so none is missed. With several processes each has its part of every loss.
+    The parts are summed over processes, so that all of them get the same value.
 
     Args:
-        device: Where the losses are computed.
-        processes: Those whose parts add up to ``world_size`` times the loss.
+        device: The device of the losses.
+        processes: The processes whose parts add up to ``world_size`` times the loss.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
@@ -59,10 +59,10 @@ class LossWatch:
         self.last = math.nan
 
     def add(self, loss: Tensor, batch: int) -> None:
-        """Take in the loss of a step, ``batch`` steps into the run.
+        """Add the loss of a step, ``batch`` steps into the run.
 
         Raises:
-            DivergedError: On the CPU, if it is not finite.
+            DivergedError: On the CPU, the loss is not finite.
         """
         self.count += 1
         if self._on_cpu:
@@ -75,10 +75,10 @@ class LossWatch:
             self._pending += loss.detach()
 
     def settle(self, batch: int) -> None:
-        """Read what is summed elsewhere than here.
+        """Read the sum from the device.
 
         Raises:
-            DivergedError: If one of the losses since the last time was not finite.
+            DivergedError: A loss since the last call was not finite.
         """
         if self._on_cpu:
             return
@@ -90,10 +90,10 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """The mean loss since the last flush, in a run of ``batch`` steps.
+        """Return the mean loss since the last flush, in a run of ``batch`` steps.
 
         Raises:
-            DivergedError: If one of the losses since then was not finite.
+            DivergedError: A loss since then was not finite.
         """
         self.settle(batch)
         if self.count > self._logged_count:
@@ -102,14 +102,14 @@ class LossWatch:
         return self.last
 
     def since_evaluation(self) -> float:
-        """The mean loss since the last call; NaN if there was no step. Call :meth:`flush` before."""
+        """Return the mean loss since the last call; NaN if there was no step. Call :meth:`flush` first."""
         mean = self.sum / self.count if self.count else math.nan
         self.sum = self._logged_sum = 0.0
         self.count = self._logged_count = 0
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """What was summed so far, and how much of it was logged. Call :meth:`settle` before."""
+        """Return the sums so far, and how much of them was logged. Call :meth:`settle` first."""
         return {
             "sum": self.sum,
             "count": self.count,
@@ -119,7 +119,7 @@ class LossWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, float], batch: int) -> None:
-        """Go on from such a state, ``batch`` steps into the run."""
+        """Load such a state, ``batch`` steps into the run."""
         self.sum, self.count = float(state["sum"]), int(state["count"])
         self._logged_sum, self._logged_count = float(state["logged_sum"]), int(state["logged_count"])
         self.last, self._checked = float(state["last"]), batch

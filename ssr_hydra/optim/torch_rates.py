@@ -261,7 +261,7 @@ class TorchRates:
         sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
         if sizes is None or {**sizes, "rates": 0} != {**{key: len(value) for key, value in own.items()}, "rates": 0}:
             rule = "must be the state of these schedulers"
-            raise InputError("schedulers", sorted(state), rule, "resume with the schedulers that the checkpoint had")
+            raise InputError("schedulers", sorted(state), rule, "resume with the schedulers of the checkpoint")
         for plateau, memory in zip(self._plateaus, state.get("plateaus", []), strict=True):
             plateau.load_state_dict(memory)
         for item, memory in zip(self._stateful(), state.get("schedulers", []), strict=True):

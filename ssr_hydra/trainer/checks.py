@@ -44,7 +44,7 @@ def check_switches(**switches: tuple[Any, bool]) -> None:
     """Refuse values other than True and False; each value comes with whether None is also allowed."""
     for field, (value, optional) in switches.items():
         if not isinstance(value, bool) and not (optional and value is None):
-            rule = "True, False or None" if optional else "True or False"
+            rule = f"must be {'True, False or None' if optional else 'True or False'}"
             raise InputError(field, value, rule, "leave it out")
 
 
@@ -53,10 +53,10 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
     if control is None:
         return None
     if control != "truncate":
-        raise InputError("control", control, "truncate, or None", "leave it out")
+        raise InputError("control", control, "must be truncate or None", "leave it out")
     if ssr > 1:
-        rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
-        raise InputError("control", control, rule, "leave it out where ssr is above 1")
+        rule = f"can only shorten a run, so it cannot be used with ssr {float(ssr):g}"
+        raise InputError("control", control, rule, "use ssr below 1, or remove it")
     return "truncate"
 
 
@@ -64,8 +64,8 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
     """Refuse a schedule of the momentum next to a scheduler that also sets momentum."""
     for field in schedules:
         if drives_momentum and field in ("momentum", "betas", "beta1"):
-            rule = "a scheduler of torch's cycles the momentum already"
-            raise InputError(f"schedules.{field}", field, rule, "give that scheduler cycle_momentum=False")
+            rule = "cannot be used with a torch scheduler that sets the momentum"
+            raise InputError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
 
 
 def make_plan(
@@ -91,23 +91,25 @@ def make_plan(
         raise _no_iterations("max_duration", state.max_duration)
     iteration = every(iteration_length, "iteration_length")
     if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
-        rule = "an iteration is not measured in iterations"
+        rule = "cannot be in iterations"
         raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
     evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
     return Plan(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
 
 
 def _no_iterations(field: str, value: TimeLike) -> InputError:
-    rule = "iterations are counted where their length is given"
+    rule = "is in iterations, whose length is not set"
     return InputError(field, str(value), rule, "give iteration_length, or use another unit")
 
 
 def check_loader(loader: Any, field: str) -> Iterable[Any]:
     """Refuse a loader without batches."""
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
-        raise InputError(field, type(loader).__name__, "an iterable of batches", "give a DataLoader")
+        raise InputError(field, type(loader).__name__, "must be an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
-        raise InputError(field, type(loader).__name__, "it has no batch", "check the data set and drop_last")
+        raise InputError(
+            field, type(loader).__name__, "must have at least one batch", "check the data set and drop_last"
+        )
     for name in ("batch_size", "global_batch_size"):
         size = getattr(loader, name, None)
         if isinstance(size, int) and size < 1:
@@ -120,8 +122,8 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:
-            rule = f"it has {lengths[0]} batches in process 0 and {length} in process {rank}"
-            fix = "share the samples out evenly, as a DistributedSampler does"
+            rule = f"must have equal lengths in all processes (rank 0 has {lengths[0]}, rank {rank} has {length})"
+            fix = "distribute the samples evenly, as DistributedSampler does"
             raise InputError(field, type(loader).__name__, rule, fix)
 
 
@@ -166,13 +168,13 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
     given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
     for optimizer in given:
         if not isinstance(optimizer, Optimizer):
-            rule = "a torch.optim.Optimizer, or a list of them"
+            rule = "must be a torch.optim.Optimizer, or a list of them"
             raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
         if isinstance(optimizer, torch.optim.LBFGS):
-            rule = "it evaluates the loss several times a step, and this loop does so once"
+            rule = "evaluates the loss several times per step, which this trainer does not support"
             raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not given:
-        raise InputError("optimizers", optimizers, "at least one", "leave it out for the default")
+        raise InputError("optimizers", optimizers, "must have at least one", "use None for the default")
     if is_sharded(model):
         check_sharded(given)
     return _that_train(given, model, loss)
@@ -185,6 +187,6 @@ def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) 
     own = {id(parameter) for module in modules for parameter in module.parameters()}
     for optimizer in optimizers:
         if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
-            rule = "holds no parameter of the model, which it would not train"
+            rule = "must have a parameter of the model"
             raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
     return optimizers

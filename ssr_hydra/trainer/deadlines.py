@@ -40,7 +40,7 @@ class Deadline:
             raise InputError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
-                raise InputError(field, str(moment), "a share of the run needs its length", "give it in another unit")
+                raise InputError(field, str(moment), "a fraction of the run needs its length", "use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
@@ -49,9 +49,9 @@ class Deadline:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
             if unit is TimeUnit.EPOCH:
-                rule = "part of an epoch needs the loader's length, and len(train_dataloader) is not known"
+                rule = "a fraction of an epoch needs the loader's length, but len(train_dataloader) is not known"
                 raise MissingRateError(field, str(moment), rule, "give whole epochs after scaling, or batches")
-            raise InputError(field, str(moment), "iterations are counted whole", "give it in another unit")
+            raise InputError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
             value *= 10**9
         self._unit, self.field = unit, field

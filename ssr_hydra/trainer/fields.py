@@ -68,7 +68,7 @@ class _Target:
         now = self.place.get(self.group)
         value = rate(now, self.initial, alpha)
         if value >= 1 and self.place.key in BELOW_ONE:
-            rule = f"must be below 1, and alpha is {alpha:g} times the initial {self.initial:g}"
+            rule = f"must be below 1 (is alpha {alpha:g} times the initial {self.initial:g})"
             raise InputError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
         if isinstance(now, Tensor):  # changed in place, because captured graphs and compiled steps read it
             now.fill_(value)
@@ -233,7 +233,9 @@ class FieldSchedules:
         found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]
         if not found:
             names = sorted({name for _, group in groups for name in _fields(group)})
-            raise InputError(f"schedules.{field}", field, "no param group has it", f"use one of {', '.join(names)}")
+            raise InputError(
+                f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
+            )
         # A tensor that groups share, such as the default of an optimizer to which a group was added later, is written
         # from the first step on. So its first value is the initial one.
         known = {
@@ -245,17 +247,17 @@ class FieldSchedules:
         for path, group, place in found:
             value = place.get(group)
             if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-                rule = f"{path} has {value!r}, which is no number"
-                raise InputError(f"schedules.{field}", field, rule, "drive another field")
+                rule = f"must be a number, but {path} has {value!r}"
+                raise InputError(f"schedules.{field}", field, rule, "schedule another field")
             if isinstance(value, Tensor) and value.numel() != 1:
-                rule = f"{path} has a tensor of {value.numel()} numbers"
-                raise InputError(f"schedules.{field}", field, rule, "drive a field of one")
+                rule = f"must be a single number, but {path} has a tensor of {value.numel()}"
+                raise InputError(f"schedules.{field}", field, rule, "schedule another field")
             memory = replace(place, key=f"initial_{place.key}")
             if memory.key not in group:
                 group[memory.key] = _kept(group[place.key], known)
             targets.append(_Target(group, place, float(memory.get(group)), field))
         if not any(target.initial for target in targets):
-            rule = "every param group has 0, and 0 times anything is 0"
+            rule = "is 0 in every param group, so a multiplier has no effect"
             raise InputError(f"schedules.{field}", field, rule, f"give the optimizer a {field} above 0")
         yield from targets
 
@@ -265,7 +267,7 @@ def _bind(
 ) -> dict[str, Curve]:
     for field, part in schedules.items():
         if field == "lr":
-            raise InputError("schedules.lr", field, "the learning rate is what the scheduler drives", "use scheduler")
+            raise InputError("schedules.lr", field, "must not be the learning rate", "use scheduler")
         if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
             shown = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"

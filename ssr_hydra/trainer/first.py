@@ -82,12 +82,12 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
     """
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
-        what = "has no gradient" if isinstance(loss, Tensor) else f"is no tensor (got {type(loss).__name__})"
+        what = "has no gradient" if isinstance(loss, Tensor) else f"is not a tensor (got {type(loss).__name__})"
         fix = "compute it from the model's outputs, without item() or detach()"
         raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
     if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
-        rule = "cross entropy over one class is 0 whatever the model says"
-        fix = f"give the model an output for each class, or {_REGRESSION}"
+        rule = "must have several outputs: cross entropy over one class is always 0"
+        fix = f"give the model one output per class, or {_REGRESSION}"
         raise InputError("model", f"outputs {list(outputs.shape)}", rule, fix)
 
 
@@ -102,7 +102,9 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
     number = as_number(loss)
     if number is None:
         what = (
-            f"is shaped {list(loss.shape)}" if isinstance(loss, Tensor) else f"is no tensor (got {type(loss).__name__})"
+            f"is shaped {list(loss.shape)}"
+            if isinstance(loss, Tensor)
+            else f"is not a tensor (got {type(loss).__name__})"
         )
         fix = "give a loss that averages over the batch"
         raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
@@ -111,9 +113,9 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
 
 def _spread(field: str, warning: str) -> InputError:
     targets, outputs = (f"[{shape}]" for shape in re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", warning)[:2])
-    rule = "the loss or a metric compares number with number, and shapes that differ would be spread over each other"
+    rule = "must have equal shapes for the loss or a metric, because torch would broadcast them"
     example = ", by targets[:, None] in the data set" if outputs == f"{targets[:-1]}, 1]" else ""
-    fix = f"give targets shaped {outputs} as the outputs{example}, or outputs shaped {targets}"
+    fix = f"give targets of shape {outputs}{example}, or outputs of shape {targets}"
     return InputError(field, f"targets {targets}, outputs {outputs}", rule, fix)
 
 
@@ -150,25 +152,25 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
     home = getattr(loss, "__module__", None) or type(loss).__module__
     if isinstance(batch, Mapping):
         if isinstance(error, TypeError) and "argument" in str(error) and "forward" in str(error):
-            return f"a mapping goes in as model(**batch), and forward takes {_taken(model)}: name its keys so"
+            return f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}: rename its keys"
         if not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
-            rule = "of a mapping the loss is given (outputs, batch), and the one chosen compares outputs with targets"
-            return f"{rule}: set loss to null where the model returns its own, or give pairs (inputs, targets)"
-        return f"a mapping goes in as model(**batch), and forward takes {_taken(model)}"
+            rule = "for a mapping the loss is called with (outputs, batch), but this loss compares outputs with targets"
+            return f"{rule}: set loss to null if the model returns its own loss, or use pairs (inputs, targets)"
+        return f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}"
     inputs, targets = batch
     if isinstance(error, TypeError) and isinstance(inputs, (tuple, list, Mapping)):
         way = "**inputs" if isinstance(inputs, Mapping) else "*inputs"
-        return f"these inputs go in as model({way}), and forward takes {_taken(model)}"
+        return f"these inputs are passed as model({way}), and forward accepts {_taken(model)}"
     if _is_cross_entropy(loss) and any(frame.name == "cross_entropy" for frame in _frames(error)):
         if isinstance(targets, Tensor) and targets.is_floating_point():
-            rule = "cross entropy takes classes (int64), or probabilities shaped as the outputs"
-            return f"{rule}; where targets are numbers to be met, {_REGRESSION}"
-        return "cross entropy takes outputs [N, C] and a class of 0 to C - 1 for each sample, int64 shaped [N]"
+            rule = "cross entropy needs classes (int64), or probabilities of the outputs' shape"
+            return f"{rule}; for numeric targets, {_REGRESSION}"
+        return "cross entropy needs outputs [N, C] and classes from 0 to C - 1, int64 of shape [N]"
     weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
     given = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
     if weights is not None and given != weights and "dtype" in str(error):
-        return f"give inputs of {_name(weights)}, as the weights are: inputs.to({weights})"
-    return "if it is the batch, change that in the data set or its collate_fn"
+        return f"inputs must have the type of the weights, {_name(weights)}: inputs.to({weights})"
+    return "if the batch is wrong, change the data set or its collate_fn"
 
 
 def _unbound(loss: Any) -> Any:

@@ -35,7 +35,7 @@ def choose_device(device: str | torch.device, processes: Processes = ALONE) -> t
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise InputError("device", device, "not a device that torch knows", fix) from None
+        raise InputError("device", device, "unknown device of torch", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise InputError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
     if chosen.type == "cuda" and processes.world_size > 1:

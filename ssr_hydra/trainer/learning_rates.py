@@ -154,14 +154,14 @@ class LearningRates:
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
             rule = "must be the state of these schedulers"
-            raise InputError("schedulers", state, rule, "resume with the schedulers that the checkpoint had")
+            raise InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
         if self._compiled is not None:
             self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):
-            rule = f"is of {len(states)} optimizers, and there are {len(self._torch)}"
-            raise InputError("schedulers", state, rule, "resume with the optimizers that the checkpoint had")
+            rule = f"must be the state of {len(self._torch)} optimizers (has {len(states)})"
+            raise InputError("schedulers", state, rule, "resume with the optimizers of the checkpoint")
         for rates, memory in zip(self._torch, states, strict=True):
             rates.load_state_dict(memory)
         self._set_all()
@@ -240,9 +240,7 @@ def _sort(
     if isinstance(schedulers, Mapping):
         for name, item in schedulers.items():
             if isinstance(item, (LRScheduler, Paced, TorchScheduler, ReduceLROnPlateau)):
-                rule = (
-                    "a mapping names schedules that param groups choose; a torch scheduler drives its whole optimizer"
-                )
+                rule = "cannot be in a mapping for param groups, because a torch scheduler sets its whole optimizer"
                 raise InputError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
         return [], [(f"schedulers.{name}", item) for name, item in schedulers.items()]
     is_list = isinstance(schedulers, (list, tuple))
@@ -251,7 +249,7 @@ def _sort(
     for number, item in enumerate(schedulers if is_list else [schedulers]):
         field = f"schedulers[{number}]" if is_list else "schedulers"
         if isinstance(item, type):
-            raise InputError(field, item.__name__, "a scheduler, not its class", f"write {item.__name__}(...)")
+            raise InputError(field, item.__name__, "must be a scheduler, not a class", f"write {item.__name__}(...)")
         if isinstance(item, TorchScheduler):
             entries.append((None, Entry(field, item, None, item.pace_in(use_stepwise_scheduler))))
         elif isinstance(item, ReduceLROnPlateau):
@@ -297,10 +295,10 @@ def _entry(
 ) -> Entry:
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
-        raise InputError(field, name, "it is bound to a clock of its own", "give the schedule that it was made from")
+        raise InputError(field, name, "must not have its own clock", "give the schedulers that it was created from")
     if all(item.optimizer is not optimizer for optimizer in optimizers):
-        rule = "it was made for an optimizer that this trainer does not run"
-        raise InputError(field, name, rule, "make it for one of optimizers")
+        rule = "must be created for an optimizer of this trainer"
+        raise InputError(field, name, rule, "create it for one of optimizers")
     try:
         description = read(item, pace)
     except InputError:
@@ -313,9 +311,9 @@ def _entry(
 def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
     """Refuse a run that ends before the scheduler's first step, if the scheduler has no explicit pace."""
     if entry.instance is None:
-        fix = "give it pace='batch', or pace='epoch' if that is meant"
+        fix = "set pace='batch', or pace='epoch' on purpose"
     else:
-        fix = "use Paced(scheduler, 'batch'), or Paced(scheduler, 'epoch') if that is meant"
+        fix = "use Paced(scheduler, 'batch'), or Paced(scheduler, 'epoch') on purpose"
     if isinstance(entry.description, TorchScheduler):
         try:
             entry.description.check_moves(state, stepwise, fix)
@@ -326,7 +324,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
     """Return the error for a torch scheduler that cannot be a function of time but must be one."""
     assert entry.instance is not None
-    wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the clock of a run that was changed"
+    wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:
         read(entry.instance)
     except InputError as error:

@@ -211,7 +211,7 @@ class Loop:
         metrics, evaluated_at, pending = dict(state["metrics"]), state["evaluated_at"], state["pending"]
         are_numbers = all(type(value) in (int, float) for value in metrics.values())
         if not are_numbers or type(evaluated_at) is not int or type(pending) is not bool:
-            raise TypeError("its metrics, evaluated_at or pending are of another type")
+            raise TypeError("its metrics, evaluated_at or pending have a wrong type")
         self._watch.load_state_dict(state["watch"], timestamp.batches)
         self.metrics, self.evaluations = metrics, evaluations
         self._evaluated_at, self._pending = evaluated_at, pending
@@ -338,7 +338,7 @@ class Loop:
         """Check that the first batch has tokens if the run is measured in tokens; otherwise it would never end."""
         due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
-            rule = "the batches hold no tokens that could be counted"
+            rule = "the batches have no tokens to count"
             raise InputError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
 
     # --- several processes --------------------------------------------------------------------------------------------
@@ -371,8 +371,8 @@ class Loop:
         """Handle the end of an epoch whose length was unknown."""
         state = self._state
         if state.timestamp.batches_in_epoch == 0:
-            rule = f"it gave no batch in epoch {state.timestamp.epochs}"
-            fix = "give a loader that can be read again and again, not an iterator"
+            rule = f"must have a batch in every epoch, but had none in epoch {state.timestamp.epochs}"
+            fix = "give a loader that can be read repeatedly, not an iterator"
             raise InputError("train_dataloader", type(self._train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
         timestamp, then = self._do_what_is_due(state.timestamp, then)
@@ -560,6 +560,6 @@ class Loop:
 
     def _wrong_length(self, timestamp: Timestamp, how: str) -> InputError:
         given = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
-        rule = f"its length is {self._state.dataloader_len} batches, and it gave {how}{given}"
-        fix = "make its len() true: schedules and the run's end are computed from it"
+        rule = f"its length is {self._state.dataloader_len} batches, but it returned {how}{given}"
+        fix = "correct its len(), because schedules and the end of the run depend on it"
         return InputError("train_dataloader", type(self._train).__name__, rule, fix)

@@ -33,8 +33,8 @@ PARALLEL = ("ddp", "fsdp")
 def check_parallel(parallel: str) -> str:
     """Refuse an unknown way of training in several processes."""
     if parallel not in PARALLEL:
-        rule = "ddp copies the model into every process, fsdp shards it"
-        raise InputError("parallel", parallel, rule, "write ddp or fsdp")
+        rule = "must be ddp (copies the model) or fsdp (shards it)"
+        raise InputError("parallel", parallel, rule, "choose one")
     return parallel
 
 
@@ -59,7 +59,7 @@ def check_sharded(optimizers: Sequence[Optimizer]) -> None:
     """Refuse an optimizer whose fused kernel cannot step shards; only Adam's can."""
     for index, optimizer in enumerate(optimizers):
         if type(optimizer).__name__ in UNFUSED and any(group.get("fused") for group in optimizer.param_groups):
-            rule = f"torch's fused {type(optimizer).__name__} does not step a sharded model"
+            rule = f"must be False for a sharded model with {type(optimizer).__name__}"
             raise InputError(f"optimizers[{index}].fused", True, rule, "give fused=False, or parallel='ddp'")
 
 
@@ -78,8 +78,8 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
         InputError: There is only one process.
     """
     if processes.world_size == 1:
-        rule = "a model is sharded over several processes, and there is one"
-        raise InputError("parallel", "fsdp", rule, "start it by torchrun --nproc-per-node=2, or use ddp")
+        rule = "needs several processes"
+        raise InputError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -107,11 +107,11 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
         return model
     if parallel == "fsdp":
         if not is_sharded(model):
-            rule = "the model is sharded before its optimizer is made, and this one is whole"
+            rule = "needs a model that was sharded before its optimizer was created"
             raise InputError("parallel", "fsdp", rule, "call ssr_hydra.trainer.parallel.shard(model, ...) first")
         return model
     if is_sharded(model):
-        raise InputError("parallel", parallel, "the model is sharded already", "give parallel='fsdp'")
+        raise InputError("parallel", parallel, "cannot be used with a sharded model", "use parallel='fsdp'")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     devices = [device] if device.type == "cuda" else None
@@ -170,8 +170,8 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
         if found is not end:
             batch = found
         elif batch is None:
-            rule = "it has no batch in this process, and the model is sharded over all"
-            raise InputError("eval_dataloader", type(loader).__name__, rule, "share the batches out evenly")
+            rule = "must have a batch in every process, because the model is sharded"
+            raise InputError("eval_dataloader", type(loader).__name__, rule, "distribute the batches evenly")
         else:
             found = batch if isinstance(batch, Padding) else Padding(batch)
         yield found

@@ -77,14 +77,14 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
     rank, world_size = _number(environment, names[0]), _number(environment, names[1])
     local_rank = _number(environment, names[2]) if names[2] in environment else rank
     if not rank < world_size:
-        raise InputError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it by torchrun or srun")
+        raise InputError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it with torchrun or srun")
     return Launch(rank, world_size, local_rank) if world_size > 1 else None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
-        raise InputError(name, value, "must be a whole number", "start it by torchrun or srun")
+        raise InputError(name, value, "must be a whole number", "start it with torchrun or srun")
     return int(value)
 
 

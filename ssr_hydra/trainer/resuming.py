@@ -91,7 +91,7 @@ class Resuming:
             return
         if missing := [key for key in _HELD if key not in checkpoint.state]:
             raise CheckpointError(
-                checkpoint.path / STATE, f"it is no checkpoint of a run: it lacks {', '.join(missing)}"
+                checkpoint.path / STATE, f"it is not a checkpoint of a run: it lacks {', '.join(missing)}"
             )
         with checkpoint.part("resumes") as resumes:
             self.count = _count(resumes) + 1
@@ -130,16 +130,18 @@ class Resuming:
         if folder is None:
             return None
         if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
-            rule = "the folder holds checkpoints of another run, and two runs are not mixed"
-            raise InputError("run_dir", str(folder), rule, "choose another folder, or go on with resume=auto")
+            rule = "must not be a folder with checkpoints of another run"
+            raise InputError(
+                "run_dir", str(folder), rule, "choose another folder, or continue that run with resume=auto"
+            )
         is_begun = has_log(folder)
         if self._resume == "never" and ((folder / RESULT).exists() or is_begun):
-            rule = "the folder holds the record of another run, and two runs are not mixed"
+            rule = "must not be a folder with the record of another run"
             raise InputError("run_dir", str(folder), rule, "choose another folder")
         refuse_finished(folder, hashed=self._hashed)
         if self._resume == "auto" and is_begun:
             when = "before its first checkpoint" if saves else "and wrote no checkpoint"
-            self.messages.append(f"{folder} holds a run that was stopped {when}: it starts again")
+            self.messages.append(f"{folder} has a run that was stopped {when}; this run starts from scratch")
         return None
 
     def restore(
@@ -175,10 +177,8 @@ class Resuming:
         time_map = saved_map
         if any(_PLAN.match(item.field) for item in found):
             if self._on_change == "rescale" and plan is not state:
-                rule = "a run that stops short of its schedule (control=truncate) does not go through the rest of it"
-                raise InputError(
-                    "resume.on_change", "rescale", rule, "use resume.on_change=extend, or drop the control"
-                )
+                rule = "cannot be used with control=truncate, whose runs do not complete their schedule"
+                raise InputError("resume.on_change", "rescale", rule, "use resume.on_change=extend, or remove control")
             time_map = saved_map.extended(plan, ssr) if self._on_change == "extend" else saved_map.rescaled(plan)
         with checkpoint.part("model"):
             restore_weights(model, checkpoint.state)
@@ -243,8 +243,8 @@ class Resuming:
         if folder is None or not self._processes.is_main:
             return
         if self._record_now() != self._record_found or (self.path is None and is_store(folder / CHECKPOINTS)):
-            rule = "another run was written to this folder after this one was made"
-            raise InputError("run_dir", str(folder), rule, "choose another folder, or start this one again")
+            rule = "must not be a folder to which another run has written since this run was created"
+            raise InputError("run_dir", str(folder), rule, "choose another folder, or create this run again")
 
     def clear(self) -> None:
         """Remove the record of the run in progress: it is valid only after the run ends."""
@@ -292,13 +292,13 @@ def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | 
     path = checkpoint.path.resolve().parents[1] / METRICS
     evaluations = read_evaluations(path, size)
     if len(evaluations) < count:
-        return evaluations, f"{path} holds {len(evaluations)} of the {count} evaluations before the checkpoint"
+        return evaluations, f"{path} has {len(evaluations)} of the {count} evaluations before the checkpoint"
     return evaluations, None
 
 
 def _count(value: Any) -> int:
     if not is_count(value):
-        raise TypeError(f"{value!r} is not a whole number of at least 0")
+        raise TypeError(f"{value!r} is not an integer >= 0")
     return int(value)
 
 

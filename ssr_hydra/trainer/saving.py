@@ -60,7 +60,7 @@ class Checkpointing:
         if not isinstance(self.enabled, bool):
             raise InputError("checkpoint.enabled", self.enabled, "must be true or false", "write true or false")
         if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
-            rule = "2 or more, so that one that is torn is never the only one"
+            rule = "must be at least 2, so that a damaged checkpoint is not the only one"
             raise InputError("checkpoint.keep", self.keep, rule, "write 2")
         if self.mode not in ("auto", "max", "min"):
             raise InputError("checkpoint.mode", self.mode, "must be auto, max or min", "write auto")
@@ -80,7 +80,7 @@ class Checkpointing:
         for key in given:
             if key not in known:
                 raise InputError(
-                    f"checkpoint.{key}", given[key], "is no setting of it", f"there are {', '.join(known)}"
+                    f"checkpoint.{key}", given[key], "is not a setting of checkpoint", f"use one of {', '.join(known)}"
                 )
         return cls(**given)
 

@@ -57,19 +57,19 @@ class StepSettings:
         if self.precision not in PRECISIONS:
             raise InputError("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}", "use fp32")
         if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
-            raise InputError("accumulate", self.accumulate, "a whole number, 1 or more", "use 1 for none")
+            raise InputError("accumulate", self.accumulate, "must be an integer >= 1", "use 1 for no accumulation")
         for field in ("clip_grad_norm", "clip_grad_value"):
             value = getattr(self, field)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise InputError(field, value, "a finite number above 0", "write e.g. 1.0, or leave it out")
+                raise InputError(field, value, "must be a finite number above 0", "write e.g. 1.0, or remove it")
         if self.clip_grad_norm is not None and self.clip_grad_value is not None:
-            rule = "gradients are clipped by their norm or by value, not both"
-            raise InputError("clip_grad_value", self.clip_grad_value, rule, "give one of them")
+            rule = "cannot be used with clip_grad_norm"
+            raise InputError("clip_grad_value", self.clip_grad_value, rule, "remove one of them")
         if self.loss_mean_over not in ("samples", "tokens"):
-            rule = "a loss is a mean over samples or tokens"
-            raise InputError("loss_mean_over", self.loss_mean_over, rule, "write samples or tokens")
+            rule = "must be samples or tokens"
+            raise InputError("loss_mean_over", self.loss_mean_over, rule, "choose one")
 
     @property
     def is_plain(self) -> bool:
@@ -159,8 +159,8 @@ class TrainStep:
             self.total = self.count(batch)
         samples, tokens, total = self.total
         if total == 0:
-            rule = f"the loss is a mean over {settings.loss_mean_over}, and the batch has none that can be counted"
-            raise InputError("loss_mean_over", settings.loss_mean_over, rule, "count them by get_num_tokens_in_batch")
+            rule = f"needs {settings.loss_mean_over} in the batch that can be counted"
+            raise InputError("loss_mean_over", settings.loss_mean_over, rule, "set get_num_tokens_in_batch")
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         parts = self._parts(batch)
@@ -194,11 +194,9 @@ class TrainStep:
         made = min(parts, length)
         split = [(part, self.count(part)[2]) for part in (_piece(batch, made, index, length) for index in range(made))]
         if sum(size for _, size in split) != weight:
-            rule = (
-                f"the parts of a batch have {sum(size for _, size in split)} {self._settings.loss_mean_over} together"
-            )
-            fix = "give batches that can be cut along the first dimension of their tensors, or accumulate=1"
-            raise InputError("accumulate", parts, f"{rule}, and the whole has {weight}", fix)
+            rule = f"splits this batch into parts with {sum(size for _, size in split)} {self._settings.loss_mean_over}"
+            fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
+            raise InputError("accumulate", parts, f"{rule}, but the batch has {weight}", fix)
         if self._processes.world_size > 1:
             # Every process has the same number of parts, because they compute together. Parts of weight 0 come first,
             # so that the last one, with which gradients are exchanged, always counts.
@@ -211,7 +209,7 @@ class TrainStep:
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
-            rule = f"must be one number, and is shaped {tuple(loss.shape)}"
+            rule = f"must be one number (has shape {tuple(loss.shape)})"
             raise InputError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)

@@ -47,8 +47,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets.argmax(1)
     classes = outputs.argmax(1)
     if classes.shape != targets.shape:
-        rule = f"outputs {list(outputs.shape)} take a class for each sample, shaped {list(classes.shape)}"
-        fix = f"give targets of that shape, or {_removal('accuracy', accuracy)}"
+        rule = f"must have the shape {list(classes.shape)} for outputs {list(outputs.shape)}"
+        fix = f"correct them, or {_removal('accuracy', accuracy)}"
         raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
     return classes == targets
 
@@ -329,7 +329,12 @@ class Task:
         if processes.world_size > 1:
             _add_up(list(means.values()), processes)
         if not means["eval/loss"].count:
-            raise InputError("eval_dataloader", type(loader).__name__, "it gave no batch", "give one that can be read")
+            raise InputError(
+                "eval_dataloader",
+                type(loader).__name__,
+                "must have at least one batch",
+                "give a loader that can be read repeatedly",
+            )
         return {name: mean.value() for name, mean in means.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
@@ -362,8 +367,8 @@ def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
             elif number is not None or isinstance(returned, (list, tuple)):
                 values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
     if not isinstance(values, Tensor) or values.is_complex():
-        rule = f"must return a number for the batch, or one for each sample (got {describe_value(returned)})"
-        raise InputError(f"metrics.{name}", callable_name(metric), rule, "change what it returns")
+        rule = f"must return one number for the batch, or one per sample (got {describe_value(returned)})"
+        raise InputError(f"metrics.{name}", callable_name(metric), rule, "change its result")
     return values.detach()
 
 
@@ -379,8 +384,8 @@ def _whole(returned: Any, field: str, function: Callable[..., Any]) -> int:
         return returned
     number = as_number(returned)
     if number is None or not number.is_integer() or number < 0:
-        rule = f"must return a whole number, 0 or more (got {describe_value(returned)})"
-        raise InputError(field, callable_name(function), rule, "change what it returns")
+        rule = f"must return an integer >= 0 (got {describe_value(returned)})"
+        raise InputError(field, callable_name(function), rule, "change its result")
     return int(number)
 
 
@@ -392,9 +397,7 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     except ValueError:
         pass
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
-    raise InputError(
-        "train_dataloader", kind, "a batch is a pair (inputs, targets) or a mapping", "change its collate_fn"
-    )
+    raise InputError("train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn")
 
 
 def _first_tensor(inputs: Any) -> Tensor | None:
@@ -407,7 +410,7 @@ def _first_tensor(inputs: Any) -> Tensor | None:
 def _samples(inputs: Any) -> int:
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
-        rule = "its samples cannot be counted: no tensor with a first dimension"
+        rule = "must have a tensor with a first dimension to count its samples"
         raise InputError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
     return tensor.size(0)
 
@@ -426,17 +429,17 @@ def _tokens(inputs: Any) -> int:
 def _own_loss(outputs: Any) -> Tensor:
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
-        rule = "a mapping as a batch needs a loss, or a model that returns its own"
+        rule = "is needed for a batch that is a mapping, unless the model returns its loss"
         raise InputError("loss", None, rule, "give loss=f(outputs, batch)")
     return loss
 
 
 def _check_metrics(metrics: Any) -> dict[str, Callable[..., Tensor]]:
     if not isinstance(metrics, Mapping):
-        raise InputError("metrics", metrics, "a mapping of names to functions", "write {'accuracy': accuracy}")
+        raise InputError("metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}")
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name or name == "loss":
-            raise InputError("metrics", name, "a metric's name is a word other than 'loss'", "rename it")
+            raise InputError("metrics", name, "must be a string other than 'loss'", "rename it")
         if not callable(metric):
-            raise InputError(f"metrics.{name}", metric, "a function of (outputs, targets)", "give a function")
+            raise InputError(f"metrics.{name}", metric, "must be a function of (outputs, targets)", "give a function")
     return dict(metrics)

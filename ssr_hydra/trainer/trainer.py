@@ -216,7 +216,7 @@ class Trainer:
         )
         for field, value in (("loss", loss), *hooks(get_num_samples_in_batch, get_num_tokens_in_batch)):
             if value is not None and not callable(value):
-                raise InputError(field, value, "must be a function", "give a function, or leave it out")
+                raise InputError(field, value, "must be a function", "give a function, or remove it")
         settings = StepSettings(precision, accumulate, clip_grad_norm, clip_grad_value, loss_mean_over)
         self._checkpointing = Checkpointing.of(checkpoint)
         check_parallel(parallel)
@@ -334,7 +334,7 @@ class Trainer:
         if resuming.path is None:  # after schedules have found the initial rates
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if self._rates.needs_evaluation and self._eval is None:
-            rule = "ReduceLROnPlateau follows an evaluation, and there is no eval_dataloader"
+            rule = "needs an evaluation, but there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as rates:
@@ -371,7 +371,7 @@ class Trainer:
                 signal.
         """
         if self._started:
-            raise RuntimeError("fit() was called before: make a new Trainer for another run")
+            raise RuntimeError("fit() was called before; create a new Trainer for another run")
         self._started = True
         if self._resuming.finished is not None:
             if self.is_main:
@@ -444,7 +444,7 @@ class Trainer:
             InputError: There is no ``eval_dataloader``.
         """
         if self._eval is None:
-            raise InputError("eval_dataloader", None, "there is nothing to evaluate on", "give an eval_dataloader")
+            raise InputError("eval_dataloader", None, "is needed to evaluate", "give an eval_dataloader")
         if not self._started and self._resuming.checkpoint is not None:
             with self._resuming.checkpoint.part("callbacks") as callbacks:
                 self._events.load_state_dict(callbacks)
@@ -630,5 +630,5 @@ class Trainer:
         if self._eval is not None:
             known = [*(f"eval/{name}" for name in self._task.metrics), "eval/loss", *known]
         if metric is not None and metric not in known:
-            raise InputError(field, metric, "a metric that the run computes", f"use {' or '.join(known)}")
+            raise InputError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
         return metric

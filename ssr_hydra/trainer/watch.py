@@ -28,7 +28,7 @@ class DivergedError(RunError, RuntimeError):
         self.what, self.value, self.batch = what, value, batch
         self.since = batch if since is None else since
         at = f"at batch {batch}" if self.since == batch else f"between batches {self.since} and {batch}"
-        super().__init__(f"{what} is {value} {at}: lower the learning rate, warm it up, or clip the gradients")
+        super().__init__(f"{what} is {value} {at}; lower the learning rate, use a warmup, or clip the gradients")
 
     def __reduce__(self) -> tuple[type[DivergedError], tuple[str, float, int, int]]:
         return type(self), (self.what, self.value, self.batch, self.since)

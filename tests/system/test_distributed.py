@@ -76,10 +76,10 @@ def test_a_stream_gives_each_process_its_own(pairs: Pairs) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("other lengths", "it has 10 batches in process 0 and 6 in process 1"),
-        ("fewer than promised", "its length is 10 batches, and it gave fewer (6)"),
-        ("more than promised", "its length is 10 batches, and it gave more"),
-        ("nothing", "it gave no batch in epoch 0"),
+        ("other lengths", "must have equal lengths in all processes (rank 0 has 10, rank 1 has 6)"),
+        ("fewer than promised", "its length is 10 batches, but it returned fewer (6)"),
+        ("more than promised", "its length is 10 batches, but it returned more"),
+        ("nothing", "had none in epoch 0"),
     ],
 )
 def test_a_process_that_runs_out_early_against_its_word_ends_both(pairs: Pairs, kind: str, expected: str) -> None:
@@ -417,9 +417,9 @@ def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("whole", "parallel='fsdp': the model is sharded before its optimizer is made, and this one is whole"),
-        ("fused", "optimizers[0].fused=True: torch's fused SGD does not step a sharded model"),
-        ("tokens", "max_duration='100tok': the batches hold no tokens that could be counted"),
+        ("whole", "parallel='fsdp': needs a model that was sharded before its optimizer was created"),
+        ("fused", "optimizers[0].fused=True: must be False for a sharded model with SGD"),
+        ("tokens", "max_duration='100tok': the batches have no tokens to count"),
     ],
 )
 def test_refused_in_all_processes(pairs: Pairs, kind: str, expected: str) -> None:

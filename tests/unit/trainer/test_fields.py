@@ -249,14 +249,14 @@ def adamw() -> AdamW:
     ("schedules", "field", "says"),
     [
         ({"lr": LinearScheduler()}, "schedules.lr", "use scheduler"),
-        ({"momentum": LinearScheduler()}, "schedules.momentum", "there are beta1, beta2, eps, weight_decay"),
-        ({"betas": LinearScheduler()}, "schedules.betas", "no param group has it"),
-        ({"beta3": LinearScheduler()}, "schedules.beta3", "no param group has it"),
-        ({"initial_lr": LinearScheduler()}, "schedules.initial_lr", "no param group has it"),
-        ({"params": LinearScheduler()}, "schedules.params", "no param group has it"),
-        ({"amsgrad": LinearScheduler()}, "schedules.amsgrad", "which is no number"),
-        ({"foreach": LinearScheduler()}, "schedules.foreach", "which is no number"),
-        ({"weight_decay": LinearScheduler()}, "schedules.weight_decay", "0 times anything is 0"),
+        ({"momentum": LinearScheduler()}, "schedules.momentum", "use one of beta1, beta2, eps, weight_decay"),
+        ({"betas": LinearScheduler()}, "schedules.betas", "no param group has this field"),
+        ({"beta3": LinearScheduler()}, "schedules.beta3", "no param group has this field"),
+        ({"initial_lr": LinearScheduler()}, "schedules.initial_lr", "no param group has this field"),
+        ({"params": LinearScheduler()}, "schedules.params", "no param group has this field"),
+        ({"amsgrad": LinearScheduler()}, "schedules.amsgrad", "must be a number"),
+        ({"foreach": LinearScheduler()}, "schedules.foreach", "must be a number"),
+        ({"weight_decay": LinearScheduler()}, "schedules.weight_decay", "is 0 in every param group"),
         ({"eps": LinearScheduler}, "schedules.eps", "must be a scheduler"),
         ({"eps": {"a": LinearScheduler()}}, "schedules.eps", "must be a scheduler"),
         ({"eps": []}, "schedules.eps", "at least one"),
@@ -279,11 +279,11 @@ def test_a_torch_scheduler_is_refused() -> None:
 
 
 def test_no_optimizer_and_no_single_number_are_refused() -> None:
-    with pytest.raises(InputError, match="no optimizer to drive"):
+    with pytest.raises(InputError, match="must have at least one optimizer"):
         FieldSchedules({"eps": LinearScheduler()}, State(max_duration="4ba"))
     optimizer = adamw()
     optimizer.param_groups[0]["eps"] = torch.ones(3)
-    with pytest.raises(InputError, match="a tensor of 3 numbers"):
+    with pytest.raises(InputError, match="a tensor of 3"):
         FieldSchedules({"eps": LinearScheduler()}, run(optimizer))
 
 

@@ -49,7 +49,7 @@ def test_numbers_of_another_shape_are_not_spread_over_the_outputs(loss: Callable
     with pytest.raises(InputError) as caught:
         computed(task, (X, NUMBERS), phase)
     assert (caught.value.field, caught.value.value) == (f"{phase}_dataloader", "targets [7], outputs [7, 1]")
-    assert "shaped [7, 1]" in caught.value.fix
+    assert "shape [7, 1]" in caught.value.fix
     computed(Task(nn.Linear(4, 1), loss, None, CPU), (X, NUMBERS[:, None]), phase)
 
 
@@ -70,7 +70,7 @@ def test_a_metric_does_not_compare_samples_with_each_other() -> None:
 
 def test_a_user_is_told_of_the_same_by_the_trainer_and_the_run_says_failed(tmp_path: Any) -> None:
     trainer = Trainer(nn.Linear(4, 1), [(X, NUMBERS)], loss=nn.MSELoss(), progress="none", run_dir=tmp_path)
-    with pytest.raises(InputError, match="spread over each other"):
+    with pytest.raises(InputError, match="torch would broadcast them"):
         trainer.fit()
     record = RunResult.load(tmp_path)
     assert (record.status, record.steps) == ("failed", 0)  # no step was taken by a gradient that means nothing
@@ -86,16 +86,21 @@ def test_a_user_is_told_of_the_same_by_the_trainer_and_the_run_says_failed(tmp_p
             (X, NUMBERS),
             ("inputs float32 [7, 4], targets float32 [7]", "RuntimeError: ", "trainer=regression"),
         ),
-        (nn.Linear(4, 3), None, (X, CLASSES.int()), ("targets int32 [7]", "int64 shaped [N]")),
-        (nn.Linear(4, 3), None, (X, CLASSES + 1), ("IndexError: Target 3", "a class of 0 to C - 1")),
-        (nn.Linear(4, 3), None, (X.double(), CLASSES), ("inputs float64 [7, 4]", "give inputs of float32")),
+        (nn.Linear(4, 3), None, (X, CLASSES.int()), ("targets int32 [7]", "int64 of shape [N]")),
+        (nn.Linear(4, 3), None, (X, CLASSES + 1), ("IndexError: Target 3", "classes from 0 to C - 1")),
+        (
+            nn.Linear(4, 3),
+            None,
+            (X.double(), CLASSES),
+            ("inputs float64 [7, 4]", "must have the type of the weights, float32"),
+        ),
         (nn.Linear(5, 3), None, (X, CLASSES), ("7x4 and 5x3", "collate_fn")),
         (nn.Linear(4, 3), None, ((X, X), CLASSES), ("inputs (float32 [7, 4], float32 [7, 4])", "model(*inputs)")),
         (
             Named(),
             None,
             {"input_ids": X, "labels": X},
-            ("{input_ids: float32 [7, 4], labels:", "'input_ids'", "forward takes (ids: "),
+            ("{input_ids: float32 [7, 4], labels:", "'input_ids'", "forward accepts (ids: "),
         ),
         (Named(), nn.CrossEntropyLoss(), {"ids": X}, ("{ids: ", "not dict", "set loss to null")),
         (Named(), lambda outputs, batch: batch["target"], {"ids": X}, ("KeyError: 'target' (test_first.py, line ",)),
@@ -115,7 +120,7 @@ def test_what_does_not_fit_is_one_line_about_the_batch(
 
 @pytest.mark.parametrize("targets", [NUMBERS[:, None], CLASSES[:, None].float()])
 def test_cross_entropy_of_one_output_is_refused_for_it_learns_nothing(targets: Tensor) -> None:
-    with pytest.raises(InputError, match="0 whatever the model says"):
+    with pytest.raises(InputError, match="cross entropy over one class is always 0"):
         Task(nn.Linear(4, 1), None, None, CPU).loss((X, targets))
 
 
@@ -208,7 +213,9 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
     # What is wrong with training is said first.
     with pytest.raises(FirstBatchError, match="^train_dataloader"):
         Trainer(model, [(X, NUMBERS)], [(X, NUMBERS)], **options).fit()
-    with pytest.raises(InputError, match="^eval_dataloader='Empty': it gave no batch"):  # not after training
+    with pytest.raises(
+        InputError, match="^eval_dataloader='Empty': must have at least one batch"
+    ):  # not after training
         Trainer(model, batches, Empty(), **options).fit()
     assert torch.equal(model.weight, before)
     # What can be read once is not read before its time.

@@ -122,7 +122,7 @@ def test_torch_steps_by_epochs_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("make", "field", "fix"),
     [
-        (lambda o: described.CosineAnnealingLR("1dur"), "schedulers.pace", "give it pace='batch'"),
+        (lambda o: described.CosineAnnealingLR("1dur"), "schedulers.pace", "set pace='batch'"),
         (lambda o: CosineAnnealingLR(o, BATCHES), "schedulers.pace", r"use Paced\(scheduler, 'batch'\)"),
         (lambda o: [LinearScheduler(), StepLR(o, 1)], "schedulers[1].pace", r"use Paced\(scheduler, 'batch'\)"),
     ],
@@ -243,11 +243,11 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: [described.CyclicLR(0.1, 1.0, 3, "3tok")], 1, "schedulers[0].step_size_down", "tokens_per_batch"),
         (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.1][step]), 2, "schedulers.lr_lambda", "fraction of a step"),
         (lambda o: OneCycleLR(o, 1.0, total_steps=3), 1, "schedulers.total_steps", "before the run does"),
-        (lambda o: [None, StepLR(sgd(), 1)], 1, "schedulers[1]", "an optimizer that this trainer does not run"),
+        (lambda o: [None, StepLR(sgd(), 1)], 1, "schedulers[1]", "for an optimizer of this trainer"),
         (lambda o: {"a": StepLR(o, 1)}, 1, "schedulers.a", "in a list"),
         (lambda o: {"a": described.StepLR(1)}, 1, "schedulers.a", "in a list"),
         (lambda o: StepLR, 1, "schedulers", r"StepLR\(\.\.\.\)"),
-        (lambda o: ScheduledLR(o, LinearScheduler(), max_duration="8ba"), 1, "schedulers", "clock of its own"),
+        (lambda o: ScheduledLR(o, LinearScheduler(), max_duration="8ba"), 1, "schedulers", "must not have its own clock"),
         (lambda o: decay, 0.5, "ssr", "second argument ssr"),
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],
@@ -298,7 +298,7 @@ def test_what_is_no_function_of_time_runs_as_it_is(name: str, with_ours: bool) -
 def test_what_runs_as_it_is_cannot_follow_another_clock() -> None:
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
-    with pytest.raises(InputError, match="cannot follow the clock of a run that was changed"):
+    with pytest.raises(InputError, match="cannot follow the time map of a changed run"):
         LearningRates(MyStep(optimizer, 1), state, Fraction(1), clock=lambda timestamp: timestamp)
 
 

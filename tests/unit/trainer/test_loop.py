@@ -258,7 +258,7 @@ def test_a_stream_without_a_length_trains() -> None:
 
 def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
     run = Recorded(iter(loader(3)), None, "2ep")
-    with pytest.raises(InputError, match="no batch in epoch 1"):
+    with pytest.raises(InputError, match="had none in epoch 1"):
         run.run()
     assert Recorded(iter(loader(3)), None, "3ba").run().result.steps == 3
 

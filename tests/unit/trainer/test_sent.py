@@ -126,7 +126,7 @@ def test_a_part_that_does_not_fit_is_named_with_its_file(run: Path, path: tuple[
 @pytest.mark.parametrize("part", ["model", "optimizers", "loop", "callbacks", "random", "log_bytes"])
 def test_a_part_that_is_missing_is_named(run: Path, part: str) -> None:
     change(run, (part,), MISSING)
-    with pytest.raises(CheckpointError, match=f"ba4/state.pt: it is no checkpoint of a run: it lacks {part};"):
+    with pytest.raises(CheckpointError, match=f"ba4/state.pt: it is not a checkpoint of a run: it lacks {part};"):
         trainer(run)
 
 
@@ -140,7 +140,9 @@ def test_a_part_that_is_only_evaluated_is_named_too(run: Path, path: tuple[Any, 
 def test_checkpoints_that_are_a_link_are_not_followed(run: Path) -> None:
     (run / "checkpoints").rename(run.parent / "elsewhere")
     (run / "checkpoints").symlink_to(run.parent / "elsewhere")
-    with pytest.raises(InputError, match=r"run_dir=.*: its checkpoints is a link, and a run writes into its own"):
+    with pytest.raises(
+        InputError, match=r"run_dir=.*: must not contain a link .checkpoints., because a run writes only into its own"
+    ):
         trainer(run)
     assert sorted(path.name for path in (run.parent / "elsewhere").glob("ba*")) == ["ba2", "ba4"]
 
@@ -214,4 +216,4 @@ def test_evaluations_that_the_log_has_lost_are_told(run: Path, whole: RunResult)
     said = [
         json.loads(line) for line in (run / METRICS).read_bytes().splitlines() if line.startswith(b'{"event":"resume"')
     ]
-    assert said[0]["messages"][1] == f"{run}/metrics.jsonl holds 1 of the 2 evaluations before the checkpoint"
+    assert said[0]["messages"][1] == f"{run}/metrics.jsonl has 1 of the 2 evaluations before the checkpoint"

@@ -132,7 +132,7 @@ def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(InputError) as error:
         trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 16)
     assert error.value.field == "accumulate"
-    assert "have 32 samples together, and the whole has 16" in error.value.rule
+    assert "with 32 samples, but the batch has 16" in error.value.rule
     trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
 
 

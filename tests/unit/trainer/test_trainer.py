@@ -209,7 +209,7 @@ def test_a_run_that_left_records_alone_is_not_replaced_in_silence(
     with pytest.raises(InputError, match="run_dir=.*record of another run"):
         small(run_dir=tmp_path, resume="never", checkpoint={"enabled": saves})
     assert small(run_dir=tmp_path, checkpoint={"enabled": saves}, progress="plain").fit().steps == 6
-    assert "holds a run that was stopped" in capsys.readouterr().out
+    assert "has a run that was stopped" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
     CheckpointStore(tmp_path / "other").save(
         checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
     )
-    with pytest.raises(CheckpointError, match="ba6/state.pt: it is no checkpoint of a run: it lacks loop"):
+    with pytest.raises(CheckpointError, match="ba6/state.pt: it is not a checkpoint of a run: it lacks loop"):
         small(resume=tmp_path / "other")
 
 
@@ -230,7 +230,7 @@ def test_what_another_run_has_left_since_a_run_was_made_is_not_overwritten(tmp_p
     other = small(run_dir=tmp_path, checkpoint=checkpoint, max_duration="2ep")
     one.fit()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="run_dir=.*another run was written"):
+    with pytest.raises(InputError, match="run_dir=.*another run has written"):
         other.fit()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -258,7 +258,7 @@ def test_evaluation_computes_as_training_does(precision: str) -> None:
 def test_a_second_fit_is_refused() -> None:
     trainer = small()
     trainer.fit()
-    with pytest.raises(RuntimeError, match="make a new Trainer"):
+    with pytest.raises(RuntimeError, match="create a new Trainer"):
         trainer.fit()
 
 
@@ -536,7 +536,7 @@ def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> Non
     given: dict[str, Any] = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
         kind, {"schedulers": StepLR(foreign, 1)}
     )
-    with pytest.raises(InputError, match=r"^optimizers='SGD': holds no parameter of the model"):
+    with pytest.raises(InputError, match=r"^optimizers='SGD': must have a parameter of the model"):
         small(model=model, **given)
 
 
@@ -572,7 +572,7 @@ def test_nan_gradient_of_the_last_batch_is_a_run_that_diverged(tmp_path: Path, e
         trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
         trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
         trainer.on("eval_end", lambda trainer, metrics: trainer.model.bias.data.fill_(NAN) if metrics else None)
-    with pytest.raises(DivergedError, match=r"^the weight (weight|bias) is nan at batch 6: lower the learning rate"):
+    with pytest.raises(DivergedError, match=r"^the weight (weight|bias) is nan at batch 6; lower the learning rate"):
         trainer.fit()
     assert RunResult.load(tmp_path).status == "diverged"
     assert not list(tmp_path.glob("checkpoints/ba*"))  # a finished run's last checkpoint can be used

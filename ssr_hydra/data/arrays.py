@@ -77,7 +77,7 @@ class Arrays(TensorDataset):
         Arrays('flowers.csv', split='train': 6 samples of [2], 2 classes)
         >>> Arrays("flowers.csv", "eval", split="eval")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: eval_path='eval': there is no such file; looked for ...
+        ssr_hydra.errors.InputError: eval_path='eval': not found; looked for ...
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
 
+from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet, next_token_loss
@@ -143,7 +145,7 @@ def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
     for length in lengths:
         for size in sizes:
             for drop in (False, True):
-                for kind in ("tensors", "samples") if length in (1, 3, 8, 17) else ("tensors",):
+                for kind in ("tensors", "samples") if length in (1, 3, 8, 13) else ("tensors",):
                     data: Any = Numbers(length)
                     if kind == "tensors":
                         data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
@@ -460,6 +462,49 @@ def killable(folder: Path, parallel: str, kill: tuple[int, int, float] | None = 
     trainer.fit()
     state = trainer.state.timestamp.state_dict()
     return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]
+
+
+def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
+    found = load_latest_good(folder / "checkpoints")
+    assert found is not None
+    state = found[0].state
+    counters = {key: value for key, value in state["timestamp"].items() if "nanoseconds" not in key}
+    tensors = [*state["model"].values()]
+    for optimizer in state["optimizers"]:
+        tensors += [value for items in optimizer["state"].values() for value in items.values()]
+    randoms = [numbers["cpu"] for numbers in state["random"]]
+    return counters, tensors + randoms, rates(folder)
+
+
+def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
+    """Kill the two processes in turn at random moments: the run still ends bitwise as one that nobody killed."""
+    pairs.run(killable, folder=folder / "whole", parallel=parallel)
+    draw, batches = random.Random(0), []
+    for number in range(kills):
+        victim = number % 2
+        ended = pairs.run(
+            killable,
+            folder=folder / "run",
+            parallel=parallel,
+            kill=(victim, draw.randint(1, 18), draw.uniform(0.0, 0.02)),
+            fails=True,
+        )
+        assert not ended.late  # the other one has ended too, by itself
+        assert ended.codes[victim] == -signal.SIGKILL
+        assert ended.codes[1 - victim] == 1
+        assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
+        found = load_latest_good(folder / "run" / "checkpoints")
+        batches.append(0 if found is None else found[0].timestamp["batch"])
+    assert batches == sorted(batches)
+    assert 0 < batches[-1] < 200  # it went on from checkpoints, and there was something left to do
+    pairs.run(killable, folder=folder / "run", parallel=parallel)
+    counters, tensors, rates = state_of(folder / "run")
+    expected = state_of(folder / "whole")
+    assert counters == expected[0]
+    assert rates == expected[2]
+    assert len(rates) == 200
+    assert len(tensors) == len(expected[1]) > 10
+    assert all(torch.equal(one, two) for one, two in zip(tensors, expected[1], strict=True))
 
 
 def lose_peer(folder: Path) -> Any:

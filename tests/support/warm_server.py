@@ -125,6 +125,8 @@ def _preload() -> None:
     import threading
 
     import torch
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     import ssr_hydra
     import ssr_hydra.configs
@@ -136,6 +138,9 @@ def _preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     ssr_hydra.configs.register()  # once or many times, the result is the same
+    with initialize_config_dir(f"{ssr_hydra.__path__[0]}/conf", version_base="1.3"):
+        compose("config", ["ssr=0.5", "scheduler=wsd"])  # the first one fills the parser's caches
+    GlobalHydra.instance().clear()
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page

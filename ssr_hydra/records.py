@@ -1,7 +1,7 @@
-"""What a run leaves on disk: ``metrics.jsonl`` while it runs, and last, atomically, ``result.json``.
+"""The records of a run: ``metrics.jsonl`` during the run, and ``result.json`` last, written atomically.
 
-Readers of records (studies) import this module without torch. JSON knows no NaN or infinity, so a number that is not
-finite is written as ``null``; what it was stands in ``error`` where it ended the run.
+Readers of records (studies) import this module without torch. JSON has no NaN or infinity, so a number that is not
+finite is written as ``null``. If such a number ended the run, ``error`` has its value.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ __all__ = [
 
 RESULT, METRICS = "result.json", "metrics.jsonl"
 _CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
-# Keys that records of earlier releases lack.
+# Keys that records of earlier releases do not have.
 _ADDED = frozenset({"code", "conditions", "control", "data", "resumes"})
 _MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
 _LARGEST = 2**63 - 1
-# How the error of a stopped run began in earlier releases, whose status for it was `failed`.
+# How the error of a stopped run starts in records of earlier releases, which have the status `failed`.
 _STOPS = ("KeyboardInterrupt", "terminated by ")
 STATUSES = ("completed", "failed", "diverged", "stopped")
 
@@ -73,9 +73,9 @@ class RunResult:
 
     Args:
         status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
+        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
             or ``stopped`` (by ctrl-C or another signal: the run can continue).
         error: The error's type and message; None if the run completed.
-        name: What the person called the run.
         ssr: The scale schedule ratio.
         max_duration: The run's length before scaling, such as ``"20ep"``.
         seed: The run's seed, or None if none was set.
@@ -122,14 +122,14 @@ class RunResult:
     code: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """As the text of ``result.json``."""
+        """Return the text of ``result.json``."""
         return json.dumps(finite(asdict(self)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def save(self, folder: Path) -> Path:
-        """Write ``folder/result.json`` atomically: it is there whole, or not at all.
+        """Write ``folder/result.json`` atomically.
 
         Raises:
-            WriteError: It cannot be written; the message names path and bytes.
+            WriteError: It cannot be written. The message has its path and size.
         """
         path = folder / RESULT
         write_atomically(path, self.to_json())
@@ -140,8 +140,8 @@ class RunResult:
         """Read a ``result.json``, or the one in a folder.
 
         Raises:
-            InputError: Not a whole record with exactly these keys.
-            OSError: There is none, or it cannot be read.
+            InputError: It is not a complete record with exactly these keys.
+            OSError: It is missing or cannot be read.
 
         Example:
             >>> RunResult.load("outputs/run").metrics["eval/accuracy"]  # doctest: +SKIP
@@ -168,10 +168,10 @@ class RunResult:
         return record
 
     def check(self) -> None:
-        """Refuse a record with a value of the wrong type or range: a damaged file may still be JSON.
+        """Refuse a record with a value of a wrong type or range: a damaged file may still be JSON.
 
         Raises:
-            InputError: Naming ``result.<field>``.
+            InputError: Names ``result.<field>``.
         """
         _require(is_number(self.ssr) and self.ssr > 0, "ssr", self.ssr)
         _require(self.seed is None or is_count(self.seed), "seed", self.seed)
@@ -190,19 +190,19 @@ class RunResult:
         _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)
 
     def check_evaluations(self) -> None:
-        """Refuse a record with an evaluation whose clocks or metrics are of the wrong type or range.
+        """Refuse a record with an evaluation whose counters or metrics have a wrong type or range.
 
         Raises:
-            InputError: Naming ``result.evaluations``.
+            InputError: Names ``result.evaluations``.
         """
         check_evaluations(self.evaluations)
 
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Refuse evaluations of a record whose clocks or metrics are of the wrong type or range.
+    """Refuse evaluations of a record whose counters or metrics have a wrong type or range.
 
     Raises:
-        InputError: Naming ``result.evaluations``.
+        InputError: Names ``result.evaluations``.
     """
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
@@ -226,14 +226,14 @@ def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
-    """Read the evaluations that are recorded in the first bytes of a ``metrics.jsonl``.
+    """Read the evaluations from the first bytes of a ``metrics.jsonl``.
 
     Args:
         path: The file.
-        size: How many bytes.
+        size: Number of bytes to read.
 
     Returns:
-        As ``result.json`` has them, without lines that are torn; nothing if the file cannot be read.
+        The evaluations as in ``result.json``, without truncated lines; an empty list if the file cannot be read.
     """
     found: list[dict[str, Any]] = []
     try:
@@ -274,18 +274,18 @@ def _require(holds: bool, field: str, value: Any) -> None:
 
 def is_number(value: Any) -> bool:
     """Whether a value from JSON is a finite number."""
-    if type(value) is float:  # nearly always, and there are many
+    if type(value) is float:  # nearly all numbers, and there are many
         return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond any float
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value from JSON is a whole number of at least 0 that a column of a table can hold."""
+    """Whether a value from JSON is an integer >= 0 that a column of a table can hold."""
     return type(value) is int and 0 <= value <= _LARGEST
 
 
@@ -371,7 +371,7 @@ class MetricsLog:
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
         """Put a new file with the first ``keep`` bytes of the old one at the path; return it with its size."""
         kept = old.read(max(keep, 0))
-        kept = kept[: kept.rfind(b"\n") + 1]  # a machine that died may have lost the end of the file
+        kept = kept[: kept.rfind(b"\n") + 1]  # the end of the file may be lost if the machine crashed
         temporary = self.path.with_name(f".{METRICS}.tmp")
         file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)
         try:
@@ -396,7 +396,7 @@ class MetricsLog:
         """Check that the file is the one that this run writes.
 
         Raises:
-            RunError: It was moved, removed, replaced or cut.
+            RunError: It was moved, removed, replaced or truncated.
         """
         if not self._is_at_path(self._file.fileno()):
             raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
@@ -408,7 +408,7 @@ class MetricsLog:
         """Write the records to the disk durably, and return their number of bytes, for ``keep``.
 
         Raises:
-            RunError: The file was moved, removed, replaced or cut.
+            RunError: The file was moved, removed, replaced or truncated.
             WriteError: It cannot be written.
         """
         self.check()
@@ -422,7 +422,7 @@ class MetricsLog:
         """Append one record.
 
         Raises:
-            RunError: The file was moved, removed, replaced or cut.
+            RunError: The file was moved, removed, replaced or truncated.
             WriteError: It cannot be written.
         """
         self.check()
@@ -432,7 +432,7 @@ class MetricsLog:
         except OSError as error:
             raise write_error(error, self.path, len(line)) from error
         self._size += written
-        if written != len(line):  # an unbuffered write may stop where the disk is full
+        if written != len(line):  # an unbuffered write may be partial if the disk is full
             raise write_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
 
     def _unlock(self) -> None:
@@ -456,9 +456,9 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """Close the logs in a forked child, which shares its parent's locks: it may outlive a killed run."""
+    """Close the logs in a forked child, which inherits the locks and may outlive a killed run."""
     for log in list(_open_logs):
-        log._file.close()  # and not the soft lock, which is the parent's
+        log._file.close()  # but not the soft lock, which belongs to the parent
         _open_logs.discard(log)
 
 
@@ -467,7 +467,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def has_log(folder: Path) -> bool:
-    """Whether a run has written records there: one that was refused leaves an empty file."""
+    """Whether a run has written records there. A refused run leaves an empty file."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:
@@ -475,18 +475,18 @@ def has_log(folder: Path) -> bool:
 
 
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
-    """Refuse a folder that holds the record of a run and no checkpoint to go on from: two runs are never mixed.
+    """Refuse a folder that has the record of a run but no checkpoint to resume from, so that two runs never mix.
 
-    A run that failed or was stopped before its first batch has left nothing, and may be tried again; so may the very
-    same run before its first checkpoint.
+    A run that failed or was stopped before its first batch has left nothing and may start again. So may the same run
+    before its first checkpoint.
 
     Args:
-        folder: Of the run.
-        field: Name of the setting that says the folder.
+        folder: The folder of the run.
+        field: Name of the setting of the folder.
         hashed: The run's :func:`config_hash`.
 
     Raises:
-        InputError: Naming ``field``.
+        InputError: Names ``field``.
     """
     if not (folder / RESULT).exists():
         return
@@ -501,13 +501,13 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
-    """SHA-256 of a configuration as canonical JSON: keys sorted, no spaces, so that order and layout do not count.
+    """Return the SHA-256 of a config as canonical JSON: keys sorted, no spaces, so order and layout do not matter.
 
     Args:
         config: Plain dicts, lists, strings, numbers, booleans and None; or None.
 
     Raises:
-        InputError: It holds something else, a NaN included.
+        InputError: It has another value, or NaN.
 
     Example:
         >>> config_hash({"ssr": 1.0, "seed": 0}) == config_hash({"seed": 0, "ssr": 1.0})
@@ -524,14 +524,14 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
 
 
 def as_number(value: Any) -> float | None:
-    """Return the one number in a value: a Python or NumPy number, or a tensor or array of one element. Else None.
+    """Return the single number in a value: a Python or NumPy number, or a tensor or array of one element. Else None.
 
     Example:
         >>> import numpy as np
         >>> [as_number(value) for value in (True, np.float32(0.5), np.ones(1), np.ones(2), "1")]
         [1.0, 0.5, 1.0, None, None]
     """
-    item = getattr(value, "item", None)  # of a tensor, an array, a NumPy scalar
+    item = getattr(value, "item", None)  # of a tensor, an array, or a NumPy scalar
     try:
         value = item() if callable(item) else value
         return float(value) if isinstance(value, numbers.Real) else None

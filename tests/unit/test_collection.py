@@ -57,7 +57,7 @@ EXTRA = "accelerate|lightning|mlflow|ray|timm|transformers|wandb"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(TESTS).as_posix())
-def test_what_needs_a_package_of_the_extra_ci_is_marked(path: Path) -> None:
+def test_tests_that_need_the_extra_ci_are_marked(path: Path) -> None:
     # The marker skips it by name; a plain importorskip is never run once the package is there.
     assert re.findall(rf"importorskip\(\"(?:{EXTRA})\b", path.read_text(encoding="utf-8")) == []
 

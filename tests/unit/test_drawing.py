@@ -18,20 +18,20 @@ def drawn() -> Figure:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_the_same_picture_is_the_same_bytes_whatever_the_machine_sets(file_format: str) -> None:
+def test_picture_bytes_do_not_depend_on_the_machines_settings(file_format: str) -> None:
     first = render(drawn(), file_format)
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "savefig.dpi": 40}):
         assert render(drawn(), file_format) == first
 
 
-def test_settings_are_undone() -> None:
+def test_settings_are_restored() -> None:
     before = mpl.rcParams["axes.spines.top"]
     with style():
         assert mpl.rcParams["axes.spines.top"] is False
     assert mpl.rcParams["axes.spines.top"] is before
 
 
-def test_text_that_is_no_math_is_refused() -> None:
+def test_invalid_math_text_is_refused() -> None:
     check_math("title", r"a $\alpha$, and a $ alone")
     with pytest.raises(InputError, match=r"^title='\$\\\\nothing\$': is no math"):
         check_math("title", r"$\nothing$")

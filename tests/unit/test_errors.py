@@ -36,7 +36,7 @@ def test_within_adds_a_prefix_and_keeps_the_type(kind: type[InputError]) -> None
 
 @pytest.mark.parametrize("kind", [InputError, MissingRateError])
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
-def test_travels_between_processes(kind: type[InputError], again: Any) -> None:
+def test_error_is_picklable(kind: type[InputError], again: Any) -> None:
     error = kind("ssr", -1.0, "rule", "fix")
     other = again(error)
     assert type(other) is kind
@@ -44,7 +44,7 @@ def test_travels_between_processes(kind: type[InputError], again: Any) -> None:
     assert (other.field, other.value, other.rule, other.fix) == ("ssr", -1.0, "rule", "fix")
 
 
-def test_travels_even_if_its_value_cannot() -> None:
+def test_error_is_picklable_even_if_its_value_is_not() -> None:
     error = InputError("scheduler", lambda state: 1.0, "rule", "fix")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 

@@ -11,7 +11,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, check_path, write_atomically, write_error
 
 
-def test_a_failed_write_leaves_what_was_there_and_names_path_and_bytes(
+def test_failed_write_keeps_the_old_file_and_names_path_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "result.json"
@@ -54,7 +54,7 @@ def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 256, "\ud800", "/".join(["a" * 200] * 30)])
-def test_a_path_that_no_file_can_have_is_one_line(path: str) -> None:
+def test_invalid_path_is_a_one_line_error(path: str) -> None:
     with pytest.raises(InputError, match="run_dir=") as caught:
         check_path(path, "run_dir")
     assert "\n" not in str(caught.value)

@@ -36,11 +36,11 @@ not_accuracy lossless accurate mapping eval/ loss_gain inverse_error
         *((name, None) for name in (*UNKNOWN, "1 - accuracy", "")),
     ],
 )
-def test_name_gives_the_direction(metric: str, direction: str | None) -> None:
+def test_direction_is_read_from_the_name(metric: str, direction: str | None) -> None:
     assert direction_by_name(metric) == direction
 
 
-def test_unknown_name_asks_for_the_mode_and_a_given_mode_wins() -> None:
+def test_unknown_name_needs_a_mode_and_a_given_mode_wins() -> None:
     for metric in ("eval/wer_accuracy", "eval/thing"):
         with pytest.raises(InputError) as caught:
             resolve_direction("auto", metric, "checkpoint.mode")

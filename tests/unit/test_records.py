@@ -59,7 +59,7 @@ def test_result_round_trips_with_exactly_the_promised_keys(tmp_path: Path) -> No
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_numbers_that_json_does_not_know_are_null(tmp_path: Path) -> None:
+def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
     bad = result(metrics={"eval/loss": math.nan, "x": math.inf}, evaluations=[{"metrics": {"y": -math.inf}}])
     read = RunResult.load(bad.save(tmp_path))
     assert read.metrics == {"eval/loss": None, "x": None}
@@ -78,7 +78,7 @@ def test_numbers_that_json_does_not_know_are_null(tmp_path: Path) -> None:
         json.dumps({**json.loads(result().to_json()), "status": "running"}),
     ],
 )
-def test_what_is_no_whole_record_is_not_believed(tmp_path: Path, text: str) -> None:
+def test_incomplete_records_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(InputError, match="result"):
         RunResult.load(tmp_path)
@@ -96,14 +96,14 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
         assert lines(tmp_path / "new" / "folder")[1] == {"batch": 2, "loss": None}
 
 
-def test_a_finished_run_is_not_mixed_with_another(tmp_path: Path) -> None:
+def test_finished_run_is_not_mixed_with_a_different_one(tmp_path: Path) -> None:
     before = result().save(tmp_path).read_bytes()
     with pytest.raises(InputError, match=r"holds the result\.json of another run"):
         refuse_finished(tmp_path)
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_a_run_that_failed_before_its_first_batch_may_be_tried_again(tmp_path: Path) -> None:
+def test_run_that_failed_before_its_first_batch_may_start_again(tmp_path: Path) -> None:
     result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
     refuse_finished(tmp_path)
     result(status="failed", error="OSError: no network", steps=1).save(tmp_path)
@@ -131,7 +131,7 @@ def test_stopped_run_may_be_started_again_before_its_first_checkpoint(tmp_path: 
         refuse_finished(tmp_path, hashed="b")
 
 
-def test_a_run_that_goes_on_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})
         kept = log.sync()
@@ -145,7 +145,7 @@ def test_a_run_that_goes_on_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path)
     assert lines(tmp_path) == [{"batch": 1}, {"batch": 4}]
 
 
-def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"batch": 1}\n{"bat')
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 5})
@@ -153,7 +153,7 @@ def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:
+def test_full_disk_is_reported_with_path_and_size(tmp_path: Path) -> None:
     import signal
 
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_config_hash_ignores_order_and_tells_values_apart() -> None:
+def test_config_hash_ignores_order_and_depends_on_values() -> None:
     assert config_hash(None) is None
     a = config_hash({"ssr": 1.0, "model": {"widths": [8, 16]}})
     assert a == config_hash({"model": {"widths": [8, 16]}, "ssr": 1.0})

@@ -47,7 +47,7 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         ({"ndim": 1, "name": None}, "norm bias"),  # null takes a condition out
     ],
 )
-def test_what_a_selection_takes(given: Any, taken: str) -> None:
+def test_selection_selects_these_parameters(given: Any, taken: str) -> None:
     selections = parse_selection(given, "params")
     assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == taken.split()
 
@@ -130,7 +130,7 @@ def test_rules_that_are_refused(rules: Any, field: str) -> None:
     assert "\n" not in str(info.value)
 
 
-def test_hyperparameters_are_held_to_what_their_names_mean() -> None:
+def test_hyperparameters_are_range_checked_by_name() -> None:
     for key, value in (("lr", 0), ("betas", (0, 0.999)), ("nesterov", True), ("amsgrad", False), ("foreach", None)):
         check_hyperparameter(key, value, key)
     for key, value, field in (

@@ -22,7 +22,7 @@ def test_durations_may_be_strings_and_rates_any_number() -> None:
     assert type(state.dataloader_len) is int
 
 
-def test_everything_may_be_left_open() -> None:
+def test_every_argument_is_optional() -> None:
     state = State()
     assert (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (None,) * 4
     assert state.timestamp == Timestamp()
@@ -42,7 +42,7 @@ def test_the_timestamp_has_its_older_names() -> None:
     assert state.time.batch == 2
 
 
-def test_other_libraries_times_are_read() -> None:
+def test_times_of_other_libraries_are_read() -> None:
     state = State(ForeignTime(4, "ep"), ForeignTime(10, "ba"))  # type: ignore[arg-type]
     assert (state.max_duration, state.dataloader_len) == (Time("4ep"), 10)
 
@@ -60,11 +60,11 @@ def test_other_libraries_times_are_read() -> None:
         ("8ba", 12, {}, Fraction(3, 2)),  # a run that was prolonged
     ],
 )
-def test_elapsed_duration_is_the_exact_share(max_duration: str, batch: int, rates: Any, share: Fraction) -> None:
+def test_elapsed_duration_is_the_exact_fraction(max_duration: str, batch: int, rates: Any, share: Fraction) -> None:
     assert run(batch, max_duration=max_duration, **rates).get_elapsed_duration() == Time(share, "dur")
 
 
-def test_elapsed_duration_without_what_it_takes() -> None:
+def test_elapsed_duration_without_length_or_rates() -> None:
     assert State(timestamp=Timestamp(batch=3)).get_elapsed_duration() is None
     # Without dataloader_len only whole epochs are known.
     assert State("4ep", timestamp=Timestamp(epoch=1, batch=15)).get_elapsed_duration() == Time("0.25dur")
@@ -79,7 +79,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BAD.items() for value in values])
-def test_refuses_what_no_run_is_when_made_and_when_changed(field: str, value: Any) -> None:
+def test_invalid_values_are_refused_at_construction_and_assignment(field: str, value: Any) -> None:
     state = State("4ep", 10, 16, 512)
     for act in (lambda: State(**{field: value}), lambda: setattr(state, field, value)):
         with refused(field):
@@ -95,7 +95,7 @@ def test_a_misspelt_attribute_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
-def test_a_copy_is_a_run_of_its_own(again: Any) -> None:
+def test_copy_is_independent(again: Any) -> None:
     state = State("4ep", 10, 16, 512, Timestamp(batch=3))
     other = again(state)
     assert repr(other) == repr(state)

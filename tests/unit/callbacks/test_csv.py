@@ -46,7 +46,7 @@ def test_every_record_is_a_row_and_every_name_a_column_whenever_it_comes(tmp_pat
     assert {line.count(",") for line in (tmp_path / "metrics.csv").read_text().splitlines()} == {11}
 
 
-def test_numbers_keep_all_their_digits_and_what_is_not_finite_is_one_that_is_read_back(tmp_path: Path) -> None:
+def test_numbers_keep_all_digits_and_non_finite_values_round_trip(tmp_path: Path) -> None:
     values = [1 / 3, 1e-300, -5e-324, math.nan, math.inf, -math.inf]
     write(tmp_path, *(train(10 * n + 10, x=value) for n, value in enumerate(values)))
     found = [float(row["x"]) for row in table(tmp_path)]
@@ -74,7 +74,7 @@ def test_text_with_commas_quotes_and_line_breaks_stays_one_cell(tmp_path: Path) 
     assert table(tmp_path)[0]["note"] == text
 
 
-def test_what_is_done_again_after_a_resume_stands_there_once(tmp_path: Path) -> None:
+def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), evaluation(10), train(20), train(30))
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("train,4,40,64")  # killed in the middle of a row

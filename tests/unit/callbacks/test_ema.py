@@ -65,7 +65,7 @@ def test_a_half_life_in_any_unit_is_a_decay(tmp_path: Path, half_life: str, batc
     assert ema.decay == 0.5 ** (2 / batches)
 
 
-def test_a_share_of_the_run_spans_the_same_part_at_every_length(tmp_path: Path) -> None:
+def test_half_life_in_dur_spans_the_same_fraction_at_every_length(tmp_path: Path) -> None:
     decays = {}
     for length in (100, 400):
         ema = EMA(half_life="0.1dur")
@@ -108,7 +108,7 @@ def same(first: Any, second: Any) -> bool:
     return all(torch.equal(first[name], second[name]) for name in second) and first.keys() == second.keys()
 
 
-def test_an_evaluation_sees_the_average_and_leaves_the_weights_to_the_bit(tmp_path: Path) -> None:
+def test_evaluation_uses_the_average_and_restores_the_weights_bitwise(tmp_path: Path) -> None:
     trainer = StubTrainer(tmp_path, model=filled(0))
     tensors = dict(trainer.model.state_dict(keep_vars=True))
     ema = EMA(decay=0.9)
@@ -150,7 +150,7 @@ def test_evaluation_with_the_weights_is_a_choice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 4, 9])
-def test_a_resumed_average_has_the_same_bits(tmp_path: Path, stop: int) -> None:
+def test_resumed_average_is_bitwise_equal(tmp_path: Path, stop: int) -> None:
     def run(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
         for batch in range(first, last + 1):
             generator = torch.Generator().manual_seed(batch)
@@ -212,6 +212,6 @@ def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
         ({"warmup": 1}, "warmup"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any], field: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}="):
         EMA(**arguments)

@@ -116,7 +116,7 @@ def test_a_record_is_completed_by_callbacks_written_and_then_logged() -> None:
     assert record == {"more": 1}
 
 
-def test_an_event_that_nobody_listens_to_has_no_listeners() -> None:
+def test_event_without_callbacks_has_no_listeners() -> None:
     events = Events([Heard([], "a")])
     assert {event: len(events.listeners(event)) for event in EVENTS if events.listeners(event)} == {
         "batch_end": 1,
@@ -148,7 +148,7 @@ def test_a_loggers_failure_names_it_and_its_event() -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_errors_that_say_it_in_one_line_stay_what_they_are() -> None:
+def test_one_line_errors_are_not_wrapped() -> None:
     class Refuses:
         def fit_start(self, trainer: Any) -> None:
             raise InputError("run_dir", None, "is needed", "give it")
@@ -173,7 +173,7 @@ def test_a_callbacks_error_is_the_persons_own() -> None:
 
 
 @pytest.mark.parametrize("event", ["eval_end", "fit_end", "close"])
-def test_at_an_end_everybody_is_heard_and_the_first_error_comes_out(event: str) -> None:
+def test_end_events_call_every_listener_and_raise_the_first_error(event: str) -> None:
     heard: list[str] = []
     events = Events()
 
@@ -191,7 +191,7 @@ def test_at_an_end_everybody_is_heard_and_the_first_error_comes_out(event: str) 
     assert heard == ["after"]
 
 
-def test_elsewhere_nobody_is_called_after_an_error() -> None:
+def test_other_events_stop_at_the_first_error() -> None:
     heard: list[str] = []
     events = Events()
     events.on("batch_end", lambda trainer, loss: 1 // loss)
@@ -247,7 +247,7 @@ class Lightning:
         ({"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}}, "loggers.a='Logger': two of one name"),
     ],
 )
-def test_what_is_no_callback_is_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         Events(**arguments)
     assert message in str(caught.value)
@@ -261,7 +261,7 @@ def test_functions_are_added_to_events_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("function", [lambda: None, lambda trainer: None, lambda trainer, *, loss: None, [].append])
-def test_a_function_that_cannot_take_what_its_event_has_is_refused_at_once(function: Any) -> None:
+def test_function_that_cannot_take_the_events_arguments_is_refused_at_once(function: Any) -> None:
     events = Events()
     with pytest.raises(InputError, match=r"function=.*is called as batch_end\(trainer, loss\)"):
         events.on("batch_end", function)
@@ -269,13 +269,13 @@ def test_a_function_that_cannot_take_what_its_event_has_is_refused_at_once(funct
 
 
 @pytest.mark.parametrize("function", [lambda a, b: None, lambda *args: None, lambda a, b, c=3: None, max, print])
-def test_whatever_takes_it_is_good(function: Any) -> None:
+def test_any_callable_with_matching_arguments_is_accepted(function: Any) -> None:
     events = Events()
     events.on("batch_end", function)
     assert events.listeners("batch_end") == (function,)
 
 
-def test_a_method_that_cannot_take_what_its_event_has_is_refused_at_once() -> None:
+def test_method_that_cannot_take_the_events_arguments_is_refused_at_once() -> None:
     class Mine:
         def epoch_end(self) -> None: ...
 

@@ -80,7 +80,7 @@ def test_a_run_its_resume_and_a_new_start(tmp_path: Path, capfd: pytest.CaptureF
     assert history(store, new, "train/loss") == [(10, 0.1)]
 
 
-def test_the_environment_says_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_sets_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"sqlite:///{tmp_path}/shared.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     write(tmp_path / "one", train(10))
@@ -90,7 +90,7 @@ def test_the_environment_says_where_to(tmp_path: Path, monkeypatch: pytest.Monke
     assert json.loads((tmp_path / "one" / "mlflow.json").read_text())["place"] == f"{uri} été"
 
 
-def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_store_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     events = Events(loggers={"mlflow": MLflowLogger()})
     with pytest.raises(RunError, match="^logger mlflow failed at fit_start: .*nonsense"):

@@ -44,11 +44,11 @@ def test_it_can_be_done_several_times_over(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_end_of_the_run_cuts_is_written(tmp_path: Path) -> None:
+def test_cycle_cut_by_the_end_of_the_run_is_written(tmp_path: Path) -> None:
     assert run(tmp_path, 4, wait=1, warmup=1, active=10) == ["table-4.txt", "trace-4.json"]
 
 
-def test_a_run_that_was_too_short_says_so(tmp_path: Path) -> None:
+def test_too_short_run_writes_a_note(tmp_path: Path) -> None:
     assert run(tmp_path, 2, wait=5) == ["nothing.txt"]
     assert "ended after 2 batches, and wait=5" in (tmp_path / "profile" / "nothing.txt").read_text()
 
@@ -57,6 +57,6 @@ def test_a_run_that_was_too_short_says_so(tmp_path: Path) -> None:
     ("name", "value"),
     [("active", 0), ("warmup", 0), ("active", 1001), ("wait", -1), ("repeat", True), ("rows", 1.5), ("with_stack", 1)],
 )
-def test_what_cannot_be_meant_is_refused(name: str, value: Any) -> None:
+def test_invalid_arguments_are_refused(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"^{name}="):
         Profiler(**{name: value})

@@ -23,7 +23,7 @@ def started(path: Path, config: dict[str, Any] | None = None) -> None:
     sent.add(train(20))
 
 
-def test_a_resumed_run_goes_on_where_it_was_and_says_nothing_twice(tmp_path: Path) -> None:
+def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> None:
     started(tmp_path)
     sent = run(tmp_path, 10)
     assert sent.id == "id-1"
@@ -55,6 +55,6 @@ def test_when_a_run_gets_a_new_id(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"id": "x"}', '{"id":"x","place":"here","config":null,"batch":"?"}']
 )
-def test_a_file_that_is_not_whole_is_no_id(tmp_path: Path, content: str) -> None:
+def test_truncated_file_has_no_id(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     assert run(tmp_path, 10).id is None

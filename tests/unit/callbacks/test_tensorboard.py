@@ -40,7 +40,7 @@ def test_every_number_is_a_scalar_at_its_true_batch(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_done_again_after_a_resume_is_read_once(tmp_path: Path) -> None:
+def test_steps_repeated_after_a_resume_are_read_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), train(20), train(30, gone=1.0))
     write(tmp_path, train(20), train(30), batch=10)
     found = scalars_of_tensorboard(tmp_path / "tensorboard")
@@ -58,7 +58,7 @@ def test_a_record_can_be_read_before_the_run_ends(tmp_path: Path) -> None:
     logger.close()
 
 
-def test_config_and_final_metrics_stand_side_by_side(tmp_path: Path) -> None:
+def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 

@@ -46,7 +46,7 @@ def refusal(found: list[Difference], on_change: str, timestamp: Timestamp) -> st
     return None
 
 
-def test_what_a_checkpoint_gives_back_is_no_change() -> None:
+def test_description_read_from_a_checkpoint_has_no_differences() -> None:
     assert differences(json.loads(json.dumps(DESCRIPTION)), DESCRIPTION) == []
     assert differences({"betas": [0.9, 1]}, {"betas": (0.9, 1.0)}) == []
     check_change([], "refuse", WITHIN)
@@ -85,7 +85,7 @@ NEVER = [
 
 @pytest.mark.parametrize("timestamp", [WITHIN, AT_END])
 @pytest.mark.parametrize(("path", "value"), ANYTIME)
-def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: Any, timestamp: Timestamp) -> None:
+def test_changed_plan_is_refused_with_both_values_or_allowed(path: str, value: Any, timestamp: Timestamp) -> None:
     found = changed(path, value)
     assert len(found) == 1
     message = refusal(found, "refuse", timestamp)
@@ -100,7 +100,7 @@ def test_another_plan_is_refused_with_both_values_or_allowed(path: str, value: A
 
 
 @pytest.mark.parametrize(("path", "value"), EPOCH)
-def test_other_batches_are_allowed_at_the_end_of_an_epoch_alone(path: str, value: Any) -> None:
+def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, value: Any) -> None:
     found = changed(path, value)
     assert len(found) == 1
     assert "the run differs from the checkpoint" in (refusal(found, "refuse", AT_END) or "")
@@ -163,7 +163,7 @@ def test_a_long_value_is_cut() -> None:
         ({"a": "1"}, {"a": 1}, "a"),
     ],
 )
-def test_values_are_told_apart(old: Any, new: Any, field: str) -> None:
+def test_different_values_are_differences(old: Any, new: Any, field: str) -> None:
     assert [found.field for found in differences(old, new)] == [field]
     assert [found.field for found in differences(new, old)] == [field]
 
@@ -190,5 +190,5 @@ def test_on_change_is_one_of_three() -> None:
         check_change([], "yes", AT_END)
 
 
-def test_a_field_that_nobody_thought_of_is_refused_by_default() -> None:
+def test_unknown_field_is_refused_by_default() -> None:
     assert change_of("anything.new") is Change.ANYTIME

@@ -83,7 +83,7 @@ def test_bytes_that_were_zeroed_or_added_are_refused(two: tuple[Path, Path], nam
     damage_is_seen(folder, newest, newest / name, b"")
 
 
-def test_a_number_that_is_written_in_another_way_is_an_alteration_too(two: tuple[Path, Path]) -> None:
+def test_number_in_another_notation_is_an_alteration(two: tuple[Path, Path]) -> None:
     folder, newest = two
     text = (newest / "checkpoint.json").read_text()
     assert '"ssr": 0.5' in text
@@ -174,7 +174,7 @@ def endless() -> list[Any]:
         (lambda: archive({"x": functools.reduce(lambda inner, _: [inner], range(200), [])}), "nested too deeply"),
     ],
 )
-def test_what_would_take_more_memory_than_the_file_is_refused(
+def test_file_that_needs_more_memory_than_its_size_is_refused(
     two: tuple[Path, Path], content: Callable[[], bytes], said: str
 ) -> None:
     forge(two[1], content())
@@ -187,7 +187,7 @@ def test_what_would_take_more_memory_than_the_file_is_refused(
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
-def test_what_is_no_regular_file_is_not_opened(two: tuple[Path, Path], name: str, kind: str) -> None:
+def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name: str, kind: str) -> None:
     file = two[1] / name
     file.unlink()
     if kind == "fifo":
@@ -216,7 +216,7 @@ def test_a_state_is_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
         load(two[1])
 
 
-def test_another_format_is_told_apart_from_damage(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_format_is_not_reported_as_damage(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index.read(two[1])
     monkeypatch.setattr("ssr_hydra.checkpoints.files._FORMAT", 2)
     index.write(two[1])
@@ -225,7 +225,7 @@ def test_another_format_is_told_apart_from_damage(two: tuple[Path, Path], monkey
         load(two[1])
 
 
-def test_an_index_without_its_parts_is_refused_although_its_digest_is_right(
+def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(
     two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Index.read(two[1])
@@ -246,7 +246,7 @@ def test_an_error_travels_between_processes(two: tuple[Path, Path]) -> None:
     assert str(error).endswith("it is torn: 3 bytes of 5; resume from another checkpoint, or start in another folder")
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_state_round_trips(tmp_path: Path) -> None:
     state = {
         **make_state(7),
         "half": torch.arange(5, dtype=torch.bfloat16),
@@ -280,9 +280,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"t": torch.nn.Linear(1, 1)}, "state.t='Linear'"),
     ],
 )
-def test_what_could_not_be_read_again_is_refused_before_it_is_written(
-    tmp_path: Path, part: dict[Any, Any], field: str
-) -> None:
+def test_unreadable_state_is_refused_before_writing(tmp_path: Path, part: dict[Any, Any], field: str) -> None:
     with pytest.raises(InputError) as caught:
         check_state(part)
     assert str(caught.value).startswith(field)

@@ -90,13 +90,13 @@ def test_rescaling_to_longer_and_shorter(ten_epochs: Path, tmp_path: Path, epoch
 
 
 @pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_another_peak_and_another_schedule(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+def test_learning_rate_and_schedule_may_change(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
     seen = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
     for batch, lr in seen.items():
         assert lr == pytest.approx(5e-3 * (1 - batch / 50), rel=1e-12)
 
 
-def test_another_ratio(ten_epochs: Path, tmp_path: Path) -> None:
+def test_ssr_may_change(ten_epochs: Path, tmp_path: Path) -> None:
     for on_change in ("extend", "rescale"):
         folder = tmp_path / on_change
         seen = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
@@ -107,7 +107,7 @@ def test_another_ratio(ten_epochs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_another_batch_size_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
     """18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left."""
     seen = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
     assert list(seen) == list(range(30, 30 + 36))
@@ -133,7 +133,7 @@ def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
     assert list(last) == list(range(55, 70))
 
 
-def test_what_was_not_said_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
+def test_change_without_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
     for more, told in (
         ({"lr": 0.5}, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
         ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),

@@ -32,7 +32,7 @@ def test_auto_is_the_run_s_own_folder(a_run: Path, tmp_path: Path) -> None:
     assert open_checkpoint("auto", tmp_path / "new") is None
 
 
-def test_auto_starts_anew_where_the_first_checkpoint_was_never_finished(tmp_path: Path) -> None:
+def test_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".ba10.4242.new").mkdir(parents=True)
     assert find("auto", tmp_path) is None
 
@@ -60,7 +60,7 @@ def test_a_path_is_a_run_or_checkpoints_or_one(a_run: Path, tmp_path: Path, part
     assert opened(a_run / part, a_run) == (name, [])
 
 
-def test_a_checkpoint_that_was_copied_elsewhere_under_another_name(a_run: Path, tmp_path: Path) -> None:
+def test_copied_and_renamed_checkpoint_can_be_resumed(a_run: Path, tmp_path: Path) -> None:
     shutil.copytree(a_run / "checkpoints" / "ba10", tmp_path / "pretrained")
     assert opened(tmp_path / "pretrained", None) == ("pretrained", [])
 
@@ -70,7 +70,7 @@ def test_the_home_folder_has_a_short_name(a_run: Path, monkeypatch: pytest.Monke
     assert opened("~/a run", None) == ("ba20", [])
 
 
-def test_a_job_that_is_queued_again_goes_on_from_its_own_checkpoints(a_run: Path, tmp_path: Path) -> None:
+def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert opened(a_run, new) == ("ba20", [])
     save(CheckpointStore(new / "checkpoints"), 35)
@@ -82,7 +82,7 @@ def test_a_job_that_is_queued_again_goes_on_from_its_own_checkpoints(a_run: Path
     assert opened(str(a_run), new)[0] == "ba35"
 
 
-def test_what_is_refused_on_the_way_is_told(a_run: Path) -> None:
+def test_refused_checkpoints_are_reported(a_run: Path) -> None:
     (a_run / "checkpoints" / "ba20" / "state.pt").write_bytes(b"")
     checkpoint, told = opened("auto", a_run)
     assert checkpoint == "ba10"
@@ -93,7 +93,7 @@ def test_what_is_refused_on_the_way_is_told(a_run: Path) -> None:
         open_checkpoint(a_run / "checkpoints" / "ba20", None)
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_no_new_run(a_run: Path) -> None:
+def test_run_with_only_damaged_checkpoints_does_not_start_from_scratch(a_run: Path) -> None:
     for batch in (10, 20):
         (a_run / "checkpoints" / f"ba{batch}" / "checkpoint.json").unlink()
     for resume in ("auto", str(a_run)):

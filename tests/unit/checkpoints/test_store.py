@@ -53,7 +53,7 @@ def test_everything_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypat
     ]
 
 
-def test_what_a_killed_process_left_is_never_believed_and_is_removed_by_the_next_save(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     good = save(store, 10)
     for leftover in (".ba20.4242.new", ".ba5.4242.gone"):
@@ -90,7 +90,7 @@ def test_the_last_k_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 30)])
-def test_the_best_is_kept_as_well_by_what_is_on_disk(tmp_path: Path, mode: str, best: int) -> None:
+def test_best_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: str, best: int) -> None:
     metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
     for batch, metric in metrics.items():
         # A new store each time, as after a kill: nothing is remembered but what the files say.
@@ -101,7 +101,7 @@ def test_the_best_is_kept_as_well_by_what_is_on_disk(tmp_path: Path, mode: str, 
     assert load(tmp_path / f"ba{best}").metric == metrics[best]
 
 
-def test_a_metric_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, best_mode="min")
     for batch, metric in ((10, math.nan), (20, 0.5), (30, -math.inf), (40, None), (50, math.nan)):
         save(store, batch, metric)
@@ -109,7 +109,7 @@ def test_a_metric_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     assert load(tmp_path / "ba50").metric is None
 
 
-def test_without_a_mode_none_is_the_best(tmp_path: Path) -> None:
+def test_without_a_mode_there_is_no_best(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (10, 20, 30):
         save(store, batch, 1.0 / batch)
@@ -117,7 +117,7 @@ def test_without_a_mode_none_is_the_best(tmp_path: Path) -> None:
     assert names(tmp_path) == ["ba20", "ba30"]
 
 
-def test_a_run_that_was_taken_up_at_an_earlier_point_has_its_newest_where_it_is(tmp_path: Path) -> None:
+def test_run_resumed_at_an_earlier_checkpoint_has_its_newest_by_saving_order(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
@@ -155,7 +155,7 @@ def test_other_modes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("timestamp", [{}, {"batch": -1}, {"batch": "1/2"}, {"batch": True}])
-def test_a_checkpoint_stands_at_a_batch(tmp_path: Path, timestamp: dict[str, object]) -> None:
+def test_checkpoint_needs_a_batch_number(tmp_path: Path, timestamp: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"timestamp\.batch"):
         CheckpointStore(tmp_path).save({}, timestamp=timestamp, description={})
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_stands_at_a_batch(tmp_path: Path, timestamp: dict[str, obj
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-def test_each_one_that_is_refused_is_told_about_the_newest_first(tmp_path: Path) -> None:
+def test_refused_checkpoints_are_listed_newest_first(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=4)
     for batch in (10, 20, 30, 40):
         save(store, batch)
@@ -184,7 +184,7 @@ def test_each_one_that_is_refused_is_told_about_the_newest_first(tmp_path: Path)
     ]
 
 
-def test_where_none_can_be_used_there_is_an_error_and_never_a_silent_restart(tmp_path: Path) -> None:
+def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (10, 20):
         (save(store, batch) / "state.pt").write_bytes(b"")
@@ -197,7 +197,7 @@ def test_where_none_can_be_used_there_is_an_error_and_never_a_silent_restart(tmp
     assert isinstance(caught.value, RunError)  # exit code 1: the input was right, the disk was not
 
 
-def test_an_empty_folder_that_bears_the_name_is_no_silent_restart_either(tmp_path: Path) -> None:
+def test_empty_checkpoint_folder_is_not_a_silent_restart(tmp_path: Path) -> None:
     (tmp_path / "ba10").mkdir()
     with pytest.raises(CheckpointError, match="none of its checkpoints can be used"):
         load_latest_good(tmp_path)
@@ -251,7 +251,7 @@ STATE_SIZE = 40_000  # of float32
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
 @pytest.mark.parametrize("size", [0, 1, 64, 1000, 4096, 10_000, 20_000, 30_000, 39_999, 40_000])
-def test_a_full_disk_is_told_with_path_and_bytes_and_the_old_ones_are_intact(tmp_path: Path, size: int) -> None:
+def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_path: Path, size: int) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10, numbers=NUMBERS)
     old = save(store, 20, numbers=NUMBERS)
@@ -280,9 +280,7 @@ def test_a_disk_that_is_full_at_the_second_file_leaves_no_half_either(tmp_path: 
 
 
 @pytest.mark.parametrize("call", [0, 1, 2, 3])
-def test_a_disk_that_is_full_when_it_is_synced_is_told_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
+def test_disk_that_is_full_at_sync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Delayed allocation: the kernel says so only then."""
     store, calls = CheckpointStore(tmp_path), iter(range(100))
     save(store, 10)
@@ -302,7 +300,7 @@ def test_a_disk_that_is_full_when_it_is_synced_is_told_too(
     assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match="Not a directory|File exists"):
         save(CheckpointStore(tmp_path / "file" / "checkpoints"), 1)
@@ -342,7 +340,7 @@ def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
     assert load(path).description == DESCRIPTION
 
 
-def test_a_leftover_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_leftover_link_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "ba5").mkdir(parents=True)
     (elsewhere / "mine.txt").write_text("mine")

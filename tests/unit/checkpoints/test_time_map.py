@@ -215,7 +215,7 @@ def test_shrinking_by_extend_is_the_shorter_plan() -> None:
 
 
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
-def test_another_peak_learning_rate_scales_what_is_left(mode: str) -> None:
+def test_new_learning_rate_scales_the_rest(mode: str) -> None:
     """lr_new * alpha(t): the initial lr is the optimizer's, and the schedule is read where it was."""
     state = run("10ep", 4 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
@@ -232,7 +232,7 @@ def test_another_peak_learning_rate_scales_what_is_left(mode: str) -> None:
         scheduler.step()
 
 
-def test_another_ssr_stretches_the_rest() -> None:
+def test_new_ssr_stretches_the_rest() -> None:
     """At ssr 0.5 the run of 10 epochs would take 5; taken up at 2, the remaining 8 of the plan go over 3."""
     state = run("5ep", 2 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
@@ -275,7 +275,7 @@ def test_no_schedule_jumps_where_only_the_length_changes(begin: int, new: str) -
         assert after({"6ep": 450, "20ep": 1500, "1000ba": 1000}[new]) == pytest.approx(before(at(750)), abs=1e-12)
 
 
-def test_a_warmup_in_progress_goes_on_where_it_is() -> None:
+def test_warmup_in_progress_continues() -> None:
     """At batch 30 of 50 of the warmup; the rest of the plan is stretched by (1500 - 30) / (750 - 30)."""
     state = run("20ep", 30)
     curve = alpha(CosineAnnealingWithWarmupScheduler("50ba"), TimeMap.planned(run("10ep"), 1).rescaled(state), state)
@@ -286,7 +286,7 @@ def test_a_warmup_in_progress_goes_on_where_it_is() -> None:
     assert curve(71) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_an_earlier_rescaling_is_undone_by_extend() -> None:
+def test_extend_discards_an_earlier_rescaling() -> None:
     rescaled = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 300))
     assert not rescaled.is_identity
     new = run("30ep", 600)
@@ -296,7 +296,7 @@ def test_an_earlier_rescaling_is_undone_by_extend() -> None:
 # --- another batch size, another data set ---------------------------------------------------------------------------
 
 
-def test_epochs_of_another_length_are_epochs_still() -> None:
+def test_position_stays_in_epochs_if_their_length_changes() -> None:
     """At the end of epoch 5 of 10 the batch size is doubled: 5 epochs of 38 batches are left, not 5 of 75."""
     now = at(5 * LENGTH)
     new = run("10ep", timestamp=now, dataloader_len=38, samples_per_batch=32)
@@ -319,7 +319,7 @@ def test_epochs_of_another_length_are_epochs_still() -> None:
     assert rescaled(late).sample == 750 * 16
 
 
-def test_a_run_measured_in_batches_counts_batches_whatever_they_hold() -> None:
+def test_run_in_batches_counts_batches_of_any_size() -> None:
     now = at(500)
     new = run("1000ba", timestamp=now, dataloader_len=38, samples_per_batch=32)
     old = TimeMap.planned(run("1000ba"), 1)
@@ -330,7 +330,7 @@ def test_a_run_measured_in_batches_counts_batches_whatever_they_hold() -> None:
     assert rescaled(later).sample == 750 * 16  # of the plan, on which a batch holds 16
 
 
-def test_a_data_set_of_another_size_goes_by_epochs() -> None:
+def test_changed_data_set_size_keeps_the_position_in_epochs() -> None:
     now = at(5 * LENGTH)
     new = run("10ep", timestamp=now, dataloader_len=2 * LENGTH)
     rescaled = TimeMap.planned(run("10ep"), 1).rescaled(new)
@@ -402,7 +402,7 @@ GOOD = TimeMap.planned(run("10ep"), 0.5).rescaled(run("20ep", 300)).state_dict()
         {**GOOD, "counters": {**GOOD["counters"], "batch": ["batch", "nan", "1"]}},
     ],
 )
-def test_what_is_no_map_is_refused(bad: Any) -> None:
+def test_invalid_state_is_refused(bad: Any) -> None:
     with pytest.raises(InputError, match=r"^time_map="):
         TimeMap.from_state_dict(bad)
     assert TimeMap.from_state_dict(GOOD).ssr == Fraction(1, 2)
@@ -427,7 +427,7 @@ def test_a_mapped_time_is_a_timestamp() -> None:
     assert time_map.plan(run("20ep", 475)).max_duration == "10ep"
 
 
-def test_a_map_shows_what_it_does() -> None:
+def test_repr_shows_the_lines() -> None:
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     assert "batch = 250 + 1/3 batch" in repr(time_map)
     assert repr(TimeMap.planned(run("10ep"), 2)) == "TimeMap(10ep, ssr 2)"

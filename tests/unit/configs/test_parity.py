@@ -195,7 +195,7 @@ def test_every_first_order_optimizer_of_torch_has_a_config() -> None:
             assert name == config._target_.rpartition(".")[2].lower()
 
 
-def test_every_optimizer_says_which_parameters_it_takes() -> None:
+def test_every_optimizer_config_has_params() -> None:
     for config in GROUPS["optimizer"].values():
         if inspect.isclass(config):
             first = dataclasses.fields(config)[0]
@@ -242,7 +242,7 @@ def test_parts(config: Any, target: Any, own: Mapping[str, Any]) -> None:
         assert default_of(found[parameter.name]) == wanted, parameter.name
 
 
-def test_an_augmentation_is_what_the_loader_takes() -> None:
+def test_augmentation_config_makes_what_the_loader_accepts() -> None:
     augment: Augment = RandomShift(1)
     assert callable(augment)
 

@@ -47,7 +47,7 @@ def test_unknown_group(empty_store: ConfigStore) -> None:
     assert info.value.field == "groups"
 
 
-def test_does_not_replace_what_another_app_has_stored(empty_store: ConfigStore) -> None:
+def test_does_not_replace_configs_of_another_app(empty_store: ConfigStore) -> None:
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
     with pytest.raises(InputError) as info:
         register()

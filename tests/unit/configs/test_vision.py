@@ -11,7 +11,7 @@ def test_the_list_of_models_is_torchvisions() -> None:
     assert list(TORCHVISION_MODELS) == models.list_models(module=models)
 
 
-def test_a_choice_of_its_own_is_the_model_of_that_name() -> None:
+def test_named_choice_is_the_model_of_that_name() -> None:
     choices = {
         name: config.name for name, config in GROUPS["model"].items() if isinstance(config, TorchvisionModelConfig)
     }
@@ -19,6 +19,6 @@ def test_a_choice_of_its_own_is_the_model_of_that_name() -> None:
     assert all(name == model and name in TORCHVISION_MODELS for name, model in choices.items())
 
 
-def test_transforms_that_call_others_or_need_boxes_are_left_out() -> None:
+def test_transforms_that_call_functions_or_need_boxes_are_excluded() -> None:
     assert list(TRANSFORMS) == sorted(TRANSFORMS)
     assert not {"Lambda", "CutMix", "MixUp", "FiveCrop", "TenCrop", "LinearTransformation", "ToDtype"} & set(TRANSFORMS)

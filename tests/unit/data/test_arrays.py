@@ -41,7 +41,7 @@ def test_a_table_is_split_into_two_parts_that_are_the_whole(table: Path) -> None
     assert (train.tensors[0].dtype, train.tensors[1].dtype) == (torch.float32, torch.int64)
 
 
-def test_the_split_follows_its_own_seed_alone(table: Path) -> None:
+def test_split_depends_only_on_split_seed(table: Path) -> None:
     first = sorted_rows(Arrays("t.csv", split="eval"))
     torch.manual_seed(5)
     assert sorted_rows(Arrays("t.csv", split="eval")) == first
@@ -59,7 +59,7 @@ def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
     assert bare.classes is None
 
 
-def test_a_file_of_its_own_to_evaluate_on(table: Path) -> None:
+def test_separate_evaluation_file(table: Path) -> None:
     (table / "e.csv").write_text("a,b,kind\n20,0,odd\n")
     train, evaluation = (Arrays("t.csv", "e.csv", split, standardize=True) for split in ("train", "eval"))
     assert (len(train), len(evaluation)) == (10, 1)
@@ -75,7 +75,7 @@ def test_a_file_of_its_own_to_evaluate_on(table: Path) -> None:
         Arrays("t.csv", "e.csv", "eval")
 
 
-def test_two_files_share_their_classes_and_are_read_whole() -> None:
+def test_two_files_share_classes_and_are_read_completely() -> None:
     paths = str(TABLES / "trees_train.csv"), str(TABLES / "trees_test.csv")
     train, evaluation = (Arrays(*paths, split=split) for split in ("train", "eval"))
     # 60 and 40 rows; the second file has no ash, whose number is 0: birch stays 1 and cedar 2.
@@ -87,7 +87,7 @@ def test_two_files_share_their_classes_and_are_read_whole() -> None:
         make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
 
 
-def test_training_samples_are_no_evaluation_file(in_tmp: Path) -> None:
+def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
     rows = [f"{k * k}.5,{k},{'ab'[k % 2]}\n" for k in range(20)]
     (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
 
@@ -136,7 +136,7 @@ def test_a_table_cut_in_two_ways_is_refused(table: Path) -> None:
     make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"))
 
 
-def test_standardize_learns_from_the_training_samples_alone(table: Path) -> None:
+def test_standardize_uses_only_training_samples(table: Path) -> None:
     train, held_out = (Arrays("t.csv", split=split, standardize=True, inputs=["a"]) for split in ("train", "eval"))
     raw = Arrays("t.csv", inputs=["a"]).tensors[0].flatten().tolist()
     mean, std = np.mean(raw), np.std(raw)
@@ -217,7 +217,7 @@ def test_batches_come_from_memory(table: Path) -> None:
     assert (len(train), len(held_out)) == (2, 1)
 
 
-def test_the_description_tells_contents_apart(table: Path) -> None:
+def test_different_contents_have_different_descriptions(table: Path) -> None:
     first = Arrays("t.csv").describe()
     assert first == Arrays("t.csv").describe()
     assert (first["name"], first["samples"], len(first["sha256"])) == ("t.csv train", 8, 64)
@@ -252,7 +252,7 @@ def test_a_column_without_a_name_is_passed_over_where_the_others_are_named() -> 
     assert data.tensors[0][0].tolist() == pytest.approx([1.03, 1.16])
 
 
-def test_what_a_header_may_be_is_asked() -> None:
+def test_ambiguous_header_is_an_error() -> None:
     table = str(TABLES / "no_header.csv")
     with pytest.raises(InputError, match=r"header=None: .*row 1, column 1 is the number 5.0; set header=false"):
         Arrays(table)

@@ -17,7 +17,7 @@ def test_every_image_is_one_of_its_nine_shifts_and_each_of_them_comes_up() -> No
     assert hits.sum(1).min() > 60  # 100 expected, standard deviation 9.4
 
 
-def test_the_generator_alone_decides() -> None:
+def test_shifts_depend_only_on_the_generator() -> None:
     images, shift = torch.rand(16, 1, 8, 8), RandomShift(2)
     first = shift(images, torch.Generator().manual_seed(1))
     torch.rand(5)
@@ -53,7 +53,7 @@ def test_crops_are_shifts_and_every_second_image_is_mirrored() -> None:
     assert (plain.sum(1) + mirrored.sum(1)).min() > 145  # 200 expected, standard deviation 13.3
 
 
-def test_crop_and_flip_can_each_be_left_out() -> None:
+def test_crop_and_flip_are_optional() -> None:
     images, seed = torch.rand(32, 1, 8, 8), torch.Generator().manual_seed
     assert torch.equal(RandomCropFlip(2, flip=False)(images, seed(3)), RandomShift(2)(images, seed(3)))
     flipped = RandomCropFlip(0)(images, seed(3))
@@ -63,7 +63,7 @@ def test_crop_and_flip_can_each_be_left_out() -> None:
     assert mirrored.any()
 
 
-def test_crops_of_the_generator_alone() -> None:
+def test_crops_depend_only_on_the_generator() -> None:
     images, augment = torch.rand(16, 3, 8, 8), RandomCropFlip(2)
     first = augment(images, torch.Generator().manual_seed(1))
     torch.rand(5)

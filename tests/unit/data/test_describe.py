@@ -24,7 +24,7 @@ def test_it_is_the_hash_of_types_shapes_and_bytes() -> None:
         torch.tensor([[1.0, 3.0], [2.0, 4.0]]),
     ],
 )
-def test_any_other_content_has_another_hash(other: torch.Tensor) -> None:
+def test_different_content_has_a_different_hash(other: torch.Tensor) -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert describe_tensors("x", [x])["sha256"] != describe_tensors("x", [other])["sha256"]
 

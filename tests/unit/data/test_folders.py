@@ -52,7 +52,7 @@ def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
     torch.testing.assert_close(plain, expected)
 
 
-def test_images_in_another_root_need_the_classes_of_training(root: Path) -> None:
+def test_images_in_a_different_root_need_the_training_classes(root: Path) -> None:
     for name in ("bee", "cat"):
         save(root.parent / f"other/val/{name}/0.png", picture(1))
     train = ImageFolder("root")
@@ -74,7 +74,7 @@ def test_a_class_that_is_missing_in_validation_shifts_no_other(root: Path) -> No
     assert len(ImageFolder("root", folder="val", classes_from="val")) == 3
 
 
-def test_transforms_are_applied_in_order_and_null_leaves_one_out(root: Path) -> None:
+def test_transforms_are_applied_in_order_and_null_omits_one(root: Path) -> None:
     steps = {
         "crop": transforms.CenterCrop([4, 4]),
         "flip": transforms.RandomHorizontalFlip(1.0),
@@ -95,7 +95,7 @@ def test_transforms_may_make_the_tensor_themselves(root: Path) -> None:
     torch.testing.assert_close(image, (torch.from_numpy(picture(0)).permute(2, 0, 1) / 255 - 0.5) / 0.25)
 
 
-def test_what_transforms_draw_is_a_function_of_seed_epoch_and_sample(root: Path) -> None:
+def test_random_transforms_depend_on_seed_epoch_and_sample(root: Path) -> None:
     data = ImageFolder("root", transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
 
     def images(seed: int, epoch: int) -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_what_transforms_draw_is_a_function_of_seed_epoch_and_sample(root: Path)
     assert not torch.equal(first, images(1, 1))
 
 
-def test_the_description_tells_other_files_apart(root: Path) -> None:
+def test_different_files_have_different_descriptions(root: Path) -> None:
     first = ImageFolder("root").describe()
     assert first == ImageFolder("root").describe()
     assert (first["name"], first["samples"]) == ("root train", 6)

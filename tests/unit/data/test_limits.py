@@ -30,7 +30,7 @@ class Stream(IterableDataset[int]):
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 10, 999, 1000])
-def test_samples_are_spread_evenly_and_none_is_taken_twice(samples: int) -> None:
+def test_samples_are_spread_evenly_without_repetition(samples: int) -> None:
     indices = list(Limited(Sorted(), samples).indices)
     assert indices[0] == 0
     gaps = {second - first for first, second in zip(indices, [*indices[1:], 1000], strict=True)}
@@ -64,7 +64,7 @@ def test_a_limit_that_is_not_reached_leaves_the_data_as_they_are() -> None:
     assert limited(data, None, 7, "limit_train") is data
 
 
-def test_learning_by_heart_is_evaluated_on_what_is_trained_on_without_augmentation() -> None:
+def test_overfit_preset_evaluates_training_data_without_augmentation() -> None:
     digits = Digits("train")
     train, evaluation = make_loaders(
         digits, Digits("eval"), batch_size=8, limit_train=2, eval_on_train=True, augment=RandomShift(1), shuffle=False
@@ -74,7 +74,7 @@ def test_learning_by_heart_is_evaluated_on_what_is_trained_on_without_augmentati
     assert not torch.equal(shown, torch.cat([images for images, _ in train]))
 
 
-def test_the_description_tells_a_part_from_the_whole() -> None:
+def test_part_and_whole_have_different_descriptions() -> None:
     whole = Digits("train")
     part = Limited(whole, 16).describe()
     assert part == {**whole.describe(), "samples": 16, "of_samples": len(whole)}

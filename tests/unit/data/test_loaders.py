@@ -58,7 +58,7 @@ def test_drop_last_leaves_the_rest_out() -> None:
     assert len(loader) == 2 == len(labels(loader))
 
 
-def test_order_is_a_function_of_seed_and_epoch_alone() -> None:
+def test_order_depends_only_on_seed_and_epoch() -> None:
     loader = TensorLoader(ten(), 4, seed=1)
     first, second = labels(loader), labels(loader)
     assert first != second
@@ -94,7 +94,7 @@ def test_iterating_moves_no_global_random_numbers_and_batches_are_copies() -> No
     assert data.tensors[0].sum() == 45
 
 
-def test_in_memory_and_dataloader_batches_are_told_apart() -> None:
+def test_different_order_or_source_is_described_differently() -> None:
     train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
     assert isinstance(train, TensorLoader)
     assert labels(held_out) == [[7, 1, 2]]
@@ -216,7 +216,7 @@ def test_tensors_of_unequal_length_are_refused() -> None:
         TensorLoader([torch.zeros(3), torch.zeros(4)], 2)
 
 
-def test_workers_read_ahead_as_far_as_they_are_told() -> None:
+def test_workers_prefetch_prefetch_factor_batches() -> None:
     loader, _ = make_loaders(Noisy(), batch_size=4, num_workers=1, prefetch_factor=3)
     assert loader.prefetch_factor == 3
     with pytest.raises(InputError, match="prefetch_factor=3: has no effect without workers"):

@@ -10,7 +10,7 @@ from ssr_hydra.data.seeding import check_seed, fold, preserved_rng, seed_everyth
 from ssr_hydra.errors import InputError
 
 
-def test_fold_tells_every_counter_and_its_place_apart() -> None:
+def test_fold_depends_on_every_counter_and_its_position() -> None:
     seeds = [fold(seed, a, b) for seed in range(8) for a in range(8) for b in range(8)]
     seeds += [fold(seed, a) for seed in range(8) for a in range(8)]
     assert len(set(seeds)) == len(seeds)
@@ -36,7 +36,7 @@ def test_seed_everything_seeds_all_three_sources() -> None:
     assert all(a != b for a, b in zip(draws(), first, strict=True))
 
 
-def test_preserved_rng_hides_draws_even_when_its_body_fails() -> None:
+def test_preserved_rng_restores_state_even_after_an_exception() -> None:
     seed_everything(0)
     expected = draws()
     seed_everything(0)

@@ -7,7 +7,7 @@ from ssr_hydra.data.splits import hold_out
 from ssr_hydra.errors import InputError
 
 
-def test_each_class_gives_its_share_and_the_total_is_exact() -> None:
+def test_split_is_stratified_and_the_total_is_exact() -> None:
     labels = np.repeat([0, 1, 2], [10, 15, 26])
     held_out = hold_out(labels, 0.3, seed=0)
     # 30% are 3, 4.5 and 7.8; of 51 samples 15.3, so 15: the 7.8 is rounded up first.

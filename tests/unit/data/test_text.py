@@ -26,7 +26,7 @@ def whole(windows: ByteWindows) -> bytes:
 
 
 @pytest.mark.parametrize("size", [17, 18, 20, 21, 33])
-def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_left_out(size: int) -> None:
+def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_dropped(size: int) -> None:
     source = bytes(range(size))
     windows = ByteWindows(source, length=4)
     covered = whole(windows)
@@ -51,7 +51,7 @@ def test_a_limit_takes_windows_from_all_over_the_text() -> None:
     ("arguments", "field"),
     [((b"abcd", 4), "length"), ((b"", 1), "length"), ((b"abc", 0), "length"), ((b"abc", 1, 0), "limit")],
 )
-def test_windows_that_cannot_be_are_refused(arguments: tuple[Any, ...], field: str) -> None:
+def test_impossible_windows_are_refused(arguments: tuple[Any, ...], field: str) -> None:
     with pytest.raises(InputError) as caught:
         ByteWindows(*arguments)
     assert caught.value.field == field
@@ -73,7 +73,7 @@ def test_the_splits_are_whole_files_disjoint_and_together_everything() -> None:
     assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
 
 
-def test_the_split_is_fixed_and_split_seed_makes_another() -> None:
+def test_split_is_fixed_and_split_seed_changes_it() -> None:
     state = torch.get_rng_state()
     first, again, other = StdlibBytes("eval"), StdlibBytes("eval"), StdlibBytes("eval", split_seed=1)
     assert first.describe() == again.describe()
@@ -91,7 +91,7 @@ def test_its_description_is_that_of_its_text() -> None:
     assert described["version"].split()[-1] == ".".join(map(str, __import__("sys").version_info[:3]))
 
 
-def test_windows_are_served_from_memory_in_an_order_of_seed_and_epoch() -> None:
+def test_windows_come_from_memory_in_an_order_of_seed_and_epoch() -> None:
     loader, _ = make_loaders(StdlibBytes("train", length=512), batch_size=64, seed=3)
     assert isinstance(loader, TensorLoader)  # an index_select a batch, nothing collated
 
@@ -113,7 +113,7 @@ def test_line_ends_are_those_of_unix(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("place", ["python311.zip", "Lib"])
-def test_a_python_without_its_sources_says_so(
+def test_python_without_sources_is_an_error(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """An embedded Python has its library in a zip file, a stripped one has compiled files alone."""

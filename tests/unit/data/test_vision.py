@@ -51,7 +51,7 @@ def test_cifar_is_downloaded_once_decoded_and_normalised(cifar: Path) -> None:
     assert (len(train), len(evaluation)) == (3, 1)
 
 
-def test_the_description_tells_splits_and_normalisation_apart(cifar: Path) -> None:
+def test_splits_and_normalisation_have_different_descriptions(cifar: Path) -> None:
     root = str(cifar / "root")
     train = SmallImages("cifar10", root=root).describe()
     assert train == SmallImages("cifar10", root=root).describe()
@@ -142,7 +142,7 @@ def test_mnist_is_downloaded_by_torchvision_with_its_hashes(
 
 
 @pytest.mark.parametrize("cut", [1, 784, 5000])
-def test_a_torn_file_of_mnist_is_told_from_a_whole_one(mnist: Path, cut: int) -> None:
+def test_truncated_mnist_file_is_detected(mnist: Path, cut: int) -> None:
     file = mnist / "MNIST/raw/train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-cut])
     with pytest.raises(RunError, match="delete it"):

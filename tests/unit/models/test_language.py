@@ -33,7 +33,7 @@ def test_the_sizes_are_those_of_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_no_position_sees_what_comes_after_it(make: Any) -> None:
+def test_no_position_depends_on_later_ones(make: Any) -> None:
     net, inputs = model(make), tokens()
     before = net(inputs)
     changed = inputs.clone()
@@ -63,7 +63,7 @@ def test_the_transformer_sees_everything_before() -> None:
     assert (net(changed) != net(inputs)).any(-1).all()
 
 
-def test_positions_are_told_by_distance_alone() -> None:
+def test_positions_depend_only_on_distance() -> None:
     """Rotary: with one block, what a token computes from the k before it does not depend on where the window begins."""
     net, inputs = model(ByteTransformer, depth=1), tokens(1, 12)
     masked = torch.ones(1, 15, dtype=torch.int64)
@@ -90,7 +90,7 @@ def test_padding_changes_nothing(make: Any, side: str) -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_with_labels_the_loss_is_that_of_each_document_alone(make: Any) -> None:
+def test_with_labels_the_loss_is_that_of_each_document(make: Any) -> None:
     net = model(make)
     a, b = tokens(1, 9), tokens(1, 5, seed=1)
     labels = torch.full((2, 9), -100)
@@ -114,7 +114,7 @@ def test_every_block_starts_as_the_identity_and_the_embedding_is_shared() -> Non
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_bfloat16_autocast_and_a_checkpoint_of_the_weights_alone(make: Any) -> None:
+def test_bfloat16_autocast_and_a_checkpoint_of_only_the_weights(make: Any) -> None:
     net = model(make)
     with torch.autocast("cpu", torch.bfloat16):
         short = net(tokens())
@@ -124,7 +124,7 @@ def test_bfloat16_autocast_and_a_checkpoint_of_the_weights_alone(make: Any) -> N
     torch.testing.assert_close(other.eval()(tokens()), net(tokens()))
 
 
-def test_dropout_is_drawn_in_training_alone() -> None:
+def test_dropout_applies_only_in_training() -> None:
     torch.manual_seed(0)
     net = ByteTransformer(dropout=0.5)
     assert not torch.equal(net(tokens()), net(tokens()))
@@ -170,7 +170,7 @@ def test_a_few_steps_learn_what_always_follows(make: Any) -> None:
         (lambda: ByteMLP()(torch.zeros(3, dtype=torch.int64)), "input_ids"),
     ],
 )
-def test_what_cannot_be_is_named(build: Any, field: str) -> None:
+def test_invalid_arguments_are_named(build: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
         build()
     assert caught.value.field == field

@@ -18,7 +18,7 @@ def test_convnet_of_the_default_task_is_the_small_one() -> None:
     assert sum(p.numel() for p in ConvNet().parameters()) == 72 + 16 + 1152 + 32 + 650
 
 
-def test_a_sample_is_judged_alike_alone_and_in_a_batch() -> None:
+def test_outputs_of_a_sample_do_not_depend_on_the_batch() -> None:
     net, images = ConvNet(), torch.rand(6, 1, 8, 8)
     torch.testing.assert_close(net(images)[:1], net(images[:1]))
 

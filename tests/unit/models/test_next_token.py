@@ -27,7 +27,7 @@ def test_of_a_mapping_labels_are_the_inputs_and_shifted(wrap: Any) -> None:
     assert float(next_token_loss(wrap(logits=LOGITS), batch)) == pytest.approx(math.log(2) * 1.4150375 / 2, rel=1e-6)
 
 
-def test_what_is_ignored_counts_neither_in_the_mean_nor_in_the_metric() -> None:
+def test_ignored_tokens_count_neither_in_the_mean_nor_in_the_metric() -> None:
     targets = torch.tensor([[1, -100, 1]])
     assert len(bits_per_byte(LOGITS, targets)) == 2
     expected = math.log(2) * (math.log2(4 / 3) + 3) / 2
@@ -55,7 +55,7 @@ def test_half_precision_is_measured_in_full() -> None:
         (LOGITS, torch.tensor([[1, 0]]), "outputs"),
     ],
 )
-def test_what_does_not_fit_is_named(outputs: Any, targets: Any, field: str) -> None:
+def test_inputs_that_do_not_fit_are_named(outputs: Any, targets: Any, field: str) -> None:
     for function in (next_token_loss, bits_per_byte):
         with pytest.raises(InputError) as caught:
             function(outputs, targets)

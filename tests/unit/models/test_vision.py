@@ -59,7 +59,7 @@ def test_the_stem_for_small_images_keeps_them_whole(name: str) -> None:
     assert convolutions[0].kernel_size == (3, 3)
 
 
-def test_a_grey_image_gives_what_it_gives_as_a_colour_image() -> None:
+def test_grey_image_gives_the_outputs_of_the_colour_image() -> None:
     results = []
     for channels in (3, 1, 4):
         torch.manual_seed(0)
@@ -134,7 +134,7 @@ def test_weights_are_downloaded_once_and_loaded(pretrained: dict[str, Any]) -> N
     assert torch.equal(state["conv1.weight"], pretrained["state"]["conv1.weight"].sum(1, keepdim=True))
 
 
-def test_a_file_that_is_not_what_its_name_promises_is_refused(pretrained: dict[str, Any]) -> None:
+def test_file_with_a_wrong_hash_is_refused(pretrained: dict[str, Any]) -> None:
     whole = pretrained["served"].read_bytes()
     altered = whole[:-100] + b"x" + whole[-99:]
     pretrained["served"].write_bytes(altered)
@@ -146,7 +146,7 @@ def test_a_file_that_is_not_what_its_name_promises_is_refused(pretrained: dict[s
         torchvision_model("resnet18", weights="DEFAULT")
 
 
-def test_without_a_network_one_line_says_so(pretrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_is_one_line(pretrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:9/resnet18-01234567.pth"  # the port of the discard service, where nobody listens
     monkeypatch.setattr(models.ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
     with pytest.raises(RunError) as caught:

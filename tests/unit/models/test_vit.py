@@ -13,7 +13,7 @@ from ssr_hydra.models import ViT
 SMALL = {"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "num_heads": 2, "mlp_width": 40}
 
 
-def test_it_computes_what_torchvisions_computes_with_the_same_weights() -> None:
+def test_matches_torchvision_with_the_same_weights() -> None:
     vision_transformer = pytest.importorskip("torchvision.models.vision_transformer")
     torch.manual_seed(0)
     ours = ViT(num_classes=5, **SMALL)
@@ -59,7 +59,7 @@ def test_number_of_weights_is_as_documented() -> None:
     assert sum(p.numel() for p in ViT().parameters()) == expected == 2_693_578
 
 
-def test_dropout_is_of_training_alone_and_every_weight_is_trained() -> None:
+def test_dropout_applies_only_in_training_and_every_weight_is_trained() -> None:
     net, images = ViT(dropout=0.5, **SMALL), torch.randn(2, 3, 12, 12)
     torch.nn.init.normal_(net.classifier.weight)
     assert not torch.equal(net(images), net(images))
@@ -89,12 +89,12 @@ def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 1, 12, 12)])
-def test_images_of_another_size_are_told_in_one_line(shape: tuple[int, ...]) -> None:
+def test_images_of_a_wrong_size_are_a_one_line_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"\[N, 3, 12, 12\]"):
         ViT(**SMALL)(torch.zeros(shape))
 
 
-def test_a_patch_that_does_not_fit_is_told_the_nearest_that_does() -> None:
+def test_error_of_a_patch_size_suggests_the_nearest_that_fits() -> None:
     with pytest.raises(InputError, match="must divide image_size, 32; try 4") as caught:
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32
     assert caught.value.field == "patch_size"

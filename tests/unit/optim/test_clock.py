@@ -30,7 +30,7 @@ def test_epochs_are_counted_in_batches() -> None:
     assert trace(optimizer, scheduler.step, 7) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
 
 
-def test_samples_that_are_told() -> None:
+def test_given_samples_are_counted() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     seen = []
@@ -166,7 +166,7 @@ def test_without_a_length_of_the_run() -> None:
 
 
 @pytest.mark.parametrize("unit", ["samples", "tokens"])
-def test_a_schedule_does_not_stand_still_for_want_of_a_count(unit: str) -> None:
+def test_schedule_without_a_count_is_an_error_and_does_not_stand_still(unit: str) -> None:
     duration = {"samples": "100sp", "tokens": "100tok"}[unit]
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
@@ -175,7 +175,7 @@ def test_a_schedule_does_not_stand_still_for_want_of_a_count(unit: str) -> None:
         scheduler.step()
 
 
-def test_a_count_that_is_told_now_and_then_is_refused() -> None:
+def test_count_given_only_for_some_steps_is_refused() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     optimizer.step()

@@ -90,13 +90,13 @@ def test_every_rule_that_selects_a_parameter_applies() -> None:
     assert by_name(groups, "weight_decay") == {"default": 0.1, "no_decay": 0.0, "head": 0.3, "head+no_decay": 0.3}
 
 
-def test_a_scale_multiplies_what_another_rule_sets() -> None:
+def test_scale_multiplies_the_value_of_another_rule() -> None:
     model = MLP()
     rules = {"slow": {"lr_scale": 0.5}, "head": {"params": {"layer": -1}, "lr": 0.4}}
     assert by_name(param_groups(model, rules, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
 
 
-def test_a_rule_that_adds_nothing_makes_no_group_of_its_own() -> None:
+def test_rule_without_effect_on_a_group_makes_no_new_group() -> None:
     model = MLP()
     rules = {"all": {"params": {"layer": 0}, "weight_decay": 0.3}, "biases": {"params": "*.bias", "weight_decay": 0.0}}
     assert members(model, param_groups(model, rules)) == {
@@ -138,7 +138,7 @@ def test_only_among_some() -> None:
         param_groups(model, {}, among=[nn.Parameter(torch.zeros(2))])
 
 
-def test_a_learning_rate_that_is_a_tensor_is_scaled_to_one_of_its_own() -> None:
+def test_scaled_tensor_learning_rate_is_a_new_tensor() -> None:
     model = MLP()
     groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr_scale": 2}}, lr=torch.tensor(0.5))
     assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
@@ -185,7 +185,7 @@ def test_rules_that_do_not_fit_the_model_are_refused(rules: Mapping[str, Any], f
     assert says in str(info.value)
 
 
-def test_what_is_no_model_or_has_nothing_to_train_is_refused() -> None:
+def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None:
     with pytest.raises(InputError, match="must be a torch"):
         param_groups([], {})  # type: ignore[arg-type]
     frozen = MLP().requires_grad_(False)
@@ -198,7 +198,7 @@ def test_what_is_no_model_or_has_nothing_to_train_is_refused() -> None:
         param_groups(frozen, {}, weight_decay=-1)
 
 
-def test_parameters_are_shared_out() -> None:
+def test_every_parameter_goes_to_one_optimizer() -> None:
     model = ConvNet()
     parts = split_params(model, {"matrices": {"ndim": 2}, "rest": None, "convolutions": {"module": "Conv2d"}})
     assert [[p.ndim for p in parts[name]] for name in ("matrices", "convolutions", "rest")] == [

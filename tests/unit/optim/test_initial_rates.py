@@ -88,7 +88,7 @@ def test_second_schedule_starts_from_the_rate_that_was_set(
 @pytest.mark.parametrize("first", WAYS)
 @pytest.mark.parametrize("batches", [0, 3])
 @pytest.mark.parametrize("dtype", [None, torch.float32])
-def test_rate_that_a_schedule_left_is_no_initial_one(
+def test_rate_left_by_a_schedule_is_not_an_initial_rate(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:
     # A notebook's cell that is run again: the warmup has left a rate of 0.
@@ -151,7 +151,7 @@ def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
         assert rates(other) == pytest.approx([0.05])
 
 
-def test_state_that_stands_elsewhere_resumes() -> None:
+def test_state_after_the_start_resumes() -> None:
     optimizer = sgd(0.1)
     ConstantLR(optimizer, 0.5)
     state = State("8ba", timestamp=Timestamp(batch=4), optimizers=optimizer)

@@ -99,7 +99,7 @@ def test_the_number_of_steps_is_known_where_the_rates_tell(options: dict[str, An
     assert taken == (steps or 0)
 
 
-def test_torch_schedulers_are_refused_with_what_takes_them() -> None:
+def test_error_for_torch_schedulers_names_the_trainer() -> None:
     optimizer = sgd(1.0)
     theirs = LinearLR(sgd(1.0))
     for schedulers, field in (
@@ -115,14 +115,14 @@ def test_torch_schedulers_are_refused_with_what_takes_them() -> None:
             compile_composer_scheduler(schedulers, State("8ba", optimizers=optimizer))
 
 
-def test_epochs_of_unknown_length_name_what_was_given_and_what_to_pass() -> None:
+def test_error_for_epochs_of_unknown_length_names_max_duration_and_the_fix() -> None:
     with pytest.raises(InputError, match="is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len"):
         ScheduledLR(sgd(1.0), CosineAnnealingWithWarmupScheduler("10ba"), max_duration="5ep")
     with pytest.raises(InputError, match="^max_duration='5ep': .*pass dataloader_len=len"):
         _ = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration="5ep").is_done
 
 
-def test_it_is_shown_as_it_was_made_and_where_it_stands() -> None:
+def test_repr_shows_arguments_and_position() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba", ssr=0.5)
     trace(optimizer, scheduler.step, 3)
@@ -346,7 +346,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) 
 
 
 @pytest.mark.parametrize("value", [None, 5, "5ba", Time("5ba")])
-def test_what_is_no_timestamp_is_refused(value: Any) -> None:
+def test_value_that_is_not_a_timestamp_is_refused(value: Any) -> None:
     scheduler = ScheduledLR(sgd(1.0), LinearScheduler(), max_duration="8ba")
     with pytest.raises(InputError, match="must be a Timestamp"):
         scheduler.timestamp = value

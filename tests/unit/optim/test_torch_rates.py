@@ -59,7 +59,7 @@ def test_lists_for_groups_name_their_place_when_a_group_is_added() -> None:
     assert caught.value.field == "schedulers[0].lr_lambda"
 
 
-def test_a_group_that_shares_the_tensor_of_another_begins_where_that_one_did() -> None:
+def test_group_sharing_a_tensor_lr_starts_from_the_same_initial_rate() -> None:
     lr = torch.tensor(0.8, dtype=torch.float64)
     optimizer = torch.optim.SGD([parameter()], lr=lr)
     found = rates(optimizer, described.ExponentialLR(0.5))
@@ -72,7 +72,7 @@ def test_a_group_that_shares_the_tensor_of_another_begins_where_that_one_did() -
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == [0.8, 0.8]
 
 
-def test_what_was_loaded_into_the_optimizer_is_what_is_scheduled() -> None:
+def test_loaded_rates_are_the_scheduled_rates() -> None:
     optimizer, other = torch.optim.SGD([parameter()], lr=0.8), torch.optim.SGD([parameter()], lr=0.4)
     found = rates(optimizer, described.ExponentialLR(0.5))
     rates(other, described.ExponentialLR(0.5))

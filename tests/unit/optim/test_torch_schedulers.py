@@ -65,7 +65,7 @@ def test_epochs_stretch_as_well(name: str) -> None:
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
-def test_paced_takes_its_own_pace_whatever_the_trainers_is() -> None:
+def test_paced_overrides_the_trainers_pace() -> None:
     def step(o: Any) -> Any:
         return theirs.StepLR(o, 2, 0.5)
 
@@ -74,7 +74,7 @@ def test_paced_takes_its_own_pace_whatever_the_trainers_is() -> None:
         close(by_us(lambda o: Paced(step(o), "epoch"), every=3, stepwise=stepwise), by_torch(step, every=3))
 
 
-def test_paced_is_refused_for_what_has_no_steps() -> None:
+def test_paced_refuses_schedulers_without_steps() -> None:
     with pytest.raises(InputError, match="must be a scheduler of torch"):
         Paced(theirs.ReduceLROnPlateau(optimizer()), "batch")
     with pytest.raises(InputError, match="must be a scheduler of torch"):
@@ -83,7 +83,7 @@ def test_paced_is_refused_for_what_has_no_steps() -> None:
         Paced(theirs.StepLR(optimizer(), 3), "week")
 
 
-def test_cycles_are_stepped_by_batches_where_nobody_chose() -> None:
+def test_cyclic_schedulers_step_by_batch_by_default() -> None:
     cases: list[Any] = [
         lambda o: theirs.OneCycleLR(o, 0.5, total_steps=64),
         lambda o: theirs.CyclicLR(o, 0.1, 0.5, 5),
@@ -151,12 +151,12 @@ def of_a_part_of_ones_own() -> Any:
         (of_a_part_of_ones_own, "is not one of torch's classes"),
     ],
 )
-def test_what_is_no_function_of_the_runs_time_says_why(make: Any, words: str) -> None:
+def test_error_says_why_a_scheduler_is_not_a_function_of_time(make: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read(make())
 
 
-def test_another_release_of_torch_may_store_its_arguments_otherwise() -> None:
+def test_unknown_attributes_of_another_torch_release_are_an_error() -> None:
     scheduler = theirs.OneCycleLR(optimizer(), 0.5, total_steps=10)
     del scheduler._anneal_func_type
     with pytest.raises(InputError, match="has unknown attributes in this release"):
@@ -210,7 +210,7 @@ def torchs_rate_at(code: str, step: int) -> float:
 
 
 @pytest.mark.parametrize(("code", "one", "half", "third"), ROWS, ids=[row[0].partition("(")[0] for row in ROWS])
-def test_the_page_shows_what_each_does(code: str, one: str, half: str, third: str) -> None:
+def test_guide_table_matches_the_schedulers(code: str, one: str, half: str, third: str) -> None:
     shown = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
     assert shown == [one, half, third]
     assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
@@ -222,7 +222,7 @@ def test_the_page_has_every_class() -> None:
 
 
 @pytest.mark.parametrize(("ssr", "evaluation"), [("1", 7), ("0.5", 4), ("0.3", 3)])
-def test_the_page_says_when_a_plateau_reduces(ssr: str, evaluation: int) -> None:
+def test_guide_example_of_plateau_reductions_holds(ssr: str, evaluation: int) -> None:
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     state = State("90ba", optimizers=own)
     rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))

@@ -97,9 +97,7 @@ def test_rates_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureF
     assert show(capsys, *samples, "--samples-per-batch", "8")["step, ssr 1"]["step 1"][0] == "8ba"
 
 
-def test_a_scheduler_of_ones_own(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_custom_scheduler(in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = "def halves(every):\n    return lambda state, ssr: 0.5 ** (state.timestamp.batch.value // (every * ssr))\n"
     (in_tmp / "my_schedules.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(in_tmp)

@@ -58,7 +58,7 @@ EVERY = [
 
 @pytest.mark.parametrize("scheduler", EVERY, ids=lambda scheduler: type(scheduler).__name__)
 @pytest.mark.parametrize("ssr", [0.5, 1, 1.7])
-def test_the_polygon_passes_through_what_every_batch_is_trained_with(scheduler: Any, ssr: float) -> None:
+def test_polygon_passes_through_the_value_of_every_batch(scheduler: Any, ssr: float) -> None:
     made = curve(scheduler, ssr=ssr)
     bound = s.bind(scheduler, State(max_duration=Time("100ba") * ssr), ssr)
     assert list(made.times) == sorted(made.times)
@@ -95,7 +95,7 @@ def test_a_users_function_is_drawn_with_the_counters_of_a_run() -> None:
     assert alphas(made)["end"] == 0.125
 
 
-def test_epochs_need_no_dataloader_len_where_all_times_are_epochs_or_shares() -> None:
+def test_epochs_need_no_dataloader_len_if_all_times_are_epochs_or_fractions() -> None:
     scheduler = s.SequentialScheduler({"a": s.Phase(s.StepScheduler("2ep"), until="0.5dur"), "b": s.RexScheduler()})
     free, counted = curve(scheduler, "10ep", 0.7), curve(scheduler, "10ep", 0.7, dataloader_len=13)
     assert free == counted
@@ -107,7 +107,7 @@ def test_epochs_need_no_dataloader_len_where_all_times_are_epochs_or_shares() ->
     assert made.landmarks[1][:2] == ("end of warmup", Time("2ep"))
 
 
-def test_a_counter_that_cannot_be_known_is_an_error_and_not_zero() -> None:
+def test_unknown_counter_is_an_error_and_not_zero() -> None:
     with pytest.raises(MissingRateError, match="samples_per_batch"):
         curve(s.StepScheduler("1000sp"))
     made = curve(s.StepScheduler("1000sp"), samples_per_batch=32)

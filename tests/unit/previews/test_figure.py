@@ -44,7 +44,7 @@ def legend_labels(figure: Any) -> list[str]:
     return [text.get_text() for legend in legends for text in legend.get_texts()]
 
 
-def test_the_legend_lies_above_the_curves_and_within_the_picture(shown: Preview) -> None:
+def test_legend_is_above_the_curves_and_within_the_picture(shown: Preview) -> None:
     from matplotlib.legend import Legend
 
     twelve = {f"a schedule of some length {k}": s.PolynomialScheduler(k / 4) for k in range(1, 13)}
@@ -103,7 +103,7 @@ def test_options(shown: Preview) -> None:
 
 
 @pytest.mark.parametrize("name", ["a $_$", r"$\frac$", r"$\nothing$ and $x$"])
-def test_math_that_is_none_is_refused_before_anything_is_drawn(name: str) -> None:
+def test_invalid_math_is_refused_before_drawing(name: str) -> None:
     linear = s.LinearScheduler()
     with pytest.raises(InputError, match=r"^schedulers=.*between its dollar signs"):
         ssr_hydra.preview({name: linear, "other": linear}, max_duration="10ep").figure()
@@ -118,7 +118,7 @@ def test_math_and_single_dollars_are_drawn() -> None:
     assert legend_labels(shown.figure(title=r"$\alpha(t / \sigma)$")) == names
 
 
-def test_what_no_float_can_hold_cannot_be_drawn() -> None:
+def test_values_too_large_for_a_float_are_refused() -> None:
     shown = ssr_hydra.preview(s.ConstantScheduler(1e300), max_duration="10ep", lr=1e300)
     with pytest.raises(InputError, match="larger than any float"):
         shown.figure()

@@ -81,5 +81,5 @@ def test_units_mix_where_rates_connect_them() -> None:
     assert found == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
-def test_what_repeats_beyond_sight_is_left_to_sampling() -> None:
+def test_landmarks_too_dense_to_see_are_left_to_sampling() -> None:
     assert len(landmarks(s.StepScheduler("1ba", 0.999), "5000ba")) == 1000

@@ -23,7 +23,7 @@ def shown() -> Preview:
 
 @pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)],
                                  [0.5, 0.1 * 5, sum([0.1] * 5), np.float32(0.5)]])  # fmt: skip
-def test_a_ratio_is_drawn_once_however_it_is_written(ssr: Any) -> None:
+def test_ratio_written_in_several_ways_is_drawn_once(ssr: Any) -> None:
     assert [curve.ssr for curve in ssr_hydra.preview(s.LinearScheduler(), max_duration="8ba", ssr=ssr).curves] == [0.5]
 
 
@@ -61,7 +61,7 @@ def test_both_files_without_a_suffix_and_new_folders(shown: Preview, tmp_path: P
 @pytest.mark.parametrize(
     "name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", "x" * 300 + ".png", b"a.png", 5, None]
 )
-def test_what_cannot_be_written_leaves_nothing(shown: Preview, name: Any, in_tmp: Path) -> None:
+def test_failed_write_leaves_no_file(shown: Preview, name: Any, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("here already")
     with pytest.raises(InputError, match="^path="):
         shown.save(name)

@@ -15,7 +15,7 @@ from ssr_hydra.previews.sampling import _simplest, trace
 END = Fraction(10)
 
 
-def test_a_jump_nobody_named_is_found_at_its_exact_time() -> None:
+def test_unannounced_jump_is_found_at_its_exact_time() -> None:
     at = Fraction(10, 3)
     traced = trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
     assert traced.jumps == [at]
@@ -69,7 +69,7 @@ def test_noise_ends() -> None:
 
 
 @given(st.fractions(0, 100, max_denominator=500), st.integers(20, 60))
-def test_the_simplest_fraction_in_a_small_interval_is_the_one_that_was_meant(value: Fraction, bits: int) -> None:
+def test_simplest_fraction_in_a_small_interval_is_the_original_time(value: Fraction, bits: int) -> None:
     around = Fraction(1, 2**bits)
     found = _simplest(max(Fraction(0), value - around), value + around)
     assert found == value

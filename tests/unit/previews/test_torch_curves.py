@@ -27,7 +27,7 @@ def drawn(scheduler: Any, length: str = "64ba", ssr: float = 1, stepwise: bool |
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in OF_GROUPS])
-def test_the_curve_is_what_torch_trains_with(name: str) -> None:
+def test_curve_matches_torch(name: str) -> None:
     describe = CASES[name][1]
     expected = by_torch(CASES[name][0])
     curve = bind(TorchCurve.of([("scheduler", describe())], 0.8, True), State("64ba", dataloader_len=8))
@@ -57,7 +57,7 @@ def test_several_multiply() -> None:
     assert curve(Timestamp(batch=Fraction(31, 2), epoch=1, batch_in_epoch=Fraction(15, 2))) == pytest.approx(0.5)
 
 
-def test_what_cannot_be_drawn_says_so() -> None:
+def test_schedulers_that_cannot_be_drawn_are_an_error() -> None:
     with pytest.raises(InputError, match="waits for the metric"):
         TorchCurve.of([("scheduler", ours.ReduceLROnPlateau())], 0.1, None)
     with pytest.raises(InputError, match="set optimizer.lr"):

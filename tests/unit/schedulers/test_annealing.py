@@ -77,13 +77,13 @@ def test_the_default_power_with_warmup_is_two() -> None:
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_warmup_of_zero_is_none(make: Any) -> None:
+def test_warmup_of_zero_has_no_effect(make: Any) -> None:
     for zero in ("0ba", "0ep", "0dur", "0sec"):  # whatever its unit: zero needs no rate
         assert alphas(make(zero), [0], max_duration="6ba") == [1.0]
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_warmup_in_dur_follows_the_run_whatever_the_flag_says(make: Any) -> None:
+def test_warmup_in_dur_follows_the_run_for_any_scale_warmup(make: Any) -> None:
     for scale_warmup in (False, True):
         found = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
         assert found == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
@@ -115,7 +115,7 @@ def test_a_warmup_that_just_fills_the_run_reaches_its_peak_there(make: Any) -> N
 @pytest.mark.parametrize(
     ("t_warmup", "t_max"), [("20ba", "20ba"), ("1dur", "1dur"), ("1.5dur", "1dur"), ("3ep", "2ep")]
 )
-def test_a_warmup_without_room_before_the_end_is_refused_when_made(make: Any, t_warmup: str, t_max: str) -> None:
+def test_warmup_that_leaves_no_room_is_refused_at_construction(make: Any, t_warmup: str, t_max: str) -> None:
     with refused("t_warmup", match="must be below t_max"):
         make(t_warmup, t_max=t_max)
 
@@ -165,7 +165,7 @@ def test_a_missing_rate_of_the_end_is_named_too() -> None:
         alphas(LinearScheduler(), [0])
 
 
-def test_the_second_clock_is_a_unit_like_the_others() -> None:
+def test_seconds_are_a_unit_like_the_others() -> None:
     # 90 minutes at 2 s a batch; a warmup of 1m30s is 45 batches.
     scheduler = LinearWithWarmupScheduler("1m30s")
     assert alphas(scheduler, (9, 45, 1372.5, 2700), max_duration="90m", seconds_per_batch=2) == [0.2, 1.0, 0.5, 0.0]

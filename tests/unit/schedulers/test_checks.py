@@ -51,7 +51,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("scheduler", "field", "value"), CASES)
-def test_every_argument_refuses_what_cannot_be_meant_when_made(scheduler: Any, field: str, value: Any) -> None:
+def test_every_argument_refuses_invalid_values_at_construction(scheduler: Any, field: str, value: Any) -> None:
     with refused(field) as caught:
         replace(scheduler, **{field: value})
     assert caught.value.rule
@@ -59,7 +59,7 @@ def test_every_argument_refuses_what_cannot_be_meant_when_made(scheduler: Any, f
 
 
 @pytest.mark.parametrize("bad", DURATION[:16])
-def test_a_bad_time_in_a_list_is_named_by_its_place(bad: Any) -> None:
+def test_invalid_time_in_a_list_is_named_by_its_index(bad: Any) -> None:
     with refused("milestones[1]"):
         MultiStepScheduler(["1ba", bad])
 
@@ -75,7 +75,7 @@ def test_numbers_of_every_kind_are_kept_as_floats(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["9007199254740993tok", "25h", "90m", "1.5dur", Time("3ep"), ForeignTime(3, "ep")])
-def test_unusual_durations_that_can_be_meant_are_kept(value: Any) -> None:
+def test_unusual_valid_durations_are_accepted(value: Any) -> None:
     stored = ConstantScheduler(0.5, value).t_max
     assert isinstance(stored, Time)
     assert stored == (Time(3, "ep") if isinstance(value, ForeignTime) else value)
@@ -91,7 +91,7 @@ def test_ranges_include_their_ends() -> None:
         positive(0.5, "a", least=1.0)
 
 
-def test_words_and_flags_are_told_with_what_is_allowed() -> None:
+def test_errors_of_words_and_flags_list_the_allowed_values() -> None:
     assert choice("linear", "decay", ("1-sqrt", "linear")) == "linear"
     with refused("decay", match="must be one of 1-sqrt, linear"):
         choice("cubic", "decay", ("1-sqrt", "linear"))

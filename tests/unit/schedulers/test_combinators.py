@@ -66,7 +66,7 @@ def test_products_nest() -> None:
 
 
 @given(data=st.data(), world=worlds(), twelfths=st.sets(st.integers(1, 11), min_size=1, max_size=3), share=shares)
-def test_each_phase_is_its_schedule_alone_on_a_run_of_the_phase(
+def test_each_phase_equals_its_schedule_on_a_separate_run(
     data: st.DataObject, world: World, twelfths: set[int], share: Fraction
 ) -> None:
     cuts = [world.on_grain(Fraction(k, 12) * world.length) for k in sorted(twelfths)]
@@ -84,7 +84,7 @@ def test_each_phase_is_its_schedule_alone_on_a_run_of_the_phase(
     assert world.alpha(sequence, time) == world.alpha(parts[index], time - begin, length=end - begin)
 
 
-def test_a_sequence_by_hand() -> None:
+def test_sequence_matches_hand_computed_values() -> None:
     # Up over 2 batches, half for 2, then down over what is left: 4.
     scheduler = SequentialScheduler({
         "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
@@ -93,7 +93,7 @@ def test_a_sequence_by_hand() -> None:
     assert alphas(scheduler, range(10), max_duration="8ba") == [0, 0.5, 0.5, 0.5, 1.0, 0.75, 0.5, 0.25, 0, 0]
 
 
-def test_a_phase_that_ssr_leaves_alone_keeps_its_length_and_its_schedule() -> None:
+def test_unscaled_phase_keeps_its_length_and_schedule() -> None:
     scheduler = SequentialScheduler(
         {"warmup": Phase(LinearScheduler(0.0, 1.0, "4ba"), "4ba", scale=False), "decay": LinearScheduler()}
     )
@@ -113,13 +113,13 @@ def test_an_unscaled_phase_in_the_middle_keeps_its_stated_length_from_its_real_s
     assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_an_until_in_dur_is_a_share_of_the_run_whatever_scale_says() -> None:
+def test_until_in_dur_is_a_fraction_of_the_run_for_any_scale() -> None:
     for scale in (True, False):
         scheduler = SequentialScheduler({"a": Phase(HALF, "0.25dur", scale=scale), "b": ConstantScheduler(0.1)})
         assert alphas(scheduler, (9, 10), 2, max_duration="20ba") == [0.5, 0.1]
 
 
-def test_an_unscaled_phase_runs_its_parts_at_ssr_one_however_deep() -> None:
+def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
     inner = SequentialScheduler({"a": Phase(HALF, "2ba"), "b": Phase(StepScheduler("1ba", 0.5))})
     scheduler = SequentialScheduler({"fixed": Phase(ProductScheduler({"x": inner}), "6ba", scale=False), "rest": HALF})
     at_two = alphas(scheduler, range(6), 2, max_duration="20ba")
@@ -129,7 +129,7 @@ def test_an_unscaled_phase_runs_its_parts_at_ssr_one_however_deep() -> None:
     assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
 
 
-def test_a_phase_with_an_until_may_be_the_last_and_goes_on() -> None:
+def test_last_phase_with_an_until_continues_after_it() -> None:
     scheduler = SequentialScheduler({"a": Phase(LinearScheduler(), "4ba")})
     assert alphas(scheduler, (0, 2, 4, 9), max_duration="20ba") == [1.0, 0.5, 0.0, 0.0]
 
@@ -141,7 +141,7 @@ def test_sequences_nest_and_times_are_relative_to_the_inner_start() -> None:
     assert alphas(scheduler, (3, 4, 7, 8, 10, 12), max_duration="12ba") == [0.1, 0.5, 0.5, 1.0, 0.5, 0.0]
 
 
-def test_phases_by_different_clocks() -> None:
+def test_phases_may_use_different_clocks() -> None:
     rates = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
     scheduler = SequentialScheduler({
         "a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(LinearScheduler(), "6144tok"),
@@ -159,7 +159,7 @@ def test_a_sequence_by_the_wall_clock() -> None:
     assert found == [0.5, 0.5, 0.5, 1.0, 0.5, 0.0]
 
 
-def test_only_what_a_phase_needs_has_to_be_known() -> None:
+def test_only_rates_that_a_phase_needs_must_be_known() -> None:
     # A run of unknown epochs: phases in batches need no dataloader_len.
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
@@ -184,14 +184,14 @@ UNEVEN = State(
         (SequentialScheduler({"x": Phase(LinearScheduler(0.25, 1), "32sp"), "y": HALF}), 0.25),
     ],
 )  # fmt: skip
-def test_a_phase_begins_at_its_start_though_another_counter_lags(scheduler: Any, start: float) -> None:
+def test_phase_starts_at_its_start_even_if_another_counter_lags(scheduler: Any, start: float) -> None:
     # The phase begins with epoch 1, which by the rates is sample 320; the run is at 310. Time before a start would give
     # negative multipliers, or steps backwards.
     sequence = SequentialScheduler({"a": Phase(HALF, "1ep"), "b": scheduler})
     assert bind(sequence, UNEVEN)(UNEVEN.timestamp) == start
 
 
-def test_sequences_and_functions_on_another_librarys_clock() -> None:
+def test_sequences_and_functions_work_with_another_librarys_timestamps() -> None:
     scheduler = SequentialScheduler({
         "a": Phase(lambda state: float(state.timestamp.get("ba").value), "5ba"),
         "b": lambda state: state.timestamp.get("ba").value + 0.5 * state.timestamp.get("ep").value,
@@ -204,7 +204,7 @@ def test_sequences_and_functions_on_another_librarys_clock() -> None:
 
 
 @pytest.mark.parametrize("value", [None, {}, [], [LinearScheduler()], "linear", LinearScheduler()])
-def test_parts_are_a_mapping_with_something_in_it(value: Any) -> None:
+def test_parts_must_be_a_non_empty_mapping(value: Any) -> None:
     with refused("factors"):
         ProductScheduler(value)
     with refused("phases"):
@@ -212,7 +212,7 @@ def test_parts_are_a_mapping_with_something_in_it(value: Any) -> None:
 
 
 @pytest.mark.parametrize("part", [None, 5, "linear", LinearScheduler, [LinearScheduler()]])
-def test_a_part_is_a_scheduler(part: Any) -> None:
+def test_part_must_be_a_scheduler(part: Any) -> None:
     with refused("factors.a"):
         ProductScheduler({"a": part})
     with refused("phases.a.scheduler"):
@@ -238,7 +238,7 @@ def test_a_part_is_a_scheduler(part: Any) -> None:
         ({"a": Phase(HALF, "0.5dur"), "b": Phase(HALF, "600ba", scale=False), "c": HALF}, "phases.b.until"),
     ],
 )  # fmt: skip
-def test_sequences_refuse_when_made(phases: Any, field: str) -> None:
+def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: str) -> None:
     with refused(field):
         SequentialScheduler(phases)
 
@@ -264,9 +264,7 @@ def test_sequences_refuse_when_made(phases: Any, field: str) -> None:
          "phases.a.scheduler.t_warmup", "ends at 2ba"),
     ],
 )  # fmt: skip
-def test_sequences_refuse_when_bound_by_the_path_to_what_is_wrong(
-    phases: Any, of_run: Any, field: str, match: str
-) -> None:
+def test_errors_of_bound_sequences_name_the_path(phases: Any, of_run: Any, field: str, match: str) -> None:
     with refused(field, match=match):
         alphas(SequentialScheduler(phases), [0], **of_run)
 
@@ -279,7 +277,7 @@ def test_a_missing_rate_keeps_its_type_through_the_nesting() -> None:
         )
 
 
-def test_what_a_sequence_was_made_from_may_change_after() -> None:
+def test_sequence_does_not_change_with_its_arguments() -> None:
     phases: dict[str, Any] = {"a": HALF}
     factors: dict[str, Any] = {"a": HALF}
     sequence, product = SequentialScheduler(phases), ProductScheduler(factors)
@@ -287,7 +285,7 @@ def test_what_a_sequence_was_made_from_may_change_after() -> None:
     assert alphas(sequence, [0], max_duration="9ba") == alphas(product, [0], max_duration="9ba") == [0.5]
 
 
-def test_cosine_in_a_phase_by_hand() -> None:
+def test_cosine_in_a_phase_matches_hand_computed_values() -> None:
     scheduler = SequentialScheduler({"a": Phase(HALF, "3ba"), "b": CosineAnnealingScheduler(alpha_f=0.2)})
     # tau = (5 - 3) / (9 - 3)
     expected = 0.2 + 0.8 * (1 + math.cos(math.pi / 3)) / 2

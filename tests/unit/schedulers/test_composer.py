@@ -32,7 +32,7 @@ CASES: list[dict[str, Any]] = json.loads((SUPPORT / "reference" / "composer_alph
 ]
 
 
-def test_the_reference_is_whole() -> None:
+def test_reference_file_is_complete() -> None:
     assert (len(CASES), sum(len(case["alphas"]) for case in CASES)) == (400, 4656)
     assert len({case["scheduler"] for case in CASES}) == 13
 
@@ -141,7 +141,7 @@ def test_warm_restarts_keep_fractional_cycles(t_mult: float, ssr: float) -> None
     assert alphas(scheduler, batches, ssr) == pytest.approx(expected, abs=1e-12)
 
 
-def test_warm_restarts_cost_the_same_however_many_cycles_there_were() -> None:
+def test_cost_of_warm_restarts_does_not_depend_on_the_number_of_cycles() -> None:
     started = time.process_time()
     for scheduler in (
         CosineAnnealingWarmRestartsScheduler("1e-30ba"),
@@ -170,7 +170,7 @@ def test_a_shorter_run_ends_where_its_schedule_ends() -> None:
     assert alphas(LinearScheduler(), (0, 4, 5), 0.5, max_duration="1ep", dataloader_len=10)[2] == 0.0
 
 
-def test_a_warmup_in_another_unit_is_converted_or_the_missing_rate_named() -> None:
+def test_warmup_in_another_unit_is_converted_or_the_missing_rate_is_named() -> None:
     scheduler = LinearWithWarmupScheduler("500ba", t_max="1dur")  # there an error in any case
     of_run = {"max_duration": "2048000tok", "tokens_per_batch": 1024}  # 2000 batches
     assert alphas(scheduler, (250, 500, 1250, 2000), **of_run) == [0.5, 1.0, 0.5, 0.0]
@@ -179,12 +179,12 @@ def test_a_warmup_in_another_unit_is_converted_or_the_missing_rate_named() -> No
 
 
 @pytest.mark.parametrize("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None, True])
-def test_an_ssr_that_cannot_be_meant_is_refused(ssr: Any) -> None:
+def test_invalid_ssr_is_refused(ssr: Any) -> None:
     with refused("ssr"):
         LinearScheduler()(run(max_duration="8ba"), ssr)
 
 
 @pytest.mark.parametrize("text", ["-1ep", "nandur", "", "1_000ba", "١٠ba"])
-def test_durations_that_cannot_be_meant_are_refused(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with refused("t_max"):
         LinearScheduler(t_max=text)

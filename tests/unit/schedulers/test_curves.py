@@ -60,7 +60,7 @@ def test_shapes_at_a_quarter(shape: Shape, expected: float) -> None:
     assert shape(0.25) == pytest.approx(expected, abs=1e-15)
 
 
-def test_annealed_climbs_rests_anneals_and_stays() -> None:
+def test_annealed_warms_up_holds_anneals_and_stays() -> None:
     curve = annealed(RUN, linear(2.0, 1.0), ba(6), ba(10), warmup=ba(4))
     assert values(curve, 0, 1, 4, 5, 6, 7, 9, 10, 11, 10**18) == [0.0, 0.5, 2.0, 2.0, 2.0, 1.75, 1.25, 1.0, 1.0, 1.0]
 
@@ -92,7 +92,7 @@ def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, sh
     assert seen[2:] == ([] if share in (0, 1) else [float(share)])  # the first two are the ends, at binding
 
 
-def test_stepped_counts_what_is_reached_on_each_clock() -> None:
+def test_stepped_counts_reached_milestones_on_each_clock() -> None:
     curve = stepped(RUN, [(ba(3), "a"), (Time("64sp"), "b"), (ba(1), "c")], [1.0, 0.5, 0.25, 0.125])
     stamps = [Timestamp(batch=b, sample=s) for b, s in ((0, 0), (1, 0), (0, 64), (1, 63), (3, 64))]
     assert [curve(stamp) for stamp in stamps] == [1.0, 0.5, 0.5, 0.5, 0.125]

@@ -61,7 +61,7 @@ def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mul
         assert curve(Timestamp(batch=begin - Fraction(1, 10**9))) < 0.2500001
 
 
-def test_the_order_of_asking_does_not_matter() -> None:
+def test_values_do_not_depend_on_the_order_of_calls() -> None:
     scheduler = CosineAnnealingWarmRestartsScheduler("3ba", 1.3, 0.1)
     curve, batches = bind(scheduler, State()), list(range(400))
     in_order = [curve(Timestamp(batch=k)) for k in batches]
@@ -82,7 +82,7 @@ def test_cycles_that_grow_very_slowly_or_very_fast() -> None:
 # One cycle
 
 
-def test_one_cycle_by_hand() -> None:
+def test_one_cycle_matches_hand_computed_values() -> None:
     # Up over 4 batches from alpha_i to 1, down over 8 to alpha_f: (1 - cos) / 2 between the ends.
     a, f = 0.04, 4e-6
     up = [a + (1 - a) * (1 - math.cos(math.pi * k / 4)) / 2 for k in range(4)]

@@ -19,7 +19,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def test_there_is_one_function_for_each_class_and_no_other() -> None:
+def test_every_class_has_exactly_one_function() -> None:
     assert sorted(map(snake, EXAMPLES)) == sorted(functions.__all__)
     assert set(functions.__all__) <= set(schedulers.__all__)
 
@@ -36,7 +36,7 @@ def test_a_function_has_the_arguments_of_its_class(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_function_is_its_class_called(name: str) -> None:
+def test_function_equals_calling_its_class(name: str) -> None:
     scheduler: Any = EXAMPLES[name]
     arguments = {field.name: getattr(scheduler, field.name) for field in fields(scheduler)}
     function = getattr(functions, snake(name))
@@ -46,7 +46,7 @@ def test_a_function_is_its_class_called(name: str) -> None:
         assert function(state, ssr=0.7, **arguments) == scheduler(state, 0.7)
 
 
-def test_epochs_and_shares_of_fifty_epochs_are_the_same_milestones() -> None:
+def test_milestones_in_epochs_equal_milestones_in_dur() -> None:
     in_epochs = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
     in_shares = lambda state: step_scheduler(state, step_size=["0.1dur", "0.5dur"])  # noqa: E731
     of_run: Any = {"max_duration": "50ep", "dataloader_len": 7}
@@ -55,7 +55,7 @@ def test_epochs_and_shares_of_fifty_epochs_are_the_same_milestones() -> None:
     assert found == pytest.approx([1.0] * 35 + [0.1] * 140 + [0.01] * 176)
 
 
-def test_a_step_size_is_a_length_and_a_list_of_them_moments() -> None:
+def test_step_size_is_a_length_and_a_list_of_step_sizes_is_milestones() -> None:
     state = run(4, max_duration="12ba")
     assert (
         step_scheduler(state, step_size="2ba", gamma=0.5)

@@ -180,7 +180,7 @@ RANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", RANGES)
 @given(data=st.data(), at=several_shares)
-def test_other_schedules_stay_within_what_they_go_through(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
+def test_other_schedules_stay_within_their_values(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
     world, scheduler = data.draw(cases(kind))
     marks = RANGES[kind](scheduler)
     for share in at:

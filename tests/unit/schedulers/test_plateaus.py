@@ -20,7 +20,7 @@ DECAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1])
-def test_wsd_climbs_stays_and_decays(decay: str, alpha_f: float) -> None:
+def test_wsd_warms_up_stays_and_decays(decay: str, alpha_f: float) -> None:
     scheduler = WarmupStableDecayScheduler("4ba", "8ba", alpha_f=alpha_f, decay=decay)
     expected = [k / 4 for k in range(4)] + [1.0] * 8
     expected += [alpha_f + (1 - alpha_f) * DECAYS[decay](k / 8) for k in range(9)] + [alpha_f]
@@ -74,12 +74,12 @@ def test_wsd_mixes_units() -> None:
         ({"alpha_f": -0.1}, "alpha_f"), ({"scale_warmup": 1}, "scale_warmup"),
     ],
 )  # fmt: skip
-def test_wsd_refuses_when_made(arguments: Any, field: str) -> None:
+def test_wsd_refuses_invalid_arguments_at_construction(arguments: Any, field: str) -> None:
     with refused(field):
         WarmupStableDecayScheduler(**{"t_warmup": "4ba", **arguments})
 
 
-def test_wsd_refuses_what_does_not_fit_when_bound() -> None:
+def test_wsd_refuses_parts_that_do_not_fit_when_bound() -> None:
     with refused("t_decay", match="after a warmup of 4ba"):
         alphas(WarmupStableDecayScheduler("4ba", "0.9dur"), [0], max_duration="20ba")
     with refused("t_warmup"):
@@ -129,7 +129,7 @@ def test_inverse_square_root_cooldown_may_start_where_the_warmup_ends_and_be_sho
     assert alphas(short, (end // 4, end), max_duration=f"{end}ba") == [pytest.approx((end / 4) ** -0.5), 0.0]
 
 
-def test_inverse_square_root_refuses() -> None:
+def test_inverse_square_root_refuses_invalid_arguments() -> None:
     with refused("t_scale", match="no time scale"):
         InverseSquareRootWithWarmupScheduler("0ba")
     with refused("alpha_f", match="only with a cooldown"):

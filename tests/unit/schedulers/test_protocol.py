@@ -43,7 +43,7 @@ def test_there_is_an_example_of_every_class() -> None:
 
 
 @every_scheduler
-def test_calling_is_binding_and_asking(scheduler: Scheduler) -> None:
+def test_calling_equals_binding_and_calling_the_curve(scheduler: Scheduler) -> None:
     for batch in range(14):
         state = run(batch, 0.7, max_duration="12ba")
         alpha = scheduler(state, 0.7)
@@ -53,7 +53,7 @@ def test_calling_is_binding_and_asking(scheduler: Scheduler) -> None:
 
 
 @every_scheduler
-def test_is_a_value(scheduler: Scheduler) -> None:
+def test_schedulers_are_hashable_values(scheduler: Scheduler) -> None:
     expected = alphas(scheduler, range(14), max_duration="12ba")
     for other in (
         copy.copy(scheduler),
@@ -87,7 +87,7 @@ def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
             assert stretched(changed, [Fraction(k, 2) for k in range(30)]) != before, field.name
 
 
-def test_equal_schedulers_are_equal_however_their_times_are_written() -> None:
+def test_schedulers_are_equal_if_their_times_are_equal() -> None:
     assert LinearScheduler(t_max="1m") == LinearScheduler(t_max=Time("60s")) != LinearScheduler(t_max="60ba")
     assert MultiStepScheduler(["1ba"]) == MultiStepScheduler((Time("1ba"),))
     assert len({LinearScheduler(t_max="1m"), LinearScheduler(t_max="60s")}) == 1
@@ -102,7 +102,7 @@ def test_a_curve_keeps_no_history(scheduler: Scheduler) -> None:
 
 @every_scheduler
 @pytest.mark.parametrize("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None])
-def test_an_ssr_that_is_none_is_refused_by_all(scheduler: Scheduler, ssr: Any) -> None:
+def test_every_scheduler_refuses_an_invalid_ssr(scheduler: Scheduler, ssr: Any) -> None:
     with refused("ssr"):
         scheduler(run(max_duration="12ba"), ssr)
 
@@ -118,7 +118,7 @@ def test_ssr_may_be_any_kind_of_number(scheduler: Scheduler) -> None:
 
 
 @every_scheduler
-def test_reads_of_a_foreign_state_only_what_composer_documents(scheduler: Scheduler) -> None:
+def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Scheduler) -> None:
     # ForeignState fails on any attribute but timestamp, max_duration, dataloader_len (and the optional rates), and
     # ForeignTimestamp on anything but get(unit).
     for batch in (0, 1, 5, 11, 13):
@@ -234,7 +234,7 @@ def test_functions_of_this_package_are_schedulers_with_their_arguments_filled_in
 
 
 @pytest.mark.parametrize("value", [None, "0.5", "x", [], float("nan"), float("inf"), -0.1, 1j], ids=repr)
-def test_a_function_has_to_return_a_multiplier(value: Any) -> None:
+def test_function_must_return_a_multiplier(value: Any) -> None:
     def mine(state: Any) -> Any:
         return value
 
@@ -245,7 +245,7 @@ def test_a_function_has_to_return_a_multiplier(value: Any) -> None:
 
 
 @pytest.mark.parametrize("thing", [None, 5, "linear", LinearScheduler, lambda: 1.0, [LinearScheduler()]])
-def test_what_is_no_scheduler_is_refused(thing: Any) -> None:
+def test_invalid_schedulers_are_refused(thing: Any) -> None:
     with refused("scheduler"):
         bind(thing, run(max_duration="4ba"))
 
@@ -266,7 +266,7 @@ class Own:
         return raises(state) if self.value is None else self.value
 
 
-def test_what_a_function_raises_is_its_own_and_names_it() -> None:
+def test_errors_of_a_function_are_unchanged_and_name_it() -> None:
     for function, name in ((raises, "raises"), (functools.partial(raises, factor=2.0), "raises"), (Own(None), "Own")):
         with pytest.raises(KeyError, match="mine") as caught:
             alphas(ProductScheduler({"a": function}), [0], max_duration="4ba")
@@ -282,7 +282,7 @@ def test_what_a_function_raises_is_its_own_and_names_it() -> None:
         (Own().__call__, "Own.__call__"),
     ],
 )
-def test_function_that_returns_no_multiplier_is_named(function: Any, name: str) -> None:
+def test_function_that_returns_an_invalid_multiplier_is_named(function: Any, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}.*=-1\.0: a scheduler must return a finite multiplier"):
         alphas(function, [0], max_duration="4ba")
 
@@ -320,7 +320,7 @@ def test_convert_time_has_composers_name_too() -> None:
     assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 
-def test_convert_time_names_what_is_missing() -> None:
+def test_convert_time_names_the_missing_rate() -> None:
     with refused("time", MissingRateError, match="dataloader_len"):
         convert_time("1ep", State("100ba"))
     with refused("time", MissingRateError, match="max_duration"):
@@ -330,7 +330,7 @@ def test_convert_time_names_what_is_missing() -> None:
             convert_time(time, State("100ba"))  # type: ignore[arg-type]
 
 
-def test_a_scheduler_of_ones_own_needs_only_a_curve() -> None:
+def test_custom_scheduler_class_needs_only_a_curve() -> None:
     class Half(Scheduler):
         def curve(self, run: Run) -> Any:
             return lambda timestamp: 0.5

@@ -24,7 +24,7 @@ def test_every_scheduler_has_one_row() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_what_has_a_row_is_exported_with_its_function_and_its_config(row: Row) -> None:
+def test_every_row_is_exported_with_its_function_and_config(row: Row) -> None:
     name = row.scheduler.__name__
     assert getattr(ssr_hydra, name) is getattr(schedulers, name) is row.scheduler
     assert {name, row.function_name} <= set(schedulers.__all__)
@@ -35,7 +35,7 @@ def test_what_has_a_row_is_exported_with_its_function_and_its_config(row: Row) -
     assert config() == copy.deepcopy(config())
 
 
-def test_presets_of_one_config_are_not_those_of_another() -> None:
+def test_presets_are_not_shared_between_configs() -> None:
     one, two = (GROUPS["scheduler"]["multistep"]() for _ in range(2))
     one.milestones.append("0.9dur")
     assert two.milestones == ["0.5dur", "0.75dur"]

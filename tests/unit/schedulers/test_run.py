@@ -52,7 +52,7 @@ def test_a_missing_rate_is_named_with_field_and_fix(time: str, unit: str, rate: 
         Run.of(State()).convert(Time(time), TimeUnit(unit), "t_0")
 
 
-def test_a_share_of_epochs_of_unknown_length_is_told_by_the_length_that_was_given() -> None:
+def test_error_for_a_fraction_of_epochs_of_unknown_length_names_max_duration() -> None:
     # Nobody has written a t_max of 2.5ep: it is half of the 5ep that were given.
     words = "is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len.*, or give max_duration in ba"
     with refused("t_max", MissingRateError, match=words):
@@ -62,7 +62,7 @@ def test_a_share_of_epochs_of_unknown_length_is_told_by_the_length_that_was_give
 @pytest.mark.parametrize(
     ("time", "unit"), [("1sec", "ba"), ("1ba", "sec"), ("1iter", "ba"), ("1ep", "iter"), ("1ba", "dur")]
 )
-def test_what_no_rate_connects_is_refused(time: str, unit: str) -> None:
+def test_units_without_a_connecting_rate_are_refused(time: str, unit: str) -> None:
     with refused("t_0", match="no fixed rate"):
         RUN.convert(Time(time), TimeUnit(unit), "t_0")
 
@@ -76,14 +76,14 @@ def test_resolve_scales_all_but_dur_and_turns_epochs_into_batches(time: str, sca
     assert RUN.resolve(Time(time), "t", scale=scale) == Time(expected)
 
 
-def test_order_is_told_where_rates_allow_it() -> None:
+def test_times_are_ordered_if_rates_allow_it() -> None:
     assert RUN.is_before(Time("9ba"), Time("1ep")) is True
     assert RUN.is_before(Time("10ba"), Time("1ep")) is False
     assert RUN.is_before(Time("10ba"), Time("1sec")) is None
     assert Run.of(State()).is_before(Time("1ba"), Time("1sp")) is None
 
 
-def test_length_is_none_where_it_cannot_be_known() -> None:
+def test_length_is_none_if_unknown() -> None:
     assert RUN.length() == Time("50ba")
     assert Run.of(State("90m")).length() == Time("90m")
     assert Run.of(State()).length() is Run.of(State("5ep")).length() is None
@@ -133,7 +133,7 @@ def test_a_clock_of_a_phase_never_shows_less_than_its_start() -> None:
     assert [clock.read(Timestamp(sample=n)) * clock.factor for n in (0, 164, 165, 166)] == [165, 165, 165, 166]
 
 
-def test_a_phase_of_unknown_length_says_why() -> None:
+def test_error_of_a_phase_of_unknown_length_says_why() -> None:
     open_run = Run.of(State())
     with refused("t_max", MissingRateError, match="length of this phase is not known: .*max_duration"):
         open_run.phase(Time("5ba"), None, scale=True).resolve(Time("1dur"), "t_max")
@@ -144,7 +144,7 @@ def test_a_phase_of_unknown_length_says_why() -> None:
     assert by_clock.phase(Time("5ba"), Time("9ba"), scale=True).resolve(Time("1dur"), "t_max") == Time("4ba")
 
 
-def test_an_error_of_a_clock_that_cannot_show_the_start_names_both() -> None:
+def test_error_of_a_clock_that_cannot_show_the_start_names_both_units() -> None:
     phase = Run.of(State("100ba")).phase(Time("5ba"), None, scale=True)
     with refused("step_size", MissingRateError, match="this phase starts at 5ba, and .*samples_per_batch"):
         phase.clock(TimeUnit.SAMPLE, "step_size", Time("32sp"))

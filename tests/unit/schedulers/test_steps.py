@@ -48,7 +48,7 @@ def test_multistep_counts_the_milestones_reached() -> None:
     assert alphas(MultiStepScheduler(["2ba", "5ba"], 0.5), range(7)) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_milestones_may_stand_in_any_order_twice_and_at_zero() -> None:
+def test_milestones_may_be_unordered_repeated_and_zero() -> None:
     # timm fires both of [4, 2] at step 1; a milestone that stands twice decays twice, as in torch.
     assert alphas(MultiStepScheduler(["4ba", "2ba"], 0.5), (1, 2, 4)) == [1, 0.5, 0.25]
     assert alphas(MultiStepScheduler(["2ba", "2ba"], 0.5), (1, 2)) == [1, 0.25]
@@ -121,6 +121,6 @@ def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> Non
         )  # fmt: skip
 
 
-def test_where_the_end_cannot_be_compared_with_the_run_there_is_nothing_to_refuse() -> None:
+def test_t_max_that_cannot_be_compared_with_the_run_is_accepted() -> None:
     for t_max, max_duration in (("9sec", "10ba"), ("1ep", "99ba"), ("9ba", "1ep"), ("1dur", None), ("9ba", None)):
         assert alphas(ConstantWithWarmupScheduler("2ba", t_max=t_max), (1, 5), max_duration=max_duration) == [0.5, 1.0]

@@ -33,7 +33,7 @@ def second_phase(look: Any, until: str = "6ba") -> SequentialScheduler:
     return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
 
 
-def test_the_run_itself_at_its_own_time_and_a_copy_elsewhere() -> None:
+def test_state_is_the_run_itself_at_its_own_time_and_a_copy_at_other_times() -> None:
     look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])  # type: ignore[list-item]
     curve = bind(look, state)
     curve(state.timestamp)
@@ -100,7 +100,7 @@ def test_a_misspelt_counter_of_a_phase_is_an_attribute_error() -> None:
         alphas(second_phase(lambda state: state.timestamp.batchs), [7], max_duration="24ba")
 
 
-def test_what_a_phase_shows_can_be_copied() -> None:
+def test_state_of_a_phase_can_be_copied() -> None:
     look = Looks()
     alphas(second_phase(look), [7], max_duration="24ba")
     (state,) = look.states

@@ -80,7 +80,7 @@ def test_warmup_of_an_open_run_and_one_that_no_rate_compares_are_not_refused() -
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "polynomial"])
-def test_t_max_as_a_share_is_refused_as_the_same_time_in_batches(name: str) -> None:
+def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
         for ssr in (0.5, 1, 2):
             with refused("t_max", match="must reach the end of the run"):

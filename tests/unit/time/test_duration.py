@@ -46,7 +46,7 @@ times = st.builds(Time, fractions, st.sampled_from(UNITS))
         ("1h30m", 5400, "sec"), ("1d2h3m4.5s", 86400 + 7200 + 180 + Fraction(9, 2), "sec"), ("0.5h", 1800, "sec"),
     ],
 )  # fmt: skip
-def test_reads_every_way_of_writing_a_duration(text: str, value: Any, unit: str) -> None:
+def test_reads_every_notation_of_a_duration(text: str, value: Any, unit: str) -> None:
     time = Time(text)
     assert (time.value, time.unit) == (value, TimeUnit(unit))
     assert type(time.value) is (int if value == int(value) else Fraction)
@@ -73,7 +73,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "advice"), [(text, advice) for advice, texts in BAD.items() for text in texts])
-def test_refuses_what_is_no_duration_by_field_rule_and_fix(text: str, advice: str) -> None:
+def test_invalid_durations_are_refused_with_field_rule_and_fix(text: str, advice: str) -> None:
     for read in (lambda: Time(text, field="t_max"), lambda: as_time(text, "t_max")):
         with refused("t_max") as caught:
             read()
@@ -90,7 +90,7 @@ def test_refuses_what_is_no_duration_by_field_rule_and_fix(text: str, advice: st
         (np.arange(3), "must be a duration"),
     ],
 )  # fmt: skip
-def test_refuses_what_has_no_unit(value: Any, advice: str) -> None:
+def test_refuses_numbers_without_a_unit(value: Any, advice: str) -> None:
     for read in (lambda: Time(value, field="t_0"), lambda: as_time(value, "t_0")):
         with refused("t_0") as caught:
             read()
@@ -128,7 +128,7 @@ def test_a_float_is_the_decimal_that_it_prints() -> None:
      np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}, b"1", bytearray(b"1")],
     ids=repr,
 )  # fmt: skip
-def test_exact_refuses_what_is_no_finite_number(value: Any) -> None:
+def test_exact_refuses_non_finite_numbers(value: Any) -> None:
     with refused("gamma"):
         exact(value, "gamma")
 
@@ -147,7 +147,7 @@ def test_ssr_is_read_exactly(value: Any) -> None:
      torch.tensor(0.3, dtype=torch.bfloat16), sum([0.001] * 300)],
     ids=repr,
 )  # fmt: skip
-def test_computed_ssr_is_read_as_the_number_that_it_stands_for(value: Any) -> None:
+def test_computed_ssr_is_read_as_the_simple_number(value: Any) -> None:
     assert check_ssr(value) == Fraction(3, 10)
 
 
@@ -158,7 +158,7 @@ def test_computed_fraction_is_exact() -> None:
 
 
 @pytest.mark.parametrize("text", ["0.1234567890123", "0.123456789012345", "3.141592653589793", "0.3333", "0.29999999"])
-def test_long_decimal_ssr_stays_what_was_typed(text: str) -> None:
+def test_long_decimal_ssr_is_not_simplified(text: str) -> None:
     assert check_ssr(float(text)) == check_ssr(text) == Fraction(text)
 
 
@@ -175,7 +175,7 @@ def test_ssr_of_at_most_12_digits_is_the_decimal_that_it_prints(digits: int, pla
     [0, -1, 0.0, float("nan"), float("inf"), 1e9, "half", "", "1,5", None, True, [], 10**5000, "inf", Fraction(-1, 3)],
     ids=lambda value: repr(value) if value != 10**5000 else "10**5000",
 )
-def test_ssr_refuses_what_cannot_scale_a_run(value: Any) -> None:
+def test_invalid_ssr_is_refused(value: Any) -> None:
     with refused("ssr") as caught:
         check_ssr(value)
     assert caught.value.value is value
@@ -309,7 +309,7 @@ def test_long_strings_take_no_time(text: str) -> None:
 
 
 @given(fractions, fractions, st.sampled_from(UNITS))
-def test_sum_and_difference_are_those_of_fractions(a: Fraction, b: Fraction, unit: str) -> None:
+def test_sums_and_differences_equal_those_of_fractions(a: Fraction, b: Fraction, unit: str) -> None:
     x, y = Time(a, unit), Time(b, unit)
     assert (x + y, x - y, -x) == (Time(a + b, unit), Time(a - b, unit), Time(-a, unit))
     assert x + b == b + x == x + y  # a bare number means the own unit
@@ -346,7 +346,7 @@ def test_strangers_are_a_type_error(other: Any) -> None:
     assert Time("1ep") != other
 
 
-def test_division_by_zero_says_so() -> None:
+def test_division_by_zero_is_an_error() -> None:
     for zero in (0, Time("0ep"), "0ep"):
         with pytest.raises(ZeroDivisionError, match="3ep"):
             Time("3ep") / zero

@@ -49,7 +49,7 @@ def test_get_is_the_total_in_a_unit(unit: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["dur", "epochs", None, 5, []])
-def test_get_refuses_what_is_not_counted(unit: Any) -> None:
+def test_get_refuses_units_that_are_not_counted(unit: Any) -> None:
     with refused("unit"):
         FULL.get(unit)
 
@@ -93,7 +93,7 @@ def test_a_new_iteration_restarts_its_own_counters_only() -> None:
     assert Timestamp().to_next_epoch() == Timestamp(epoch=1, epoch_in_iteration=1)
 
 
-def test_time_between_batches_counts_in_the_total_alone() -> None:
+def test_time_between_batches_counts_only_in_the_total() -> None:
     now = Timestamp().to_next_batch(duration=2).to_next_epoch(duration=timedelta(seconds=1))
     assert (now.seconds, now.iteration_seconds, now.epoch_seconds, now.batch_seconds) == (3, 3, 0, 0)
 
@@ -138,7 +138,7 @@ def test_numbers_of_numpy_become_ints_that_do_not_overflow() -> None:
         (lambda: FULL.copy(batches=1), "batches"),
     ],
 )  # fmt: skip
-def test_refuses_what_is_no_count_by_name(make: Any, field: str) -> None:
+def test_invalid_counts_are_refused_by_name(make: Any, field: str) -> None:
     with refused(field):
         make()
 
@@ -197,7 +197,7 @@ def test_is_a_value() -> None:
             setattr(FULL, name, 1)
 
 
-def test_a_duration_that_nobody_measured_may_be_none() -> None:
+def test_unmeasured_duration_may_be_none() -> None:
     # As in Composer, whose default it is.
     assert FULL.to_next_batch(3, 4, None) == FULL.to_next_batch(3, 4)
     assert FULL.to_next_epoch(None) == FULL.to_next_epoch()
@@ -225,7 +225,7 @@ def test_timestamp_compares_with_times_on_their_unit() -> None:
     assert now != "0.5dur"
 
 
-def test_timestamp_refuses_to_be_ordered_with_what_has_no_counter() -> None:
+def test_timestamp_cannot_be_compared_with_units_without_a_counter() -> None:
     with refused("time"):
         assert Timestamp() < "no time"
     with refused("unit"):
@@ -285,7 +285,7 @@ def test_counter_without_a_function_is_an_attribute_error() -> None:
         _ = derived.token
 
 
-def test_private_slots_are_read_in_their_module_alone() -> None:
+def test_private_slots_are_read_only_in_their_module() -> None:
     package = Path(ssr_hydra.__file__).parent
     readers = [
         f"{path.relative_to(package)}:{node.lineno}"

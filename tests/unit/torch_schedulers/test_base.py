@@ -158,7 +158,7 @@ def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
         (lambda: ours.ReduceLROnPlateau(threshold_mode="none"), "threshold_mode"),
     ],
 )
-def test_arguments_that_cannot_be_meant_are_refused_in_one_line(make: Any, field: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(make: Any, field: str) -> None:
     with refused(field):
         make()
 

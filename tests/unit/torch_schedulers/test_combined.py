@@ -22,7 +22,7 @@ def rates(scheduler: Any, batches: list[int], ssr: Any = 1, length: str = "20ba"
     return [course.rates(Timestamp(batch=k), [1.0])[0] for k in batches]
 
 
-def test_a_share_of_the_run_is_one_of_the_phase() -> None:
+def test_dur_in_a_phase_is_a_fraction_of_the_phase() -> None:
     both = ours.SequentialLR([ours.LinearLR(0.5, total_iters="1dur"), ours.PolynomialLR("0.5dur")], ["0.2dur"])
     # Phases of 4 and 16 batches: half way up at 2, and at 0 after a half of the second, 4 + 8.
     assert rates(both, [0, 2, 4, 8, 12, 16]) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
@@ -49,7 +49,7 @@ def test_milestones_out_of_order_are_refused() -> None:
         scheduler.bind(State("20ba", dataloader_len=4), 1, True)
 
 
-def test_wholes_in_a_later_place_begin_as_they_would_alone() -> None:
+def test_nested_sequence_in_a_later_place_starts_as_it_would_alone() -> None:
     # torch raises NotImplementedError at such a milestone.
     inner = ours.SequentialLR([ours.ConstantLR(0.5), ours.ExponentialLR(0.5)], [3])
     scheduler = ours.SequentialLR([ours.StepLR(100), inner], [10])
@@ -65,7 +65,7 @@ SETTERS = [
 
 
 @pytest.mark.parametrize("setter", SETTERS, ids=lambda s: type(s).__name__)
-def test_what_sets_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
+def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
     for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
         with refused(f"schedulers[{parts.index(setter)}]", UnchainableError, match="which overwrites the others"):
             rates(ours.ChainedScheduler(parts), [0])
@@ -75,7 +75,7 @@ def test_what_sets_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None
     assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it overwrites nothing
 
 
-def test_a_recursion_cannot_go_on_from_what_a_sequence_sets_anew() -> None:
+def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
     sequence = ours.SequentialLR([ours.StepLR(2), ours.StepLR(3)], [3])
     with refused("schedulers[1]", UnchainableError, match="put the cosine into the sequence"):
         rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
@@ -122,7 +122,7 @@ REVIVING: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("vanishing", VANISHING)
 @pytest.mark.parametrize("reviving", REVIVING)
 @pytest.mark.parametrize("is_first", [False, True])
-def test_chain_goes_on_as_torch_where_a_factor_has_vanished(vanishing: str, reviving: str, is_first: bool) -> None:
+def test_chain_matches_torch_after_a_factor_has_vanished(vanishing: str, reviving: str, is_first: bool) -> None:
     parts = [VANISHING[vanishing], REVIVING[reviving]]
     spec = ("ChainedScheduler", parts if is_first else parts[::-1])
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -37,7 +37,7 @@ def test_a_function_gets_ints_where_steps_are_whole_and_floats_between() -> None
         assert [type(step) for step in steps] == [int if step == int(step) else float for step in expected]
 
 
-def test_products_ask_for_whole_steps_alone_and_once() -> None:
+def test_products_call_the_function_once_per_whole_step() -> None:
     assert asked_at(0.4, 4, MultiplicativeLR) == [1, 2, 3, 4, 5, 6, 7]
     course = MultiplicativeLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 2)
     # The k-th factor comes at 2k: 0.5, then 0.5 * 0.25.
@@ -71,7 +71,7 @@ def test_a_function_gives_finite_numbers(value: Any) -> None:
         course.rates(Timestamp(batch=3), [1.0])
 
 
-def test_a_cycles_function_is_asked_for_cycles_or_steps() -> None:
+def test_scale_fn_gets_cycles_or_steps() -> None:
     steps: list[Any] = []
 
     def note(step: Any) -> float:

@@ -13,7 +13,7 @@ from ssr_hydra.time import Time, Timestamp, TimeUnit
 from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start, moment
 
 
-def test_the_start_of_an_epoch_is_what_the_run_had_there() -> None:
+def test_start_of_an_epoch_equals_the_runs_timestamp_there() -> None:
     then = timestamp = Timestamp()
     for number in range(11):
         if number % 4 == 0 and number:

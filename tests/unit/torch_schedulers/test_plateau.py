@@ -84,7 +84,7 @@ def test_ssr_multiplies_cooldown() -> None:
     assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
 
 
-def test_times_are_counted_on_the_clock_whatever_the_interval_of_evaluation() -> None:
+def test_times_are_counted_on_the_clock_for_any_evaluation_interval() -> None:
     # More than 50 batches after the best, which was evaluated at the first: 7th evaluation by tens, 4th by twenties.
     assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7
     assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4
@@ -94,7 +94,7 @@ def test_times_are_counted_on_the_clock_whatever_the_interval_of_evaluation() ->
     assert reductions({"patience": "0.5dur"}, 0.5, every=10, max_duration="100ba")[0] == 7
 
 
-def test_its_memory_is_plain_and_goes_on_where_it_was() -> None:
+def test_state_is_plain_data_and_resumes() -> None:
     for options in ({"patience": 3, "cooldown": 2}, {"patience": "35ba", "cooldown": "15ba"}):
         values = metrics(1)
         whole = follow(ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7)), values, 10)

@@ -41,7 +41,7 @@ def test_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, An
     assert due(time).reached(Timestamp(**at))
 
 
-def test_dur_is_a_share_of_the_run_as_it_is_run() -> None:
+def test_dur_is_a_fraction_of_the_scaled_run() -> None:
     assert due("0.29dur", max_duration="100ba").count == 29
 
 
@@ -65,7 +65,7 @@ def test_an_interval_is_due_once_for_each_multiple_that_was_passed(
 
 
 @pytest.mark.parametrize("length", [75, 38, 150])
-def test_epochs_are_epochs_in_a_run_that_was_taken_up_with_another_batch_size(length: int) -> None:
+def test_epochs_keep_their_meaning_after_a_change_of_the_batch_size(length: int) -> None:
     """375 batches in 5 epochs of 75 lie behind it; the 10th ends after 5 more of the new length."""
     end, log = due("10ep", dataloader_len=length), due("0.5ep", repeats=True, dataloader_len=length)
     here = Timestamp(epoch=5, batch=375)
@@ -82,7 +82,7 @@ def test_epochs_are_epochs_in_a_run_that_was_taken_up_with_another_batch_size(le
     assert end.steps(State(max_duration="10ep", dataloader_len=length)) == 375 + last
 
 
-def test_steps_are_told_where_the_rates_tell_them() -> None:
+def test_number_of_steps_is_known_if_the_rates_are() -> None:
     state = State(max_duration="100sp", samples_per_batch=16, dataloader_len=7)
     assert Deadline("100sp", state, "x").steps(state) == 7
     assert Deadline("2ep", state, "x").steps(state) == 14
@@ -90,7 +90,7 @@ def test_steps_are_told_where_the_rates_tell_them() -> None:
     assert Deadline("9sec", state, "x").steps(state) is None
 
 
-def test_share_grows_to_one() -> None:
+def test_completed_fraction_grows_to_one() -> None:
     deadline = due("8ba")
     assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
 
@@ -112,7 +112,9 @@ def test_scaling_is_exact() -> None:
         ("-1ep", {}, InputError),
     ],
 )
-def test_what_cannot_be_told_is_refused_by_name(time: Any, state: dict[str, Any], error: type[InputError]) -> None:
+def test_times_that_cannot_be_reached_exactly_are_refused_by_name(
+    time: Any, state: dict[str, Any], error: type[InputError]
+) -> None:
     with pytest.raises(error) as caught:
         due(time, **state)
     assert caught.value.field == "eval_interval"

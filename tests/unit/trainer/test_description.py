@@ -43,7 +43,7 @@ def test_a_model_is_its_class_and_the_shapes_of_its_state() -> None:
     assert changes(described, other)[0] == "it.state.0.weight was 'float32 [3, 2]' and is 'float64 [3, 2]'"
 
 
-def test_an_optimizer_is_its_class_and_what_its_groups_were_given() -> None:
+def test_optimizer_is_described_by_class_and_given_hyperparameters() -> None:
     model = nn.Linear(2, 3)
     optimizer = torch.optim.SGD([{"params": [model.weight], "lr": 0.2}, {"params": [model.bias]}], lr=0.1, momentum=0.9)
     described = describe_optimizer(optimizer)
@@ -111,7 +111,7 @@ def cyclic() -> list[Any]:
         (cyclic(), [1, "..."]),
     ],
 )  # fmt: skip
-def test_whatever_a_person_gives_is_plain(value: Any, plain: Any) -> None:
+def test_any_argument_is_described_as_plain_data(value: Any, plain: Any) -> None:
     found = describe_schedule(value)
     assert found == plain
     assert type(found) is type(plain)
@@ -125,7 +125,7 @@ def test_functions_are_named_and_partials_show_their_arguments() -> None:
     assert changes(made, describe_schedule(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
 
 
-def test_schedulers_are_their_arguments_however_deep() -> None:
+def test_nested_schedulers_are_described_by_their_arguments() -> None:
     def make(gamma: float) -> Any:
         return describe_schedule(
             [ProductScheduler({"a": CosineAnnealingScheduler(), "b": StepScheduler("2ep", gamma=gamma)})]
@@ -161,13 +161,13 @@ def test_a_loss_that_weighs_classes() -> None:
         lambda shift: [shift] * 1000,
     ],
 )
-def test_what_is_long_is_a_digest(make: Callable[[int], Any]) -> None:
+def test_long_lists_are_described_by_a_digest(make: Callable[[int], Any]) -> None:
     first, again, other = (describe_schedule(make(shift)) for shift in (0, 0, 1))
     assert first == again != other
     assert len(first) < 60
 
 
-def test_data_in_memory_are_told_apart_by_their_numbers() -> None:
+def test_data_in_memory_is_described_by_its_values() -> None:
     inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     first = describe_data(TensorDataset(inputs, torch.arange(40)))
     assert (first["class"], first["samples"]) == ("TensorDataset", 40)
@@ -179,7 +179,7 @@ def test_data_in_memory_are_told_apart_by_their_numbers() -> None:
     assert describe_data([1, 2, 3]) == {"class": "list", "samples": 3}
 
 
-def test_what_a_data_set_says_of_itself_counts() -> None:
+def test_describe_method_of_a_data_set_is_used() -> None:
     class Said:
         def describe(self) -> dict[str, Any]:
             return {"files": np.int64(3), "split": "train"}

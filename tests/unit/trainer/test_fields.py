@@ -62,7 +62,7 @@ def test_ssr_stretches_the_schedule() -> None:
     assert values == {1.0: [0.8] * 3 + [0.4] * 5, 2.0: [0.8] * 6 + [0.4] * 2}
 
 
-def test_what_the_optimizer_computes_with_is_the_scheduled_value() -> None:
+def test_optimizer_computes_with_the_scheduled_value() -> None:
     """Decay alone: with no gradient AdamW multiplies by 1 - lr * weight_decay in every step."""
     for fused in (False, True):
         weight = parameter()
@@ -127,7 +127,7 @@ def test_several_schedules_multiply_and_a_function_is_one() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.4 * 0.75 * 0.5
 
 
-def test_none_at_all_costs_nothing() -> None:
+def test_no_schedules_cost_nothing() -> None:
     class Untouchable:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(name)
@@ -151,7 +151,7 @@ def test_one_curve_is_evaluated_once_a_step() -> None:
     assert len(calls) == 4
 
 
-def test_a_clock_of_another_time() -> None:
+def test_schedules_follow_a_given_clock() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="10ba")
     state.timestamp = Timestamp(batch=2)
@@ -195,7 +195,7 @@ def test_a_resume_needs_the_optimizer_and_the_time() -> None:
     assert FieldSchedules(schedules, fresh).values() == fields.values()
 
 
-def test_a_resume_may_drive_another_part_of_the_same_tuple() -> None:
+def test_resume_may_schedule_another_part_of_the_same_tuple() -> None:
     optimizer = AdamW([parameter()], betas=(0.8, 0.96))
     state = run(optimizer, length="4ba")
     advance(FieldSchedules({"beta1": LinearScheduler()}, state), state, 2)
@@ -264,7 +264,7 @@ def adamw() -> AdamW:
         ([LinearScheduler()], "schedules", "a mapping of fields"),
     ],
 )
-def test_what_cannot_be_driven_is_refused(schedules: Any, field: str, says: str) -> None:
+def test_fields_that_cannot_be_scheduled_are_refused(schedules: Any, field: str, says: str) -> None:
     with pytest.raises(InputError) as info:
         FieldSchedules(schedules, run(adamw()))
     assert info.value.field == field

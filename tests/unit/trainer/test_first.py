@@ -44,7 +44,7 @@ def computed(task: Task, batch: Any, phase: str) -> None:
 @pytest.mark.parametrize(
     "loss", [nn.MSELoss(), F.l1_loss, nn.HuberLoss(), lambda outputs, targets: 2 * F.smooth_l1_loss(outputs, targets)]
 )
-def test_numbers_of_another_shape_are_not_spread_over_the_outputs(loss: Callable[..., Tensor], phase: str) -> None:
+def test_targets_of_another_shape_are_not_broadcast_over_the_outputs(loss: Callable[..., Tensor], phase: str) -> None:
     task = Task(nn.Linear(4, 1), loss, None, CPU)
     with pytest.raises(InputError) as caught:
         computed(task, (X, NUMBERS), phase)
@@ -53,7 +53,7 @@ def test_numbers_of_another_shape_are_not_spread_over_the_outputs(loss: Callable
     computed(Task(nn.Linear(4, 1), loss, None, CPU), (X, NUMBERS[:, None]), phase)
 
 
-def test_one_number_for_all_is_meant() -> None:
+def test_scalar_target_may_broadcast() -> None:
     # As of adversarial training, whose target is 1 throughout: torch warns there, and there is nothing to refuse.
     task = Task(nn.Linear(4, 1), lambda outputs, targets: F.mse_loss(outputs, torch.tensor(1.0)), None, CPU)
     with pytest.warns(UserWarning, match="target size"):
@@ -68,7 +68,7 @@ def test_a_metric_does_not_compare_samples_with_each_other() -> None:
         accuracy(torch.zeros(7, 3), CLASSES[:, None])
 
 
-def test_a_user_is_told_of_the_same_by_the_trainer_and_the_run_says_failed(tmp_path: Any) -> None:
+def test_trainer_raises_the_same_error_and_the_run_is_failed(tmp_path: Any) -> None:
     trainer = Trainer(nn.Linear(4, 1), [(X, NUMBERS)], loss=nn.MSELoss(), progress="none", run_dir=tmp_path)
     with pytest.raises(InputError, match="torch would broadcast them"):
         trainer.fit()
@@ -106,7 +106,7 @@ def test_a_user_is_told_of_the_same_by_the_trainer_and_the_run_says_failed(tmp_p
         (Named(), lambda outputs, batch: batch["target"], {"ids": X}, ("KeyError: 'target' (test_first.py, line ",)),
     ],
 )
-def test_what_does_not_fit_is_one_line_about_the_batch(
+def test_batches_that_do_not_fit_are_a_one_line_error(
     model: nn.Module, loss: Any, batch: Any, words: tuple[str, ...], phase: str
 ) -> None:
     with pytest.raises(FirstBatchError) as caught:
@@ -119,13 +119,13 @@ def test_what_does_not_fit_is_one_line_about_the_batch(
 
 
 @pytest.mark.parametrize("targets", [NUMBERS[:, None], CLASSES[:, None].float()])
-def test_cross_entropy_of_one_output_is_refused_for_it_learns_nothing(targets: Tensor) -> None:
+def test_cross_entropy_of_one_output_is_refused(targets: Tensor) -> None:
     with pytest.raises(InputError, match="cross entropy over one class is always 0"):
         Task(nn.Linear(4, 1), None, None, CPU).loss((X, targets))
 
 
 @pytest.mark.parametrize("loss", [lambda o, t: o, lambda o, t: 0.5])
-def test_a_loss_is_one_number(loss: Any) -> None:
+def test_loss_must_be_one_number(loss: Any) -> None:
     with pytest.raises(InputError, match="must be one number, and is") as caught:
         Task(nn.Linear(4, 3), loss, None, CPU).loss((X, CLASSES))
     assert caught.value.field == "loss"
@@ -184,7 +184,7 @@ def test_loss_that_fails_in_a_later_batch_is_named() -> None:
         task.loss((X, CLASSES))
 
 
-def test_default_accuracy_says_where_it_comes_from() -> None:
+def test_error_of_the_default_accuracy_says_where_it_comes_from() -> None:
     """Targets of another task: the loss takes them, the default metric does not."""
     task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
     task.given_loss = task._loss = lambda outputs, targets: outputs.sum()
@@ -223,7 +223,7 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
     assert result.status == "completed"
 
 
-def test_trying_evaluation_changes_no_bit_of_the_run() -> None:
+def test_trial_evaluation_does_not_change_the_run() -> None:
     """Loaders that share a generator, a global random number per sample, dropout and batch norm."""
 
     def trained(evaluates: bool) -> dict[str, Tensor]:
@@ -247,7 +247,7 @@ def test_trying_evaluation_changes_no_bit_of_the_run() -> None:
         assert torch.equal(tensor, trained(True)[name]), name
 
 
-def test_a_process_that_is_lost_in_the_first_batch_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_lost_in_the_first_batch_is_reported_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(nn.Linear(4, 3), [(X, CLASSES)], progress="none")
     monkeypatch.setattr(trainer, "_processes", SimpleNamespace(world_size=2))
     error = FirstBatchError("of the loader")
@@ -255,7 +255,7 @@ def test_a_process_that_is_lost_in_the_first_batch_is_told_as_lost(monkeypatch: 
     assert isinstance(trainer._lost(error), LostProcessError)
 
 
-def test_only_the_first_batch_is_looked_after_and_errors_of_other_types_are_the_users() -> None:
+def test_only_the_first_batch_is_validated_and_other_errors_are_unchanged() -> None:
     class Own(RuntimeError):
         pass
 

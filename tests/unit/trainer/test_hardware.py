@@ -9,7 +9,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 
 
-def test_hardware_says_what_bits_depend_on() -> None:
+def test_hardware_describes_what_the_last_bits_depend_on() -> None:
     found = hardware(torch.device("cpu"))
     assert set(found) == {"cpu", "instruction_set", "cores", "threads", "device", "gpu"}
     assert found["threads"] == torch.get_num_threads()
@@ -33,12 +33,12 @@ def test_auto_takes_the_best_there_is() -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:99", "cpu:x", None, 1.5])
-def test_a_device_that_is_not_there_is_refused(device: object) -> None:
+def test_missing_device_is_refused(device: object) -> None:
     with pytest.raises(InputError, match="device"):
         choose_device(device)  # type: ignore[arg-type]
 
 
-def test_repeatable_kernels_leave_every_other_switch_alone() -> None:
+def test_deterministic_kernels_change_no_other_switch() -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
     cudnn.benchmark, cudnn.conv.fp32_precision = True, "ieee"  # as a person sets it; reading allow_tf32 raises now

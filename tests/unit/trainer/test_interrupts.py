@@ -105,7 +105,7 @@ def test_the_first_signal_is_the_reason() -> None:
         assert stop.number == signal.SIGUSR2
 
 
-def test_a_second_ctrl_c_interrupts_at_once_and_the_first_says_so() -> None:
+def test_second_ctrl_c_interrupts_at_once_and_the_first_prints_this() -> None:
     told: list[str] = []
     with StopRequest(told.append) as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -115,7 +115,7 @@ def test_a_second_ctrl_c_interrupts_at_once_and_the_first_says_so() -> None:
     assert told == ["stopping after this batch, with a checkpoint; ctrl-C again stops at once"]
 
 
-def test_a_signal_in_the_middle_of_a_line_is_heard_all_the_same() -> None:
+def test_signal_during_a_print_is_not_lost() -> None:
     def printing(text: str) -> None:
         raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
 
@@ -173,7 +173,7 @@ def test_the_job_s_own_handlers_are_taken_over_for_a_while() -> None:
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)  # SIGHUP: `nohup` ignores it
-def test_what_is_ignored_on_purpose_stays_ignored(number: int) -> None:
+def test_ignored_signals_stay_ignored(number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
         with StopRequest() as stop:
@@ -183,7 +183,7 @@ def test_what_is_ignored_on_purpose_stays_ignored(number: int) -> None:
         signal.signal(number, before)
 
 
-def test_outside_of_the_main_thread_no_request_is_heard() -> None:
+def test_outside_the_main_thread_signals_are_not_handled() -> None:
     handlers: list[object] = []
 
     def work() -> None:
@@ -197,7 +197,7 @@ def test_outside_of_the_main_thread_no_request_is_heard() -> None:
 
 
 @pytest.mark.parametrize("trains", [False, True])
-def test_a_launcher_that_puts_the_job_back_leaves_and_the_reason_is_told(trains: bool) -> None:
+def test_launcher_that_requeues_the_job_exits_with_the_reason(trains: bool) -> None:
     def put_back(number: int, frame: FrameType | None) -> None:
         sys.exit(144)
 

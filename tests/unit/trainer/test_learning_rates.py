@@ -113,7 +113,7 @@ def test_torch_scheduler_of_a_run_that_is_repeated_starts_from_the_initial_rate(
     assert trace(scheduler, optimizer) == trace(scheduler, optimizer) == [0.8] * 4 + [0.4] * 4
 
 
-def test_torch_steps_by_epochs_unless_told_otherwise() -> None:
+def test_torch_schedulers_step_by_epoch_by_default() -> None:
     a, b = sgd(), sgd()
     assert trace(ExponentialLR(a, 0.5), a) == [0.8] * 4 + [0.4] * 4
     assert trace(ExponentialLR(b, 0.5), b, stepwise=True) == [0.8 * 0.5**k for k in range(8)]
@@ -127,7 +127,7 @@ def test_torch_steps_by_epochs_unless_told_otherwise() -> None:
         (lambda o: [LinearScheduler(), StepLR(o, 1)], "schedulers[1].pace", r"use Paced\(scheduler, 'batch'\)"),
     ],
 )
-def test_a_run_without_a_second_epoch_asks_for_a_pace(make: Any, field: str, fix: str) -> None:
+def test_run_within_one_epoch_needs_a_pace(make: Any, field: str, fix: str) -> None:
     with pytest.raises(InputError, match=f"the learning rate would never change; {fix}") as caught:
         trace(make(optimizer := sgd()), optimizer, epochs=1)
     assert caught.value.field == field
@@ -146,7 +146,7 @@ def test_the_pace_of_a_short_run_is_the_one_that_was_chosen() -> None:
         assert trace(theirs, optimizer, epochs=1, stepwise=stepwise) == pytest.approx(expected)
 
 
-def test_ours_step_by_epochs_when_told_to() -> None:
+def test_ours_step_by_epoch_on_request() -> None:
     assert trace(LinearScheduler(), sgd(), stepwise=False) == [0.8] * 4 + [0.4] * 4
 
 
@@ -166,7 +166,7 @@ def decay(state: State) -> float:
 )
 @pytest.mark.parametrize("stepwise", [None, True])
 @pytest.mark.parametrize("tensor", [False, True])
-def test_ours_multiply_what_torchs_set_each_at_its_own_pace(make: Any, stepwise: bool | None, tensor: bool) -> None:
+def test_ours_multiply_torchs_rates_each_at_its_own_pace(make: Any, stepwise: bool | None, tensor: bool) -> None:
     def lr() -> Any:
         return torch.tensor(0.8, dtype=torch.float64) if tensor else 0.8
 
@@ -180,7 +180,7 @@ def test_ours_multiply_what_torchs_set_each_at_its_own_pace(make: Any, stepwise:
         assert optimizer.param_groups[0]["lr"] is held
 
 
-def test_torch_schedulers_of_several_optimizers_keep_apart() -> None:
+def test_torch_schedulers_of_several_optimizers_are_independent() -> None:
     a, b = sgd(), sgd(0.2)
     state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
     rates = LearningRates([ExponentialLR(a, 0.5), ExponentialLR(b, 0.1), ConstantScheduler(0.5)], state, Fraction(1))
@@ -192,7 +192,7 @@ def test_torch_schedulers_of_several_optimizers_keep_apart() -> None:
     assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.2, 0.01])
 
 
-def test_a_plateau_waits_for_evaluations() -> None:
+def test_plateau_follows_evaluations() -> None:
     optimizer = sgd()
     state = State(max_duration="2ep", dataloader_len=1, optimizers=optimizer)
     rates = LearningRates(
@@ -206,7 +206,7 @@ def test_a_plateau_waits_for_evaluations() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_an_epoch_whose_end_was_not_foreseen_sets_ours_again() -> None:
+def test_unforeseen_end_of_an_epoch_sets_the_rate_again() -> None:
     optimizer = sgd()
     state = State(max_duration="2ep", optimizers=optimizer)
     rates = LearningRates(decay, state, Fraction(1))
@@ -219,7 +219,7 @@ def test_an_epoch_whose_end_was_not_foreseen_sets_ours_again() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.4
 
 
-def test_no_schedule_leaves_the_rate_alone() -> None:
+def test_without_schedulers_the_rate_is_constant() -> None:
     assert trace(None, sgd()) == [0.8] * 8 == trace([], sgd())
 
 
@@ -252,7 +252,7 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],
 )  # fmt: skip
-def test_what_cannot_drive_the_run_is_refused_by_name(make: Any, ssr: float, field: str, words: str) -> None:
+def test_unusable_schedulers_are_refused_by_name(make: Any, ssr: float, field: str, words: str) -> None:
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with pytest.raises(InputError, match=words) as caught:
@@ -278,7 +278,7 @@ def decays(step: float) -> float:
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 @pytest.mark.parametrize("with_ours", [False, True])
-def test_what_is_no_function_of_time_runs_as_it_is(name: str, with_ours: bool) -> None:
+def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name: str, with_ours: bool) -> None:
     def several(o: torch.optim.Optimizer) -> list[Any]:
         made = AS_THEY_ARE[name](o)
         return list(made) if isinstance(made, list) else [made]
@@ -295,7 +295,7 @@ def test_what_is_no_function_of_time_runs_as_it_is(name: str, with_ours: bool) -
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_runs_as_it_is_cannot_follow_another_clock() -> None:
+def test_unchanged_scheduler_cannot_follow_a_time_map() -> None:
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with pytest.raises(InputError, match="cannot follow the time map of a changed run"):
@@ -323,7 +323,7 @@ RESUMED: dict[str, Any] = {
 @pytest.mark.parametrize("stepwise", [None, True, False])
 @pytest.mark.parametrize("name", RESUMED)
 @pytest.mark.parametrize("cut", [1, 4, 6, 11])
-def test_a_run_that_was_cut_goes_on_to_the_bit(name: str, stepwise: bool | None, cut: int) -> None:
+def test_interrupted_run_resumes_bitwise(name: str, stepwise: bool | None, cut: int) -> None:
     def start(optimizer: torch.optim.Optimizer) -> tuple[State, LearningRates]:
         state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
         return state, LearningRates(RESUMED[name](optimizer), state, Fraction(1), stepwise)
@@ -359,7 +359,7 @@ def test_a_run_that_was_cut_goes_on_to_the_bit(name: str, stepwise: bool | None,
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_the_memory_of_other_schedulers_is_refused(name: str) -> None:
+def test_state_of_other_schedulers_is_refused(name: str) -> None:
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(RESUMED[name](optimizer), state, Fraction(1))
@@ -401,7 +401,7 @@ def test_schedules_follow_the_clock_over_the_plan(make: Any) -> None:
     assert seen == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
-def test_epochs_end_where_they_end_whatever_the_clock_says() -> None:
+def test_epochs_end_with_the_data_and_not_by_the_clock() -> None:
     optimizer = sgd()
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 

@@ -123,7 +123,7 @@ def test_a_plateau_scheduler_follows_the_evaluations() -> None:
     assert run.lrs == [LR, LR, LR, LR, LR / 2, LR / 2, LR / 4, LR / 4]
 
 
-def test_the_schedulers_of_the_documents() -> None:
+def test_examples_of_the_seed_documents() -> None:
     def ten_epoch_decay_scheduler(state: State) -> float:
         if state.timestamp.epoch < 10:
             return 1.0
@@ -199,12 +199,12 @@ def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
 
 
 @pytest.mark.parametrize("length", ["9ba", "3iter"])
-def test_what_is_due_by_iterations_is_due_at_their_end(length: str) -> None:
+def test_intervals_in_iterations_are_due_at_their_end(length: str) -> None:
     run = Recorded(loader(7), None, length, eval=loader(2), iteration_length="3ba", eval_interval="1iter").run()
     assert [record["timestamp"]["batch"] for record in run.result.evaluations] == [3, 6, 9]
 
 
-def test_units_mix_because_the_loader_tells_its_batch_size() -> None:
+def test_units_mix_because_the_loader_has_a_batch_size() -> None:
     run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]
     tokens = TensorLoader([torch.zeros(8, 5, dtype=torch.int64), torch.zeros(8, dtype=torch.int64)], 2)
@@ -237,7 +237,7 @@ def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule(clock: Any) -> 
     assert run.lrs == pytest.approx([LR * (1 - 0.03 * k / 0.2) for k in range(7)])
 
 
-def test_a_loader_without_a_length_serves_whole_epochs_and_batches() -> None:
+def test_loader_without_a_length_works_for_whole_epochs_and_batches() -> None:
     run = Recorded(Unsized(3), None, "2ep", eval=loader(2)).run()
     assert run.result.steps == 6
     assert [e["timestamp"]["epoch"] for e in run.result.evaluations] == [1, 2]
@@ -264,7 +264,7 @@ def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
 
 
 @pytest.mark.parametrize(("batches", "promised", "words"), [(3, 4, r"fewer \(3\)"), (4, 3, "more")])
-def test_a_loader_that_lies_about_its_length_is_found_out(batches: int, promised: int, words: str) -> None:
+def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Recorded(Lying(batches, promised), None, "2ep").run()
 
@@ -363,7 +363,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt(b
     assert all(parameter.isfinite().all() for parameter in run.model.parameters())
 
 
-def test_weights_that_become_nan_in_the_last_step_are_seen_by_the_evaluation() -> None:
+def test_evaluation_detects_weights_that_become_nan_in_the_last_step() -> None:
     run = Recorded(loader(4), None, "4ba", eval=loader(2))
 
     def spoil(*_: Any) -> None:
@@ -375,7 +375,7 @@ def test_weights_that_become_nan_in_the_last_step_are_seen_by_the_evaluation() -
         run.run()
 
 
-def test_a_model_that_was_left_in_evaluation_mode_is_trained() -> None:
+def test_model_in_evaluation_mode_is_set_to_training_mode() -> None:
     model = dropout_net().eval()
     run = Recorded(loader(2), None, model=model, seed=0).run()
     assert all(module.training for module in run.model.modules())

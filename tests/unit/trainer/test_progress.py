@@ -128,7 +128,7 @@ def test_other_kinds_are_refused(kind: object) -> None:
         (3723, "1:02:03 h"),
     ],
 )
-def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
+def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -136,7 +136,7 @@ def test_eta_is_unknown_at_the_start() -> None:
     assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta is None
 
 
-def test_the_summary_says_what_was_done(tmp_path: object) -> None:
+def test_summary_shows_the_result(tmp_path: object) -> None:
     from pathlib import Path
 
     result = RunResult(
@@ -174,7 +174,7 @@ def test_the_summary_says_what_was_done(tmp_path: object) -> None:
         ({"ssr": 0.5, "control": "truncate"}, "8ep  (16ep x 0.5, the schedule not scaled)"),
     ],
 )
-def test_the_summary_says_the_length_as_it_was_run(options: dict[str, Any], length: str) -> None:
+def test_summary_shows_the_scaled_length(options: dict[str, Any], length: str) -> None:
     fields: dict[str, Any] = {"max_duration": "16ep", "seed": 0, "steps": 1, "samples": 1, "tokens": 0}
     result = RunResult("completed", None, "run", **fields, train_seconds=1.0, total_seconds=1.0, **options)
     assert summary(result, None).splitlines()[2].split(maxsplit=1) == ["length", length]
@@ -184,6 +184,6 @@ def test_the_summary_says_the_length_as_it_was_run(options: dict[str, Any], leng
     ("kind", "stream", "said"),
     [("auto", Terminal(), True), ("none", Terminal(), False), ("auto", io.StringIO(), False), ("auto", Full(0), False)],
 )
-def test_a_terminal_is_told_at_once_that_a_run_begins(kind: str, stream: io.StringIO, said: bool) -> None:
+def test_terminal_shows_at_once_that_a_run_starts(kind: str, stream: io.StringIO, said: bool) -> None:
     announce(kind, stream)
     assert stream.getvalue() == ("starting: torch, data, model ...\n" if said else "")

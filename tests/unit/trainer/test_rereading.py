@@ -53,7 +53,7 @@ def test_the_rest_of_an_epoch_is_the_rest_of_it(make: Callable[[], Any], start: 
     assert numbers(again.batches(1, start)) == whole[start:]
 
 
-def test_what_is_passed_over_does_not_move_the_random_numbers_of_training() -> None:
+def test_skipped_batches_do_not_change_the_random_state_of_training() -> None:
     loader = DataLoader(DATA, 3, shuffle=True)
     first = Rereading(loader)
     batches = first.batches(0, 0)

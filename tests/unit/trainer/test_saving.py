@@ -38,7 +38,7 @@ from ssr_hydra.trainer.saving import (
         ("1ep", "checkpoint"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(given: Any, field: str) -> None:
+def test_invalid_settings_are_refused(given: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
         Checkpointing.of(given)
     assert caught.value.field == field
@@ -69,7 +69,7 @@ def drawn() -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def test_random_numbers_go_on_where_they_were() -> None:
+def test_random_state_continues() -> None:
     """Also in the middle of a pair: Python and NumPy keep the second of two normal numbers for later."""
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     drawn()
@@ -94,7 +94,7 @@ def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Modul
     return model, optimizer
 
 
-def test_everything_comes_back_to_the_bit() -> None:
+def test_state_round_trips_bitwise() -> None:
     model, optimizer = trained()
     state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # a file is a copy too
     check_state(state)
@@ -130,7 +130,7 @@ def test_a_changed_hyperparameter_is_the_new_one_and_the_moments_stay() -> None:
     assert moments.abs().sum() > 0
 
 
-def test_another_peak_learning_rate_is_the_new_one() -> None:
+def test_changed_learning_rate_replaces_the_saved_one() -> None:
     model, optimizer = trained(lr=0.1)
     for group in optimizer.param_groups:
         group["initial_lr"], group["lr"] = 0.1, 0.0375

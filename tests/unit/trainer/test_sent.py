@@ -148,7 +148,7 @@ def test_checkpoints_that_are_a_link_are_not_followed(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300])
-def test_a_name_that_no_folder_can_have_is_one_line(name: str) -> None:
+def test_invalid_folder_name_is_a_one_line_error(name: str) -> None:
     for options in ({"run_dir": name}, {"run_dir": None, "resume": name}):
         with pytest.raises(InputError, match="^(run_dir|resume)=") as caught:
             trainer(**options)
@@ -194,7 +194,7 @@ def test_a_run_that_began_elsewhere_has_the_evaluations_before_it_in_its_own_log
     assert evaluations(trainer(own).fit()) == evaluations(whole)
 
 
-def test_a_checkpoint_of_an_earlier_release_holds_its_evaluations(run: Path, whole: RunResult) -> None:
+def test_checkpoint_of_an_earlier_release_has_its_evaluations(run: Path, whole: RunResult) -> None:
     held = [{**item, "metrics": {**item["metrics"], "eval/odd": math.nan}} for item in whole.evaluations[:2]]
     change(run, ("loop", "evaluations"), held)
     log = run / METRICS
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_an_earlier_release_holds_its_evaluations(run: Path, who
     assert [item["metrics"] for item in read_evaluations(log, 10**6)][:2] == [metrics for _, metrics in expected]
 
 
-def test_evaluations_that_the_log_has_lost_are_told(run: Path, whole: RunResult) -> None:
+def test_lost_evaluations_of_the_log_are_reported(run: Path, whole: RunResult) -> None:
     lines = (run / METRICS).read_bytes().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(b'{"event":"eval"'))
     lines[first] = b'{"event":"eval",'.ljust(len(lines[first]), b"[")

@@ -68,7 +68,7 @@ def weights(trainer: Trainer) -> Tensor:
         ({"loss_mean_over": "batches"}, "loss_mean_over"),
     ],
 )
-def test_settings_that_cannot_be_meant(options: dict[str, Any], field: str) -> None:
+def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as error:
         StepSettings(**options)
     assert error.value.field == field
@@ -127,7 +127,7 @@ def _seeded(make: Any) -> nn.Module:
     return made
 
 
-def test_what_cannot_be_cut_is_refused() -> None:
+def test_batches_that_cannot_be_split_are_refused() -> None:
     # A batch that says it holds twice as many samples as its tensors have rows: parts would count as many as the whole.
     with pytest.raises(InputError) as error:
         trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 16)
@@ -179,7 +179,7 @@ class Bigram(nn.Module):
 
 
 @pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
-def test_a_loss_says_what_it_is_a_mean_over(loss: Any) -> None:
+def test_loss_defines_the_number_in_its_mean(loss: Any) -> None:
     # Of the first half all targets but one are ignored; of the last sample every one: a mean over nothing is NaN, and
     # has to leave no trace.
     draw = torch.Generator().manual_seed(0)
@@ -270,7 +270,7 @@ def test_bf16_computes_in_bf16_and_updates_in_fp32() -> None:
     assert 0 < difference < 2e-2  # bf16 keeps 8 bits
 
 
-def test_fp16_scales_the_loss_and_clips_what_is_unscaled() -> None:
+def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
     # Gradients of 1e-9 are zero in fp16: scaled by 65,536 they are not.
     class Tiny(nn.Module):
         def __init__(self) -> None:
@@ -319,7 +319,7 @@ def fp16(folder: Path | None, stop: int | None = None, **options: Any) -> Traine
     )
 
 
-def test_fp16_goes_on_with_the_scale_that_it_had(tmp_path: Path) -> None:
+def test_fp16_resumes_with_its_loss_scale(tmp_path: Path) -> None:
     whole = fp16(tmp_path / "whole")
     whole.fit()
     with pytest.raises(KeyboardInterrupt):

@@ -95,7 +95,7 @@ def test_counting_can_be_taken_over() -> None:
     assert task.loss((X, Y))[1:] == (3, 2**40)
 
 
-def test_evaluation_is_a_mean_over_samples_whatever_the_batches() -> None:
+def test_evaluation_is_a_mean_over_samples_for_any_batches() -> None:
     model = linear()
     task = Task(model, None, {"accuracy": accuracy, "norm": lambda o, t: o.norm(dim=1).mean()}, CPU)
     uneven = task.evaluate([(X[:4], Y[:4]), (X[4:6], Y[4:6]), (X[6:], Y[6:])])
@@ -107,7 +107,7 @@ def test_evaluation_is_a_mean_over_samples_whatever_the_batches() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)])
-def test_a_mean_over_tokens_is_evaluated_over_tokens_whatever_the_batches(sizes: tuple[int, ...]) -> None:
+def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int, ...]) -> None:
     # Samples of 1, 2, 3 and no targets. Weighed by samples, batches of one would be the mean of the samples' means, and
     # NaN for the one that has none to average.
     lengths = (1, 2, 3, 0)
@@ -245,7 +245,7 @@ def test_accuracy_of_classes_probabilities_and_pictures() -> None:
         (lambda: Task(linear(), None, [accuracy], CPU), "metrics"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_read_is_named(run: Any, field: str) -> None:
+def test_unreadable_batches_are_named(run: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
         run()
     assert caught.value.field == field

@@ -56,7 +56,7 @@ def small(**options: Any) -> Trainer:
 # ---- the default task
 
 
-def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+def test_same_seed_is_bitwise_equal(tmp_path: Path) -> None:
     runs = []
     for name in ("a", "b"):
         torch.rand(7)  # whatever was drawn before
@@ -80,7 +80,7 @@ def test_the_log_holds_the_rate_of_every_batch(tmp_path: Path) -> None:
     assert lrs == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-def test_computed_ssr_takes_the_steps_of_the_ratio_that_it_stands_for() -> None:
+def test_computed_ssr_takes_the_steps_of_the_simple_ratio() -> None:
     # 0.30000000000000004 of 10 batches would be 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
     assert (result.ssr, result.steps) == (0.3, 3)
@@ -96,7 +96,7 @@ def test_longer_runs_are_better_on_the_default_task() -> None:
     assert means[0] < 0.85 < 0.92 < means[2]
 
 
-def test_defaults_alone_train() -> None:
+def test_trains_with_all_defaults() -> None:
     seed_everything(0)
     train, held_out = make_loaders(Digits("train"), Digits("eval"))
     result = Trainer(MLP(), train, held_out, progress="none", device="cpu").fit()
@@ -185,7 +185,7 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_a
         assert torch.equal(one, other)
 
 
-def test_a_change_by_which_nothing_is_trained_is_not_recorded(tmp_path: Path) -> None:
+def test_change_without_further_training_is_not_recorded(tmp_path: Path) -> None:
     def run(lr: float, **options: Any) -> Trainer:
         model = nn.Linear(4, 3)
         optimizer = torch.optim.SGD(model.parameters(), lr=lr)
@@ -202,7 +202,7 @@ def test_a_change_by_which_nothing_is_trained_is_not_recorded(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("saves", [True, False])
-def test_a_run_that_left_records_alone_is_not_replaced_in_silence(
+def test_run_with_records_but_no_checkpoint_restarts_with_a_message(
     tmp_path: Path, saves: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"event":"train","batch":1000}\n')
@@ -212,7 +212,7 @@ def test_a_run_that_left_records_alone_is_not_replaced_in_silence(
     assert "has a run that was stopped" in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
+def test_checkpoint_without_the_parts_of_a_run_is_named(tmp_path: Path) -> None:
     small(run_dir=tmp_path / "run").fit()
     checkpoint = load(tmp_path / "run" / "checkpoints" / "ba6")
     del checkpoint.state["loop"]
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saves", [True, False])
-def test_what_another_run_has_left_since_a_run_was_made_is_not_overwritten(tmp_path: Path, saves: bool) -> None:
+def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Path, saves: bool) -> None:
     checkpoint = {"enabled": saves}
     one = small(run_dir=tmp_path, checkpoint=checkpoint)
     other = small(run_dir=tmp_path, checkpoint=checkpoint, max_duration="2ep")
@@ -236,7 +236,7 @@ def test_what_another_run_has_left_since_a_run_was_made_is_not_overwritten(tmp_p
 
 
 @pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
-def test_another_rate_is_another_run(tmp_path: Path, rate: str) -> None:
+def test_changed_learning_rate_is_refused(tmp_path: Path, rate: str) -> None:
     small(run_dir=tmp_path, **{rate: 2}).fit()
     with pytest.raises(InputError, match=f"run.{rate} was '2' and is '3'"):
         small(run_dir=tmp_path, **{rate: 3})
@@ -262,7 +262,7 @@ def test_a_second_fit_is_refused() -> None:
         trainer.fit()
 
 
-def test_a_diverged_run_says_so(tmp_path: Path) -> None:
+def test_diverged_run_has_its_status_and_error(tmp_path: Path) -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
     loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
@@ -359,7 +359,7 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
         ({"get_num_tokens_in_batch": 5}, "get_num_tokens_in_batch"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_happens(
+def test_invalid_arguments_are_refused_before_anything_happens(
     tmp_path: Path, options: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -388,13 +388,13 @@ class Sized(list[int]):
         ((nn.Linear(1, 1), [1], Sized(-2)), "eval_dataloader.batch_size"),
     ],
 )
-def test_models_and_loaders_are_looked_at(arguments: tuple[Any, ...], field: str) -> None:
+def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str) -> None:
     with pytest.raises(InputError) as caught:
         Trainer(*arguments, device="cpu")
     assert caught.value.field == field
 
 
-def test_torchs_schedulers_stretch_and_the_error_says_which_cannot() -> None:
+def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> None:
     class MyStep(StepLR):
         """A class of the user's own."""
 
@@ -484,7 +484,9 @@ def test_best_checkpoint_has_the_best_finite_value(tmp_path: Path, metric: str, 
     assert saved == {f"ba{best * 6}", "ba24"}
 
 
-def test_run_whose_best_metric_is_nan_at_the_end_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_reports_a_best_metric_that_is_nan_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = {"interval": None, "best": "eval/f1"}
     result = scripted("f1", [0.5, NAN], run_dir=tmp_path, checkpoint=checkpoint, progress="plain").fit()
     assert result.status == "completed"
@@ -597,12 +599,12 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("control", "ssr"), [("cut", 0.5), ("truncate", 2.0)])
-def test_what_is_no_control_is_refused(control: str, ssr: float) -> None:
+def test_unknown_control_is_refused(control: str, ssr: float) -> None:
     with pytest.raises(InputError, match=r"control="):
         small(control=control, ssr=ssr)
 
 
-def test_record_says_what_else_the_machine_did(tmp_path: Path) -> None:
+def test_record_has_the_conditions_of_the_machine(tmp_path: Path) -> None:
     alone = small(run_dir=tmp_path / "alone").fit().conditions
     assert (alone["jobs_beside"], alone["cpus"]) == (0.0, cores())
     assert 0 <= alone["load"] < 10_000

@@ -27,7 +27,7 @@ def test_means_since_the_last_flush_and_the_last_evaluation() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_on_the_cpu_a_bad_loss_is_seen_in_its_step(value: float) -> None:
+def test_on_the_cpu_a_bad_loss_is_found_in_its_step(value: float) -> None:
     watch = LossWatch(CPU)
     watch.add(torch.tensor(1.0), 0)
     with pytest.raises(DivergedError, match="at batch 1"):
@@ -35,7 +35,7 @@ def test_on_the_cpu_a_bad_loss_is_seen_in_its_step(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_elsewhere_it_is_seen_at_the_next_flush_even_if_losses_are_finite_again(value: float) -> None:
+def test_on_other_devices_a_bad_loss_is_found_at_the_next_flush(value: float) -> None:
     watch = LossWatch(CPU)
     watch._on_cpu = False  # as on a GPU, with a tensor that can be read here
     watch.add(torch.tensor(1.0), 0)
@@ -46,14 +46,14 @@ def test_elsewhere_it_is_seen_at_the_next_flush_even_if_losses_are_finite_again(
         watch.flush(3)
 
 
-def test_elsewhere_no_step_reads_the_device() -> None:
+def test_on_other_devices_no_step_reads_the_device() -> None:
     watch = LossWatch(ELSEWHERE)
     watch.add(torch.empty((), device=ELSEWHERE), 0)  # reading a meta tensor raises
     with pytest.raises(RuntimeError, match="meta"):
         watch.flush(1)
 
 
-def test_the_error_survives_the_way_between_processes() -> None:
+def test_error_is_picklable() -> None:
     error = pickle.loads(pickle.dumps(DivergedError("train/loss", math.inf, 7, 5)))
     assert (error.what, error.value, error.batch, error.since) == ("train/loss", math.inf, 7, 5)
     assert "between batches 5 and 7" in str(error)

@@ -94,7 +94,7 @@ def test_iterating_moves_no_global_random_numbers_and_batches_are_copies() -> No
     assert data.tensors[0].sum() == 45
 
 
-def test_different_order_or_source_is_described_differently() -> None:
+def test_plain_tensors_get_a_tensor_loader_and_other_data_a_dataloader() -> None:
     train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
     assert isinstance(train, TensorLoader)
     assert labels(held_out) == [[7, 1, 2]]

@@ -112,9 +112,7 @@ def test_scaling_is_exact() -> None:
         ("-1ep", {}, InputError),
     ],
 )
-def test_invalid_times_are_refused_by_name(
-    time: Any, state: dict[str, Any], error: type[InputError]
-) -> None:
+def test_invalid_times_are_refused_by_name(time: Any, state: dict[str, Any], error: type[InputError]) -> None:
     with pytest.raises(error) as caught:
         due(time, **state)
     assert caught.value.field == "eval_interval"

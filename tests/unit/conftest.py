@@ -28,7 +28,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _spawn(*arguments: Any) -> int:
-    _refuse("multiprocessing's spawn")  # it calls what Popen calls, without an audit event
+    _refuse("multiprocessing's spawn")  # it makes the same call as Popen, but without an audit event
     return _real_spawn(*arguments)
 
 
@@ -49,5 +49,5 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to ask ``nvidia-smi``, a process, which GPUs there are."""
+    """No test calls ``nvidia-smi``, a process, to find GPUs."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -1,4 +1,4 @@
-"""The style that pictures share, and the bytes that they are written as."""
+"""The common style of pictures, and their bytes."""
 
 from __future__ import annotations
 

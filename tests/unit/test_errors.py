@@ -21,7 +21,7 @@ def test_message_names_field_value_rule_and_fix_in_one_line() -> None:
 
 
 def test_callers_may_catch_the_built_in_types() -> None:
-    # ValueError is what Python code expects of bad values, RuntimeError what Composer raises for an unknown rate.
+    # ValueError is Python's usual type for bad values; Composer raises RuntimeError for an unknown rate.
     assert issubclass(InputError, ValueError)
     assert issubclass(MissingRateError, InputError)
     assert issubclass(MissingRateError, RuntimeError)

@@ -7,7 +7,7 @@ import pytest
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import direction_by_name, resolve_direction
 
-# What each word means in its field: an error, a divergence or a likelihood's negative falls as a model improves.
+# The meaning of each word in its field: an error, a divergence or a negative likelihood is lower for better models.
 LESS = """
 eval/loss train/loss eval/bits_per_byte eval/bits_per_character bpb bpc eval/perplexity ppl val_ppl_2 eval/error err
 err_rate wer cer eval/wer test/CER mse mae rmse eval/mse_loss val-loss valLoss eval/loss/total losses top1_error

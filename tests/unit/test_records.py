@@ -139,7 +139,7 @@ def test_resumed_run_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> Non
     with MetricsLog(tmp_path, kept) as log:
         log.write({"batch": 3})
     assert lines(tmp_path) == [{"batch": 1}, {"batch": 3}]
-    # A machine that died may have lost the end of what was written: whole lines are kept, a torn one is not.
+    # The end of the file may be lost if the machine crashed: complete lines are kept, a truncated one is not.
     with MetricsLog(tmp_path, kept + 5) as log:
         log.write({"batch": 4})
     assert lines(tmp_path) == [{"batch": 1}, {"batch": 4}]
@@ -176,7 +176,7 @@ def test_config_hash_ignores_order_and_depends_on_values() -> None:
     a = config_hash({"ssr": 1.0, "model": {"widths": [8, 16]}})
     assert a == config_hash({"model": {"widths": [8, 16]}, "ssr": 1.0})
     assert a != config_hash({"model": {"widths": [16, 8]}, "ssr": 1.0})
-    # Canonical JSON, so that another program can compute it.
+    # Canonical JSON, so that other programs can compute the hash.
     assert a == hashlib.sha256(b'{"model":{"widths":[8,16]},"ssr":1.0}').hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Selections and rules as plain data: what they take, and what is refused."""
+"""Selections and rules as plain data: what they select, and which are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         ({"layer": -1}, "last"),
         ({"layer": [1, -3]}, "tied norm bias matrix"),
         ({"layer": 5}, ""),
-        ({"ndim": 2, "module": "Linear"}, "tied matrix last"),  # both have to hold
+        ({"ndim": 2, "module": "Linear"}, "tied matrix last"),  # both must hold
         ({"name": "head.*", "module": "Embedding"}, ""),  # of one and the same name
         ({"ndim": 2, "except": {"module": "Embedding"}}, "matrix last"),
         ({"ndim": 2, "except": [{"layer": -1}, "wte.*"]}, "matrix"),

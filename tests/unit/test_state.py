@@ -1,4 +1,4 @@
-"""What a schedule may read of a run, and what a run may not be."""
+"""The state of a run that a schedule may read, and invalid states."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def forge(folder: Path, content: bytes) -> None:
 
 
 class Code:
-    """A pickle that runs code where it is read without weights_only."""
+    """A pickle that runs code if it is read without weights_only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -122,7 +122,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_p
     if as_torch:
         torch.save({"model": Code(mark)}, file)
         torch.load(file, weights_only=False)
-        assert mark.exists()  # so it does run where it is not refused
+        assert mark.exists()  # it does run if it is not refused
         mark.unlink()
     else:
         file.write_bytes(pickle.dumps(Code(mark)))
@@ -157,7 +157,7 @@ def archive(content: Any, compressed: bool = False) -> bytes:
 
 
 def endless() -> list[Any]:
-    """Forty lists, each of which holds the one before it ten times."""
+    """Forty lists, each of which contains the previous one ten times."""
     nested: list[Any] = []
     for _ in range(40):
         nested = [nested] * 10

@@ -116,7 +116,7 @@ def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path
 
 
 def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
-    """10 epochs, taken up at 2 with 20, stopped and taken up as they are, then taken up at 11 with 14."""
+    """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # in progress at batch 10
     trainer(tmp_path / "a", "10ep", warmup).fit()
     trainer(tmp_path / "b", "20ep", warmup, resume=tmp_path / "a/checkpoints/ba10", on_change="rescale").fit()

@@ -56,7 +56,7 @@ def test_a_path_is_a_run_or_checkpoints_or_one(a_run: Path, tmp_path: Path, part
     for run_dir in (tmp_path / "new", None):
         assert opened(a_run / part, run_dir) == (name, [])
         assert opened(str(a_run / part), run_dir) == (name, [])
-    # A path into the run's own folder is taken as it is named.
+    # A path into the run's own folder is used as given.
     assert opened(a_run / part, a_run) == (name, [])
 
 
@@ -88,7 +88,7 @@ def test_refused_checkpoints_are_reported(a_run: Path) -> None:
     assert checkpoint == "ba10"
     assert len(told) == 1
     assert "ba20/state.pt: it is truncated: 0 bytes of" in told[0]
-    # The one that a person names is not replaced by another.
+    # A checkpoint that the user names is not replaced.
     with pytest.raises(CheckpointError, match="ba20/state.pt: it is truncated"):
         open_checkpoint(a_run / "checkpoints" / "ba20", None)
 

@@ -27,7 +27,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_everything_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a power failure leaves cannot be tried out; the order in which the kernel was asked can be seen."""
+    """A power failure cannot be simulated, so this records the order of the calls to the kernel."""
     events: list[tuple[str, str]] = []
     fsync, rename = os.fsync, Path.rename
 
@@ -93,7 +93,7 @@ def test_the_last_k_are_kept(tmp_path: Path) -> None:
 def test_best_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: str, best: int) -> None:
     metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
     for batch, metric in metrics.items():
-        # A new store each time, as after a kill: nothing is remembered but what the files say.
+        # A new store each time, as after a kill: all state comes from the files.
         save(CheckpointStore(tmp_path, best_mode=mode), batch, metric)
     store = CheckpointStore(tmp_path, best_mode=mode)
     assert [batch for batch, _ in store.all()] == [best, 60, 70]  # of equal ones, the first
@@ -219,7 +219,7 @@ def test_one_that_is_removed_while_it_is_read_is_not_called_damaged(
 
     def load_after_rotation(path: Path) -> object:
         monkeypatch.undo()
-        for batch in (30, 40):  # the run that writes here goes on
+        for batch in (30, 40):  # the run that writes here continues
             save(store, batch)
         return load(path)
 
@@ -266,7 +266,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
         assert str(caught.value.filename).endswith("/state.pt")
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
         assert names(tmp_path) == ["ba10", "ba20"]  # nothing temporary is left to fill the disk further
-    save(store, 30, numbers=NUMBERS)  # there is room again
+    save(store, 30, numbers=NUMBERS)  # there is free space again
     assert is_of(load(store.latest() or tmp_path).state, 30)
 
 

@@ -30,7 +30,7 @@ SAMPLES = 16
 
 
 def at(batch: int, length: int = LENGTH, samples: int = SAMPLES) -> Timestamp:
-    """The timestamp of a run in which every batch holds the same and takes a second."""
+    """The timestamp of a run whose batches all have the same size and take a second."""
     return Timestamp(
         epoch=batch // length,
         batch=batch,
@@ -67,7 +67,7 @@ def length(batches: int, unit: str) -> str:
 
 @st.composite
 def journeys(draw: Any) -> tuple[str, list[int], list[int]]:
-    """A unit, lengths in batches, and the batches at which the run is taken up with the next of them."""
+    """A unit, lengths in batches, and the batches at which the run resumes with the next length."""
     lengths = [draw(st.integers(2, 10**6))]
     times: list[int] = []
     for _ in range(draw(st.integers(1, 4))):
@@ -149,7 +149,7 @@ def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[i
     after = before.rescaled(run(length(lengths[-1], other), times[-1]))
     assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
     assert virtual(after, lengths[-1], unit) == lengths[0]
-    # The counters that do not measure the plan go along: here every batch holds the same, so they must agree.
+    # The other counters of the plan follow; here all batches have the same size, so they must agree.
     middle = at((times[-1] + lengths[-1]) // 2)
     batches = {name: after(middle).get(name).value / Fraction(PER_BATCH[name]) for name in ("ba", "sp", "tok")}
     assert len(set(batches.values())) == 1
@@ -216,7 +216,7 @@ def test_shrinking_by_extend_is_the_shorter_plan() -> None:
 
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
 def test_new_learning_rate_scales_the_rest(mode: str) -> None:
-    """lr_new * alpha(t): the initial lr is the optimizer's, and the schedule is read where it was."""
+    """lr_new * alpha(t): the initial lr comes from the optimizer, and the schedule continues at its time."""
     state = run("10ep", 4 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
     time_map = old.rescaled(state) if mode == "rescale" else old.extended(state, 1)
@@ -233,7 +233,7 @@ def test_new_learning_rate_scales_the_rest(mode: str) -> None:
 
 
 def test_new_ssr_stretches_the_rest() -> None:
-    """At ssr 0.5 the run of 10 epochs would take 5; taken up at 2, the remaining 8 of the plan go over 3."""
+    """At ssr 0.5 the run of 10 epochs takes 5; resumed at 2, the remaining 8 epochs of the plan take 3."""
     state = run("5ep", 2 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
     rescaled, extended = old.rescaled(state), old.extended(state, 0.5)
@@ -251,7 +251,7 @@ def test_new_ssr_stretches_the_rest() -> None:
 @pytest.mark.parametrize("begin", [30, 100, 400])
 @pytest.mark.parametrize("new", ["6ep", "20ep", "1000ba"])
 def test_no_schedule_jumps_where_only_the_length_changes(begin: int, new: str) -> None:
-    """Warmups and milestones in batches, epochs and samples are on the plan's axis: what is over stays over."""
+    """Warmups and milestones in batches, epochs and samples are times of the plan: a finished part stays finished."""
     schedulers = [
         CosineAnnealingWithWarmupScheduler("50ba"),
         CosineAnnealingWithWarmupScheduler("0.1dur", alpha_f=0.1),
@@ -327,7 +327,7 @@ def test_run_in_batches_counts_batches_of_any_size() -> None:
     rescaled = old.rescaled(new)
     later = now.copy(batch=750, sample=500 * 16 + 250 * 32)
     assert rescaled(later).batch == 750
-    assert rescaled(later).sample == 750 * 16  # of the plan, on which a batch holds 16
+    assert rescaled(later).sample == 750 * 16  # of the plan, whose batches have 16 samples
 
 
 def test_changed_data_set_size_keeps_the_position_in_epochs() -> None:

@@ -1,4 +1,4 @@
-"""Plain ``hydra.utils.instantiate`` on every choice of scheduler, alone and in whatever holds it."""
+"""Plain ``hydra.utils.instantiate`` on every choice of scheduler, alone and in containers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
 
 
 def check_made(made: Any, node: DictConfig) -> None:
-    """What was made is the scheduler itself, complete and of plain parts, and can be bound to a run."""
+    """The result is the scheduler itself, complete, with plain parts, and can be bound to a run."""
     assert type(made).__name__ == node._target_.rpartition(".")[2]
     assert "omegaconf" not in repr([(item.name, type(getattr(made, item.name))) for item in dataclasses.fields(made)])
     state = State("8ep", dataloader_len=4)
@@ -63,7 +63,7 @@ def test_every_choice_is_instantiated(node: DictConfig) -> None:
     for convert in CONVERT:
         made = instantiate(node, _convert_=convert)
         check_made(made, node)
-        if "lr_lambda" not in node:  # functions are made again, and no two are equal
+        if "lr_lambda" not in node:  # functions are created again, and are never equal
             assert made == expected
 
 

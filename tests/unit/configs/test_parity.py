@@ -45,8 +45,8 @@ from ssr_hydra.schedulers import Phase
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
-# Where a class has no default the config has a preset. ReduceLROnPlateau has torch's default, which is wrong for the
-# default objective. Nowhere else may a config differ.
+# If an argument has no default, the config has a preset. ReduceLROnPlateau has torch's default, which is wrong for the
+# default objective. Configs may not differ anywhere else.
 PRESETS = {
     "step": {"step_size": "0.3dur"},
     "multistep": {"milestones": ["0.5dur", "0.75dur"]},
@@ -126,7 +126,7 @@ def test_names_order_kinds_and_defaults(group: str, name: str, config: Any) -> N
 
 
 def in_configs(hint: Any) -> Any:
-    """The type that a config has where the target has ``hint``: OmegaConf knows neither Time nor Sequence."""
+    """Return the type in a config for an argument with ``hint``: OmegaConf supports neither Time nor Sequence."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in (Time, str):
         return str
@@ -233,7 +233,7 @@ def test_every_scheduler_class_has_a_config() -> None:
     ],
 )
 def test_parts(config: Any, target: Any, own: Mapping[str, Any]) -> None:
-    # What the run decides is no field of the data: its seed, its device and its processes.
+    # Values that the run sets are not fields of the data: its seed, device and processes.
     expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
     found = fields(config)
     assert [p.name for p in expected] == list(found)
@@ -248,7 +248,7 @@ def test_augmentation_config_makes_what_the_loader_accepts() -> None:
 
 
 def test_trainer_config_has_the_trainers_arguments() -> None:
-    # What the app itself decides or builds.
+    # Values that the app itself sets or creates.
     built = {"model", "train_dataloader", "eval_dataloader", "optimizers", "schedulers", "max_duration", "ssr", "seed"}
     built |= {
         "run_dir",

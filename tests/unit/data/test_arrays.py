@@ -168,7 +168,7 @@ def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
         Arrays("a.npz", **arguments)
     kept = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
     assert kept == seconds.tolist()
-    # A column of one value, computed in two ways, is no column of two values.
+    # A column with one value, computed in two ways, is still a constant column.
     np.savez("a.npz", x=np.array([[0.3], [0.1 + 0.2]] * 5), y=np.arange(10) % 2)
     assert Arrays("a.npz").tensors[0].unique().numel() == 1
 
@@ -268,7 +268,7 @@ def test_ambiguous_header_is_an_error() -> None:
     [
         ("0,1,label\n5.5,2,1\n1.5,3,0\n", False),  # a name above numbers
         ("2019,2020,region\n5.5,2,north\n1.5,3,south\n", True),
-        ("NA,1.5,a\n2,2.5,b\n3,3.5,a\n", True),  # NA is no name
+        ("NA,1.5,a\n2,2.5,b\n3,3.5,a\n", True),  # NA is not a name
         ("1.5,a\n,b\n2.5,a\n", True),
         ("x,kind\n,b\n2.5,a\n", False),
     ],
@@ -296,7 +296,7 @@ def test_words_that_mean_missing_can_be_chosen(in_tmp: Path) -> None:
 
 
 BAD_TABLES = [
-    # contents, arguments, field, what is said
+    # contents, arguments, field, message
     ("a,b\n1,2\n", {"inputs": ["c"]}, "inputs", "the columns are a, b"),
     ("a,b\n1,0\n\n3,x\n", {"task": "regression"}, "targets", "must be a number (t.csv, row 4, column 'b')"),
     ("a,b\n1,0\n2,\n3,1\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),

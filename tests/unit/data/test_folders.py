@@ -29,7 +29,7 @@ def save(path: Path, pixels: Any) -> None:
 
 @pytest.fixture
 def root(in_tmp: Path) -> Path:
-    """Three classes of two images to train on; of the middle class there is none to validate on."""
+    """Three classes with two training images each; the middle class has no validation image."""
     for number, name in enumerate(["ant", "bee", "cat"]):
         for k in range(2):
             save(in_tmp / f"root/train/{name}/deep/{k}.png", picture(2 * number + k))

@@ -38,7 +38,7 @@ def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_dr
 def test_targets_are_the_same_memory_one_byte_on() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
-    assert inputs.dtype == torch.int64  # what embeddings and losses take, and what is counted as tokens
+    assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that is counted as tokens
 
 
 def test_a_limit_takes_windows_from_all_over_the_text() -> None:
@@ -116,7 +116,7 @@ def test_line_ends_are_those_of_unix(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_python_without_sources_is_an_error(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """An embedded Python has its library in a zip file, a stripped one has compiled files alone."""
+    """An embedded Python has its library in a zip file; a stripped one has only compiled files."""
     folder = tmp_path / place
     if place == "Lib":
         folder.mkdir()
@@ -162,7 +162,7 @@ def test_documents_are_the_text_without_the_blank_lines(documents: StdlibDocumen
     pieces = [bytes(documents[index]["input_ids"].tolist()) for index in range(len(documents))]
     assert all(2 <= len(piece) <= 100 for piece in pieces)
     assert len({len(piece) for piece in pieces}) > 50  # ragged indeed
-    # Pieces of one byte are left out, and every other byte that is no newline is somewhere.
+    # Pieces of one byte are dropped; every other byte except newlines is in some document.
     lost = sum(len(text.replace(b"\n", b"")) for text in held_out.values())
     lost -= sum(len(piece.replace(b"\n", b"")) for piece in pieces)
     assert 0 <= lost < len(pieces) / 20

@@ -1,4 +1,4 @@
-"""The clock that ScheduledLR carries: every unit counted, and what is not known asked for."""
+"""The clock of ScheduledLR: every unit is counted, and unknown counts are errors."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_without_a_length_of_the_run() -> None:
         ScheduledLR(sgd(), LinearScheduler(), max_duration=None)
 
 
-# --- what is not known is asked for -------------------------------------------------------------------------------
+# --- unknown counts are errors ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", ["samples", "tokens"])

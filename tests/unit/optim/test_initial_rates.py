@@ -1,4 +1,4 @@
-"""What a second schedule on an optimizer starts from: the rate that the user set, as torch's own classes do."""
+"""The initial rate of a second schedule on an optimizer: the rate that the user set, as in torch's own classes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trained(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
 
 
 def trained_with_torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
-    """In a list with a torch scheduler, rates are written by another path."""
+    """In a list with a torch scheduler, other code writes the rates."""
     return trained([schedule, ExponentialLR(1.0, pace="batch")], optimizer)
 
 
@@ -115,7 +115,7 @@ def test_late_group_and_group_with_its_own_schedule_start_from_the_rate_that_was
     trace(optimizer, first.step, 2)
     assert rates(optimizer) == pytest.approx([0.075, 0.2])
     ScheduledLR(optimizer, schedules, max_duration="8ba")
-    assert rates(optimizer) == [0.1, 0.2]  # nobody set anything
+    assert rates(optimizer) == [0.1, 0.2]  # the user set nothing
     optimizer.param_groups[1]["lr"] = 0.02
     ScheduledLR(optimizer, schedules, max_duration="8ba")
     assert rates(optimizer) == [0.1, 0.01]
@@ -129,7 +129,7 @@ def test_several_optimizers_start_from_the_rates_that_were_set() -> None:
     assert rates(one, two) == [0.1, 0.02]
 
 
-# --- what resumes keeps its initial rate ---------------------------------------------------------------------------
+# --- resumed schedules keep their initial rate -----------------------------------------------------------------------
 
 
 def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
@@ -179,7 +179,7 @@ def test_pickled_schedule_keeps_its_rates() -> None:
 
 
 def test_part_of_torchs_sequence_starts_from_the_initial_rate() -> None:
-    # Its first part has set the rate already, and nobody else has.
+    # Its first part has already set the rate, and the user has not changed it.
     optimizer = sgd(0.1)
     parts = [
         LinearLR(optimizer, 0.5, total_iters=2),
@@ -212,7 +212,7 @@ def test_second_field_schedule_starts_from_the_value_that_was_set() -> None:
         first.step()
     assert (group["weight_decay"], group["betas"]) == (0.2, (pytest.approx(0.6), 0.9))
     FieldSchedules(schedules, State("8ba", optimizers=optimizer))
-    assert (group["weight_decay"], group["betas"]) == (0.4, (0.8, 0.9))  # nobody set anything
+    assert (group["weight_decay"], group["betas"]) == (0.4, (0.8, 0.9))  # the user set nothing
     group["weight_decay"] = 0.02
     FieldSchedules(schedules, State("8ba", optimizers=optimizer))
     assert (group["weight_decay"], group["initial_weight_decay"]) == (0.02, 0.02)

@@ -64,7 +64,7 @@ def test_embeddings_are_one_layer_and_a_block_is_one() -> None:
     assert {layer for name, layer in layers.items() if name.startswith("blocks.0.")} == {1}
     assert {layer for name, layer in layers.items() if name.startswith("blocks.1.")} == {2}
     assert layers["norm.weight"] == 2
-    assert layers["head.bias"] == 2  # its matrix is the embedding, so a vector is all there is
+    assert layers["head.bias"] == 2  # its matrix is the embedding, so only the bias is left
     assert max(layers.values()) == 2
 
 
@@ -98,7 +98,7 @@ def test_models_of_torchvision() -> None:
     vit = models.VisionTransformer(8, 4, num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=8, num_classes=2)
     blocks = [f"encoder.layers.encoder_layer_{k}.ln_1.weight" for k in range(3)]
     assert firsts(vit) == ["class_token", *blocks, "heads.head.weight"]
-    # As BEiT and MAE count: what comes after the blocks is one layer, the last norm included.
+    # As in BEiT and MAE: everything after the blocks is one layer, including the last norm.
     assert firsts(vit, ("encoder.layers.*",)) == ["class_token", *blocks, "encoder.ln.weight"]
 
 
@@ -108,7 +108,7 @@ def test_layers_by_name() -> None:
     assert (layers["scale"], layers["wpe.weight"]) == (0, 0)
     assert {layer for name, layer in layers.items() if name.startswith("blocks.1.")} == {2}
     assert (layers["norm.weight"], layers["head.bias"]) == (3, 3)
-    # "blocks.*" fits what is inside a block as well: the outermost counts.
+    # "blocks.*" also matches modules inside a block; the outermost match counts.
     assert named(model, ("blocks.*",)) == layers
 
 

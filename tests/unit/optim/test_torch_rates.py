@@ -1,4 +1,4 @@
-"""What torch's schedulers write into one optimizer; tests/unit/trainer/test_learning_rates.py has the run around it."""
+"""The rates of torch's schedulers for one optimizer; tests/unit/trainer/test_learning_rates.py tests whole runs."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_by_epochs_every_class_has_torchs_values_and_momenta(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_twice_as_long_and_half_as_long_is_torchs_curve_at_half_and_twice_the_time(name: str) -> None:
-    # torch is the judge here too: at ssr 2 the even batches are its own, at ssr 1/2 every second of its own is left.
+    # Compared with torch: at ssr 2 the even batches are torch's, at ssr 1/2 every second value of torch remains.
     make = CASES[name][0]
     expected = by_torch(make)
     close(by_us(make, ssr=2, batches=128)[::2], expected)

@@ -78,7 +78,7 @@ def test_the_default_power_with_warmup_is_two() -> None:
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_warmup_of_zero_has_no_effect(make: Any) -> None:
-    for zero in ("0ba", "0ep", "0dur", "0sec"):  # whatever its unit: zero needs no rate
+    for zero in ("0ba", "0ep", "0dur", "0sec"):  # in any unit: zero needs no rate
         assert alphas(make(zero), [0], max_duration="6ba") == [1.0]
 
 
@@ -155,7 +155,7 @@ def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
 def test_the_missing_rate_is_named(t_warmup: str, max_duration: str, missing: str) -> None:
     with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* pass {missing}=") as caught:
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
-    assert isinstance(caught.value, RuntimeError)  # what Composer raises, so that handlers keep working
+    assert isinstance(caught.value, RuntimeError)  # as in Composer, so that existing handlers work
 
 
 def test_a_missing_rate_of_the_end_is_named_too() -> None:

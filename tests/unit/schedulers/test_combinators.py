@@ -1,4 +1,4 @@
-"""Products and sequences: their parts alone, put together, give the whole."""
+"""Products and sequences: combining the separate values of the parts gives the values of the whole."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_each_phase_equals_its_schedule_on_a_separate_run(
 
 
 def test_sequence_matches_hand_computed_values() -> None:
-    # Up over 2 batches, half for 2, then down over what is left: 4.
+    # Up over 2 batches, half for 2, then down over the remaining 4.
     scheduler = SequentialScheduler({
         "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
         "down": LinearScheduler(),
@@ -164,7 +164,7 @@ def test_only_rates_that_a_phase_needs_must_be_known() -> None:
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
     assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
-    # By another clock than the run's as well.
+    # Also with a clock other than the run's.
     mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
     assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
 
@@ -200,7 +200,7 @@ def test_sequences_and_functions_work_with_another_librarys_timestamps() -> None
     assert found == [0.0, 3.0, 0.0, 3.0, 4.5]
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("value", [None, {}, [], [LinearScheduler()], "linear", LinearScheduler()])
@@ -234,7 +234,7 @@ def test_part_must_be_a_scheduler(part: Any) -> None:
         ({"a": {"scheduler": HALF, "scale": "no"}}, "phases.a.scale"),
         ({"a": {"until": "5ba"}}, "phases.a.keys"),
         ({"a": {"scheduler": HALF, "untill": "5ba"}}, "phases.a.keys"),
-        # from half of a run of any length to batch 600: what length would the phase keep at another ssr?
+        # from half of a run of any length to batch 600: at another ssr the phase would have no defined length
         ({"a": Phase(HALF, "0.5dur"), "b": Phase(HALF, "600ba", scale=False), "c": HALF}, "phases.b.until"),
     ],
 )  # fmt: skip
@@ -246,7 +246,7 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
 @pytest.mark.parametrize(
     ("phases", "of_run", "field", "match"),
     [
-        # 0.5dur of 8 batches is 4, before the 6 where the first ends
+        # 0.5dur of 8 batches is 4, before batch 6, where the first phase ends
         ({"a": Phase(HALF, "6ba"), "b": Phase(HALF, "0.5dur"), "c": HALF}, {"max_duration": "8ba"},
          "phases.b.until", "not after"),
         ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "next is never reached"),

@@ -1,4 +1,4 @@
-"""The values of MosaicML Composer 0.32.1 where it keeps its promise, and the right ones where it does not."""
+"""The values of MosaicML Composer 0.32.1 where it satisfies its own equation, and the right values elsewhere."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_values_that_composer_computes(name: str) -> None:
 
 
 def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
-    """Whether a fixed warmup is longer than the scaled run; both are in the same unit where that is so."""
+    """Whether a fixed warmup is longer than the scaled run; both then have the same unit."""
     warmup, length = Time(case["kwargs"].get("t_warmup", "0dur")), Time(case["scaled_max_duration"])
     return warmup.unit is length.unit and not case["kwargs"].get("scale_warmup") and warmup > length
 

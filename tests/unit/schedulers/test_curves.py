@@ -1,4 +1,4 @@
-"""The few formulas that all schedules share: shapes over tau, warmup, steps and pieces."""
+"""The formulas that all schedules use: shapes over tau, warmup, steps and pieces."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def values(curve: Curve, *batches: float | Fraction) -> list[float]:
 
 @given(alpha_i=floats, alpha_f=floats, power=st.floats(0.01, 9))
 def test_shapes_hit_both_ends(alpha_i: float, alpha_f: float, power: float) -> None:
-    # The end exactly; the start to the last bit, exactly where it is 1 (a + (1 - a) is, in binary floats).
+    # The end is exact. The start is exact if it is 1, else bitwise a + (1 - a) in binary floats.
     for shape, start in (
         (linear(alpha_i, alpha_f), alpha_i), (cosine(alpha_i, alpha_f), alpha_i), (cosine(1.0, alpha_f), 1.0),
         (polynomial(power, alpha_f), 1.0), (rex(alpha_f), 1.0),
@@ -72,7 +72,7 @@ def test_annealed_without_room_stays_at_its_peak() -> None:
 
 def test_annealed_may_run_on_beyond_tau_one() -> None:
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
-    # Also where factor * count is far beyond 64 bits.
+    # Also if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]
 
 
@@ -81,7 +81,7 @@ def test_annealed_may_run_on_beyond_tau_one() -> None:
     share=st.fractions(0, 1),
 )  # fmt: skip
 def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, share: Fraction) -> None:
-    # What makes the law of SSR exact: the float nearest to the rational, not one that floats arrived at.
+    # This makes the equation of SSR exact: the float nearest to the rational, not the result of float arithmetic.
     seen: list[float] = []
 
     def shape(tau: float) -> float:

@@ -157,6 +157,6 @@ def test_piecewise_refuses(points: Any, field: str) -> None:
 
 
 def test_piecewise_refuses_points_that_cross_over_when_bound() -> None:
-    # 1ep of 5 batches lies before 6ba: only the run can tell.
+    # 1ep of 5 batches is before 6ba: only the run determines the order.
     with refused("points", match="must increase"):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

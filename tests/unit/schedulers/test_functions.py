@@ -1,4 +1,4 @@
-"""A function for each class, with its arguments as keywords; and what the documentation of Composer says of them."""
+"""The function form of each class, with its arguments as keywords, and the examples of Composer's documentation."""
 
 from __future__ import annotations
 

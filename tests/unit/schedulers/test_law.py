@@ -1,4 +1,4 @@
-"""The law of the scale schedule ratio, to the last bit, and what every schedule has in common."""
+"""The equation of the scale schedule ratio, bitwise, and common properties of all schedules."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
     ):
         at_one = world.alpha(scheduler, warmup + tau * (world.length - warmup))
         assert world.alpha(scheduler, warmup + tau * (world.length * sigma - warmup), sigma) == at_one
-        if warmup:  # and the ramp itself is the same whatever ssr is
+        if warmup:  # the ramp is the same at every ssr
             assert world.alpha(scheduler, tau * warmup, sigma) == float(tau)
 
 
@@ -102,7 +102,7 @@ def test_every_schedule_with_an_end_is_exactly_alpha_f_from_there_on(
     world: World, data: st.DataObject, alpha_f: float, peak: float
 ) -> None:
     drawn = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
-    end = max(world.length, drawn)  # the grain of a clock may lie just before the end, where warmups are refused
+    end = max(world.length, drawn)  # the resolution of a clock may be just before the end, where warmups are refused
     unit = data.draw(st.sampled_from(sorted(world.per_batch)))
     t_max = Time(end * world.per_batch[unit], unit)
     for scheduler in (

@@ -41,7 +41,7 @@ def test_wsd_scales_its_decay_and_its_warmup_on_request() -> None:
 
 
 def test_wsd_runs_of_every_length_agree_until_the_decay() -> None:
-    # What makes branching one long run into several possible.
+    # This makes it possible to branch one long run into several.
     scheduler = WarmupStableDecayScheduler("4ba", "0.2dur")
     assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
 

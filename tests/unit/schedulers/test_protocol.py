@@ -1,4 +1,4 @@
-"""What counts as a scheduler: ours, other people's, plain functions; and what any of ours is as an object."""
+"""What counts as a scheduler (this package's, other libraries', functions), and properties of scheduler objects."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
             else:  # without a cooldown, how it ends may not be said either
                 changed = replace(scheduler, t_cooldown="0ba", t_max="1dur", alpha_f=0.0)  # type: ignore[type-var]
             if type(scheduler).__name__ == "ConstantWithWarmupScheduler" and field.name == "t_max":
-                continue  # a check alone: the multiplier stays after it
+                continue  # it only affects a check; the multiplier stays
             assert stretched(changed, [Fraction(k, 2) for k in range(30)]) != before, field.name
 
 

@@ -1,4 +1,4 @@
-"""The registry: one row makes a scheduler known everywhere."""
+"""The registry: one row declares a scheduler."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _names(path: Path) -> int:
 def test_new_scheduler_is_its_class_and_one_row() -> None:
     package = Path(ssr_hydra.__file__).parent
     places = {path.relative_to(package).as_posix(): _names(path) for path in package.rglob("*.py")}
-    # The class, its name in __all__ of its module, and the row: nowhere else.
+    # The class, its name in the module's __all__, and the row: nothing else.
     assert {name: count for name, count in places.items() if count} == {
         "schedulers/annealing.py": 2,
         "schedulers/registry.py": 1,

@@ -53,7 +53,7 @@ def test_a_missing_rate_is_named_with_field_and_fix(time: str, unit: str, rate: 
 
 
 def test_error_for_a_fraction_of_epochs_of_unknown_length_names_max_duration() -> None:
-    # Nobody has written a t_max of 2.5ep: it is half of the 5ep that were given.
+    # The user did not write a t_max of 2.5ep: it is half of the given 5ep.
     words = "is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len.*, or give max_duration in ba"
     with refused("t_max", MissingRateError, match=words):
         Run.of(State("5ep")).resolve(Time("0.5dur"), "t_max")
@@ -102,7 +102,7 @@ def test_a_clock_compares_exactly_in_integers(points: list[Fraction], now: Fract
 
 def test_the_second_clock_counts_nanoseconds() -> None:
     clock = Run.of(State()).clock(TimeUnit.SECOND, "t", Time("1/3sec"))
-    # A third of a second is no whole number of nanoseconds, so the clock ticks in thirds of them.
+    # A third of a second is not a whole number of nanoseconds, so the clock ticks in thirds of nanoseconds.
     assert (clock.factor, clock.points) == (3, (0, 10**9))
     assert clock.read(Timestamp(seconds=0.5)) == 5 * 10**8
 

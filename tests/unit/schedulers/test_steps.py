@@ -49,7 +49,7 @@ def test_multistep_counts_the_milestones_reached() -> None:
 
 
 def test_milestones_may_be_unordered_repeated_and_zero() -> None:
-    # timm fires both of [4, 2] at step 1; a milestone that stands twice decays twice, as in torch.
+    # timm applies both of [4, 2] at step 1; a repeated milestone decays twice, as in torch.
     assert alphas(MultiStepScheduler(["4ba", "2ba"], 0.5), (1, 2, 4)) == [1, 0.5, 0.25]
     assert alphas(MultiStepScheduler(["2ba", "2ba"], 0.5), (1, 2)) == [1, 0.25]
     assert alphas(MultiStepScheduler(["0ba"], 0.5), (0, 9)) == [0.5, 0.5]

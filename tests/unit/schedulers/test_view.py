@@ -19,7 +19,7 @@ RATES: dict[str, Any] = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_p
 
 
 class Looks:
-    """A function that keeps what it saw."""
+    """A function that records the states that it gets."""
 
     def __init__(self) -> None:
         self.states: list[Any] = []

@@ -68,7 +68,7 @@ def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() 
     assert alphas(SequentialScheduler(last), [15], max_duration="30ba") == [0.5]
     with refused("phases.b.scheduler.t_warmup", match=r"must end within the phase \(takes 20ba of 10ba at ssr 0\.5\)"):
         alphas(SequentialScheduler(last), [0], 0.5, max_duration="30ba")
-    # A phase that is longer than what is left of the run.
+    # A phase that is longer than the rest of the run.
     long = {"a": Phase(LinearScheduler(), "5ba"), "b": Phase(warmup, "40ba")}
     with refused("phases.b.scheduler.t_warmup", match=r"must end within the run \(takes 25ba of 24ba\)"):
         alphas(SequentialScheduler(long), [0], max_duration="24ba")

@@ -1,4 +1,4 @@
-"""Exact amounts: what is read, what is refused, and arithmetic that loses nothing."""
+"""Exact durations: accepted and refused inputs, and arithmetic without rounding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ times = st.builds(Time, fractions, st.sampled_from(UNITS))
         (".5dur", Fraction(1, 2), "dur"), ("5.ba", 5, "ba"), ("007ba", 7, "ba"),
         ("1e3ba", 1000, "ba"), ("2.5e-1dur", Fraction(1, 4), "dur"), ("1E2sp", 100, "sp"),
         ("1/3dur", Fraction(1, 3), "dur"), ("6/3ep", 2, "ep"),
-        ("9007199254740993tok", 2**53 + 1, "tok"),  # the first integer that a float cannot hold
+        ("9007199254740993tok", 2**53 + 1, "tok"),  # the first integer that a float cannot represent
         (f"{LARGEST}tok", LARGEST, "tok"),
         ("90sec", 90, "sec"), ("45s", 45, "sec"), ("90m", 5400, "sec"), ("25h", 90000, "sec"), ("2d", 172800, "sec"),
         ("1h30m", 5400, "sec"), ("1d2h3m4.5s", 86400 + 7200 + 180 + Fraction(9, 2), "sec"), ("0.5h", 1800, "sec"),
@@ -322,7 +322,7 @@ def test_product_and_quotient_are_those_of_fractions(a: Fraction, k: Fraction, u
     x = Time(a, unit)
     assert x * k == k * x == Time(a * k, unit)
     assert x / k == Time(a / k, unit)
-    assert x / Time(k, unit) == Time(a / k, "dur")  # a share
+    assert x / Time(k, unit) == Time(a / k, "dur")  # a fraction of a run
     assert x * Time(k, "dur") == Time(k, "dur") * x == Time(a * k, unit)
 
 

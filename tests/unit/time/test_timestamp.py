@@ -1,4 +1,4 @@
-"""A run's counters: sums that hold whatever the batches were, and a round trip through a checkpoint."""
+"""The counters of a run: exact sums for any batches, and a round trip through a checkpoint."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_get_refuses_units_that_are_not_counted(unit: Any) -> None:
 
 
 def test_compares_with_bare_numbers() -> None:
-    # What people write in functions of the state: `if state.timestamp.epoch < 10`.
+    # As in users' functions of the state: `if state.timestamp.epoch < 10`.
     assert FULL.epoch < 10
     assert FULL.batch == 3
     assert type(FULL.batch.value) is int

@@ -1,4 +1,4 @@
-"""What holds for every description of a torch scheduler."""
+"""Common properties of all descriptions of torch schedulers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_times_in_any_unit_are_read_on_its_own_clock() -> None:
     tokens = ours.StepLR("1000tok", 0.5, pace="batch").bind(state)
     assert [tokens.rates(Timestamp(batch=1, token=n), [1.0])[0] for n in (999, 1000, 2500)] == [1.0, 0.5, 0.25]
     shares = ours.CosineAnnealingLR("0.5dur", pace="batch").bind(state, 0.5)
-    assert shares.rates(Timestamp(batch=50), [1.0]) == [0.0]  # the run has 100 batches: dur carries ssr already
+    assert shares.rates(Timestamp(batch=50), [1.0]) == [0.0]  # the run has 100 batches: dur is already scaled by ssr
     seconds = ours.ConstantLR(0.5, "1m", pace="batch").bind(state, 0.5)
     assert [seconds.rates(Timestamp(seconds=n), [1.0])[0] for n in (29, 30)] == [0.5, 1.0]
 

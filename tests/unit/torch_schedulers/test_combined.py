@@ -1,4 +1,4 @@
-"""Sequences and chains: their parts' time, and what has no meaning together."""
+"""Sequences and chains: the times of their parts, and combinations without a meaning."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
 
 
 def made(spec: tuple[Any, ...], optimizer: Any = None) -> Any:
-    """A scheduler from its name and arguments: torch's if there is an optimizer."""
+    """Return a scheduler from its name and arguments: torch's if there is an optimizer."""
     name, *arguments = spec
     parts = [[made(part, optimizer) for part in item] if type(item) is list else item for item in arguments]
     if optimizer is None:
@@ -93,7 +93,7 @@ def made(spec: tuple[Any, ...], optimizer: Any = None) -> Any:
     return getattr(theirs, name)(*([] if name == "ChainedScheduler" else [optimizer]), *parts)
 
 
-# Each reaches 0 as a float within 400 steps, by itself or by a factor of 0.
+# Each reaches 0 as a float within 400 steps, or has a factor of 0.
 VANISHING: dict[str, tuple[Any, ...]] = {
     "ExponentialLR": ("ExponentialLR", 0.05),
     "StepLR": ("StepLR", 2, 0.01),

@@ -1,4 +1,4 @@
-"""Functions of one's own under SSR: asked at fractions where they take them, refused in one line where not."""
+"""Users' functions under SSR: called with fractions if they accept them, else refused in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ReduceLROnPlateau against torch's, and what SSR and times do to its patience."""
+"""ReduceLROnPlateau compared with torch's, and the effect of SSR and times on its patience."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_at_ssr_1_it_is_torchs(options: dict[str, Any], mode: Any, threshold_mod
     found = follow(ours, metrics(seed))
     assert found == [pytest.approx(rates, rel=1e-12) for rates in expected]
     assert expected[-1] != BASES  # something was reduced
-    # What it remembers multiplies the rates that it was not given.
+    # The remembered factor multiplies rates that it has not set.
     assert [base * factor for base, factor in zip(BASES, ours.factors(3), strict=True)] == pytest.approx(expected[-1])
 
 
@@ -78,7 +78,7 @@ def test_ssr_multiplies_patience_and_nothing_is_rounded() -> None:
 
 
 def test_ssr_multiplies_cooldown() -> None:
-    # In a cooldown of two evaluations patience starts anew: 1 + 1 for patience, 2 of cooldown, then 1 + 1 again.
+    # In a cooldown of two evaluations patience restarts: 1 + 1 for patience, 2 of cooldown, then 1 + 1 again.
     assert reductions({"patience": 1, "cooldown": 2}, 1)[:3] == [3, 7, 11]
     assert reductions({"patience": 0, "cooldown": 4}, 0.5)[:3] == [2, 5, 8]
     assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
@@ -90,7 +90,7 @@ def test_times_are_counted_on_the_clock_for_any_evaluation_interval() -> None:
     assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4
     assert reductions({"patience": "50ba"}, 0.5, every=10)[0] == 4
     assert reductions({"patience": "5ep"}, 1, every=10, dataloader_len=10)[0] == 7
-    # A share of a run of 100 batches: that length carries ssr already.
+    # A fraction of a run of 100 batches, which is already scaled by ssr.
     assert reductions({"patience": "0.5dur"}, 0.5, every=10, max_duration="100ba")[0] == 7
 
 

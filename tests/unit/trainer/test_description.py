@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of a run: the same for the same thing in every process, another for another."""
+"""The description of a run in a checkpoint: equal for equal values in every process, different for different ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_optimizer_is_described_by_class_and_given_hyperparameters() -> None:
     ]
     json.dumps(described, allow_nan=False)
     before = json.dumps(described)
-    # A schedule moves lr; what was given stands as initial_lr.
+    # A schedule changes lr; initial_lr has the value that the user set.
     StepLR(optimizer, 1, gamma=0.5)
     optimizer.param_groups[0]["lr"] = 0.001
     assert json.dumps(describe_optimizer(optimizer)) == before

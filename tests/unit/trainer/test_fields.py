@@ -63,7 +63,7 @@ def test_ssr_stretches_the_schedule() -> None:
 
 
 def test_optimizer_computes_with_the_scheduled_value() -> None:
-    """Decay alone: with no gradient AdamW multiplies by 1 - lr * weight_decay in every step."""
+    """Only decay: without a gradient, AdamW multiplies by 1 - lr * weight_decay in every step."""
     for fused in (False, True):
         weight = parameter()
         optimizer = AdamW([weight], lr=0.5, weight_decay=0.4, fused=fused)

@@ -54,7 +54,7 @@ def test_targets_of_another_shape_are_not_broadcast_over_the_outputs(loss: Calla
 
 
 def test_scalar_target_may_broadcast() -> None:
-    # As of adversarial training, whose target is 1 throughout: torch warns there, and there is nothing to refuse.
+    # As in adversarial training, whose target is always 1: torch warns, but nothing is refused.
     task = Task(nn.Linear(4, 1), lambda outputs, targets: F.mse_loss(outputs, torch.tensor(1.0)), None, CPU)
     with pytest.warns(UserWarning, match="target size"):
         task.loss((X, NUMBERS))
@@ -185,7 +185,7 @@ def test_loss_that_fails_in_a_later_batch_is_named() -> None:
 
 
 def test_error_of_the_default_accuracy_says_where_it_comes_from() -> None:
-    """Targets of another task: the loss takes them, the default metric does not."""
+    """Targets of a different task: the loss accepts them, but the default metric does not."""
     task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
     task.given_loss = task._loss = lambda outputs, targets: outputs.sum()
     for targets in (CLASSES[:, None], "texts"):
@@ -195,7 +195,7 @@ def test_error_of_the_default_accuracy_says_where_it_comes_from() -> None:
 
 
 class Empty:
-    """Batches that nobody can count."""
+    """Batches whose samples cannot be counted."""
 
     def __iter__(self) -> Any:
         return iter(())
@@ -210,7 +210,7 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
         Trainer(model, batches, batches, metrics={"ratio": divides}, run_dir=tmp_path, **options).fit()
     assert torch.equal(model.weight, before)
     assert RunResult.load(tmp_path).steps == 0
-    # What is wrong with training is said first.
+    # An error of training comes first.
     with pytest.raises(FirstBatchError, match="^train_dataloader"):
         Trainer(model, [(X, NUMBERS)], [(X, NUMBERS)], **options).fit()
     with pytest.raises(
@@ -218,13 +218,13 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
     ):  # not after training
         Trainer(model, batches, Empty(), **options).fit()
     assert torch.equal(model.weight, before)
-    # What can be read once is not read before its time.
+    # A loader that can be read only once is not read early.
     result = Trainer(model, batches, iter([(X, CLASSES), (X, CLASSES)]), eval_interval=None, **options).fit()
     assert result.status == "completed"
 
 
 def test_trial_evaluation_does_not_change_the_run() -> None:
-    """Loaders that share a generator, a global random number per sample, dropout and batch norm."""
+    """Loaders with a shared generator, a global random number per sample, dropout and batch norm."""
 
     def trained(evaluates: bool) -> dict[str, Tensor]:
         torch.manual_seed(3)

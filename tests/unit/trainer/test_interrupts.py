@@ -133,7 +133,7 @@ def test_ctrl_c_after_another_signal_interrupts_at_once() -> None:
 
 
 def test_under_torchrun_the_same_ctrl_c_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the terminal, and from torchrun right after it; one that a person types later is another."""
+    """One ctrl-C comes from the terminal and one right after it from torchrun; a later one is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

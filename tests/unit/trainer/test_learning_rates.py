@@ -97,7 +97,7 @@ STALE: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", STALE)
 def test_second_torch_scheduler_starts_where_torch_itself_does(name: str) -> None:
-    # Most go on from the rate that was set, 0.02; those that set the rate anew take the first one, 0.1.
+    # Most continue from the rate that was set, 0.02; those that set the rate use the first one, 0.1.
     found, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
     for optimizer in (found, expected):
         StepLR(optimizer, 100)
@@ -224,11 +224,11 @@ def test_without_schedulers_the_rate_is_constant() -> None:
 
 
 class MyStep(StepLR):
-    """A class of the user's own."""
+    """A user's subclass."""
 
 
 class MyPlateau(ReduceLROnPlateau):
-    """Likewise."""
+    """A subclass of a torch scheduler that follows a metric."""
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_unusable_schedulers_are_refused_by_name(make: Any, ssr: float, field: s
     assert len(str(caught.value).splitlines()) == 1
 
 
-# --- what is no function of time runs as it is, at ssr 1 ---
+# --- a scheduler that is not a function of time runs unchanged, at ssr 1 ---
 
 
 AS_THEY_ARE: dict[str, Any] = {
@@ -302,7 +302,7 @@ def test_unchanged_scheduler_cannot_follow_a_time_map() -> None:
         LearningRates(MyStep(optimizer, 1), state, Fraction(1), clock=lambda timestamp: timestamp)
 
 
-# --- resuming: a function of time is computed anew, a memory is loaded ---
+# --- resuming: a function of time is computed, a state is loaded ---
 
 
 RESUMED: dict[str, Any] = {

@@ -43,7 +43,7 @@ def test_the_rest_of_an_epoch_is_the_rest_of_it(make: Callable[[], Any], start: 
     torch.manual_seed(1)
     first = Rereading(make())
     numbers(first.batches(0, 0))
-    before = first.state_dict(within=False)  # where the second epoch is yet to begin
+    before = first.state_dict(within=False)  # the start of the second epoch
     whole = numbers(first.batches(1, 0))
     within = first.state_dict(within=True)
     check_state(within)

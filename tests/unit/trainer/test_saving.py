@@ -1,4 +1,4 @@
-"""What goes into a checkpoint and comes back: settings, random numbers, hyperparameters that were changed since."""
+"""Saving and restoring: settings, random state, and hyperparameters that have changed since."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Modul
 
 def test_state_round_trips_bitwise() -> None:
     model, optimizer = trained()
-    state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # a file is a copy too
+    state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # because reading a file copies too
     check_state(state)
     described = [describe_optimizer(optimizer)]
     fresh, other = trained(steps=0)
@@ -121,7 +121,7 @@ def test_a_changed_hyperparameter_is_the_new_one_and_the_moments_stay() -> None:
     fresh, other = trained(steps=0, weight_decay=0.1, betas=(0.8, 0.99), weight={"weight_decay": 0.5})
     restore_optimizers(fresh, [other], state, old, [describe_optimizer(other)])
     first, second = other.param_groups
-    # What was given anew is taken, what was not stands as it stood: schedules set lr from the time.
+    # New values replace the saved ones, unchanged ones keep their state: schedules set lr from the time.
     assert (first["weight_decay"], second["weight_decay"]) == (0.5, 0.1)
     assert tuple(first["betas"]) == tuple(second["betas"]) == (0.8, 0.99)
     assert (first["lr"], first["initial_lr"]) == (0.0375, 0.1)

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints that somebody sent: whatever is in them is used, or refused in one line."""
+"""Run folders and checkpoints from other people: any content is used, or refused in one line."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_does_not_grow_with_the_evaluations_before_it(tmp_path: Pat
     run = trainer(tmp_path / "run", "60ba", eval_interval="1ba", checkpoint={"interval": "1ba"})
     run.on("checkpoint_saved", lambda _, path: sizes.append((path / "state.pt").stat().st_size))
     assert len(run.fit().evaluations) == 60
-    assert max(sizes[1:]) - min(sizes[1:]) < 200  # of an evaluation; counters get another digit
+    assert max(sizes[1:]) - min(sizes[1:]) < 200  # for an evaluation; only counters get longer
 
 
 def test_evaluations_before_a_checkpoint_are_read_from_the_log(run: Path, whole: RunResult) -> None:

@@ -128,7 +128,7 @@ def _seeded(make: Any) -> nn.Module:
 
 
 def test_batches_that_cannot_be_split_are_refused() -> None:
-    # A batch that says it holds twice as many samples as its tensors have rows: parts would count as many as the whole.
+    # A batch that reports twice as many samples as its tensors have rows, so each part would count like the whole.
     with pytest.raises(InputError) as error:
         trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 16)
     assert error.value.field == "accumulate"
@@ -137,7 +137,7 @@ def test_batches_that_cannot_be_split_are_refused() -> None:
 
 
 def test_a_part_without_tokens_adds_nothing() -> None:
-    """Also where a loss divides by the tokens itself, which is 0 / 0 there."""
+    """Also if a loss divides by the number of tokens itself, which gives 0 / 0."""
 
     class Logits(nn.Embedding):
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -334,7 +334,7 @@ def test_fp16_resumes_with_its_loss_scale(tmp_path: Path) -> None:
         assert found is not None
         states.append(found[0].state["scaler"])
     assert states[0] == states[1]
-    assert states[0]["scale"] < 65536.0  # it has overflowed: the scale that a new run would begin with is another one
+    assert states[0]["scale"] < 65536.0  # it has overflowed, so the scale differs from that of a new run
 
 
 def test_precision_cannot_change_within_a_run(tmp_path: Path) -> None:

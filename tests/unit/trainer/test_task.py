@@ -27,7 +27,7 @@ def linear() -> nn.Linear:
 
 
 class Sum(nn.Module):
-    """Adds what it is given, by position or by name."""
+    """Adds its inputs, given by position or by name."""
 
     def __init__(self) -> None:
         super().__init__()

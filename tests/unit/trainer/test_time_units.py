@@ -58,7 +58,7 @@ def batches(folder: Path = Path("run")) -> list[dict[str, Any]]:
 
 
 def before(values: list[Any]) -> list[Any]:
-    """What stood before each batch, from what stood after it."""
+    """The counters before each batch, computed from those after it."""
     return [0, *values[:-1]]
 
 
@@ -93,7 +93,7 @@ def test_a_run_in_tokens(app: Callable[..., Answer], ssr: float) -> None:
 def test_a_run_in_ragged_tokens(app: Callable[..., Answer], ssr: float) -> None:
     app("experiment=byte_lm_ragged", "max_duration=4000tok", f"ssr={ssr}", "data.eval.limit=4", "seed=3", *SMALL_MLP)
     found, length = batches(), 4000 * ssr
-    # The same data again, without a trainer: what the masks of its batches hold.
+    # The same data again, without a trainer: the tokens in the masks of its batches.
     loader, _ = make_loaders(StdlibDocuments("train", max_length=128), batch_size=4, seed=3)
     masks = [int(batch["attention_mask"].sum()) for batch in itertools.islice(loader, len(found))]
     assert len(set(masks)) > len(masks) / 2
@@ -206,7 +206,7 @@ def test_intervals_in_samples(app: Callable[..., Answer]) -> None:
 
 
 def check_clock(found: list[dict[str, Any]], result: RunResult, budget: float, lr: float) -> None:
-    """What holds for a linear decay over a budget of seconds, however fast the machine is."""
+    """Properties of a linear decay over a number of seconds that hold at any speed of the machine."""
     rates, stood = [], 0.0
     for record in found:  # an evaluation may have waited for the device, which is training
         if record["event"] == "train":
@@ -231,7 +231,7 @@ def test_a_wall_clock_budget(app: Callable[..., Answer], ssr: float) -> None:
 
 
 class Slow(nn.Module):
-    """A model whose steps take the milliseconds that it is told, one after the other; evaluating takes none."""
+    """A model whose steps take given numbers of milliseconds; evaluation takes none."""
 
     def __init__(self, clock: Any, steps: list[int]) -> None:
         super().__init__()

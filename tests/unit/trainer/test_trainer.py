@@ -59,7 +59,7 @@ def small(**options: Any) -> Trainer:
 def test_same_seed_is_bitwise_equal(tmp_path: Path) -> None:
     runs = []
     for name in ("a", "b"):
-        torch.rand(7)  # whatever was drawn before
+        torch.rand(7)  # earlier random numbers do not matter
         trainer = digits(3, run_dir=tmp_path / name, log_interval="1ba")
         runs.append((trainer, trainer.fit(), without_times(log_of(tmp_path / name))))
     (one, first, log), (two, second, again) = runs
@@ -151,7 +151,7 @@ def test_train_seconds_leave_evaluation_out(clock: Any) -> None:
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     first = small(run_dir=tmp_path).fit()
     before = (tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
-    assert small(run_dir=tmp_path).fit() == first  # the same run: there is nothing to train
+    assert small(run_dir=tmp_path).fit() == first  # the same run, so it does not train again
     with pytest.raises(InputError, match="run.max_duration was '1ep' and is '2ep'"):
         small(run_dir=tmp_path, max_duration="2ep")
     with pytest.raises(InputError, match="run_dir"):
@@ -296,7 +296,7 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
     assert (result.error or "").startswith(type(error).__name__)
 
 
-# ---- what a person sees
+# ---- output
 
 
 def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
     ]
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> Non
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
     with pytest.raises(InputError, match="MyStep.*cannot be stretched to ssr 0.5: it is not one of torch's classes"):
         Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
-    # Without optimizers given, its own is the one that is meant. Half of two epochs: a decay at each half.
+    # Without optimizers, the scheduler's own is used. Half of two epochs: a decay at each half.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
@@ -560,7 +560,7 @@ def test_optimizer_of_a_loss_with_weights_is_taken() -> None:
 @pytest.mark.parametrize("evaluates", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_nan_gradient_of_the_last_batch_is_a_run_that_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
-    """The square root of 0 is 0, and 0 times its infinite slope is NaN: a finite loss makes every weight NaN."""
+    """The square root of 0 is 0, and 0 times its infinite slope is NaN: the loss is finite, but every weight is NaN."""
     seen = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measurements side by side with peers: `python scripts/bench.py schedulers`, `loop` or `startup`."""
+"""Benchmarks: `python scripts/bench.py schedulers`, `loop`, `features`, `throughput` or `startup`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 _BENCHES = {
-    "schedulers": "what a learning-rate scheduler's step costs",
-    "loop": "what a training loop costs per step",
-    "throughput": "samples per second against a loop written by hand, on a GPU where there is one",
-    "features": "what each feature of the trainer adds to a step",
-    "startup": "how long the command line takes to answer",
+    "schedulers": "the cost of a learning-rate scheduler's step",
+    "loop": "the cost of a training loop per step",
+    "throughput": "samples per second compared with a plain loop, on a GPU if there is one",
+    "features": "the cost of each feature of the trainer",
+    "startup": "the start-up time of the command line",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench that the first argument names; the others are its own."""
+    """Run the benchmark that the first argument names, with the other arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in _BENCHES:
         result: int = importlib.import_module(f"bench_{arguments[0]}").main(arguments[1:])

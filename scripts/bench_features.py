@@ -1,8 +1,9 @@
-"""What each feature of the trainer adds to a step, against the same trainer with everything off.
+"""The cost of each feature of the trainer, compared with the same trainer without features.
 
-The MLP of `bench.py loop`, batches from memory, one thread, fused SGD; the rounds of all variants are interleaved, and
-ratios are medians over rounds. Time is all of `fit()`, writing and saving included, not the record's seconds of
-training alone. A step here takes a fraction of a millisecond: what adds a tenth to it adds nothing to a step of 10 ms.
+The model is the MLP of `bench.py loop`, with batches in memory, one thread and fused SGD. The rounds of all variants
+are interleaved, and ratios are medians over rounds. The time is that of the whole `fit()`, with writing and saving, not
+only of training. A step here takes a fraction of a millisecond: a feature that adds 10 % here adds almost nothing to a
+step of 10 ms.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ __all__ = ["main"]
 
 class _Listener:
     def batch_end(self, trainer: Any, loss: Any) -> None:
-        """Nothing: the price of being called."""
+        """Do nothing, to measure the call."""
 
 
 def variants() -> dict[str, Mapping[str, Any]]:
-    """Name to what differs from a trainer with everything off."""
+    """Return a mapping from name to the differences from a trainer without features."""
     never: dict[str, Any] = {"checkpoint": {"interval": None}}
     return {
         "everything off": {},
@@ -87,7 +88,7 @@ def one(data: TensorDataset, options: Mapping[str, Any], folder: Path) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print microseconds per step and the ratio to everything off."""
+    """Print microseconds per step and the ratio to the trainer without features."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of one epoch each (%(default)s)")
     arguments = parser.parse_args(argv)

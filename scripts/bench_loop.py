@@ -1,8 +1,8 @@
-"""What a step of each training loop costs, side by side: plain PyTorch, this package, and peers where installed.
+"""The cost of a step of each training loop: plain PyTorch, this package, and other libraries if installed.
 
-An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step,
-one thread. The rounds of all loops are interleaved in one process, so that a noisy machine is noisy for all. Ratios are
-medians over the rounds of the ratio within a round; take them, not the microseconds.
+An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step, one
+thread. The rounds of all loops are interleaved in one process, so that noise of the machine affects all of them. Ratios
+are medians over the ratios of the rounds; they are more reliable than the microseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["main"]
 _SAMPLES, _BATCH = 32_768, 64
 _STEPS = _SAMPLES // _BATCH
 
-# A runner trains one epoch on the loader it is given and returns its seconds of training, set-up not included.
+# A runner trains one epoch on a given loader and returns its seconds of training, without set-up.
 Runner = Callable[[Iterable[Any], bool], float]
 
 
@@ -45,7 +45,7 @@ def _cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRSche
 
 
 def plain(loader: Iterable[Any], fused: bool) -> float:
-    """The loop that people write."""
+    """A typical plain loop."""
     model = MLP()
     optimizer = _sgd(model, fused)
     scheduler = _cosine(optimizer)
@@ -60,7 +60,7 @@ def plain(loader: Iterable[Any], fused: bool) -> float:
 
 
 def bare(loader: Iterable[Any], fused: bool) -> float:
-    """The same without a schedule."""
+    """The plain loop without a schedule."""
     model = MLP()
     optimizer = _sgd(model, fused)
     start = time.perf_counter()
@@ -73,7 +73,7 @@ def bare(loader: Iterable[Any], fused: bool) -> float:
 
 
 def ours(loader: Iterable[Any], fused: bool) -> float:
-    """This package's Trainer with a cosine schedule, its clock and its watch over the loss."""
+    """This package's Trainer with a cosine schedule, its clock, and its check of the loss."""
     model = MLP()
     optimizer = _sgd(model, fused)
     trainer = Trainer(model, loader, None, optimizer, CosineAnnealingScheduler(), "1ep", device="cpu", progress="none")
@@ -101,7 +101,7 @@ def fabric(loader: Iterable[Any], fused: bool) -> float:
 
 
 def lightning(loader: Iterable[Any], fused: bool) -> float:
-    """Lightning's Trainer, everything off that can be."""
+    """Lightning's Trainer with all options off."""
     import lightning.pytorch as pl
 
     class Module(pl.LightningModule):
@@ -199,11 +199,11 @@ _PEERS = {"lightning.fabric": fabric, "lightning": lightning, "accelerate": acce
 
 def _installed(module: str) -> bool:
     found = importlib.util.find_spec(module.partition(".")[0])
-    return found is not None and found.origin is not None  # a folder of that name is no package
+    return found is not None and found.origin is not None  # a folder with that name is not a package
 
 
 def loops() -> dict[str, tuple[Runner, str, bool]]:
-    """Name to (runner, loader, fused): what is measured."""
+    """Return a mapping from name to (runner, loader, fused)."""
     found: dict[str, tuple[Runner, str, bool]] = {
         "plain, DataLoader": (plain, "DataLoader", False),
         "plain, in memory": (plain, "memory", False),
@@ -217,13 +217,13 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
         if _installed(module):
             name = runner.__name__.capitalize()
             found[f"{name}, DataLoader"] = (runner, "DataLoader", False)
-            if module != "composer":  # it takes no other loader
+            if module != "composer":  # it accepts no other loader
                 found[f"{name}, in memory"] = (runner, "memory", False)
     return found
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds per step of each loop in each round; a loop that fails is left out, and the reason printed."""
+    """Return seconds per step of each loop in each round. Print why a loop fails, and skip it."""
     generator = torch.Generator().manual_seed(0)
     data = TensorDataset(
         torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)
@@ -238,8 +238,8 @@ def measure(rounds: int) -> dict[str, list[float]]:
             runner, loader, fused = loops()[name]
             try:
                 seconds = runner(makers[loader](), fused)
-            except Exception as error:  # a peer's trouble is no reason to measure nothing
-                print(f"{name}: left out, {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+            except Exception as error:  # an error in another library must not end the measurement
+                print(f"{name}: skipped, {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
                 del times[name]
                 continue
             if number > 0:  # the first round warms up
@@ -252,7 +252,7 @@ def _ratio(times: list[float], base: list[float]) -> float:
 
 
 def _quiet() -> None:
-    """Peers tell their news in every round otherwise."""
+    """Silence the messages that other libraries print in every round."""
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "lightning.fabric", "composer"):
         logging.getLogger(name).setLevel(logging.ERROR)

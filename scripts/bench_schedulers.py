@@ -1,9 +1,9 @@
-"""What one step of a learning-rate scheduler costs, side by side with a floor and with peers where installed.
+"""The cost of one step of a learning-rate scheduler, compared with a lower bound and with other libraries if installed.
 
-Cosine with linear warmup over a million batches, one and fifty param groups. The floor is what has to be done: a
-closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are interleaved
-in one process, so that a noisy machine is noisy for all, and timed by the thread's processor time, which other
-processes do not add to. Ratios are medians over the rounds of the ratio within a round; take them, not the
+Cosine with linear warmup over a million batches, one and fifty param groups. The lower bound ("floor") is the necessary
+work: a closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are
+interleaved in one process, so that noise of the machine affects all of them. Time is the thread's processor time, which
+other processes do not increase. Ratios are medians over the ratios of the rounds; they are more reliable than the
 microseconds.
 """
 
@@ -42,7 +42,7 @@ def _alpha(batch: int) -> float:
 
 
 def floor(optimizer: Optimizer) -> Step:
-    """Nothing but the work."""
+    """Only the necessary work."""
     bases = [group["lr"] for group in optimizer.param_groups]
     batch = 0
 
@@ -50,7 +50,7 @@ def floor(optimizer: Optimizer) -> Step:
         nonlocal batch
         batch += 1
         alpha = _alpha(batch)
-        for group, base in zip(optimizer.param_groups, bases):  # noqa: B905 - the floor checks nothing
+        for group, base in zip(optimizer.param_groups, bases):  # noqa: B905 - the floor has no checks
             group["lr"] = base * alpha
 
     return step
@@ -77,7 +77,7 @@ def scheduled_lr(optimizer: Optimizer) -> Step:
 
 
 def compiled(optimizer: Optimizer) -> Step:
-    """The compiled scheduler alone; time stands past the warmup."""
+    """The compiled scheduler alone, at a time after the warmup."""
     state = State(f"{_BATCHES}ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(_SCHEDULE, state)
     state.timestamp = state.timestamp.copy(batch=2 * _WARMUP)
@@ -150,7 +150,7 @@ def ignite(optimizer: Optimizer) -> Step:
 
 
 def composer(optimizer: Optimizer) -> Step:
-    """Composer's compiled CosineAnnealingWithWarmupScheduler; its timestamp stands past the warmup."""
+    """Composer's compiled CosineAnnealingWithWarmupScheduler, at a time after the warmup."""
     from composer import State as ComposerState
     from composer.devices import DeviceCPU
     from composer.optim import CosineAnnealingWithWarmupScheduler as Scheduler
@@ -169,7 +169,7 @@ def composer(optimizer: Optimizer) -> Step:
     return step
 
 
-# Name -> maker, the distribution it needs, and what is printed.
+# A mapping from name to function, the distribution that it needs, and the printed name.
 _Bench = tuple[Callable[[Optimizer], Step], str, str]
 _FLOATS: list[_Bench] = [
     (floor, "", "floor: closure + assignment"),
@@ -210,15 +210,15 @@ def _optimizer(groups: int, tensors: bool) -> Optimizer:
 
 
 def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = False) -> list[list[float]]:
-    """Microseconds per step of each, in interleaved rounds of about two milliseconds."""
+    """Return microseconds per step of each, in interleaved rounds of about two milliseconds."""
     steps = []
     for make, _, _ in benches:
         optimizer = _optimizer(groups, tensors)
         steps.append(make(optimizer))
-        optimizer.step()  # torch's schedulers warn where nothing was stepped yet
+        optimizer.step()  # torch's schedulers warn if no optimizer has stepped
     sizes = []
     for step in steps:
-        for _ in range(2 * _WARMUP):  # beyond the warmup, where a run spends its time
+        for _ in range(2 * _WARMUP):  # after the warmup, where most steps of a run are
             step()
         begin = time.thread_time()
         for _ in range(20):
@@ -235,7 +235,7 @@ def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = 
 
 
 def table(benches: list[_Bench], one: list[list[float]], fifty: list[list[float]]) -> str:
-    """Microseconds, times the floor, and times ScheduledLR, for one and for fifty groups."""
+    """Format microseconds, the ratio to the floor, and the ratio to ScheduledLR, for one and for fifty groups."""
 
     def ratio(seen: list[float], base: list[float]) -> float:
         return statistics.median(a / b for a, b in zip(seen, base, strict=True))

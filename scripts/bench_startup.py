@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside a bare Hydra app with as many configs."""
+"""The start-up time of the command line, compared with a plain Hydra app with as many configs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time both, in turns so that what else the machine does meets both, and print medians and their ratio."""
+    """Time both in turns, so that other load affects both, and print medians and their ratio."""
     parser = argparse.ArgumentParser(prog="bench.py startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often each is started (default 9)")
     rounds = parser.parse_args(argv).rounds

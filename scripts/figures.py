@@ -1,8 +1,8 @@
-"""Draw the pictures of the documentation that show the scale schedule ratio, and what resuming makes of a schedule.
+"""Draw the documentation's pictures of the scale schedule ratio, and of schedules after a resume.
 
     python scripts/figures.py [FOLDER]
 
-The files are checked in. Their bytes depend on nothing but this file, the package and the release of matplotlib.
+The files are checked in. Their bytes depend only on this file, the package and the release of matplotlib.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
 def resumed() -> Figure:
-    """A cosine over 10 epochs that is taken up at epoch 6 with 16 and with 8, in both ways."""
+    """A cosine over 10 epochs, resumed at epoch 6 with 16 and with 8 epochs, with extend and rescale."""
     figure = Figure(figsize=(6.3, 2.7), layout="constrained")
     at, dataloader_len = 6, 100
 

@@ -1,8 +1,8 @@
-"""Draw the documentation's gallery, a small picture for every scheduler, and its comparison of warmups.
+"""Draw the documentation's gallery: a small picture of every scheduler, and a comparison of warmups.
 
     python scripts/gallery.py [FOLDER]
 
-The files are checked in. Their bytes depend on nothing but this file, the package and the release of matplotlib.
+The files are checked in. Their bytes depend only on this file, the package and the release of matplotlib.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssr_hydra.previews.figure import draw
 from ssr_hydra.schedulers.registry import ROWS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
-# The figure of the guide that compares warmups, as a command line of ssr-preview.
+# The guide's figure that compares warmups, as arguments of ssr-preview.
 WARMUP = (
     "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true ssr=0.5,1,2 max_duration=8ep"
     " --alpha"
@@ -31,7 +31,7 @@ WARMUP = (
 
 
 def examples() -> dict[str, schedulers.Scheduler]:
-    """Return each scheduler of the registry with arguments that show what it does in 20 epochs."""
+    """Return each scheduler of the registry with arguments that show its behavior in 20 epochs."""
     return {file_stem(row.scheduler.__name__): row.scheduler(**{**row.presets, **row.example}) for row in ROWS}
 
 
@@ -41,7 +41,7 @@ def file_stem(class_name: str) -> str:
 
 
 def picture(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
-    """alpha over epochs, a curve per ratio, as the preview draws it: only small, and without a legend of its own."""
+    """Draw alpha over epochs, a curve per ratio, like the preview but small and without a legend."""
     shown = previews.preview(scheduler, max_duration="20ep", ssr=(0.5, 1, 2), dataloader_len=20)
     figure = Figure(figsize=(3.2, 2.0), layout="constrained")
     axes = figure.add_subplot()

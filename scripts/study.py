@@ -4,9 +4,9 @@
     python scripts/study.py --out studies/real --tune
     python scripts/study.py --out quick --quick
 
-Every run is one of ``train.py``. Started again with the same folder, it trains only what is missing, and the report is
-made of what lies there. ``--tune`` makes the search by which ``TUNED`` was chosen, ``--quick`` a study of seconds
-that shows nothing but that all of this runs.
+Every run is one of ``train.py``. If you repeat the command with the same folder, it trains only the missing runs, and
+makes the report of all runs in the folder. ``--tune`` runs the search that found ``TUNED``. ``--quick`` runs a study of
+some seconds, which only shows that everything works.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Task:
     """A task of the study.
 
     Attributes:
-        overrides: What all of its runs have in common.
-        seeds: How many.
-        tolerance: A doubling that gains less is not worth its time, in units of the task's quality.
-        lrs: Of the search.
-        tuning_seeds: Likewise; none of the study's.
+        overrides: The overrides of all of its runs.
+        seeds: Number of seeds.
+        tolerance: A doubling with a smaller gain is not worth its time, in units of the task's quality.
+        lrs: Learning rates of the search.
+        tuning_seeds: Seeds of the search; the study uses others.
     """
 
     overrides: tuple[str, ...]
@@ -46,7 +46,7 @@ class Task:
     tuning_seeds: range
 
 
-# The warmup is the 5% of the presets at SSR 1, but not as a share: only so can it stay what it is in a shorter run.
+# The warmup is the presets' 5% at SSR 1, but not in dur, so that it keeps its length in a shorter run.
 TASKS = {
     "digits": Task(("scheduler.t_warmup=60ba",), 8, 0.01, (0.05, 0.1, 0.2, 0.4), range(100, 108)),
     "byte_lm": Task(
@@ -54,7 +54,7 @@ TASKS = {
     ),
 }
 
-# Of each schedule, what the search goes through beside the learning rate.
+# The values that the search tries for each schedule, in addition to the learning rate.
 SEARCHED = {
     "cosine_warmup": (),
     "linear_warmup": (),
@@ -62,8 +62,8 @@ SEARCHED = {
     "multistep_warmup": ("scheduler.milestones=[0.3dur,0.6dur],[0.5dur,0.75dur],[0.7dur,0.9dur]",),
 }
 
-# By --tune, of which docs/study/tuning/ has the result: at SSR 1 the preset's learning rate, unless another one's best
-# mean is better by more than its standard error; at that rate, what else is searched by the best mean.
+# The result of --tune (see docs/study/tuning/): at SSR 1 the preset's learning rate, unless the best mean of another
+# is better by more than its standard error; at that rate, the other values with the best mean.
 TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     "digits": {
         "cosine_warmup": ("optimizer.lr=0.1",),
@@ -79,7 +79,7 @@ TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# One process, one thread, one job after another: seconds are a result here.
+# One process, one thread, one job after another, because seconds are a result here.
 ALIKE = (
     "hydra/launcher=basic",
     "study_report=false",
@@ -97,18 +97,18 @@ class Sweep:
     overrides: tuple[str, ...]
 
     def command(self) -> list[str]:
-        """What is run."""
+        """The settings of a study."""
         train = [sys.executable, str(CHECKOUT / "train.py"), "-m"]
         return [*train, f"study={self.folder.as_posix()}", *ALIKE, *self.overrides]
 
 
 def schedules(name: str, quick: bool) -> list[str]:
-    """Of a task; of a quick study one."""
+    """Return the seeds of a task; one for a quick study."""
     return list(TUNED[name])[-1:] if quick else list(TUNED[name])
 
 
 def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
-    """The sweeps of a task: of each schedule the study itself with its warmup scaled or not, and the truncated runs."""
+    """Return the sweeps of a task: for each schedule the study with its warmup scaled or not, and truncated runs."""
     task = TASKS[name]
     seeds = _listed(range(2 if quick else task.seeds))
     ssrs = QUICK if quick else SSRS
@@ -117,12 +117,12 @@ def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
         alike = (*task.overrides, f"name={schedule}", f"scheduler={schedule}", *tuned, f"seed={seeds}")
         folder = out / name / schedule
         yield Sweep(folder / "scaled", (*alike, f"ssr={_listed(ssrs)}", "scheduler.scale_warmup=false,true"))
-        shorter = [ssr for ssr in ssrs if ssr <= 1]  # a run cannot be cut off beyond its end
+        shorter = [ssr for ssr in ssrs if ssr <= 1]  # a run cannot be truncated after its end
         yield Sweep(folder / "truncated", (*alike, f"ssr={_listed(shorter)}", "control=truncate"))
 
 
 def search(out: Path, name: str) -> Iterator[Sweep]:
-    """The sweeps that ``TUNED`` was chosen by."""
+    """Return the sweeps of the search for ``TUNED``."""
     task = TASKS[name]
     alike = (*task.overrides, f"seed={_listed(task.tuning_seeds)}", f"optimizer.lr={_listed(task.lrs)}")
     for schedule, searched in SEARCHED.items():
@@ -131,7 +131,7 @@ def search(out: Path, name: str) -> Iterator[Sweep]:
 
 
 def run(sweep: Sweep) -> int:
-    """Run a sweep, or what is missing of it."""
+    """Run a sweep, or its missing jobs."""
     print(sweep.folder, flush=True)
     code = subprocess.run(sweep.command(), stdout=subprocess.DEVNULL, check=False).returncode
     if code:
@@ -149,7 +149,7 @@ def tell(out: Path, name: str, quick: bool) -> int:
 
 
 def tabulate(out: Path, name: str) -> str:
-    """What the search found: a row for each setting, as CSV."""
+    """Return the results of the search as CSV, with one row per setting."""
     frame = studies.summary(studies.load([out / "tuning" / name / schedule for schedule in SEARCHED]))
     table: str = frame[["recipe", "ssr", "n", "mean", "sd"]].to_csv(index=False, lineterminator="\n")
     return table
@@ -160,7 +160,7 @@ def _listed(values: Sequence[float] | range) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, train what is missing, report."""
+    """Parse arguments, train the missing runs, and write reports."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

@@ -1,10 +1,10 @@
-"""Put what ``scripts/study.py`` found into the documentation.
+"""Copy the results of ``scripts/study.py`` into the documentation.
 
     python scripts/study_page.py studies/real
     python scripts/study_page.py
 
-With the study's folder, the reports beside the page are made anew of its records; in any case the tables of the page
-are, of those reports. A table stands between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
+With the study's folder, write the reports next to the page from its records. In any case, write the page's tables from
+those reports. A table is between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _TABLE = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def scaled(task: str, value: float) -> float:
-    """In the unit of the page: accuracy in percent, bits per byte as they are."""
+    """Return a value in the unit of the page: accuracy in percent, bits per byte unchanged."""
     return 100 * value if task == "digits" else value
 
 
 def number(task: str, value: float, sign: bool = False) -> str:
-    """A quality, or a difference of two with its sign."""
+    """Format a quality, or a difference of two with its sign."""
     shown = f"{scaled(task, value):{'+' if sign else ''}.{DECIMALS[task]}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
 def interval(task: str, low: float, high: float, space: str = " ") -> str:
-    """Both ends."""
+    """Format both ends of an interval."""
     return f"[{number(task, low)},{space}{number(task, high)}]"
 
 
 def quality(task: str, report: dict[str, Any]) -> str:
-    """Mean and half the width of its interval, at each SSR."""
+    """Return the mean and half the width of its interval, at each SSR."""
     rows = [row for row in report["table"] if row["control"] == ""]
     return _by_ssr(
         rows,
@@ -58,17 +58,17 @@ def quality(task: str, report: dict[str, Any]) -> str:
 
 
 def truncation(task: str, report: dict[str, Any]) -> str:
-    """What scaling gains over truncation."""
+    """Return the gain of scaling over truncation."""
     return _gains(task, report, "truncate")
 
 
 def warmup(task: str, report: dict[str, Any]) -> str:
-    """What leaving the warmup as it is gains over scaling it."""
+    """Return the gain of a fixed warmup over a scaled one."""
     return _gains(task, report, "scale_warmup")
 
 
 def seconds(_: str, report: dict[str, Any]) -> str:
-    """Mean seconds of training at each SSR."""
+    """Return the mean seconds of training at each SSR."""
     rows = [row for row in report["table"] if row["control"] == ""]
     return _by_ssr(rows, lambda row: f"{row['seconds']:.2f}")
 
@@ -99,17 +99,17 @@ TABLES: dict[str, Callable[[str, dict[str, Any]], str]] = {
 
 
 def filled(text: str, reports: dict[str, dict[str, Any]]) -> str:
-    """The page with its tables made anew."""
+    """Return the page with new tables."""
     return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[3]](found[2], reports[found[2]])}{found[4]}", text)
 
 
 def read_reports(page: Path) -> dict[str, dict[str, Any]]:
-    """The reports beside a page, by task."""
+    """Return the reports next to a page, by task."""
     return {task: json.loads((page.parent / task / "report.json").read_text(encoding="utf-8")) for task in DECIMALS}
 
 
 def uncontrolled(study: studies.Study) -> studies.Study:
-    """The runs that are no controls: a picture of all of them would be none."""
+    """Return the runs that are not controls, because a picture of all runs would be unreadable."""
     kept = study.frame[study.frame["control"] == ""]
     numbers = {old: new for new, old in enumerate(kept.index)}
     curves = study.curves[study.curves["run"].isin(numbers)]
@@ -118,7 +118,7 @@ def uncontrolled(study: studies.Study) -> studies.Study:
 
 
 def _data(study: studies.Study) -> dict[str, Any]:
-    """What the records say of the data: its name, size and hash."""
+    """Return the data's description from the records: its name, size and hash."""
     record = json.loads((Path(study.frame["folder"][0]) / "result.json").read_text(encoding="utf-8"))
     dataset: dict[str, Any] = record["data"]["dataset"]
     return dataset
@@ -142,7 +142,7 @@ def publish(out: Path, folder: Path) -> None:
 
 
 def main(out: Path | None = None) -> None:
-    """Publish, if there is something to; rewrite the page's tables."""
+    """Publish the reports if a folder is given, and rewrite the page's tables."""
     if out is not None:
         publish(out, PAGE.parent)
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read_reports(PAGE)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Shared by all figures: a style that is the same on every machine, a palette, and byte-identical files."""
+"""Common parts of all figures: a style that is the same on every machine, a palette, and reproducible files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
 FORMATS = ("png", "svg", "pdf")
 """Formats of :func:`render`."""
 
-# Matplotlib would write the date and its version.
+# Otherwise matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
-# Okabe and Ito's palette without its yellow, which is lost on white.
+# Okabe and Ito's palette without its yellow, which is hard to see on white.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of series, distinguishable with red-green colour blindness."""
 
@@ -78,10 +78,10 @@ def render(drawn: Figure, file_format: str) -> bytes:
 
 
 def check_math(field: str, text: str) -> None:
-    """Raise for text between dollar signs that matplotlib's math parser cannot read, which would fail late.
+    """Refuse text between dollar signs that matplotlib's math parser cannot read; drawing would fail only later.
 
     Raises:
-        InputError: Naming ``field``.
+        InputError: Names ``field``.
     """
     from matplotlib.cbook import is_math_text
     from matplotlib.mathtext import MathTextParser
@@ -90,5 +90,5 @@ def check_math(field: str, text: str) -> None:
         try:
             MathTextParser("path").parse(text)
         except ValueError:
-            rule = "is no math that matplotlib can read between its dollar signs"
+            rule = "must have valid matplotlib math between dollar signs"
             raise InputError(field, text, rule, r"write \$ for a dollar sign") from None

@@ -91,7 +91,7 @@ class RunResult:
         versions: Of python, torch, numpy and ssr_hydra.
         hardware: CPU, its instruction set and threads, the GPU, and the number of processes.
         data: What was trained on: batches, samples, and what the data set says of itself.
-        resumes: How often the run was taken up again from a checkpoint.
+        resumes: How often the run was resumed from a checkpoint.
         control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
         conditions: What else the machine did meanwhile: ``jobs_beside``, the mean number of other jobs that ran next to
             this one; ``load``, the machine's load average; ``cpus``, their number. Empty if it was not measured.
@@ -496,7 +496,7 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
         record = None
     same = record is not None and hashed is not None and record.config_hash == hashed
     if record is None or record.status not in ("failed", "stopped") or not (record.steps == 0 or same):
-        rule = f"the folder holds the {RESULT} of another run, with no checkpoint to go on from"
+        rule = f"the folder has the {RESULT} of another run, but no checkpoint to resume from"
         raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
 
 

@@ -34,7 +34,7 @@ def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **swi
         if not isinstance(value, bool):
             raise InputError(name, value, "must be true or false", "write true or false")
     if decay is not None and half_life is not None:
-        raise InputError("half_life", half_life, "stands in the place of a decay", "give one of the two")
+        raise InputError("half_life", half_life, "cannot be used with decay", "remove one of them")
     if decay is not None and (isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay < 1):
         raise InputError("decay", decay, "must be at least 0 and below 1", "try 0.999")
     if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
@@ -45,7 +45,7 @@ def check_ema(decay: Any = None, half_life: Any = None, interval: Any = 1, **swi
     if time.value <= 0:
         raise InputError("half_life", str(time), "must be above 0", "try 0.05dur")
     if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
-        raise InputError("half_life", str(time), "cannot be told in batches", "give it in ba, ep, sp, tok or dur")
+        raise InputError("half_life", str(time), "cannot be converted to batches", "give it in ba, ep, sp, tok or dur")
     return time
 
 

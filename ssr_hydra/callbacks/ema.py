@@ -97,7 +97,7 @@ class EMA:
             self._swap()
 
     def eval_end(self, trainer: Any, metrics: dict[str, float]) -> None:
-        """Put the weights back, to the bit."""
+        """Restore the weights bitwise."""
         del trainer, metrics
         if self._swapped:
             self._swap()

@@ -1,4 +1,4 @@
-"""Who listens to what happens in a run: the methods of callbacks and loggers, collected by event."""
+"""Events of a run, and their listeners: the methods of callbacks and loggers."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "fit_end": ("trainer", "result"),
     "close": (),
 }
-"""Event -> what its listeners are called with."""
+"""A mapping from event to the arguments of its listeners."""
 
-# At a run's end everybody is heard, whoever fails before: files have to be closed, and weights put back.
+# End events call every listener even after an error, because files must be closed and weights restored.
 _FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
 
 
 class Events:
     """The listeners of a run: for each event the functions to call, in order, callbacks before loggers.
 
-    A callback is any object with one or more of the methods in :data:`EVENTS`; of objects, events that they have no
-    method for cost nothing. A logger is a callback that has ``log``. A callback with ``state_dict`` and
-    ``load_state_dict`` is part of checkpoints, under its name.
+    A callback is any object with one or more of the methods in :data:`EVENTS`. Events without a method cost nothing. A
+    logger is a callback that has ``log``. A callback with ``state_dict`` and ``load_state_dict`` is part of
+    checkpoints, under its name.
 
-    An exception of a callback ends the run as it is: it is the person's own code. One of a logger ends it as a
-    :class:`~ssr_hydra.errors.RunError` that names the logger; nothing is lost, ``metrics.jsonl`` has every record and
-    the run can be resumed.
+    An exception of a callback ends the run unchanged, because it is the user's code. An exception of a logger ends the
+    run as a :class:`~ssr_hydra.errors.RunError` that names the logger. Nothing is lost: ``metrics.jsonl`` has every
+    record, and the run can be resumed.
 
     Args:
-        callbacks: Name -> object, or a sequence of objects, each named by its class (``ema``, a second ``ema-2``).
-        loggers: Likewise.
-        is_main: Whether this is the process of rank 0. Elsewhere loggers are left out, and so are callbacks whose
-            attribute ``main_only`` is true.
+        callbacks: A mapping from name to object, or a sequence of objects, named after their classes (``ema``, a second
+            ``ema-2``).
+        loggers: The same for loggers.
+        is_main: Whether this process is rank 0. Other processes have no loggers, and no callbacks whose attribute
+            ``main_only`` is true.
 
     Raises:
-        InputError: An object without a method for any event, or with one that does not take what the event has; a
-            logger without ``log``; two of one name.
+        InputError: An object has no method for an event, or one that does not accept the event's arguments; a logger
+            has no ``log``; or two have the same name.
 
     Example:
         >>> class Count:
@@ -73,7 +74,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
-        self._completing = 0  # of those who listen to records, how many are callbacks
+        self._completing = 0  # how many of the listeners to records are callbacks
         named = [(name, item, False) for name, item in _named(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _named(loggers, "loggers")]
         names: set[str] = set()
@@ -92,14 +93,14 @@ class Events:
                 self._stateful[name] = item
 
     def on(self, event: str, function: Listener) -> None:
-        """Call a function at an event, after everybody who listens to it already.
+        """Call a function at an event, after all earlier listeners.
 
         Args:
             event: One of :data:`EVENTS`.
-            function: Takes what the event has: ``(trainer, loss)`` at ``batch_end``, say.
+            function: Accepts the event's arguments, such as ``(trainer, loss)`` for ``batch_end``.
 
         Raises:
-            InputError: An unknown event, or something that cannot be called, or not with what the event has.
+            InputError: The event is unknown, or the function cannot be called with the event's arguments.
         """
         if event not in EVENTS:
             raise InputError("event", event, "is no event of a run", _did_you_mean(event))
@@ -110,18 +111,18 @@ class Events:
         self._listeners[event] += (function,)
 
     def listeners(self, event: str) -> tuple[Listener, ...]:
-        """Who is called at an event, in order; empty where nobody listens."""
+        """Return the listeners of an event, in order; empty if there are none."""
         return self._listeners[event]
 
     def fire(self, event: str, *args: Any) -> None:
-        """Call everybody who listens to an event.
+        """Call all listeners of an event.
 
-        A metric that a listener puts into those of ``eval_end`` may be a number of any kind; it becomes a float.
+        A listener to ``eval_end`` may add a metric as a number of any kind; it becomes a float.
 
         Raises:
-            InputError: A listener put something else there; the error names the listener and the metric.
-            Exception: The first one that a listener raises. At ``eval_end``, ``fit_end`` and ``close`` the others are
-                called all the same.
+            InputError: A listener added something else; the error names the listener and the metric.
+            Exception: The first exception of a listener. At ``eval_end``, ``fit_end`` and ``close`` the other
+                listeners are still called.
         """
         if event not in _FOR_ALL:
             for listener in self._listeners[event]:
@@ -133,20 +134,20 @@ class Events:
                 listener(*args)
                 if event == "eval_end":
                     _take_numbers(args[1], listener)
-            except BaseException as error:  # noqa: PERF203  # an interrupt too: others have files to close
+            except BaseException as error:  # noqa: PERF203  # noqa: PERF203  # also after an interrupt: other listeners must close files
                 first = error if first is None else first
         if first is not None:
             raise first
 
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
-        """Fire ``log`` and write the record: callbacks first, which may add to it, then the file, then loggers.
+        """Call ``log`` listeners and write the record: first callbacks, which may add to it; the file; then loggers.
 
-        So what a callback adds is in ``metrics.jsonl`` too, and a logger that fails leaves the record there.
+        So ``metrics.jsonl`` has what a callback adds, and also a record whose logger fails.
 
         Args:
-            trainer: What listeners are given as the trainer.
+            trainer: The object that listeners get as the trainer.
             record: The record.
-            write: Writes it to ``metrics.jsonl``; None where there is no such file.
+            write: Writes it to ``metrics.jsonl``; None if there is no such file.
         """
         listeners = self._listeners["log"]
         for listener in listeners[: self._completing]:
@@ -159,20 +160,20 @@ class Events:
             listener(trainer, record)
 
     def close(self) -> None:
-        """Close everybody, whatever one of them raises; the first such error is raised at the end. Once is enough."""
+        """Close every listener, even after an error; raise the first error at the end. Later calls do nothing."""
         if not self._closed:
             self._closed = True
             self.fire("close")
 
     def state_dict(self) -> dict[str, Any]:
-        """Name -> state of those that have one."""
+        """Return a mapping from name to state, for listeners that have state."""
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give everybody the state that was saved under its name.
+        """Load each listener's state, by name.
 
-        A state whose owner is no longer there is left alone, and one who has none starts anew: what of a run may
-        change is decided where runs are resumed.
+        A state without a listener is ignored, and a listener without a state starts new. What may change in a run is
+        checked elsewhere, when it resumes.
         """
         if not isinstance(state, Mapping):
             raise TypeError("callbacks have a state each, by their names")
@@ -222,7 +223,7 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
 
 
 def _check_takes(function: Listener, event: str, field: str) -> None:
-    """Refuse now what would end the run when the event comes."""
+    """Refuse at once a listener that would fail at its event."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have none
@@ -245,13 +246,13 @@ def _is_stateful(item: object, field: str) -> bool:
 
 
 def _guarded(method: Listener, name: str, event: str) -> Listener:
-    """A logger's method whose errors say whose they are."""
+    """Add the logger's name to the errors of its method."""
 
     def call(*args: Any) -> None:
         try:
             method(*args)
         except (InputError, RunError):
-            raise  # these tell it in one line already
+            raise  # these are one-line errors already
         except Exception as error:
             text = " ".join(str(error).split()) or "no message"
             raise RunError(
@@ -273,7 +274,7 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
 
 
 def _plain(value: Any, name: str, listener: Listener) -> Any:
-    """What a record may hold: plain data, and numbers of any kind, which become plain."""
+    """Convert a record to plain data; numbers of any kind become Python numbers."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):

@@ -108,6 +108,6 @@ def _store(group: str, name: str, node: Any, package: str | None = None) -> None
             f"{group}/{name}".strip("/"),
             existing.provider,
             "Hydra's ConfigStore has a config of this name already",
-            'register under a folder of its own: register(prefix="ssr")',
+            'use a prefix: register(prefix="ssr")',
         )
     store.store(name=name, node=node, group=group or None, package=package, provider=PROVIDER)

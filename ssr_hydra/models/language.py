@@ -18,7 +18,7 @@ __all__ = ["ByteMLP", "ByteTransformer"]
 class ByteMLP(nn.Module):
     """Predict the next byte from the last ``context`` bytes: concatenated embeddings, one hidden layer, logits.
 
-    Position i reads the tokens i - context + 1 to i. A special token stands for positions before the window. The
+    Position i reads the tokens i - context + 1 to i. A special token replaces positions before the window. The
     defaults give 138 thousand weights, and a run takes seconds on a laptop.
 
     Args:

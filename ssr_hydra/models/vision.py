@@ -72,7 +72,7 @@ def torchvision_model(
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise InputError("name", name, "is no classification model of torchvision", fix)
+        raise InputError("name", name, "is not a classification model of torchvision", fix)
     check_size("num_classes", num_classes)
     check_size("in_channels", in_channels)
     if small_images:

@@ -1,4 +1,4 @@
-"""The clock of a scheduler that is stepped by itself, in somebody's own loop."""
+"""The clock of a scheduler that counts its own steps, for any training loop."""
 
 from __future__ import annotations
 
@@ -150,11 +150,11 @@ class StepClock:
         return self._nanoseconds
 
     def samples(self) -> Any:
-        """Return the samples seen."""
+        """Return the samples so far."""
         return self._samples.read(self.now.batches)
 
     def tokens(self) -> Any:
-        """Return the tokens seen."""
+        """Return the tokens so far."""
         return self._tokens.read(self.now.batches)
 
     def samples_in_epoch(self) -> Any:

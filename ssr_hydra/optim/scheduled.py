@@ -1,4 +1,4 @@
-"""A schedule with a clock of its own, for anybody's loop."""
+"""A torch scheduler with its own clock, for any training loop."""
 
 from __future__ import annotations
 

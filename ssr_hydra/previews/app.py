@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     axis = parser.add_mutually_exclusive_group()
     axis.add_argument("--lr", dest="axis", action="store_const", const="lr", help="draw the absolute learning rate")
     axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
-    parser.add_argument("--normalize", action="store_true", help="draw time as the share of each run")
+    parser.add_argument("--normalize", action="store_true", help="draw time as the fraction of each run")
     parser.add_argument("--title", help="a title above the picture")
     parser.add_argument("--dataloader-len", type=int, metavar="N", help="batches per epoch, if the data does not say")
     parser.add_argument("--samples-per-batch", type=float, metavar="N", help="instead of data.batch_size")
@@ -130,7 +130,7 @@ class _Sweep:
 
 
 def _jobs(args: argparse.Namespace) -> list[_Job]:
-    """Compose and check every experiment that the overrides stand for, as Hydra does in a multirun."""
+    """Compose and check every experiment of the overrides, as Hydra does in a multirun."""
     version.setbase("1.3")
     register()
     trust, overrides = take_trust(args.overrides)

@@ -134,7 +134,7 @@ class MultiStepScheduler(Scheduler):
     own unit, so they may be mixed without rates.
 
     Args:
-        milestones: Moments of decay in any order; one that stands twice decays twice.
+        milestones: Times of the decays, in any order. A repeated milestone decays twice.
         milestones: Times of the decays, in any order. A repeated milestone decays twice.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Loaders that know nothing of epochs and seeds: an epoch of theirs that is entered in its middle."""
+"""Loaders without epochs and seeds: resume them in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Rereading"]
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    Its order is drawn from the global random numbers, or from a generator that it was given, when an epoch begins. So
-    it is remembered how they stood then; an epoch that is entered again begins from there, and the batches that were
-    trained on are read once more and passed over. Its batches are the same if what reads them draws from nowhere else.
+    Such a loader draws its order from the global random state, or from its own generator, when an epoch starts. This
+    class stores that state. A resumed epoch starts from the stored state, and batches that were already trained are
+    read again and skipped. The batches are the same if the loader uses no other random numbers.
 
     Args:
         loader: Any iterable.
@@ -30,9 +30,9 @@ class Rereading:
         self._saved: Mapping[str, Any] | None = None
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """The batches of an epoch from one of them on."""
+        """Yield the batches of an epoch from a given one on."""
         *outer, within = self._parts()
-        if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:  # else it passes the epoch on by itself
+        if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:  # otherwise it calls set_epoch itself
             outer.append(within)
         for part in outer:
             set_epoch = getattr(part, "set_epoch", None)
@@ -53,25 +53,25 @@ class Rereading:
         return batches
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """How things stood when the epoch began; or stand now, where the next one is yet to begin."""
+        """Return the random state at the start of the epoch, or the current one if the next epoch has not started."""
         random, generators = self._began if within and self._began is not None else self._now()
         return {"random": plain_random_numbers(random), "generators": generators}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Begin the next epoch that is read as such a state has it."""
+        """Start the next epoch from such a state."""
         self._saved = state
 
     def _now(self) -> tuple[GlobalRng, list[torch.Tensor]]:
         return GlobalRng.now(), [generator.get_state() for generator in self._generators()]
 
     def _parts(self) -> list[Any]:
-        """The loader, its sampler, its batch sampler, and what that one samples by."""
+        """Yield the loader, its sampler, its batch sampler, and the sampler of that."""
         loader = self._loader
         sampler, batch_sampler = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
         return [loader, sampler, batch_sampler, getattr(batch_sampler, "sampler", None)]
 
     def _generators(self) -> list[torch.Generator]:
-        """Those that the loader and its samplers were given, each once."""
+        """Return the generators of the loader and its samplers, each once."""
         found: dict[int, torch.Generator] = {}
         for part in self._parts():
             generator = getattr(part, "generator", None)

@@ -33,5 +33,5 @@ def test_settings_are_restored() -> None:
 
 def test_invalid_math_text_is_refused() -> None:
     check_math("title", r"a $\alpha$, and a $ alone")
-    with pytest.raises(InputError, match=r"^title='\$\\\\nothing\$': is no math"):
+    with pytest.raises(InputError, match=r"^title='\$\\\\nothing\$': must have valid"):
         check_math("title", r"$\nothing$")

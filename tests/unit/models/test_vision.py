@@ -86,8 +86,8 @@ def test_options_reach_torchvision() -> None:
     ("arguments", "field", "said"),
     [
         ({"name": "resnet8"}, "name", "did you mean resnet18"),
-        ({"name": "fasterrcnn_resnet50_fpn"}, "name", "is no classification model"),
-        ({"name": None}, "name", "is no classification model"),
+        ({"name": "fasterrcnn_resnet50_fpn"}, "name", "is not a classification model"),
+        ({"name": None}, "name", "is not a classification model"),
         ({"name": "resnet18", "num_classes": 0}, "num_classes", "whole number"),
         ({"name": "resnet18", "in_channels": 1.5}, "in_channels", "whole number"),
         ({"name": "vit_b_16", "small_images": True}, "small_images", "no stem for small images"),

@@ -105,9 +105,9 @@ def test_options(shown: Preview) -> None:
 @pytest.mark.parametrize("name", ["a $_$", r"$\frac$", r"$\nothing$ and $x$"])
 def test_invalid_math_is_refused_before_drawing(name: str) -> None:
     linear = s.LinearScheduler()
-    with pytest.raises(InputError, match=r"^schedulers=.*between its dollar signs"):
+    with pytest.raises(InputError, match=r"^schedulers=.*between dollar signs"):
         ssr_hydra.preview({name: linear, "other": linear}, max_duration="10ep").figure()
-    with pytest.raises(InputError, match=r"^title=.*between its dollar signs"):
+    with pytest.raises(InputError, match=r"^title=.*between dollar signs"):
         ssr_hydra.preview(linear, max_duration="10ep").figure(title=name)
 
 

@@ -49,10 +49,10 @@ def variants() -> dict[str, Mapping[str, Any]]:
         "EMA of the weights": {"callbacks": EMA},
         "a schedule of weight_decay": {"schedules": {"weight_decay": LinearScheduler()}},
         "param groups: no decay on biases": {"groups": {"no_decay": {"params": {"ndim": 1}, "weight_decay": 0.0}}},
-        "clip_grad_norm": {"clip_grad_norm": 1.0},
-        "accumulate=2": {"accumulate": 2},
+        "clip_grad_norm": {"step": {"clip_grad_norm": 1.0}},
+        "accumulate=2": {"step": {"accumulate": 2}},
         "bf16 on the CPU": {"precision": "bf16"},
-        "channels_last (no images here)": {"channels_last": True},
+        "channels_last (no images here)": {"step": {"channels_last": True}},
     }
 
 

@@ -83,7 +83,7 @@ def ours(model: nn.Module, loader: TensorLoader, steps: int, variant: Variant) -
     """Return the record's seconds of training for the same steps."""
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
-    options: dict[str, Any] = {"precision": variant.precision, "channels_last": variant.channels_last}
+    options: dict[str, Any] = {"precision": variant.precision, "step": {"channels_last": variant.channels_last}}
     trainer = Trainer(
         model,
         loader,

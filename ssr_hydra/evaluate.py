@@ -39,6 +39,7 @@ from ssr_hydra.errors import InputError, RunError, visible_lines
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import safe_output
 from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.train import build, conf_dir
 from ssr_hydra.trainer.processes import launched
 
@@ -276,9 +277,8 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         return opened[0], list(opened[1])
     if name == "best":
         kept = config.get("checkpoint") or {}
-        from ssr_hydra.trainer.saving import Checkpointing
-
-        mode = Checkpointing.of(OmegaConf.to_container(kept) if OmegaConf.is_config(kept) else kept).best_mode  # type: ignore[arg-type]
+        kept = OmegaConf.to_container(kept) if OmegaConf.is_config(kept) else kept
+        mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
             rule = (

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,12 @@ from ssr_hydra.build.check import check, check_schedule
 from ssr_hydra.build.check_task import check_built
 from ssr_hydra.build.job import hydra_run_dir, log, recorded
 from ssr_hydra.build.optimizers import make_fields, make_optimizers
-from ssr_hydra.build.resuming import resume_of
 from ssr_hydra.build.schedules import make_schedulers
 from ssr_hydra.build.targets import check_trust, instantiate
 from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.code import code_version
+from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import announce, summary
 
@@ -193,7 +194,7 @@ def build(
     settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
     schedulers = make_schedulers(values, trust, optimizers)
     callbacks, loggers = make_callbacks(values, trust, processes.is_main)
-    resume, on_change = resume_of(values)
+    step = {item.name: settings.pop(item.name) for item in fields(StepSettings)}
     try:
         trainer = Trainer(
             model=model,
@@ -210,14 +211,14 @@ def build(
             config=values,
             callbacks=callbacks,
             loggers=loggers,
+            step=step,
             checkpoint=values["checkpoint"],
-            resume=resume,
-            on_change=on_change,
+            resume=values["resume"],
             control=values["control"],
             **settings,
         )
     except InputError as error:
-        raise _as_configured(error, settings) from None
+        raise _as_configured(error, values["trainer"]) from None
     trainer.code = code_version(trust)
     return trainer
 
@@ -225,8 +226,8 @@ def build(
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
     """What does not fit the number of processes, found before there are data."""
     if world_size == 1 and values["trainer"]["parallel"] == "fsdp":
-        rule = "a model is sharded over several processes, and there is one"
-        raise InputError("trainer.parallel", "fsdp", rule, "start it by torchrun --nproc-per-node=2, or use ddp")
+        rule = "needs several processes"
+        raise InputError("trainer.parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
     for key in ("batch_size", "eval_batch_size"):
         if values["data"][key] < world_size:
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
@@ -236,8 +237,9 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
     """An error of the trainer with the field's place in the config."""
     first, dot, rest = error.field.partition(".")
-    if first in settings:
-        return error.within("trainer")
+    if first in settings or first == "step":
+        field = f"trainer.{rest if first == 'step' else error.field}"
+        return type(error)(field, error.value, error.rule, error.fix)
     if first in ("loggers", "schedules"):
         return type(error)(error.field.replace("loggers", "logger", 1), error.value, error.rule, error.fix)
     argument, bracket, index = first.partition("[")

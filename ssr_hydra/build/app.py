@@ -33,13 +33,14 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.build.command_line import StudyOptions, Typed, find_configs, take_study, take_trust
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.loader import GuardedConfigLoader, IsMultirun
-from ssr_hydra.build.resuming import resume_of, spelled_out
+from ssr_hydra.build.resuming import spelled_out
 from ssr_hydra.build.sweeping import run_sweep, unwritable
 from ssr_hydra.build.targets import check_there
-from ssr_hydra.checkpoints.resume import AUTO, find
+from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
 from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 from ssr_hydra.output import safe_output
+from ssr_hydra.settings.resume import AUTO, ResumeSettings
 from ssr_hydra.trainer.interrupts import TerminatedError, reason
 from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, launched
 
@@ -355,7 +356,7 @@ def _run_once(hydra: Hydra, task: Task, name: str, overrides: list[str], process
     except OSError as error:  # not the task's, whose errors are in what is returned
         raise unwritable("hydra.run.dir", str(cfg.hydra.run.dir), error) from error
     except (KeyboardInterrupt, TerminatedError) as error:
-        error._run = Path(str(cfg.hydra.run.dir)), resume_of(cfg)[0]  # type: ignore[union-attr]
+        error._run = Path(str(cfg.hydra.run.dir)), str(ResumeSettings.of(cfg["resume"]).path)  # type: ignore[union-attr]
         raise
     callbacks.on_run_end(config=cfg, config_name=name, job_return=done)
     if done.status is not JobStatus.COMPLETED:

@@ -16,22 +16,15 @@ from ssr_hydra.build.check_language import check_language
 from ssr_hydra.build.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.build.check_task import check_task
 from ssr_hydra.build.check_torch import check_torch_schedulers, is_description
-from ssr_hydra.build.check_values import (
-    check_against_choices,
-    check_fields,
-    check_node,
-    count,
-    did_you_mean,
-    duration,
-    number,
-    one_of,
-)
+from ssr_hydra.build.check_values import check_against_choices, check_fields, check_node, duration
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.settings import StepSettings, setting_of
+from ssr_hydra.settings.base import count, did_you_mean, number
 from ssr_hydra.time import simplest
 
 __all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
@@ -340,7 +333,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
             rule = "data.eval=null leaves only train/loss"
         fix = f"set trainer.objective={'train/loss, or null' if not evaluates else 'null for none'}"
         raise InputError("trainer.objective", node["objective"], rule, fix)
-    _check_step(node)
+    setting_of(StepSettings, {item.name: node[item.name] for item in fields(StepSettings)}, "trainer")
     return results
 
 
@@ -349,21 +342,6 @@ def _drop_removed(node: Any) -> None:
     metrics = node.get("metrics") if isinstance(node, dict) else None
     if isinstance(metrics, dict):
         node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
-
-
-_CHOICES = {"precision": ("fp32", "bf16", "fp16"), "parallel": ("ddp", "fsdp"), "loss_mean_over": ("samples", "tokens")}
-
-
-def _check_step(node: Mapping[str, Any]) -> None:
-    for key, choices in _CHOICES.items():
-        one_of(node[key], f"trainer.{key}", choices)
-    count(node["accumulate"], "trainer.accumulate", 1)
-    for key in ("clip_grad_norm", "clip_grad_value"):
-        if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:
-            raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "write 1.0, or null")
-    if node["clip_grad_norm"] is not None and node["clip_grad_value"] is not None:
-        rule = "gradients are clipped by their norm or by value, not both"
-        raise InputError("trainer.clip_grad_value", node["clip_grad_value"], rule, "set one of them to null")
 
 
 def _check_interval(value: Any, field: str, iteration_length: Any) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from ssr_hydra.build.check_values import check_type, count, did_you_mean, number
+from ssr_hydra.build.check_values import check_type
 from ssr_hydra.configs import StdlibBytesConfig, StdlibDocumentsConfig
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count, did_you_mean, number
 
 __all__ = ["check_language"]
 

@@ -8,10 +8,11 @@ from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.build.check_values import check_fields, check_node, did_you_mean
+from ssr_hydra.build.check_values import check_fields, check_node
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
 from ssr_hydra.rules import BELOW_ONE, UNFUSED, Rule, check_hyperparameter, parse_rules, parse_selection
+from ssr_hydra.settings.base import did_you_mean
 
 __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import did_you_mean, number
 
 __all__ = [
     "check_against_choices",
@@ -16,11 +16,7 @@ __all__ = [
     "check_fields",
     "check_node",
     "check_type",
-    "count",
-    "did_you_mean",
     "duration",
-    "number",
-    "one_of",
 ]
 
 
@@ -124,33 +120,3 @@ def duration(value: Any, field: str) -> Any:
     from ssr_hydra.time import as_time
 
     return as_time(value, field)
-
-
-def number(value: Any, field: str) -> float:
-    """A number, not true or false."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
-    return value
-
-
-def count(value: Any, field: str, least: int, most: int | None = None) -> int:
-    """A whole number within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
-        raise InputError(field, value, rule, f"write e.g. {max(least, 1)}")
-    return value
-
-
-def one_of(value: Any, field: str, choices: Sequence[str]) -> None:
-    """A word out of a few: the closest is the fix, or the first."""
-    if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"write e.g. {choices[0]}"
-        raise InputError(field, value, f"must be one of {', '.join(choices)}", fix)
-
-
-def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """The fix for a misspelt name: the closest one, or all of them."""
-    names = [name for name in names if name != "_target_"]
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -21,11 +21,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 
-from ssr_hydra.build.check_values import did_you_mean
 from ssr_hydra.build.foreign import check_length
 from ssr_hydra.build.targets import check_trust
-from ssr_hydra.checkpoints.resume import AUTO
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import did_you_mean
+from ssr_hydra.settings.resume import AUTO
 
 __all__ = ["StudyOptions", "Typed", "check_job_count", "find_configs", "quoted", "take_study", "take_trust"]
 

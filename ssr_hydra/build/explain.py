@@ -17,11 +17,12 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from ssr_hydra.build.check_values import check_base, did_you_mean
+from ssr_hydra.build.check_values import check_base
 from ssr_hydra.build.command_line import quoted
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.launchers.traits import TRAITS
+from ssr_hydra.settings.base import did_you_mean
 
 __all__ = ["explain"]
 

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from ssr_hydra.build.check_values import check_type, count, did_you_mean, number
+from ssr_hydra.build.check_values import check_type
 from ssr_hydra.configs import (
     TORCHVISION_MODELS,
     ArraysConfig,
@@ -24,6 +24,7 @@ from ssr_hydra.configs import (
     SmallImagesConfig,
 )
 from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.settings.base import count, did_you_mean, number
 
 __all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples", "with_two_sources"]
 

@@ -31,7 +31,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.build.check import check
-from ssr_hydra.build.check_values import count
 from ssr_hydra.build.command_line import check_job_count
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.foreign import (
@@ -48,6 +47,7 @@ from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.jobs import Description, describe
+from ssr_hydra.settings.base import count
 
 __all__ = ["GuardedConfigLoader", "IsMultirun"]
 

@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.checkpoints.resume import AUTO, find
+from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.files import write_atomically
 from ssr_hydra.records import RESULT
+from ssr_hydra.settings.resume import AUTO
 
 __all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
 

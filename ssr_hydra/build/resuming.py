@@ -10,18 +10,19 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.build.check_values import check_fields, one_of
+from ssr_hydra.build.check_values import check_fields
 from ssr_hydra.build.foreign import check_length
-from ssr_hydra.checkpoints.description import MISSING, ON_CHANGE, Difference, differences
-from ssr_hydra.checkpoints.resume import AUTO, NEVER, find
+from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.records import RESULT, RunResult, config_hash, has_log, refuse_finished
-from ssr_hydra.time import as_time
+from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
+from ssr_hydra.settings.resume import AUTO, NEVER
+from ssr_hydra.time import TimeUnit, as_time
 
-__all__ = ["check_checkpoint", "check_folder", "check_resume", "resume_of", "spelled_out"]
+__all__ = ["check_checkpoint", "check_folder", "check_resume", "spelled_out"]
 
 # What may differ without another run coming of it: how it is watched, kept and evaluated, and how data are fetched.
 _FREE = re.compile(
@@ -46,16 +47,8 @@ def spelled_out(overrides: Sequence[str]) -> list[str]:
     return [re.sub(r"^resume=(?!\s*\{)", "resume.path=", override) for override in overrides]
 
 
-def resume_of(values: Mapping[str, Any]) -> tuple[str, str]:
-    """Path and ``on_change`` of an experiment, whose ``resume`` may be the path alone."""
-    node = values["resume"]
-    if isinstance(node, Mapping):
-        return str(node["path"]), str(node["on_change"])
-    return str(node), ResumeConfig().on_change
-
-
 def check_resume(values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be meant by ``resume``: something to resume from that is not there, for one.
+    """Refuse an invalid ``resume``, and a place that holds nothing to resume from.
 
     Raises:
         InputError: Naming the field.
@@ -63,19 +56,14 @@ def check_resume(values: Mapping[str, Any]) -> None:
     node = values["resume"]
     if isinstance(node, Mapping):
         check_fields(node, ResumeConfig, "resume")
-    elif not isinstance(node, str):
-        raise InputError("resume", node, "must be auto, never or a path", "write resume=auto")
-    path, on_change = resume_of(values)
-    one_of(on_change, "resume.on_change", ON_CHANGE)
-    if not path.strip():
-        raise InputError("resume", path, "must be auto, never or a path", "write resume=auto")
+    path = str(ResumeSettings.of(node).path)
     check_length(path, "resume")
     if path not in (AUTO, NEVER):
         find(path, None)
 
 
 def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
-    """Refuse what cannot be meant by ``checkpoint``.
+    """Refuse an invalid ``checkpoint``.
 
     Args:
         values: The experiment, plain.
@@ -85,29 +73,19 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         InputError: Naming the field.
     """
     node = values["checkpoint"]
-    if not isinstance(node, Mapping):
-        raise InputError(
-            "checkpoint", node, "must be a mapping with interval, keep ...", "e.g. checkpoint.interval=1ep"
-        )
-    check_fields(node, CheckpointConfig, "checkpoint")
-    if node["interval"] is not None:
-        time = as_time(node["interval"], "checkpoint.interval")
-        if time.value <= 0:
-            raise InputError("checkpoint.interval", str(time), "must be above 0", "write e.g. 1ep or 10m")
-        if time.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
-            rule = "iterations are counted where their length is given"
-            raise InputError("checkpoint.interval", str(time), rule, "set trainer.iteration_length")
-    if node["keep"] < 2:
-        rule = "must be at least 2, so that one that is torn is never the only one"
-        raise InputError("checkpoint.keep", node["keep"], rule, "write 2")
-    one_of(node["mode"], "checkpoint.mode", ("auto", "max", "min"))
-    if node["best"] is not None and not node["enabled"]:
-        rule = "no checkpoint is kept where none are written"
-        raise InputError("checkpoint.best", node["best"], rule, "set checkpoint.enabled=true, or checkpoint.best=null")
-    if node["best"] is not None and node["best"] not in results:
-        raise InputError("checkpoint.best", node["best"], f"must be one of {', '.join(results)}", "or null for none")
-    if node["best"] is not None:
-        resolve_direction(node["mode"], node["best"], "checkpoint.mode")
+    if isinstance(node, Mapping):
+        check_fields(node, CheckpointConfig, "checkpoint")
+    checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
+    if (
+        checkpoint.interval is not None
+        and as_time(checkpoint.interval, "checkpoint.interval").unit is TimeUnit.ITERATION
+        and values["trainer"]["iteration_length"] is None
+    ):
+        rule = "iterations are counted where their length is given"
+        raise InputError("checkpoint.interval", node["interval"], rule, "set trainer.iteration_length")
+    if checkpoint.best is not None and checkpoint.best not in results:
+        rule = f"must be one of {', '.join(results)}"
+        raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
@@ -128,7 +106,8 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         InputError: It holds a run that this one neither is nor goes on with.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
-    path, on_change = resume_of(values)
+    resume = ResumeSettings.of(values["resume"])
+    path, on_change = str(resume.path), resume.on_change
     has_record = (folder / RESULT).exists()
     own = find(AUTO, folder)
     if path == NEVER and (has_record or own is not None or has_log(folder)):

@@ -14,20 +14,17 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
 __all__ = [
     "MISSING",
-    "ON_CHANGE",
     "Change",
     "Difference",
     "change_of",
     "check_change",
     "differences",
 ]
-
-ON_CHANGE = ("refuse", "extend", "rescale")
-"""Values of ``resume.on_change``."""
 
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60

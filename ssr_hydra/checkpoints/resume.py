@@ -8,10 +8,10 @@ from ssr_hydra.checkpoints.files import INDEX, STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, Checkpoint, is_store, load, load_latest_good
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path
+from ssr_hydra.settings.resume import AUTO, NEVER
 
-__all__ = ["AUTO", "NEVER", "find", "open_checkpoint"]
+__all__ = ["find", "open_checkpoint"]
 
-AUTO, NEVER = "auto", "never"
 _FIX = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
 
 

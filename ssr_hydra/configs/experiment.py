@@ -7,6 +7,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from ssr_hydra.configs.schedulers import config_of
+from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings
+
 __all__ = ["TRAINERS", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
 
 
@@ -15,7 +18,7 @@ def _accuracy() -> dict[str, Any]:
 
 
 @dataclass
-class TrainerConfig:
+class _TrainerConfig:
     """``trainer=default``: how the run is trained and evaluated: arguments of ``ssr_hydra.Trainer``, and threads.
 
     Attributes:
@@ -36,15 +39,8 @@ class TrainerConfig:
         get_num_tokens_in_batch: A function that counts the tokens of a batch, by ``_target_``.
         threads: Threads of torch on the CPU. Another number changes the last bits of the result, so it is part of the
             run's description. Null leaves it to torch, which uses as many as the machine has cores.
-        precision: ``fp32``, ``bf16`` or ``fp16``: autocast to that type, also in evaluation; fp16 scales the loss.
-        accumulate: Number of parts of a batch for forward and backward, with one optimizer step for all.
-        clip_grad_norm: The maximum norm of all gradients; null for none.
-        clip_grad_value: The maximum absolute value of a gradient; null for none.
-        compile: Whether to compile the model with ``torch.compile``.
-        channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
-        parallel: With several processes: ``ddp`` copies the model, ``fsdp`` shards it.
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This sets the weights of
-            the parts of a batch that is split over processes or accumulated.
+
+    The keys of :class:`~ssr_hydra.settings.StepSettings` follow: ``precision``, ``accumulate`` ...
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -61,48 +57,11 @@ class TrainerConfig:
     get_num_samples_in_batch: Any = None
     get_num_tokens_in_batch: Any = None
     threads: int | None = 1
-    precision: str = "fp32"
-    accumulate: int = 1
-    clip_grad_norm: float | None = None
-    clip_grad_value: float | None = None
-    compile: bool = False
-    channels_last: bool = False
-    parallel: str = "ddp"
-    loss_mean_over: str = "samples"
 
 
-@dataclass
-class CheckpointConfig:
-    """The node ``checkpoint``: when to write checkpoints into the run's folder, and which to keep.
-
-    Attributes:
-        enabled: False writes none, even if the run is stopped.
-        interval: Time between two checkpoints; null writes them only at the end and when the run is stopped.
-        keep: How many of the newest to keep, 2 or more, so that a damaged one is never the only one.
-        best: A metric, such as ``eval/accuracy``, whose best checkpoint is kept too; null for none.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` decides by the metric's name.
-    """
-
-    enabled: bool = True
-    interval: str | None = "10m"
-    keep: int = 2
-    best: str | None = None
-    mode: str = "auto"
-
-
-@dataclass
-class ResumeConfig:
-    """The node ``resume``; ``resume=auto`` is short for ``resume.path=auto``.
-
-    Attributes:
-        path: ``auto`` continues the run in its own folder, ``never`` starts from scratch; else a path of a run or a
-            checkpoint.
-        on_change: What to do with a changed config: ``refuse`` it, ``extend`` (follow the new schedule at the true
-            time), or ``rescale`` (stretch the rest of the schedule over the rest of the run).
-    """
-
-    path: str = "auto"
-    on_change: str = "refuse"
+TrainerConfig: Any = config_of(StepSettings, {}, name="TrainerConfig", module=__name__, bases=(_TrainerConfig,))
+CheckpointConfig: Any = config_of(CheckpointSettings, {}, name="CheckpointConfig", module=__name__)
+ResumeConfig: Any = config_of(ResumeSettings, {}, name="ResumeConfig", module=__name__)
 
 
 @dataclass
@@ -124,8 +83,8 @@ class ExperimentConfig:
         schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
         logger: Group ``logger``, several at once.
         callbacks: Group ``callbacks``, several at once.
-        checkpoint: See :class:`CheckpointConfig`.
-        resume: See :class:`ResumeConfig`; or the path alone.
+        checkpoint: See :class:`~ssr_hydra.settings.CheckpointSettings`.
+        resume: See :class:`~ssr_hydra.settings.ResumeSettings`; or the path alone.
         debug: The preset of the group ``debug``, which makes this a short trial run; null for a normal run.
     """
 

@@ -29,8 +29,26 @@ from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.time import Time
 
 
-def _config_of(source: type, presets: Mapping[str, Any], target: str | None = None) -> Any:
-    """Create a dataclass with the fields of one of this package's classes, in types that OmegaConf supports."""
+def config_of(
+    source: type,
+    presets: Mapping[str, Any],
+    target: str | None = None,
+    name: str | None = None,
+    module: str = __name__,
+    bases: tuple[type, ...] = (),
+) -> Any:
+    """Create a dataclass with the fields of one of this package's classes, in types that OmegaConf supports.
+
+    OmegaConf would make a config of a frozen dataclass read-only, so a class itself cannot be the config.
+
+    Args:
+        source: The class.
+        presets: Values for its fields without a default.
+        target: The ``_target_`` of the config.
+        name: The name of the config; by default that of the class with ``Config`` at its end.
+        module: The module that has the config under its name.
+        bases: Dataclasses whose fields come first.
+    """
     hints = get_type_hints(source)
     made: list[tuple[str, Any, Any]] = []
     for item in fields(source):
@@ -40,8 +58,9 @@ def _config_of(source: type, presets: Mapping[str, Any], target: str | None = No
         made.append((item.name, _plain(hints[item.name]), own))
     if target is not None:
         made.append(("_target_", str, field(default=target, init=False)))
-    namespace = {"__doc__": f"Config of ``{source.__name__}``.", "__module__": __name__}
-    return make_dataclass(f"{source.__name__}Config", made, namespace=namespace)
+    doc = bases[0].__doc__ if bases else f"Config of ``{source.__name__}``."
+    namespace = {"__doc__": doc, "__module__": module}
+    return make_dataclass(name or f"{source.__name__}Config", made, bases=bases, namespace=namespace)
 
 
 def _plain(hint: Any) -> Any:
@@ -59,14 +78,14 @@ def _plain(hint: Any) -> Any:
         return list[Any]
     if origin is Mapping:
         return dict.__class_getitem__((str, PhaseConfig if Phase in get_args(arguments[1]) else Any))
-    return hint if hint in (float, bool, str, type(None)) else Any
+    return hint if hint in (float, int, bool, str, type(None)) else Any
 
 
-PhaseConfig: Any = _config_of(Phase, {"scheduler": None})
+PhaseConfig: Any = config_of(Phase, {"scheduler": None})
 """One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches it."""
 
 _CONFIGS = {
-    row.name: _config_of(row.scheduler, row.presets, f"ssr_hydra.schedulers.{row.scheduler.__name__}") for row in ROWS
+    row.name: config_of(row.scheduler, row.presets, f"ssr_hydra.schedulers.{row.scheduler.__name__}") for row in ROWS
 }
 globals().update((config.__name__, config) for config in _CONFIGS.values())
 __all__ = ["SCHEDULERS", *sorted(["PhaseConfig", *(config.__name__ for config in _CONFIGS.values())])]

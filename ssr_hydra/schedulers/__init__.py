@@ -37,6 +37,7 @@ __all__ = [
 ]
 __all__ += [row.scheduler.__name__ for row in _ROWS]
 __all__ += _functions.__all__
+__all__.sort()
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.registry import SchedulerFunction as _SchedulerFunction

@@ -28,7 +28,6 @@ __all__ = [
     "check_loader",
     "check_optimizers",
     "check_same_length",
-    "check_switches",
     "hooks",
     "make_plan",
     "samples_per_batch",
@@ -38,14 +37,6 @@ __all__ = [
 def hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
     """Return the functions that count a batch, by the names of their arguments."""
     return ("get_num_samples_in_batch", samples), ("get_num_tokens_in_batch", tokens)
-
-
-def check_switches(**switches: tuple[Any, bool]) -> None:
-    """Refuse values other than True and False; each value comes with whether None is also allowed."""
-    for field, (value, optional) in switches.items():
-        if not isinstance(value, bool) and not (optional and value is None):
-            rule = f"must be {'True, False or None' if optional else 'True or False'}"
-            raise InputError(field, value, rule, "leave it out")
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:

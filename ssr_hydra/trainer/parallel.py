@@ -15,8 +15,6 @@ from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
-    "PARALLEL",
-    "check_parallel",
     "check_sharded",
     "class_name",
     "in_step",
@@ -26,16 +24,6 @@ __all__ = [
     "weights",
     "wrapped",
 ]
-
-PARALLEL = ("ddp", "fsdp")
-
-
-def check_parallel(parallel: str) -> str:
-    """Refuse an unknown way of training in several processes."""
-    if parallel not in PARALLEL:
-        rule = "must be ddp (copies the model) or fsdp (shards it)"
-        raise InputError("parallel", parallel, rule, "choose one")
-    return parallel
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -26,6 +26,7 @@ from ssr_hydra.records import (
     read_evaluations,
     refuse_finished,
 )
+from ssr_hydra.settings import ResumeSettings
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
@@ -48,8 +49,7 @@ class Resuming:
 
     Args:
         run_dir: The run's own folder; None if it writes no files.
-        resume: ``auto``, ``never``, or the path of a checkpoint.
-        on_change: ``refuse``, ``extend`` or ``rescale``.
+        resume: The place of the checkpoint, and the meaning of a changed config.
         processes: The processes of the run: rank 0 decides, and the others read the checkpoint that it chose.
         saves: Whether the run writes checkpoints.
         hashed: The hash of its config, by which a run recognizes its own failed record.
@@ -71,14 +71,14 @@ class Resuming:
     def __init__(
         self,
         run_dir: Path | None,
-        resume: str | Path,
-        on_change: str,
+        resume: ResumeSettings,
         processes: Processes,
         saves: bool,
         hashed: str | None = None,
     ) -> None:
         self._hashed = hashed
-        self._run_dir, self._resume, self._on_change, self._processes = run_dir, str(resume), on_change, processes
+        self._run_dir, self._processes = run_dir, processes
+        self._resume, self._on_change = str(resume.path), resume.on_change
         self._record_found = self._record_now()
         self.messages: list[str] = []
         self.changes: list[str] = []

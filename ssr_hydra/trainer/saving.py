@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,14 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.seeding import GlobalRng
-from ssr_hydra.errors import InputError
-from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.records import is_count
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
-    "Checkpointing",
     "plain_random_numbers",
     "random_numbers",
     "restore_optimizers",
@@ -27,67 +23,6 @@ __all__ = [
     "restore_weights",
     "saved_weights",
 ]
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """When checkpoints are written into a run's folder, and which are kept.
-
-    Args:
-        enabled: False writes none, and a signal ends the run at once.
-        interval: Time between two checkpoints, in any unit, not scaled by ssr; None writes them only at the end. One is
-            always written at the end, and when a signal stops the run.
-        keep: How many of the newest to keep, 2 or more.
-        best: A metric whose best checkpoint is kept too, such as ``"eval/accuracy"``.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` decides by the metric's name
-            (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
-
-    Raises:
-        InputError: A value is out of range, or ``mode`` is ``auto`` and the name of ``best`` has no direction.
-
-    Example:
-        >>> Checkpointing(best="eval/bits_per_byte").best_mode
-        'min'
-    """
-
-    enabled: bool = True
-    interval: Any = "10m"
-    keep: int = 2
-    best: str | None = None
-    mode: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.enabled, bool):
-            raise InputError("checkpoint.enabled", self.enabled, "must be true or false", "write true or false")
-        if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
-            rule = "must be at least 2, so that a damaged checkpoint is not the only one"
-            raise InputError("checkpoint.keep", self.keep, rule, "write 2")
-        if self.mode not in ("auto", "max", "min"):
-            raise InputError("checkpoint.mode", self.mode, "must be auto, max or min", "write auto")
-        _ = self.best_mode  # refuses a metric whose direction is unknown
-
-    @classmethod
-    def of(cls, given: Checkpointing | Mapping[str, Any] | None) -> Checkpointing:
-        """Create it from a trainer's argument; None is the default."""
-        if given is None:
-            return cls()
-        if isinstance(given, cls):
-            return given
-        if not isinstance(given, Mapping):
-            rule = "must be a mapping with interval, keep, best ..."
-            raise InputError("checkpoint", given, rule, "write {'interval': '1ep'}")
-        known = cls.__dataclass_fields__
-        for key in given:
-            if key not in known:
-                raise InputError(
-                    f"checkpoint.{key}", given[key], "is not a setting of checkpoint", f"use one of {', '.join(known)}"
-                )
-        return cls(**given)
-
-    @property
-    def best_mode(self) -> str | None:
-        """``max`` or ``min``, or None if the best is not kept."""
-        return None if self.best is None else resolve_direction(self.mode, self.best, "checkpoint.mode")
 
 
 def random_numbers() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,72 +13,22 @@ from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import Padding
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
 
-__all__ = ["PRECISIONS", "StepSettings", "TrainStep", "autocast", "compile_clock"]
+__all__ = ["TrainStep", "autocast", "compile_clock"]
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _Step = Callable[[Any, int], tuple[int, int]]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context of a forward pass with this precision."""
-    dtype = PRECISIONS[precision]
+    dtype = _DTYPES[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
-
-
-@dataclass(frozen=True)
-class StepSettings:
-    """Settings of a step.
-
-    Args:
-        precision: ``fp32``, ``bf16`` or ``fp16``: the autocast type of the forward pass; fp16 scales the loss.
-        accumulate: Number of parts of a batch that go through the model one after another before the optimizer step.
-        clip_grad_norm: The maximum 2-norm of all gradients.
-        clip_grad_value: The maximum absolute value of a gradient.
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. The number of tokens is
-            ``loss.num_averaged(batch)`` if the loss has that method, else the tokens that the run counts.
-
-    Raises:
-        InputError: A value is out of range, or both ways of clipping are set.
-    """
-
-    precision: str = "fp32"
-    accumulate: int = 1
-    clip_grad_norm: float | None = None
-    clip_grad_value: float | None = None
-    loss_mean_over: str = "samples"
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}", "use fp32")
-        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
-            raise InputError("accumulate", self.accumulate, "must be an integer >= 1", "use 1 for no accumulation")
-        for field in ("clip_grad_norm", "clip_grad_value"):
-            value = getattr(self, field)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise InputError(field, value, "must be a finite number above 0", "write e.g. 1.0, or remove it")
-        if self.clip_grad_norm is not None and self.clip_grad_value is not None:
-            rule = "cannot be used with clip_grad_norm"
-            raise InputError("clip_grad_value", self.clip_grad_value, rule, "remove one of them")
-        if self.loss_mean_over not in ("samples", "tokens"):
-            rule = "must be samples or tokens"
-            raise InputError("loss_mean_over", self.loss_mean_over, rule, "choose one")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a step is only forward, backward and update."""
-        return (
-            self.precision == "fp32"
-            and self.accumulate == 1
-            and self.clip_grad_norm is None
-            and self.clip_grad_value is None
-        )
 
 
 class TrainStep:

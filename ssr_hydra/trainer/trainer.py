@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
 from ssr_hydra.records import MetricsLog, RunResult, WriteError, config_hash, evaluation_record
+from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings, setting_of
+from ssr_hydra.settings.base import flag
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.checks import (
@@ -31,7 +34,6 @@ from ssr_hydra.trainer.checks import (
     check_loader,
     check_optimizers,
     check_same_length,
-    check_switches,
     hooks,
     make_plan,
 )
@@ -43,17 +45,20 @@ from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kerne
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
 from ssr_hydra.trainer.loop import Around, Loop
-from ssr_hydra.trainer.parallel import check_parallel, is_sharded, wrapped
+from ssr_hydra.trainer.parallel import is_sharded, wrapped
 from ssr_hydra.trainer.processes import LostProcessError, Processes
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import Checkpointing, restore_weights, saved_weights
-from ssr_hydra.trainer.step import StepSettings, TrainStep, autocast, compile_clock
+from ssr_hydra.trainer.saving import restore_weights, saved_weights
+from ssr_hydra.trainer.step import TrainStep, autocast, compile_clock
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 from ssr_hydra.trainer.workers import shielded
 
 __all__ = ["Trainer"]
+
+# What the description of a checkpoint says of the step, next to its precision and memory format.
+_DESCRIBED = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
 
 
 class Trainer:
@@ -101,25 +106,16 @@ class Trainer:
         get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
         get_num_tokens_in_batch: Counts the tokens of a batch. None counts ``attention_mask`` or ``input_ids`` of a
             mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
-        precision: ``fp32``, ``bf16`` or ``fp16``: the autocast type of forward passes, also in evaluation. With fp16
-            the loss is scaled. Weights stay in fp32.
-        accumulate: Number of parts of a batch that go through the model one after another before the optimizer step.
-        clip_grad_norm: The maximum 2-norm of all gradients.
-        clip_grad_value: The maximum absolute value of a gradient.
-        compile: Whether to compile the model in place with ``torch.compile``. Compile time does not count as training.
-        channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
-        parallel: With several processes, ``ddp`` (the model is copied) or ``fsdp`` (the model was sharded by
-            :func:`ssr_hydra.trainer.parallel.shard` before its optimizer was created).
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``; this weights its parts.
+        precision: ``fp32``, ``bf16`` or ``fp16``; short for that of ``step``.
+        step: How a step is taken: accumulation, clipping, compiling, several processes. A
+            :class:`~ssr_hydra.settings.StepSettings`, or a mapping of its arguments.
         schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
         callbacks: Objects with methods for events, a list or a mapping of names (:class:`ssr_hydra.callbacks.Events`).
         loggers: Callbacks that get every record.
-        checkpoint: A :class:`~ssr_hydra.trainer.saving.Checkpointing`, or a mapping of its arguments. Checkpoints need
-            ``run_dir``.
-        resume: ``auto`` continues the run in ``run_dir``, ``never`` starts from scratch; else the folder of a run, or
-            a checkpoint.
-        on_change: What to do if the run differs from the checkpoint: ``refuse`` it, ``extend`` (follow the new schedule
-            at the true time), or ``rescale`` (stretch the rest of the schedule over the rest of the run).
+        checkpoint: When checkpoints are written, and which are kept. A :class:`~ssr_hydra.settings.CheckpointSettings`,
+            or a mapping of its arguments. Checkpoints need ``run_dir``.
+        resume: Where the run starts, and how a changed run continues. A :class:`~ssr_hydra.settings.ResumeSettings`,
+            a mapping of its arguments, or the path alone.
         control: ``truncate`` ends the run at ``max_duration * ssr`` but keeps the schedule of the whole
             ``max_duration``, to measure the effect of stretching. None stretches the schedule.
 
@@ -184,20 +180,13 @@ class Trainer:
         iteration_length: TimeLike | None = None,
         get_num_samples_in_batch: Callable[[Any], int] | None = None,
         get_num_tokens_in_batch: Callable[[Any], int] | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        clip_grad_norm: float | None = None,
-        clip_grad_value: float | None = None,
-        compile: bool = False,
-        channels_last: bool = False,
-        parallel: str = "ddp",
-        loss_mean_over: str = "samples",
+        precision: str | None = None,
+        step: StepSettings | Mapping[str, Any] | None = None,
         schedules: Mapping[str, Any] | None = None,
         callbacks: Mapping[str, object] | Sequence[object] | None = None,
         loggers: Mapping[str, object] | Sequence[object] | None = None,
-        checkpoint: Checkpointing | Mapping[str, Any] | None = None,
-        resume: str | Path = "auto",
-        on_change: str = "refuse",
+        checkpoint: CheckpointSettings | Mapping[str, Any] | None = None,
+        resume: ResumeSettings | Mapping[str, Any] | str | Path = "auto",
         control: str | None = None,
     ) -> None:
         # All checks that can refuse an argument are here, the cheap ones first.
@@ -209,24 +198,26 @@ class Trainer:
         self._config_hash = config_hash(config)
         self.run_dir = None if run_dir is None else check_path(run_dir, "run_dir")
         self._control = check_control(control, ratio)
-        check_switches(
-            use_stepwise_scheduler=(use_stepwise_scheduler, True),
-            compile=(compile, False),
-            channels_last=(channels_last, False),
-        )
+        if use_stepwise_scheduler is not None:
+            flag(use_stepwise_scheduler, "use_stepwise_scheduler")
         for field, value in (("loss", loss), *hooks(get_num_samples_in_batch, get_num_tokens_in_batch)):
             if value is not None and not callable(value):
                 raise InputError(field, value, "must be a function", "give a function, or remove it")
-        settings = StepSettings(precision, accumulate, clip_grad_norm, clip_grad_value, loss_mean_over)
-        self._checkpointing = Checkpointing.of(checkpoint)
-        check_parallel(parallel)
+        settings = setting_of(StepSettings, step, "step")
+        if precision is not None:
+            if settings.precision not in (StepSettings.precision, precision):
+                rule = f"must be step.precision ({settings.precision!r}) if both are given"
+                raise InputError("precision", precision, rule, "remove one of them")
+            settings = replace(settings, precision=precision)
+        self._checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
+        resuming_from = ResumeSettings.of(resume)
         if not isinstance(model, nn.Module):
             raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
         self._processes = processes = Processes.start()
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
-        if channels_last and not is_sharded(model):  # shards are flat; convolutions use the format of the images
+        if settings.channels_last and not is_sharded(model):  # shards are flat
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
@@ -234,7 +225,13 @@ class Trainer:
         per_batch = loader_samples_per_batch(train_dataloader, processes)
         counts = get_num_samples_in_batch, get_num_tokens_in_batch
         self._task = task = Task(
-            model, loss, metrics, self.device, *counts, channels_last=channels_last, loss_mean_over=loss_mean_over
+            model,
+            loss,
+            metrics,
+            self.device,
+            *counts,
+            channels_last=settings.channels_last,
+            loss_mean_over=settings.loss_mean_over,
         )
         self._objective = self._check_metric(objective, "objective")
         self._check_metric(self._checkpointing.best, "checkpoint.best")
@@ -269,9 +266,9 @@ class Trainer:
             "data": describe_loader(train_dataloader),
             "loss": describe_schedule(loss),
             "iteration_length": None if iteration_length is None else str(iteration_length),
-            "step": {key: value for key, value in vars(settings).items() if key != "precision"},
+            "step": {key: getattr(settings, key) for key in _DESCRIBED},
             "precision": settings.precision,
-            "channels_last": channels_last,
+            "channels_last": settings.channels_last,
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
             "device": self.device.type,
             "processes": processes.world_size,
@@ -303,10 +300,10 @@ class Trainer:
                 key: None if value is None else str(value) for key, value in vars(self._checkpointing).items()
             },
             "run_dir": self.run_dir is not None,
-            "on_change": on_change,
-            "parallel": parallel,
-            "compile": compile,
-            "channels_last": channels_last,
+            "on_change": resuming_from.on_change,
+            "parallel": settings.parallel,
+            "compile": settings.compile,
+            "channels_last": settings.channels_last,
             "device": self.device.type,
         }
         processes.check_same(settings_of_all)
@@ -314,7 +311,7 @@ class Trainer:
         self._best: float | None = None
         self._log: MetricsLog | None = None
         self._resuming = resuming = Resuming(
-            self.run_dir, resume, on_change, processes, self._checkpointing.enabled, self._config_hash
+            self.run_dir, resuming_from, processes, self._checkpointing.enabled, self._config_hash
         )
         self.resumed_from = resuming.path
         self.code: Mapping[str, str] = {}
@@ -339,10 +336,10 @@ class Trainer:
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as rates:
                 self._rates.load_state_dict(rates)
-        task.train_model = wrapped(model, parallel, processes, self.device)
-        if compile:
+        task.train_model = wrapped(model, settings.parallel, processes, self.device)
+        if settings.compile:
             task.train_model.compile()
-        self._compiles = compile
+        self._compiles = settings.compile
         self._watch = LossWatch(self.device, processes)
         self._step = TrainStep(task, state.optimizers, self._watch, settings, processes)
         task.evaluates_under = autocast(settings.precision, self.device)

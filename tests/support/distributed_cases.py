@@ -236,7 +236,14 @@ def gradients(accumulate: int, length: int = 13, batch_size: int = 5, **options:
     seen = Seen(gradients=True)
     schedule = LinearScheduler(alpha_i=1e-30, alpha_f=0.0)
     trainer = plain(
-        model, loader, max_duration="1ep", schedule=schedule, callbacks=[seen], accumulate=accumulate, lr=1.0, **options
+        model,
+        loader,
+        max_duration="1ep",
+        schedule=schedule,
+        callbacks=[seen],
+        lr=1.0,
+        step={"accumulate": accumulate},
+        **options,
     )
     trainer.fit()
     tensors = [[gradient.numpy() for gradient in batch] for batch in seen.gradients]
@@ -292,8 +299,7 @@ def ragged_gradients(accumulate: int, batch_size: int = 4) -> Any:
         schedule=LinearScheduler(alpha_i=1e-30, alpha_f=0.0),
         loss=next_token_loss,
         callbacks=[seen],
-        accumulate=accumulate,
-        loss_mean_over="tokens",
+        step={"accumulate": accumulate, "loss_mean_over": "tokens"},
         lr=1.0,
     )
     trainer.fit()
@@ -359,7 +365,7 @@ def digits(
         eval_interval="1ep",
         log_interval="1ba",
         run_dir=folder,
-        parallel=parallel,
+        step={"parallel": parallel},
         seed=11,
         **options,
     )
@@ -410,8 +416,8 @@ def identities(
             loss=loss,
             metrics={},
             callbacks=callbacks,
-            on_change=on_change,
-            parallel=parallel,
+            resume={"on_change": on_change},
+            step={"parallel": parallel},
             seed=0,
         )
     except InputError as error:
@@ -446,7 +452,7 @@ def many_tokens(each: int) -> Any:
 
 def ragged_tokens() -> Any:
     loader, _ = make_loaders(Ragged(), batch_size=4, seed=1, **shares())
-    trainer = plain(Bigram(), loader, max_duration="2ep", loss=next_token_loss, loss_mean_over="tokens")
+    trainer = plain(Bigram(), loader, max_duration="2ep", loss=next_token_loss, step={"loss_mean_over": "tokens"})
     trainer.fit()
     return when(trainer)
 
@@ -600,7 +606,11 @@ def clipped(parallel: str, norm: float | None, value: float | None) -> Any:
         shard(model, Processes.start(), torch.device("cpu"))
     loader = TensorLoader([3 * torch.randn(9, 4), torch.arange(9) % 3], 9, shuffle=False, **shares())
     trainer = plain(
-        model, loader, lr=1.0, clip_grad_norm=norm, clip_grad_value=value, max_duration="1ba", parallel=parallel
+        model,
+        loader,
+        lr=1.0,
+        max_duration="1ba",
+        step={"clip_grad_norm": norm, "clip_grad_value": value, "parallel": parallel},
     )
     trainer.fit()
     after = [getattr(p, "full_tensor", lambda p=p: p)().detach() for p in model.parameters()]
@@ -613,7 +623,7 @@ def sharded_evaluation() -> Any:
     torch.manual_seed(0)
     model = shard(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), Processes.start(), torch.device("cpu"))
     batches = [(torch.full((2, 4), float(i)), torch.tensor([i % 3, 1])) for i in range(5)]
-    return plain(model, batches[:2], batches[:3] if rank == 0 else batches[3:], parallel="fsdp").evaluate()
+    return plain(model, batches[:2], batches[:3] if rank == 0 else batches[3:], step={"parallel": "fsdp"}).evaluate()
 
 
 def refused(kind: str) -> Any:
@@ -622,10 +632,10 @@ def refused(kind: str) -> Any:
     loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **shares())
     options: dict[str, Any] = {}
     if kind == "whole":
-        options["parallel"] = "fsdp"
+        options["step"] = {"parallel": "fsdp"}
     if kind == "fused":
         shard(model, Processes.start(), torch.device("cpu"))
-        options |= {"parallel": "fsdp", "optimizer": torch.optim.SGD(model.parameters(), lr=0.1, fused=True)}
+        options |= {"step": {"parallel": "fsdp"}, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1, fused=True)}
     if kind == "tokens":
         options["max_duration"] = "100tok"
     try:
@@ -635,6 +645,7 @@ def refused(kind: str) -> Any:
     return None
 
 
+STEP = ("accumulate", "clip_grad_norm", "loss_mean_over", "compile")
 APART: dict[str, tuple[Any, Any]] = {
     "lr": (0.1, 0.2),
     "ssr": (1.0, 0.5),
@@ -669,6 +680,8 @@ def apart() -> Any:
         order = {"shuffle": True, "seed": values[rank]} if name == "data" else {}
         loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **order, **shares())
         options: dict[str, Any] = {name: values[rank]} if name not in ("", "data") else {}
+        if name in STEP:
+            options = {"step": options}
         if name == "optimizer":
             options = {name: values[rank](model.parameters(), lr=0.1)}
         try:
@@ -851,7 +864,7 @@ def wide(folder: Path, stop: int | None = None, parallel: str = "ddp") -> Any:
         max_duration="14ba",
         callbacks=callbacks,
         run_dir=folder,
-        parallel=parallel,
+        step={"parallel": parallel},
         seed=0,
     )
     began = int(trainer.state.timestamp.batch.value)
@@ -869,6 +882,6 @@ def compiled(compile: bool) -> Any:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     loader = TensorLoader([torch.randn(16, 4), torch.arange(16) % 3], 8, **shares())
-    trainer = plain(model, loader, max_duration="3ep", compile=compile)
+    trainer = plain(model, loader, max_duration="3ep", step={"compile": compile})
     trainer.fit()
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).tolist()

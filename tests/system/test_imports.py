@@ -21,7 +21,8 @@ MODULES = sorted(
 
 
 SCHEDULES = "; ".join(
-    f"import ssr_hydra.{name}" for name in ("errors", "metrics", "time", "state", "schedulers", "torch_schedulers")
+    f"import ssr_hydra.{name}"
+    for name in ("errors", "metrics", "time", "state", "schedulers", "torch_schedulers", "settings")
 )
 CHECKS = """
 from hydra import compose, initialize_config_dir
@@ -112,14 +113,15 @@ ARROWS: dict[str, set[str]] = {
     "rules": set(),
     "time": set(),
     # configs: those of schedulers are made from the registry
-    "configs": {"schedulers", "time"},
+    "configs": {"schedulers", "settings", "time"},
+    "settings": {"metrics", "time"},
     "models": {"data"},
     "data": set(),
     "state": {"time"},
     "schedulers": {"state", "time"},
     "torch_schedulers": {"schedulers", "state", "time"},
     "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
-    "checkpoints": {"files", "state", "time"},
+    "checkpoints": {"files", "settings", "state", "time"},
     "records": {"files"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
     # launchers: how a job that has no record yet says that it lives
@@ -137,6 +139,7 @@ ARROWS: dict[str, set[str]] = {
         "records",
         "rules",
         "schedulers",
+        "settings",
         "state",
         "time",
         "torch_schedulers",

@@ -10,7 +10,6 @@ from torch import nn
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.parallel import (
-    check_parallel,
     class_name,
     in_step,
     is_sharded,
@@ -22,12 +21,6 @@ from ssr_hydra.trainer.parallel import (
 from ssr_hydra.trainer.processes import ALONE
 
 CPU = torch.device("cpu")
-
-
-def test_there_are_two_ways() -> None:
-    assert [check_parallel(way) for way in ("ddp", "fsdp")] == ["ddp", "fsdp"]
-    with pytest.raises(InputError, match="parallel='tp'"):
-        check_parallel("tp")
 
 
 def test_one_process_trains_the_model_itself_and_cannot_shard_it() -> None:

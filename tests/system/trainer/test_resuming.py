@@ -362,10 +362,14 @@ def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
     before = (tmp_path / "result.json").read_bytes()
     for options in (
         {"max_duration": "5ep"},
-        {"max_duration": "5ep", "on_change": "extend", "schedulers": torch.optim.lr_scheduler.ReduceLROnPlateau},
-        {"max_duration": "2ep", "on_change": "extend"},
+        {
+            "max_duration": "5ep",
+            "resume": {"on_change": "extend"},
+            "schedulers": torch.optim.lr_scheduler.ReduceLROnPlateau,
+        },
+        {"max_duration": "2ep", "resume": {"on_change": "extend"}},
         {"resume": "never"},
-        {"max_duration": "5ep", "on_change": "rescale"},
+        {"max_duration": "5ep", "resume": {"on_change": "rescale"}},
     ):
         with pytest.raises(InputError):
             trainer(tmp_path, LOADERS["seeded"](), **options)
@@ -374,7 +378,7 @@ def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
 
 def test_a_run_made_and_never_fitted_takes_no_record_away(tmp_path: Path) -> None:
     trainer(tmp_path, LOADERS["seeded"]()).fit()
-    trainer(tmp_path, LOADERS["seeded"](), "5ep", on_change="extend")
+    trainer(tmp_path, LOADERS["seeded"](), "5ep", resume={"on_change": "extend"})
     assert RunResult.load(tmp_path).status == "completed"
 
 
@@ -430,8 +434,8 @@ def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
         ({"seed": 1}, "run.seed was 0 and is 1"),
         ({"schedulers": LinearScheduler()}, "scheduler.class was 'CosineAnnealingScheduler' and is 'LinearScheduler'"),
         ({"schedules": {"weight_decay": LinearScheduler()}}, "schedules.weight_decay was not there and is"),
-        ({"clip_grad_norm": 1.0}, "step.clip_grad_norm was None and is 1.0"),
-        ({"accumulate": 2}, "step.accumulate was 1 and is 2"),
+        ({"step": {"clip_grad_norm": 1.0}}, "step.clip_grad_norm was None and is 1.0"),
+        ({"step": {"accumulate": 2}}, "step.accumulate was 1 and is 2"),
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1), "metrics": {}}, "loss was None and is {"),
     ],
 )

@@ -27,7 +27,7 @@ def test_compiling_is_no_training(tmp_path: Path) -> None:
             max_duration="3ep",
             device="cpu",
             progress="none",
-            compile=compiles,
+            step={"compile": compiles},
             run_dir=tmp_path / str(compiles),
         )
         results[compiles] = trainer.fit()

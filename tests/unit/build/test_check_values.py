@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 
-from ssr_hydra.build.check_values import (
-    check_against_choices,
-    check_fields,
-    check_node,
-    count,
-    did_you_mean,
-    number,
-    one_of,
-)
+from ssr_hydra.build.check_values import check_against_choices, check_fields, check_node
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count, did_you_mean, number, one_of
 
 
 @dataclass

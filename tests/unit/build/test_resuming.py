@@ -14,7 +14,7 @@ SAID = {
     ),
     "checkpoint.mode=maxx": "did you mean max?",
     "resume.on_change=extand": "did you mean extend?",
-    "resume=": "resume='': must be auto, never or a path; write resume=auto",
+    "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
     "hydra.run.dir=": "leave hydra.run.dir out, or name a folder",
     "trainer.precision=fp8": "must be one of fp32, bf16, fp16",
 }

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from ssr_hydra.data import make_loaders
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, LinearScheduler
+from ssr_hydra.settings import ResumeSettings
 from ssr_hydra.trainer import Trainer
 
 LENGTH = 5  # batches of 4 samples in an epoch of 18: the last is smaller
@@ -67,9 +68,15 @@ def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def resumed(ten_epochs: Path, epoch: int, folder: Path, *arguments: Any, **more: Any) -> dict[int, float]:
+def rescaled(path: Path) -> ResumeSettings:
+    return ResumeSettings(path, "rescale")
+
+
+def resumed(
+    ten_epochs: Path, epoch: int, folder: Path, *arguments: Any, on_change: str = "refuse", **more: Any
+) -> dict[int, float]:
     path = ten_epochs / "checkpoints" / f"ba{epoch * LENGTH}"
-    return rates(trainer(folder, *arguments, resume=path, **more))
+    return rates(trainer(folder, *arguments, resume={"path": path, "on_change": on_change}, **more))
 
 
 def test_extending_a_finished_run_of_10_epochs_to_20(ten_epochs: Path, tmp_path: Path) -> None:
@@ -119,9 +126,9 @@ def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
     """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # in progress at batch 10
     trainer(tmp_path / "a", "10ep", warmup).fit()
-    trainer(tmp_path / "b", "20ep", warmup, resume=tmp_path / "a/checkpoints/ba10", on_change="rescale").fit()
+    trainer(tmp_path / "b", "20ep", warmup, resume=rescaled(tmp_path / "a/checkpoints/ba10")).fit()
     again = rates(trainer(tmp_path / "c", "20ep", warmup, resume=tmp_path / "b/checkpoints/ba30"))
-    last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=tmp_path / "b/checkpoints/ba55", on_change="rescale"))
+    last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=rescaled(tmp_path / "b/checkpoints/ba55")))
 
     def alpha(on_plan: float) -> float:
         return on_plan / 15 if on_plan < 15 else cosine((on_plan - 15) / 35)

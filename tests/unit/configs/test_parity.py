@@ -17,12 +17,14 @@ from omegaconf import OmegaConf
 from ssr_hydra.configs import (
     GROUPS,
     ArraysConfig,
+    CheckpointConfig,
     DigitsConfig,
     FakeDataConfig,
     ImageFolderConfig,
     PhaseConfig,
     RandomCropFlipConfig,
     RandomShiftConfig,
+    ResumeConfig,
     SmallImagesConfig,
     StdlibBytesConfig,
     StdlibDocumentsConfig,
@@ -42,6 +44,7 @@ from ssr_hydra.data import (
     make_loaders,
 )
 from ssr_hydra.schedulers import Phase
+from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
@@ -259,10 +262,12 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
         "loggers",
         "checkpoint",
         "resume",
-        "on_change",
         "control",
+        "precision",  # short for that of the step
+        "step",
     }
     expected = {p.name: p.default for p in parameters(Trainer) if p.name not in built}
+    expected |= {p.name: p.default for p in parameters(StepSettings)}
     found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
     assert found.pop("threads") == 1
     assert list(found) == list(expected)
@@ -272,6 +277,17 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
     assert found.pop("objective") == "eval/accuracy"
     for name, default in found.items():
         assert default == expected[name], name
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"), [(CheckpointConfig, CheckpointSettings), (ResumeConfig, ResumeSettings)]
+)
+def test_config_of_a_setting_has_its_arguments_and_defaults(config: Any, setting: Any) -> None:
+    assert vars(config()) == vars(setting())
+    node = OmegaConf.structured(config)
+    for name, value in vars(setting()).items():  # the setting is frozen, its config is not
+        node[name] = value
+    assert setting_of(setting, OmegaConf.to_container(node), "x") == setting()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -14,10 +14,10 @@ from torch import nn
 
 from ssr_hydra.checkpoints.files import check_state
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.description import describe_optimizer
 from ssr_hydra.trainer.processes import ALONE
 from ssr_hydra.trainer.saving import (
-    Checkpointing,
     random_numbers,
     restore_optimizers,
     restore_random_numbers,
@@ -34,21 +34,26 @@ from ssr_hydra.trainer.saving import (
         ({"keep": True}, "checkpoint.keep"),
         ({"keep": "2"}, "checkpoint.keep"),
         ({"mode": "largest"}, "checkpoint.mode"),
+        ({"interval": "0ba"}, "checkpoint.interval"),
+        ({"interval": "10"}, "checkpoint.interval"),
+        ({"best": "eval/loss", "enabled": False}, "checkpoint.best"),
         ({"intervall": "1ep"}, "checkpoint.intervall"),
         ("1ep", "checkpoint"),
     ],
 )
 def test_invalid_settings_are_refused(given: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
-        Checkpointing.of(given)
+        setting_of(CheckpointSettings, given, "checkpoint")
     assert caught.value.field == field
 
 
 def test_settings_come_in_three_ways() -> None:
-    assert Checkpointing.of(None) == Checkpointing() == Checkpointing(True, "10m", 2, None, "auto")
-    assert Checkpointing.of({"interval": "1ep", "keep": 3}) == Checkpointing(interval="1ep", keep=3)
-    own = Checkpointing(best="eval/loss")
-    assert Checkpointing.of(own) is own
+    default = CheckpointSettings(True, "10m", 2, None, "auto")
+    assert setting_of(CheckpointSettings, None, "checkpoint") == CheckpointSettings() == default
+    given = {"interval": "1ep", "keep": 3}
+    assert setting_of(CheckpointSettings, given, "checkpoint") == CheckpointSettings(interval="1ep", keep=3)
+    own = CheckpointSettings(best="eval/loss")
+    assert setting_of(CheckpointSettings, own, "checkpoint") is own
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,7 @@ def test_settings_come_in_three_ways() -> None:
     ],
 )  # fmt: skip
 def test_the_best_is_the_least_of_a_loss(best: str | None, mode: str, found: str | None) -> None:
-    assert Checkpointing(best=best, mode=mode).best_mode == found
+    assert CheckpointSettings(best=best, mode=mode).best_mode == found
 
 
 def drawn() -> tuple[float, ...]:

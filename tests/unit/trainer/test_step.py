@@ -14,8 +14,8 @@ from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import TensorLoader, make_loaders
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import next_token_loss
+from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer import Trainer
-from ssr_hydra.trainer.step import StepSettings
 
 INPUTS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0)) * 3
 TARGETS = torch.arange(24) % 3
@@ -66,6 +66,9 @@ def weights(trainer: Trainer) -> Tensor:
         ({"clip_grad_value": "1"}, "clip_grad_value"),
         ({"clip_grad_norm": 1.0, "clip_grad_value": 1.0}, "clip_grad_value"),
         ({"loss_mean_over": "batches"}, "loss_mean_over"),
+        ({"compile": 1}, "compile"),
+        ({"channels_last": None}, "channels_last"),
+        ({"parallel": "tp"}, "parallel"),
     ],
 )
 def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> None:
@@ -83,7 +86,7 @@ def test_parts_add_up_to_the_batch(accumulate: int) -> None:
     # there are 7.
     kept, whole = Kept(), Kept()
     one = trained(7, callbacks=[whole])
-    other = trained(7, callbacks=[kept], accumulate=accumulate)
+    other = trained(7, callbacks=[kept], step={"accumulate": accumulate})
     assert one.state.timestamp.batch == other.state.timestamp.batch == 8
     assert one.state.timestamp.sample == other.state.timestamp.sample == 48
     assert kept.losses == pytest.approx(whole.losses, abs=1e-6)
@@ -117,7 +120,7 @@ def test_batches_of_any_shape_are_cut_along_their_samples() -> None:
         if kind == "mappings":
             options["loss"] = lambda outputs, batch: (outputs**2).mean() + batch["inputs"].mean() * 0
         one = trained(model=_seeded(Scaled), **options)
-        two = trained(model=_seeded(Scaled), accumulate=4, **options)
+        two = trained(model=_seeded(Scaled), step={"accumulate": 4}, **options)
         torch.testing.assert_close(weights(one), weights(two), atol=1e-6, rtol=0, msg=kind)
 
 
@@ -130,10 +133,10 @@ def _seeded(make: Any) -> nn.Module:
 def test_batches_that_cannot_be_split_are_refused() -> None:
     # A batch that reports twice as many samples as its tensors have rows, so each part would count like the whole.
     with pytest.raises(InputError) as error:
-        trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 16)
+        trained(8, step={"accumulate": 2}, get_num_samples_in_batch=lambda batch: 16)
     assert error.value.field == "accumulate"
     assert "with 32 samples, but the batch has 16" in error.value.rule
-    trained(8, accumulate=2, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
+    trained(8, step={"accumulate": 2}, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
 
 
 def test_a_part_without_tokens_adds_nothing() -> None:
@@ -154,8 +157,8 @@ def test_a_part_without_tokens_adds_nothing() -> None:
         torch.manual_seed(0)
         model = Logits(5, 5)
         Trainer(
-            model, [batch], loss=loss, max_duration="1ba", loss_mean_over="tokens", accumulate=accumulate,
-            device="cpu", progress="none",
+            model, [batch], loss=loss, max_duration="1ba", device="cpu", progress="none",
+            step={"loss_mean_over": "tokens", "accumulate": accumulate},
         ).fit()  # fmt: skip
         weights.append(model.weight.detach())
     for other in weights[1:]:
@@ -164,7 +167,7 @@ def test_a_part_without_tokens_adds_nothing() -> None:
 
 def test_a_mean_over_tokens_needs_tokens() -> None:
     with pytest.raises(InputError) as error:
-        trained(loss_mean_over="tokens", accumulate=2)
+        trained(step={"loss_mean_over": "tokens", "accumulate": 2})
     assert error.value.field == "loss_mean_over"
 
 
@@ -195,8 +198,7 @@ def test_loss_defines_the_number_in_its_mean(loss: Any) -> None:
             model=_seeded(Bigram),
             loader=[(inputs, targets)],
             loss=loss,
-            loss_mean_over="tokens",
-            accumulate=accumulate,
+            step={"loss_mean_over": "tokens", "accumulate": accumulate},
             callbacks=[seen],
             max_duration="1ba",
         )
@@ -214,11 +216,11 @@ def test_the_norm_is_that_of_all_gradients_together() -> None:
     free, kept = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in free.gradients[0]))
-    trained(24, callbacks=[kept], max_duration="1ba", clip_grad_norm=norm / 4, accumulate=3)
+    trained(24, callbacks=[kept], max_duration="1ba", step={"clip_grad_norm": norm / 4, "accumulate": 3})
     for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
         torch.testing.assert_close(gradient, expected / 4, atol=1e-6, rtol=1e-4)  # torch divides by norm + 1e-6
     loose = Kept()
-    trained(24, callbacks=[loose], max_duration="1ba", clip_grad_norm=2 * norm)
+    trained(24, callbacks=[loose], max_duration="1ba", step={"clip_grad_norm": 2 * norm})
     for gradient, expected in zip(loose.gradients[0], free.gradients[0], strict=True):
         assert torch.equal(gradient, expected)
 
@@ -228,7 +230,7 @@ def test_the_norm_is_over_several_optimizers() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     both = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.SGD(model[2].parameters(), lr=0.2)]
     kept = Kept()
-    trained(24, model, optimizer=both, callbacks=[kept], max_duration="1ba", clip_grad_norm=0.01)
+    trained(24, model, optimizer=both, callbacks=[kept], max_duration="1ba", step={"clip_grad_norm": 0.01})
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in kept.gradients[0]))
     assert norm == pytest.approx(0.01, rel=1e-3)
 
@@ -236,7 +238,7 @@ def test_the_norm_is_over_several_optimizers() -> None:
 def test_values_are_cut_one_by_one() -> None:
     free, kept = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
-    trained(24, callbacks=[kept], max_duration="1ba", clip_grad_value=0.05)
+    trained(24, callbacks=[kept], max_duration="1ba", step={"clip_grad_value": 0.05})
     changed = 0
     for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
         assert torch.equal(gradient, expected.clamp(-0.05, 0.05))
@@ -288,7 +290,7 @@ def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
     exact, scaled = run(), run(precision="fp16")
     for mine, theirs in zip(scaled, exact, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=5e-3, atol=1e-7)
-    clipped = run(precision="fp16", clip_grad_norm=1e-4)
+    clipped = run(precision="fp16", step={"clip_grad_norm": 1e-4})
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in clipped))
     assert norm == pytest.approx(1e-4, rel=2e-2)
 
@@ -341,7 +343,7 @@ def test_precision_cannot_change_within_a_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fp16(tmp_path, stop=17).fit()
     with pytest.raises(InputError, match="precision was 'fp16' and is 'bf16'"):
-        trained(run_dir=tmp_path, precision="bf16", on_change="extend")
+        trained(run_dir=tmp_path, precision="bf16", resume={"on_change": "extend"})
 
 
 # ---- memory format and compiling
@@ -365,7 +367,7 @@ def test_channels_last_changes_the_layout_and_not_the_result() -> None:
     for channels_last in (False, True):
         strides.clear()
         loader = TensorLoader([images, classes], 6, shuffle=False)
-        runs.append(trained(model=_seeded(Net), loader=loader, channels_last=channels_last))
+        runs.append(trained(model=_seeded(Net), loader=loader, step={"channels_last": channels_last}))
         assert set(strides) == {(192, 1, 24, 3) if channels_last else (192, 64, 8, 1)}
     conv = runs[1].model.conv
     assert isinstance(conv, nn.Conv2d)

@@ -196,9 +196,9 @@ def test_change_without_further_training_is_not_recorded(tmp_path: Path) -> None
     with pytest.raises(
         InputError, match="max_duration='1ep': must be longer than the run so far: the checkpoint is at 1ep"
     ):
-        run(0.2, on_change="extend")
+        run(0.2, resume={"on_change": "extend"})
     assert (tmp_path / "result.json").read_bytes() == before
-    assert run(0.2, on_change="extend", max_duration="2ep").fit().steps == 12
+    assert run(0.2, resume={"on_change": "extend"}, max_duration="2ep").fit().steps == 12
 
 
 @pytest.mark.parametrize("saves", [True, False])

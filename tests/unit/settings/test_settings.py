@@ -1,0 +1,59 @@
+"""Settings as arguments: itself, a mapping, or None; and the ways to name a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.settings import ResumeSettings, StepSettings, setting_of
+from ssr_hydra.trainer import Trainer
+
+
+@pytest.mark.parametrize(
+    "given", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
+)
+def test_resume_takes_a_path_a_mapping_or_the_setting(given: Any) -> None:
+    resume = ResumeSettings.of(given)
+    assert (str(resume.path), resume.on_change) == ("run", "refuse")
+
+
+def test_resume_defaults_to_auto() -> None:
+    assert ResumeSettings.of(None) == ResumeSettings("auto", "refuse") == ResumeSettings.of({})
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ("", "resume.path"),
+        ({"path": 3}, "resume.path"),
+        ({"on_change": "extends"}, "resume.on_change"),
+        ({"onchange": "extend"}, "resume.onchange"),
+        (3, "resume"),
+    ],
+)
+def test_invalid_resume_names_its_field(given: Any, field: str) -> None:
+    with pytest.raises(InputError) as error:
+        ResumeSettings.of(given)
+    assert error.value.field == field
+
+
+def test_unknown_key_of_a_mapping_suggests_the_closest() -> None:
+    with pytest.raises(InputError, match=r"^step\.acumulate=2: is unknown; did you mean accumulate\?$"):
+        setting_of(StepSettings, {"acumulate": 2}, "step")
+
+
+def test_precision_beside_the_step_must_agree() -> None:
+    model = torch.nn.Linear(4, 3)
+    batch = [(torch.randn(2, 4), torch.tensor([0, 1]))]
+    options: dict[str, Any] = {"device": "cpu", "progress": "none", "max_duration": "1ba"}
+    with pytest.raises(InputError) as error:
+        Trainer(model, batch, precision="fp32", step={"precision": "bf16"}, **options)
+    assert error.value.field == "precision"
+    with pytest.raises(InputError) as error:
+        Trainer(model, batch, step={"accumulate": 0}, **options)
+    assert error.value.field == "step.accumulate"
+    Trainer(model, batch, precision="bf16", step={"precision": "bf16", "accumulate": 2}, **options).fit()

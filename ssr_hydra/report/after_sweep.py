@@ -9,7 +9,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.report.content import build
 from ssr_hydra.report.terminal import encodable, problem_lines, report_text, terminal, wrapped
 from ssr_hydra.report.words import visible
-from ssr_hydra.report.write import write
+from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.reading import load
 
 __all__ = ["report_of_sweep"]
@@ -31,7 +31,7 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
         if study.completed.empty:
             lines = ["No report: no run has completed.", *problem_lines(study.problems, width)]
         else:
-            content = build(study)
+            content = build(study, looks=looks_at(study, folder / "report"))
             page = write(content, folder / "report")[0]
             lines = [report_text(content, width, colour, stream), "", visible(str(page))]
     except InputError as error:

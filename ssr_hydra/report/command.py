@@ -13,7 +13,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.report.content import Options, build
 from ssr_hydra.report.terminal import report_text, terminal
 from ssr_hydra.report.words import visible
-from ssr_hydra.report.write import write
+from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Study
@@ -45,9 +45,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     _check_source(parser, args)
     try:
-        options = Options(args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal)
-        content = build(_study(args), options)
-        folder = _folder(args)
+        options = Options(
+            args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise
+        )
+        study, folder = _study(args), _folder(args)
+        content = build(study, options, looks_at(study, folder))
         written = write(content, folder)
     except InputError as error:
         _exit(str(_as_flag(error, args)))
@@ -141,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--reference", metavar="RECIPE", help="what others are compared with (default: the first)")
     asked.add_argument(
         "--equal", choices=("seconds", "steps", "ssr"), help="what a comparison gives as much of to each recipe"
+    )
+    asked.add_argument(
+        "--noise",
+        choices=("pooled", "cell"),
+        default="pooled",
+        help="of which runs intervals use the noise: of all, or of each recipe and SSR alone (%(default)s)",
     )
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")

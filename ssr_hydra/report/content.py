@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby, pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,16 +16,14 @@ from ssr_hydra.report import drawn_curves
 from ssr_hydra.report.drawn_curves import Curves
 from ssr_hydra.report.number_text import decimals_for
 from ssr_hydra.studies import compare, frontier
-from ssr_hydra.studies.advice import Recommendation, recommend
+from ssr_hydra.studies.advice import Recommendation, recommend, recommend_by_gains
 from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.fitting import Fit, fits
+from ssr_hydra.studies.intervals import Estimate
 from ssr_hydra.studies.pace import EqualTime, equal_time
-from ssr_hydra.studies.study import AXES, Axis, Study, find_series, spread_out, uncontrolled
+from ssr_hydra.studies.study import AXES, Axis, Series, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "arm", "build"]
-
-DEFAULT_TOLERANCE = 0.05
-"""The tolerance where none is given, as a share of what the frontier gains from its first point to its last."""
+__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build"]
 
 MOST_BUDGETS = 40
 """Budgets at which recipes are compared, and SSRs whose quality others are asked for; of more SSRs these are spread."""
@@ -39,9 +38,7 @@ class Options:
 
     Args:
         tolerance: A doubling of the training that gains less than this is not worth its time, in units of quality.
-            None: a twentieth of what the frontier gains over the measured range, so that accuracy and error rate, or
-            percent and share, give the same answer; where it gains nothing, of what the qualities differ by, and where
-            they do not, of the quality.
+            None: the answer is a step function of it.
         target: A quality to reach.
         price_per_hour: Of the machine, in any currency: adds the cost.
         confidence: Of every interval.
@@ -51,6 +48,7 @@ class Options:
             only in schedules and numbers of the optimizer, or where their seconds were measured under unlike
             conditions; else seconds, if a recipe takes more than a tenth longer per step than another beyond the noise
             of the clock. In a table without steps, its SSRs stand for them.
+        noise: ``pooled``: intervals use the noise of all SSRs and recipes; ``cell``: the plain t of a cell's own runs.
 
     Raises:
         InputError: A value that cannot be meant.
@@ -62,6 +60,7 @@ class Options:
     confidence: float = 0.95
     reference: str | None = None
     equal: Literal["seconds", "steps", "ssr"] | None = None
+    noise: Literal["pooled", "cell"] = "pooled"
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
@@ -74,6 +73,8 @@ class Options:
             raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
         if self.equal not in (None, "seconds", "steps", "ssr"):
             raise InputError("equal", self.equal, "seconds, steps or ssr", "leave it out to have it chosen")
+        if self.noise not in ("pooled", "cell"):
+            raise InputError("noise", self.noise, "must be pooled or cell", "leave it out for pooled")
 
 
 @dataclass(frozen=True)
@@ -112,18 +113,27 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class ToleranceChoice:
+    """The choice for tolerances above ``above``, up to ``below``."""
+
+    above: float
+    below: float
+    choice: Choice
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them.
 
-    ``twentieth`` says what the tolerance is a twentieth of, if none was given. ``axis`` is the time that is shown,
-    ``equal`` the one by which budgets are equal. ``choice`` is of all recommended recipes the quickest whose quality is
-    within the tolerance of the best one's; ``soonest`` the one that reaches the target first.
+    ``axis`` is the time that is shown, ``equal`` the one by which budgets are equal. ``choice`` is of all recommended
+    recipes the quickest whose quality is within the tolerance of the best one's; without a tolerance that of the
+    smallest one. ``steps`` are the choices for all tolerances, from the largest to the smallest. ``soonest`` is the
+    recipe that reaches the target first. ``looks`` counts the reports of a growing study, this one included.
     """
 
     study: Study
     options: Options
-    tolerance: float
-    twentieth: str
+    tolerance: float | None
     axis: Axis
     equal: Axis
     time: EqualTime
@@ -131,6 +141,7 @@ class Content:
     reference: str | None
     decimals: int
     choice: Choice | None
+    steps: list[ToleranceChoice]
     soonest: Choice | None
     recommendations: list[Recommendation]
     summary: pd.DataFrame
@@ -144,6 +155,7 @@ class Content:
     crossings: pd.DataFrame
     fits: list[Fit]
     totals: dict[str, float]
+    looks: int = 1
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
@@ -179,13 +191,19 @@ def arm(recipe: str, control: str) -> str:
     return f"{recipe} ({control})" if control else recipe
 
 
-def build(study: Study, options: Options | None = None) -> Content:
+def build(study: Study, options: Options | None = None, looks: int = 1) -> Content:
     """Compute all statistics of a study.
+
+    Args:
+        study: The study.
+        options: What is asked.
+        looks: How many reports of the study there were while it grew, this one included.
 
     Raises:
         InputError: No run has completed, or an option does not fit the study.
     """
     options = Options() if options is None else options
+    study = replace(study, noise=options.noise)
     if study.completed.empty:
         failed = len(study.problems)
         rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
@@ -207,8 +225,13 @@ def build(study: Study, options: Options | None = None) -> Content:
         rule = "the runs had unlike conditions, so their seconds cannot be compared"
         raise InputError("equal", equal, rule, "use steps, or run the jobs again with the same number next to each")
     pareto = frontier.pareto(study, equal, sure, price)
-    tolerance, twentieth = _tolerance(pareto) if options.tolerance is None else (options.tolerance, "")
-    advice = recommend(study, tolerance, options.target, sure)
+    advice = recommend(study, options.tolerance, options.target, sure)
+    steps = _steps(study, equal, sure)
+    choice = steps[-1].choice if steps else None
+    if choice is not None:
+        at = choice if options.tolerance is None else _at(steps, options.tolerance)
+        own = next(each for each in advice if each.recipe == at.recipe)
+        choice = replace(at, recommendation=own)
     lengths = table[(table["recipe"] == reference) & (table["control"] == "") & (table["n"] > 0)]
     lengths = lengths.iloc[spread_out(len(lengths), MOST_BUDGETS)]
     budgets = sorted(lengths[equal].dropna().unique())
@@ -216,15 +239,15 @@ def build(study: Study, options: Options | None = None) -> Content:
     return Content(
         study=study,
         options=options,
-        tolerance=tolerance,
-        twentieth=twentieth,
+        tolerance=options.tolerance,
         axis=axis,
         equal=equal,
         time=time,
         axes=axes,
         reference=reference,
         decimals=decimals_for(table["mean"], table["sd"]),
-        choice=_choose(study, advice, equal, tolerance, sure),
+        choice=choice,
+        steps=steps,
         soonest=_soonest(study, advice, equal, sure),
         recommendations=advice,
         summary=table,
@@ -240,6 +263,7 @@ def build(study: Study, options: Options | None = None) -> Content:
         crossings=frontier.crossings(study, sure),
         fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction wrong all the same
         totals=study.totals(price),
+        looks=looks,
     )
 
 
@@ -263,24 +287,6 @@ def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
     return tuple(axis for axis in AXES if axis in held)
 
 
-def _tolerance(pareto: pd.DataFrame) -> tuple[float, str]:
-    """Of two digits, since nobody has asked for more; and in words what it is a twentieth of."""
-    best = pareto[pareto["status"] == "frontier"]["mean"]
-    # Where one point is best at any time nothing is gained, whatever small number is asked for.
-    choices = [
-        (float(best.max() - best.min()), "of what the study gains in all"),
-        (
-            float(pareto["mean"].max() - pareto["mean"].min()),
-            "of what the measured qualities differ by, for the quickest run is the best, and time gains nothing",
-        ),
-        (float(best.abs().max()), "of the quality itself, for no measured one is better than another"),
-    ]
-    spread, what = next(
-        ((spread, what) for spread, what in choices if spread > 0), (1.0, "of 1, for every quality is 0")
-    )
-    return float(f"{DEFAULT_TOLERANCE * spread:.2g}"), what
-
-
 def _scaled(study: Study) -> list[str]:
     """Recipes that have runs which are no controls."""
     return [series.recipe for series in study.series if not series.control]
@@ -292,24 +298,51 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
     return [(a, b) for place, b in enumerate(recipes) for a in recipes[place + 1 :]]
 
 
-def _choose(
-    study: Study, advice: list[Recommendation], axis: Axis, tolerance: float, confidence: float
-) -> Choice | None:
-    """Of the recommended recipes that are not fragile, the quickest within the tolerance of the best one."""
-    candidates = []
-    for each in advice:
-        series = find_series(study, each.recipe, "recipe")
-        ssr = float(series.ssr[-1]) if each.ssr is None else each.ssr
-        (index,) = (series.ssr == ssr).nonzero()[0]
-        cell = series.cells[index]
-        candidates.append((float(series.axis(axis, None)[index]), cell.mean, ssr, each, series.fragile))
+def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
+    """For each tolerance, of the recipes that are not fragile the quickest whose quality is within it of the best one.
+
+    Which SSR of a recipe is meant changes only where the tolerance passes the gain of a doubling; which recipe, only
+    there and where it passes what a recipe is behind the best one.
+    """
+    candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:
-        return None
-    candidates = [candidate for candidate in candidates if not candidate[4]]
-    best = max(candidate[1] for candidate in candidates)
-    good = [candidate for candidate in candidates if candidate[1] >= best - tolerance]
-    budget, _, ssr, chosen, _ = min(good, key=lambda candidate: (candidate[0], -candidate[1]))
-    return _against_all(study, chosen, ssr, budget, axis, confidence)
+        return []
+    gains = {series.recipe: compare.gains(series, confidence) for series in candidates}
+    edges = [0.0, *sorted({gain.value for each in gains.values() for _, _, gain in each if gain.value > 0}), math.inf]
+    found: list[tuple[float, float, Series, int]] = []
+    for low, high in reversed(list(pairwise(edges))):
+        places = [_place(series, gains[series.recipe], low) for series in candidates]
+        means = [series.values[place] for series, place in zip(candidates, places, strict=True)]
+        behind = [float(max(means) - mean) for mean in means]
+        cuts = [low, *sorted({apart for apart in behind if low < apart < high}), high]
+        for above, below in reversed(list(pairwise(cuts))):
+            _, _, which = min(
+                (float(series.axis(axis, None)[place]), behind[index], index)
+                for index, (series, place) in enumerate(zip(candidates, places, strict=True))
+                if behind[index] <= above
+            )
+            found.append((above, below, candidates[which], places[which]))
+    made = []
+    for (_, _), group in groupby(found, key=lambda item: (item[2].recipe, item[3])):
+        same = list(group)
+        (above, _, series, place), below = same[-1], same[0][1]
+        middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
+        middle = 1.0 if math.isinf(middle) else middle
+        own = recommend_by_gains(study, series, gains[series.recipe], middle, None, confidence)
+        budget = float(series.axis(axis, None)[place])
+        choice = _against_all(study, own, float(series.ssr[place]), budget, axis, confidence)
+        made.append(ToleranceChoice(above, below, choice))
+    return made
+
+
+def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
+    """Of the smallest SSR whose next doubling gains no more; of the largest SSR if there is none."""
+    found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
+    return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
+
+
+def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
+    return next(step.choice for step in steps if step.above < tolerance)
 
 
 def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:

@@ -23,7 +23,7 @@ from ssr_hydra.report.words import visible
 
 __all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_markdown", "runs_csv", "table_csv"]
 
-SCHEMA, VERSION = "ssr-hydra/report", 1
+SCHEMA, VERSION = "ssr-hydra/report", 2
 """What ``report.json`` says that it is. The version grows when a key is removed, or means something else."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -96,7 +96,7 @@ def _escaped(text: str) -> str:
 
 def as_json(content: Content) -> str:
     """Everything that the report says, for programs; what is not a finite number is null."""
-    options = asdict(content.options) | {"tolerance": content.tolerance, "reference": content.reference}
+    options = asdict(content.options) | {"reference": content.reference}
     choice = content.choice
     study = content.study
     report = {
@@ -112,6 +112,7 @@ def as_json(content: Content) -> str:
         "answer": {
             "headline": words.headline(content),
             "words": words.answer(content),
+            "details": dict(words.details(content)),
             "clock": asdict(content.time),
             "recipe": None if choice is None else choice.recipe,
             "ssr": None if choice is None else choice.ssr,
@@ -121,6 +122,19 @@ def as_json(content: Content) -> str:
             "diverged": None if choice is None else choice.diverged,
             "rivals": [] if choice is None else [asdict(rival) for rival in choice.rivals],
         },
+        "steps": [
+            {
+                "above": step.above,
+                "below": step.below,
+                "recipe": step.choice.recipe,
+                "ssr": step.choice.ssr,
+                "or_longer": step.choice.recommendation.ssr is None,
+                "certainty": step.choice.certainty,
+                "open": [rival.recipe for rival in step.choice.open],
+            }
+            for step in content.steps
+        ],
+        "looks": content.looks,
         "soonest": None if content.soonest is None else asdict(content.soonest),
         "recommendations": [asdict(each) for each in content.recommendations],
         "table": _records(content.summary),

@@ -202,9 +202,9 @@ def _face(colour: str, state: int) -> Any:
 def _state_key(found: set[str]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    names = ["on the frontier", "dominated within noise", "dominated"]
+    names = ["on the frontier", "no better within noise", "dominated"]
     if "within_noise" not in found:
-        names[1] = "dominated, of one seed"
+        names[1] = "dominated by the mean"
     return [
         Line2D(
             [], [], color=_GREY, marker="o", markersize=4.6, linestyle="none", label=names[state],
@@ -275,9 +275,11 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
         axes.errorbar(x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1)
         axes.plot(x, y, look["marker"], color=look["color"], markerfacecolor=face, markersize=4.6, markeredgewidth=1.1)
     axes.axhline(0, color="#999999", linewidth=0.7, zorder=1)
-    _level(axes, content.tolerance, "tolerance")
+    levels = [0.0] if content.tolerance is None else [0.0, content.tolerance]
+    if content.tolerance is not None:
+        _level(axes, content.tolerance, "tolerance")
     _log(axes, "ssr", ratios)
-    _limit(axes, [*frame["gain"], 0.0, content.tolerance], [*frame["low"], *frame["high"]])
+    _limit(axes, [*frame["gain"], *levels], [*frame["low"], *frame["high"]])
     axes.set_xlabel("From SSR to its double")
     axes.set_ylabel(f"Gain in {printable(content.study.objective)}")
     return []

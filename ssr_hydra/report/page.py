@@ -30,10 +30,6 @@ MOST_ROWS = 300
 MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
 """Axes in words."""
 
-_SHARES = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
-_LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
-"""Words in the names of metrics that are shares or percentages, and of those that are never below 0."""
-
 
 def page(content: Content, picture: bytes | None = None) -> str:
     """The HTML of a report.
@@ -62,8 +58,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
             words=words,
             looks={pair: place for place, pair in enumerate(content.arms)},
             setup=what_was_run,
-            bounds=_bounds(content),
-            sections=_sections(shown, data, bool(what_was_run)),
+            sections=_sections(shown, data, bool(what_was_run), bool(words.details(content))),
             frontier_caption=_frontier_caption(content, data),
             curves=_captions(content, data),
             measure=MEASURES[content.equal],
@@ -169,36 +164,18 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     best = choice.recommendation
     if not math.isnan(best.gain):
         name = "the next doubling gains" if best.ssr is not None else "the last doubling gained"
-        facts.append((name, signed(best.gain, decimals), f"tolerance {number(content.tolerance, 3)}"))
+        said = "" if content.tolerance is None else f"tolerance {number(content.tolerance, 3)}"
+        facts.append((name, signed(best.gain, decimals), said))
     facts.append(("how sure", words.certainty(choice), f"{percent(content.options.confidence)} intervals"))
     return facts
 
 
-def _bounds(content: Content) -> str:
-    """That an interval goes beyond what its metric can be, if one does."""
-    known = content.summary[content.summary["n"] > 0].dropna(subset=["low"])
-    name = re.split(r"[^a-z0-9]+", content.study.objective.rpartition("/")[2].lower())
-    means = content.summary["mean"].dropna()
-    most = 1.0 if means.max() <= 1 else 100.0
-    if _SHARES & set(name) and means.max() <= most:
-        beyond = known[(known["high"] > most) | (known["low"] < 0)]
-    elif _LOSSES & set(name) and means.min() >= 0:
-        beyond = known[known["low"] < 0]
-    else:
-        return ""
-    if beyond.empty:
-        return ""
-    row: Any = beyond.iloc[0]
-    ends = interval(row["low"], row["high"], content.decimals)
-    return (
-        f"A t interval knows no bounds: where one goes beyond what {content.study.objective} can be, as {ends} does, "
-        "the seeds are too few for the noise."
-    )
-
-
-def _sections(shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool) -> list[tuple[str, str]]:
+def _sections(
+    shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
+) -> list[tuple[str, str]]:
     """Those of the page that have something in them: their ids and names."""
     found = [
+        ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),
         ("quality", "What time buys", True),
         ("doubling", "The next doubling", bool(shown["doublings"])),
@@ -223,7 +200,7 @@ def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
         ]
     said.append(f"Filled marks are on the frontier by {by},")
     if status & {"within_noise", "unreplicated"}:
-        said.append(f"tinted ones are dominated {'within noise' if 'within_noise' in status else 'by one seed'},")
+        said.append(f"tinted ones are no better {'within noise' if 'within_noise' in status else 'by the mean'},")
     said.append(f"hollow ones are dominated; that is by {by} on every axis.")
     if len(content.arms) > 1 and set(content.axes) & {"ssr", "steps", "samples", "tokens"}:
         said.append("Where recipes take exactly as much, their marks stand a little apart.")

@@ -11,14 +11,16 @@ import pandas as pd
 
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import NONE, duration, fixed, interval, number, percent, signed
+from ssr_hydra.report.words import certainty, tolerances
+from ssr_hydra.studies.intervals import VERDICT
 
-__all__ = ["Cell", "Column", "Table", "main_table", "tables"]
+__all__ = ["Cell", "Column", "Table", "main_table", "steps_table", "tables"]
 
 _STATUS = {
     "frontier": ("frontier", "good", ""),
-    "within_noise": ("within noise", "", "dominated by the means, and the interval of the difference contains 0"),
+    "within_noise": ("within noise", "", "no better, within noise, than a point that takes no longer"),
     "dominated": ("dominated", "bad", ""),
-    "unreplicated": ("dominated?", "", "of one seed: noise is not known"),
+    "unreplicated": ("dominated?", "", "by the mean; the noise is not known"),
 }
 
 
@@ -69,6 +71,7 @@ def tables(content: Content) -> dict[str, Table]:
     """Every table by its name."""
     return {
         "main": main_table(content),
+        "steps": steps_table(content),
         "doublings": _doublings(content),
         "paired": _paired(content),
         "speedup": _speedup(content),
@@ -117,11 +120,30 @@ def _spent(axis: str, shown: Sequence[str]) -> bool:
     return axis == "steps" and "seconds" in shown
 
 
+def steps_table(content: Content) -> Table:
+    """What to run as a function of the tolerance; none if the tolerance decides nothing."""
+    if len(content.steps) < 2:
+        return Table(())
+    columns = (
+        Column("a doubling must gain", "text"), Column("recipe", "name"), Column("SSR"), Column("how sure", "text"),
+    )  # fmt: skip
+    rows = []
+    for step in content.steps:
+        choice = step.choice
+        longer = " or longer" if choice.recommendation.ssr is None else ""
+        sure = Cell(certainty(choice), "good" if choice.certainty == "sure" else "", "at the middle of the tolerances")
+        cells = (Cell(tolerances(step.above, step.below)), Cell(choice.recipe), Cell(f"{number(choice.ssr)}{longer}"))
+        chosen = content.tolerance is not None and step.above < content.tolerance <= step.below
+        rows.append(Row((*cells, sure), (choice.recipe, ""), chosen))
+    return Table(columns, tuple(rows))
+
+
 def _doublings(content: Content) -> Table:
     columns = (
         Column("recipe", "name"), Column("from SSR"), Column("to"), Column("gain"), Column("interval"), Column("seeds"),
-        Column("against the tolerance", "text"),
+        *(() if content.tolerance is None else (Column("against the tolerance", "text"),)),
     )  # fmt: skip
+    sure = max(VERDICT, content.options.confidence)
     rows = []
     for row in _ordered(content, content.doublings):
         to = f"{number(row.next_ssr)}{' (interpolated)' if row.interpolated else ''}"
@@ -132,21 +154,21 @@ def _doublings(content: Content) -> Table:
             Cell(signed(row.gain, content.decimals)),
             Cell(interval(row.low, row.high, content.decimals)),
             Cell(f"{row.n}"),
-            against_tolerance(row.gain, row.low, row.high, content.tolerance),
+            *(() if content.tolerance is None else (_against(row, content.tolerance, sure),)),
         )
         rows.append(Row(cells, (row.recipe, row.control)))
     return Table(columns, tuple(rows))
 
 
-def against_tolerance(gain: float, low: float, high: float, tolerance: float) -> Cell:
-    """Whether a doubling is worth its time, and whether that is known."""
-    if math.isnan(low):
-        return Cell("above, one seed" if gain >= tolerance else "below, one seed", "", "noise is not known")
-    if low >= tolerance:
+def _against(row: Any, tolerance: float, sure: float) -> Cell:
+    """Whether a doubling is worth its time, and whether that is sure."""
+    if math.isnan(row.low):
+        return Cell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
+    if row.sure_low > tolerance:
         return Cell("above", "good")
-    if high < tolerance:
+    if row.sure_high < tolerance:
         return Cell("below", "bad")
-    return Cell("open", "", "the interval contains the tolerance")
+    return Cell("open", "", f"the {percent(sure)} interval contains the tolerance")
 
 
 def _paired(content: Content) -> Table:
@@ -158,7 +180,7 @@ def _paired(content: Content) -> Table:
     for a, b, frame in content.paired:
         for row in _rows(frame):
             better = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}.get(
-                row.better, Cell("unknown", "", "one common seed: noise is not known")
+                row.better, Cell("unknown", "", "the noise is not known")
             )
             cells = (
                 Cell(a),
@@ -278,7 +300,7 @@ def _controls(content: Content) -> Table:
     words = {"scaling": ("scaling", "good"), "control": ("control", "bad"), "same": ("the same run", "")}
     rows = []
     for row in _rows(content.controls):
-        winner = Cell(*words.get(row.winner, ("undecided" if row.winner else "unknown, one seed",)))
+        winner = Cell(*words.get(row.winner, ("undecided" if row.winner else "unknown",)))
         cells = (
             Cell(row.recipe),
             Cell(row.control),

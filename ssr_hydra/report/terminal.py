@@ -10,7 +10,7 @@ from typing import TextIO
 
 from ssr_hydra.report import words
 from ssr_hydra.report.content import Content
-from ssr_hydra.report.tables import Table, main_table
+from ssr_hydra.report.tables import Table, main_table, steps_table
 from ssr_hydra.report.words import visible
 from ssr_hydra.studies.study import Problem
 
@@ -36,8 +36,14 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
     paint = _paint if colour else _plain
     lines = [as_text(main_table(content), width, colour), ""]
     lines += [paint(line, _BOLD) for line in wrapped(words.headline(content), width)]
-    for sentence in (*words.answer(content), *words.fit_warnings(content), *content.study.notes):
+    for sentence in words.answer(content):
         lines += wrapped(sentence, width)
+    if steps := steps_table(content):
+        lines += ["", as_text(steps, width, colour)]
+    further = [*words.details(content), ("Fits", words.fit_warnings(content)), ("Notes", list(content.study.notes))]
+    for heading, sentences in further:
+        if sentences:
+            lines += ["", paint(heading, _BOLD), *(line for each in sentences for line in wrapped(each, width))]
     if content.study.problems:
         lines += ["", *problem_lines(content.study.problems, width)]
     lines += ["", *wrapped(f"The study took {words.cost_of_sweep(content)}", width)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,19 @@ from ssr_hydra.errors import visible
 from ssr_hydra.records import RESULT
 from ssr_hydra.report.content import Choice, Content, arm
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
-from ssr_hydra.studies.intervals import POWER, VERDICT, rough_guess
+from ssr_hydra.studies.advice import Recommendation
+from ssr_hydra.studies.compare import Rival
+from ssr_hydra.studies.intervals import VERDICT, Batch
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
+from ssr_hydra.studies.study import find_series
 
-__all__ = ["answer", "certainty", "cost_of_sweep", "fit_warnings", "headline", "method", "others", "visible"]
+__all__ = [
+    "answer", "certainty", "cost_of_sweep", "details", "fit_warnings", "headline", "method", "others", "tolerances",
+    "visible",
+]  # fmt: skip
 
 _MOST_OTHERS = 8
+_MOST_SENTENCES = 5
 # What a run and its control are called, where one is held against the other.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the warmup as it is", "the scaled warmup")}
 _MOST_FITS = 2
@@ -29,79 +35,81 @@ _KINDS = {"power": "power law", "quadratic": "quadratic"}
 
 
 def headline(content: Content) -> str:
-    """What to run, in one sentence, with what is open about it."""
+    """What to run, in at most 15 words that name the recipe."""
     choice = content.choice
     if choice is None:
         return "No recommendation: only controls have completed."
-    best = choice.recommendation
-    what = f"Run {choice.recipe} at SSR" if len(content.study.recipes) > 1 else "Run at SSR"
-    said = f"{what} {number(choice.ssr)}"
-    if best.ssr is None:
-        if math.isnan(best.gain):
-            said += ", where no doubling was measured: what longer runs gain, the study does not say"
-        elif best.verdict == "outside":
-            said += " or longer: time still pays where the measurements end"
+    if content.tolerance is None and len(content.steps) > 1:
+        last = _at_ssr(choice)
+        if len({step.choice.recipe for step in content.steps}) > 1:
+            return f"Best quality: {choice.recipe} at {last}; cheaper choices depend on the required gain."
+        lowest = min(step.choice.ssr for step in content.steps)
+        return f"Run {choice.recipe} at SSR {number(lowest)} to {last[4:]}, depending on the gain you require."
+    doubt = {"sure": "", "unknown": "; the noise was not measured", "close": ""}[choice.certainty]
+    if choice.certainty == "close":
+        close = choice.recommendation.verdict == "close"
+        names = _open_names(choice)
+        if close and choice.open:
+            doubt = "; neither recipe nor SSR is certain"
+        elif close:
+            doubt = "; the SSR is a close call"
+        elif choice.open:
+            doubt = f"; {names} may be as good"
         else:
-            said += " or longer: time may still pay where the measurements end"
-    doubts = [f"{choice.diverged} of its {choice.runs} runs there diverged"] if choice.diverged else []
-    if choice.open and not any(math.isnan(rival.low) for rival in choice.open):
-        doubts.append(f"{_named(choice)} may be as good")
-    if best.verdict == "close":
-        doubts.append("the SSR is a close call")
-    if choice.certainty == "unknown" and not math.isnan(best.gain):
-        doubts.append("without more seeds nobody knows how sure that is")
-    return f"{said}{'; ' if doubts else ''}{', and '.join(doubts)}."
+            doubt = f"; {choice.diverged} of {choice.runs} runs diverged"
+    return f"Run {choice.recipe} at {_at_ssr(choice)}{doubt}."
 
 
-def _named(choice: Choice) -> str:
-    names = [rival.recipe for rival in choice.open]
-    shown = names[:2] if len(names) < 4 else names[:1]
-    rest = [f"{len(names) - len(shown)} other recipe{'s' if len(names) - len(shown) > 1 else ''}"]
-    parts = shown + (rest if len(names) > len(shown) else [])
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def _at_ssr(choice: Choice) -> str:
+    return f"SSR {number(choice.ssr)}{' or longer' if choice.recommendation.ssr is None else ''}"
+
+
+def _open_names(choice: Choice) -> str:
+    count = len(choice.open)
+    return choice.open[0].recipe if count == 1 else f"{count} other recipes"
 
 
 def answer(content: Content) -> list[str]:
-    """The sentences below the headline: recipe against recipe, why this SSR, how sure, and what speaks against it."""
+    """At most five sentences below the headline; what else there is to say is in :func:`details`."""
     choice = content.choice
     if choice is None:
-        return ["A recommendation is about runs that are scaled. This study holds controls alone."]
+        return ["A recommendation is about runs that are scaled. This study has only controls."]
     said = [
+        _gain(content, choice.recommendation) if content.tolerance is not None else _by_tolerance(content),
         *_rivals(content, choice),
         *_diverged(content, choice),
-        *_by_clock(content),
-        *_by_budget(content),
-        *_crossings(content, choice),
-        *choice.recommendation.words,
         *_soonest(content),
         *_control(content, choice),
+        *_clock_warning(content),
     ]
-    if content.options.tolerance is None and not math.isnan(choice.recommendation.gain):
-        said.append(
-            f"No tolerance was given: {number(content.tolerance)} is a twentieth {content.twentieth}. What a doubling "
-            f"has to gain to be worth its time is for you to say, with {_command(content)}."
-        )
-    kinds = Counter(problem.kind for problem in content.study.problems)
-    if kinds:
-        has = "run or record has a problem" if kinds.total() == 1 else "runs or records have a problem"
-        listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
-        said.append(f"{kinds.total()} {has}, listed below: {listed}.")
-    return said
+    return said[:_MOST_SENTENCES]
 
 
-def _command(content: Content) -> str:
-    """How to give a tolerance: the whole command where folders of studies are known, else its option."""
-    option = "--tolerance X"
-    sources = content.study.sources
-    if not sources or not all(Path(source).is_dir() for source in sources):
-        return option  # a table, whose command names its columns
-    return f"ssr-report {' '.join(shlex.quote(str(source)) for source in sources)} {option}"
+def details(content: Content) -> list[tuple[str, list[str]]]:
+    """Everything else about the answer: a heading and its sentences."""
+    choice = content.choice
+    if choice is None:
+        return []
+    rest = [*_rivals(content, choice), *_diverged(content, choice), *_soonest(content), *_control(content, choice)]
+    rest = [sentence for sentence in [*rest, *_clock_warning(content)] if sentence not in answer(content)]
+    found = [
+        ("Which SSR", _ssr_details(content, choice.recommendation)),
+        ("Which recipe", [*_rival_details(content, choice), *_by_budget(content), *_crossings(content, choice)]),
+        ("Target", _target(content, choice.recommendation)),
+        ("Controls", _control_counts(content)),
+        ("Also", rest),
+    ]
+    return [(heading, sentences) for heading, sentences in found if sentences]
 
 
 def others(content: Content) -> list[str]:
     """What is recommended for the recipes that were not chosen, a paragraph each."""
-    rest = [each for each in content.recommendations if each is not getattr(content.choice, "recommendation", None)]
-    said = [" ".join(each.words) for each in rest[:_MOST_OTHERS]]
+    chosen = None if content.choice is None else content.choice.recipe
+    rest = [each for each in content.recommendations if each.recipe != chosen]
+    said = [
+        " ".join([_gain(content, each), *_ssr_details(content, each), *_target(content, each)])
+        for each in rest[:_MOST_OTHERS]
+    ]
     if len(rest) > _MOST_OTHERS:
         said.append(f"{len(rest) - _MOST_OTHERS} more recipes are in report.json.")
     return said
@@ -110,8 +118,118 @@ def others(content: Content) -> list[str]:
 def certainty(choice: Choice) -> str:
     """How sure, in a few words."""
     if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
-        return "open: nothing longer was run"  # nothing was held against it, and the range ends here
+        return "open: nothing longer was run"  # it was compared with nothing, and the range ends here
     return {"sure": "decided", "close": "a close call", "unknown": "noise not measured"}[choice.certainty]
+
+
+def tolerances(above: float, below: float) -> str:
+    """A range of tolerances.
+
+    Example:
+        >>> tolerances(0.5, float("inf")), tolerances(0.1, 0.5), tolerances(0.0, 0.1), tolerances(0.0, float("inf"))
+        ('more than 0.5', '0.1 to 0.5', 'less than 0.1', 'anything')
+    """
+    if math.isinf(below):
+        return f"more than {number(above, 3)}" if above else "anything"
+    return f"{number(above, 3)} to {number(below, 3)}" if above else f"less than {number(below, 3)}"
+
+
+def _by_tolerance(content: Content) -> str:
+    """The choice as a function of the tolerance."""
+    if len(content.steps) == 1:
+        return "That holds whatever a doubling of the training must gain."
+    return f"What to run depends on what a doubling must gain: {_command(content)} picks a row of the table below."
+
+
+def _gain(content: Content, best: Recommendation) -> str:
+    """The gain on which the SSR of a recipe rests."""
+    if math.isnan(best.gain):
+        return f"No doubling of the SSR of {best.recipe} was measured, so nothing says what longer runs gain."
+    gain = f"{signed(best.gain, content.decimals)}{_ends(content, best.low, best.high)}"
+    level = 0.0 if best.tolerance is None else best.tolerance
+    more = "or more" if best.tolerance is not None else "or more than 0"
+    if best.ssr is None:
+        series = find_series(content.study, best.recipe, "recipe")
+        least = f"gains {number(level)} {more}" if level else "gains something"
+        return (
+            f"Every measured doubling of {best.recipe} {least}, the last one {gain}: SSR {number(2 * series.ssr[-1])} "
+            "may be better."
+        )
+    less = f"less than the tolerance {number(level)}" if level else "no more"
+    return f"From SSR {number(best.ssr)} to {number(2 * best.ssr)} {best.recipe} gains {gain}, {less}."
+
+
+def _ends(content: Content, low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" {interval(low, high, content.decimals)}"
+
+
+def _ssr_details(content: Content, best: Recommendation) -> list[str]:
+    """What else there is to know of the SSR of a recipe."""
+    series = find_series(content.study, best.recipe, "recipe")
+    table = content.doublings
+    table = table[(table["recipe"] == best.recipe) & (table["control"] == "")]
+    level = 0.0 if best.tolerance is None else best.tolerance
+    said = []
+    if best.ssr is not None and best.ssr == series.ssr[0] and best.tolerance is not None:
+        said.append(f"SSR {number(best.ssr)} is the smallest that was measured; a smaller one may do.")
+    upto = table if best.ssr is None else table[table["ssr"] <= best.ssr]
+    if best.ssr is not None:
+        later = table[(table["ssr"] > best.ssr) & (table["gain"] > level)]
+        if len(later):
+            ranges = [f"{number(row.ssr)} to {number(row.next_ssr)}" for row in later.itertuples()]
+            said.append(f"A later doubling gains more again: from SSR {_listed(ranges)}.")
+    if not math.isnan(best.fall) and best.fall < 0:
+        fall = f"{signed(best.fall, content.decimals)}{_ends(content, best.fall_low, best.fall_high)}"
+        said.append(f"Quality falls beyond SSR {number(best.peak)}: {fall} to SSR {number(series.ssr[-1])}.")
+    if best.verdict == "close":
+        if best.batch is None:
+            said.append("More than 10,000 seeds would be needed to make the interval of that gain narrow enough.")
+        elif best.batch.more:
+            said.append(f"{_batch(best.batch)} at each SSR would narrow its interval to {_half(content, best)}.")
+    thin = upto[upto["low"].isna()]
+    if len(thin):
+        single = [number(ssr) for ssr, cell in zip(series.ssr, series.cells, strict=True) if cell.n == 1]
+        if len(single) == len(series.cells):
+            said.append(f"{best.recipe} has one seed at each SSR: run 3 or more to measure the noise.")
+        elif single:
+            said.append(f"{best.recipe} has one seed at SSR {_listed(single)}: run 3 or more there.")
+        else:
+            said.append("All seeds have the same gain, which measures no noise: evaluate on more data.")
+    return said
+
+
+def _batch(batch: Batch) -> str:
+    """A number of seeds with its range."""
+    seeds = "1 more seed" if batch.more == 1 else f"{batch.more:,} more seeds"
+    return seeds if batch.least == batch.most else f"{seeds} ({batch.least:,} to {batch.most:,})"
+
+
+def _half(content: Content, best: Recommendation) -> str:
+    assert best.batch is not None
+    return f"\N{PLUS-MINUS SIGN}{fixed(best.batch.half, content.decimals)}"
+
+
+def _target(content: Content, best: Recommendation) -> list[str]:
+    """Whether and where a recipe reaches the target."""
+    if best.target is None:
+        return []
+    series = find_series(content.study, best.recipe, "recipe")
+    goal = number(best.target)
+    if best.target_status == "below":
+        return [f"{best.recipe} reaches {goal} at SSR {number(series.ssr[0])} already, the smallest that was measured."]
+    if best.target_ssr is not None:
+        end = "above the measured range" if math.isinf(best.target_high) else number(best.target_high, 3)
+        ends = "" if math.isnan(best.target_low) else f" (interval {number(best.target_low, 3)} to {end})"
+        return [f"{best.recipe} reaches {goal} at SSR {number(best.target_ssr, 3)}{ends}."]
+    said = [f"{best.recipe} does not reach {goal} up to SSR {number(series.ssr[-1])}, the largest that was measured."]
+    if not math.isnan(best.target_low):
+        said.append(f"Within the noise SSR {number(best.target_low, 3)} may reach it.")
+    for kind, ssr in best.forecasts:
+        where = "does not reach it up to twice that SSR" if ssr is None else f"reaches it at SSR {number(ssr, 3)}"
+        said.append(f"The {_KINDS[kind]}, which has passed its back-test, {where}.")
+    if not best.forecasts:
+        said.append("No fit has passed its back-test, so the report says nothing of longer runs.")
+    return said
 
 
 def _rivals(content: Content, choice: Choice) -> list[str]:
@@ -124,41 +242,41 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
     at = f"At equal {_time(content)} ({_budget(content, choice)}) {choice.recipe}"
     margin = signed(closest.margin, content.decimals)
     ends = interval(closest.low, closest.high, content.decimals)
-    others = len(choice.rivals) - 1
+    rest = len(choice.rivals) - 1
     if math.isnan(closest.low):
-        return [f"{at} is {margin} better than {closest.recipe}, without an interval: too few seeds to tell the noise."]
+        return [f"{at} is {margin} better than {closest.recipe}; too few seeds tell the noise."]
     if not choice.open:
-        more = f", and every other recipe by more than noise ({others + 1} in all)" if others else ""
+        more = "" if not rest else f", and the other {'recipe' if rest == 1 else f'{rest} recipes'} by more"
         return [f"{at} beats {closest.recipe}, the next best, by {margin} {ends}{more}."]
-    if closest.high < 0 and closest.survived < 1:
-        better = signed(-closest.margin, content.decimals)
-        lost = f"{1 - closest.survived:.0%} of its runs diverged"
-        return [f"{at} is behind {closest.recipe} by {better}, but {lost}."]
-    if closest.high < 0:
-        better = signed(-closest.margin, content.decimals)
-        return [f"{at} is behind {closest.recipe}, by {better}, for which more time is recommended."]
-    said = [f"{at} cannot be told apart from {closest.recipe}: the difference is {margin} {ends}."]
+    if not any(rival.open and rival.recipe == closest.recipe for rival in choice.rivals) or closest.high < 0:
+        lost = f"; {1 - closest.survived:.0%} of the runs of {closest.recipe} diverged" if closest.survived < 1 else ""
+        behind = f"{signed(-closest.margin, content.decimals)} {_minus(content, closest)}"
+        return [f"{at} is behind {closest.recipe}, which is better by {behind}{lost}."]
+    equal = fixed(max(abs(closest.low), abs(closest.high)), content.decimals)
+    said = f"{at} and {closest.recipe} are equal to within {equal}: the difference is {margin} {ends}"
+    further = len(choice.open) - 1
+    return [f"{said}{f'; {further} more may be as good' if further else ''}."]
+
+
+def _minus(content: Content, rival: Rival) -> str:
+    return interval(-rival.high, -rival.low, content.decimals)
+
+
+def _rival_details(content: Content, choice: Choice) -> list[str]:
+    if not choice.open or math.isnan(choice.rivals[0].low):
+        return []
+    said = []
     behind = len(choice.rivals) - len(choice.open)
-    if len(choice.open) > 1:
-        more = choice.open[1].recipe if len(choice.open) == 2 else f"{len(choice.open) - 1} more recipes"
-        said[0] = (
-            f"{said[0][:-1]}, nor from {more}, {'both' if len(choice.open) == 2 else 'all'} held against it at once."
-        )
-    alike = max(rival.high for rival in choice.open) <= content.tolerance
-    if alike:
-        said.append("Run whichever of these you like: none is worse than it by more than the tolerance.")
     if behind:
-        said.append(f"{behind} other recipe{'s are' if behind > 1 else ' is'} behind it by more than noise.")
-    if alike:
-        return said
-    if closest.more_seeds is not None:
-        seeds = "1 more seed" if closest.more_seeds == 1 else f"{closest.more_seeds} more seeds"
+        said.append(f"{behind} other recipe{'s are' if behind > 1 else ' is'} behind by more than noise.")
+    if content.tolerance is not None and max(rival.high for rival in choice.open) <= content.tolerance:
+        return [*said, "No open recipe is worse than it by more than the tolerance: run any of them."]
+    batch = choice.open[0].batch
+    if batch is not None and batch.more:
         said.append(
-            f"{seeds} of both would tell {closest.recipe} apart with a power of {POWER:.0%}, if it is what it seems."
-            f"{rough_guess(closest.n)}"
+            f"{_batch(batch)} of both would halve the interval to \N{PLUS-MINUS SIGN}"
+            f"{fixed(batch.half, content.decimals)}."
         )
-    else:
-        said.append(f"To tell {closest.recipe} apart, 10,000 seeds would be too few: choose by something else.")
     return said
 
 
@@ -177,6 +295,15 @@ def _diverged(content: Content, choice: Choice) -> list[str]:
         f"Runs that diverged at SSR {number(choice.ssr)}: {', '.join(shares[:_MOST_OTHERS])}. With each counted as the "
         f"worst measured quality, the means are: {', '.join(means)}."
     ]
+
+
+def _command(content: Content) -> str:
+    """How to give a tolerance: the whole command where folders of studies are known, else its option."""
+    option = "--tolerance X"
+    sources = content.study.sources
+    if not sources or not all(Path(source).is_dir() for source in sources):
+        return option  # a table, whose command names its columns
+    return f"ssr-report {' '.join(shlex.quote(str(source)) for source in sources)} {option}"
 
 
 def _time(content: Content) -> str:
@@ -207,7 +334,7 @@ def _seconds(content: Content, choice: Choice) -> float:
     return float(np.interp(choice.budget, rows[content.equal], rows["seconds"]))
 
 
-def _by_clock(content: Content) -> list[str]:
+def _clock_warning(content: Content) -> list[str]:
     """What equal time means, where that decides something and the user did not choose it."""
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
@@ -266,8 +393,8 @@ def _by_budget(content: Content) -> list[str]:
     undecided = best.pop("", [])
     said = [f"{name} is best {where} {_listed(budgets)}" for name, budgets in best.items()]
     if undecided:
-        rest = f"{where} {_listed(undecided)} it is open which recipe is best"
-        said.append(rest if best else f"at no {'SSR' if same else 'budget'} is it certain which recipe is best")
+        rest = f"{where} {_listed(undecided)} the best recipe is not decided"
+        said.append(rest if best else f"the best recipe is not decided at any {'SSR' if same else 'budget'}")
     return [f"Over the range: {'; '.join(said)}."]
 
 
@@ -306,40 +433,41 @@ def _soonest(content: Content) -> list[str]:
     if not choice.rivals:
         return [f"{said}; no other was measured at equal {_time(content)}."]
     if any(math.isnan(rival.low) for rival in choice.rivals):
-        return [f"{said}, without knowledge of the noise."]
+        return [f"{said}; the noise was not measured."]
     if choice.open:
-        return [f"{said}; but {_named(choice)} may have got as far in that time."]
-    return [f"{said}; in that time every other is behind it by more than noise."]
+        return [f"{said}; {_open_names(choice)} may be as good by then."]
+    return [f"{said}; by then every other recipe is behind by more than noise."]
 
 
 def _control(content: Content, choice: Choice) -> list[str]:
-    """Who won against the controls: at the recommended SSR, else over all."""
+    """Who won against the controls at the recommended SSR."""
     said = []
     for control, frame in content.controls.groupby("control", sort=False):
         own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))
         here = frame[(frame["recipe"] == choice.recipe) & (frame["ssr"] == choice.ssr)]
-        here = here[~here["winner"].isin(["", "same"])]
-        if len(here):
-            each: Any = next(here.itertuples(index=False))
-            ends = interval(each.low, each.high, content.decimals)
-            gain = signed(each.gain, content.decimals)
-            if each.winner == "control":
-                said.append(f"But {other} is better there: {own} gains {gain} {ends}.")
-            elif each.winner == "undecided":
-                said.append(
-                    f"Against {other} nothing is decided at SSR {number(choice.ssr)}: {own} gains {gain} {ends}."
-                )
-            else:
-                said.append(f"{_capital(own)} beats {other} there by {gain} {ends}.")
+        for row in here[~here["winner"].isin(["", "same"])].itertuples(index=False):
+            each: Any = row
+            gain = f"{signed(each.gain, content.decimals)} {interval(each.low, each.high, content.decimals)}"
+            verdict = {"control": f"But {other} is better", "undecided": f"Against {other} nothing is decided"}.get(
+                each.winner, f"{_capital(own)} beats {other}"
+            )
+            said.append(f"{verdict} at SSR {number(choice.ssr)}: {own} gains {gain}.")
+    return said
+
+
+def _control_counts(content: Content) -> list[str]:
+    """How many comparisons each side wins, over all recipes and SSRs."""
+    said = []
+    for control, frame in content.controls.groupby("control", sort=False):
+        own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))
         counts = frame["winner"].value_counts()
-        if len(frame) > 1:
-            won = [
-                f"{side} wins {counts[who]}" for who, side in (("scaling", own), ("control", other)) if who in counts
-            ]
-            rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
-            won += [f"{rest} {'is' if rest == 1 else 'are'} open"] if rest else []
-            won += ["the rest are the same run"] if "same" in counts else []
-            said.append(f"{_capital(own)} against {other}, over {len(frame)} comparisons: {', '.join(won)}.")
+        if len(frame) < 2:
+            continue
+        won = [f"{side} wins {counts[who]}" for who, side in (("scaling", own), ("control", other)) if who in counts]
+        rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
+        won += [f"{rest} {'is' if rest == 1 else 'are'} undecided"] if rest else []
+        won += [f"{counts['same']} {'is' if counts['same'] == 1 else 'are'} the same run"] if "same" in counts else []
+        said.append(f"{_capital(own)} against {other}, over {len(frame)} comparisons: {', '.join(won)}.")
     return said
 
 
@@ -386,31 +514,36 @@ def method(content: Content) -> list[str]:
     """How the numbers were computed, for those who have to defend them."""
     options, study = content.options, content.study
     better = "higher" if study.direction == "max" else "lower"
-    given = (
-        "as asked"
-        if options.tolerance is not None
-        else f"a twentieth {content.twentieth}; choose with ssr-report --tolerance"
-    )
     is_table = _is_table(content)
-    what = f"the final {study.objective} of each run, not the best on the way"
-    what = f"the {study.objective} of the table" if is_table else what
+    what = f"the {study.objective} of the table" if is_table else f"the final {study.objective} of each run"
+    noise = (
+        "Their noise is that of each recipe and SSR alone (Student's t over seeds)."
+        if options.noise == "cell"
+        else "Their noise is estimated from all recipes and SSRs together, with a trend over SSR, as far as they agree "
+        "(moderated variances); --noise cell uses each recipe and SSR alone."
+    )
+    again = f" This is report {content.looks} of this study." if content.looks > 1 else ""
     return [
-        f"Quality is {what}; {better} is better.",
-        f"Intervals hold {percent(options.confidence)} and are Student's t over seeds. Differences are paired by "
-        "seed where both have the same seeds, else Welch's. With one seed there is no interval, and none is made up.",
-        "Each interval is for itself. A recipe is best if it beats each other one; where none does, those that may be "
-        "the best are told for all recipes at once (Bonferroni), so that trying many makes no winner by chance.",
-        f"The tolerance is {number(content.tolerance)} ({given}): a doubling of the training that "
-        "gains less is not worth its time.",
+        f"Quality is {what}, not the best on the way; {better} is better."
+        if not is_table
+        else f"Quality is {what}; {better} is better.",
+        f"Intervals hold {percent(options.confidence)}. {noise} Differences of runs with the same seeds are paired. "
+        "Where nothing measures the noise there is no interval.",
+        f"Verdicts (decided, best, dominated) are at {percent(max(VERDICT, options.confidence))}: over six looks at a "
+        f"study that grows, at most one in twenty is wrong.{again}",
+        "Intervals are not adjusted for multiple comparisons. Verdicts about several recipes or points are (Dunnett).",
+        *(
+            [f"The tolerance is {number(content.tolerance)}: a doubling that gains less is not worth its time."]
+            if content.tolerance is not None
+            else []
+        ),
         *_equal_time(content),
         *(["Training time leaves out evaluation, checkpoints, compilation and start-up."] if not is_table else []),
-        "A point is on the frontier when no other is as good in less time. Points that lose to it by a difference "
-        "whose interval contains 0 are marked as within noise.",
-        "Speed-ups and qualities at equal time are interpolated between measured SSRs, linearly in log SSR, never "
-        "beyond them. Where time is on a clock, the intervals of speed-ups have its noise in them; those of qualities "
-        "are at the mean time.",
-        "Each fit is made again without the largest SSR and must predict it. One that fails is drawn where it was "
-        "fitted only, and its asymptote is never reported.",
+        "A point is on the frontier if it is better than every point that takes no longer.",
+        "Between measured SSRs, quality is the mean of the two parabolas in log SSR through the nearest three. Nothing "
+        "is interpolated beyond the measured range. Intervals of speed-ups include the noise of the clock.",
+        "Each fit is tested: it must predict the largest SSR from the smaller ones. One that fails is drawn only where "
+        "it was fitted, and its asymptote is never reported.",
     ]
 
 

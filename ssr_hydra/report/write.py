@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ssr_hydra.drawing import render
-from ssr_hydra.files import write_atomically
+from ssr_hydra.files import read_bounded, write_atomically
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.exports import as_json, as_markdown, runs_csv, table_csv
 from ssr_hydra.report.figures import NAMES, figures
 from ssr_hydra.report.page import page
 from ssr_hydra.report.tables import main_table
+from ssr_hydra.studies.study import Study
 
-__all__ = ["write"]
+__all__ = ["looks_at", "write"]
+
+_MOST_BYTES = 256 << 20
+
+
+def looks_at(study: Study, folder: str | Path) -> int:
+    """How many reports of a growing study a folder has seen, with the one that is about to be written.
+
+    A report of the same runs is the same look.
+    """
+    try:
+        earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
+        looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return 1
+    return max(looks, 1) + (completed != len(study.completed))
 
 
 def write(content: Content, folder: str | Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """From records to an answer: what time buys, which schedule and SSR to run, and how sure that is. Imports no torch."""
 
-from ssr_hydra.studies.advice import Recommendation, recommend
+from ssr_hydra.studies.advice import Recommendation, ToleranceStep, recommend
 from ssr_hydra.studies.compare import controls, doublings, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
@@ -15,6 +15,7 @@ __all__ = [
     "Problem",
     "Recommendation",
     "Study",
+    "ToleranceStep",
     "back_test",
     "controls",
     "crossings",

@@ -1,8 +1,7 @@
 """Means, intervals and differences of the runs of a study.
 
-Intervals are Student's t. Runs of the same seed are paired where at least two seeds are common, and at least half of
-each cell's; else Welch's t. Each interval is for itself: of twenty at 95%, one is expected to miss. Only who is named
-as the possible best of several recipes is told for all of them at once.
+The verdict of a comparison (which is better, decided) is at 99%, so that over several looks at a study that grows at
+most one in twenty is wrong; the intervals that are shown have the confidence that is asked for.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from ssr_hydra.studies.intervals import Cell, Estimate, check_confidence, combine, seeds_needed
+from ssr_hydra.studies.intervals import VERDICT, Batch, Cell, Estimate, check_confidence, combine, dunnett, next_batch
 from ssr_hydra.studies.study import Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["Place", "Rival", "controls", "doublings", "gains", "paired", "rivals", "summary", "winners"]
+__all__ = ["Place", "Rival", "controls", "difference", "doublings", "gains", "paired", "rivals", "summary", "winners"]
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
-    """The runs of each recipe, control and ssr in one row: ``mean +- t * error``, the error being ``sd / sqrt(n)``.
+    """The runs of each recipe, control and ssr in one row, with the interval of their mean.
 
     Args:
         study: The study.
@@ -32,8 +30,8 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
     Returns:
         A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean (of the runs, or where cells have
-        different seeds as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN with one run, or
-        where all runs have the same value), sd, values and seeds (tuples, in the same order), failed (runs that have no
+        different seeds as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN where
+        nothing tells the noise), sd, values and seeds (tuples, in the same order), failed (runs that have no
         quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
         price), survived (the fraction of runs that did not diverge; runs that failed otherwise do not count), mean_all
         (the mean with each diverged run counted as the worst quality that the study measured). Where no run has a
@@ -65,7 +63,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
                     "n": cell.n,
                     "mean": study.sign * cell.mean,
                     "sd": math.sqrt(cell.variance),
-                    "error": cell.error,
+                    **dict(zip(("low", "high"), study.interval(combine([cell], [1.0], confidence)), strict=True)),
                     "values": tuple((study.sign * cell.values).tolist()),
                     "seeds": () if cell.seeds is None else tuple(cell.seeds.tolist()),
                     "failed": failed.pop((series.recipe, series.control, float(ssr)), 0),
@@ -77,14 +75,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
             )
     columns = ["recipe", "control", "ssr", "n", "mean", "low", "high", "sd", "values", "seeds", "failed"]
     columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost", "survived", "mean_all"]
-    whole = _with_lost(rows, failed)
-    made = pd.DataFrame(whole, columns=columns)
-    mean, sd, n = (made[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
-    error = np.array([row.get("error", math.nan) for row in whole], dtype=float)
-    known = sd > 1e-12 * np.abs(mean)
-    half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * error
-    made["low"], made["high"] = np.where(known, mean - half, math.nan), np.where(known, mean + half, math.nan)
-    return made
+    return pd.DataFrame(_with_lost(rows, failed), columns=columns)
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
@@ -92,7 +83,20 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
     rows = list(rows)
     for (recipe, control, ssr), count in failed.items():
         row: dict[str, Any] = dict.fromkeys(
-            ["mean", "sd", "steps", "samples", "tokens", "seconds", "total_seconds", "cost", "survived", "mean_all"],
+            [
+                "mean",
+                "low",
+                "high",
+                "sd",
+                "steps",
+                "samples",
+                "tokens",
+                "seconds",
+                "total_seconds",
+                "cost",
+                "survived",
+                "mean_all",
+            ],
             math.nan,
         )
         row |= {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
@@ -112,7 +116,8 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 
     Returns:
         A row per ssr that both have: ssr, n (common seeds), difference (a - b in units of quality), low, high, better
-        (``a``, ``b``, ``undecided`` where the interval contains 0, ``""`` where there is none).
+        (``a``, ``b``, ``undecided`` where 99% do not exclude 0, ``""`` where there is no interval). Without common
+        seeds n is 0, and there is nothing to pair.
 
     Raises:
         InputError: No such recipe.
@@ -123,21 +128,26 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
     first, second = find_series(study, a, "a"), find_series(study, b, "b")
     rows = []
     for ssr, one, other in _shared(first, second):
-        if one.seeds is None or other.seeds is None:
-            common = np.zeros(0, dtype=int)
-        else:
-            common = np.intersect1d(one.seeds, other.seeds, assume_unique=True)
-        if not len(common):
+        known = one.seeds is not None and other.seeds is not None
+        n = len(np.intersect1d(one.seeds, other.seeds, assume_unique=True)) if known else 0
+        if not n:
             rows.append((ssr, 0, math.nan, math.nan, math.nan, ""))
             continue
-        if one.influence is not None and other.influence is not None:
-            found = combine([one, other], [1.0, -1.0], confidence)
-        else:
-            values = one.values[np.isin(one.seeds, common)] - other.values[np.isin(other.seeds, common)]
-            found = combine([Cell(values, common)], [1.0], confidence)
+        found = combine([one, other], [1.0, -1.0], confidence)
         low, high = sorted((study.sign * found.low, study.sign * found.high))
-        rows.append((ssr, len(common), study.sign * found.value, low, high, _winner(found, "a", "b")))
+        rows.append((ssr, n, study.sign * found.value, low, high, _winner(found, "a", "b")))
     return pd.DataFrame(rows, columns=["ssr", "n", "difference", "low", "high", "better"])
+
+
+def difference(
+    cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
+) -> Estimate:
+    """One weighted sum of cells less another; a cell may be in both."""
+    pairs: dict[int, tuple[Cell, float]] = {}
+    for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
+        for cell, weight in group:
+            pairs[id(cell)] = (cell, pairs.get(id(cell), (cell, 0.0))[1] + sign * weight)
+    return combine([cell for cell, _ in pairs.values()], [weight for _, weight in pairs.values()], confidence)
 
 
 def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate]]:
@@ -152,17 +162,13 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
             break
         cells, weights = series.weights(2 * ssr)
         start = series.cells[int(np.searchsorted(series.ssr, ssr))]
-        # Between an ssr and its double no other may lie: then the double itself is interpolated from that very cell.
-        if cells[0] is start:
-            found = combine(cells, [weights[0] - 1.0, *weights[1:]], confidence)
-        else:
-            found = combine([*cells, start], [*weights, -1.0], confidence)
+        found = difference(cells, weights, [start], [1.0], confidence)
         made.append((float(ssr), len(cells) > 1, found))
     return made
 
 
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """What the next doubling gains: ``quality(2 ssr) - quality(ssr)``, linear in log ssr between measured ones.
+    """What the next doubling gains: ``quality(2 ssr) - quality(ssr)``.
 
     Args:
         study: The study.
@@ -170,16 +176,28 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
     Returns:
         A row per recipe x control x measured ssr whose double lies in the measured range: recipe, control, ssr,
-        next_ssr, n, gain (> 0 is better, whatever the direction), low, high, sd (of one seed's gain), method
-        (``paired``, ``welch``, ``none``), interpolated (2 ssr was not measured itself).
+        next_ssr, n, gain (> 0 is better, whatever the direction), low, high, sure_low, sure_high (the interval of
+        verdicts, at 99%), sd (of one seed's gain), method
+        (``paired``, ``welch``, ``pooled``, ``none``), interpolated (2 ssr was not measured itself).
     """
     check_confidence(confidence)
     rows = [
-        (series.recipe, series.control, ssr, 2 * ssr, *_told(found), found.sd, found.method, interpolated)
+        (
+            series.recipe,
+            series.control,
+            ssr,
+            2 * ssr,
+            *_told(found),
+            *found.surely,
+            found.sd,
+            found.method,
+            between,
+        )
         for series in study.series
-        for ssr, interpolated, found in gains(series, confidence)
+        for ssr, between, found in gains(series, confidence)
     ]
-    columns = ["recipe", "control", "ssr", "next_ssr", "n", "gain", "low", "high", "sd", "method", "interpolated"]
+    columns = ["recipe", "control", "ssr", "next_ssr", "n", "gain", "low", "high"]
+    columns += ["sure_low", "sure_high", "sd", "method", "interpolated"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -219,10 +237,9 @@ class Rival:
         margin: How far it is behind; < 0: it is better.
         low: Interval of the margin, for itself; NaN where there is none.
         high: Likewise.
-        open: It may be as good: among all rivals at once, the noise does not exclude it.
-        more_seeds: Seeds beyond those there are with which the two would be told apart with a power of 80%, if the
-            margin is what it seems; None if they are already, or it cannot be told.
-        n: Seeds, of the one that has fewer: what the noise is known from.
+        open: It may be as good: among all rivals at once, the noise does not exclude it at 99%.
+        batch: How many more seeds would halve the interval; None where it is not open, or cannot be told.
+        n: Seeds, of the one that has fewer.
         survived: The fraction of its runs that did not diverge; ``margin`` is of these.
     """
 
@@ -232,7 +249,7 @@ class Rival:
     low: float
     high: float
     open: bool
-    more_seeds: int | None
+    batch: Batch | None = None
     n: int = 0
     survived: float = 1.0
 
@@ -240,27 +257,26 @@ class Rival:
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
     """One recipe against all others at a budget, the closest first.
 
-    If it is better than each of them beyond the interval of that difference, none is open: for that claim all have to
-    be excluded, so it needs no correction. Else those remain open that an interval does not exclude which holds for all
-    rivals at once, ``1 - (1 - confidence) / rivals`` each: whichever recipe is truly the best, it is among them and the
-    chosen one in at least ``confidence`` of all studies, though the chosen one was picked because it looked best.
+    If it is surely better than each of them, none is open: for that claim all have to be excluded, so it needs no
+    correction. Else those remain open that 99% for all rivals at once do not exclude: whichever recipe is truly the
+    best, it is among them and the chosen one, though the chosen one was picked because it looked best.
 
     Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the former; Hsu, 1984,
-    Constrained simultaneous confidence intervals for multiple comparisons with the best, for the latter.
+    Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
+    for the latter.
     """
-    found = []
-    for other in others:
-        weights = [*chosen.weights, *(-weight for weight in other.weights)]
-        found.append((other, combine([*chosen.cells, *other.cells], weights, confidence)))
-    sole = all(margin.low > 0 for _, margin in found)
+    found = [
+        (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others
+    ]
+    sole = all(margin.beyond() > 0 for _, margin in found)
+    quantile = 0.5 + max(VERDICT, confidence) / 2
     made = []
     for other, margin in found:
-        together = special.stdtrit(margin.df, 1 - (1 - confidence) / 2 / len(found))
-        held = not sole and not margin.value - together * margin.error > 0
-        needed = seeds_needed(margin.value, margin.sd, confidence) if held and margin.known else None
-        more = None if needed is None else max(1, needed - margin.n)
+        together = dunnett(round(margin.df, 1), len(found), quantile) if margin.known else math.nan
+        held = not sole and not margin.value > together * margin.error
+        batch = next_batch(margin, (margin.high - margin.low) / 4) if held else None
         ends = margin.low, margin.high
-        made.append(Rival(other.recipe, other.ssr, margin.value, *ends, held, more, margin.n, other.survived))
+        made.append(Rival(other.recipe, other.ssr, margin.value, *ends, held, batch, margin.n, other.survived))
     return tuple(sorted(made, key=lambda rival: rival.margin))
 
 
@@ -271,7 +287,7 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
     Args:
         study: The study.
-        confidence: Of the interval of the margin, and of that the best is ``best`` or among ``open``.
+        confidence: Of the interval of the margin.
 
     Returns:
         A row per ssr: ssr, best, second, n, margin (> 0, unless the second's runs diverge more often), low, high,
@@ -333,7 +349,7 @@ def _told(found: Estimate) -> Sequence[float]:
 def _winner(found: Estimate, first: str, second: str) -> str:
     if not found.known:
         return ""
-    return first if found.low > 0 else second if found.high < 0 else "undecided"
+    return {1: first, -1: second, 0: "undecided"}[found.beyond()]
 
 
 def _shared(one: Series, other: Series) -> list[tuple[float, Cell, Cell]]:

@@ -29,6 +29,8 @@ _FARTHEST = 2.0  # times the measured range
 # Without a tolerance: a prediction that may miss by more than this share of the measured range says nothing.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # beginnings of a curve that are fitted; of more SSRs those that are spread evenly
+_FEWEST_ROUGH = 7  # SSRs of one seed that tell their noise
+_BEYOND = 2.5  # standard errors by which a prediction has to miss by more than the last value
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -159,12 +161,14 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
 
     Each beginning of the curve (4 SSRs or more; 3 where there are 4 in all; of very many SSRs 24 beginnings that are
     spread evenly) is fitted and the SSR that follows predicted, if it is at most twice as large; the largest SSR
-    always. A prediction holds if what was measured lies
-    within its prediction interval and it misses by no more than carrying on the last value does, or by no more than the
-    noise of what was measured. The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed,
-    ``h`` being what a change of each fitted mean does to the prediction. With one seed it is made of the residuals'
-    scatter, ``s sqrt(1 + h . h)``, which holds for noise that is alike everywhere. Its level is shared by all
-    predictions of a fit (Bonferroni).
+    always. A prediction holds if what was measured lies within its prediction interval, and if it misses by no more
+    than carrying on the last value does and 2.5 times the noise of what was measured. That noise is the standard error
+    over seeds. With one seed it is how far values are from the line between their neighbours; with one seed at fewer
+    than 7 SSRs nothing tells it, and the fit is untested.
+
+    The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed, ``h`` being what a change of
+    each fitted mean does to the prediction. With one seed it is made of the residuals' scatter, ``s sqrt(1 + h . h)``,
+    which holds for noise that is alike everywhere. Its level is shared by all predictions of a fit (Bonferroni).
 
     Args:
         study: The study. Controls are left out.
@@ -275,10 +279,9 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
         return "untested", last.reason
     half = (last.high - last.low) / 2
     if math.isnan(half):
-        why = "too few SSRs with one seed to say how far a prediction may miss"
-        return "untested", f"{last.reason}, but there are {why}"
+        return "untested", f"{last.reason}, but with one seed at so few SSRs nothing tells the noise"
     if half > vague:
-        return "untested", f"{last.reason}, but anything within {half:.3g} of the prediction would have done so"
+        return "untested", f"{last.reason}, but so would anything within {half:.3g} of the prediction"
     return "trusted", last.reason
 
 
@@ -303,9 +306,11 @@ def _predicted(
     seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
     scale: Literal["seeds", "residuals", "none"] = "none"
     deviation, df = math.nan, math.nan
+    noise = combine([series.cells[held]], [1.0], 1 - level).error
+    noise = _roughness(series) if math.isnan(noise) else noise
     if seeds.known:
         scale, deviation, df = "seeds", seeds.error, seeds.df
-    elif count > _PARAMETERS and series.single:
+    elif count > _PARAMETERS and series.single and not math.isnan(noise):
         residuals = y - _MODELS[kind](ssr, *found)
         df = float(count - _PARAMETERS)
         deviation = math.sqrt(float(residuals @ residuals) / df * (1 + float(influence @ influence)))
@@ -316,9 +321,7 @@ def _predicted(
         half = float(special.stdtrit(df, 1 - level / 2)) * deviation
         z = error / deviation
         p = 2 * float(special.stdtr(df, -abs(z)))
-    noise = combine([series.cells[held]], [1.0], 1 - level)
-    noise_half = noise.high - noise.value if noise.known else 0.0
-    passed, reason = _judge(error, half, carried, noise_half, tolerance)
+    passed, reason = _judge(error, half, carried, noise, tolerance)
     where = f"fitted up to ssr {ssr[-1]:g}, it predicts {predicted:.4g} at {at:g}, and {observed:.4g} was measured"
     return BackTest(
         fitted_to=float(ssr[-1]),
@@ -336,11 +339,28 @@ def _predicted(
     )
 
 
+def _roughness(series: Series) -> float:
+    """The noise of one run where each SSR has one: how far each value is from the line between its neighbours.
+
+    The median of these distances, since they hold the curve's own bend as well, where it has one. NaN of too few SSRs.
+    """
+    if len(series.cells) < _FEWEST_ROUGH:
+        return math.nan
+    x, y = np.log(series.ssr), series.values
+    share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+    apart = y[1:-1] - (1 - share) * y[:-2] - share * y[2:]
+    return float(np.median(np.abs(apart) / np.sqrt(1 + share**2 + (1 - share) ** 2)) / special.ndtri(0.75))
+
+
 def _judge(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> tuple[bool, str]:
+    """Whether a prediction held: it fails beyond noise alone."""
     if tolerance is not None and abs(error) <= tolerance:
         return True, "within the tolerance"
     if not math.isnan(half) and abs(error) > half:
         return False, f"it misses by {abs(error):.3g}, where its interval allows for {half:.3g}"
-    if abs(error) > max(abs(carried), noise):
-        return False, f"it misses by {abs(error):.3g}, the last fitted value carried on by {abs(carried):.3g}"
+    if abs(error) > abs(carried) + _BEYOND * noise:  # never, if the noise is unknown
+        return (
+            False,
+            f"no better than the last value: it misses by {abs(error):.3g}, the last value by {abs(carried):.3g}",
+        )
     return True, "it held"

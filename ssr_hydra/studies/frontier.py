@@ -1,8 +1,8 @@
 """Quality against time: the Pareto set, equal quality, equal time, crossings.
 
-Between two measured SSRs quality is taken as linear in log ssr, and log time as well. Nothing is said outside of the
-measured range. Intervals are of the quality's noise over seeds, and time is its mean; those of speed-ups have the
-clock's noise in them too.
+Between two measured SSRs quality is the mean of the two parabolas in log ssr through the nearest three, and log time is
+linear in log ssr. Nothing is said outside of the measured range. Intervals are of the quality's noise over seeds, and
+time is its mean; those of speed-ups include the clock's noise.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import special
+from scipy import optimize, special
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.compare import Place, rivals, winners
-from ssr_hydra.studies.intervals import Band, Cell, Estimate, band, check_confidence, combine, first_at_least
+from ssr_hydra.studies.compare import Place, difference, rivals, winners
+from ssr_hydra.studies.intervals import (
+    VERDICT,
+    Band,
+    Cell,
+    Estimate,
+    band,
+    check_confidence,
+    combine,
+    dunnett,
+    first_at_least,
+)
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
 
 __all__ = ["crossings", "pareto", "places_at", "quality_at", "reach", "speedup"]
@@ -35,11 +45,11 @@ def pareto(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """What is best for its time: points that no other beats at the same time or less.
+    """What is best for its time: points that are surely better than all that take no longer.
 
-    A recipe whose runs diverge more often than others never beats one whose runs do not. A point that is dominated is
-    compared to the best one of the frontier that takes no longer. Where the interval of their difference contains 0, it
-    is dominated only within noise.
+    A recipe whose runs diverge more often than others never beats one whose runs do not. Each point is compared with
+    all points that take no longer at once, at 99%: the one that looks best of them was picked, and by chance one always
+    looks best.
 
     Args:
         study: The study.
@@ -49,12 +59,15 @@ def pareto(
 
     Returns:
         A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status
-        (``frontier``; ``dominated``; ``within_noise``; ``unreplicated``: dominated, but there is no interval),
-        by_recipe, by_control, by_ssr (who dominates; ``""`` and NaN on the frontier), loss (> 0: so far behind),
-        loss_low, loss_high.
+        (``frontier``: better than each that takes no longer; ``dominated``: one of them is better; ``within_noise``: no
+        better than one of them within noise; ``unreplicated``: behind one of them, without an interval), by_recipe,
+        by_control, by_ssr (which of them: the best one; ``""`` and NaN on the frontier), loss (how far it is behind
+        that one; < 0: ahead), loss_low, loss_high. Without an interval a point that is ahead is on the frontier.
 
     Raises:
         InputError: An axis that the study has no numbers for.
+
+    Source: Dunnett, 1955, for the critical value.
     """
     check_confidence(confidence)
     check_axis(study, axis, price_per_hour)
@@ -66,24 +79,37 @@ def pareto(
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
     bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # by whether runs of the recipe diverge more often
+    counts = {False: 0, True: 0}
     for point in points:
         x, series, ssr, cell = point
         own = combine([cell], [1.0], confidence)
-        low, high = sorted((study.sign * own.low, study.sign * own.high))
-        row = [series.recipe, series.control, ssr, cell.n, x, study.sign * own.value, low, high]
+        row = [series.recipe, series.control, ssr, cell.n, x, study.sign * own.value, *study.interval(own)]
+        rivals_before = sum(count for fragile, count in counts.items() if fragile <= series.fragile)
+        counts[series.fragile] += 1
         better = [item for fragile, item in bests.items() if fragile <= series.fragile]
         best = max(better, key=lambda item: item[3].mean, default=None)
-        # One that is as good as another at the same time is as well on the frontier; as good but later is not.
-        if best is None or own.value > best[3].mean or (own.value == best[3].mean and x == best[0]):
+        if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
+        if best is None or (own.value == best[3].mean and x == best[0]):  # as good, at the same time
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)
-        status = "unreplicated" if not loss.known else "dominated" if loss.low > 0 else "within_noise"
-        rows.append([*row, status, best[1].recipe, best[1].control, best[2], loss.value, loss.low, loss.high])
+        status = _status(loss, rivals_before)
+        if status == "frontier":
+            rows.append([*row, status, "", "", math.nan, math.nan, math.nan, math.nan])
+        else:
+            rows.append([*row, status, best[1].recipe, best[1].control, best[2], loss.value, loss.low, loss.high])
     columns = ["recipe", "control", "ssr", "n", "x", "mean", "low", "high", "status"]
     columns += ["by_recipe", "by_control", "by_ssr", "loss", "loss_low", "loss_high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _status(loss: Estimate, count: int) -> str:
+    """Of a point that is behind the best of so many by this much."""
+    if not loss.known:
+        return "frontier" if loss.value < 0 else "unreplicated"
+    half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
+    return "dominated" if loss.value > half else "frontier" if loss.value < -half else "within_noise"
 
 
 def quality_at(
@@ -93,7 +119,7 @@ def quality_at(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Quality at an equal budget, interpolated in log ssr between the two measured SSRs around it.
+    """Quality at an equal budget, interpolated in log ssr between the measured SSRs around it.
 
     Args:
         study: The study.
@@ -125,8 +151,8 @@ def quality_at(
             rows.append((series.recipe, series.control, at, *[math.nan] * 4, 0, place, *_NOTHING))
             continue
         value = combine(place.cells, place.weights, confidence)
-        low, high = sorted((study.sign * value.low, study.sign * value.high))
-        row = (series.recipe, series.control, at, place.ssr, study.sign * value.value, low, high, value.n, "inside")
+        ends = study.interval(value)
+        row = (series.recipe, series.control, at, place.ssr, study.sign * value.value, *ends, value.n, "inside")
         rows.append((*row, *(_NOTHING if series.control else standing.get(series.recipe, _NOTHING))))
     columns = ["recipe", "control", "at", "ssr", "quality", "low", "high", "n", "status"]
     return pd.DataFrame(rows, columns=[*columns, "standing", "loss", "loss_low", "loss_high"])
@@ -213,20 +239,22 @@ def _ssr(series: Series, log: float) -> float:
 def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:
     """log ssr, and the band of a curve less a level over it."""
     shift = 0.0 if isinstance(minus, Cell) else minus
-    level = [minus] if isinstance(minus, Cell) else []
     parts = []
     xs = []
     logs = np.log(series.ssr)
     ends = range(max(len(series.cells) - 1, 1))
     for index in ends:
-        cells = list(series.cells[index : index + 2])
-        share = np.linspace(0.0, 1.0, _GRID) if len(cells) == 2 else np.zeros(1)
-        weights = [1 - share, share] if len(cells) == 2 else [np.ones(1)]
-        if level:
-            cells, weights = [*cells, level[0]], [*weights, np.full(len(share), -1.0)]
-        parts.append(band(cells, np.array(weights), confidence))
-        xs.append(logs[index] + share * (logs[index + 1] - logs[index]) if len(share) > 1 else logs[:1])
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "error", "df", "sd")}
+        grid = np.linspace(logs[index], logs[index + 1], _GRID) if len(logs) > 1 else logs[:1]
+        weights = series.matrix(grid, index) if len(logs) > 1 else np.ones((1, 1))
+        used = np.flatnonzero(weights.any(axis=1))
+        cells, weights = [series.cells[place] for place in used], weights[used]
+        if isinstance(minus, Cell):
+            cells, weights = [*cells, minus], np.vstack([weights, np.full(len(grid), -1.0)])
+        parts.append(band(cells, weights, confidence))
+        xs.append(grid)
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "error", "df", "sd")
+    }
     low, high = (np.concatenate([getattr(part, name) for part in parts]) - shift for name in ("low", "high"))
     joined["value"] = joined["value"] - shift
     return np.concatenate(xs), Band(**joined, low=low, high=high, n=parts[0].n, method=parts[0].method)
@@ -323,8 +351,8 @@ def _widened(value: float, low: float, high: float, half: float) -> tuple[float,
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Where the curves of two recipes cross, controls left out: which is better depends on the budget.
 
-    Their difference is taken at each SSR that one of them has measured, and the other as well, or has interpolated in
-    log ssr between two that are at most a factor of 4 apart; it is linear in log ssr from each of these to the next.
+    Their difference is taken at each SSR that one of them has measured, and the other as well, or has interpolated
+    between two that are at most a factor of 4 apart.
 
     Args:
         study: The study.
@@ -336,7 +364,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch on which they are),
         low, high (the SSRs around it between which the interval of the difference contains 0, within the range that
         both have measured; NaN where there is no interval), better_below, better_above, certain (on either side, up to
-        the next crossing, there is a measured ssr at which the interval excludes 0 the right way).
+        the next crossing, there is a measured ssr at which the difference surely, at 99%, has the right sign).
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -365,10 +393,15 @@ def _read(series: Series, nodes: Any) -> Any:
     return near | np.isin(nodes, series.ssr)
 
 
+def _gap(one: Series, other: Series, log: float) -> float:
+    """The difference of two curves at a log SSR."""
+    at = np.array([log])
+    return float(one.curve(at)[0] - other.curve(at)[0])
+
+
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
     """Whether the sign of the difference changes at all: for most pairs it does not."""
-    first, second = (np.interp(np.log(nodes), np.log(series.ssr), series.values) for series in (one, other))
-    signs = _signs(first - second, one, other)
+    signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 
 
@@ -391,43 +424,33 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
         if b - a > 1:
             at = (logs[a + 1] + logs[b - 1]) / 2
         else:
-            at = logs[a] + (logs[b] - logs[a]) * values[a] / (values[a] - values[b])
+            at = float(optimize.brentq(lambda log: _gap(one, other, log), logs[a], logs[b], xtol=1e-9))
         start = changes[index - 1][1] if index else 0
         stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
-        below = any(item.decided and np.sign(item.value) == signs[a] for item in found[start : a + 1])
-        above = any(item.decided and np.sign(item.value) == signs[b] for item in found[b : stop + 1])
+        below = any(item.beyond() == signs[a] for item in found[start : a + 1])
+        above = any(item.beyond() == signs[b] for item in found[b : stop + 1])
         low, high = _around(stretch, nodes, at)
         better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
         rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
     return rows
 
 
-def _weights(one: Series, other: Series, ssr: float) -> dict[int, tuple[Cell, float]]:
-    """The difference of two curves at an SSR: cells and their weights, by the identity of the cells."""
-    cells, weights = one.weights(ssr)
-    more, less = other.weights(ssr)
-    pairs = [*zip(cells, weights, strict=True), *zip(more, (-weight for weight in less), strict=True)]
-    return {id(cell): (cell, weight) for cell, weight in pairs}
-
-
 def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Estimate:
-    pairs = _weights(one, other, ssr).values()
-    return combine([cell for cell, _ in pairs], [weight for _, weight in pairs], confidence)
+    return difference(*one.weights(ssr), *other.weights(ssr), confidence)
 
 
 def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
     """A grid of log SSR, and where on it the interval of the difference contains 0."""
-    share = np.linspace(0.0, 1.0, _GRID)
     xs, inside = [], []
-    for low, high in pairwise(nodes):
-        start, stop = _weights(one, other, float(low)), _weights(one, other, float(high))
-        cells = {key: cell for key, (cell, _) in (start | stop).items()}
-        weights = [
-            (1 - share) * (start[key][1] if key in start else 0.0) + share * (stop[key][1] if key in stop else 0.0)
-            for key in cells
-        ]
-        found = band(list(cells.values()), np.array(weights), confidence)
-        xs.append(math.log(low) + share * math.log(high / low))
+    cells = [*one.cells, *other.cells]
+    for low, high in pairwise(np.log(nodes)):
+        grid = np.linspace(low, high, _GRID)
+        middle = (low + high) / 2
+        after = [int(np.searchsorted(np.log(series.ssr), middle)) - 1 for series in (one, other)]
+        weights = np.vstack([one.matrix(grid, after[0]), -other.matrix(grid, after[1])])
+        used = np.flatnonzero(weights.any(axis=1))
+        found = band([cells[place] for place in used], weights[used], confidence)
+        xs.append(grid)
         inside.append((found.low <= 0) & (found.high >= 0))
     return np.concatenate(xs), np.concatenate(inside)
 

@@ -1,4 +1,4 @@
-"""Student's t for weighted sums of the means of cells, and for bands of them.
+"""Intervals of weighted sums of the means of cells, and bands of them: Student's t with moderated variances.
 
 A cell is the runs of one recipe at one SSR. A mean, a difference of two, a gain per doubling, a value interpolated
 between two SSRs and the error of a prediction are all weighted sums of cells' means: ``sum_i w_i mean(cell_i)``.
@@ -9,38 +9,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.studies.noise import Noise
 
 __all__ = [
     "VERDICT",
     "Band",
+    "Batch",
     "Cell",
     "Estimate",
     "Method",
     "check_confidence",
     "combine",
+    "dunnett",
     "first_at_least",
-    "rough_guess",
-    "seeds_needed",
+    "next_batch",
 ]
 
-Method = Literal["paired", "welch", "none"]
+Method = Literal["paired", "welch", "pooled", "none"]
 _Array = Any  # numpy.ndarray, whose parameters say nothing here
 
 # Values that differ by rounding alone do not differ.
 _ROUNDING = 1e-12
 VERDICT = 0.99
 """Confidence of what decides: over six looks at a study that grows, at most 5% of verdicts are wrong."""
-POWER = 0.8
-"""Of the test for which seeds are counted."""
 _MOST_SEEDS = 10_000
-_ROUGH = 4  # with fewer seeds the noise is not known to a factor of two, so neither are the seeds that it takes
+_RANGE = 0.8  # of the interval of a number of seeds
+_MOST_PRIOR = 1e6  # degrees of freedom that stand for infinitely many
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Cell:
         diverged: How many runs more diverged, and have no value.
         adjusted: The estimate of the mean where cells of the study have different seeds; None: that of the values.
         influence: What each seed of the study contributes to the error of that estimate; None if unknown.
+        summarized: Number of runs and their standard deviation (NaN if unknown), where ``values`` holds only their
+            mean.
+        noise: The noise of the whole study; None: that of the cell's own runs alone is used.
+        place: Of the cell in ``noise``.
     """
 
     values: _Array
@@ -60,6 +65,9 @@ class Cell:
     diverged: int = 0
     adjusted: float | None = None
     influence: _Array = None
+    summarized: tuple[int, float] | None = None
+    noise: Noise | None = None
+    place: int = 0
 
     @property
     def survived(self) -> float:
@@ -69,7 +77,7 @@ class Cell:
     @property
     def n(self) -> int:
         """How many runs."""
-        return len(self.values)
+        return len(self.values) if self.summarized is None else self.summarized[0]
 
     @cached_property
     def mean(self) -> float:
@@ -86,6 +94,8 @@ class Cell:
     @cached_property
     def variance(self) -> float:
         """Of the values; NaN of one."""
+        if self.summarized is not None:
+            return self.summarized[1] ** 2 if self.n > 1 else math.nan
         return float(self.values.var(ddof=1)) if self.n > 1 else math.nan
 
     @cached_property
@@ -106,7 +116,9 @@ class Band:
         df: Degrees of freedom of each.
         n: Seeds that are common to all cells where paired, else the runs of the smallest cell.
         sd: Standard deviation of the sum made of one run of each cell.
-        method: ``paired``: over the sums of each common seed. ``welch``: cells are independent. ``none``: no intervals.
+        method: ``paired``: over the sums of each common seed. ``welch``: cells are independent. ``pooled``: the noise
+            of other cells. ``none``: no intervals.
+        confidence: Of the intervals.
     """
 
     value: _Array
@@ -117,6 +129,7 @@ class Band:
     n: int
     sd: _Array
     method: Method
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,7 @@ class Estimate:
     n: int
     sd: float
     method: Method
+    confidence: float = 0.95
 
     @property
     def known(self) -> bool:
@@ -138,9 +152,15 @@ class Estimate:
         return not math.isnan(self.low)
 
     @property
-    def decided(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+    def surely(self) -> tuple[float, float]:
+        """The interval of verdicts: at 99%, or at the confidence of the shown one if that is higher."""
+        half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
+        return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
+
+    def beyond(self, level: float = 0.0) -> int:
+        """Whether the value surely lies above (1) or below (-1) a level, or neither (0)."""
+        low, high = self.surely
+        return int(low > level) - int(high < level)
 
 
 def check_confidence(confidence: float) -> float:
@@ -168,18 +188,22 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
     value, error, low, high, df, sd = (
         float(item[0]) for item in (made.value, made.error, made.low, made.high, made.df, made.sd)
     )
-    return Estimate(value, error, low, high, df, made.n, sd, made.method)
+    return Estimate(value, error, low, high, df, made.n, sd, made.method, confidence)
 
 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     """Weighted sums of cells' means with Student's t intervals.
 
-    Runs of the same seed are paired where at least two seeds are common to all cells, and at least half of each cell's:
-    the sum is then made seed by seed, and its mean is over the common seeds. Cells of a study whose seeds differ have
-    estimates of their own (:func:`ssr_hydra.studies.effects.with_effects`): the sum is of these, and its error is made
-    seed by seed as well. Else cells are independent: Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the
-    degrees of freedom of Satterthwaite. There is no interval if a cell has one run, nor if the runs of different seeds
-    do not differ: they cannot tell the noise.
+    The variance of a sum is that of the cells' own runs, moderated by what the noise of the whole study lets expect
+    (:class:`ssr_hydra.studies.noise.Noise`), if the cells know it. So cells of one run have intervals where others of
+    the study have several.
+
+    The own variance: runs of the same seed are paired where at least two seeds are common to all cells, and at least
+    half of each cell's: the sum is then made seed by seed, and its mean is over the common seeds. Cells of a study
+    whose seeds differ have estimates of their own (:func:`ssr_hydra.studies.effects.with_effects`): the sum is of
+    these, and its error is made seed by seed as well. Else cells are independent: Welch's standard error
+    ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval if nothing
+    tells the noise: a cell has one run, or the runs of different seeds do not differ, and no other cell helps.
 
     Args:
         cells: What is added up.
@@ -228,13 +252,55 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             error = np.sqrt(parts.sum(axis=0))
             df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
             method = "welch"
+        if (noise := cells[0].noise) is not None:
+            told = np.isfinite(error)
+            method = method if told.any() else "pooled"
+            expected, free = noise.expected([cell.place for cell in cells], weights)
+            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # of runs that do not differ it is 0 / 0
+            prior = min(noise.prior, _MOST_PRIOR)
+            error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * expected) / (own + prior))
+            df = np.maximum(np.minimum(own + prior, free), own)
+            sd = error * math.sqrt(n)
         scale = max(cell.largest for cell in cells)
         known = sd > _ROUNDING * scale
         error = np.where(known, error, math.nan)
         half = special.stdtrit(df, quantile) * error
     if not known.any():
         method = "none"
-    return Band(value, error, value - half, value + half, df, n, sd, method)
+    return Band(value, error, value - half, value + half, df, n, sd, method, confidence)
+
+
+@lru_cache(maxsize=4096)
+def dunnett(df: float, count: int, quantile: float) -> float:
+    """The one-sided critical value of a value against ``count`` others at once, each with the same standard error.
+
+    Args:
+        df: Degrees of freedom of the errors.
+        count: How many others.
+        quantile: 1 - the chance that any of them is exceeded wrongly.
+
+    Example:
+        >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
+        (2.19, 1.725)
+
+    Source: Dunnett, 1955, A multiple comparison procedure for comparing several treatments with a control.
+    """
+    if count <= 1 or not df > 0:
+        return float(special.stdtrit(df, quantile))
+    z, z_weights = np.polynomial.hermite_e.hermegauss(48)
+    u, u_weights = np.polynomial.legendre.leggauss(64)
+    df = min(df, 1e4)
+    scales = np.sqrt(2 * special.gammaincinv(df / 2, (u + 1) / 2) / df)
+
+    def excess(critical: float) -> float:
+        below = special.ndtr(math.sqrt(2) * critical * scales[:, None] + z) ** count
+        return float(u_weights / 2 @ below @ (z_weights / math.sqrt(2 * math.pi))) - quantile
+
+    single = float(special.stdtrit(df, quantile))
+    most = float(special.stdtrit(df, 1 - (1 - quantile) / count))  # Bonferroni's
+    if excess(most) <= 0:
+        return most
+    return float(optimize.brentq(excess, single, most, xtol=1e-6))
 
 
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
@@ -287,56 +353,43 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
     return float(x[index - 1] + share * (x[index] - x[index - 1]))
 
 
-def rough_guess(n: int) -> str:
-    """A sentence about a number of seeds that so few tell of; nothing where they are enough.
+@dataclass(frozen=True)
+class Batch:
+    """How many more seeds make an interval as narrow as is wanted.
 
-    Args:
-        n: Seeds that the noise is known from.
-
-    Example:
-        >>> rough_guess(2), rough_guess(4)
-        (' From 2 seeds that is a rough guess.', '')
+    Attributes:
+        half: The half-width that is wanted.
+        more: Seeds of each cell beyond those there are.
+        least: Lower end of the 80% interval of that number, since the noise itself is estimated.
+        most: Upper end.
     """
-    return f" From {n} seeds that is a rough guess." if 0 < n < _ROUGH else ""
+
+    half: float
+    more: int
+    least: int
+    most: int
 
 
-def seeds_needed(effect: float, sd: float, confidence: float, power: float = POWER) -> int | None:
-    """Seeds with which a two-sided t test tells an effect from 0 with a power.
+def next_batch(found: Estimate, half: float) -> Batch | None:
+    """Size the next batch of seeds by the width of the interval that is wanted, never by the gain that was seen.
 
-    ``power(n) = P(|T| > t)`` for T of the noncentral t distribution with n - 1 degrees of freedom and noncentrality
-    ``effect / sd * sqrt(n)``, and t the test's critical value.
-
-    Args:
-        effect: The true mean.
-        sd: Standard deviation of one seed's value.
-        confidence: 1 - the test's level.
-        power: How often the test has to see it.
+    To go on until a gain is decided, by as many seeds as the gain that was seen would need, makes wrong intervals
+    frequent; a number of seeds that depends on the noise alone does not.
 
     Returns:
-        The smallest number of seeds, 2 or more; None if 10,000 do not suffice, or the noise is not known.
+        None if the interval is not known, or 10,000 seeds would not do. Of an interval that is narrow enough already
+        the number is 0.
 
     Example:
-        >>> seeds_needed(1.0, 1.0, 0.95)
-        10
-
-    Source: Cohen, 1988, Statistical Power Analysis for the Behavioral Sciences.
+        >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)
+        Batch(half=0.5, more=14, least=9, most=24)
     """
-    if not sd > 0 or effect == 0 or math.isnan(effect):
+    if not found.known or not half > 0:
         return None
-
-    def seen(n: int) -> float:
-        t = special.stdtrit(n - 1, 0.5 + confidence / 2)
-        # Of the other tail not even the test's level is in it.
-        return 1 - float(special.nctdtr(n - 1, abs(effect) / sd * math.sqrt(n), t))
-
-    # Power grows with n. The normal distribution's answer is a little too small: begin there, and bracket.
-    normal = special.ndtri(0.5 + confidence / 2) + special.ndtri(power)
-    guess = (normal * sd / abs(effect)) ** 2
-    if guess > _MOST_SEEDS:
+    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # later looks know the noise better
+    scales = [1.0, *(math.sqrt(found.df / special.chdtri(found.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
+    counts = [math.ceil((quantile * found.sd * scale / half) ** 2 - 1e-9) for scale in scales]
+    if counts[0] > _MOST_SEEDS:
         return None
-    n = max(2, math.floor(guess) - 1)
-    while n > 2 and seen(n - 1) >= power:
-        n -= 1
-    while seen(n) < power:
-        n += 1
-    return n if n <= _MOST_SEEDS else None
+    more = [max(0, min(count, _MOST_SEEDS) - found.n) for count in counts]
+    return Batch(half, more[0], min(more), max(more))

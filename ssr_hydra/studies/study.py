@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import Direction
 from ssr_hydra.studies.effects import with_effects
-from ssr_hydra.studies.intervals import Cell
+from ssr_hydra.studies.intervals import Cell, Estimate
 
 __all__ = [
     "AXES",
@@ -50,6 +52,8 @@ CONDITIONS = ("jobs_beside", "load")
 """Of ``Study.conditions``."""
 
 _FRAGILE = 0.2  # chance of so many diverged runs, below which a recipe ranks behind the others
+_LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
+_FRACTIONS = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
 
@@ -115,14 +119,39 @@ class Series:
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Cells and weights that give the value at an SSR within the measured range, linear in its logarithm."""
+        """Cells and weights that give the value at an SSR within the measured range.
+
+        Between two measured SSRs it is the mean of the two parabolas over log SSR that go through both and the next one
+        below or above; at an end of the range there is one such parabola, and of two SSRs a straight line.
+        """
         places = self.around(ssr)
-        cells = [self.cells[place] for place in places]
         if len(places) == 1:
-            return cells, [1.0]
-        low, high = (math.log(self.ssr[place]) for place in places)
-        share = (math.log(ssr) - low) / (high - low)
-        return cells, [1 - share, share]
+            return [self.cells[places[0]]], [1.0]
+        made = self.matrix(np.array([math.log(ssr)]), places[0])[:, 0]
+        used = np.flatnonzero(made)
+        return [self.cells[place] for place in used], made[used].tolist()
+
+    def curve(self, logs: Any) -> Any:
+        """The values at log SSRs within the measured range."""
+        if len(self.cells) == 1:
+            return np.full(len(logs), self.values[0])
+        after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
+        made = np.empty(len(logs))
+        for place in np.unique(after):
+            made[after == place] = self.values @ self.matrix(logs[after == place], int(place))
+        return made
+
+    def matrix(self, logs: Any, after: int) -> Any:
+        """The weights of all cells (rows) at each log SSR (columns) that lies between cell ``after`` and the next."""
+        x = np.log(self.ssr)
+        made = np.zeros((len(x), len(logs)))
+        groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
+        groups = [group for group in groups if group[0] >= 0 and group[-1] < len(x)] or [[after, after + 1]]
+        for group in groups:
+            for place in group:
+                others = [other for other in group if other != place]
+                made[place] += np.prod([(logs - x[other]) / (x[place] - x[other]) for other in others], axis=0)
+        return made / len(groups)
 
 
 @dataclass(frozen=True)
@@ -148,6 +177,7 @@ class Study:
             other jobs that ran next to it), load (average of the machine); indexed like ``frame``.
         same_work: Whether all recipes differ only in schedules and in numbers of the optimizer, so that a step is the
             same work; None where no config says it.
+        noise: ``pooled``: every interval uses the noise of all cells. ``cell``: the plain t of the cells' own runs.
     """
 
     frame: pd.DataFrame
@@ -163,6 +193,7 @@ class Study:
         default_factory=lambda: pd.DataFrame({name: [] for name in CONDITIONS}, dtype=float)
     )
     same_work: bool | None = None
+    noise: Literal["pooled", "cell"] = "pooled"
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -173,6 +204,38 @@ class Study:
     def completed(self) -> pd.DataFrame:
         """The rows of ``frame`` that have a quality: what all statistics are made of."""
         return self.frame[self.frame["quality"].notna()]
+
+    @cached_property
+    def bounds(self) -> tuple[float, float] | None:
+        """The range of the metric, where its name says that it is a fraction, a percentage or a loss; else None."""
+        words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
+        values = self.completed["quality"]
+        if values.empty or values.min() < 0:
+            return None
+        if words & _FRACTIONS and values.max() <= 100:
+            return 0.0, 1.0 if values.max() <= 1 else 100.0
+        return (0.0, math.inf) if words & _LOSSES else None
+
+    def interval(self, mean: Estimate) -> tuple[float, float]:
+        """The interval of a mean in units of quality; that of a bounded metric lies within its bounds.
+
+        Such an interval is Student's t on the logit of the mean, or of a loss on its logarithm, by the delta rule.
+        """
+        low, high = sorted((self.sign * mean.low, self.sign * mean.high))
+        if self.bounds is None or not mean.known:
+            return low, high
+        least, most = self.bounds
+        if math.isinf(most):
+            value = self.sign * mean.value
+            factor = math.exp(min((high - low) / 2 / value, 700.0)) if value > 0 else math.inf
+            return (value / factor, value * factor) if value > 0 else (0.0, high)
+        share = (self.sign * mean.value - least) / (most - least)
+        if not 0 < share < 1:
+            return max(low, least), min(high, most)
+        half = (mean.high - mean.low) / 2 / (most - least) / (share * (1 - share))
+        centre = math.log(share / (1 - share))
+        ends = [float(special.expit(centre + side * half)) for side in (-1, 1)]
+        return least + (most - least) * ends[0], least + (most - least) * ends[1]
 
     @property
     def sign(self) -> float:
@@ -204,7 +267,7 @@ class Study:
             own = None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b]
             name = (recipes[rows[a]], CONTROLS[columns[1][a]], float(columns[2][a]))
             cells.append(Cell(values[a:b], own, lost.get(name, 0)))
-        cells = with_effects(cells, columns[2][starts].tolist())
+        cells = with_effects(cells, columns[2][starts], columns[0][starts], self.noise == "pooled")
         counts = ends - starts
         means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
         first = _starts([item[starts] for item in columns[:2]])

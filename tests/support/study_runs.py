@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,10 @@ Values = Mapping[float, Any]
 
 
 def study_of(
-    values: Mapping[str | tuple[str, str], Values], direction: Direction = "max", seconds_per_ssr: float = 10.0
+    values: Mapping[str | tuple[str, str], Values],
+    direction: Direction = "max",
+    seconds_per_ssr: float = 10.0,
+    noise: Literal["pooled", "cell"] = "pooled",
 ) -> Study:
     """{recipe or (recipe, control): {ssr: values}}; values are a list for seeds 0, 1, ... or {seed or None: value}."""
     rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -40,7 +43,7 @@ def study_of(
                 for column in COLUMNS:
                     rows[column].append(row[column])
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
-    return Study(as_frame(rows), curves.astype({"run": int}), METRIC, direction)
+    return Study(as_frame(rows), curves.astype({"run": int}), METRIC, direction, noise=noise)
 
 
 def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, **changes: Any) -> RunResult:

@@ -124,7 +124,8 @@
   }
 
   function gains() {
-    const marks = [{ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` }, { kind: "level", y: 0, css: "axis" }];
+    const marks = [{ kind: "level", y: 0, css: "axis" }];
+    if (data.tolerance !== null) marks.push({ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` });
     const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
     const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
     // Side by side, so that intervals hide each other less, and all of them at their SSR: a few per cent apart.

@@ -59,7 +59,7 @@ def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "other/report").write_text("a file where the folder would be", encoding="utf-8")
     assert "Not a directory" in told(tmp_path / "other")
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of a kind that nobody has thought of")
 
     monkeypatch.setattr(after_sweep, "build", broken)

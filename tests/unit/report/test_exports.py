@@ -67,10 +67,10 @@ def test_ordinary_names_stay_readable_in_markdown(content: Content) -> None:
 
 def test_json_says_everything_and_what_it_is(content: Content) -> None:
     report = json.loads(as_json(content))
-    assert (report["schema"], report["version"]) == ("ssr-hydra/report", 1)
+    assert (report["schema"], report["version"]) == ("ssr-hydra/report", 2)
     assert set(report) == {
         "schema", "version", "generator", "sources", "objective", "direction", "axis", "equal_axis", "options",
-        "answer", "soonest", "recommendations",
+        "answer", "steps", "looks", "soonest", "recommendations",
         "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
         "crossings", "fits", "problems", "notes", "totals", "hardware", "versions",
     }  # fmt: skip

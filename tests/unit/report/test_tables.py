@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from study_runs import study_of
 
-from ssr_hydra.report import Content
-from ssr_hydra.report.tables import Column, Row, Table, against_tolerance, main_table, tables
+from ssr_hydra.report import Content, build
+from ssr_hydra.report.tables import Column, Row, Table, main_table, steps_table, tables
+from ssr_hydra.studies import from_csv
 
 
 def test_the_main_table(content: Content) -> None:
@@ -39,15 +43,26 @@ def test_rows_are_ordered_by_recipe_then_control_then_ssr(content: Content) -> N
     ("gain", "low", "high", "text"),
     [
         (0.02, 0.011, 0.03, "above"),
-        (0.02, 0.01, 0.03, "above"),
         (0.005, 0.0, 0.0099, "below"),
         (0.01, 0.0, 0.02, "open"),
-        (0.02, math.nan, math.nan, "above, one seed"),
-        (0.002, math.nan, math.nan, "below, one seed"),
+        (0.02, math.nan, math.nan, "above, noise unknown"),
+        (0.002, math.nan, math.nan, "below, noise unknown"),
     ],
 )
-def test_a_doubling_against_the_tolerance(gain: float, low: float, high: float, text: str) -> None:
-    assert against_tolerance(gain, low, high, 0.01).text == text
+def test_a_doubling_against_the_tolerance(content: Content, gain: float, low: float, high: float, text: str) -> None:
+    row = content.doublings.iloc[:1].assign(gain=gain, low=low, high=high, sure_low=low, sure_high=high)
+    (made,) = tables(replace(content, doublings=row, tolerance=0.01))["doublings"].rows
+    assert made.cells[-1].text == text
+
+
+def test_the_table_of_tolerances(resnet50: Path) -> None:
+    made = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
+    assert [[cell.text for cell in row.cells] for row in made.rows][1:4] == [
+        ["2.64 to 6.55", "resnet50", "0.25", "noise not measured"],
+        ["1.16 to 2.64", "resnet50", "0.5", "noise not measured"],
+        ["0.25 to 1.16", "resnet50", "1", "noise not measured"],
+    ]
+    assert not steps_table(build(study_of({"a": {1.0: [0.5], 2.0: [0.4]}})))  # whatever is asked, it is ssr 1
 
 
 def test_every_statistic_has_its_table(content: Content) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,14 @@ from study_runs import study_of
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import controls, doublings, paired, summary, winners
 from ssr_hydra.studies.compare import Place, rivals
-from ssr_hydra.studies.intervals import Cell
+from ssr_hydra.studies.intervals import Cell, dunnett
 
 A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
 
 
 def test_a_summary_by_hand() -> None:
-    made = summary(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}), price_per_hour=7.2)
+    study = replace(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}, noise="cell"), objective="eval/score")
+    made = summary(study, price_per_hour=7.2)
     assert made["ssr"].tolist() == [0.5, 1.0]  # sorted
     row = made.iloc[1]
     # Mean 0.6, sd 0.1, t = 4.302653: 0.6 +- 0.248414. Ten seconds at 7.2 an hour cost 0.02.
@@ -34,7 +36,8 @@ def test_a_summary_by_hand() -> None:
 
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_a_summary_is_scipys(direction: str) -> None:
-    made = summary(study_of({"a": {1.0: A, 2.0: B}}, direction), 0.9)  # type: ignore[arg-type]
+    study = replace(study_of({"a": {1.0: A, 2.0: B}}, direction, noise="cell"), objective="eval/score")  # type: ignore[arg-type]
+    made = summary(study, 0.9)
     for row, values in zip(made.itertuples(), (A, B), strict=True):
         true = stats.ttest_1samp(values, 0).confidence_interval(0.9)
         assert (row.mean, row.low, row.high) == pytest.approx((np.mean(values), true.low, true.high))
@@ -69,13 +72,15 @@ def test_recipes_stay_in_their_order_and_controls_after_them() -> None:
 
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_paired_differences_are_scipys(direction: str) -> None:
-    study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction)  # type: ignore[arg-type]
+    study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction, noise="cell")  # type: ignore[arg-type]
     (row,) = paired(study, "a", "b").itertuples()
     true = stats.ttest_rel(A, B).confidence_interval()
     assert (row.ssr, row.n, row.difference) == (1.0, 4, pytest.approx(np.mean(A) - np.mean(B)))
     assert (row.low, row.high) == pytest.approx((true.low, true.high))
     assert row.low > 0
-    assert row.better == ("a" if direction == "max" else "b")
+    assert row.better == "undecided"  # 95% exclude 0, 99% do not: p is 0.036
+    lower = study_of({"a": {1.0: A}, "b": {1.0: np.array(B) - 0.03}}, direction, noise="cell")  # type: ignore[arg-type]
+    assert paired(lower, "a", "b")["better"].tolist() == ["a" if direction == "max" else "b"]
 
 
 def test_paired_is_over_common_seeds_alone() -> None:
@@ -123,9 +128,9 @@ def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
 
 def test_a_double_beyond_others_is_interpolated_from_three_cells() -> None:
     one, two, three = np.array(A), np.array(B), np.array([0.97, 0.93, 0.94, 0.99])
-    (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}})).iloc[:1].itertuples()
-    share = math.log(2 / 1.5) / math.log(2)
-    gain = (1 - share) * two + share * three - one
+    (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}}, noise="cell")).iloc[:1].itertuples()
+    seeds = zip(one, two, three, strict=True)
+    gain = np.array([np.polyval(np.polyfit(np.log([1, 1.5, 3]), seed, 2), math.log(2)) - seed[0] for seed in seeds])
     low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
     assert (row.gain, row.low, row.high) == pytest.approx((gain.mean(), low, high))
 
@@ -136,15 +141,18 @@ def test_no_double_in_the_measured_range_is_no_doubling() -> None:
 
 
 def test_who_wins_at_each_ssr() -> None:
-    made = winners(study_of({"a": {1.0: A, 2.0: B, 4.0: A}, "b": {1.0: B, 2.0: A}, "c": {1.0: [0.1] * 4}}))
+    worse = (np.array(B) - 0.03).tolist()
+    cells = {"a": {1.0: A, 2.0: worse, 4.0: A}, "b": {1.0: worse, 2.0: A}, "c": {1.0: [0.1] * 4}}
+    made = winners(study_of(cells, noise="cell"))
     assert made[["ssr", "best", "second", "decided"]].values.tolist() == [[1.0, "a", "b", True], [2.0, "b", "a", True]]
-    true = stats.ttest_rel(A, B).confidence_interval()
+    true = stats.ttest_rel(A, worse).confidence_interval()
     assert (made["low"][0], made["high"][0]) == pytest.approx((true.low, true.high))
 
 
 def test_the_best_is_decided_only_if_it_beats_every_other() -> None:
     # c is the third by its mean, and so noisy that it may be the best.
-    study = study_of({"a": {1.0: A}, "b": {1.0: B}, "c": {1.0: [0.2, 1.0, 0.4, 1.3]}})
+    worse = np.array(B) - 0.03
+    study = study_of({"a": {1.0: A}, "b": {1.0: worse}, "c": {1.0: [0.2, 1.0, 0.4, 1.3]}}, noise="cell")
     (row,) = winners(study).itertuples()
     assert (row.best, row.second, row.low > 0) == ("a", "b", True)
     assert "c" in row.open
@@ -158,26 +166,25 @@ def place(name: str, values: object) -> Place:
 
 def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
     one, near = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.51, 0.55, 0.88, 0.42])
-    far = one - np.array([0.010, 0.020, 0.030, 0.040])
+    far = one - np.array([0.013, 0.021, 0.024, 0.029])
     found = {rival.recipe: rival for rival in rivals(place("a", one), [place("far", far), place("near", near)], 0.95)}
-    alone, together = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.975))
-    assert (found["far"].low, found["far"].high) == pytest.approx((alone.low, alone.high))
-    assert alone.low > 0 > together.low  # of itself it would be excluded, of two it is not
+    shown, alone = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.99))
+    assert (found["far"].low, found["far"].high) == pytest.approx((shown.low, shown.high))
+    gap = one - far
+    assert alone.low > 0  # at 99% it would be excluded by itself
+    assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # and of two it is not
     assert [name for name, rival in found.items() if rival.open] == ["near", "far"]  # the closest first
     # Against far alone nothing else is open, and beating all needs no correction.
     (only,) = rivals(place("a", one), [place("far", far)], 0.95)
     assert not only.open
 
 
-def test_seeds_that_would_tell_a_rival_apart() -> None:
+def test_seeds_that_would_halve_the_interval_of_a_rival() -> None:
     one, other = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.49, 0.62, 0.85, 0.41])
     (found,) = rivals(place("a", one), [place("b", other)], 0.95)
-
-    def power(n: int) -> float:
-        shift = (one - other).mean() / (one - other).std(ddof=1) * math.sqrt(n)
-        return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, shift))
-
-    assert found.more_seeds == next(n for n in range(2, 10_000) if power(n) >= 0.8) - 4
+    assert found.batch is not None
+    assert found.batch.half == pytest.approx((found.high - found.low) / 4)
+    assert found.batch.more == 12  # four times as many in all halve the interval
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.7])
@@ -195,17 +202,19 @@ def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float)
 
 
 def test_controls_and_who_won() -> None:
+    worse = (np.array(B) - 0.03).tolist()
     study = study_of(
         {
-            "a": {0.25: A, 0.5: B, 1.0: A, 2.0: [0.5]},
-            ("a", "truncate"): {0.25: B, 0.5: A, 1.0: A, 2.0: [0.4]},
+            "a": {0.25: A, 0.5: worse, 1.0: A, 2.0: [0.5]},
+            ("a", "truncate"): {0.25: worse, 0.5: A, 1.0: A, 2.0: [0.4]},
             ("a", "scale_warmup"): {0.25: [0.89, 0.93, 0.94, 0.92]},
-            ("b", "truncate"): {0.25: B},  # which was not run scaled
-        }
+            ("b", "truncate"): {0.25: worse},  # which was not run scaled
+        },
+        noise="cell",
     )
     made = controls(study)
     found = {(row.control, row.ssr): (row.winner, row.gain) for row in made.itertuples()}
-    gain = pytest.approx(np.mean(A) - np.mean(B))
+    gain = pytest.approx(np.mean(A) - np.mean(worse))
     assert found["truncate", 0.25] == ("scaling", gain)
     assert found["truncate", 0.5][0] == "control"
     assert found["truncate", 1.0] == ("same", 0.0)
@@ -213,7 +222,7 @@ def test_controls_and_who_won() -> None:
     assert found["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
     assert len(made) == 5
     row = made[made["control"] == "truncate"].iloc[0]
-    true = stats.ttest_rel(A, B).confidence_interval()
+    true = stats.ttest_rel(A, worse).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
 

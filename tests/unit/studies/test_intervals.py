@@ -10,7 +10,16 @@ import pytest
 from scipy import stats
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.intervals import Cell, Estimate, band, check_confidence, combine, first_at_least, seeds_needed
+from ssr_hydra.studies.intervals import (
+    Cell,
+    Estimate,
+    band,
+    check_confidence,
+    combine,
+    dunnett,
+    first_at_least,
+    next_batch,
+)
 
 RNG = np.random.default_rng
 
@@ -92,7 +101,7 @@ def test_noise_that_cannot_be_told_gives_no_interval(cells: list[Cell]) -> None:
     assert math.isnan(found.low)
     assert math.isnan(found.high)
     assert not found.known
-    assert not found.decided
+    assert found.beyond() == 0
     assert found.method == "none"
 
 
@@ -152,29 +161,55 @@ def test_intervals_cover_what_they_say(
     assert share == pytest.approx(confidence, abs=0.02 if confidence == 0.95 else 0.03)
 
 
-@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
-def test_seeds_needed_are_those_of_the_tables(effect: float, seeds: int) -> None:
-    # Two-sided t test of one sample at 5%, power 80%: Cohen's tables, and G*Power's.
-    assert seeds_needed(effect, 1.0, 0.95) == seeds
-    assert seeds_needed(-effect * 3, 3.0, 0.95) == seeds
+# Dunnett's tables of 1955, one-sided.
+@pytest.mark.parametrize(
+    ("df", "count", "quantile", "critical"),
+    [(10, 2, 0.95, 2.15), (20, 3, 0.95, 2.19), (1e9, 4, 0.95, 2.16), (20, 3, 0.99, 2.97), (20, 1, 0.95, 1.725)],
+)
+def test_dunnetts_critical_values_are_those_of_the_tables(
+    df: float, count: int, quantile: float, critical: float
+) -> None:
+    assert dunnett(df, count, quantile) == pytest.approx(critical, abs=0.006)
 
 
-def test_the_power_is_simulated() -> None:
-    n = seeds_needed(0.7, 1.0, 0.95)
-    assert n is not None
-    p = stats.ttest_1samp(RNG(1).normal(0.7, 1.0, (4000, n)), 0, axis=1).pvalue
-    q = stats.ttest_1samp(RNG(1).normal(0.7, 1.0, (4000, n - 1)), 0, axis=1).pvalue
-    assert (p < 0.05).mean() > 0.785
-    assert (q < 0.05).mean() < 0.815
+def test_dunnetts_critical_value_holds_in_simulation() -> None:
+    rng = RNG(3)
+    values = rng.normal(size=(20_000, 5, 4))
+    means, variance = values.mean(axis=2), values.var(axis=2, ddof=1).mean(axis=1)
+    largest = (means[:, :1] - means[:, 1:]).max(axis=1) / np.sqrt(variance / 2)
+    assert (largest > dunnett(15.0, 4, 0.95)).mean() == pytest.approx(0.05, abs=0.006)
 
 
-@pytest.mark.parametrize(("effect", "sd"), [(0.0, 1.0), (1.0, 0.0), (1.0, math.nan), (math.nan, 1.0), (1e-4, 1.0)])
-def test_seeds_that_nobody_can_tell(effect: float, sd: float) -> None:
-    assert seeds_needed(effect, sd, 0.95) is None
+@pytest.mark.parametrize("more", [0, 7])
+def test_a_batch_makes_the_interval_as_narrow_as_is_wanted(more: int) -> None:
+    found = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)
+    half = stats.t.ppf(0.975, 4) * found.sd / math.sqrt(5 + more)
+    batch = next_batch(found, half)
+    assert batch is not None
+    assert batch.more == more
+    # The standard deviation of 4 degrees of freedom is known to within these factors at 80%.
+    low, high = (math.sqrt(4 / stats.chi2.ppf(share, 4)) for share in (0.9, 0.1))
+    assert (batch.least, batch.most) == (
+        max(0, math.ceil((5 + more) * low**2) - 5), math.ceil((5 + more) * high**2) - 5,
+    )  # fmt: skip
 
 
-def test_an_overwhelming_effect_needs_two_seeds() -> None:
-    assert seeds_needed(1e6, 1.0, 0.95) == 2
+def test_batches_that_nobody_can_tell_or_run() -> None:
+    found = combine([numbered(A)], [1.0], 0.95)
+    assert next_batch(found, found.error / 1e4) is None
+    assert next_batch(combine([cell([1.0])], [1.0], 0.95), 0.1) is None
+    assert next_batch(found, 0.0) is None
+
+
+def test_verdicts_are_at_99_percent() -> None:
+    values = np.array([0.1, 0.2, 0.3, 0.25])
+    low, high = stats.t.interval(0.99, 3, values.mean(), stats.sem(values))
+    found = combine([cell(values)], [1.0], 0.95)
+    assert found.surely == pytest.approx((low, high))
+    assert [found.beyond(level) for level in (low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6)] == [1, 0, 0, -1]
+    assert combine([cell([1.0])], [1.0], 0.95).beyond() == 0
+    wide = combine([cell(values)], [1.0], 0.999)
+    assert wide.surely == pytest.approx((wide.low, wide.high))
 
 
 def test_where_a_curve_reaches_a_level_first() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from study_runs import study_of
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.study import check_axis, find_series
+from ssr_hydra.studies.intervals import combine
+from ssr_hydra.studies.study import Direction, check_axis, find_series
 
 
 def test_cells_hold_their_values_by_seed_turned_so_that_more_is_better() -> None:
@@ -33,9 +35,16 @@ def test_a_cell_with_a_run_without_a_seed_is_not_paired() -> None:
 
 
 def test_weights_between_measured_ssrs() -> None:
-    (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7]}}).series
+    (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7], 16.0: [0.6]}}).series
     cells, weights = series.weights(2.0)
-    assert (cells, weights) == ([series.cells[0], series.cells[1]], pytest.approx([0.5, 0.5]))
+    # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3: 2/6, 2/2, -1/3.
+    assert (cells, weights) == (list(series.cells[:3]), pytest.approx([1 / 3, 1, -1 / 3]))
+    cells, weights = series.weights(2**2.5)
+    # At 2.5 those of the nodes 0, 2, 3 are -1/24, 5/8, 5/12, those of 2, 3, 4 3/8, 3/4, -1/8; here is their mean.
+    assert weights == pytest.approx([-1 / 48, 1 / 2, 7 / 12, -1 / 16])
+    (two,) = study_of({"a": {1.0: [0.5], 4.0: [0.6]}}).series
+    assert two.weights(2.0)[1] == pytest.approx([0.5, 0.5])
+    assert series.curve(np.log([1.0, 2.0, 8.0])) == pytest.approx([0.5, 0.5 / 3 + 0.6 - 0.7 / 3, 0.7])
     cells, weights = series.weights(4.0 * (1 + 1e-12))  # rounding is no distance
     assert (cells[0] is series.cells[1], weights) == (True, [1.0])
 
@@ -72,3 +81,26 @@ def test_axes_and_prices_and_names() -> None:
             check_axis(study, "cost", price)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="^recipe='b'.*there are 'a'"):
         find_series(study, "b", "recipe")
+
+
+@pytest.mark.parametrize(
+    ("objective", "direction", "values", "least", "most"),
+    [
+        ("eval/accuracy", "max", [0.90, 0.99], 0, 1),  # two seeds: half a t interval is 12.7 standard errors, 0.57
+        ("eval/top1", "max", [75.0, 80.0], 0, 100),
+        ("eval/loss", "min", [0.10, 0.20], 0, math.inf),
+        ("eval/log_likelihood", "max", [-0.1, 0.2], -math.inf, math.inf),
+    ],
+)
+def test_intervals_of_means_lie_within_the_bounds_of_the_metric(
+    objective: str, direction: Direction, values: list[float], least: float, most: float
+) -> None:
+    study = replace(study_of({"a": {1.0: values}}, direction), objective=objective)
+    mean = combine(study.series[0].cells[:1], [1.0], 0.95)
+    low, high = study.interval(mean)
+    assert least < low < float(np.mean(values)) < high < most
+    if objective == "eval/accuracy":  # by the delta rule: logit(0.945) = 2.844, and 12.706 * 0.045 / (0.945 * 0.055)
+        logit, half = math.log(0.945 / 0.055), 12.7062 * 0.045 / (0.945 * 0.055)
+        assert (low, high) == pytest.approx([1 / (1 + math.exp(-logit - side * half)) for side in (-1, 1)], rel=1e-4)
+    if most == -least:
+        assert (low, high) == (mean.low, mean.high)

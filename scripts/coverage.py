@@ -1,0 +1,218 @@
+"""Measure what the intervals and verdicts of a report are worth, on simulated studies whose truth is known.
+
+    python scripts/coverage.py            # about ten minutes
+    python scripts/coverage.py --runs 100 # quick
+
+Noise is like that of digits: its standard deviation falls with the SSR, and a seed moves all of its runs together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ssr_hydra import studies
+from ssr_hydra.studies.study import Study
+
+SSRS = (0.125, 0.25, 0.5, 1.0, 2.0)
+DIGITS = (0.847, 0.911, 0.941, 0.960, 0.969)
+SPREADS = (0.016, 0.010, 0.007, 0.0055, 0.005)
+LOOKS = (3, 5, 8, 12, 20, 30)
+
+
+def study_of(values: Any, ssrs: Any = SSRS, noise: str = "pooled") -> Study:
+    """A study of values by recipe, SSR and seed; NaN where there is no run."""
+    recipes, lengths, seeds = values.shape
+    rows = [
+        (f"r{recipe}", float(ssrs[at]), seed, float(values[recipe, at, seed]))
+        for recipe in range(recipes)
+        for at in range(lengths)
+        for seed in range(seeds)
+        if not math.isnan(values[recipe, at, seed])
+    ]
+    frame = pd.DataFrame(rows, columns=["recipe", "ssr", "seed", "quality"])
+    frame["seed"] = frame["seed"].astype("Int64")
+    frame = frame.assign(control="", status="completed", error="", study="s", job="", folder="", max_duration="")
+    for name in ("steps", "samples", "tokens", "seconds", "total_seconds"):
+        frame[name] = frame["ssr"] * 1000.0
+    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")})
+    return Study(frame, curves, "quality", "max", noise=noise)  # type: ignore[arg-type]
+
+
+def draws(
+    generator: np.random.Generator, truth: Any, spreads: Any, seeds: int, shared: float = 0.3, kind: str = "normal"
+) -> Any:
+    """Values by recipe, SSR and seed around a truth: ``normal``, ``t3``, or recipes of unlike noise (``unlike``)."""
+    truth = np.asarray(truth, dtype=float)
+    shape = (*truth.shape, seeds)
+
+    def noise(size: Any) -> Any:
+        if kind == "t3":
+            return generator.standard_t(3, size) / math.sqrt(3)
+        return generator.standard_normal(size)
+
+    scale = np.broadcast_to(np.asarray(spreads), truth.shape)[..., None]
+    if kind == "unlike":
+        scale = scale * np.resize([0.5, 1.0, 2.0], len(truth))[:, None, None]
+    return truth[..., None] + scale * (math.sqrt(shared) * noise(seeds) + math.sqrt(1 - shared) * noise(shape))
+
+
+def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled", seed: int = 0) -> dict[str, float]:
+    """How often the intervals of a study of three recipes hold the truth, by what they are of."""
+    generator = np.random.default_rng(seed)
+    truth = np.array([DIGITS, np.array(DIGITS) - 0.004, np.array(DIGITS) + np.linspace(-0.02, 0.004, 5)])
+    held: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+
+    def count(name: str, low: Any, high: Any, value: Any) -> None:
+        held[name] += int(np.sum((np.asarray(low) <= value) & (value <= np.asarray(high))))
+        total[name] += int(np.size(value))
+
+    for _ in range(runs):
+        study = study_of(draws(generator, truth, SPREADS, seeds, kind=kind), noise=noise)
+        table = studies.summary(study)
+        count("mean", table["low"], table["high"], truth.ravel())
+        gains = studies.doublings(study)
+        count("gain of a doubling", gains["low"], gains["high"], np.diff(truth, axis=1).ravel())
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            pairs = studies.paired(study, f"r{a}", f"r{b}")
+            count("difference of recipes", pairs["low"], pairs["high"], truth[a] - truth[b])
+    return {name: held[name] / total[name] for name in total}
+
+
+def smooth(ssrs: Any) -> Any:
+    """A saturating curve and a peaked one, between which no interpolation can choose."""
+    ssrs = np.asarray(ssrs, dtype=float)
+    return np.stack([0.99 - 0.03 * ssrs**-0.7, 0.96 - 0.008 * np.log2(ssrs / 1.3) ** 2])
+
+
+def between(seeds: int, runs: int, spread: float = 0.002, seed: int = 0) -> dict[str, float]:
+    """How often intervals between measured SSRs hold the truth: a value halfway, the SSR of a target, a speed-up."""
+    generator = np.random.default_rng(seed)
+    truth = smooth(SSRS)[:1]
+    truth = np.concatenate([truth, 0.99 - 0.03 * (np.array(SSRS)[None] * 0.8) ** -0.7])
+    held: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for _ in range(runs):
+        study = study_of(draws(generator, truth, spread, seeds))
+        for at in (0.125 * 2**0.5, 0.5 * 2**0.5, 2**0.5):
+            found = studies.quality_at(study, at, "ssr").iloc[0]
+            held["value halfway"] += found["low"] <= smooth([at])[0, 0] <= found["high"]
+            total["value halfway"] += 1
+        target = float(smooth([0.7])[0, 0])
+        found = studies.recommend(study, target=target)[0]
+        held["SSR of a target"] += found.target_low <= 0.7 <= found.target_high
+        total["SSR of a target"] += 1
+        speed = studies.speedup(study, "r1", "ssr")
+        inside = speed[(speed["ssr"] > 0.2) & (speed["recipe"] == "r0")]
+        held["speed-up"] += int(((inside["low"] <= 1.25) & (inside["high"] >= 1.25)).sum())
+        total["speed-up"] += len(inside)
+    return {name: held[name] / total[name] for name in total}
+
+
+def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, float]:
+    """Fraction of studies in which a look at 3, 5, ... seeds gave a wrong verdict: of two recipes, and of a doubling.
+
+    The second recipe is worse by a third of a standard deviation, the gain is that much below the tolerance.
+    """
+    generator = np.random.default_rng(seed)
+    truth = np.array([DIGITS, np.array(DIGITS) - np.array(SPREADS) / 3])
+    tolerance = DIGITS[4] - DIGITS[3] + SPREADS[4] / 3
+    wrong: Counter[str] = Counter()
+    for _ in range(runs):
+        values = draws(generator, truth, SPREADS, LOOKS[-1])
+        found: set[str] = set()
+        for look in LOOKS:
+            study = study_of(values[:, :, :look], noise=noise)
+            table = studies.winners(study)
+            if ((table["best"] == "r1") & table["decided"]).any():
+                found.add("the worse recipe is best, decided")
+            advice = studies.recommend(study, tolerance)[0]
+            if advice.verdict == "outside":
+                found.add("a doubling below the tolerance is above it, decided")
+            gains = studies.doublings(study)
+            true = np.diff(truth, axis=1).ravel()
+            if (~((gains["low"] <= true) & (true <= gains["high"]))).mean() > 0.5:
+                found.add("most 95% intervals of gains miss")
+        wrong.update(found)
+    names = ["the worse recipe is best, decided", "a doubling below the tolerance is above it, decided"]
+    return {name: wrong[name] / runs for name in names}
+
+
+def flat(runs: int, seeds: int = 3, noise: str = "pooled", seed: int = 0) -> float:
+    """Fraction of studies of 4 recipes and 5 SSRs, all of them alike, in which a point is "dominated"."""
+    generator = np.random.default_rng(seed)
+    truth = np.full((4, 5), 0.9)
+    found = (studies.pareto(study_of(draws(generator, truth, 0.01, seeds), noise=noise), "ssr") for _ in range(runs))
+    return sum(bool((table["status"] == "dominated").any()) for table in found) / runs
+
+
+def rejected(ssrs: Any, seeds: int, runs: int, peaked: bool, spread: float = 0.002, seed: int = 0) -> float:
+    """Fraction of studies in which the power law is rejected: wrongly, or of a peaked truth rightly."""
+    generator = np.random.default_rng(seed)
+    truth = smooth(ssrs)[int(peaked)][None]
+    verdicts = Counter(
+        studies.fits(study_of(draws(generator, truth, spread, seeds), ssrs))[0].verdict for _ in range(runs)
+    )
+    return verdicts["rejected"] / runs
+
+
+def decided(values: Any, seeds: int, runs: int, noise: str, seed: int = 0) -> float:
+    """Fraction of SSRs at which two recipes are told apart, with so many of a study's seeds drawn without repetition.
+
+    Args:
+        values: By recipe (two), SSR and seed.
+        seeds: How many are drawn.
+        runs: How often.
+        noise: ``pooled`` or ``cell``.
+        seed: Of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    count = 0
+    for _ in range(runs):
+        chosen = generator.choice(values.shape[2], seeds, replace=False)
+        table = studies.winners(study_of(values[:, :, chosen], noise=noise))
+        count += int(table["decided"].sum())
+    return count / runs / float(values.shape[1])
+
+
+def lines(runs: int) -> Iterator[str]:
+    """The table, a line at a time."""
+    for noise in ("pooled", "cell"):
+        for kind in ("normal", "unlike", "t3"):
+            for seeds in (2, 3, 5, 8):
+                found = coverage(seeds, runs, kind, noise)
+                yield f"{noise:6} {kind:6} n={seeds}  " + "  ".join(
+                    f"{name} {share:.1%}" for name, share in found.items()
+                )
+    for seeds in (3, 5, 8):
+        yield f"between, n={seeds}  " + "  ".join(f"{name} {share:.1%}" for name, share in between(seeds, runs).items())
+    yield f"six looks: {looking_again(runs)}"
+    for seeds in (2, 3, 5):
+        yield f"flat 4 x 5, n={seeds}: a false dominated in {flat(runs, seeds):.1%}"
+    many = np.geomspace(0.1, 4, 20)
+    tests: list[tuple[str, Callable[[], float]]] = [
+        ("a true power law, 20 SSRs, 1 seed", lambda: rejected(many, 1, runs, False)),
+        ("a true power law, 5 SSRs, 3 seeds", lambda: rejected(SSRS, 3, runs, False)),
+        ("a true power law, 5 SSRs, 8 seeds", lambda: rejected(SSRS, 8, runs, False)),
+        ("a peaked truth, 5 SSRs, 3 seeds", lambda: rejected((0.25, 0.5, 1, 2, 4), 3, runs, True)),
+    ]
+    for name, measured in tests:
+        yield f"{name}: rejected in {measured():.1%}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="simulated studies for each line")
+    for line in lines(parser.parse_args().runs):
+        print(line, flush=True)

@@ -1,0 +1,141 @@
+"""The noise of one run, estimated from all cells of a study together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+__all__ = ["Noise", "pooled_noise"]
+
+_ROUNDS, _CLOSE = 50, 1e-9
+_LEAST = 1e-5  # of the median variance: seeds that agree by chance (or by rounding) are not free of noise
+_FEWEST_SSRS = 3  # for a trend
+_UNLIKE = 0.01  # chance of recipes that differ as much in their noise, below which each has its own level
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A model of the variance of one run: its logarithm is linear in log SSR, with the same slope for all recipes.
+
+    The level is that of all recipes too, unless their variances differ by more than chance (at 1%). The variance of a
+    cell's own few seeds is moderated by that of the model: it counts for its own degrees of freedom, the model's for
+    ``prior`` more.
+
+    Attributes:
+        spreads: The standard deviation of one run of each cell.
+        features: What the log variance of each cell is linear in, a row for each.
+        covariance: Half of the covariance of the coefficients.
+        prior: Degrees of freedom that the model counts for; infinite if cells differ from it by no more than chance.
+        own: The variance of each cell's mean that is the cell's own; a matrix where means are estimated together.
+        together: What each seed, in units of its effect, adds to each cell's mean; None if no cells share seeds.
+
+    Source: Smyth, 2004, Linear models and empirical Bayes methods for assessing differential expression (limma), here
+    with a gamma regression with logarithmic link for the line.
+    """
+
+    spreads: Any
+    features: Any
+    covariance: Any
+    prior: float
+    own: Any = None
+    together: Any = None
+
+    def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
+        """The variance of weighted sums of cells' means, and its degrees of freedom.
+
+        Args:
+            places: Of the cells in the study.
+            weights: A row for each cell, a column for each sum.
+        """
+        chosen = list(places)
+        diagonal = self.own.ndim == 1
+        parts = weights**2 * (self.own if diagonal else np.diagonal(self.own))[chosen, None]
+        own = parts.sum(axis=0) if diagonal else (weights * (self.own[np.ix_(chosen, chosen)] @ weights)).sum(axis=0)
+        x = self.features[chosen].T @ (parts / np.maximum(parts.sum(axis=0), _TINY))
+        free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
+        if self.together is None:
+            return own, free
+        # As in a two-way analysis of variance: the effects of the seeds take a cell's share of the degrees of freedom.
+        cells = len(self.spreads)
+        free = np.maximum(free * (cells - 1) / cells, 1.0)
+        effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
+        whole = np.maximum(own + effects, _TINY)
+        return own + effects, 1 / np.maximum(
+            (own / whole) ** 2 / free + (effects / whole) ** 2 / max(self.together.shape[1] - 1, 1), _TINY
+        )
+
+
+def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | None:
+    """Fit the model to the variances of cells; None if no cell tells any noise.
+
+    Args:
+        variances: Of the runs of each cell.
+        df: Their degrees of freedom; 0 of a cell of one run.
+        ssrs: The SSR of each cell.
+        recipes: The recipe of each cell, as numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> noise = pooled_noise(np.array([1.0, 4.0, 2.0, 3.0]), np.full(4, 2), np.ones(4), np.arange(4))
+        >>> round(float(noise.spreads[0]) ** 2, 6), round(1 / float(noise.covariance[0, 0]), 6)
+        (2.5, 8.0)
+    """
+    df, variances, logs = np.asarray(df, dtype=float), np.asarray(variances, dtype=float), np.log(ssrs)
+    recipes = np.asarray(recipes)
+    told = (df > 0) & np.isfinite(variances)
+    if not told.any() or not variances[told].max() > 0:
+        return None
+    df, variances = df[told], variances[told]
+    variances = np.where(variances > 0, variances, _LEAST * np.median(variances[variances > 0]))
+    has_trend = len(np.unique(np.round(logs[told], 9))) >= _FEWEST_SSRS
+    trend = (logs - np.average(logs[told], weights=df))[:, None] if has_trend else np.zeros((len(logs), 0))
+    features = np.hstack([np.ones((len(logs), 1)), trend])
+    line, deviance = _fitted(features[told], variances, df)
+    names = np.unique(recipes[told])
+    if len(names) > 1:
+        levels = (recipes[:, None] == names).astype(float)
+        levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe of single runs
+        apart = np.hstack([levels, trend])
+        own, own_deviance = _fitted(apart[told], variances, df)
+        if special.chdtrc(len(names) - 1, max(deviance - own_deviance, 0.0)) < _UNLIKE:
+            features, line = apart, own
+    x = features[told]
+    ratios = np.log(variances) - x @ line - special.digamma(df / 2) + np.log(df / 2)
+    prior = _prior(ratios, df, x.shape[1])
+    spreads = np.exp(features @ line / 2)
+    if math.isfinite(prior):  # cells that stand out count less for a mean of logarithms
+        spreads = spreads * math.exp((ratios.mean() + special.digamma(prior / 2) - math.log(prior / 2)) / 2)
+    return Noise(spreads, features, np.linalg.inv((x.T * df) @ x), prior)
+
+
+def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
+    """Gamma regression by Fisher scoring: coefficients and deviance."""
+    line = np.linalg.lstsq(x, np.full(len(df), math.log(np.average(variances, weights=df))), rcond=None)[0]
+    inverse = np.linalg.inv((x.T * df) @ x)
+    for _ in range(_ROUNDS):
+        step = inverse @ (x.T * df) @ (variances / np.exp(x @ line) - 1)
+        step *= min(1.0, 1.0 / max(float(np.abs(x @ step).max()), _TINY))  # an exponential follows
+        line = line + step
+        if np.abs(step).max() < _CLOSE:
+            break
+    ratios = variances / np.exp(x @ line)
+    return line, float((df * (ratios - 1 - np.log(ratios))).sum())
+
+
+def _prior(ratios: Any, df: Any, parameters: int) -> float:
+    """The degrees of freedom of the model, from how much more log variances scatter than chance lets them."""
+    if len(df) <= parameters:
+        return math.inf
+    scatter = float(((ratios - ratios.mean()) ** 2).sum()) / (len(df) - parameters)
+    excess = scatter - float(special.polygamma(1, df / 2).mean())
+    if excess <= special.polygamma(1, 1e4):
+        return math.inf
+    if excess >= special.polygamma(1, 0.25):
+        return 0.5
+    return 2 * float(optimize.brentq(lambda half: special.polygamma(1, half) - excess, 0.25, 1e4))

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ssr_hydra.studies.intervals import Cell
-from ssr_hydra.studies.noise import pooled_noise
+from ssr_hydra.studies.intervals import Cell, band
+from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
 __all__ = ["with_effects"]
 
 _MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # beyond these, cells keep the means and the noise of their own runs
 _FIXED, _ONE = 0.9, 1 - 1e-7  # from this correlation on the effects are fixed: two-way least squares
 _ROUNDS, _CLOSE = 30, 1e-6
+_MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
@@ -88,7 +89,31 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     if noise is None or not pooled:
         return made
     noise = replace(noise, own=own, together=together)
+    if together is not None:
+        noise = _with_differences(noise, made, ssrs, recipes)
     return [replace(cell, noise=noise, place=place) for place, cell in enumerate(made)]
+
+
+def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
+    """How well the noise fits differences at equal SSR, and of a recipe from each SSR to the next."""
+    order = np.argsort(ssrs, kind="stable")
+    same = [(int(a), int(b)) for at, a in enumerate(order) for b in order[at + 1 :] if ssrs[a] == ssrs[b]]
+    next_ones = [(at, at + 1) for at in range(len(cells) - 1) if recipes[at] == recipes[at + 1]]
+    pairs = [*same, *next_ones]
+    weights = np.array([[1.0], [-1.0]])
+    found = []
+    for a, b in pairs[:: 1 + len(pairs) // _MOST_PAIRS]:
+        both = [cells[a], cells[b]]
+        if cells[a].seeds is None or cells[b].seeds is None or min(cells[a].n, cells[b].n) < 2:
+            continue
+        own = band(both, weights, 0.95)
+        if own.method == "paired" and own.error[0] > 0:
+            found.append((own.error[0] ** 2 / noise.expected([a, b], weights)[0][0], own.df[0]))
+    if not found:
+        return noise
+    variances, df = np.array(found).T
+    prior, scale = moderation(variances, df, 1)
+    return replace(noise, differences=prior, scale=scale)
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:

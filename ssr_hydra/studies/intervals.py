@@ -41,7 +41,6 @@ VERDICT = 0.99
 """Confidence of what decides: over six looks at a study that grows, at most 5% of verdicts are wrong."""
 _MOST_SEEDS = 10_000
 _RANGE = 0.8  # of the interval of a number of seeds
-_MOST_PRIOR = 1e6  # degrees of freedom that stand for infinitely many
 
 
 @dataclass(frozen=True)
@@ -257,12 +256,11 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             method = method if told.any() else "pooled"
             expected, free = noise.expected([cell.place for cell in cells], weights)
             own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # of runs that do not differ it is 0 / 0
-            prior = min(noise.prior, _MOST_PRIOR)
-            error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * expected) / (own + prior))
+            prior, scale = noise.priors(weights)
+            error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
             df = np.maximum(np.minimum(own + prior, free), own)
             sd = error * math.sqrt(n)
-        scale = max(cell.largest for cell in cells)
-        known = sd > _ROUNDING * scale
+        known = sd > _ROUNDING * max(cell.largest for cell in cells)
         error = np.where(known, error, math.nan)
         half = special.stdtrit(df, quantile) * error
     if not known.any():

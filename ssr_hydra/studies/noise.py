@@ -17,6 +17,8 @@ _LEAST = 1e-5  # of the median variance: seeds that agree by chance (or by round
 _FEWEST_SSRS = 3  # for a trend
 _UNLIKE = 0.01  # chance of recipes that differ as much in their noise, below which each has its own level
 _TINY = 1e-300
+_TOLD = 1e-9  # of weights: a sum that is 0 but for rounding
+_MOST_PRIOR = 1e6  # degrees of freedom that stand for infinitely many
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Noise:
         prior: Degrees of freedom that the model counts for; infinite if cells differ from it by no more than chance.
         own: The variance of each cell's mean that is the cell's own; a matrix where means are estimated together.
         together: What each seed, in units of its effect, adds to each cell's mean; None if no cells share seeds.
+        differences: As ``prior``, for differences of cells that share seeds: recipes that are alike have more of the
+            noise in common than others, so the model may fit these worse.
+        scale: Of the variance of differences, by how far those of the study are from the model.
 
     Source: Smyth, 2004, Linear models and empirical Bayes methods for assessing differential expression (limma), here
     with a gamma regression with logarithmic link for the line.
@@ -45,6 +50,16 @@ class Noise:
     prior: float
     own: Any = None
     together: Any = None
+    differences: float = math.inf
+    scale: float = 1.0
+
+    def priors(self, weights: Any) -> tuple[Any, Any]:
+        """Degrees of freedom of the model for each weighted sum, and what to multiply its variance by."""
+        if self.together is None:
+            return np.full(weights.shape[1], min(self.prior, _MOST_PRIOR)), 1.0
+        sums = np.abs(weights.sum(axis=0)) < _TOLD * np.abs(weights).sum(axis=0)
+        prior = np.where(sums, min(self.prior, self.differences), self.prior)
+        return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
         """The variance of weighted sums of cells' means, and its degrees of freedom.
@@ -106,11 +121,8 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
         if special.chdtrc(len(names) - 1, max(deviance - own_deviance, 0.0)) < _UNLIKE:
             features, line = apart, own
     x = features[told]
-    ratios = np.log(variances) - x @ line - special.digamma(df / 2) + np.log(df / 2)
-    prior = _prior(ratios, df, x.shape[1])
-    spreads = np.exp(features @ line / 2)
-    if math.isfinite(prior):  # cells that stand out count less for a mean of logarithms
-        spreads = spreads * math.exp((ratios.mean() + special.digamma(prior / 2) - math.log(prior / 2)) / 2)
+    prior, scale = moderation(variances / np.exp(x @ line), df, x.shape[1])
+    spreads = np.exp(features @ line / 2) * math.sqrt(scale)
     return Noise(spreads, features, np.linalg.inv((x.T * df) @ x), prior)
 
 
@@ -128,10 +140,27 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
     return line, float((df * (ratios - 1 - np.log(ratios))).sum())
 
 
-def _prior(ratios: Any, df: Any, parameters: int) -> float:
-    """The degrees of freedom of the model, from how much more log variances scatter than chance lets them."""
+def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
+    """The degrees of freedom of a model, and the scale of its variances.
+
+    The former from how much more log variances scatter than chance lets them; for the latter, if there are any, the
+    mean of logarithms, for which cells that stand out count less.
+
+    Args:
+        variances: Relative to the model.
+        df: Their degrees of freedom.
+        parameters: Of the model.
+    """
     if len(df) <= parameters:
-        return math.inf
+        return math.inf, 1.0
+    ratios = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
+    prior = _prior(ratios, df, parameters)
+    if math.isinf(prior):
+        return prior, 1.0
+    return prior, math.exp(ratios.mean() + special.digamma(prior / 2) - math.log(prior / 2))
+
+
+def _prior(ratios: Any, df: Any, parameters: int) -> float:
     scatter = float(((ratios - ratios.mean()) ** 2).sum()) / (len(df) - parameters)
     excess = scatter - float(special.polygamma(1, df / 2).mean())
     if excess <= special.polygamma(1, 1e4):

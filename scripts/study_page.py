@@ -3,12 +3,13 @@
     python scripts/study_page.py studies/real
     python scripts/study_page.py
 
-With the study's folder, write the reports next to the page from its records. In any case, write the page's tables from
-those reports. A table is between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
+With the study's folder, write the reports next to the page from its records; without it, from the runs that are checked
+in. Then write the page's tables. A table is between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -17,11 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
 
 from ssr_hydra import report, studies
 from ssr_hydra.drawing import render
+from ssr_hydra.report.drawn_curves import Curve, Curves
+from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.report.figures import figures
+from ssr_hydra.report.page import page
+from ssr_hydra.studies.reading import as_frame
+from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS
 from study import TASKS, TUNED, tabulate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"
@@ -141,10 +149,78 @@ def publish(out: Path, folder: Path) -> None:
         (folder / "tuning" / f"{name}.csv").write_text(tabulate(out, name), encoding="utf-8")
 
 
+def read_runs(file: Path) -> pd.DataFrame:
+    """The runs that are checked in."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    numbers = ("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds")
+    columns: dict[str, list[Any]] = {
+        name: [float(row[name]) if name in numbers else row[name] for row in rows] for name in COLUMNS
+    }
+    columns |= {name: [int(value) for value in columns[name]] for name in ("seed", "resumes")}
+    return as_frame(columns)
+
+
+def remake(folder: Path) -> None:
+    """Write the reports again from their runs, with what is no statistic as they have it: curves and machines."""
+    for name, task in TASKS.items():
+        told = read_reports(folder / "index.md")[name]
+        curves = pd.DataFrame({axis: [] for axis in ("run", "steps", "samples", "tokens", "seconds", "value")})
+        study = studies.Study(
+            read_runs(folder / name / "runs.csv"),
+            curves.astype(float).astype({"run": int}),
+            told["objective"],
+            told["direction"],
+            notes=tuple(told["notes"]),
+            sources=tuple(map(Path, told["sources"])),
+            hardware=tuple(told["hardware"]),
+            versions={key: tuple(found) for key, found in told["versions"].items()},
+            same_work=True,
+        )
+        options = report.Options(tolerance=task.tolerance, equal="steps")
+        content = report.build(study, options)
+        content.__dict__.update(_drawn((folder / name / "report.html").read_text(encoding="utf-8")))
+        texts = {
+            "report.html": page(content, render(figures(content)["frontier"], "svg")),
+            "report.json": as_json(content),
+        }
+        for file, text in {**texts, "table.csv": table_csv(content)}.items():
+            (folder / name / file).write_text(text, encoding="utf-8")
+        pictures = figures(report.build(uncontrolled(study), options))
+        for kind in DRAWN:
+            (folder / name / f"{kind}.svg").write_bytes(render(pictures[kind], "svg"))
+
+
+def _drawn(html: str) -> dict[str, Curves]:
+    """The learning curves and the learning rates that a page draws."""
+    found = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    arms = [(arm["name"].partition(" (")[0], CONTROLS[arm["control"]]) for arm in data["arms"]]
+    made = {}
+    for kind, field in (("learning", "value"), ("rates", "lr")):
+        curves = [
+            Curve(
+                arms[each["arm"]][0],
+                arms[each["arm"]][1],
+                each["ssr"],
+                each["seed"],
+                each["folder"],
+                each[field],
+                {axis: each[axis] for axis in AXES if axis in each},
+            )
+            for each in data[kind]
+        ]
+        made[kind] = Curves(curves, data["left_out"][kind])
+    return made
+
+
 def main(out: Path | None = None) -> None:
-    """Publish the reports if a folder is given, and rewrite the page's tables."""
+    """Publish a folder's reports, or make the checked-in ones again, and rewrite the page's tables."""
     if out is not None:
         publish(out, PAGE.parent)
+    else:
+        remake(PAGE.parent)
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read_reports(PAGE)), encoding="utf-8")
     print(PAGE)
 

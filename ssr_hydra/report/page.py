@@ -21,6 +21,7 @@ from ssr_hydra.report.number_text import duration, fixed, interval, number, perc
 from ssr_hydra.report.page_data import payload
 from ssr_hydra.report.tables import Table, tables
 from ssr_hydra.report.what_was_run import setup
+from ssr_hydra.studies.intervals import VERDICT
 
 __all__ = ["embedded", "page", "policy"]
 
@@ -166,7 +167,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
         name = "the next doubling gains" if best.ssr is not None else "the last doubling gained"
         said = "" if content.tolerance is None else f"tolerance {number(content.tolerance, 3)}"
         facts.append((name, signed(best.gain, decimals), said))
-    facts.append(("how sure", words.certainty(choice), f"{percent(content.options.confidence)} intervals"))
+    facts.append(("how sure", words.certainty(choice), f"at {percent(max(VERDICT, content.options.confidence))}"))
     return facts
 
 

@@ -14,7 +14,7 @@ from ssr_hydra.records import RESULT
 from ssr_hydra.report.content import Choice, Content, arm
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
 from ssr_hydra.studies.advice import Recommendation
-from ssr_hydra.studies.compare import Rival
+from ssr_hydra.studies.compare import Rival, pooled_control
 from ssr_hydra.studies.intervals import VERDICT, Batch
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
 from ssr_hydra.studies.study import find_series
@@ -350,8 +350,9 @@ def _clock_warning(content: Content) -> list[str]:
     if pace.ratio <= ALIKE:
         return []
     return [
-        f"Equal time is equal {_EQUAL[length]}: {took}, which may be noise of the machine. --equal seconds compares at "
-        "equal seconds."
+        f"Equal time is equal {_EQUAL[length]}: {pace.slow} took {100 * (pace.ratio - 1):.0f}% longer per "
+        f"{'step' if length == 'steps' else 'SSR'} than {pace.quick}, which may be noise of the machine. "
+        "--equal seconds compares at equal seconds."
     ]
 
 
@@ -467,7 +468,14 @@ def _control_counts(content: Content) -> list[str]:
         rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
         won += [f"{rest} {'is' if rest == 1 else 'are'} undecided"] if rest else []
         won += [f"{counts['same']} {'is' if counts['same'] == 1 else 'are'} the same run"] if "same" in counts else []
-        said.append(f"{_capital(own)} against {other}, over {len(frame)} comparisons: {', '.join(won)}.")
+        pooled = pooled_control(content.study, str(control), content.options.confidence)
+        if pooled is not None and pooled.known:
+            mean = f"{signed(pooled.value, content.decimals)} {interval(pooled.low, pooled.high, content.decimals)}"
+            said.append(f"Over all recipes and SSRs {own} gains {mean} over {other} (p = {number(pooled.p, 2)}).")
+        said.append(
+            f"{_capital(own)} against {other}, over {len(frame)} comparisons, each at "
+            f"{percent(max(VERDICT, content.options.confidence))}: {', '.join(won)}."
+        )
     return said
 
 

@@ -55,8 +55,8 @@ class Recommendation:
             ``close`` (a gain may lie on either side of the tolerance), ``unreplicated`` (``gain`` has no interval),
             ``outside`` (every measured doubling gains more than the tolerance: the answer lies above the measured
             range; or no doubling was measured). A smaller SSR whose gain has no interval counts by its mean.
-        batch: Of a close call how many more seeds make its widest interval as narrow as the tolerance to either side
-            (or half as wide as now, without a tolerance); None where nothing is open, or it cannot be told.
+        batch: Of a close call how many more seeds make its widest interval as narrow as the tolerance to either side,
+            or half as wide as now if it is that already; None where nothing is open, or it cannot be told.
         target: The quality that was asked for; None if none was.
         target_ssr: The smallest SSR that reaches it, interpolated; None if none in the measured range does.
         target_low: Interval of ``target_ssr``, within the measured range; NaN where none.
@@ -155,7 +155,8 @@ def recommend_by_gains(
     batch = None
     if verdict == "close":
         widest = max(wide, key=lambda gain: gain.error)
-        batch = next_batch(widest, (widest.high - widest.low) / 4 if tolerance is None else tolerance)
+        half = (widest.high - widest.low) / 2
+        batch = next_batch(widest, tolerance if tolerance is not None and half > tolerance else half / 2)
     target_ssr, low, high, status = None, math.nan, math.nan, ""
     forecasts: tuple[tuple[str, float | None], ...] = ()
     if target is not None:

@@ -17,7 +17,19 @@ import pandas as pd
 from ssr_hydra.studies.intervals import VERDICT, Batch, Cell, Estimate, check_confidence, combine, dunnett, next_batch
 from ssr_hydra.studies.study import Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = ["Place", "Rival", "controls", "difference", "doublings", "gains", "paired", "rivals", "summary", "winners"]
+__all__ = [
+    "Place",
+    "Rival",
+    "controls",
+    "difference",
+    "doublings",
+    "gains",
+    "paired",
+    "pooled_control",
+    "rivals",
+    "summary",
+    "winners",
+]
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
@@ -340,6 +352,27 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
             rows.append((series.recipe, series.control, ssr, *_told(found), found.method, winner))
     columns = ["recipe", "control", "ssr", "n", "gain", "low", "high", "method", "winner"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:
+    """The mean gain of scaling over a control, over all recipes and SSRs at which the two are not the same run.
+
+    Returns:
+        None if no recipe has run both.
+    """
+    scaled = {series.recipe: series for series in uncontrolled(study)}
+    pairs = [
+        (one, other)
+        for series in study.series
+        if series.control == control and series.recipe in scaled
+        for _, one, other in _shared(scaled[series.recipe], series)
+        if not np.array_equal(one.values, other.values)
+    ]
+    if not pairs:
+        return None
+    share = 1 / len(pairs)
+    scaled_cells, controlled = zip(*pairs, strict=True)
+    return difference(scaled_cells, [share] * len(pairs), controlled, [share] * len(pairs), confidence)
 
 
 def _told(found: Estimate) -> Sequence[float]:

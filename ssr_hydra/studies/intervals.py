@@ -156,6 +156,11 @@ class Estimate:
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of 0; NaN without an interval."""
+        return 2 * float(special.stdtr(self.df, -abs(self.value / self.error))) if self.known else math.nan
+
     def beyond(self, level: float = 0.0) -> int:
         """Whether the value surely lies above (1) or below (-1) a level, or neither (0)."""
         low, high = self.surely

@@ -18,8 +18,7 @@ from checkout import REPO
 
 from ssr_hydra import report, studies
 from ssr_hydra.report.exports import as_json, table_csv
-from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.study import COLUMNS
+from ssr_hydra.studies.compare import pooled_control
 
 FOLDER = REPO / "docs/study"
 sys.path.append(str(REPO / "scripts"))
@@ -45,15 +44,7 @@ STATISTICS = (
 
 
 def runs(task: str) -> pd.DataFrame:
-    with (FOLDER / task / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    numbers = ("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds")
-    columns: dict[str, list[Any]] = {
-        name: [float(row[name]) if name in numbers else row[name] for row in rows] for name in COLUMNS
-    }
-    columns["seed"] = [int(value) for value in columns["seed"]]
-    columns["resumes"] = [int(value) for value in columns["resumes"]]
-    return as_frame(columns)
+    return study_page.read_runs(FOLDER / task / "runs.csv")
 
 
 def again(task: str) -> report.Content:
@@ -114,7 +105,9 @@ def test_a_table_from_elsewhere_gives_the_same_answer(task: str, tmp_path: Path)
         pairs = studies.paired(found, row["recipe"], f"{row['recipe']}+{row['control']}").set_index("ssr")
         pair = pairs.loc[row["ssr"]]
         assert sign * pair["difference"] == pytest.approx(row["gain"], rel=1e-9, abs=1e-12)
-        assert sorted((sign * pair["low"], sign * pair["high"])) == pytest.approx([row["low"], row["high"]], rel=1e-9)
+        # The noise of a table that knows nothing of controls has a level for each of them.
+        low, high = sorted((sign * pair["low"], sign * pair["high"]))
+        assert 0.5 < (high - low) / (row["high"] - row["low"]) < 2
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -268,6 +261,14 @@ def spread(task: str) -> tuple[str, str]:
     return f"{found.median():.2f}", f"{found.max():.2f}"
 
 
+def pooled_effect(task: str, control: str) -> tuple[str, str]:
+    """Over all schedules and SSRs, in the page's form, and its p-value."""
+    found = pooled_control(again(task).study, control)
+    assert found is not None
+    shown = study_page.number(task, found.value, sign=True)
+    return f"{shown} {study_page.interval(task, found.low, found.high)}", f"{found.p:.1g}"
+
+
 def sentences() -> list[str]:
     """What the page says in numbers, each made of the reports."""
     digits, lm = "digits", "byte_lm"
@@ -275,11 +276,14 @@ def sentences() -> list[str]:
         task: [span(gains(task, ssr), 1 if task == digits else 3) for ssr in (0.125, 0.25, 0.5, 1.0)] for task in TASKS
     }
     (advice,) = (each for each in REPORTS[digits]["recommendations"] if each["recipe"] == "cosine_warmup")
+    pooled = {
+        (task, control): pooled_effect(task, control) for task in TASKS for control in ("truncate", "scale_warmup")
+    }
     (truncated,) = {
         span([1 / row["speedup"] for row in REPORTS[lm]["speedup"]
               if (row["recipe"], row["control"]) == ("cosine_warmup", "truncate") and row["ssr"] < 1], 2)
     }  # fmt: skip
-    (crossing,) = (row for row in REPORTS[lm]["crossings"] if row["certain"])
+    (crossing,) = REPORTS[lm]["crossings"]
     won = {task: verdicts(task, "truncate") for task in TASKS}
     warm = {task: verdicts(task, "scale_warmup") for task in TASKS}
     minutes = {task: REPORTS[task]["totals"]["total_seconds"] / 60 for task in TASKS}
@@ -292,18 +296,22 @@ def sentences() -> list[str]:
         f"On the byte language model it gains {doubled[lm][0]} bits per byte, {doubled[lm][1]}, "
         f"{doubled[lm][2]} and {doubled[lm][3]}.",
         f"from SSR 1 to 2 `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
-        f"{advice['more_seeds']} more seeds would decide it",
+        f"{advice['batch']['more']} more seeds would halve that interval",
         f"the last doubling gains `linear_warmup` {doubling(lm, 'linear_warmup', 1.0)} bits per byte",
         f"`multistep_warmup` is behind `wsd` at SSR 0.125 by "
-        f"{difference(digits, 'wsd', 'multistep_warmup', 0.125)} points "
-        f"and at 0.25 by {difference(digits, 'wsd', 'multistep_warmup', 0.25)}",
+        f"{difference(digits, 'wsd', 'multistep_warmup', 0.125)} points",
+        f"At 0.25 it is behind by {difference(digits, 'wsd', 'multistep_warmup', 0.25)}, which is not decided",
         f"ahead of `cosine_warmup` by {difference(lm, 'cosine_warmup', 'linear_warmup', 0.125)} bits per byte "
         f"at SSR 0.125 "
         f"and still by {difference(lm, 'cosine_warmup', 'linear_warmup', 2.0)} at 2",
         f"At SSR 2 `wsd` has caught up: {difference(lm, 'wsd', 'linear_warmup', 2.0)}",
-        f"worse by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} at SSR 0.125 and better by "
-        f"{difference(lm, 'cosine_warmup', 'wsd', 2.0)} at 2, and they cross near SSR {crossing['ssr']:.2f} "
-        f"[{crossing['low']:.2f}, {crossing['high']:.2f}]",
+        f"`wsd` is worse than `cosine_warmup` by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} at SSR 0.125 "
+        f"and better by {difference(lm, 'cosine_warmup', 'wsd', 2.0)} at 2",
+        f"near SSR {crossing['ssr']:.2f} [{crossing['low']:.2f}, {crossing['high']:.2f}]",
+        f"scaling gains {pooled[digits, 'truncate'][0]} points on digits (p = {pooled[digits, 'truncate'][1]}) and "
+        f"{pooled[lm, 'truncate'][0]} bits per byte (p = {pooled[lm, 'truncate'][1]})",
+        f"that is {pooled[digits, 'scale_warmup'][0]} points on digits (p = {pooled[digits, 'scale_warmup'][1]}) and "
+        f"{pooled[lm, 'scale_warmup'][0]} bits per byte (p = {pooled[lm, 'scale_warmup'][1]})",
         f"Scaling wins {won[digits]['scaling']} of {won[digits]['all']} comparisons on digits and "
         f"{won[lm]['scaling']} of "
         f"{won[lm]['all']} on the byte language model.",
@@ -319,8 +327,7 @@ def sentences() -> list[str]:
         f"`cosine_warmup` by {gain(digits, 'scale_warmup', 'cosine_warmup', 0.125)} points and `linear_warmup` by "
         f"{gain(digits, 'scale_warmup', 'linear_warmup', 0.125)}",
         f"`wsd` {gain(lm, 'scale_warmup', 'wsd', 0.125)} and `multistep_warmup` "
-        f"{gain(lm, 'scale_warmup', 'multistep_warmup', 0.125)} "
-        f"at SSR 0.125, and `multistep_warmup` {gain(lm, 'scale_warmup', 'multistep_warmup', 0.25)} at 0.25",
+        f"{gain(lm, 'scale_warmup', 'multistep_warmup', 0.125)} at SSR 0.125",
         f"it misses by {span(errors(digits, 'quadratic'), 1)} points",
         f"The power law misses by {span(errors(digits, 'power'), 1)} points",
         f"the power law misses by {span(errors(lm, 'power'), 3)} bits per byte, the quadratic by "
@@ -338,7 +345,7 @@ def sentences() -> list[str]:
 
 
 # What the study was set up with: numbers that are no results.
-SETTINGS = {"0.125", "0.25", "0.5", "1", "2", "0", "50"}  # SSRs; an interval that excludes 0; ResNet-50
+SETTINGS = {"0.125", "0.25", "0.5", "1", "2", "99", "50"}  # SSRs; the level of verdicts; ResNet-50
 
 
 def prose() -> str:
@@ -361,7 +368,8 @@ def test_what_the_page_says_in_words() -> None:
     assert decided("digits") == {}
     assert decided("byte_lm") == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
     assert [row["a"] for row in REPORTS["digits"]["crossings"] if row["certain"]] == []
-    assert open_cases("digits", "truncate") == {
+    assert len(open_cases("digits", "truncate")) == 7
+    assert open_cases("digits", "truncate") >= {
         ("cosine_warmup", 0.25),
         ("linear_warmup", 0.5),
         ("multistep_warmup", 0.125),
@@ -379,21 +387,17 @@ def test_what_the_page_says_in_words() -> None:
         if row["control"] == "scale_warmup" and row["winner"] in ("scaling", "control")
     }
     assert warmups == {
-        ("digits", "cosine_warmup", 0.125, "scaling"),
-        ("digits", "linear_warmup", 0.125, "scaling"),
         ("byte_lm", "wsd", 0.125, "control"),
         ("byte_lm", "multistep_warmup", 0.125, "control"),
-        ("byte_lm", "multistep_warmup", 0.25, "control"),
     }
     assert fits("digits", "quadratic") == {"trusted": 0, "rejected": 4, "untested": 0}
     assert fits("digits", "power") == {"trusted": 3, "rejected": 0, "untested": 1}
-    assert fits("byte_lm", "quadratic") == {"trusted": 3, "rejected": 1, "untested": 0}
+    assert fits("byte_lm", "quadratic") == {"trusted": 4, "rejected": 0, "untested": 0}
     (rejected,) = [fit for fit in REPORTS["byte_lm"]["fits"] if fit["verdict"] == "rejected"]
-    assert (rejected["recipe"], rejected["kind"]) == ("wsd", "quadratic")
-    assert fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
+    assert (rejected["recipe"], rejected["kind"]) == ("multistep_warmup", "power")
+    assert fits("byte_lm", "power") == {"trusted": 3, "rejected": 1, "untested": 0}
     power = [fit["back_tests"][-1] for fit in REPORTS["byte_lm"]["fits"] if fit["kind"] == "power"]
     assert all(test["predicted"] < test["observed"] for test in power)  # fewer bits than there were
-    assert sorted(test["p"] < 0.1 for test in power) == [False, True, True, True]
     assert REPORTS["digits"]["answer"]["ssr"] == 1
     assert REPORTS["byte_lm"]["answer"]["ssr"] == 2
     assert all(min(gains("byte_lm", ssr)) > 0.05 for ssr in (0.125, 0.25, 0.5, 1.0))
@@ -427,21 +431,24 @@ def test_the_data_are_those_that_the_page_names() -> None:
     assert data["version"] in PAGE
 
 
-def test_by_the_clock_the_answer_would_be_another() -> None:
-    """The page warns of it: seconds were the machine's."""
+def test_without_an_option_the_clock_decides_nothing() -> None:
+    """The page warns of the clock: the machine was busy for some schedules."""
     frame = runs("byte_lm")
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     found = studies.Study(frame, curves.astype({"run": int}), "eval/bits_per_byte", "min")
     content = report.build(found, report.Options(tolerance=0.05))
-    assert content.equal == "seconds"
+    assert content.equal == "steps"
     assert content.choice is not None
-    assert content.choice.recipe == "cosine_warmup"
-    assert REPORTS["byte_lm"]["answer"]["recipe"] == "linear_warmup"
+    assert content.choice.recipe == "linear_warmup"
+    assert "cosine_warmup" not in {rival.recipe for rival in content.choice.open}
+    by_clock = report.build(found, report.Options(tolerance=0.05, equal="seconds"))
+    assert by_clock.choice is not None
+    assert by_clock.choice.recipe == "cosine_warmup"
 
 
 def test_the_readme_says_what_was_found() -> None:
     won = [verdicts(task, "truncate") for task in TASKS]
     scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
-    assert (control, undecided) == (0, 5)
+    assert (control, undecided) == (0, 9)
     readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
-    assert f"in {scaling} of {every} comparisons, and leaves five undecided" in readme
+    assert f"in {scaling} of {every} comparisons, and leaves nine undecided" in readme

@@ -262,7 +262,7 @@ def test_controls_elsewhere_are_counted(content: Content) -> None:
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
     (said,) = [line for line in everything(replace(content, controls=frame)) if "over 6" in line]
     counts = "scaling wins 2, truncation wins 1, 2 are undecided, 1 is the same run"
-    assert said == f"Scaling against truncation, over 6 comparisons: {counts}."
+    assert said == f"Scaling against truncation, over 6 comparisons, each at 99 %: {counts}."
 
 
 def test_every_rejected_fit_is_warned_of(content: Content) -> None:

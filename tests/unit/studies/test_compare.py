@@ -13,7 +13,7 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import controls, doublings, paired, summary, winners
-from ssr_hydra.studies.compare import Place, rivals
+from ssr_hydra.studies.compare import Place, pooled_control, rivals
 from ssr_hydra.studies.intervals import Cell, dunnett
 
 A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
@@ -224,6 +224,17 @@ def test_controls_and_who_won() -> None:
     row = made[made["control"] == "truncate"].iloc[0]
     true = stats.ttest_rel(A, worse).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
+
+
+def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None:
+    worse = (np.array(B) - 0.03).tolist()
+    cells = {"a": {0.5: A, 1.0: A, 2.0: A}, ("a", "truncate"): {0.5: worse, 1.0: B, 2.0: A}}
+    found = pooled_control(study_of(cells, noise="cell"), "truncate")
+    gains = (np.array(A) - worse + np.array(A) - B) / 2  # at 2 the two are the same run
+    true = stats.ttest_1samp(gains, 0)
+    assert found is not None
+    assert (found.value, found.p) == (pytest.approx(gains.mean()), pytest.approx(true.pvalue))
+    assert pooled_control(study_of({"a": {1.0: A}}), "truncate") is None
 
 
 @pytest.mark.parametrize("statistic", [winners, controls, doublings])

@@ -361,7 +361,7 @@ def test_an_objective_that_nobody_says(tmp_path: Path) -> None:
 
 def test_directions(tmp_path: Path) -> None:
     sweep(tmp_path, 1, trainer__objective="eval/thing")
-    with pytest.raises(InputError, match=r"^direction=.*say max or min"):
+    with pytest.raises(InputError, match=r"^direction=.*write max or min"):
         load(tmp_path)
     assert load(tmp_path, direction="min").direction == "min"
     with pytest.raises(InputError, match=r"^direction='up'"):

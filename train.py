@@ -1,6 +1,6 @@
 """Train an experiment: ``python train.py scheduler=cosine_warmup ssr=0.5``; ``python train.py --help``."""
 
-from ssr_hydra.train import run
+from ssr_hydra.app.main import run
 
 if __name__ == "__main__":
     run()

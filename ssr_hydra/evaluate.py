@@ -19,28 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.app.command_line import CommandLine, key_of
+from ssr_hydra.app.compose import composing, trust_of
+from ssr_hydra.app.continuing import quoted
 from ssr_hydra.build.check import plain
-from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.loader import GuardedConfigLoader
-from ssr_hydra.build.targets import check_trust
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError, RunError, visible_lines
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import safe_output
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.settings import CheckpointSettings, setting_of
-from ssr_hydra.train import build, conf_dir
+from ssr_hydra.train import build
 from ssr_hydra.trainer.processes import launched
 
 if TYPE_CHECKING:
@@ -176,18 +171,17 @@ def evaluate(
     if place is not None and place.world_size > 1:
         rule = f"one process evaluates, and {place.world_size} were started"
         raise InputError("run", str(run), rule, "start it without torchrun")
-    trust = check_trust(trust)
     target = None if export is None else _new_file(Path(export))
     check_path(checkpoint, "checkpoint")
     run = check_path(Path(run).expanduser(), "run")
-    config = _composed(run, list(overrides), trust)
+    config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
     if OmegaConf.is_dict(config.get("checkpoint")):  # it writes none, and an old run may lack the direction of its best
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
     chosen = _chosen(weights, averaging)
-    trainer = build(config, trust)
+    trainer = build(config, trust_of(config))
     _take(trainer, found, None if weights == "auto" else chosen)
     metrics = trainer.evaluate()
     if target is not None:
@@ -195,8 +189,10 @@ def evaluate(
         messages.append(f"saved {_named(chosen)} as {target}")
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch)
-    if recorded is not None and overrides:
-        recorded, changes = _comparable(recorded, _composed(run, [], trust), config)
+    trusted = [each for each in overrides if key_of(each) == "trust"]
+    if recorded is not None and len(trusted) < len(overrides):
+        own = _composed(run, [*trusted, *_as_override(trust)])
+        recorded, changes = _comparable(recorded, own, config)
         about += changes
     if chosen != evaluated:
         recorded, about = None, [f"the run evaluated with {_named(evaluated)}"]
@@ -234,7 +230,12 @@ def _comparable(
     return kept, [f"not compared with the record, for {', '.join(changed)} is not as in the run"]
 
 
-def _composed(run: Path, overrides: list[str], trust: tuple[str, ...]) -> DictConfig:
+def _as_override(trust: Iterable[str] | str) -> list[str]:
+    names = [trust] if isinstance(trust, str) else list(trust)
+    return [f"trust=[{','.join(map(quoted, names))}]"] if names else []
+
+
+def _composed(run: Path, overrides: list[str]) -> DictConfig:
     """The run's config, guarded as any file of another person's; without loggers, checkpoints and resuming."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
@@ -246,16 +247,9 @@ def _composed(run: Path, overrides: list[str], trust: tuple[str, ...]) -> DictCo
         key, _, value = override.lstrip("+~").partition("=")
         if key.split(".")[0].split("/")[0] == "hydra":
             raise InputError(key, value, "has no meaning here: nothing is run by Hydra", "leave it out")
-    version.setbase("1.3")
-    register()
-    search_path, trusted = find_configs(argparse.Namespace(config_path=str(folder), config_dir=None), conf_dir())
-    loader = GuardedConfigLoader(search_path, trusted=trusted, command_line=overrides, trust=trust, checks=False)
-    GlobalHydra.instance().clear()
-    GlobalHydra.instance().initialize(Hydra(task_name="evaluate", config_loader=loader))
-    try:
-        config = loader.load_configuration("config", overrides, RunMode.RUN)
-    finally:
-        GlobalHydra.instance().clear()
+    line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
+    with composing(line) as composer:
+        config = composer.compose(composer.overrides)
     with open_dict(config):
         del config["hydra"]
         for key in ("logger", "resume"):
@@ -448,10 +442,9 @@ def _main(argv: Sequence[str] | None) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     overrides: list[str] = []
     try:
-        trust, rest = take_trust(given)
-        own, overrides = _split(rest)
+        own, overrides = _split(given)
         tolerance = _tolerance(own.pop("tolerance", None))
-        found = evaluate(trust=trust, overrides=overrides, **own)
+        found = evaluate(overrides=overrides, **own)
         print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
         sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
     except InputError as error:

@@ -1,17 +1,9 @@
-"""The app: compose an experiment with Hydra, check it, build it, train it.
-
-Nothing here imports torch at the top, so ``--cfg``, ``--help`` and tab completion answer at once.
-"""
+"""Build the trainer of an experiment, and train it."""
 
 from __future__ import annotations
 
-import atexit
-import functools
 import logging
-import os
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +17,6 @@ from ssr_hydra.build.job import hydra_run_dir, log, recorded
 from ssr_hydra.build.optimizers import make_fields, make_optimizers
 from ssr_hydra.build.schedules import make_schedulers
 from ssr_hydra.build.targets import check_trust, instantiate
-from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.code import code_version
 from ssr_hydra.settings import StepSettings
@@ -41,60 +32,7 @@ _ONE_PROCESS = (
     r"|data\.\w+\.(path|root|folder)$"
 )
 
-__all__ = ["build", "conf_dir", "main", "run", "train"]
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command ``ssr-train``; see ``--help``.
-
-    Args:
-        argv: Arguments instead of those of the process.
-
-    Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
-            signal's number for one that another signal ended.
-    """
-    from ssr_hydra.build.app import run_app
-    from ssr_hydra.launchers.resources import register_resolvers
-
-    register()
-    register_resolvers()
-    run_app(_task, conf_dir(), "train", argv)
-
-
-def run() -> None:
-    """:func:`main`, as the whole of a process.
-
-    One of several processes ends without taking the interpreter apart: threads of torch's process groups that are still
-    there at that moment would abort it, and torchrun would take a run that is done for one that failed.
-
-    Raises:
-        SystemExit: As :func:`main`.
-    """
-    if launched() is None:
-        main()
-        return
-    code: Any = 0
-    try:
-        main()
-    except SystemExit as leaving:
-        code = leaving.code
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it
-            stream.flush()
-    os._exit(code if isinstance(code, int) else code is not None)
-
-
-def _task(trust: tuple[str, ...]) -> Callable[[DictConfig], float | None]:
-    return functools.partial(train, trust=trust)
-
-
-def conf_dir() -> Path:
-    """The folder of the YAML presets: beside this file where the package is installed, one up in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+__all__ = ["build", "train"]
 
 
 def train(
@@ -115,6 +53,7 @@ def train(
 
     Example:
         >>> from hydra import compose, initialize_config_dir
+        >>> from ssr_hydra.configs import conf_dir, register
         >>> register()
         >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         ...     cfg = compose("config", ["scheduler=wsd", "ssr=0.5", "max_duration=20ba", "trainer.progress=none"])

@@ -21,7 +21,7 @@ from ssr_hydra.build.explain import explain
 from ssr_hydra.build.known import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.build.resuming import check_checkpoint, check_resume
 from ssr_hydra.build.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
-from ssr_hydra.configs import GROUPS, ExperimentConfig
+from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.settings import StepSettings, setting_of
 from ssr_hydra.settings.base import count, did_you_mean, number
@@ -50,7 +50,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
         # Key by key, because beside the experiment Hydra's own node has values that only exist once a job runs.
-        values = {str(key): node[key] for key in node if key != "hydra"}
+        values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
         values = {
             key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
             if OmegaConf.is_config(value)
@@ -84,7 +84,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     Example:
         >>> from hydra import compose, initialize_config_dir
         >>> from ssr_hydra.configs import register
-        >>> from ssr_hydra.train import conf_dir
+        >>> from ssr_hydra.configs import conf_dir
         >>> register()
         >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         ...     cfg = compose("config", ["scheduler.t_warmup=10"])

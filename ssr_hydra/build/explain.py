@@ -17,8 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from ssr_hydra.app.continuing import quoted
 from ssr_hydra.build.check_values import check_base
-from ssr_hydra.build.command_line import quoted
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.launchers.traits import TRAITS

@@ -86,39 +86,36 @@ class FileBounds:
 
     Args:
         typed: The keys of the command line.
+        texts: Path to content, of the files that were read before: no file is read twice.
     """
 
-    def __init__(self, typed: Collection[str] = ()) -> None:
-        self._typed = typed
+    def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
+        self._typed, self._texts = typed, {} if texts is None else texts
         self._bytes = 0
         self._amount = _Amount()
         self._checked: set[Path] = set()
         self._unfolded: dict[str, float] = {}
 
-    def check(self, path: Path) -> None:
+    def read(self, path: Path) -> str:
         """Read a YAML file under bounds, without building what it holds.
 
         Args:
             path: The file.
+
+        Returns:
+            Its content.
 
         Raises:
             InputError: A file that is too large, nested too deeply or no YAML; a key that is given twice or holds a
                 dot; a word that YAML reads as another value.
         """
         if path in self._checked:
-            return
-        self._checked.add(path)
+            return self._texts[str(path)]
         name = shown_path(path)
-        try:
-            with path.open("rb") as file:
-                content = file.read(_MOST_BYTES + 1)
-            text = content.decode("utf-8")
-        except OSError as error:
-            raise _refused(name, f"cannot be read ({error.strerror or error})", "check the file") from None
-        except UnicodeDecodeError as error:
-            rule = f"must be UTF-8 text (byte {error.start:,} is not)"
-            raise _refused(name, rule, "save it as UTF-8") from None
-        self._bytes += len(content)
+        text = self._texts.get(str(path))
+        if text is None:
+            text = _text_of(path, name)
+        self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
             raise _refused(name, f"must hold at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
         if text.startswith("\ufeff"):
@@ -128,6 +125,9 @@ class FileBounds:
             self._walk(name, yaml.parse(text, Loader=_Loader))
         except yaml.YAMLError as error:
             raise _refused(name, _problem(error), "correct the YAML") from None
+        self._checked.add(path)
+        self._texts[str(path)] = text
+        return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
         """Refuse a defaults list that leads out of its folder, chooses what only the command line can, or never ends.
@@ -137,7 +137,7 @@ class FileBounds:
             folders: Where the files from outside the package are, in the order in which Hydra searches them.
 
         Raises:
-            InputError: Naming the entry; or a file that :meth:`check` refuses.
+            InputError: Naming the entry; or a file that :meth:`read` refuses.
         """
         try:
             total = self._size(path, folders)
@@ -152,9 +152,9 @@ class FileBounds:
             self._unfolded[path] = math.inf  # while its own defaults are counted
             size, file = 1.0, next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), None)
             if file is not None:
-                self.check(file)
+                text = self.read(file)
                 chosen = chosen_nodes(path.rpartition("/")[0], self._typed)
-                content = _content(file)
+                content = _content(text)
                 _check_choices(path, content, folders)
                 for entry in _defaults_of(content):
                     _check_entry(entry, f"{path}.yaml", chosen and chosen[0])
@@ -204,6 +204,17 @@ class FileBounds:
             if count > most:
                 rule = f"must hold at most {most:,} {what}, together with the other files"
                 raise _refused(name, rule, "write less into it")
+
+
+def _text_of(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES + 1).decode("utf-8")
+    except OSError as error:
+        raise _refused(name, f"cannot be read ({error.strerror or error})", "check the file") from None
+    except UnicodeDecodeError as error:
+        rule = f"must be UTF-8 text (byte {error.start:,} is not)"
+        raise _refused(name, rule, "save it as UTF-8") from None
 
 
 def _refused(name: str, rule: str, fix: str) -> InputError:
@@ -361,9 +372,9 @@ class _Entry:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 
 
-def _content(file: Path) -> dict[Any, Any]:
+def _content(text: str) -> dict[Any, Any]:
     try:
-        content = yaml.load(file.read_bytes(), Loader=_DefaultsLoader)  # a safe one
+        content = yaml.load(text, Loader=_DefaultsLoader)  # a safe one
     except (yaml.YAMLError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

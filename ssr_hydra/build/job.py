@@ -149,7 +149,7 @@ def _sweep_dir() -> Path | None:
     cfg: Any = HydraConfig.instance().cfg
     if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
         return None
-    return Path(cfg.hydra.runtime.cwd, cfg.hydra.sweep.dir)
+    return Path(str(cfg.hydra.runtime.cwd)) / str(cfg.hydra.sweep.dir)
 
 
 def _in_sweep() -> bool:

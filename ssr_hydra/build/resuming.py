@@ -15,14 +15,14 @@ from ssr_hydra.build.foreign import check_length
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
-from ssr_hydra.configs import GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
+from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.records import RESULT, RunResult, config_hash, has_log, refuse_finished
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
 from ssr_hydra.time import TimeUnit, as_time
 
-__all__ = ["check_checkpoint", "check_folder", "check_resume", "spelled_out"]
+__all__ = ["check_checkpoint", "check_folder", "check_resume"]
 
 # What may differ without another run coming of it: how it is watched, kept and evaluated, and how data are fetched.
 _FREE = re.compile(
@@ -37,14 +37,6 @@ _MOST_SHOWN = 6
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
-def spelled_out(overrides: Sequence[str]) -> list[str]:
-    """``resume=auto``, as people type it, is short for ``resume.path=auto``.
-
-    Example:
-        >>> spelled_out(["ssr=0.5", "resume=outputs/run"])
-        ['ssr=0.5', 'resume.path=outputs/run']
-    """
-    return [re.sub(r"^resume=(?!\s*\{)", "resume.path=", override) for override in overrides]
 
 
 def check_resume(values: Mapping[str, Any]) -> None:
@@ -121,7 +113,10 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     except (OSError, ValueError, OmegaConfBaseException):
         return False  # it was not started by this app; the checkpoint itself says what it is of
     now: Any = OmegaConf.to_container(config, resolve=False)
-    now = {key: value for key, value in now.items() if key != "hydra"}
+    before, now = (
+        {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
+        for each in (before or {}, now)
+    )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found and on_change == "refuse":
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])

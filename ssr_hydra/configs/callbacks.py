@@ -1,7 +1,5 @@
 """Configs of loggers and callbacks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The top level of an experiment, and its trainer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +8,7 @@ from omegaconf import MISSING
 from ssr_hydra.configs.schedulers import config_of
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings
 
-__all__ = ["TRAINERS", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
+__all__ = ["APP_KEYS", "TRAINERS", "AppConfig", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
 
 
 def _accuracy() -> dict[str, Any]:
@@ -106,6 +104,30 @@ class ExperimentConfig:
     resume: Any = field(default_factory=ResumeConfig)
     debug: str | None = None
 
+
+@dataclass
+class AppConfig(ExperimentConfig):
+    """``base_config``: an experiment, and what the app is told besides; no run depends on these keys.
+
+    Attributes:
+        trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line sets it.
+        study: Name of a sweep's study: its folder is ``studies/NAME``, or the name itself if it contains a ``/``.
+        study_code: ``any`` lets one study hold runs of different code; ``same`` refuses it.
+        study_report: Whether a sweep ends with a report.
+        plan: Whether a sweep only prints which of its jobs are done, missing or failed.
+        workers: How many jobs of a sweep run at a time; null leaves it to the launcher.
+    """
+
+    trust: Any = field(default_factory=list)
+    study: str | None = None
+    study_code: str = "same"
+    study_report: bool = True
+    plan: bool = False
+    workers: int | None = None
+
+
+APP_KEYS = frozenset(AppConfig.__dataclass_fields__) - frozenset(ExperimentConfig.__dataclass_fields__)
+"""Keys of the config that describe the app, not the experiment: no record or hash contains them."""
 
 TRAINERS: dict[str, Any] = {
     "default": TrainerConfig,

@@ -1,7 +1,5 @@
 """Configs of the language models and data sets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

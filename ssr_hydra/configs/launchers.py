@@ -1,11 +1,9 @@
-"""Configs of Hydra's group ``hydra/launcher``: how the jobs of a sweep are run."""
-
-from __future__ import annotations
+"""Configs of Hydra's own groups ``hydra/launcher`` and ``hydra/sweeper``: how the jobs of a sweep are run."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LAUNCHERS", "ProcessLauncherConfig"]
+__all__ = ["LAUNCHERS", "SWEEPERS", "ProcessLauncherConfig", "StudySweeperConfig"]
 
 
 @dataclass
@@ -22,7 +20,6 @@ class ProcessLauncherConfig:
         gpus_per_job: GPUs per job.
     """
 
-    # Hydra accepts only names below hydra_plugins; ssr_hydra.launchers.register_launchers maps it to the class.
     _target_: str = field(default="hydra_plugins.ssr_hydra.ProcessLauncher", init=False)
     workers: int | None = None
     threads: int | None = None
@@ -30,5 +27,22 @@ class ProcessLauncherConfig:
     gpus_per_job: int = 1
 
 
+@dataclass
+class StudySweeperConfig:
+    """``hydra/sweeper=study``: runs what is missing of a study.
+
+    Attributes:
+        max_batch_size: How many jobs the launcher is given at a time; null for all.
+        params: Key to values, of a sweep that a file describes; the command line's values replace them.
+    """
+
+    _target_: str = field(default="hydra_plugins.ssr_hydra.StudySweeper", init=False)
+    max_batch_size: int | None = None
+    params: Any = None
+
+
 LAUNCHERS: dict[str, Any] = {"processes": ProcessLauncherConfig}
-"""Choice -> config."""
+"""Choice of the group ``hydra/launcher`` -> config."""
+
+SWEEPERS: dict[str, Any] = {"study": StudySweeperConfig}
+"""Choice of the group ``hydra/sweeper`` -> config."""

@@ -4,8 +4,6 @@ If an optimizer accepts a number or a tensor, the config accepts a number. ``par
 parameters, see :mod:`ssr_hydra.rules`; null means all of them, or all that other optimizers do not take.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,17 +1,16 @@
 """Registration of the structured configs with Hydra's ConfigStore."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
-from ssr_hydra.configs.experiment import TRAINERS, ExperimentConfig
+from ssr_hydra.configs.experiment import TRAINERS, AppConfig
 from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
-from ssr_hydra.configs.launchers import LAUNCHERS
+from ssr_hydra.configs.launchers import LAUNCHERS, SWEEPERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
 from ssr_hydra.configs.tasks import DATA, MODELS
@@ -19,7 +18,7 @@ from ssr_hydra.configs.torch_schedulers import TORCH_SCHEDULERS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import InputError
 
-__all__ = ["GROUPS", "register"]
+__all__ = ["GROUPS", "conf_dir", "register"]
 
 PROVIDER = "ssr_hydra"
 
@@ -49,6 +48,13 @@ _PARTS: dict[str, dict[str, str]] = {
 }
 
 
+def conf_dir() -> Path:
+    """Return the folder of the YAML presets: in the package where it is installed, next to it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
 def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
     """Store the configs in Hydra's ConfigStore. Repeated calls have the same result.
 
@@ -72,9 +78,11 @@ def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
         if group not in GROUPS:
             raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
     if groups is None:
-        _store(prefix, "base_config", ExperimentConfig)
+        _store(prefix, "base_config", AppConfig)
         for name, config in LAUNCHERS.items():
             _store("hydra/launcher", name, config)
+        for name, config in SWEEPERS.items():
+            _store("hydra/sweeper", name, config)
     for group in chosen:
         path = f"{prefix}/{group}" if prefix else group
         for name, config in GROUPS[group].items():

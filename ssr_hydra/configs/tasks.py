@@ -1,7 +1,5 @@
 """Configs of the built-in models and data sets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ the scheduler's steps, or a time such as ``30ep`` or ``0.5dur``. Arguments witho
 except functions, which you must name: ``scheduler.lr_lambda._target_=...``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

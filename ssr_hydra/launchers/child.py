@@ -196,7 +196,7 @@ def _run(order: Order, connection: Connection) -> Any:
     from hydra.core.utils import run_job, setup_globals
     from omegaconf import OmegaConf, open_dict
 
-    from ssr_hydra.launchers.resources import register_resolvers
+    from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 
     plugins = Plugins.instance()  # first: looking for them makes their modules, and so the configs' classes, anew
     shared = Shared(*pickle.loads(order.shared))
@@ -206,7 +206,7 @@ def _run(order: Order, connection: Connection) -> Any:
     setup_globals()
     register_resolvers()
     if shared.run_id is not None:
-        OmegaConf.register_new_resolver("run_id", lambda: shared.run_id, replace=True)
+        register_resolver("run_id", lambda: shared.run_id)
     config = shared.context.config_loader.load_sweep_config(shared.config, order.overrides)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = order.number

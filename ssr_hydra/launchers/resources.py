@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from ssr_hydra.launchers.devices import visible_gpus
 from ssr_hydra.machine import cores
 
-__all__ = ["gpus_per_job", "jobs_at_once", "register_resolvers", "uses_gpu"]
+__all__ = ["gpus_per_job", "jobs_at_once", "register_resolver", "register_resolvers", "study_folder", "uses_gpu"]
 
 
 def gpus_per_job(device: str | None = "auto") -> int:
@@ -50,9 +52,33 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
     return max(1, cores() // threads)
 
 
-def register_resolvers() -> None:
-    """``${jobs_at_once:THREADS,DEVICE}`` and ``${gpus_per_job:DEVICE}``, resolved where a launcher is made."""
-    from omegaconf import OmegaConf
+def study_folder(study: str | None, default: str) -> str:
+    """Return the folder of a sweep.
 
-    OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, replace=True)
-    OmegaConf.register_new_resolver("gpus_per_job", gpus_per_job, replace=True)
+    Args:
+        study: Name of its study, or a path; None for none.
+        default: The folder of a sweep without a study.
+
+    Example:
+        >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")
+        ('studies/first', 'results/first')
+    """
+    if study is None:
+        return default
+    return study if "/" in study else f"studies/{study}"
+
+
+def register_resolvers() -> None:
+    """Register the resolvers that the presets use: what fits the machine, and the folder of a study."""
+    register_resolver("study_folder", study_folder)
+    register_resolver("jobs_at_once", jobs_at_once)
+    register_resolver("gpus_per_job", gpus_per_job)
+
+
+def register_resolver(name: str, function: Callable[..., Any]) -> None:
+    """Register a resolver with OmegaConf, replacing one of its name; releases 2.3 and 2.4 differ in how."""
+    import omegaconf
+
+    is_new = [int(part) for part in omegaconf.__version__.split(".")[:2]] >= [2, 4]
+    register: Any = getattr(omegaconf.OmegaConf, "register_resolver" if is_new else "register_new_resolver")
+    register(name, function, replace=True)

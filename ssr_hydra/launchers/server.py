@@ -33,7 +33,7 @@ PRELOADED = (
     "torch",
     "torch.utils.serialization.config",
     "torch._dynamo",  # which torch's optimizers import at their first step, for a second
-    "ssr_hydra.build.app",
+    "ssr_hydra.app.main",
     "ssr_hydra.train",
     "ssr_hydra.trainer.trainer",
     "ssr_hydra.trainer.saving",
@@ -44,7 +44,6 @@ PRELOADED = (
     "ssr_hydra.callbacks.events",
     "ssr_hydra.launchers.resources",
     "hydra.core.utils",
-    "hydra._internal.logging_config",
     "rich.progress",
 )
 """What a job needs, as far as it needs no settings of the job."""

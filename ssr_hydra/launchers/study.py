@@ -50,17 +50,17 @@ class Planner(NamedTuple):
 
     Args:
         describe: The description of the job with such overrides.
-        places: The folder's name for each such job: read wherever a job is composed.
         subdir: The folder's name that the person has asked for, by the job's number; None for a number.
         open: Makes the folder the study's, or sees that it is, from the jobs' overrides.
         command: The command that continues the sweep.
+        extra: Overrides that every job gets besides its own.
     """
 
     describe: Callable[[tuple[str, ...]], Description]
-    places: dict[tuple[str, ...], str]
     subdir: Callable[[tuple[str, ...], int], str] | None
     open: Callable[[Iterable[tuple[str, ...]]], None]
     command: str
+    extra: tuple[str, ...] = ()
 
 
 class StudyLauncher(Launcher):
@@ -119,7 +119,6 @@ class StudyLauncher(Launcher):
         place = None if subdir is None else [subdir(item, initial_job_idx + n) for n, item in enumerate(overrides)]
         plan = self._folder.plan([(item, self._planner.describe(item)) for item in overrides], place)
         for job in plan.jobs:
-            self._planner.places[job.overrides] = job.folder.relative_to(self._folder.path).as_posix()
             self._jobs[job.folder] = job
         self._work(plan, initial_job_idx)
         return [self._return_of(job) for job in plan.jobs]
@@ -192,7 +191,7 @@ class StudyLauncher(Launcher):
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         self._launched = batch
-        launch = _Launch(self._inner, [job.overrides for job in batch], first)
+        launch = _Launch(self._inner, [self._order(job) for job in batch], first)
         if self._traits.in_main_thread:
             launch.run()
         else:
@@ -225,6 +224,11 @@ class StudyLauncher(Launcher):
             elif not self._is_untold(job, error, counts=not moved):
                 again.append(job)
         return again
+
+    def _order(self, job: Job) -> list[str]:
+        """Return the overrides that the inner launcher composes the job with: they name its folder, too."""
+        place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
+        return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
 
     def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
         """Launch in a thread, and leave it when it waits for jobs that have died: some launchers never find out.

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from hydra import version
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.app.command_line import parse_command_line
+from ssr_hydra.app.compose import composing, trust_of
+from ssr_hydra.app.preflight import JobComposer
 from ssr_hydra.build.check import are_named, check, known_dataloader_len, scheduler_parts
 from ssr_hydra.build.check_torch import is_description
-from ssr_hydra.build.command_line import find_configs, take_trust
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.loader import GuardedConfigLoader
 from ssr_hydra.build.targets import as_description, instantiate
 from ssr_hydra.build.versions import version_line
-from ssr_hydra.configs import register
 from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
 from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.result import Preview, check_count, check_lr
@@ -33,7 +27,7 @@ from ssr_hydra.previews.torch_curves import TorchCurve
 from ssr_hydra.schedulers import ProductScheduler
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.state import State
-from ssr_hydra.train import conf_dir
+from ssr_hydra.sweeps.jobs import check_job_count, combinations
 
 __all__ = ["run"]
 
@@ -121,54 +115,38 @@ class _Job(NamedTuple):
     trust: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Sweep:
-    """The jobs of a multirun, and what tells them apart."""
-
-    jobs: list[list[str]]
-    varied: frozenset[str]
-
-
 def _jobs(args: argparse.Namespace) -> list[_Job]:
     """Compose and check every experiment of the overrides, as Hydra does in a multirun."""
-    version.setbase("1.3")
-    register()
-    trust, overrides = take_trust(args.overrides)
-    search_path, trusted = find_configs(args, conf_dir())
-    # Nothing is run, so no folder for a run has to be free: the experiments are checked here, one by one.
-    loader = GuardedConfigLoader(search_path, trusted=trusted, command_line=overrides, trust=trust, checks=False)
-    GlobalHydra.instance().initialize(Hydra(task_name="preview", config_loader=loader))
-    try:
-        master = loader.load_configuration(args.config_name or "config", overrides, RunMode.MULTIRUN)
-        sweep = _split(master, loader, args.multirun)
-        check_count(len(sweep.jobs))
-        jobs = []
-        for job in sweep.jobs:
-            cfg = loader.load_sweep_config(master, job)
-            jobs.append(_Job(check(cfg, trust), _name(cfg, job, sweep.varied), trust))
-        return jobs
-    finally:
-        GlobalHydra.instance().clear()
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name in ("config_path", "config_name", "config_dir")
+        if (value := getattr(args, name)) is not None
+    ]
+    with composing(parse_command_line([*flags, *args.overrides])) as composer:
+        parsed = composer.parse(composer.overrides)
+        master = composer.compose([str(each.input_line) for each in parsed if not each.is_sweep_override()])
+        trust = trust_of(master)
+        is_sweep = args.multirun or master.hydra.mode == RunMode.MULTIRUN
+        params = OmegaConf.to_container(master.hydra.sweeper).get("params") if is_sweep else None  # type: ignore[union-attr]
+        overrides = composer.parse([f"{key}={value}" for key, value in (params or {}).items()])
+        overrides += [each for each in parsed if not each.is_hydra_override()]
+        check_count(check_job_count(overrides))
+        composed = JobComposer(composer, [each for each in parsed if each.is_hydra_override()], overrides)
+        jobs = list(combinations(overrides))
+        varied = {
+            key
+            for key in (override.get_key_element() for override in overrides)
+            if len({each for job in jobs for each in job if each.startswith(f"{key}=")}) > 1
+        }
+        return [
+            _Job(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
+            for job in jobs
+        ]
 
 
-def _split(master: DictConfig, loader: GuardedConfigLoader, multirun: bool) -> _Sweep:
-    """The jobs of the command line; with those of the config where it says that it is a sweep."""
-    params = master.hydra.sweeper.get("params") if multirun or master.hydra.mode == RunMode.MULTIRUN else None
-    lines = [f"{key}={value}" for key, value in (params or {}).items()] + list(master.hydra.overrides.task)
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(lines)
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    varied = {key for key in (override.get_key_element() for override in overrides) if len(_values(jobs, key)) > 1}
-    return _Sweep(jobs, frozenset(varied))
-
-
-def _values(jobs: Sequence[Sequence[str]], key: str) -> set[str]:
-    return {override for job in jobs for override in job if override.startswith(f"{key}=")}
-
-
-def _name(cfg: DictConfig, job: Sequence[str], varied: frozenset[str]) -> str:
-    """The schedule's choice, and whatever else differs between the curves."""
-    choice = OmegaConf.select(cfg, "hydra.runtime.choices.scheduler")
-    parts = [str(choice)] if choice is not None else []
+def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
+    """Return the choice of the schedule, and whatever else differs between the curves."""
+    parts = [] if choice is None else [choice]
     for override in job:
         key, _, value = override.partition("=")
         if key in varied and key not in ("ssr", "scheduler"):

@@ -8,25 +8,22 @@ from typing import Any
 
 import pytest
 from cli_helpers import Answer, answer
-from hydra._internal.utils import create_config_search_path
-from hydra.core.utils import setup_globals
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from ssr_hydra.app.command_line import CommandLine
+from ssr_hydra.app.compose import composing
 from ssr_hydra.build.check import plain
-from ssr_hydra.build.loader import GuardedConfigLoader
-from ssr_hydra.configs import register
-from ssr_hydra.train import conf_dir
 
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
     """Compose an experiment."""
-    register()
-    setup_globals()
-    trusted = frozenset({"hydra", "main", "schema"})
-    loader = GuardedConfigLoader(create_config_search_path(str(conf_dir())), trusted=trusted, checks=False)
-    return lambda *overrides: loader.load_configuration("config", list(overrides), RunMode.RUN)
+
+    def compose(*overrides: str) -> DictConfig:
+        with composing(CommandLine(overrides)) as composer:
+            return composer.compose(overrides)
+
+    return compose
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from warm import warm
 
-from ssr_hydra.train import main
+from ssr_hydra.app.main import main
 
 
 class Answer(NamedTuple):

@@ -732,7 +732,7 @@ def basics() -> Any:
 
 def app(arguments: list[str], all_fail: bool = False) -> Any:
     """The app; where all processes fail, each has the others' time."""
-    from ssr_hydra.train import main
+    from ssr_hydra.app.main import main
 
     if all_fail:
         patient()

@@ -15,21 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from ssr_hydra.app.command_line import VERSION_BASE
 from ssr_hydra.launchers import processes
 from ssr_hydra.launchers.processes import ProcessLauncher
 from ssr_hydra.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
-LIGHT = ("hydra.core.utils", "hydra._internal.logging_config", "ssr_hydra.launchers.resources")
+LIGHT = ("hydra.core.utils", "ssr_hydra.launchers.resources")
 """What jobs need that do not train."""
 
 _PATIENCE = 300.0  # it bounds a job that nobody tells anything
@@ -106,7 +104,7 @@ def _claim(cfg: DictConfig) -> str:
 
 def _imports(cfg: DictConfig) -> list[str]:
     """What a run of the app imports here."""
-    from ssr_hydra.train import main
+    from ssr_hydra.app.main import main
 
     before = set(sys.modules)
     main(["max_duration=2ba", "data.eval=null", "trainer.objective=null", f"hydra.run.dir={cfg.place}/run"])
@@ -159,18 +157,28 @@ def do(cfg: DictConfig, told: str = "") -> Any:
     return DEEDS[cfg.do](cfg)
 
 
+class NoCallbacks:
+    """What Hydra calls before and after a job, where no callback is configured."""
+
+    def on_job_start(self, **_: Any) -> None:
+        """See Hydra's ``Callback``."""
+
+    def on_job_end(self, **_: Any) -> None:
+        """See Hydra's ``Callback``."""
+
+
 def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **settings: Any) -> ProcessLauncher:
     """A launcher that is set up for the app."""
     conf = folder / "conf"
     conf.mkdir(exist_ok=True)
     (conf / "config.yaml").write_text(f"do: number\nn: 0\nplace: {json.dumps(str(folder))}\n")
-    version.setbase("1.3")
-    loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}/sweep"]
-    cfg = Hydra("lab", loader).compose_config("config", quiet, RunMode.MULTIRUN)
+    with initialize_config_dir(str(conf), job_name="lab", **VERSION_BASE):
+        loader = GlobalHydra.instance().config_loader()
+        cfg = compose("config", ["hydra.mode=MULTIRUN", *quiet], return_hydra_config=True)
     # The same on a machine with more cores, or with GPUs.
     made = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
-    context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
+    context = HydraContext(config_loader=loader, callbacks=NoCallbacks())  # type: ignore[arg-type]
     made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
     return made
 

@@ -180,7 +180,7 @@ RUNS_CODE = {
 _SHADOWS = {
     "hydra/launcher/processes": ("hydra/launcher=processes -m ssr=0.5,1", "hydra/launcher"),
     "hydra/launcher/basic": ("hydra/launcher=basic -m ssr=0.5,1", "hydra/launcher"),
-    "hydra/sweeper/basic": ("-m ssr=0.5,1", "hydra/sweeper"),
+    "hydra/sweeper/study": ("-m ssr=0.5,1", "hydra/sweeper"),
     "hydra/output/unique": ("ssr=1", "hydra/output"),
     "hydra/help/ssr_hydra": ("ssr=1", "hydra/help"),
     "hydra/job_logging/default": ("ssr=1", "hydra/job_logging"),
@@ -416,7 +416,7 @@ ENDLESS = {
     "references of references": Refused(
         U, "schedules.x1", "begin the name of a reference", overlay("schedules: {n: seed, x1: '${${schedules.n}}'}")
     ),
-    "a replayed config that doubles": Refused(REPLAY, "x12", "resolves to more than", {"RUN/.hydra/config.yaml": _TOP}),
+    "a replayed config that doubles": Refused(REPLAY, "x0", "there is no such key", {"RUN/.hydra/config.yaml": _TOP}),
     "a long duration": Refused(
         U, "max_duration", "at most 64 characters", overlay("max_duration: '1" + " " * 500_000 + "ba'")
     ),

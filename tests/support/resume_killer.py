@@ -28,13 +28,14 @@ import torch
 import torch._dynamo  # optimizers import it when they are made, which takes seconds
 from resume_lab import DIGITS, arguments
 
+import ssr_hydra.app.compose
+import ssr_hydra.app.main
 import ssr_hydra.data
-import ssr_hydra.train
 import ssr_hydra.trainer.trainer
 from ssr_hydra import records
+from ssr_hydra.app.main import main
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.configs import register
-from ssr_hydra.train import main
 
 _FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 _RECORDS = re.compile(r"checkpoints|metrics\.jsonl|result\.json")
@@ -427,7 +428,7 @@ SCENARIOS: dict[str, Callable[..., dict[str, Any]]] = {
 if __name__ == "__main__":
     torch.set_num_threads(1)
     register()
-    ssr_hydra.train.register = lambda: None  # once is enough for all processes
+    ssr_hydra.app.compose.register = lambda: None  # once is enough for all processes
     where = Path(sys.argv[2]).resolve()
     plans = [plan.partition(":") for plan in sys.argv[1].split(",")]
     print(json.dumps({name: SCENARIOS[name](where / name, *map(int, count.split())) for name, _, count in plans}))

@@ -277,7 +277,7 @@ def test_refusal_in_a_process(tmp_path: Path) -> None:
 NO_TORCH = """
 import sys
 sys.argv = ["train.py", *{arguments!r}]
-from ssr_hydra.train import main
+from ssr_hydra.app.main import main
 try:
     main()
 except SystemExit as exit:

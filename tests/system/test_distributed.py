@@ -555,7 +555,7 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
 
 KILLED = """
 import os, signal, threading, time
-from ssr_hydra.train import main
+from ssr_hydra.app.main import main
 
 def kill():
     while not os.path.exists(os.environ["LOG"]) or open(os.environ["LOG"]).read().count("train/loss") < 40:

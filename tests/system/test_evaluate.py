@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with an average of its weights, the best checkpoint kept."""
     from hydra.core.hydra_config import HydraConfig
 
-    from ssr_hydra.train import main as train
+    from ssr_hydra.app.main import main as train
 
     folder = tmp_path_factory.mktemp("finished")
     threads, here, root = torch.get_num_threads(), Path.cwd(), logging.getLogger()

@@ -28,7 +28,7 @@ CHECKS = """
 from hydra import compose, initialize_config_dir
 from ssr_hydra.build import check
 from ssr_hydra.configs import register
-from ssr_hydra.train import conf_dir
+from ssr_hydra.configs import conf_dir
 register()
 with initialize_config_dir(str(conf_dir()), version_base="1.3"):
     for overrides in (

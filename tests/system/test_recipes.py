@@ -17,9 +17,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ssr_hydra.build import check
-from ssr_hydra.configs import register
+from ssr_hydra.configs import conf_dir, register
 from ssr_hydra.errors import InputError
-from ssr_hydra.train import build, conf_dir
+from ssr_hydra.train import build
 from ssr_hydra.trainer import RunResult
 
 FAKE_32 = ["data=fake", "data.train.size=8", "data.eval.size=8"]

@@ -216,7 +216,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from ssr_hydra.train import main
+    from ssr_hydra.app.main import main
 
     folder = tmp_path_factory.mktemp("stopped")
     before, here = torch.get_num_threads(), Path.cwd()

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  # its first import starts a process
 from cli_helpers import answer
 from omegaconf import OmegaConf
 
-from ssr_hydra.build.sweeping import _set_workers
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.traits import TRAITS
+from ssr_hydra.sweeps.sweeper import _set_workers
 
 SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "launcher=basic", "study=s")
 

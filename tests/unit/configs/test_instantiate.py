@@ -14,11 +14,10 @@ from hydra import compose, initialize, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.configs import GROUPS, register
+from ssr_hydra.configs import GROUPS, conf_dir, register
 from ssr_hydra.schedulers import LinearScheduler, Phase, Scheduler
 from ssr_hydra.state import State
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
-from ssr_hydra.train import conf_dir
 
 pytestmark = pytest.mark.filterwarnings("ignore:hydra.utils.instantiate")  # Hydra 1.4 wants a whitelist
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,10 +13,9 @@ from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ssr_hydra.configs import LAUNCHERS, ProcessLauncherConfig, register
+from ssr_hydra.configs import LAUNCHERS, ProcessLauncherConfig, StudySweeperConfig, conf_dir, register
 from ssr_hydra.launchers.processes import ProcessLauncher
-from ssr_hydra.launchers.registry import register_launchers
-from ssr_hydra.train import conf_dir
+from ssr_hydra.sweeps.sweeper import StudySweeper
 
 
 def test_the_config_has_the_arguments_of_the_launcher() -> None:
@@ -24,13 +24,12 @@ def test_the_config_has_the_arguments_of_the_launcher() -> None:
     assert list(fields.items()) == list(arguments.items())
 
 
-def test_hydra_makes_it() -> None:
-    register_launchers()
-    register_launchers()
-    known = Plugins.instance().class_name_to_class
-    assert known[ProcessLauncherConfig._target_] is ProcessLauncher
-    made = instantiate(OmegaConf.structured(ProcessLauncherConfig(workers=3, gpus=[1])), _target_=ProcessLauncher)
-    assert (made.workers, made.gpus) == (3, [1])
+@pytest.mark.parametrize(
+    ("node", "own"), [(ProcessLauncherConfig(3), ProcessLauncher), (StudySweeperConfig(), StudySweeper)]
+)
+def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
+    found = instantiate(OmegaConf.structured(node), _target_=Plugins.instance().class_name_to_class[node._target_])
+    assert [type(inner) for inner in vars(found).values()] == [own]
 
 
 @pytest.mark.usefixtures("clean_hydra")
@@ -41,5 +40,6 @@ def test_it_is_the_default_and_no_part_of_a_job() -> None:
         cfg = compose("config", return_hydra_config=True)
         other = compose("config", ["launcher=basic"])
     assert cfg.hydra.launcher == OmegaConf.structured(LAUNCHERS["processes"])
+    assert cfg.hydra.sweeper == OmegaConf.structured(StudySweeperConfig)
     assert "launcher" not in other
     assert other == OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])

@@ -30,17 +30,22 @@ class Scripted(Launcher):
         self.folder, self.acts = folder, acts or {}
         self.launches: list[list[str]] = []
         self.threads: set[bool] = set()
-        self.places: dict[tuple[str, ...], str] = {}
 
     def setup(self, **_: Any) -> None: ...
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         self.threads.add(threading.current_thread() is threading.main_thread())
-        self.launches.append([item for overrides in job_overrides for item in overrides])
+        self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
         return [self.one(tuple(overrides)) for overrides in job_overrides]
 
     def one(self, overrides: tuple[str, ...]) -> JobReturn:
-        return self.acts.get(overrides[0], complete)(self.folder / self.places[overrides])
+        return self.acts.get(overrides[0], complete)(self.place(overrides))
+
+    def place(self, overrides: tuple[str, ...]) -> Path:
+        """The folder that the study gives a job, by the last of its overrides."""
+        key, _, value = overrides[-1].partition("=")
+        assert key == "hydra.sweep.subdir"
+        return self.folder / value.strip("'")
 
 
 class ProcessLauncher(Scripted):
@@ -58,13 +63,13 @@ class Pool(Scripted):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         self.threads.add(threading.current_thread() is threading.main_thread())
-        self.launches.append([item for overrides in job_overrides for item in overrides])
+        self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
         returns: list[JobReturn] = []
         for start in range(0, len(job_overrides), self.at_a_time):
             now = [tuple(overrides) for overrides in job_overrides[start : start + self.at_a_time]]
             if any(self.acts.get(overrides[0]) is die for overrides in now):
                 for overrides in now:
-                    die(self.folder / self.places[overrides])
+                    die(self.place(overrides))
                 raise RuntimeError("the pool is broken")
             returns += [self.one(overrides) for overrides in now]
         return returns
@@ -131,7 +136,7 @@ def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any)
     def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
         del jobs
 
-    planner = Planner(describe, inner.places, None, open_folder, "ssr-train -m study=s")
+    planner = Planner(describe, None, open_folder, "ssr-train -m study=s")
     return StudyLauncher(inner, folder, planner, stream or io.StringIO(), **options)
 
 
@@ -434,7 +439,7 @@ def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_
     class Breaking(Scripted):
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             returns = []
-            self.launches.append([item for overrides in job_overrides for item in overrides])
+            self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
             for overrides in job_overrides:
                 if overrides[0] == "b":
                     raise RuntimeError("the pool is broken")

@@ -76,11 +76,14 @@ def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("optimizer: {lrr: 0.3}", "optimizer.lrr=0.3: there is no such key (in experiment/u.yaml); did you mean lr?"),
-        ("sheduler: wsd", "sheduler='wsd': there is no such key (in experiment/u.yaml); did you mean scheduler?"),
+        (
+            "optimizer: {lrr: 0.3}",
+            "optimizer.lrr=0.3: there is no such key (in mine/experiment/u.yaml); did you mean lr?",
+        ),
+        ("sheduler: wsd", "sheduler='wsd': there is no such key (in mine/experiment/u.yaml); did you mean scheduler?"),
         (
             "optimizer: {lr: fast}",
-            "optimizer.lr='fast': must be a number (in experiment/u.yaml); e.g. optimizer.lr=0.5",
+            "optimizer.lr='fast': must be a number (in mine/experiment/u.yaml); e.g. optimizer.lr=0.5",
         ),
     ],
 )

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.utils import create_config_search_path
-from hydra.core.utils import setup_globals
-from hydra.types import RunMode
-
-from ssr_hydra.build.loader import GuardedConfigLoader
-from ssr_hydra.configs import register
-from ssr_hydra.errors import InputError
-from ssr_hydra.train import conf_dir
+import torch  # noqa: F401  # its first import starts a process
 
 Write = Callable[[str, str], None]
 App = Callable[..., Any]
@@ -54,7 +47,6 @@ FORBIDDEN = {
     "no mapping": "hydra: text",
     "trust": "trust: [os]",
     "trust as a word": "trust: os",
-    "empty trust": "trust: []",
 }
 
 
@@ -181,12 +173,6 @@ def test_what_an_experiment_may_say(mine: Write, app: App) -> None:
     assert "scheduler.t_max: 1ep,2ep" in answer.out
 
 
-def test_what_a_preset_that_was_typed_may_say(mine: Write, app: App) -> None:
-    mine("hydra/output/mine", "# @package hydra\nrun: {dir: 'runs/${now:%Y}'}\nsweep: {dir: sweeps, subdir: x}\n")
-    answer = app("--config-dir", "mine", "hydra/output=mine", "--cfg", "hydra", "-p", "hydra.sweep")
-    assert (answer.code, answer.out.strip()) == (0, "# @package hydra.sweep\ndir: sweeps\nsubdir: x"), answer
-
-
 def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
     # The main config's would win, and the file's be ignored without a word.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
@@ -239,17 +225,81 @@ def test_a_record_is_not_written_over(refused: Refused, in_tmp: Path) -> None:
     assert "hydra.run.dir" in refused("hydra.run.dir=run")
 
 
-def test_copies_of_the_loader_do_not_share_their_sources() -> None:
-    register()
-    setup_globals()
-    loader = GuardedConfigLoader(
-        create_config_search_path(str(conf_dir())), trusted=frozenset({"hydra", "main", "schema"})
-    )
-    repository = copy.deepcopy(loader.repository)
-    repository.sources.clear()
-    assert loader.repository.sources
-    with pytest.raises(InputError):
-        loader.load_configuration("config", ["ssr=-1"], RunMode.RUN)
-    first = loader.load_configuration("config", ["hydra.run.dir=a"], RunMode.RUN)
-    first.scheduler.alpha_f = 0.5
-    assert loader.load_configuration("config", ["hydra.run.dir=a"], RunMode.RUN).scheduler.alpha_f == 0.0
+NEVER_RUN = {
+    "a parameter with a target": (
+        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: {_target_: os.system, command: touch PWNED}}}}"
+    ),
+    "a parameter with a nested target": (
+        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: {a: [{_target_: os.system, command: touch PWNED}]}}}}"
+    ),
+    "parameters with a target": (
+        "hydra: {mode: MULTIRUN, sweeper: {params: {_target_: os.system, command: touch PWNED}}}"
+    ),
+    "a list as a parameter": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: [0, 1]}}}",
+    "a parameter that is the app's": "hydra: {mode: MULTIRUN, sweeper: {params: {trust: os}}}",
+    "a reference to the mode": "hydra: {run: {dir: '${hydra.mode}/../../PWNED'}}",
+    "a reference to the job": "hydra: {mode: MULTIRUN, sweep: {dir: '${hydra.job.num}'}}",
+    "an escaped reference": "hydra: {run: {dir: '\\\\${oc.env:HOME}'}}",
+    "a folder by a study": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\nstudy: ../PWNED",
+    "more jobs than a sweep may have": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,100000000)'}}}",
+    "jobs by a product": (
+        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,1000)', ssr: 'range(0.1,9,0.1)', name: 'a,b,c'}}}"
+    ),
+    "thousands of defaults": "defaults: [" + ", ".join(["override /model: mlp"] * 3000) + "]",
+    "a number to the base of 60": "seed: " + "1:" * 400_000 + "1",
+    "a run of spaces": "name: ${" + " " * 900_000 + "}",
+    "a run of references": "name: " + "${" * 400_000,
+    "references in references": "name: " + "${a" * 5000 + "}" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", NEVER_RUN.values(), ids=NEVER_RUN.keys())
+def test_what_did_harm_is_refused_at_once(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+    mine("experiment/u", GLOBAL + text)
+    began = time.process_time()
+    refused("--config-dir", "mine", "experiment=u", "max_duration=1ba")
+    assert time.process_time() - began < 5
+    assert not list(in_tmp.parent.rglob("PWNED"))
+
+
+def test_a_file_cannot_take_the_place_of_a_launcher(mine: Write, refused: Refused) -> None:
+    for name in ("hydra/launcher/processes", "hydra/sweeper/study", "launcher/processes", "optimizer/adamw"):
+        mine(name, "_target_: os.system\ncommand: touch PWNED\n")
+    assert "is a name of the package" in refused("-m", "--config-dir", "mine", "ssr=0.5,1")
+    assert "is a name of the package" in refused("--config-dir", "mine", "optimizer=adamw")
+
+
+def test_defaults_that_name_each_other_end(mine: Write, refused: Refused) -> None:
+    for number in range(20):  # each names the next one twice: 2**20 configs
+        mine(f"model/m{number}", f"defaults: [m{number + 1}@a, m{number + 1}@b]\n")
+    mine("model/m20", "x: 1\n")
+    began = time.process_time()
+    refused("--config-dir", "mine", "+model@x=m0")
+    assert time.process_time() - began < 5
+
+
+def test_a_file_that_changes_after_the_check_is_not_read_again(
+    mine: Write, app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssr_hydra.app import main
+
+    mine("experiment/u", f"{GLOBAL}seed: 1\n")
+    call = main._call_hydra
+
+    def edited_in_between(arguments: list[str]) -> None:
+        mine("experiment/u", f"{GLOBAL}seed: 2\nhydra: {{callbacks: {{x: {{_target_: os.system}}}}}}\n")
+        call(arguments)
+
+    monkeypatch.setattr(main, "_call_hydra", edited_in_between)
+    answer = app("--config-dir", "mine", "experiment=u", "max_duration=1ba", "trainer.progress=none", "hydra.run.dir=r")
+    assert answer.code == 0, answer.err
+    assert "seed: 1\n" in (in_tmp / "r/.hydra/config.yaml").read_text()
+
+
+def test_a_replayed_run_keeps_nothing_of_its_trust(app: App, in_tmp: Path, refused: Refused) -> None:
+    quick = ("max_duration=1ba", "trainer.progress=none")
+    assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
+    replay = ("--config-path", "r/.hydra", "--config-name", "config")
+    assert "say trust=[pytest] there" in refused(*replay)
+    assert app(*replay, "trust=[pytest]", "hydra.run.dir=again").code == 0
+    assert app(*replay, "trust=[]", "hydra.run.dir=other").code == 0

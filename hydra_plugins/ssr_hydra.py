@@ -1,0 +1,51 @@
+"""Registers this package's sweeper and launcher: Hydra imports every module of the namespace ``hydra_plugins``.
+
+It does so for each command of each Hydra app, so what they need is imported when a sweep begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+__all__ = ["ProcessLauncher", "StudySweeper"]
+
+
+class ProcessLauncher(Launcher):
+    """``hydra/launcher=processes``: a :class:`ssr_hydra.launchers.processes.ProcessLauncher`."""
+
+    def __init__(self, **settings: Any) -> None:
+        from ssr_hydra.launchers import processes
+
+        self.launcher = processes.ProcessLauncher(**settings)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra's ``Launcher``."""
+        self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """See Hydra's ``Launcher``."""
+        return self.launcher.launch(job_overrides, initial_job_idx)
+
+
+class StudySweeper(Sweeper):
+    """``hydra/sweeper=study``: a :class:`ssr_hydra.sweeps.sweeper.StudySweeper`."""
+
+    def __init__(self, **settings: Any) -> None:
+        from ssr_hydra.sweeps import sweeper
+
+        self.sweeper = sweeper.StudySweeper(**settings)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra's ``Sweeper``."""
+        self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """See Hydra's ``Sweeper``."""
+        return self.sweeper.sweep(arguments)

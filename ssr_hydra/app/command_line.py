@@ -1,0 +1,180 @@
+"""The command line: Hydra's flags, and overrides as ``key=value``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["VERSION_BASE", "CommandLine", "key_of", "parse_command_line"]
+
+VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
+"""The argument by which Hydra 1.3 behaves as 1.3 does; 1.4 has nothing else, and deprecates it."""
+
+_MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_REPLAY = "--config-path RUN/.hydra --config-name config"
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was typed.
+
+    Args:
+        overrides: The overrides, ``resume=PATH`` spelled out as ``resume.path=PATH``.
+        mode: What is asked for: ``run``, ``multirun``, or one of the flags that only show something.
+        show: The flags of that mode, as Hydra reads them.
+        config_name: Name of the main config.
+        config_path: Folder of a main config other than the app's own, absolute; None for the app's.
+        config_dir: Folder of additional configs, absolute.
+    """
+
+    overrides: tuple[str, ...] = ()
+    mode: str = "run"
+    show: tuple[str, ...] = ()
+    config_name: str = "config"
+    config_path: str | None = None
+    config_dir: str | None = None
+
+    @property
+    def main_config(self) -> list[str]:
+        """The arguments by which Hydra finds the main config."""
+        return [] if self.config_name == "config" else ["--config-name", self.config_name]
+
+    def is_typed(self, *keys: str) -> bool:
+        """Whether an override sets one of the keys."""
+        return self.typed(*keys) is not None
+
+    def typed(self, *keys: str) -> str | None:
+        """Return what was typed last for one of the keys; None for nothing."""
+        values = [each.partition("=")[2] for each in self.overrides if key_of(each) in keys]
+        return values[-1] if values else None
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override without its prefix.
+
+    Example:
+        >>> key_of("++trainer.threads=2"), key_of("~optimizer")
+        ('trainer.threads', 'optimizer')
+    """
+    return override.lstrip("+~").partition("=")[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    typed: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("flags", " ".join(self.typed), message, "see --help")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from ssr_hydra.build.versions import version_line
+
+        print(version_line())
+        parser.exit()
+
+
+def _parser() -> _Parser:
+    """Hydra's documented flags; anywhere on the line, which Hydra's own parser refuses before version 1.4."""
+    parser = _Parser(add_help=False)
+    for flags in (
+        ("--help", "-h"),
+        ("--hydra-help",),
+        ("--run", "-r"),
+        ("--multirun", "-m"),
+        ("--shell-completion", "-sc"),
+        ("--resolve",),
+    ):
+        parser.add_argument(*flags, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", const="all", nargs="?", choices=_INFO)
+    for flags in (
+        ("--package", "-p"),
+        ("--config-path", "-cp"),
+        ("--config-name", "-cn"),
+        ("--config-dir", "-cd"),
+        ("--experimental-rerun",),
+    ):
+        parser.add_argument(*flags)
+    parser.add_argument("--version", action=_Version, nargs=0)
+    parser.add_argument("overrides", nargs="*")
+    return parser
+
+
+def parse_command_line(argv: Sequence[str]) -> CommandLine:
+    """Read the arguments of the command.
+
+    Args:
+        argv: Without the program's name.
+
+    Raises:
+        InputError: Flags that are unknown or cannot be combined; an override without a key; a missing folder.
+
+    Example:
+        >>> parse_command_line(["ssr=0.5", "--cfg", "job", "resume=auto"])
+        CommandLine(overrides=('ssr=0.5', 'resume.path=auto'), mode='cfg', show=('--cfg', 'job'), ...)
+    """
+    parser = _parser()
+    parser.typed = argv
+    args = parser.parse_intermixed_args(argv)
+    if args.experimental_rerun is not None:
+        rule = "a pickle can run code, so none is read"
+        raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
+    modes = [mode for mode in _MODES if getattr(args, mode)]
+    if len(modes) > 1:
+        flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
+        raise InputError("flags", flags, "exclude each other", "give one of them")
+    mode = modes[0] if modes else "run"
+    if args.resolve and mode not in ("cfg", "help"):
+        raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
+    if args.config_name is not None:
+        from ssr_hydra.build.foreign import check_length
+
+        check_length(args.config_name, "--config-name")
+    for override in args.overrides:
+        if not key_of(override).strip():
+            raise InputError("overrides", override, "has no key", "write key=value")
+    return CommandLine(
+        overrides=tuple(re.sub(r"^resume=(?!\s*\{)", "resume.path=", override) for override in args.overrides),
+        mode=mode,
+        show=_show_flags(args, mode),
+        config_name=args.config_name or "config",
+        config_path=_folder("--config-path", args.config_path),
+        config_dir=_folder("--config-dir", args.config_dir),
+    )
+
+
+def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
+    if mode in ("run", "multirun"):
+        return ()
+    flags = [f"--{mode.replace('_', '-')}"]
+    if mode in ("cfg", "info"):
+        flags.append(getattr(args, mode))
+    if args.package is not None:
+        flags += ["--package", args.package]
+    return (*flags, "--resolve") if args.resolve else tuple(flags)
+
+
+def _folder(flag: str, value: str | None) -> str | None:
+    """Return the folder as an absolute path: relative to where the person stands, as every path of a command."""
+    if value is None:
+        return None
+    from ssr_hydra.build.foreign import check_length
+
+    check_length(value, flag)
+    if value.startswith("pkg://"):
+        spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
+        value = next(iter((spec and spec.submodule_search_locations) or ()), value)
+    if not Path(value).is_dir():
+        raise InputError(flag, value, "there is no such folder", "check the path")
+    return str(Path(value).absolute())

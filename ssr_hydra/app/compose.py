@@ -1,0 +1,234 @@
+"""Compose configs through Hydra's public API, under the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of
+from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters, register_source
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.foreign import check_name, chosen_nodes, shown_path
+from ssr_hydra.build.interpolations import check_growth
+from ssr_hydra.build.targets import check_trust
+from ssr_hydra.configs import APP_KEYS, conf_dir, register
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.resources import register_resolver, register_resolvers
+
+__all__ = ["Composer", "composing", "trust_of"]
+
+_FOR_HYDRA = (*APP_KEYS, "launcher")  # what the hydra node depends on, besides hydra.* itself
+_SEARCH_PATH = "hydra.searchpath"
+
+
+def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
+    """Return what a config trusts, checked.
+
+    Raises:
+        InputError: Something other than names of modules.
+    """
+    trust = cfg.get("trust", ())
+    value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
+    return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
+
+
+@contextmanager
+def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
+    """Set up Hydra for the configs that a command line can name.
+
+    Args:
+        line: The command line.
+        run_id: What ``${run_id:}`` gives; it keeps the folders of two runs of one second apart.
+        keeps_files: Whether the files stay known to Hydra afterwards, as they were checked.
+    """
+    register()
+    register_resolvers()
+    register_source()
+    if run_id is not None:
+        register_resolver("run_id", lambda: run_id)
+    composer = Composer(line)
+    try:
+        with composer.initialized():
+            yield composer
+    finally:
+        if not keeps_files:
+            CheckedFiles.instance().clear()
+
+
+class Composer:
+    """Composes under one command line; see :func:`composing`.
+
+    Attributes:
+        line: The command line.
+        overrides: What was typed, without the search path, which Hydra gets from :class:`CheckedFiles`.
+        is_guarded: Whether any file can come from a folder that did not come with installed code.
+    """
+
+    def __init__(self, line: CommandLine) -> None:
+        self.line = line
+        self.overrides = [override for override in line.overrides if key_of(override) != _SEARCH_PATH]
+        files = CheckedFiles.instance()
+        files.clear(str(conf_dir()), map(key_of, line.overrides))
+        files.before = [] if line.config_path is None else [f"checked://{line.config_path}"]
+        files.after = [] if line.config_dir is None else [f"checked://{line.config_dir}"]
+        for override in line.overrides:
+            if key_of(override) == _SEARCH_PATH:
+                entries: Any = self._parse(override).value()
+                files.after += [_checked(entry) for entry in (entries if isinstance(entries, list) else [entries])]
+        self.is_guarded = bool(files.before or files.after)
+        is_own = line.config_path is None and (conf_dir() / f"{line.config_name}.yaml").is_file()
+        files.primary = line.config_name if self.is_guarded and not is_own else None
+        self._folders = [each.removeprefix("checked://") for each in (*files.before, *files.after)]
+        self._groups: frozenset[str] | None = None
+        self._references: dict[tuple[str, ...], tuple[DictConfig, tuple[str, ...]]] = {}
+        self._options: dict[str, list[str]] = {}
+
+    @staticmethod
+    def initialized() -> Any:
+        """Return a context in which Hydra can compose."""
+        return hydra.initialize_config_dir(str(conf_dir()), job_name="train", **VERSION_BASE)
+
+    @contextmanager
+    def _own_alone(self) -> Iterator[None]:
+        """Within it, Hydra sees what came with installed code, and nothing else."""
+        if not self.is_guarded:
+            yield
+            return
+        files, everything = CheckedFiles.instance(), GlobalHydra.instance().hydra
+        before, after, primary = files.before, files.after, files.primary
+        files.before, files.after, files.primary = [], [], None
+        GlobalHydra.instance().clear()
+        try:
+            with self.initialized():
+                yield
+        finally:
+            files.before, files.after, files.primary = before, after, primary
+            if everything is not None:
+                GlobalHydra.instance().initialize(everything)
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key of an override may name a config group."""
+        if self._groups is None:
+            self._groups = frozenset(GlobalHydra.instance().config_loader().list_groups(""))
+        return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
+
+    def options(self, group: str) -> list[str]:
+        """Return the choices of a group that the package, Hydra and plugins have."""
+        group = group.partition("@")[0].lstrip("/")
+        if group not in self._options:
+            with self._own_alone():
+                self._options[group] = list(GlobalHydra.instance().config_loader().get_group_options(group))
+        return self._options[group]
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Read overrides by Hydra's grammar; ``glob`` knows the groups.
+
+        Raises:
+            InputError: One that cannot be read.
+        """
+        loader = GlobalHydra.instance().config_loader()
+        with self._explained(overrides):
+            return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+
+    def _parse(self, override: str) -> Override:
+        with self._explained([override]):
+            return OverridesParser.create().parse_override(override)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose and guard one config, with its ``hydra`` node.
+
+        Args:
+            overrides: No sweeps.
+
+        Raises:
+            InputError: Whatever is wrong with it, Hydra's and OmegaConf's own errors included.
+        """
+        files = CheckedFiles.instance()
+        files.begin()
+        if not files.trust:
+            files.trust = self._typed_trust()
+        with self._explained(overrides, self.options):
+            cfg = hydra.compose(self.line.config_name, list(overrides), return_hydra_config=True)
+        if self.is_guarded:
+            self._guard(cfg, overrides)
+        return cfg
+
+    def _typed_trust(self) -> tuple[str, ...]:
+        typed = [self._parse(each) for each in self.line.overrides if key_of(each) == "trust" and "=" in each]
+        check_parameters({each.key_or_group: each.get_value_string() for each in typed if each.is_sweep_override()})
+        return trust_of({"trust": typed[-1].value()}) if typed else ()
+
+    def _guard(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
+        name = self.line.config_name
+        for folder in self._folders if CheckedFiles.instance().primary is None else ():
+            if (Path(folder) / f"{name}.yaml").is_file():
+                check_name(name, f"{folder}/{name}.yaml")
+        for group, choice in cfg.hydra.runtime.choices.items():
+            for name in choice if OmegaConf.is_list(choice) else [choice]:
+                self._check_name(str(group), str(name))
+        check_hydra_node(cfg, overrides, *self._reference(overrides))
+        content: Any = OmegaConf.to_container(cfg, resolve=False)
+        check_growth({key: value for key, value in content.items() if key != "hydra"})
+
+    def _check_name(self, group: str, name: str) -> None:
+        """Refuse a file that an own preset of the same name hides."""
+        place = f"{group.partition('@')[0].lstrip('/')}/{name}"
+        for folder in self._folders:
+            if (Path(folder) / f"{place}.yaml").is_file() and name in self.options(place.rpartition("/")[0]):
+                check_name(place, f"{folder}/{place}.yaml")
+
+    def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
+        """Return what the hydra node would be without other files, and the nodes whose file the person chose."""
+        parts: list[str] = []
+        chosen: list[str] = []
+        for override in overrides:
+            key, _, value = override.lstrip("+~").partition("=")
+            group = key.partition("@")[0]
+            if not (key.startswith(("hydra.", "hydra/")) or key in _FOR_HYDRA):
+                continue
+            if (group.startswith("hydra/") or group == "launcher") and self.options(group):
+                if value not in self.options(group):
+                    chosen += (chosen_nodes(group, [group]) or ("", ()))[1]
+                    continue
+                override = f"{key}={value}" if group == "launcher" else override
+            parts.append(override)
+        parts = [part for part in parts if not f"{key_of(part)}.".startswith(tuple(chosen))]
+        if tuple(parts) not in self._references:
+            with self._explained(parts, self.options), self._own_alone():
+                reference = hydra.compose("config", parts, return_hydra_config=True)
+            self._references[tuple(parts)] = reference, tuple(chosen)
+        return self._references[tuple(parts)]
+
+    @contextmanager
+    def _explained(
+        self, overrides: Sequence[str], choices: Callable[[str], Sequence[str]] | None = None
+    ) -> Iterator[None]:
+        """Within it, errors of Hydra, OmegaConf and YAML are an InputError, with the file that sets the field."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
+            told = explain(error, overrides, *(() if choices is None else (choices,)))
+            is_typed = told.field in map(key_of, overrides)
+            found = None if is_typed else CheckedFiles.instance().locate(told.field)
+            if found is not None:
+                path, value = found
+                told = InputError(told.field, value, f"{told.rule} (in {shown_path(Path(path))})", told.fix)
+            raise told from error
+
+
+def _checked(entry: Any) -> str:
+    if not isinstance(entry, str):
+        raise InputError(_SEARCH_PATH, entry, "must be a list of folders", "e.g. hydra.searchpath=[mine]")
+    if entry.startswith("pkg://"):
+        return entry
+    return f"checked://{Path(entry.removeprefix('file://')).absolute()}"

@@ -1,0 +1,344 @@
+"""The guard: what files that come from somebody else may say.
+
+Hydra acts on a composed config before the app sees it: it calls ``hydra.callbacks`` and the classes in
+``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In a YAML file that somebody else
+wrote, each of these can run code or write files. The command line is the person's own word, and the package, Hydra and
+installed plugins are trusted as installed code is. Every other file has to keep four rules:
+
+1. It names by ``_target_`` only what :mod:`ssr_hydra.build.targets` allows: exact names, and what ``trust`` holds.
+2. It does not set ``trust``, and of ``hydra.*`` only a few plain values. :func:`check_hydra_node` finds this by
+   comparing the composed ``hydra`` node with that of the same command line without those files.
+3. It stays below the bounds of :class:`~ssr_hydra.build.foreign.FileBounds`, which are checked before anything is
+   composed, and calls no resolver that reads the machine (:mod:`ssr_hydra.build.interpolations`).
+4. Paths that it gives stay below the working directory (:func:`~ssr_hydra.build.foreign.check_folder_name`).
+
+:class:`CheckedSource` reads such files. It reads each file once: later compositions, also those in the processes of a
+sweep's jobs, get the text that was checked.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.build.foreign import (
+    FileBounds,
+    check_hydra,
+    check_name,
+    check_place,
+    chosen_nodes,
+    shown_path,
+)
+from ssr_hydra.build.interpolations import check_interpolations
+from ssr_hydra.configs import APP_KEYS
+from ssr_hydra.errors import InputError
+
+__all__ = [
+    "CheckedFiles",
+    "CheckedSearchPath",
+    "CheckedSource",
+    "check_hydra_node",
+    "check_parameters",
+    "is_apps_own",
+    "register_source",
+]
+
+# What the app's own main config chooses, for one that comes from elsewhere and does not.
+_HOUSE = ({"launcher": "processes"}, {"override hydra/output": "unique"}, {"override hydra/help": "ssr_hydra"})
+_HOUSE_SWEEPER = {"override hydra/sweeper": "study"}
+
+
+_SCHEME = "checked://"
+
+
+class CheckedFiles(metaclass=Singleton):
+    """The files that were read in this process. Hydra's launchers copy it, as every singleton, into their jobs.
+
+    Attributes:
+        texts: Path to content.
+        typed: The keys of the command line.
+        trust: What the command line trusts; names of resolvers count here.
+        own: Folder of the app's own configs.
+        before: Entries of the search path before the app's own configs.
+        after: Entries of the search path after them.
+        primary: Name of the main config, where it is not one of the app's own.
+        bounds: Of the composition that is going on.
+    """
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.clear()
+
+    def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
+        """Forget all files and folders."""
+        self.texts.clear()
+        self.own, self.typed = own, tuple(typed)
+        self.trust: tuple[str, ...] = ()
+        self.before: list[str] = []
+        self.after: list[str] = []
+        self.primary: str | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a composition: the bounds hold for its files together."""
+        self.bounds = FileBounds(self.typed, self.texts)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the search path that did not come with installed code, in the order of the search."""
+        entries = (*self.before, *self.after)
+        return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
+
+    def locate(self, field: str) -> tuple[str, Any] | None:
+        """Return the file that sets a field, and the value there; None if no such file does."""
+        for path, text in reversed(self.texts.items()):
+            folder, _, _ = path.rpartition("/")
+            try:
+                node: Any = OmegaConf.load(io.StringIO(text))
+                header = CheckedSource._get_header_dict(text[:512])
+            except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError):
+                continue
+            keys = field.split(".")
+            if header.get("package") != "_global_" and keys[0] == folder.rpartition("/")[2]:
+                keys = keys[1:]
+            for key in keys:
+                node = node._get_node(key) if OmegaConf.is_dict(node) else None
+            if node is not None and keys:
+                return path, node
+        return None
+
+
+class CheckedSource(ConfigSource):
+    """A folder of configs that did not come with installed code: ``checked:///absolute/path``."""
+
+    @staticmethod
+    def scheme() -> str:
+        """See Hydra's ``ConfigSource``."""
+        return "checked"
+
+    def _file(self, config_path: str) -> Path:
+        return Path(self.path) / self._normalize_file_name(config_path)
+
+    def available(self) -> bool:
+        """See Hydra's ``ConfigSource``."""
+        return self.is_group("")
+
+    def is_group(self, config_path: str) -> bool:
+        """See Hydra's ``ConfigSource``."""
+        return (Path(self.path) / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        """See Hydra's ``ConfigSource``. Only a regular file is one."""
+        path = self._file(config_path)
+        return str(path) in CheckedFiles.instance().texts or path.is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """See Hydra's ``ConfigSource``."""
+        found: list[str] = []
+        for path in (Path(self.path) / config_path).iterdir():
+            self._list_add_result(found, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
+        return sorted(set(found))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file and check what can be checked of it alone.
+
+        Raises:
+            InputError: The file breaks a rule.
+        """
+        files = CheckedFiles.instance()
+        path = self._file(config_path)
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"Config not found : {path}")
+        place = config_path.removesuffix(".yaml")
+        is_primary = place == files.primary
+        text = files.bounds.read(path)
+        files.bounds.check_defaults(place, files.folders)
+        if not is_primary and is_apps_own(place, files.own):
+            check_name(place, path)
+        name, group = f"{place}.yaml", place.rpartition("/")[0]
+        header = self._get_header_dict(text[:512])
+        if group.partition("/")[0] == "experiment" and header["package"] is None:
+            rule = "an overlay goes over the whole experiment"
+            raise InputError("experiment", place, rule, "begin its file with # @package _global_")
+        check_place(place, header["package"])
+        try:
+            config = OmegaConf.load(io.StringIO(text))
+        except RecursionError:
+            raise InputError("config", shown_path(path), "is nested too deeply", "flatten it") from None
+        except (yaml.YAMLError, ValueError, OSError) as error:
+            raise InputError("config", shown_path(path), _problem(error), "correct the YAML") from None
+        content: Any = OmegaConf.to_container(config, resolve=False)
+        if not isinstance(content, dict):
+            raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
+        check_interpolations(content, files.trust, "")
+        if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
+            rule = f"can import code, so it is not taken from a file ({name})"
+            fix = "say hydra.searchpath=[...] on the command line"
+            raise InputError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
+        if content.get("hydra"):
+            chosen = chosen_nodes(group, files.typed)
+            check_hydra(content["hydra"], name, () if chosen is None else chosen[1])
+        if is_primary and isinstance(config, DictConfig):
+            config["defaults"] = _with_house(content.get("defaults"))
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
+
+
+def _problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or str(error)
+    return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
+
+
+class CheckedSearchPath(SearchPathPlugin):
+    """Makes Hydra look into the folders that :class:`CheckedFiles` names."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """See Hydra's ``SearchPathPlugin``."""
+        files = CheckedFiles.instance()
+        for path in files.before:
+            search_path.prepend("command-line", path, SearchPathQuery(provider="main"))
+        for path in files.after:
+            search_path.append("command-line", path)
+
+
+def register_source() -> None:
+    """Let Hydra know the source and the search path; once or many times, the result is the same."""
+    Plugins.instance().register(CheckedSource)
+    Plugins.instance().register(CheckedSearchPath)
+
+
+def is_apps_own(config_path: str, own: str) -> bool:
+    """Whether the package, Hydra or a plugin has a config of that name."""
+    if (Path(own) / f"{config_path}.yaml").is_file():
+        return True
+    try:
+        ConfigStore.instance().load(f"{config_path}.yaml")
+    except ConfigLoadError:
+        return False
+    return True
+
+
+def _with_house(defaults: Any) -> list[Any]:
+    """The defaults list of a main config from elsewhere, with what the app's own one chooses."""
+    own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
+    groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
+    missing = [item for item in (*_HOUSE, _HOUSE_SWEEPER) if not groups & item.keys()]
+    # Hydra wants the overrides of a defaults list last.
+    overrides = [item for item in own if _is_override(item)]
+    return [
+        *(item for item in own if not _is_override(item)),
+        *(item for item in missing if not _is_override(item)),
+        *overrides,
+        *(item for item in missing if _is_override(item)),
+    ]
+
+
+def _is_override(item: Any) -> bool:
+    return isinstance(item, Mapping) and any(str(key).startswith("override ") for key in item)
+
+
+# ---- rule 2: trust and hydra.*
+
+# What Hydra itself writes into the node when it has composed it.
+_PARAMS = ("sweeper", "params")
+_BY_HYDRA = (
+    ("overrides",),
+    ("runtime", "choices"),
+    ("runtime", "config_sources"),
+    ("job", "override_dirname"),
+    ("job", "config_name"),
+)
+
+
+def check_hydra_node(
+    cfg: DictConfig, overrides: Sequence[str], reference: DictConfig, chosen: Sequence[str] = ()
+) -> None:
+    """Refuse a ``trust`` or ``hydra`` node that somebody else's file has changed.
+
+    Args:
+        cfg: As it was composed, with its ``hydra`` node.
+        overrides: Those that it was composed with.
+        reference: The ``hydra`` overrides of the same command line, composed over the app's own configs alone.
+        chosen: Nodes whose file the command line chose, such as ``hydra.launcher.`` for ``hydra/launcher=mine``.
+
+    Raises:
+        InputError: Naming the key and its value.
+    """
+    _check_trust(cfg, reference)
+    typed: Any = _plain(cfg.hydra.overrides)
+    recorded = [*typed["hydra"], *typed["task"]]
+    if sorted(map(str, recorded)) != sorted(overrides):
+        rule = "is what was typed, so it is not taken from a file"
+        raise InputError("hydra.overrides", " ".join(map(str, recorded)), rule, "take it out")
+    own, content = (dict(_leaves(_plain(each.hydra), ())) for each in (reference, cfg))
+    changed: dict[str, Any] = {}
+    for path in sorted(own.keys() | content.keys(), key=str):
+        field = ".".join(("hydra", *path))
+        if path in own and path in content and _same(own[path], content[path]):
+            continue
+        if _is_by_hydra(path) or field.startswith(tuple(chosen)) or (path == _PARAMS and path not in content):
+            continue
+        node = changed
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = content.get(path)
+    if changed:
+        check_hydra(changed, "a file of another folder")
+
+
+def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
+    value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
+    if value != own:
+        names = ",".join(map(str, value)) if isinstance(value, list) and value else "..."
+        fix = f"if you know what it does, say trust=[{names}] there"
+        raise InputError("trust", value, "is read from the command line alone, never from a file", fix)
+
+
+def check_parameters(keys: Mapping[str, object]) -> None:
+    """Refuse to sweep over what describes the app rather than an experiment.
+
+    Args:
+        keys: Key to value, of what a sweep varies.
+
+    Raises:
+        InputError: One of ``hydra.*``, or an app key.
+    """
+    for key, value in keys.items():
+        name = key.lstrip("+~")
+        if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:
+            raise InputError(name, value, "is not a parameter to sweep over", "give it on the command line")
+
+
+def _is_by_hydra(path: tuple[str, ...]) -> bool:
+    return any(path[: len(known)] == known for known in _BY_HYDRA)
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(node, resolve=False)
+    return dict(content)
+
+
+def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, (*path, str(key)))
+    elif path:
+        yield path, node
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)

@@ -1,0 +1,318 @@
+"""The command ``ssr-train``: preflight, then an ordinary Hydra app.
+
+Nothing here imports torch at the top, so ``--cfg``, ``--help`` and tab completion answer at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, parse_command_line
+from ssr_hydra.app.continuing import Typed
+from ssr_hydra.configs import conf_dir, register
+from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
+from ssr_hydra.launchers.resources import register_resolver, register_resolvers
+from ssr_hydra.output import safe_output
+from ssr_hydra.trainer.interrupts import TerminatedError, reason
+from ssr_hydra.trainer.processes import ALONE, LostProcessError, Processes, launched
+
+if TYPE_CHECKING:
+    from ssr_hydra.app.preflight import Flight
+
+__all__ = ["main", "run", "run_job"]
+
+_FAILED = 1
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """Run one job: the task function of the Hydra app.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        The final value of ``trainer.objective``.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from ssr_hydra.app.compose import trust_of
+    from ssr_hydra.train import train
+
+    try:
+        return train(cfg, trust_of(cfg))
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print lines of its own about it
+            raise _JobError(error) from None
+        raise
+
+
+class _JobError(BaseException):
+    """Carries the error of a single run through Hydra."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+_hydra_app = hydra.main(**VERSION_BASE, config_path=str(conf_dir()), config_name="config")(run_job)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command ``ssr-train``; see ``--help``.
+
+    Args:
+        argv: Arguments instead of those of the process.
+
+    Raises:
+        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
+            signal's number for one that another signal ended.
+    """
+    with safe_output():
+        _main(Typed.here() if argv is None else Typed(tuple(argv)))
+
+
+def _main(typed: Typed) -> None:
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        line = parse_command_line(typed.arguments)
+        if line.mode in ("run", "multirun"):
+            _run(line, typed)
+        else:
+            _show(line)
+    except InputError as error:
+        if full:
+            raise
+        _exit(f"error: {error}", _BAD_INPUT, error)
+    except (HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        from ssr_hydra.build.explain import explain
+
+        _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
+    except KeyboardInterrupt as error:
+        _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", _INTERRUPTED, error)
+    except TerminatedError as error:
+        _exit(f"{error}{_continued(error, typed)}", error.exit_code, error)
+    except RunError as error:
+        if full:
+            raise
+        where = " (train.log has its traceback)" if isinstance(error, UserCodeError) else ""
+        _exit(f"error: {error}{where}", _FAILED, error)
+    except Exception as error:
+        if full:
+            raise
+        if any(note.startswith("raised by the scheduler ") for note in getattr(error, "__notes__", ())):
+            _exit(f"error: {reason(error)} (train.log has its traceback)", _FAILED, error)
+        _report(error)
+        sys.exit(_FAILED)
+
+
+def run() -> None:
+    """:func:`main`, as the whole of a process.
+
+    One of several processes ends without taking the interpreter apart: threads of torch's process groups that are still
+    there at that moment would abort it, and torchrun would take a run that is done for one that failed.
+
+    Raises:
+        SystemExit: As :func:`main`.
+    """
+    if launched() is None:
+        main()
+        return
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it
+            stream.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
+
+
+def _show(line: CommandLine) -> None:
+    """Print what was asked for, and run nothing."""
+    is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
+    try:
+        if is_guarded:
+            from ssr_hydra.app.preflight import checked
+
+            with checked(line, secrets.token_hex(4)) as flight:
+                _call_hydra(flight.argv)
+        else:
+            register()
+            register_resolvers()
+            register_resolver("run_id", lambda: "...")
+            _call_hydra([*line.show, *line.main_config, *line.overrides])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head` has seen enough
+        pass
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:
+        _exit(f"error: cannot print: {failure.strerror or failure}", _FAILED)
+
+
+def _run(line: CommandLine, typed: Typed) -> None:
+    from ssr_hydra.app.preflight import checked, refuse_sweep
+
+    place = launched()
+    if place is not None and line.mode == "multirun":
+        try:
+            refuse_sweep(place, "-m")
+        except InputError as error:  # all of them see the same
+            error._is_told = place.rank != 0  # type: ignore[attr-defined]
+            raise
+    with nullcontext(ALONE) if place is None else _together() as processes:
+        run_id = processes.from_main(secrets.token_hex(4))
+        with checked(line, run_id, processes) as flight:
+            processes.from_main(None)  # rank 0 has seen which folders are new, so from here on they may be made
+            if flight.is_plan and flight.sweep is not None:
+                from ssr_hydra.sweeps.plan import show_plan
+
+                show_plan(flight.folder, flight.sweep, sys.stdout)
+                return
+            if flight.sweep is not None:
+                flight.sweep.command = typed.in_study(flight.folder)
+            _fly(flight)
+
+
+def _fly(flight: Flight) -> None:
+    """Let Hydra run what was checked."""
+    try:
+        _call_hydra(flight.argv)
+    except InputError:
+        _remove_refused(flight)
+        raise
+    except OSError as error:
+        if flight.sweep is not None:
+            raise
+        from ssr_hydra.sweeps.run import unwritable
+
+        # Not the job's, whose errors arrive as its own.
+        raise unwritable("hydra.run.dir", str(flight.folder), error) from error
+    except _JobError as failed:
+        if isinstance(failed.error, InputError):
+            _remove_refused(flight)
+        raise failed.error from failed.error.__cause__
+    except (KeyboardInterrupt, TerminatedError) as error:
+        if flight.sweep is None:
+            error._run = flight.folder, flight.resume  # type: ignore[union-attr]
+        raise
+
+
+def _continued(error: BaseException, typed: Typed) -> str:
+    """Return how to continue a run that was stopped, if it has a checkpoint."""
+    from ssr_hydra.checkpoints.resume import find
+    from ssr_hydra.settings.resume import AUTO
+
+    stopped = getattr(error, "_run", None)
+    if stopped is None or find(AUTO, stopped[0]) is None:
+        return ""
+    if launched() is None:
+        return f"; continue with\n  {typed.in_run(*stopped)}"
+    return f"; continue with the same command and hydra.run.dir={stopped[0]}"
+
+
+def _call_hydra(arguments: Sequence[str]) -> None:
+    """Call the Hydra app with these arguments; its errors are raised, as with ``HYDRA_FULL_ERROR=1``."""
+    argv, before = list(sys.argv), os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv[:] = [argv[0] if argv else "ssr-train", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _hydra_app()
+    except SystemExit as leaving:
+        if leaving.code not in (0, None):
+            raise
+    finally:
+        sys.argv[:] = argv
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextmanager
+def _together() -> Iterator[Processes]:
+    """Connect with the other processes of a run.
+
+    Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the others reports it.
+    """
+    processes = Processes.start()
+    try:
+        yield processes
+    except Exception as error:
+        said = "" if isinstance(error, LostProcessError) and not processes.is_main else f"{type(error)} {error}"
+        error._is_told = processes.fail(said)  # type: ignore[attr-defined]
+        raise
+    except (KeyboardInterrupt, TerminatedError) as error:
+        error._is_told = processes.fail("stopped")  # type: ignore[union-attr]
+        raise
+    finally:
+        processes.stop()
+
+
+# ---- errors
+
+
+def _exit(message: str, code: int, error: BaseException | None = None) -> NoReturn:
+    with suppress(OSError):  # nobody reads it
+        sys.stdout.flush()
+    prefix = _prefix(error)
+    with suppress(OSError):
+        if prefix is not None:
+            print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
+    sys.exit(code)
+
+
+def _prefix(error: BaseException | None) -> str | None:
+    """Return what goes before a message: which of several processes it is; None if another process says it."""
+    if getattr(error, "_is_told", False):
+        return None
+    place = None if error is None else launched()
+    return "" if place is None or place.rank == 0 else f"process {place.rank}: "
+
+
+def _report(error: Exception) -> None:
+    """Print the traceback of a job from where the job begins: the frames before it are this file's and Hydra's."""
+    prefix = _prefix(error)
+    if prefix is None:
+        return
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not run_job.__code__:
+        trace = trace.tb_next
+    with suppress(OSError):
+        sys.stdout.flush()
+    lines = traceback.format_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
+    with suppress(OSError):
+        sys.stderr.write(visible_lines(prefix + "".join(lines)))
+
+
+def _remove_refused(flight: Flight) -> None:
+    """Remove what Hydra wrote for input that only the data or the model could refuse, unless a run has begun."""
+    from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
+
+    new = flight.new_folders
+    before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
+    if not new or not {path.name for path in new[0].glob("*")} <= before_a_run:
+        return
+    shutil.rmtree(new[0], ignore_errors=True)  # where it could not be made, it is not there
+    for parent in new[1:]:
+        with suppress(OSError):  # another run has begun beside it
+            parent.rmdir()

@@ -1,0 +1,346 @@
+"""Preflight: compose and check every job before Hydra runs the first, so that what is wrong is one line at once.
+
+What Hydra gets in the end is a function of what was checked: the same overrides over the same files, and the folder of
+the run or of the sweep as plain text.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+
+from ssr_hydra.app.command_line import CommandLine, key_of
+from ssr_hydra.app.compose import Composer, composing, trust_of
+from ssr_hydra.app.continuing import STUDY_NAME, quoted
+from ssr_hydra.app.guard import CheckedFiles, check_parameters
+from ssr_hydra.build.check import check
+from ssr_hydra.build.explain import explain
+from ssr_hydra.build.foreign import check_folder_name, check_length, check_place
+from ssr_hydra.build.pending import holds_a_run, pending_name
+from ssr_hydra.build.resuming import check_folder
+from ssr_hydra.build.targets import check_there
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.jobs import describe
+from ssr_hydra.settings.base import count, did_you_mean
+from ssr_hydra.settings.resume import AUTO, ResumeSettings
+from ssr_hydra.sweeps.jobs import PLANNED, PlannedSweep, check_job_count, combinations
+from ssr_hydra.trainer.processes import ALONE, Launch, Processes
+
+__all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]
+
+_SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
+
+
+@dataclass
+class Flight:
+    """What was checked, ready for Hydra.
+
+    Args:
+        argv: Arguments for ``hydra.main``.
+        folder: Where the run or the sweep goes.
+        resume: The ``resume.path`` of a run.
+        new_folders: Folders that Hydra is about to make for it, the inner one first.
+        sweep: The jobs of a sweep; None for a single run.
+        is_plan: Whether the jobs are only to be listed.
+    """
+
+    argv: list[str]
+    folder: Path = Path()
+    new_folders: list[Path] = field(default_factory=list)
+    resume: str = AUTO
+    sweep: PlannedSweep | None = None
+    is_plan: bool = False
+
+
+@contextmanager
+def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[Flight]:
+    """Do :func:`preflight`; within it, Hydra finds the files and the jobs as they were checked."""
+    try:
+        flight = preflight(line, run_id, processes)
+        PLANNED[:] = [] if flight.sweep is None else [flight.sweep]
+        yield flight
+    finally:
+        PLANNED.clear()
+        CheckedFiles.instance().clear()
+
+
+def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Flight:
+    """Compose and check each job that a command line asks for.
+
+    Args:
+        line: The command line.
+        run_id: What ``${run_id:}`` gives.
+        processes: Those that train one model together; the first decides on the folder of all.
+
+    Raises:
+        InputError: What cannot be meant, whatever it is.
+
+    Example:
+        >>> from ssr_hydra.app.command_line import parse_command_line
+        >>> preflight(parse_command_line(["ssr=0.5", "hydra.run.dir=run"]), "id").argv
+        ['ssr=0.5', 'hydra.mode=RUN', "hydra.run.dir='run'"]
+    """
+    for override in line.overrides:
+        group, _, package = key_of(override).partition("@")
+        check_place(group, package)
+    with composing(line, run_id, keeps_files=True) as composer:
+        if line.mode not in ("run", "multirun"):
+            if composer.is_guarded:  # Hydra sets up logging for --help, too
+                composer.compose(composer.overrides)
+            return Flight([*line.show, *line.main_config, *composer.overrides])
+        parsed = composer.parse(composer.overrides)
+        fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+        master = composer.compose(fixed)
+        if trust := trust_of(master):
+            _import_from_here()
+            check_there(trust)
+        if line.mode == "multirun" or master.hydra.mode == RunMode.MULTIRUN:
+            refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
+            return _sweep(composer, master, parsed)
+        if len(fixed) < len(parsed):
+            composer.compose(composer.overrides)  # Hydra says that a single run has no sweep
+        return _run(composer, master, processes)
+
+
+def _import_from_here() -> None:
+    """Let trusted modules be imported from the working directory, here and in the processes of jobs.
+
+    What is installed comes first.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if here not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
+
+
+def refuse_sweep(place: Launch | Processes, flag: str) -> None:
+    """Refuse a sweep in processes that were started for one run."""
+    if place.world_size > 1:
+        rule = f"{place.world_size} processes were started for one run, and a sweep is many"
+        raise InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
+
+
+def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
+    line = composer.line
+    for group in ("launcher", "hydra/launcher"):
+        if line.is_typed(group):
+            rule = "starts the jobs of a sweep, and this is a single run"
+            raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
+    for key in ("study", "study_code", "study_report", "plan", "workers"):
+        if line.is_typed(key):
+            raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
+    _check_lengths(cfg)
+    folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
+    values = check(cfg, trust_of(cfg))
+    folder = processes.from_main(folder)
+    argv = [*_overrides(composer, "hydra.run.dir"), "hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
+    new = []
+    if processes.is_main:
+        check_folder(Path(folder), cfg, values, "hydra.run.dir")
+        subdir = cfg.hydra.output_subdir
+        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # it may yet be refused
+            argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
+        new = _missing(Path(folder))
+    else:  # rank 0 keeps the log and the config
+        argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    return Flight([*composer.line.main_config, *argv], Path(folder), new, str(ResumeSettings.of(values["resume"]).path))
+
+
+def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
+    """Resolve the folder of a run or of a sweep, and check it."""
+    try:
+        with _hydra_config(cfg):
+            folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
+    except Exception as error:
+        if field == "hydra.sweep.dir":
+            _check_shared(None, cfg)  # it may resolve within a job
+        raise explain(error) from error
+    check_folder_name(folder, field, typed)
+    return folder
+
+
+def _check_lengths(cfg: DictConfig) -> None:
+    for key in ("hydra.output_subdir", "hydra.job.name"):
+        check_length(str(OmegaConf.select(cfg, key)), key)
+
+
+def _overrides(composer: Composer, *without: str) -> list[str]:
+    return [each for each in composer.overrides if key_of(each) not in (*without, "hydra.mode")]
+
+
+def _missing(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+@contextmanager
+def _hydra_config(cfg: DictConfig) -> Iterator[None]:
+    """Within it ``${hydra:...}`` is known."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+# ---- sweeps
+
+
+def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -> Flight:
+    line = composer.line
+    _check_study(master)
+    _check_lengths(master)
+    folder = _folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
+    if line.is_typed("study") and line.is_typed("hydra.sweep.dir"):
+        rule = "a sweep has one folder, and here are several"
+        raise InputError("study", master.study, rule, "leave out study or hydra.sweep.dir")
+    most = master.hydra.sweeper.get("max_batch_size")
+    if most is not None:
+        count(most, "hydra.sweeper.max_batch_size", 1)
+    sweep = PlannedSweep(trust=trust_of(master))
+    if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
+        params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
+        given = composer.parse([f"{key}={value}" for key, value in params.items()])
+        given += [each for each in parsed if not each.is_hydra_override()]
+        swept = {each.get_key_element(): each.get_value_string() for each in parsed if each.is_sweep_override()}
+        check_parameters({**params, **swept})
+        sweep.swept = frozenset(swept) | {str(key) for key in params}
+        check_job_count(given)
+        jobs = JobComposer(composer, [each for each in parsed if each.is_hydra_override()], given)
+        for overrides in combinations(given):
+            sweep.jobs.append((overrides, describe(check(jobs.compose(overrides), sweep.trust))))
+        if "${" in _text_of(master, "hydra.sweep.dir") and line.is_typed("hydra.sweep.dir"):
+            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in all that the jobs vary
+                job = composer.compose([*jobs.hydra_overrides, *overrides])
+                OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
+                _check_shared(folder, job)
+    if master.hydra.output_subdir is not None and Path(folder).is_dir():  # its jobs may have folders that hold runs
+        sweep.pending = pending_name(str(master.hydra.output_subdir))
+    argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
+    place = Path(folder)
+    return Flight(
+        [*composer.line.main_config, *argv], place, _missing(place), sweep=sweep, is_plan=bool(master.get("plan"))
+    )
+
+
+def _text_of(cfg: DictConfig, key: str) -> str:
+    """Return a value as it is written, its references not resolved."""
+    node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
+    for part in key.split(".")[1:]:
+        node = node[part]
+    return str(node)
+
+
+def _check_shared(folder: str | None, job: DictConfig) -> None:
+    """Refuse a folder of a sweep that differs between its jobs: they would not be in one study.
+
+    Args:
+        folder: The sweep's own; None if it does not resolve outside of a job.
+        job: The config of a job.
+    """
+    with read_write(job.hydra):
+        job.hydra.job.num, job.hydra.job.id = 0, "0"
+        try:
+            with _hydra_config(job):
+                own: str | None = str(job.hydra.sweep.dir)
+        except Exception:  # the caller reports what else is wrong with it
+            own = None
+    with read_write(job.hydra):
+        job.hydra.job.num = job.hydra.job.id = MISSING
+    if own is not None and own != folder:
+        sweep = "" if folder is None else f" and {folder} for the sweep"
+        rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
+        fix = "leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job"
+        raise InputError("hydra.sweep.dir", _text_of(job, "hydra.sweep.dir"), rule, fix)
+
+
+def _check_study(cfg: DictConfig) -> None:
+    study = cfg.get("study")
+    if study is not None and (not STUDY_NAME.fullmatch(str(study)) or not str(study).strip("./")):
+        rule = "names a study's folder, by letters, digits and . _ + - /"
+        raise InputError("study", study, rule, "e.g. study=first, or study=results/first")
+    workers = cfg.get("workers")
+    if workers is not None and workers < 1:
+        rule = "must be a whole number of at least 1, or null for as many as fit"
+        raise InputError("workers", workers, rule, "e.g. workers=2")
+    if cfg.get("study_code", "same") not in ("same", "any"):
+        choices = ("same", "any")
+        raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, choices))
+
+
+class JobComposer:
+    """Composes the jobs of one sweep: once for each choice of groups, and plain values are set on copies.
+
+    Args:
+        composer: See there.
+        hydra_overrides: What was typed of ``hydra.*``.
+        overrides: Everything else, sweeps included.
+    """
+
+    def __init__(self, composer: Composer, hydra_overrides: Sequence[Override], overrides: Sequence[Override]) -> None:
+        self._composer = composer
+        self.hydra_overrides = [str(each.input_line) for each in hydra_overrides]
+        self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
+        self._values: dict[str, tuple[str, Any]] = {}
+        keys = [each.key_or_group for each in overrides]
+        self._plain = {
+            each.get_key_element()
+            for each in overrides
+            if each.is_sweep_override()
+            and not (each.is_add() or each.is_force_add() or each.is_delete() or each.package)
+            and not composer.is_group(each.key_or_group)
+            and sum(_overlap(each.key_or_group, key) for key in keys) == 1
+        }
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose the config of one job, without its ``hydra`` node.
+
+        Raises:
+            InputError: Whatever is wrong with it.
+        """
+        plain = [each for each in overrides if each.partition("=")[0] in self._plain]
+        shared = self._shared(overrides)
+        if shared not in self._bases:
+            # The first job's values stay in it: each other job sets the same keys.
+            cfg = self._composer.compose([*self.hydra_overrides, *shared, *plain])
+            choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._bases[shared] = cfg, choices
+            return copy.deepcopy(cfg)
+        cfg = copy.deepcopy(self._bases[shared][0])
+        for override in plain:
+            if override not in self._values:
+                (parsed,) = self._composer.parse([override])
+                self._values[override] = parsed.key_or_group, parsed.value()
+            key, value = self._values[override]
+            try:
+                OmegaConf.update(cfg, key, value, merge=True)
+            except Exception as error:
+                raise explain(error, overrides) from error
+        return cfg
+
+    def choice(self, overrides: Sequence[str], group: str) -> str | None:
+        """Return which choice of a group a job that was composed has; None for none."""
+        choice = self._bases[self._shared(overrides)][1].get(group)
+        return None if choice is None else str(choice)
+
+    def _shared(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        return tuple(each for each in overrides if each.partition("=")[0] not in self._plain)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

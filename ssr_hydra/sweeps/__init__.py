@@ -1,0 +1,1 @@
+"""Sweeps: the Hydra sweeper that runs the jobs of a study."""

@@ -1,0 +1,143 @@
+"""Run a sweep: the folder of its study, the jobs that are missing, and what is shown in the end."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ssr_hydra.build.foreign import check_folder_name
+from ssr_hydra.build.pending import pending_pattern
+from ssr_hydra.build.sweeps import show_sweep
+from ssr_hydra.build.versions import versions
+from ssr_hydra.configs import ExperimentConfig
+from ssr_hydra.errors import InputError
+from ssr_hydra.files import WriteError, write_atomically
+from ssr_hydra.launchers.code import code_version
+from ssr_hydra.launchers.folder import StudyFolder
+from ssr_hydra.launchers.heartbeat import Heartbeat
+from ssr_hydra.launchers.resources import jobs_at_once
+from ssr_hydra.launchers.study import Planner, StudyLauncher
+from ssr_hydra.sweeps.jobs import PlannedSweep
+from ssr_hydra.trainer.interrupts import TerminatedError
+
+__all__ = ["run_sweep", "unwritable"]
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NUMBERED = "${hydra.job.num}"
+
+
+def run_sweep(
+    inner: Launcher, cfg: DictConfig, loader: ConfigLoader, planned: PlannedSweep, batch: int | None = None
+) -> None:
+    """Run the jobs of a sweep that are missing; show all of them, and the report.
+
+    Args:
+        inner: The launcher that runs jobs.
+        cfg: The config of the sweep, without the jobs' own overrides.
+        loader: Composes a job, where its folder depends on its config.
+        planned: The jobs.
+        batch: How many jobs the launcher is given at a time; None for all.
+
+    Raises:
+        InputError: The folder of another study; or one that cannot be written.
+        SweepError: Jobs that did not complete.
+    """
+    folder = Path(str(cfg.hydra.sweep.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable("hydra.sweep.dir", str(folder), error) from error
+    study = StudyFolder(folder)
+    planner = _planner(cfg, study, planned, loader)
+    at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
+    launcher = StudyLauncher(inner, study, planner, sys.stderr, at_a_time=at_a_time, returns_failures=False)
+    reports = bool(cfg.get("study_report", True))
+    try:
+        with Heartbeat(study.sign):
+            # Where the disk is full, the error names the file.
+            write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
+            jobs = [list(overrides) for overrides, _ in planned.jobs]
+            for first in range(0, len(jobs), batch or len(jobs) or 1):
+                launcher.launch(jobs[first : first + (batch or len(jobs))], first)
+    except (KeyboardInterrupt, TerminatedError):
+        reports = False  # whoever stops a sweep wants it to stop
+        raise
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, WriteError):
+            raise
+        path = Path(str(error.filename or folder))
+        raise WriteError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
+    finally:
+        alone = study.clear_signs()
+        if launcher.has_jobs:
+            _show(folder, planned.pending, reports=reports)
+        if planned.pending is not None:
+            name = pending_pattern(planned.pending) if alone else planned.pending
+            for path in folder.glob(f"**/{name}"):
+                shutil.rmtree(path, ignore_errors=True)
+    launcher.check()
+
+
+def _show(folder: Path, pending: str | None, *, reports: bool) -> None:
+    """Print the table of the jobs, and the report; a sweep does not end because neither can be printed."""
+    with suppress(OSError):
+        show_sweep(folder, sys.stdout, pending)
+        if reports:
+            from ssr_hydra.report.after_sweep import report_of_sweep
+
+            print()
+            report_of_sweep(folder, sys.stdout)
+
+
+def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader: ConfigLoader) -> Planner:
+    known = ExperimentConfig.__dataclass_fields__
+    base = {key: value for key, value in _plain(cfg).items() if key in known}
+    typed = OverridesParser.create().parse_overrides([str(item) for item in cfg.hydra.overrides.task])
+    fixed = {item.get_key_element() for item in typed if not item.is_sweep_override()}
+    code = {key: str(value) for key, value in versions().items()}
+    code |= {
+        key: f"{code[key]} {digest}" if key in code else digest for key, digest in code_version(planned.trust).items()
+    }
+    any_code = cfg.get("study_code") == "any"
+
+    def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
+        keys = {item.partition("=")[0] for overrides in jobs for item in overrides} - fixed
+        study.open(base, planned.swept | keys, code, any_code=any_code)
+
+    open_folder(())  # another study's folder is refused before anything is written
+
+    def subdir(overrides: tuple[str, ...], number: int) -> str:
+        job = loader.load_sweep_config(cfg, list(overrides))
+        with open_dict(job):
+            job.hydra.job.num = job.hydra.job.id = number
+        place = str(job.hydra.sweep.subdir)
+        check_folder_name(place, "hydra.sweep.subdir", None, "the sweep's folder")
+        return place
+
+    numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
+    descriptions = dict(planned.jobs)
+    return Planner(descriptions.__getitem__, None if numbered else subdir, open_folder, planned.command, planned.extra)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(node, resolve=False)
+    return dict(content)
+
+
+def unwritable(field: str, folder: str, error: OSError) -> InputError:
+    """Return the error of a folder that Hydra was told to write to."""
+    rule = f"cannot be written ({error.strerror or error})"
+    return InputError(field, folder, rule, f"choose another place: {field}=...")

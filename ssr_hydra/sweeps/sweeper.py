@@ -1,0 +1,75 @@
+"""``hydra/sweeper=study``: runs what is missing of a study, and shows its jobs and its report in the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.pool import PoolTask
+from ssr_hydra.launchers.traits import Traits, traits_of
+from ssr_hydra.sweeps.jobs import PLANNED
+
+__all__ = ["StudySweeper"]
+
+
+class StudySweeper(Sweeper):
+    """Runs the jobs that preflight has checked, with whichever launcher is configured.
+
+    Args:
+        max_batch_size: How many jobs the launcher is given at a time; None for all.
+        params: Key to values, of a sweep that a file describes.
+    """
+
+    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
+        self.max_batch_size, self.params = max_batch_size, params  # preflight has read the params
+        self.launcher: Launcher | None = None
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra's ``Sweeper``."""
+        self.hydra_context, self.config = hydra_context, config
+        traits = traits_of(str(config.hydra.launcher._target_))
+        _set_workers(config, traits, config.get("workers"))
+        if traits.library == "joblib":
+            task_function = PoolTask(task_function, os.getpid())
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs.
+
+        Raises:
+            InputError: The folder of another study; or one that cannot be written.
+            SweepError: Jobs that did not complete.
+        """
+        from ssr_hydra.sweeps.run import run_sweep
+
+        del arguments  # preflight has read them
+        assert self.launcher is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
+        (planned,) = PLANNED
+        run_sweep(self.launcher, self.config, self.hydra_context.config_loader, planned, self.max_batch_size)
+
+
+def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
+    """Tell the launcher how many jobs to run at a time, in its own setting."""
+    if workers is None or traits.starts_all:
+        return
+    if traits.workers is not None:
+        with open_dict(cfg):
+            cfg.hydra.launcher[traits.workers] = workers
+    elif not (traits.in_main_thread and workers == 1):
+        name = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
+        fix = "choose launcher=processes, or set hydra.launcher.* (shown by --cfg hydra -p hydra.launcher)"
+        raise InputError("workers", workers, f"cannot be used with launcher={name}", fix)

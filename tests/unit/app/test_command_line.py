@@ -1,0 +1,100 @@
+"""The command line before Hydra reads it, and the commands that messages show."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.app.command_line import CommandLine, parse_command_line
+from ssr_hydra.app.continuing import Typed
+from ssr_hydra.app.preflight import checked
+from ssr_hydra.errors import InputError
+
+
+def test_flags_and_overrides_are_told_apart(in_tmp: Path) -> None:
+    (in_tmp / "mine").mkdir()
+    line = parse_command_line(["ssr=2", "--cfg", "job", "-p", "ssr", "resume=auto", "--config-dir", "mine"])
+    assert line == CommandLine(
+        overrides=("ssr=2", "resume.path=auto"),
+        mode="cfg",
+        show=("--cfg", "job", "--package", "ssr"),
+        config_dir=str(in_tmp / "mine"),
+    )
+    assert line.is_typed("seed", "ssr")
+    assert not line.is_typed("seed")
+
+
+@pytest.mark.parametrize("typed", ["=a", "+=a", "~"])
+def test_override_without_a_key_is_refused(typed: str) -> None:
+    with pytest.raises(InputError, match="has no key; write key=value"):
+        parse_command_line([typed])
+
+
+@pytest.mark.parametrize("flag", ["--config-dir", "--config-path"])
+def test_a_folder_that_is_not_there(flag: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_command_line([flag, "nowhere"])
+    assert caught.value.field == flag
+
+
+PYTHON = ("python", "train.py")
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder", "command"),
+    [
+        ("-m ssr=0.5,1", "multirun/a", "python train.py -m ssr=0.5,1 study=multirun/a"),
+        ("-m ssr=1 study=a seed=1", "studies/a", "python train.py -m ssr=1 study=a seed=1"),  # it goes on as it is
+        ("-m hydra.sweep.dir=a/${now:%S} seed=1", "a/07", "python train.py -m seed=1 study=a/07"),
+        ("-m", "a", "python train.py -m study=./a"),
+        ("-m", "a b", "python train.py -m 'hydra.sweep.dir=\"a b\"'"),
+        ("-m", "/a/größe", "python train.py -m 'hydra.sweep.dir=\"/a/größe\"'"),
+    ],
+)
+def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -> None:
+    found = Typed(tuple(typed.split()), PYTHON).in_study(Path(folder))
+    assert found == command
+    with checked(parse_command_line(shlex.split(found)[2:]), "id") as flight:
+        assert flight.folder == Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("typed", "resume", "command"),
+    [
+        ("ssr=0.5", "auto", "python train.py ssr=0.5 hydra.run.dir=runs/a"),
+        ("hydra.run.dir=runs/a ssr=0.5", "auto", "python train.py hydra.run.dir=runs/a ssr=0.5"),
+        ("hydra.run.dir=runs/${name} ssr=0.5", "auto", "python train.py ssr=0.5 hydra.run.dir=runs/a"),
+        ("resume=never ssr=0.5", "never", "python train.py ssr=0.5 hydra.run.dir=runs/a resume=auto"),
+        ("resume.path=runs/b", "runs/b", "python train.py hydra.run.dir=runs/a resume=auto"),
+        (
+            "--config-dir mine experiment=u",
+            "auto",
+            "python train.py --config-dir mine experiment=u hydra.run.dir=runs/a",
+        ),
+    ],
+)
+def test_command_that_continues_a_run(typed: str, resume: str, command: str) -> None:
+    assert Typed(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
+
+
+@pytest.mark.parametrize(
+    ("whole", "argv", "program"),
+    [
+        (["python3", "train.py", "-m", "a=1"], ["train.py", "-m", "a=1"], ("python3", "train.py")),
+        (
+            ["python", "-u", "-m", "ssr_hydra", "a=1"],
+            ["/x/ssr_hydra/__main__.py", "a=1"],
+            ("python", "-u", "-m", "ssr_hydra"),
+        ),
+        (["/x/python", "/nowhere/ssr-train", "a=1"], ["/nowhere/ssr-train", "a=1"], ("/nowhere/ssr-train",)),
+    ],
+)
+def test_program_is_shown_as_it_was_started(
+    whole: list[str], argv: list[str], program: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", whole)
+    monkeypatch.setattr(sys, "argv", argv)
+    assert Typed.here() == Typed(tuple(argv[1:]), program)

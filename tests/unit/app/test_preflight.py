@@ -1,0 +1,174 @@
+"""What preflight refuses before Hydra runs anything, and what it hands to Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from ssr_hydra.app.command_line import parse_command_line
+from ssr_hydra.app.compose import composing
+from ssr_hydra.app.preflight import Flight, JobComposer, checked
+from ssr_hydra.errors import InputError
+from ssr_hydra.launchers.jobs import describe
+from ssr_hydra.sweeps.jobs import combinations
+
+Show = Callable[..., Flight]
+
+
+def flight(*typed: str) -> Flight:
+    with checked(parse_command_line(list(typed)), "id") as found:
+        return found
+
+
+def refusal(*typed: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        flight(*typed)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "typed", ["trust=[a", "trust=", "trust=3", "trust=[os]", "trust=torch", "trust=[no_such_module]"]
+)
+def test_trust_names_modules_that_are_there(typed: str) -> None:
+    assert refusal(typed).field == "trust"
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder"),
+    [
+        (["study=a.b-c_1+"], "studies/a.b-c_1+"),
+        (["study=results/a"], "results/a"),
+        (["study=/data/a"], "/data/a"),
+        (["hydra.sweep.dir=x/${name}", "name=y"], "x/y"),
+        (["hydra.sweep.dir='x y'"], "x y"),
+    ],
+)
+def test_a_sweep_goes_into_the_folder_of_its_study(typed: list[str], folder: str) -> None:
+    found = flight("-m", "seed=0,1", *typed)
+    assert str(found.folder) == folder
+    assert found.argv[-1] == f"hydra.sweep.dir={folder}" or "'" in typed[0]
+    assert "hydra.mode=MULTIRUN" in found.argv
+
+
+@pytest.mark.parametrize("value", ["''", ".", "..", "/", "'a b'", "'a,b'", "'a=b'", "'~'", "'~/a'"])
+def test_a_study_is_called_by_what_is_a_folder(value: str) -> None:
+    # Neither a shell nor Hydra takes "~" for the home folder here.
+    error = refusal("-m", f"study={value}")
+    assert (error.field, error.rule) == ("study", "names a study's folder, by letters, digits and . _ + - /")
+
+
+def test_the_options_of_a_study_have_choices() -> None:
+    assert refusal("-m", "study_code=maybe").field == "study_code"
+    assert refusal("-m", "study_report=perhaps").field == "study_report"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "''", "[2]"])
+def test_workers_are_a_whole_number(value: str) -> None:
+    assert refusal("-m", f"workers={value}").field == "workers"
+
+
+def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = list(sys.path)
+    monkeypatch.setattr(sys, "path", path)
+    monkeypatch.setenv("PYTHONPATH", "/own")
+    flight("ssr=1")
+    assert (str(in_tmp) in sys.path, os.environ["PYTHONPATH"]) == (False, "/own")
+    flight("trust=[pytest]")
+    flight("trust=[pytest]")
+    assert (sys.path.count(str(in_tmp)), os.environ["PYTHONPATH"]) == (1, f"/own{os.pathsep}{in_tmp}")
+
+
+@pytest.mark.parametrize("typed", ["study=a", "study_code=any", "study_report=false", "plan=true", "workers=2"])
+def test_a_single_run_has_no_study(typed: str) -> None:
+    assert "is of a sweep, and this is a single run; add -m" in str(refusal(typed))
+
+
+def test_a_sweep_has_one_folder() -> None:
+    assert refusal("-m", "study=a", "hydra.sweep.dir=b").field == "study"
+    assert refusal("-m", "seed=1,2", "hydra.sweep.dir=x/${seed}").field == "hydra.sweep.dir"
+    assert refusal("-m", "seed=1,2", "hydra.sweep.dir=x/${hydra.job.num}").field == "hydra.sweep.dir"
+
+
+@pytest.mark.parametrize("typed", ["trust=a,b", "hydra.run.dir=a,b", "study=a,b", "workers=1,2"])
+def test_the_app_is_not_swept_over(typed: str) -> None:
+    assert "is not a parameter to sweep over" in str(refusal("-m", typed))
+
+
+SWEEPS = [
+    ["ssr=0.5,1", "seed=range(3)"],
+    ["scheduler=cosine,wsd", "optimizer.lr=0.1,0.01", "ssr=1"],
+    ["scheduler=product", "scheduler@scheduler.factors.decay=step,rex", "scheduler.factors.warmup.alpha=0.1,0.2"],
+    ["optimizer={lr:0.1},{lr:0.2}", "optimizer.lr=0.3"],
+    ["+trainer.metrics.x._target_=a.b,c.d", "seed=1,2"],
+    ["experiment=digits_wsd,digits_product", "seed=1,2", "name=a,b"],
+    ["data.train.eval_fraction=0.2,0.5", "model.widths=[4,8],[8]"],
+]
+
+
+@pytest.mark.parametrize("typed", SWEEPS, ids=" ".join)
+def test_a_job_that_is_set_on_a_copy_is_the_one_that_is_composed(typed: list[str]) -> None:
+    """Both ways give the same config, for every job."""
+    with composing(parse_command_line(["-m", *typed])) as composer:
+        parsed = composer.parse(typed)
+        jobs = JobComposer(composer, [], parsed)
+        for job in combinations(parsed):
+            whole: Any = OmegaConf.to_container(composer.compose(job))
+            del whole["hydra"]
+            assert OmegaConf.to_container(jobs.compose(job)) == whole
+
+
+def test_a_bad_value_of_one_job_refuses_the_sweep() -> None:
+    assert refusal("-m", "ssr=0.5,1,-1").field == "ssr"
+    assert refusal("-m", "scheduler=cosine,wsd", "scheduler.t_warmup=1ep,2ep").field == "scheduler.t_warmup"
+    assert refusal("-m", "ssr=1,half").field == "ssr"
+
+
+def test_the_jobs_are_those_of_the_sweep() -> None:
+    found = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
+    assert found.sweep is not None
+    assert [job for job, _ in found.sweep.jobs] == [
+        (f"ssr={ssr}", f"seed={seed}", "trust=[pytest]") for ssr in ("0.5", "1") for seed in (3, 4)
+    ]
+    assert found.sweep.swept == {"ssr", "seed"}
+    assert len({description.identity for _, description in found.sweep.jobs}) == 4
+    assert all("trust" not in description.config_hash for _, description in found.sweep.jobs)
+
+
+def test_what_describes_the_app_is_not_part_of_a_job() -> None:
+    one, two = (
+        flight("-m", "seed=1", *more) for more in ((), ("study=x", "workers=3", "study_code=any", "trust=[pytest]"))
+    )
+    assert one.sweep is not None
+    assert two.sweep is not None
+    assert one.sweep.jobs[0][1] == two.sweep.jobs[0][1]
+    assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
+
+
+@pytest.mark.slow
+def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu() -> None:
+    began = time.process_time()
+    found = flight(
+        "-m",
+        "scheduler=cosine,wsd,linear,step,rex",
+        "optimizer.lr=.1,.2,.3,.4,.5,.6,.7,.8,.9,1",
+        "ssr=0.25,0.5,1,2",
+        "seed=range(5)",
+    )
+    assert found.sweep is not None
+    assert len(found.sweep.jobs) == 1000
+    assert time.process_time() - began < 20
+
+
+def test_a_folder_is_plain_text_once_it_is_checked(in_tmp: Path) -> None:
+    found = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
+    assert found.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
+    assert found.new_folders == [Path("runs/a-0.5"), Path("runs")]

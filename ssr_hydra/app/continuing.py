@@ -95,16 +95,3 @@ def quoted(value: str) -> str:
         return value
     # Backslashes are literal unless they precede a quote or a reference.
     return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')
-
-
-@dataclass(frozen=True)
-class StudyOptions:
-    """What the command line says of a sweep's study, beside its folder.
-
-    Args:
-        any_code: ``study_code=any``: runs of other code may be in it.
-        reports: ``study_report=false``: whether the sweep ends with a report.
-    """
-
-    any_code: bool = False
-    reports: bool = True

@@ -68,11 +68,13 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return InputError(field, "???", "has no default and must be given", f"say {field}=...")
     if isinstance(error, InterpolationResolutionError):
         return InputError(field, _value_in(error, field), message, "correct the ${...}")
+    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
+        return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
         return _of_key(error, field, value, overrides)
     if "is not a subclass of" in message and (listed := _several(overrides)) is not None:
         return listed
-    if isinstance(error, ValidationError) and "is not a ListConfig" in message:
+    if isinstance(error, ValidationError) and re.search(r"is not a (List|Tuple)Config", message):
         return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
         return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
@@ -102,6 +104,16 @@ def _several(overrides: Sequence[str]) -> InputError | None:
             if group == "scheduler":
                 fix += "; to multiply them, scheduler=product with a factor for each"
             return InputError(group, value, "must be one choice", fix)
+    return None
+
+
+def _mappings(overrides: Sequence[str]) -> InputError | None:
+    """Return the error of an override that writes a list of mappings; Hydra cannot read one."""
+    for override in overrides:
+        if "=[{" in override:
+            key, _, value = override.lstrip("+~").partition("=")
+            fix = "put it there, as an experiment"
+            return InputError(key, value, "a list of mappings is written in a YAML file", fix)
     return None
 
 
@@ -222,9 +234,8 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
         return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
-    if "can only concatenate str" in text and (listed := [each for each in overrides if "=[{" in each]):
-        key, _, value = listed[0].lstrip("+~").partition("=")
-        return InputError(key, value, "a list of mappings is written in a YAML file", "put it there, as an experiment")
+    if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
+        return listed
     key = _override_key(error) or "config"
     return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
 

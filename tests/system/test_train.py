@@ -288,9 +288,10 @@ def test_without_trust_nothing_is_imported(my_lab: Path, app: Callable[..., Answ
 
 def test_a_replayed_run_needs_trust_again(my_lab: Path, app: Callable[..., Answer]) -> None:
     assert app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "hydra.run.dir=first", *QUICK).code == 0
-    assert "trust" not in (my_lab / "first/.hydra/config.yaml").read_text()
     replay = ("--config-path", "first/.hydra", "--config-name", "config")
-    assert app(*replay).code == 2
+    refused = app(*replay)
+    assert refused.code == 2
+    assert refused.err.startswith("error: trust=['my_lab']: is read from the command line alone")
     said = app(*replay, "trust=[my_lab]")
     assert said.code == 0, said.err
     first, second = RunResult.load(my_lab / "first"), results(my_lab / "outputs")[0]

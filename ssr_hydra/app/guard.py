@@ -304,7 +304,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
     value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
     if value != own:
         names = ",".join(map(str, value)) if isinstance(value, list) and value else "..."
-        fix = f"if you know what it does, say trust=[{names}] there"
+        fix = f"if you know what it does, say trust=[{names}] on the command line"
         raise InputError("trust", value, "is read from the command line alone, never from a file", fix)
 
 

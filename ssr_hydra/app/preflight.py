@@ -89,7 +89,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> F
     Example:
         >>> from ssr_hydra.app.command_line import parse_command_line
         >>> preflight(parse_command_line(["ssr=0.5", "hydra.run.dir=run"]), "id").argv
-        ['ssr=0.5', 'hydra.mode=RUN', "hydra.run.dir='run'"]
+        ['ssr=0.5', 'hydra.mode=RUN', 'hydra.run.dir=run']
     """
     for override in line.overrides:
         group, _, package = key_of(override).partition("@")

@@ -247,12 +247,15 @@ def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answe
     config = run / ".hydra/config.yaml"
     text = config.read_text()
     Path("evil.py").write_text("raise SystemExit('it ran')\n")
-    for more, words in (
-        ("trust: [evil]\n", "is read from the command line alone"),
-        ("hydra: {callbacks: {x: {_target_: evil.Run}}}\n", "can run code or write anywhere"),
+    trusted = text.replace("- resume_lab\n", "- evil\n")
+    assert trusted != text
+    for changed, typed, words in (
+        (trusted, (), "trust=['evil']: is read from the command line alone"),
+        (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "neither part of this package nor trusted"),
+        (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):
-        config.write_text(text + more)
-        said = app(f"run={run}", TRUST)
+        config.write_text(changed)
+        said = app(f"run={run}", *typed)
         assert said.code == 2
         assert words in said.err
     config.write_text(text.replace("resume_lab.Net", "evil.Net"))

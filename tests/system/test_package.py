@@ -55,7 +55,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPO / name, copy / name)
-    for name in ("ssr_hydra", "conf"):
+    for name in ("ssr_hydra", "hydra_plugins", "conf"):
         shutil.copytree(REPO / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
@@ -112,8 +112,9 @@ def test_installed_commands_find_their_configs(
     assert "ssr" in run(bin_folder / "ssr-preview", "--help", cwd=elsewhere).lower()
     assert [path for path in elsewhere.iterdir() if path.name != "outputs"] == []
 
-    run(bin_folder / "ssr-train", "max_duration=5ba", "hydra.run.dir=run", cwd=elsewhere)
-    assert json.loads((elsewhere / "run/result.json").read_text(encoding="utf-8"))["steps"] == 5
+    sweep = ("-m", "max_duration=5ba", "seed=0", "hydra.sweep.dir=sweep", "study_report=false")
+    run(bin_folder / "ssr-train", *sweep, cwd=elsewhere)  # by the plugins of the package
+    assert json.loads((elsewhere / "sweep/0/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -122,7 +123,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         entry_points = archive.read(next(n for n in archive.namelist() if n.endswith("entry_points.txt"))).decode()
     expected = {
         path.relative_to(REPO).as_posix()
-        for path in (REPO / "ssr_hydra").rglob("*")
+        for package in ("ssr_hydra", "hydra_plugins")
+        for path in (REPO / package).rglob("*")
         if path.suffix == ".py" or path.name == "py.typed" or path.parent.name == "template"
     } | {
         f"ssr_hydra/{path.relative_to(REPO).as_posix()}"

@@ -300,6 +300,6 @@ def test_a_replayed_run_keeps_nothing_of_its_trust(app: App, in_tmp: Path, refus
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")
-    assert "say trust=[pytest] there" in refused(*replay)
+    assert "say trust=[pytest] on the command line" in refused(*replay)
     assert app(*replay, "trust=[pytest]", "hydra.run.dir=again").code == 0
     assert app(*replay, "trust=[]", "hydra.run.dir=other").code == 0

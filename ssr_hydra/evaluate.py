@@ -24,10 +24,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.command_line import CommandLine, key_of
-from ssr_hydra.app.compose import composing, trust_of
+from ssr_hydra.app.compose import composing
 from ssr_hydra.app.continuing import quoted
 from ssr_hydra.build.check import plain
 from ssr_hydra.build.explain import explain
+from ssr_hydra.build.targets import trust_of
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.errors import InputError, RunError, visible_lines

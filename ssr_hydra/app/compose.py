@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,15 @@ from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.foreign import check_name, chosen_nodes, shown_path
 from ssr_hydra.build.interpolations import check_growth
-from ssr_hydra.build.targets import check_trust
+from ssr_hydra.build.targets import trust_of
 from ssr_hydra.configs import APP_KEYS, conf_dir, register
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 
-__all__ = ["Composer", "composing", "trust_of"]
+__all__ = ["Composer", "composing"]
 
 _FOR_HYDRA = (*APP_KEYS, "launcher")  # what the hydra node depends on, besides hydra.* itself
 _SEARCH_PATH = "hydra.searchpath"
-
-
-def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
-    """Return what a config trusts, checked.
-
-    Raises:
-        InputError: Something other than names of modules.
-    """
-    trust = cfg.get("trust", ())
-    value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
-    return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def run_job(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from ssr_hydra.app.compose import trust_of
+    from ssr_hydra.build.targets import trust_of
     from ssr_hydra.train import train
 
     try:

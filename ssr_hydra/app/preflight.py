@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from ssr_hydra.app.command_line import CommandLine, key_of
-from ssr_hydra.app.compose import Composer, composing, trust_of
+from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.continuing import STUDY_NAME, quoted
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
 from ssr_hydra.build.check import check
@@ -29,7 +29,7 @@ from ssr_hydra.build.explain import explain
 from ssr_hydra.build.foreign import check_folder_name, check_length, check_place
 from ssr_hydra.build.pending import holds_a_run, pending_name
 from ssr_hydra.build.resuming import check_folder
-from ssr_hydra.build.targets import check_there
+from ssr_hydra.build.targets import check_there, trust_of
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.jobs import describe
 from ssr_hydra.settings.base import count, did_you_mean

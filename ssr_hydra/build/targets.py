@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from ssr_hydra.configs import GROUPS, TRANSFORMS
 from ssr_hydra.errors import InputError, missing_package
 
@@ -29,6 +31,7 @@ __all__ = [
     "instantiate",
     "is_trusted",
     "locate",
+    "trust_of",
 ]
 
 _LOSSES = (
@@ -110,6 +113,17 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
         if name.split(".")[0] in sys.stdlib_module_names:
             raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
     return names
+
+
+def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
+    """Return what a config trusts, checked.
+
+    Raises:
+        InputError: Something other than names of modules.
+    """
+    trust = cfg.get("trust", ())
+    value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
+    return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
 
 
 def check_there(trust: Iterable[str]) -> None:

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.command_line import parse_command_line
-from ssr_hydra.app.compose import composing, trust_of
+from ssr_hydra.app.compose import composing
 from ssr_hydra.app.preflight import JobComposer
 from ssr_hydra.build.check import are_named, check, known_dataloader_len, scheduler_parts
 from ssr_hydra.build.check_torch import is_description
 from ssr_hydra.build.explain import explain
-from ssr_hydra.build.targets import as_description, instantiate
+from ssr_hydra.build.targets import as_description, instantiate, trust_of
 from ssr_hydra.build.versions import version_line
 from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
 from ssr_hydra.previews.curves import PreviewCurve, draw_out

@@ -6,6 +6,7 @@ As a script it prints a line of JSON for each start and end of a job, and for it
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import signal
@@ -103,9 +104,10 @@ def _claim(cfg: DictConfig) -> str:
 
 
 def _imports(cfg: DictConfig) -> list[str]:
-    """What a run of the app imports here."""
+    """What a run imports here, except what checks the command line: a sweep has checked it for all jobs."""
     from ssr_hydra.app.main import main
 
+    importlib.import_module("ssr_hydra.app.preflight")
     before = set(sys.modules)
     main(["max_duration=2ba", "data.eval=null", "trainer.objective=null", f"hydra.run.dir={cfg.place}/run"])
     return sorted(set(sys.modules) - before)

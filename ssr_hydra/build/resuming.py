@@ -37,8 +37,6 @@ _MOST_SHOWN = 6
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
-
-
 def check_resume(values: Mapping[str, Any]) -> None:
     """Refuse an invalid ``resume``, and a place that holds nothing to resume from.
 

@@ -153,7 +153,6 @@ def test_what_describes_the_app_is_not_part_of_a_job() -> None:
     assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
 
 
-@pytest.mark.slow
 def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu() -> None:
     began = time.process_time()
     found = flight(

@@ -23,8 +23,8 @@ os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.
 # .ci/run tests the properties again, on random examples, by --hypothesis-profile=thorough.
 _ours = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _ours, max_examples=20, derandomize=True)
-settings.register_profile("thorough", _ours, max_examples=200)
+settings.register_profile("quick", _ours, max_examples=12, derandomize=True)
+settings.register_profile("thorough", _ours, max_examples=120)
 settings.load_profile("quick")
 
 # A shell that starts a job in the background has it ignore ctrl-C, and Python then installs no handler of its own.
@@ -70,6 +70,16 @@ def clean_hydra() -> Iterator[None]:
     GlobalHydra.instance().clear()
     yield
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def keep_threads() -> Iterator[None]:
+    """Restore torch's number of threads, which a run sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

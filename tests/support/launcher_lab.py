@@ -139,6 +139,19 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def assert_resumed_bitwise(lab: Lab, sweep: Process, *arguments: str) -> None:
+    """Job 0 has got SIGUSR2: it stops with a checkpoint, continues by itself and ends as if nothing had happened."""
+    until(lambda: (lab.study / "0" / "result.json").exists(), "the record of the part before", sweep)
+    lab.slow.unlink()
+    answer = ended(sweep)
+    assert answer.code == 0, answer.err
+    assert lab.records()[0].resumes == 1
+    # It stopped at its next batch, with a checkpoint of its own: no step was done twice.
+    (batch,) = resumes(lab.study / "0")
+    assert f"terminated by SIGUSR2, with a checkpoint at batch {batch}" in (lab.study / "0/train.log").read_text()
+    assert_same(lab.weights(), lab.uninterrupted(*arguments))
+
+
 def until(condition: Callable[[], Any], what: str, process: Process | None = None) -> Any:
     """Wait for something that a sweep does."""
     for _ in range(SECONDS * 5):

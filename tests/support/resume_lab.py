@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 SIGNALS = ("SIGTERM", "SIGUSR2", "SIGHUP", "SIGINT")
 SAMPLES, EVAL_SAMPLES = 53, 20
@@ -51,6 +52,19 @@ class Noisy(Dataset[tuple[Tensor, int]]):
             noise = [*torch.randn(4).tolist(), float(np.random.standard_normal()), random.gauss(0, 1)]
             row = row + 0.1 * torch.tensor(noise)
         return row, index % 3
+
+
+class NoisyStream(IterableDataset[Any]):
+    """Its epoch, and a number from each global generator."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(4):
+            yield self.epoch, random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
 NOISY = {

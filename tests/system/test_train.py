@@ -23,11 +23,7 @@ from ssr_hydra.trainer import RunResult
 QUICK = ("max_duration=6ba", "trainer.progress=none")
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from resume_lab import Noisy
-from torch.utils.data import Dataset, IterableDataset
+from resume_lab import Noisy, NoisyStream
+from torch.utils.data import Dataset
 
 from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
 
@@ -47,19 +46,6 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: st
     alone = epochs(data, 0)
     assert epochs(data, 2) == alone
     assert epochs(data, 2, (1, 0)) == alone  # the same processes, in another order of epochs
-
-
-class NoisyStream(IterableDataset[Any]):
-    """Its epoch, and a number from each global generator."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Any]:
-        for _ in range(4):
-            yield self.epoch, random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
 def test_a_worker_s_stream_is_a_function_of_seed_and_epoch() -> None:

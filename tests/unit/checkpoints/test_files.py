@@ -47,30 +47,28 @@ def damage_is_seen(folder: Path, newest: Path, file: Path, content: bytes) -> No
     assert str(file) in refused[0]
 
 
+def flipped(whole: bytes, draw: random.Random) -> bytes:
+    content = bytearray(whole)
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    return bytes(content)
+
+
+def truncated(whole: bytes, draw: random.Random) -> bytes:
+    return whole[: draw.randrange(len(whole))]
+
+
+@pytest.mark.parametrize("damage", [flipped, truncated])
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_500_flipped_bits_in_each_file_are_refused_by_name_and_the_previous_one_is_used(
-    two: tuple[Path, Path], name: str
+def test_500_damages_of_each_file_are_refused_by_name_and_the_previous_one_is_used(
+    two: tuple[Path, Path], name: str, damage: Callable[[bytes, random.Random], bytes]
 ) -> None:
     folder, newest = two
     file = newest / name
     whole, draw = file.read_bytes(), random.Random(name)
     for _ in range(500):
-        content = bytearray(whole)
-        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        damage_is_seen(folder, newest, file, bytes(content))
+        damage_is_seen(folder, newest, file, damage(whole, draw))
     file.write_bytes(whole)
     assert is_of(load(newest).state, 20)  # and nothing but the damage was refused
-
-
-@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_500_truncations_of_each_file_are_refused_by_name_and_the_previous_one_is_used(
-    two: tuple[Path, Path], name: str
-) -> None:
-    folder, newest = two
-    file = newest / name
-    whole, draw = file.read_bytes(), random.Random(name)
-    for _ in range(500):
-        damage_is_seen(folder, newest, file, whole[: draw.randrange(len(whole))])
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resume_lab import NoisyStream
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -143,19 +144,6 @@ def test_streams_pass_through() -> None:
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
     with pytest.raises(InputError, match="shuffle=True"):
         make_loaders(Stream(), batch_size=3)
-
-
-class NoisyStream(IterableDataset[Any]):
-    """Its epoch, and a number from each global generator."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Any]:
-        for _ in range(4):
-            yield self.epoch, random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
 def test_batches_of_a_stream_are_a_function_of_seed_and_epoch() -> None:

@@ -27,11 +27,7 @@ QUICK = ("trainer.progress=none", "trainer.log_interval=1ba", "hydra.run.dir=run
 SMALL_MLP = ("model.width=4", "model.hidden=8")
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""The lab of each launcher's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from launcher_lab import Lab
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """An empty folder for sweeps."""
+    lab = Lab(tmp_path, nested=False)  # submitit and Ray start Python by themselves
+    yield lab
+    lab.close()

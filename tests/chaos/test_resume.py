@@ -19,3 +19,7 @@ def test_signals_at_random_points(tmp_path: Path) -> None:
     signals = scenarios("signals:20", tmp_path)["signals"]
     assert [signals[name]["stopped"] for name in SIGNALS] == [20, 3, 3, 3]
     assert signals["SIGTERM"]["eval"] > 0
+
+
+def test_kills_while_the_last_checkpoint_and_the_record_are_written(tmp_path: Path) -> None:
+    assert scenarios("ends:3", tmp_path)["ends"]["kills"] >= 8

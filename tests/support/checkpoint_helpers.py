@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,15 @@ def is_of(state: dict[str, Any], batch: int) -> bool:
         and state["model"]["steps"].item() == batch
         and state["rng"]["python"][1] == tuple(range(batch, batch + 5))
     )
+
+
+def kill(scenario: str, folder: Path, *count: int) -> dict[str, int]:
+    """Run a scenario of checkpoint_killer.py, which checks what the kills leave."""
+    from checkout import SUPPORT
+    from warm import warm
+
+    arguments = (scenario, str(folder), *map(str, count))
+    done = warm.run(str(SUPPORT / "checkpoint_killer.py"), *arguments, cwd=folder, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts

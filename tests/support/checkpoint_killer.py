@@ -1,6 +1,6 @@
-"""Kills processes that save checkpoints, and looks at what they leave. Run by tests/unit/checkpoints/test_store.py.
+"""Kills processes that save checkpoints, and looks at what they leave. Run by checkpoint_helpers.kill.
 
-    python checkpoint_killer.py steps|chains|writers FOLDER
+    python checkpoint_killer.py steps|chains|writers FOLDER [COUNT]
 
 A program of its own with one thread, because it forks a process for every kill: importing torch for each would take
 a hundred times as long.
@@ -110,7 +110,7 @@ def steps(folder: Path) -> dict[str, int]:
     return points
 
 
-def chains(folder: Path, number: int = 12, kills: int = 8) -> dict[str, int]:
+def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
     """Processes that save without a pause, each killed at a random moment, the next going on from what is there."""
     draw, between, total = random.Random(0), 0, 0
     for chain in range(number):
@@ -174,4 +174,5 @@ def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({"steps": steps, "chains": chains, "writers": writers}[sys.argv[1]](Path(sys.argv[2]))))
+    scenarios: dict[str, Callable[..., dict[str, int]]] = {"steps": steps, "chains": chains, "writers": writers}
+    print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]), *map(int, sys.argv[3:]))))

@@ -246,11 +246,11 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
     }
 
 
-def ends(folder: Path) -> dict[str, Any]:
-    """kill -9 at every third step of the last checkpoint and of the record."""
+def ends(folder: Path, every: int) -> dict[str, Any]:
+    """kill -9 at every so many steps of the last checkpoint and of the record."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     last = max(number for number, step in enumerate(expected.steps) if step == "train")
-    steps = range(last + 1, len(expected.steps), 3)
+    steps = range(last + 1, len(expected.steps), every)
     for step in steps:
         here = folder / str(step)
         assert ended(start(here, overrides, Killer(step))) == -signal.SIGKILL

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
-from checkout import SUPPORT
-from warm import warm
-
-KILLER = SUPPORT / "checkpoint_killer.py"
-
-
-def kill(mode: str, folder: Path) -> dict[str, int]:
-    done = warm.run(str(KILLER), mode, str(folder), cwd=folder, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    counts: dict[str, int] = json.loads(done.stdout)
-    return counts
+from checkpoint_helpers import kill
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
@@ -30,10 +19,8 @@ def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
-    counts = kill("chains", tmp_path)
-    assert counts["kills"] == 96
-    assert counts["in the middle of a save"] >= 5  # or the kills have tested nothing
+def test_three_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
+    assert kill("chains", tmp_path, 3)["kills"] == 24  # tests/chaos has more
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")

@@ -1,0 +1,16 @@
+"""Processes that are killed while they save, many times."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoint_helpers import kill
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
+def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
+    counts = kill("chains", tmp_path, 12)
+    assert counts["kills"] == 96
+    assert counts["in the middle of a save"] >= 5  # or the kills have tested nothing

@@ -344,7 +344,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run
     shutil.rmtree(run / "checkpoints")
     said = app(*lab(trainer__progress="plain"))
     assert said.code == 0, said.err
-    assert "stopped before its first checkpoint: it starts again" in said.out
+    assert "was stopped before its first checkpoint; this run starts from scratch" in said.out
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 

@@ -142,7 +142,7 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
         (["s", "--price-per-hour", "nan"], "error: --price-per-hour=nan: "),
         (["--csv", "nowhere.csv", "--ssr", "a", "--quality", "b"], "error: nowhere.csv: No such file"),
         (["--csv", "t.csv", "--ssr", "a", "--quality", "b"], "error: --ssr='a': "),
-        (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "or less; give --direction max or --direction min"),
+        (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "is better; give --direction max or --direction min"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_one_line(

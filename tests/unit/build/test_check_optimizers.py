@@ -82,7 +82,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ),
         ("optimizer=adamw +scheduler@schedules.betas=cosine", "schedules.betas", "no such number"),
         ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no such number"),
-        (WEIGHT_DECAY, "schedules.weight_decay", "is 0 in every param group"),
+        (WEIGHT_DECAY, "schedules.weight_decay", "0 times anything is 0"),
         (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=3", "schedules.weight_decay.t_max", "unit"),
         (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=0ba", "schedules.weight_decay.t_max", ""),
         (

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ssr_hydra.report import plot
 from ssr_hydra.report.content import Choice, Content, Options, build
 from ssr_hydra.report.terminal import report_text
 from ssr_hydra.report.write import write
 
-__all__ = ["Choice", "Content", "Options", "build", "main", "report_text", "write"]
+__all__ = ["Choice", "Content", "Options", "build", "main", "plot", "report_text", "write"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,7 +22,21 @@ __all__ = ["run"]
 
 _BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
-_COLUMNS = ("ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "status", "pool")
+_COLUMNS = (
+    "ssr",
+    "quality",
+    "seconds",
+    "minutes",
+    "hours",
+    "steps",
+    "recipe",
+    "seed",
+    "status",
+    "n",
+    "sd",
+    "se",
+    "pool",
+)
 
 _DESCRIPTION = """\
 Report on a study: what training time buys, which recipe and SSR to run, and how sure that is.
@@ -162,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--recipe", metavar="COL", nargs="+", help="its column, or columns, of what is compared")
     table.add_argument("--seed", metavar="COL", help="its column of seeds, for pairs")
     table.add_argument("--status", metavar="COL", help="its column of how runs ended: completed, diverged, failed")
+    table.add_argument("--n", metavar="COL", help="its column of how many runs a row is the mean of")
+    table.add_argument("--sd", metavar="COL", help="its column of the standard deviations of these runs")
+    table.add_argument("--se", metavar="COL", help="its column of the standard errors of their means")
     table.add_argument("--full", type=float, metavar="X", help="length of the full run, in units of --ssr COL: SSR 1")
     table.add_argument("--decimal", default=".", metavar="CHAR", help="what separates decimals: . or , (%(default)s)")
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")

@@ -16,16 +16,21 @@ import pandas as pd
 
 import ssr_hydra
 from ssr_hydra.report import words
-from ssr_hydra.report.content import Content
-from ssr_hydra.report.number_text import exact
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.number_text import exact, fixed, number
 from ssr_hydra.report.tables import Table
 from ssr_hydra.report.words import visible
 
-__all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_markdown", "runs_csv", "table_csv"]
+__all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
 
 SCHEMA, VERSION = "ssr-hydra/report", 2
 """What ``report.json`` says that it is. The version grows when a key is removed, or means something else."""
 
+_LATEX = {
+    **{char: rf"\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 
@@ -85,6 +90,31 @@ def as_markdown(table: Table) -> str:
     rows = [[_escaped(column.head) for column in table.columns], rule]
     rows += [[_escaped(cell.text) for cell in row.cells] for row in table.rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def as_latex(content: Content) -> str:
+    """The qualities as a table for LaTeX with booktabs: a row for each recipe, a column for each SSR."""
+    table = content.summary[content.summary["n"] > 0]
+    ssrs = sorted(table["ssr"].unique())
+    cells = {(row.recipe, row.control, row.ssr): row for row in table.itertuples()}
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(ssrs)}}}", r"\toprule"]
+    lines.append(" & ".join(["SSR", *(number(ssr) for ssr in ssrs)]) + r" \\")
+    lines.append(r"\midrule")
+    for recipe, control in content.arms:
+        shown = [_latex(arm(recipe, control))]
+        for ssr in ssrs:
+            row: Any = cells.get((recipe, control, ssr))
+            text = "" if row is None else fixed(row.mean, content.decimals)
+            if row is not None and not math.isnan(row.low):
+                text += rf" $\pm$ {fixed((row.high - row.low) / 2, content.decimals)}"
+            shown.append(text)
+        lines.append(" & ".join(shown) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex(text: str) -> str:
+    """A name that LaTeX prints as it is."""
+    return "".join(_LATEX.get(char, char) for char in visible(text))
 
 
 def _escaped(text: str) -> str:

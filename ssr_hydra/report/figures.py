@@ -242,6 +242,7 @@ def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
     """Runs of cells that have several, each with the mean of its cell."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
+    runs = runs[~runs.index.isin(content.study.summarized)]
     runs = runs.iloc[spread_out(len(runs), MOST_RUNS)]
     means = table[keys].assign(mean=table[axis], n=table["n"])
     runs = runs.merge(means, on=keys)

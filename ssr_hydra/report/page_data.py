@@ -72,6 +72,7 @@ def payload(content: Content) -> dict[str, Any]:
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
     """A point per completed run; of too many, those spread evenly over each cell's range, its ends among them."""
     frame = content.study.completed
+    frame = frame[~frame.index.isin(content.study.summarized)]  # means, which are no runs
     kept = frame
     if len(frame) > MOST_RUNS:
         share = MOST_RUNS / len(frame)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssr_hydra.drawing import render
 from ssr_hydra.files import read_bounded, write_atomically
 from ssr_hydra.report.content import Content
-from ssr_hydra.report.exports import as_json, as_markdown, runs_csv, table_csv
+from ssr_hydra.report.exports import as_json, as_latex, as_markdown, runs_csv, table_csv
 from ssr_hydra.report.figures import NAMES, figures
 from ssr_hydra.report.page import page
 from ssr_hydra.report.tables import main_table
@@ -56,6 +56,7 @@ def write(content: Content, folder: str | Path) -> list[Path]:
         "report.html": page(content, drawn["frontier"]["svg"]),
         "table.md": as_markdown(main_table(content)),
         "table.csv": table_csv(content),
+        "table.tex": as_latex(content),
         "runs.csv": runs_csv(content),
         "report.json": as_json(content),
     }

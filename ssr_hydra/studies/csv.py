@@ -25,6 +25,7 @@ from ssr_hydra.time import simplest
 
 __all__ = ["from_csv"]
 
+_MOST_RUNS = 1e9  # that a row may be the mean of
 _MOST_SEED = 2**63 - 1
 _DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
 _STATUSES = {
@@ -51,6 +52,9 @@ def from_csv(
     hours: str | None = None,
     steps: str | None = None,
     status: str | None = None,
+    n: str | None = None,
+    sd: str | None = None,
+    se: str | None = None,
     pool: Sequence[str] = (),
     full: float | None = None,
     decimal: Literal[".", ","] = ".",
@@ -60,6 +64,9 @@ def from_csv(
 
     Cells are separated by commas, semicolons, tabs or bars; lines that begin with ``#`` are comments. Numbers may be
     percentages: an SSR of ``25%`` is 0.25, a quality of ``93.1%`` is 93.1.
+
+    A row may be the mean of several runs, whose number ``n`` names, and ``sd`` or ``se`` their noise. A quality like
+    ``93.1 ± 0.2`` is read where ``sd`` or ``se`` names the column of the quality: that says what stands after the ±.
 
     Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only where a column says
     which is which. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a
@@ -78,6 +85,9 @@ def from_csv(
         hours: Likewise.
         steps: Of the steps of training.
         status: Of how each run ended: completed, diverged, failed or stopped.
+        n: Of how many runs the quality is the mean of; None: of one.
+        sd: Of the standard deviation of these runs.
+        se: Of the standard error of their mean, instead of ``sd``.
         pool: Columns that make no other recipe: the machine of a run, or another measurement.
         full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
         decimal: What separates decimals: ``,`` for ``0,25``, in a table that is not separated by commas.
@@ -95,16 +105,23 @@ def from_csv(
     recipes = [recipe] if isinstance(recipe, str) else list(recipe or ())
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
+    noise = "sd" if se is None else "se"
+    wanted |= {"n": n, noise: se if sd is None else sd}
+    _check_summary(n, sd, se, seed)
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     _check_numbers(full, decimal)
     header, lines, cells, problems = _read(path, [name for _, name in named])
     places = _places(path, header, named)
     texts = {field: cells[places[name]] for field, name in columns}
-    for field in ("ssr", "quality", unit, "steps"):
+    for field in ("ssr", "quality", unit, "steps", noise):
         if decimal == "," and field in texts:
             texts[field] = [text.replace(",", ".") for text in texts[field]]
+    if quality in (sd, se):
+        parts = [text.replace("+-", "±").replace("+/-", "±").partition("±")[::2] for text in texts["quality"]]
+        texts |= {"quality": [mean.strip() for mean, _ in parts], noise: [spread.strip(" %") for _, spread in parts]}
     measured, reasons = _measured(texts, unit, full)
+    summarized = _summarized(texts, noise, reasons)
     problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
     problems += [
         Problem(f"{path}:{lines[row]}", measured["status"][row], error)
@@ -131,11 +148,15 @@ def from_csv(
     taken = {places[name] for _, name in named}
     rest = {name: cells[place] for place, name in enumerate(header) if place not in taken}
     _check_named(frame, {name: of_kept(values) for name, values in rest.items()}, recipes)
+    kept_summaries = {row: summarized[line] for row, line in enumerate(kept) if line in summarized}
+    _check_one_row(frame, kept_summaries)
     way = direction_of(quality, direction, set())
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
+    lines_of = {str(lines[row]): found for row, found in summarized.items()}
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
+    own = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
     notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
-    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,))
+    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,), summarized=own)
 
 
 _CONSTANT = {
@@ -143,6 +164,42 @@ _CONSTANT = {
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
+
+
+def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
+    if sd is not None and se is not None:
+        raise InputError("se", se, "cannot be used with sd", "name one of the two")
+    if n is None and (sd is not None or se is not None):
+        field, value = ("sd", sd) if se is None else ("se", se)
+        raise InputError(field, value, "must come with the number of runs of each row", "name its column as n")
+    if n is not None and seed is not None:
+        raise InputError(
+            "n", n, "cannot be used with seed: a row is one run, or the mean of several", "drop one of them"
+        )
+
+
+def _summarized(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
+    """Of each row that is a mean of several runs their number and standard deviation; NaN if that is not given."""
+    found: dict[int, tuple[int, float]] = {}
+    for row, text in enumerate(texts.get("n", ())):
+        count = _number(text)
+        spread = _number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
+        if not (1 <= count < _MOST_RUNS and count == int(count)):
+            reasons.setdefault(row, f"n is {text!r}, and must be a whole number of at least 1")
+        elif spread < 0 or (noise in texts and texts[noise][row] and math.isnan(spread)):
+            reasons.setdefault(row, f"{noise} is {texts[noise][row]!r}, and must be a number of at least 0")
+        elif count > 1:
+            found[row] = int(count), spread * (math.sqrt(count) if noise == "se" else 1.0)
+    return found
+
+
+def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
+    """Refuse a mean of several runs next to another row of its recipe and SSR: their noise cannot be put together."""
+    for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
+        if len(rows) > 1 and any(index in summarized for index in rows.index):
+            lines = " and ".join(rows["job"].iloc[:2])
+            rule = f"lines {lines} of the table have the same recipe and ssr, and one is a mean of several runs"
+            raise InputError("n", None, rule, "give one such row, or a row for each run")
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[str]:

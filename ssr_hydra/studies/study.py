@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,6 +178,8 @@ class Study:
             other jobs that ran next to it), load (average of the machine); indexed like ``frame``.
         same_work: Whether all recipes differ only in schedules and in numbers of the optimizer, so that a step is the
             same work; None where no config says it.
+        summarized: Of rows of a table that are means of several runs (by their index in ``frame``) the number of runs
+            and their standard deviation, NaN if unknown.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: the plain t of the cells' own runs.
     """
 
@@ -193,6 +196,7 @@ class Study:
         default_factory=lambda: pd.DataFrame({name: [] for name in CONDITIONS}, dtype=float)
     )
     same_work: bool | None = None
+    summarized: dict[Any, tuple[int, float]] = field(default_factory=dict)
     noise: Literal["pooled", "cell"] = "pooled"
 
     @property
@@ -266,7 +270,8 @@ class Study:
         for a, b in zip(starts, ends, strict=True):
             own = None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b]
             name = (recipes[rows[a]], CONTROLS[columns[1][a]], float(columns[2][a]))
-            cells.append(Cell(values[a:b], own, lost.get(name, 0)))
+            runs = self.summarized.get(frame.index[rows[a]])
+            cells.append(Cell(values[a:b], None if runs else own, lost.get(name, 0), summarized=runs))
         cells = with_effects(cells, columns[2][starts], columns[0][starts], self.noise == "pooled")
         counts = ends - starts
         means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
@@ -279,21 +284,35 @@ class Study:
             made.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), own_means))
         return _with_fragile(made, lost)
 
+    def _repr_html_(self) -> str:
+        """The mean of each recipe and SSR, for a notebook."""
+        frame = self.completed.assign(recipe=self.completed["recipe"] + self.completed["control"].map(_in_parentheses))
+        table = frame.pivot_table(index="recipe", columns="ssr", values="quality", aggfunc="mean", sort=False)
+        shown: str = table.sort_index(axis=1).to_html(float_format="{:.4g}".format, na_rep="")
+        runs, problems = len(self.frame), len(self.problems)
+        return f"<p>{escape(self.objective)}: {runs} runs, {problems} problems; means by SSR</p>{shown}"
+
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """What the sweep itself took: runs, completed, failed, train_seconds, total_seconds, cost (NaN if no price).
 
         Runs without a record are not in it: nobody knows what they took.
         """
         frame = self.frame
-        total = float(frame["total_seconds"].sum())
+        runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
+        total = float((frame["total_seconds"] * runs).sum())
+        completed = int(runs[self.completed.index].sum())
         return {
-            "runs": len(frame),
-            "completed": len(self.completed),
-            "failed": len(frame) - len(self.completed),
-            "train_seconds": float(frame["seconds"].sum()),
+            "runs": int(runs.sum()),
+            "completed": completed,
+            "failed": int(runs.sum()) - completed,
+            "train_seconds": float((frame["seconds"] * runs).sum()),
             "total_seconds": total,
             "cost": math.nan if price_per_hour is None else total / 3600 * _price(price_per_hour),
         }
+
+
+def _in_parentheses(control: str) -> str:
+    return f" ({control})" if control else ""
 
 
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from study_runs import study_of
 
 from ssr_hydra.report import Content, build
-from ssr_hydra.report.exports import as_csv, as_json, as_markdown, runs_csv, table_csv
+from ssr_hydra.report.exports import as_csv, as_json, as_latex, as_markdown, runs_csv, table_csv
 from ssr_hydra.report.tables import Cell, Column, Row, Table, main_table
 from ssr_hydra.studies import from_csv
 
@@ -91,3 +92,14 @@ def test_what_is_no_finite_number_is_null_in_json(resnet50: Path) -> None:
     report = json.loads(as_json(content), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert report["table"][0]["low"] is None
     assert report["table"][0]["steps"] is None
+
+
+def test_table_for_latex_is_escaped() -> None:
+    cells = {"wsd_10% & $x$": {0.5: [0.80, 0.82], 1.0: [0.9, 0.91]}, "b\\^": {1.0: [0.7, 0.72]}}
+    content = build(study_of(cells))
+    made = as_latex(content).splitlines()
+    assert made[:3] == [r"\begin{tabular}{lrr}", r"\toprule", r"SSR & 0.5 & 1 \\"]
+    half = (content.summary["high"] - content.summary["low"]).iloc[0] / 2
+    assert made[4].startswith(rf"wsd\_10\% \& \$x\$ & {0.81:.{content.decimals}f} $\pm$ {half:.{content.decimals}f} & ")
+    assert made[5].startswith(r"b\textbackslash{}\textasciicircum{} &  & 0.7")
+    assert made[-2:] == [r"\bottomrule", r"\end{tabular}"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from checkout import REPO
+from scipy import stats
 from study_runs import study_of
 
 from ssr_hydra.errors import InputError
@@ -16,6 +18,71 @@ from ssr_hydra.studies import doublings, from_csv, paired, summary, winners
 
 TABLES = Path(__file__).parent / "tables"
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
+
+
+SUMMARIES = """\
+recipe,ssr,acc,runs,spread
+a,0.5,0.80,5,0.01
+a,1,0.90,5,0.02
+b,0.5,0.81,1,
+b,1,0.93,5,
+"""
+
+
+def test_rows_that_are_means_of_several_runs(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(SUMMARIES, encoding="utf-8")
+    study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
+    cells = [cell for series in study.series for cell in series.cells]
+    assert [cell.n for cell in cells] == [5, 5, 1, 5]
+    assert [cell.error for cell in cells[:2]] == pytest.approx([0.01 / 5**0.5, 0.02 / 5**0.5])
+    table = summary(study)
+    assert table["n"].tolist() == [5, 5, 1, 5]
+    assert table["low"].notna().all()  # the noise of b is that of a
+    plain = summary(replace(study, noise="cell"))
+    assert plain["low"].isna().tolist() == [False, False, True, True]
+    half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # on the logit, by the delta rule
+    logit = math.log(0.8 / 0.2) - half / 0.16
+    assert plain["low"][0] == pytest.approx(1 / (1 + math.exp(-logit)))
+    assert study.totals()["runs"] == 16
+    errors = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", se="spread")
+    assert errors.series[0].cells[0].error == pytest.approx(0.01)
+
+
+def test_quality_with_a_plus_minus_sign(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ssr;acc;n\n0.5;80.1 ± 0.2;3\n1;90.5 +- 0.4%;3\n2;91.0;1\n", encoding="utf-8")
+    study = from_csv(path, "ssr", "acc", n="n", sd="acc")
+    (series,) = study.series
+    assert series.values.tolist() == [80.1, 90.5, 91.0]
+    assert [cell.variance**0.5 for cell in series.cells[:2]] == pytest.approx([0.2, 0.4])
+    with pytest.raises(InputError, match=r"quality is '80.1 ± 0.2', not a number"):
+        from_csv(path, "ssr", "acc", pool=["n"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sd": "spread"}, r"^sd='spread': must come with the number of runs"),
+        ({"n": "runs", "sd": "spread", "se": "spread"}, r"^se='spread': cannot be used with sd"),
+        ({"n": "runs", "seed": "spread"}, r"^n='runs': cannot be used with seed"),
+    ],
+)
+def test_columns_of_summaries_that_do_not_fit(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(SUMMARIES, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        from_csv(path, "ssr", "acc", recipe="recipe", **given)  # type: ignore[arg-type]
+
+
+def test_mean_of_several_runs_next_to_another_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(SUMMARIES + "a,1,0.91,5,0.02\nb,2,0.9,x,\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^n=.*lines 3 and 6 of the table have the same recipe and ssr"):
+        from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
+    path.write_text(SUMMARIES + "b,2,0.9,x,\n", encoding="utf-8")
+    study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
+    assert [problem.reason for problem in study.problems] == ["n is 'x', and must be a whole number of at least 1"]
 
 
 def written(folder: Path, text: str | bytes) -> Path:

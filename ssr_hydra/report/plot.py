@@ -1,0 +1,53 @@
+"""The figures of a report, one by one, for a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.report.content import Options, build
+from ssr_hydra.report.figures import figures
+from ssr_hydra.studies.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["doublings", "frontier", "learning_curves", "learning_rates"]
+
+
+def frontier(study: Study, **options: Any) -> Figure:
+    """Draw quality against time.
+
+    Args:
+        study: The study.
+        options: Those of :class:`ssr_hydra.report.Options`.
+
+    Example:
+        >>> from ssr_hydra.studies import load
+        >>> frontier(load("studies/digits"), equal="steps").savefig("frontier.pdf")  # doctest: +SKIP
+    """
+    return _figure("frontier", study, options)
+
+
+def doublings(study: Study, **options: Any) -> Figure:
+    """Draw what each doubling gains; see :func:`frontier`."""
+    return _figure("doublings", study, options)
+
+
+def learning_curves(study: Study, **options: Any) -> Figure:
+    """Draw the metric over training; see :func:`frontier`."""
+    return _figure("learning_curves", study, options)
+
+
+def learning_rates(study: Study, **options: Any) -> Figure:
+    """Draw the learning rates as they were logged; see :func:`frontier`."""
+    return _figure("learning_rates", study, options)
+
+
+def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
+    made = figures(build(study, Options(**options)))
+    if name not in made:
+        missing = {"doublings": "an SSR and its double", "learning_curves": "evaluations"}.get(name, "learning rates")
+        source = ", ".join(map(str, study.sources)) or None
+        raise InputError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(made)}")
+    return made[name]

@@ -18,7 +18,7 @@ from warm import warm
 
 from ssr_hydra.report import main
 
-FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "table.md"]
+FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "table.md", "table.tex"]
 
 
 def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:

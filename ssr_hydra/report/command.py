@@ -41,8 +41,8 @@ _COLUMNS = (
 _DESCRIPTION = """\
 Report on a study: what training time buys, which recipe and SSR to run, and how sure that is.
 
-Writes report.html (one file that needs no network), figures as PNG and SVG, table.csv, table.md, table.tex, runs.csv and
-report.json, and prints the table and the answer.
+Writes report.html (one file that needs no network), figures as PNG and SVG, table.csv, table.md, table.tex, runs.csv
+and report.json, and prints the table and the answer.
 """
 _EXAMPLES = """\
 examples:

@@ -153,6 +153,7 @@ class Content:
     speedup: pd.DataFrame
     equal_time: pd.DataFrame
     crossings: pd.DataFrame
+    ranking: pd.DataFrame
     fits: list[Fit]
     totals: dict[str, float]
     looks: int = 1
@@ -261,6 +262,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         else pd.DataFrame(),
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=frontier.crossings(study, sure),
+        ranking=compare.decision_accuracy(study),
         fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction wrong all the same
         totals=study.totals(price),
         looks=looks,

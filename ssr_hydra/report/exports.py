@@ -176,6 +176,7 @@ def as_json(content: Content) -> str:
         "speedup": _records(content.speedup),
         "equal_time": _records(content.equal_time),
         "crossings": _records(content.crossings),
+        "ranking": _records(content.ranking),
         "fits": [asdict(fit) for fit in content.fits],
         "problems": [asdict(problem) for problem in study.problems],
         "notes": list(study.notes),

@@ -32,6 +32,9 @@ MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tok
 """Axes in words."""
 
 
+_RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
+
+
 def page(content: Content, picture: bytes | None = None) -> str:
     """The HTML of a report.
 
@@ -180,7 +183,11 @@ def _sections(
         ("setup", "What was run", has_setup),
         ("quality", "What time buys", True),
         ("doubling", "The next doubling", bool(shown["doublings"])),
-        ("recipes", "Recipes", any(shown[name] for name in ("paired", "crossings", "speedup", "equal_time"))),
+        (
+            "recipes",
+            "Recipes",
+            any(shown[name] for name in ("paired", "crossings", "speedup", "equal_time", "target", "ranking")),
+        ),
         ("controls", "Controls", bool(shown["controls"])),
         ("fits", "Fits", bool(shown["fits"])),
         ("curves", "Curves", bool(data["learning"] or data["rates"])),

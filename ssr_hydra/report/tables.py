@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import NONE, duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.words import certainty, tolerances
 from ssr_hydra.studies.intervals import VERDICT
+from ssr_hydra.studies.study import find_series
 
 __all__ = ["Cell", "Column", "Table", "main_table", "steps_table", "tables"]
 
@@ -78,6 +80,8 @@ def tables(content: Content) -> dict[str, Table]:
         "equal_time": _equal_time(content),
         "fits": _fits(content),
         "crossings": _crossings(content),
+        "ranking": _ranking(content),
+        "target": _target(content),
         "controls": _controls(content),
         "problems": _problems(content),
         "hardware": _hardware(content),
@@ -289,6 +293,47 @@ def _crossings(content: Content) -> Table:
         ends = interval(row.low, row.high, 3)
         cells = (Cell(f"{row.a}, {row.b}"), Cell(number(row.ssr)), Cell(ends), Cell(row.better_below))
         rows.append(Row((*cells, Cell(row.better_above), certain)))
+    return Table(columns, tuple(rows))
+
+
+def _ranking(content: Content) -> Table:
+    """How well short runs rank three recipes or more."""
+    columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
+    rows = [
+        Row((Cell(number(row.ssr)), Cell(f"{row.pairs}"), Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else "")))
+        for row in _rows(content.ranking)
+        if row.pairs > 1
+    ]
+    return Table(columns, tuple(rows))
+
+
+def _target(content: Content) -> Table:
+    """What each recipe takes to reach the target, and how many times as much as the first."""
+    reached = []
+    for best in content.recommendations:
+        if best.target_ssr is not None:
+            series = find_series(content.study, best.recipe, "recipe")
+            logs = np.log(series.ssr), np.log(series.axis(content.equal, content.options.price_per_hour))
+            ends = [best.target_ssr, best.target_low, best.target_high]
+            amounts = [math.exp(np.interp(math.log(ssr), *logs)) if 0 < ssr < math.inf else ssr for ssr in ends]
+            reached.append((amounts, best))
+    if not reached:
+        return Table(())
+    first = min(amounts[0] for amounts, _ in reached)
+    columns = (
+        Column("recipe", "name"), Column("at SSR"), Column("after"), Column("interval"), Column("times the first"),
+    )  # fmt: skip
+    rows = []
+    for (amount, low, high), best in sorted(reached, key=lambda item: item[0][0]):
+        shown = [_amount(content.equal, end) if math.isfinite(end) else "∞" for end in (low, high)]
+        cells = (
+            Cell(best.recipe),
+            Cell(f"{'≤ ' if best.target_status == 'below' else ''}{number(best.target_ssr or math.nan, 3)}"),
+            Cell(_amount(content.equal, amount)),
+            Cell(NONE if math.isnan(low) else f"[{shown[0]}, {shown[1]}]"),
+            Cell(f"{number(amount / first, 3)}x"),
+        )
+        rows.append(Row(cells, (best.recipe, "")))
     return Table(columns, tuple(rows))
 
 

@@ -515,7 +515,24 @@ def cost_of_sweep(content: Content) -> str:
         said += f", {duration(whole)} with evaluation and checkpoints"
     if content.options.price_per_hour is not None:
         said += f"; cost {number(totals['cost'], 3)} at {number(content.options.price_per_hour)} per hour"
-    return f"{said}."
+    return f"{said}.{_paid(content)}"
+
+
+def _paid(content: Content) -> str:
+    """After how many runs at the recommended SSR, instead of the longest, the study has paid for itself."""
+    choice = content.choice
+    whole = content.totals.get("total_seconds", math.nan)
+    if choice is None or "seconds" not in content.axes or not whole > 0:
+        return ""
+    series = find_series(content.study, choice.recipe, "recipe")
+    seconds = series.axis("seconds", None)
+    saved = float(seconds[-1] - seconds[series.around(choice.ssr)[0]])
+    if saved <= 0:
+        return ""
+    return (
+        f" A run of {choice.recipe} at SSR {number(choice.ssr)} takes {duration(saved)} less than one at SSR "
+        f"{number(series.ssr[-1])}, so the study has paid for itself after {math.ceil(whole / saved):,} runs."
+    )
 
 
 def method(content: Content) -> list[str]:

@@ -1,7 +1,7 @@
 """From records to an answer: what time buys, which schedule and SSR to run, and how sure that is. Imports no torch."""
 
 from ssr_hydra.studies.advice import Recommendation, ToleranceStep, recommend
-from ssr_hydra.studies.compare import controls, doublings, paired, summary, winners
+from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
 from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
@@ -19,6 +19,7 @@ __all__ = [
     "back_test",
     "controls",
     "crossings",
+    "decision_accuracy",
     "doublings",
     "fits",
     "from_csv",

@@ -21,6 +21,7 @@ __all__ = [
     "Place",
     "Rival",
     "controls",
+    "decision_accuracy",
     "difference",
     "doublings",
     "gains",
@@ -352,6 +353,34 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
             rows.append((series.recipe, series.control, ssr, *_told(found), found.method, winner))
     columns = ["recipe", "control", "ssr", "n", "gain", "low", "high", "method", "winner"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def decision_accuracy(study: Study) -> pd.DataFrame:
+    """How well short runs rank the recipes: as the longest SSR that all have run does.
+
+    Args:
+        study: The study. Controls are left out.
+
+    Returns:
+        A row per shorter ssr that all recipes have run: ssr, reference_ssr (the longest), pairs (of recipes), agree
+        (fraction of the pairs that are in the same order, ties counting half; 0.5 is a coin). Empty with fewer than
+        two recipes.
+    """
+    columns = ["ssr", "reference_ssr", "pairs", "agree"]
+    found = list(uncontrolled(study))
+    if len(found) < 2:
+        return pd.DataFrame([], columns=columns)
+    common = [float(ssr) for ssr in found[0].ssr if all((series.ssr == ssr).any() for series in found)]
+    means = np.array([[series.values[series.ssr == ssr][0] for ssr in common] for series in found])
+    one, other = np.triu_indices(len(found), 1)
+    signs = np.sign(means[one] - means[other])
+    return pd.DataFrame(
+        [
+            (ssr, common[-1], len(one), float((1 + (signs[:, at] * signs[:, -1])).mean() / 2))
+            for at, ssr in enumerate(common[:-1])
+        ],
+        columns=columns,
+    )
 
 
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:

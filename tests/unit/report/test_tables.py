@@ -90,3 +90,13 @@ def test_rows_that_are_left_out_are_counted() -> None:
     table = Table((Column("a"),), tuple(Row(()) for _ in range(5)))
     assert (len(table.first(3).rows), table.first(3).more) == (3, 2)
     assert (len(table.first(9).rows), table.first(9).more) == (5, 0)
+
+
+def test_the_table_of_the_target_has_ratios(content: Content) -> None:
+    made = tables(content)["target"]
+    times = [row.cells[4].text for row in made.rows]
+    assert times[0] == "1x"
+    assert [float(text[:-1]) for text in times] == sorted(float(text[:-1]) for text in times)
+    assert made.rows[0].cells[0].text == "wsd"
+    assert not tables(build(content.study))["target"]
+    assert [row.cells[1].text for row in tables(content)["ranking"].rows] == ["3"] * 4  # three pairs of recipes

@@ -12,7 +12,7 @@ from scipy import stats
 from study_runs import study_of
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies import controls, doublings, paired, summary, winners
+from ssr_hydra.studies import controls, decision_accuracy, doublings, paired, summary, winners
 from ssr_hydra.studies.compare import Place, pooled_control, rivals
 from ssr_hydra.studies.intervals import Cell, dunnett
 
@@ -224,6 +224,22 @@ def test_controls_and_who_won() -> None:
     row = made[made["control"] == "truncate"].iloc[0]
     true = stats.ttest_rel(A, worse).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
+
+
+def test_short_runs_rank_recipes_as_the_longest_do_or_not() -> None:
+    # At 2 a > b > c; at 0.5 c > b > a, which no pair agrees with; at 1 a > c > b: two of three. A tie is half.
+    cells = {
+        "a": {0.5: [0.1], 1.0: [0.6], 2.0: [0.9], 3.0: [0.1]},
+        "b": {0.5: [0.2], 1.0: [0.4], 2.0: [0.8]},
+        "c": {0.5: [0.3], 1.0: [0.5], 2.0: [0.7]},
+    }
+    made = decision_accuracy(study_of(cells))
+    assert made["ssr"].tolist() == [0.5, 1.0]
+    assert made["agree"].tolist() == pytest.approx([0, 2 / 3])
+    assert set(made["reference_ssr"]) == {2.0}
+    tied = decision_accuracy(study_of({"a": {1.0: [0.5], 2.0: [0.9]}, "b": {1.0: [0.5], 2.0: [0.8]}}))
+    assert tied["agree"].tolist() == [0.5]
+    assert decision_accuracy(study_of({"a": {1.0: [0.5]}})).empty
 
 
 def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None:

@@ -36,6 +36,7 @@ _COLUMNS = (
     "sd",
     "se",
     "pool",
+    "wide",
 )
 
 _DESCRIPTION = """\
@@ -80,6 +81,7 @@ def _study(args: argparse.Namespace) -> Study:
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
     columns = {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
+    columns.setdefault("ssr", None)
     return from_csv(args.csv, **columns, full=args.full, decimal=args.decimal, direction=args.direction)
 
 
@@ -109,8 +111,8 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
             parser.error(f"{', '.join(given)}: names a column of a table; name the table by --csv FILE")
         if args.full is not None or args.decimal != ".":
             parser.error(f"--{'decimal' if args.full is None else 'full'}: is for a table; name it by --csv FILE")
-    elif args.ssr is None or args.quality is None:
-        parser.error("--csv needs the names of two columns: --ssr COL --quality COL")
+    elif (args.ssr is None) == (args.wide is None) or args.quality is None:
+        parser.error("--csv needs the names of columns: --ssr COL --quality COL, or --wide COL COL ... --quality NAME")
     elif args.objective is not None:
         parser.error("--objective is for studies; of a table --quality says the column")
 
@@ -179,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--n", metavar="COL", help="its column of how many runs a row is the mean of")
     table.add_argument("--sd", metavar="COL", help="its column of the standard deviations of these runs")
     table.add_argument("--se", metavar="COL", help="its column of the standard errors of their means")
+    table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")
     table.add_argument("--full", type=float, metavar="X", help="length of the full run, in units of --ssr COL: SSR 1")
     table.add_argument("--decimal", default=".", metavar="CHAR", help="what separates decimals: . or , (%(default)s)")
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")

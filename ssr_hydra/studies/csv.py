@@ -28,6 +28,8 @@ __all__ = ["from_csv"]
 _MOST_RUNS = 1e9  # that a row may be the mean of
 _MOST_SEED = 2**63 - 1
 _DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
+_WIDE_SSR = "SSR by the name of the column"
+_LENGTH = re.compile(r"\d[\d.]*(e[+-]?\d+)?\s*%?")
 _STATUSES = {
     "completed": "completed", "finished": "completed", "diverged": "diverged", "failed": "failed", "crashed": "failed",
     "stopped": "stopped", "killed": "stopped",
@@ -42,7 +44,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 def from_csv(
     file: str | Path,
-    ssr: str,
+    ssr: str | None,
     quality: str,
     seconds: str | None = None,
     recipe: str | Sequence[str] | None = None,
@@ -56,6 +58,7 @@ def from_csv(
     sd: str | None = None,
     se: str | None = None,
     pool: Sequence[str] = (),
+    wide: Sequence[str] = (),
     full: float | None = None,
     decimal: Literal[".", ","] = ".",
     direction: Direction | None = None,
@@ -76,7 +79,7 @@ def from_csv(
 
     Args:
         file: UTF-8.
-        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit.
+        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit. None with ``wide``.
         quality: Of the final metric.
         seconds: Of the seconds of training; None if there is none.
         recipe: Of what is compared, one column or several; None is one recipe, called like the file.
@@ -89,6 +92,9 @@ def from_csv(
         sd: Of the standard deviation of these runs.
         se: Of the standard error of their mean, instead of ``sd``.
         pool: Columns that make no other recipe: the machine of a run, or another measurement.
+        wide: Of a table that has a column of qualities for each SSR these columns, such as ``["0.25", "0.5", "1"]`` or,
+            with ``full=90``, ``["30 epochs", "90 epochs"]``; ``quality`` is then the name of the metric. An empty cell
+            was not run.
         full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
         decimal: What separates decimals: ``,`` for ``0,25``, in a table that is not separated by commas.
         direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
@@ -104,6 +110,10 @@ def from_csv(
     path = Path(file)
     recipes = [recipe] if isinstance(recipe, str) else list(recipe or ())
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
+    if (ssr is None) != bool(wide):
+        rule = "must be a column, or the table must be wide" if ssr is None else "cannot be used with wide"
+        raise InputError("ssr", ssr, rule, "name either the column of SSRs, or the columns of qualities as wide")
+    ssr = _WIDE_SSR if ssr is None else ssr
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
     wanted |= {"n": n, noise: se if sd is None else sd}
@@ -111,7 +121,10 @@ def from_csv(
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     _check_numbers(full, decimal)
-    header, lines, cells, problems = _read(path, [name for _, name in named])
+    own = [name for _, name in named if not wide or name not in (ssr, quality)]
+    header, lines, cells, problems = _read(path, [*own, *wide])
+    if wide:
+        header, lines, cells = _melted(path, header, lines, cells, wide, quality)
     places = _places(path, header, named)
     texts = {field: cells[places[name]] for field, name in columns}
     for field in ("ssr", "quality", unit, "steps", noise):
@@ -154,9 +167,9 @@ def from_csv(
     curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     lines_of = {str(lines[row]): found for row, found in summarized.items()}
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
-    own = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
+    summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
     notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
-    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,), summarized=own)
+    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,), summarized=summaries)
 
 
 _CONSTANT = {
@@ -164,6 +177,25 @@ _CONSTANT = {
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
+
+
+def _melted(
+    path: Path, header: list[str], lines: list[int], cells: _Columns, wide: Sequence[str], quality: str
+) -> tuple[list[str], list[int], _Columns]:
+    """A table with a column of qualities for each SSR as one with a row for each."""
+    places = _places(path, header, [("wide", name) for name in wide])
+    lengths = {name: _LENGTH.search(name) for name in wide}
+    for name, length in lengths.items():
+        if length is None:
+            raise InputError("wide", name, "must hold the SSR, or the length of the runs", "call it 0.25 or 30 epochs")
+    kept = [place for place, name in enumerate(header) if name not in wide]
+    rows = [(row, name) for row in range(len(lines)) for name in wide if cells[places[name]][row]]
+    columns = [[cells[place][row] for row, _ in rows] for place in kept]
+    columns += [
+        [length[0].replace(" ", "") for _, name in rows if (length := lengths[name]) is not None],
+        [cells[places[name]][row] for row, name in rows],
+    ]
+    return [*(header[place] for place in kept), _WIDE_SSR, quality], [lines[row] for row, _ in rows], columns
 
 
 def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:

@@ -133,7 +133,7 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
             ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
             "error: --price-per-hour=3.0: not every run of the study says its seconds; leave it out",
         ),
-        (["--csv", "t.csv", "--ssr", "a"], "--csv needs the names of two columns: --ssr COL --quality COL"),
+        (["--csv", "t.csv", "--ssr", "a"], "--csv needs the names of columns: --ssr COL --quality COL"),
         (["--csv", "t.csv", "--ssr", "a", "--quality", "b", "--objective", "c"], "--objective is for studies"),
         (["nowhere"], "error: STUDY='nowhere': there is no such folder; name a study's folder"),
         (["."], "no run lies there"),

@@ -60,6 +60,34 @@ def test_quality_with_a_plus_minus_sign(tmp_path: Path) -> None:
         from_csv(path, "ssr", "acc", pool=["n"])
 
 
+def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "method\tyear\t30 epochs\t90 epochs\nbase\t2020\t70.1 ± 0.2\t76.5\nmix\t2021\t\t77.9\n", encoding="utf-8"
+    )
+    study = from_csv(
+        path, None, "top1", recipe="method", wide=["30 epochs", "90 epochs"], full=90, pool=["year"], direction="max"
+    )
+    assert [problem.reason for problem in study.problems] == ["quality is '70.1 ± 0.2', not a number"]
+    path.write_text("method,25%,1\nbase,70.1,76.5\nmix,,77.9\n", encoding="utf-8")
+    study = from_csv(path, None, "top1", recipe="method", wide=["25%", "1"])
+    assert study.objective == "top1"
+    found = {
+        (series.recipe, float(ssr)): value
+        for series in study.series
+        for ssr, value in zip(series.ssr, series.values, strict=True)
+    }
+    assert found == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # an empty cell was not run
+    assert study.problems == ()
+    with pytest.raises(InputError, match=r"^wide='nine': the CSV has no such column"):
+        from_csv(path, None, "top1", recipe="method", wide=["nine"])
+    with pytest.raises(InputError, match=r"^wide='method': must hold the SSR"):
+        from_csv(path, None, "top1", wide=["method"])
+    for ssr, wide in ((None, []), ("1", ["25%"])):
+        with pytest.raises(InputError, match=r"^ssr="):
+            from_csv(path, ssr, "top1", wide=wide)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

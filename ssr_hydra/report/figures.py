@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
 from ssr_hydra.report.content import Content, arm
-from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.report.drawn_curves import MOST_POINTS, Curve
 from ssr_hydra.report.page_data import MOST_RUNS
 from ssr_hydra.report.words import visible
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
+from ssr_hydra.studies.training_curves import mean_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +36,7 @@ _DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 
 _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
+_BAND = 0.15  # opacity of the band around a mean
 _BESIDE, _AS_LONG = 0.075, 0.004  # inches; and how close to its mean a run has to be
 # Between two recipes, and over all: shares of the distance between neighbouring SSRs. Lines may go further than marks
 # alone, since they show what belongs together.
@@ -287,7 +290,15 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _learning(axes: Axes, content: Content) -> list[Line2D]:
-    key = _lines(axes, content, content.learning.drawn)
+    """The mean over seeds of each recipe, control and SSR, with the band of its interval; single runs if those fail."""
+    axis = content.counted[0]
+    table = mean_curves(content.study, axis, content.options.confidence)
+    means, bands = [], {}
+    for (recipe, control, ssr), rows in table.groupby(["recipe", "control", "ssr"], sort=False):
+        rows = rows.iloc[spread_out(len(rows), MOST_POINTS)]
+        means.append(Curve(recipe, control, ssr, None, "", rows["mean"].tolist(), {axis: rows["x"].tolist()}))
+        bands[recipe, control, ssr] = rows["low"].to_numpy(), rows["high"].to_numpy()
+    key = _lines(axes, content, means or content.learning.drawn, bands)
     axes.set_ylabel(printable(content.study.objective))
     return key
 
@@ -301,7 +312,9 @@ def _rates(axes: Axes, content: Content) -> list[Line2D]:
     return key
 
 
-def _lines(axes: Axes, content: Content, curves: Sequence[Curve]) -> list[Line2D]:
+def _lines(
+    axes: Axes, content: Content, curves: Sequence[Curve], bands: Mapping[Any, tuple[Any, Any]] = MappingProxyType({})
+) -> list[Line2D]:
     """Each curve against steps, or what there is; one value alone is a point. Shorter runs are paler."""
     from matplotlib.lines import Line2D
 
@@ -318,6 +331,10 @@ def _lines(axes: Axes, content: Content, curves: Sequence[Curve]) -> list[Line2D
             np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], linestyle=look["linestyle"],
             alpha=shades[curve.ssr], linewidth=1.1, **alone,
         )  # fmt: skip
+        low, high = bands.get((curve.recipe, curve.control, curve.ssr), (None, None))
+        if low is not None and np.isfinite(low).any():
+            x = np.array(curve.places[axis]) / divisor
+            axes.fill_between(x, low, high, color=look["color"], alpha=_BAND * shades[curve.ssr], linewidth=0)
     axes.set_xlim(left=0)
     if len(ratios) < 2:
         return []

@@ -171,6 +171,20 @@ def test_the_target_and_the_tolerance_are_named_beside_the_axes(content: Content
         assert label.get_window_extent().x1 <= made.get_window_extent().x1
 
 
+def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path: Path) -> None:
+    for seed, quality in enumerate((0.8, 0.9, 0.85)):
+        write_run(tmp_path / f"s/{seed}", seed=seed, quality=quality, evaluations=3)
+    study = load(tmp_path / "s")
+    axes = figures(build(study))["learning_curves"].axes[0]
+    (line,) = axes.lines
+    curves = study.curves.groupby("steps")["value"]
+    assert line.get_ydata() == pytest.approx(curves.mean().tolist())
+    (band,) = axes.collections
+    ends = {round(float(y), 6) for y in band.get_paths()[0].vertices[:, 1]}
+    half = 4.302653 * curves.std() / 3**0.5  # t of 2 degrees of freedom
+    assert {round(float(y), 6) for y in [*(curves.mean() - half), *(curves.mean() + half)]} <= ends
+
+
 def test_a_run_with_one_evaluation_is_a_point(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", evaluations=1)
     write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)

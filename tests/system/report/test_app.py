@@ -86,9 +86,7 @@ def test_several_studies_are_one_report(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_published_table_and_its_power_law(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert (
-        "Run at SSR 1; without more seeds nobody knows how sure that is." in printed
-    )  # to 2 it gains .25, and from .5 it gained 1.16
+    assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # to 2 it gains .25, from .5 it gained 1.16
     assert "The power law through resnet50 is not to be trusted" in printed
     assert (resnet50.parent / "resnet50_report/report.html").exists()
     report = json.loads((resnet50.parent / "resnet50_report/report.json").read_text(encoding="utf-8"))
@@ -105,6 +103,8 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
             "wsd",
             "--equal",
             "steps",
+            "--noise",
+            "cell",
             "--objective",
             "eval/accuracy",
             "--direction",
@@ -116,7 +116,7 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["options"] == {
         "tolerance": 0.002, "target": 0.9, "price_per_hour": 3.0, "confidence": 0.8, "reference": "wsd",
-        "equal": "steps",
+        "equal": "steps", "noise": "cell",
     }  # fmt: skip
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
 

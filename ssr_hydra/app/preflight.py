@@ -35,7 +35,7 @@ from ssr_hydra.launchers.jobs import describe
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
 from ssr_hydra.sweeps.jobs import PLANNED, PlannedSweep, check_job_count, combinations
-from ssr_hydra.trainer.processes import ALONE, Launch, Processes
+from ssr_hydra.trainer.processes import ALONE, RankAndSize, Processes
 
 __all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]
 
@@ -126,7 +126,7 @@ def _import_from_here() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
 
 
-def refuse_sweep(place: Launch | Processes, flag: str) -> None:
+def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep in processes that were started for one run."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, and a sweep is many"

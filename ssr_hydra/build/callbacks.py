@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_hydra.build.check_values import check_fields, check_node
 from ssr_hydra.build.targets import instantiate
-from ssr_hydra.callbacks.checks import check_ema, check_profiler, check_wandb, in_batches
+from ssr_hydra.callbacks.limits import check_ema, check_profiler, check_wandb, in_batches
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package

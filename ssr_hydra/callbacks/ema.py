@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ssr_hydra.callbacks.checks import check_ema, in_batches
+from ssr_hydra.callbacks.limits import check_ema, in_batches
 from ssr_hydra.errors import InputError
 from ssr_hydra.time import TimeLike
 

@@ -75,8 +75,8 @@ class Events:
         self._stateful: dict[str, Any] = {}
         self._closed = False
         self._completing = 0  # how many of the listeners to records are callbacks
-        named = [(name, item, False) for name, item in _named(callbacks, "callbacks")]
-        named += [(name, item, True) for name, item in _named(loggers, "loggers")]
+        named = [(name, item, False) for name, item in _with_names(callbacks, "callbacks")]
+        named += [(name, item, True) for name, item in _with_names(loggers, "loggers")]
         names: set[str] = set()
         for name, item, is_logger in named:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
@@ -182,7 +182,7 @@ class Events:
                 item.load_state_dict(state[name])
 
 
-def _named(items: Any, field: str) -> list[tuple[str, object]]:
+def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
     if items is None:
         return []
     if isinstance(items, Mapping):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from ssr_hydra.callbacks.checks import check_profiler
+from ssr_hydra.callbacks.limits import check_profiler
 from ssr_hydra.callbacks.values import run_folder
 from ssr_hydra.records import write_atomically
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssr_hydra.callbacks.checks import check_wandb
+from ssr_hydra.callbacks.limits import check_wandb
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import CLOCKS, import_extra, run_folder, scalars
 from ssr_hydra.records import RunResult

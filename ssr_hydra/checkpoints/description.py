@@ -161,11 +161,11 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         raise InputError("resume.on_change", on_change, f"one of {', '.join(ON_CHANGE)}", "write refuse")
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
-        rule = f"the state of the checkpoint does not fit this run: {_list(never)}"
+        rule = f"the state of the checkpoint does not fit this run: {_joined(never)}"
         raise InputError("resume", resume, rule, "resume with the config of the checkpoint, or start in another folder")
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
-        rule = f"the run differs from the checkpoint: {_list([item for item in found if item in changed])}"
+        rule = f"the run differs from the checkpoint: {_joined([item for item in found if item in changed])}"
         fix = (
             "choose resume.on_change=extend (the new plan from here on) or "
             "resume.on_change=rescale (the rest of the plan over the rest of the run), or start in another folder"
@@ -174,13 +174,13 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
             f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and within an "
-            f"epoch this cannot change: {_list(of_change[Change.EPOCH])}"
+            f"epoch this cannot change: {_joined(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         raise InputError("resume", resume, rule, fix)
 
 
-def _list(found: Sequence[Difference]) -> str:
+def _joined(found: Sequence[Difference]) -> str:
     shown = [str(item) for item in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         shown.append(f"and {len(found) - _MOST_SHOWN} more")

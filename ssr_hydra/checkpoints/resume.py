@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssr_hydra.checkpoints.files import INDEX, STATE
+from ssr_hydra.checkpoints.format import INDEX, STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, Checkpoint, is_store, load, load_latest_good
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.checkpoints.files import (
+from ssr_hydra.checkpoints.format import (
     STATE,
     CheckpointError,
     Index,
@@ -189,7 +189,7 @@ class CheckpointStore:
         kept = {path for path, _ in whole[-self._keep :]}
         best = self._best(whole)
         if len(whole) >= self._keep:
-            for path in _named(self._folder):
+            for path in _checkpoint_folders(self._folder):
                 if path not in kept and path != best:
                     _remove(path)
 
@@ -228,7 +228,7 @@ def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str
 
 def is_store(folder: Path) -> bool:
     """Whether a folder has anything with the name of a checkpoint."""
-    return bool(_named(folder))
+    return bool(_checkpoint_folders(folder))
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -279,7 +279,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
     )
 
 
-def _named(folder: Path) -> list[Path]:
+def _checkpoint_folders(folder: Path) -> list[Path]:
     """Return folders with the name of a checkpoint."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
@@ -291,7 +291,7 @@ def _named(folder: Path) -> list[Path]:
 def _indexed(folder: Path) -> list[tuple[Path, Index]]:
     """Return checkpoints whose index is complete, in the order of saving."""
     found = []
-    for path in _named(folder):
+    for path in _checkpoint_folders(folder):
         with suppress(CheckpointError):  # reading it raises the error
             found.append((path, Index.read(path)))
     return sorted(found, key=lambda item: item[1].number)
@@ -312,7 +312,7 @@ def _size(path: Path) -> int | None:
 def _newest_first(folder: Path) -> list[Path]:
     """Return the order to try. A checkpoint without an index has no number, so it comes first."""
     indexed = [path for path, _ in _indexed(folder)]
-    return [path for path in reversed(_named(folder)) if path not in indexed] + indexed[::-1]
+    return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
 
 def _put(new: Path, target: Path) -> None:

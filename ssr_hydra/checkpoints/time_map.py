@@ -45,7 +45,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at t
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PlannedRun:
     """A length that is run, the ratio in it, and the rates: what a schedule needs to be bound."""
 
     max_duration: Time
@@ -55,7 +55,7 @@ class _Plan:
     tokens_per_batch: int | Fraction | None
 
     @classmethod
-    def of(cls, state: State, ssr: Fraction) -> _Plan:
+    def of(cls, state: State, ssr: Fraction) -> _PlannedRun:
         if state.max_duration is None:
             rule = "is needed to resume a run"
             raise InputError("max_duration", None, rule, "write e.g. '10ep' or '1000ba'")
@@ -132,7 +132,7 @@ class TimeMap:
         ['500ba', '750ba', '1000ba']
     """
 
-    def __init__(self, plan: _Plan, lines: Mapping[str, _Line]) -> None:
+    def __init__(self, plan: _PlannedRun, lines: Mapping[str, _Line]) -> None:
         self._plan = plan
         self._lines = {name: lines[name] for name in _COUNTERS}
         self.is_identity = self._lines == _IDENTITY
@@ -149,7 +149,7 @@ class TimeMap:
         Raises:
             InputError: The run has no length, or ssr is not above 0.
         """
-        return cls(_Plan.of(state, check_ssr(ssr)), _IDENTITY)
+        return cls(_PlannedRun.of(state, check_ssr(ssr)), _IDENTITY)
 
     @property
     def max_duration(self) -> Time:
@@ -174,7 +174,7 @@ class TimeMap:
         Raises:
             InputError: The run is already at or after its new end.
         """
-        plan = _Plan.of(state, check_ssr(ssr))
+        plan = _PlannedRun.of(state, check_ssr(ssr))
         position = _check_rest(plan, state.timestamp)
         lines = dict(_IDENTITY)
         if plan.counter == "batch":
@@ -193,7 +193,7 @@ class TimeMap:
             InputError: The run is already at or after its new end, the plan has no time left, or the unit of the length
                 has changed to one that the run has not counted.
         """
-        plan, now = _Plan.of(state, self.ssr), state.timestamp
+        plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - _check_rest(plan, now)
         values = {name: line.at(now) for name, line in self._lines.items()}
         left = self._plan.end - values[self._plan.counter]
@@ -214,7 +214,7 @@ class TimeMap:
         Args:
             state: The run. It is returned as is if the run is unchanged.
         """
-        if self.is_identity and _Plan.of(state, self.ssr) == self._plan:
+        if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state
         plan = self._plan
         return State(
@@ -260,7 +260,7 @@ class TimeMap:
                 name: _Line(_known_counter(source), _fraction(offset), _fraction(slope))
                 for name, (source, offset, slope) in state["counters"].items()
             }
-            return cls(_Plan.of(known, check_ssr(_fraction(state["ssr"]))), lines)
+            return cls(_PlannedRun.of(known, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             rule = f"must be the state of a time map ({type(error).__name__}: {error})"
             raise InputError("time_map", state, rule, "load what state_dict() gave") from None
@@ -285,7 +285,7 @@ class TimeMap:
 _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
-def _check_rest(plan: _Plan, now: Timestamp) -> Fraction:
+def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
     """Return the position of the run on the plan's counter. Refuse a run that is at its end."""
     position = plan.position(now)
     if position >= plan.end:
@@ -295,7 +295,7 @@ def _check_rest(plan: _Plan, now: Timestamp) -> Fraction:
     return position
 
 
-def _relative_slopes(old: _Plan, new: _Plan) -> dict[str, Fraction]:
+def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """Return the speed of each counter of the plan relative to the run's counter, divided by that of the batches.
 
     It is 1 if batches have their old size. If a batch has twice the samples and counts as two, the plan's samples move
@@ -313,7 +313,7 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
     return None if old is None or new is None else Fraction(old) / Fraction(new)
 
 
-def _mean_rate(plan: _Plan, now: Timestamp, of: str, per: str) -> Fraction:
+def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
     """Return the run's ratio of two counters so far; no fixed rate is needed to connect them."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):

@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.seeding import check_count, check_seed
 from ssr_hydra.data.splits import check_share, check_split, hold_out
-from ssr_hydra.data.tables import MISSING, Table, is_number, read_table
+from ssr_hydra.data.tables import MISSING, SampleTable, is_number, read_table
 from ssr_hydra.errors import InputError
 
 __all__ = ["Arrays"]
@@ -110,7 +110,7 @@ class Arrays(TensorDataset):
         _check_settings(task, header, delimiter, decimal, shape, layout, dtype, divide_by, standardize)
         missing = MISSING if na_values is None else {word.lower() for word in na_values}
 
-        def read(name: object, field: str) -> tuple[Table, NDArray[Any]]:
+        def read(name: object, field: str) -> tuple[SampleTable, NDArray[Any]]:
             table = read_table(name, field, inputs, targets, header, delimiter, decimal)
             _check_words(table, missing | {""}, task)
             return table, _inputs(table, shape, layout, dtype)
@@ -184,7 +184,7 @@ def _check_settings(
         raise InputError(field, value, "cannot be used with dtype=int64", "use dtype=float32")
 
 
-def _inputs(table: Table, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
+def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
     """Check the inputs and reshape each sample. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
@@ -220,7 +220,7 @@ class _Scale(NamedTuple):
 
 
 def _cast(
-    table: Table, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
+    table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
     """Scale in float64, then cast, a few samples at a time. Refuse values that the type cannot hold or distinguish."""
     cast = np.empty(values.shape, dtype)
@@ -246,7 +246,7 @@ def _cast(
     return cast
 
 
-def _refuse(table: Table, values: NDArray[Any], bad: NDArray[np.bool_], what: str, fix: str) -> None:
+def _refuse(table: SampleTable, values: NDArray[Any], bad: NDArray[np.bool_], what: str, fix: str) -> None:
     if not bad.any():
         return
     place = np.argwhere(bad)[0]
@@ -257,7 +257,7 @@ def _refuse(table: Table, values: NDArray[Any], bad: NDArray[np.bool_], what: st
     raise InputError("inputs", float(values[tuple(place)]), f"{what} ({table.row(place[0])}{column})", fix)
 
 
-def _check_words(table: Table, missing: Set[str], task: str) -> None:
+def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
     """Refuse missing targets. For classes, also refuse words among numbers and numbers among words."""
     if table.targets.dtype.kind != "U":
         return
@@ -283,7 +283,7 @@ def _check_words(table: Table, missing: Set[str], task: str) -> None:
             raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
 
 
-def _classes(table: Table) -> list[str] | None:
+def _classes(table: SampleTable) -> list[str] | None:
     """Return the names of the classes if they are words, or None if they are numbers."""
     if len(table.target_columns) != 1:
         rule = "must be one column for classification"
@@ -294,7 +294,7 @@ def _classes(table: Table) -> list[str] | None:
     return sorted(set(labels.tolist()))
 
 
-def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]:
+def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArray[Any]:
     """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
@@ -318,7 +318,7 @@ def _targets(table: Table, classes: list[str] | None, task: str) -> NDArray[Any]
     return values[:, 0].astype(np.int64)
 
 
-def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
+def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
     """Return the targets as finite numbers."""
     try:
         values = raw.astype(np.float64)
@@ -333,14 +333,14 @@ def _numbers(table: Table, raw: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
-def _check_alike(table: Table, other: Table, x: NDArray[Any], other_x: NDArray[Any]) -> None:
+def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any]) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
         rule = f"must have the inputs of {table.path}, {list(wanted or ())} (has {list(has or ())})"
         raise InputError("eval_path", other.path, rule, "name the columns with inputs=[...]")
 
 
-def _check_apart(table: Table, other: Table) -> None:
+def _check_apart(table: SampleTable, other: SampleTable) -> None:
     """Refuse an evaluation file that has samples of the training file.
 
     If many training samples repeat each other, equal samples may be a coincidence and are accepted.
@@ -354,7 +354,7 @@ def _check_apart(table: Table, other: Table) -> None:
         raise InputError("eval_path", other.path, rule, "give other data, or set eval_on_train")
 
 
-def _hashes(table: Table) -> list[int]:
+def _hashes(table: SampleTable) -> list[int]:
     """Return one hash per sample, of inputs and targets."""
     targets = table.targets if table.targets.dtype.kind == "U" else table.targets.astype(np.float64)
     return [

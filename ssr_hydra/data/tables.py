@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["MISSING", "Table", "is_number", "read_table"]
+__all__ = ["MISSING", "SampleTable", "is_number", "read_table"]
 
 MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
@@ -32,7 +32,7 @@ _PEEKED = 50  # number of rows for deciding whether the first one is a header
 _UNNAMED = re.compile(r"|Unnamed: \d+")  # the second is pandas' name for an unnamed column
 
 
-class Table(NamedTuple):
+class SampleTable(NamedTuple):
     """The content of a file: inputs [N, ...], targets [N, T] as numbers or words, and names for messages."""
 
     path: str
@@ -55,7 +55,7 @@ def read_table(
     header: bool | None = None,
     delimiter: str | None = None,
     decimal: str = ".",
-) -> Table:
+) -> SampleTable:
     """Read inputs and targets from a file, or from a folder of .npy files.
 
     Args:
@@ -104,7 +104,7 @@ def read_table(
 
 def _from_arrays(
     path: str, field: str, arrays: Any, inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> Table:
+) -> SampleTable:
     """Read named arrays: the members of an .npz, or the files of a folder."""
 
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
@@ -127,12 +127,12 @@ def _from_arrays(
     if y.ndim > 2:
         raise InputError("targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape it")
     columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
-    return Table(path, x, y.reshape(len(y), -1), None, columns, None)
+    return SampleTable(path, x, y.reshape(len(y), -1), None, columns, None)
 
 
 def _from_matrix(
     path: str, field: str, matrix: NDArray[Any], inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> Table:
+) -> SampleTable:
     """Read the columns of one matrix."""
     if matrix.ndim != 2:
         rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
@@ -140,7 +140,7 @@ def _from_matrix(
     names = [str(number) for number in range(matrix.shape[1])]
     ins, outs = _choose(path, names, inputs, targets)
     x, y = np.ascontiguousarray(matrix[:, ins]), np.ascontiguousarray(matrix[:, outs])
-    return Table(path, x, y, [names[k] for k in ins], [names[k] for k in outs], None)
+    return SampleTable(path, x, y, [names[k] for k in ins], [names[k] for k in outs], None)
 
 
 def _from_text(
@@ -152,7 +152,7 @@ def _from_text(
     header: bool | None,
     delimiter: str | None,
     decimal: str,
-) -> Table:
+) -> SampleTable:
     delimiter = _delimiter(stream) if delimiter is None else delimiter
     # Strict, because otherwise an unclosed quote would include the following rows.
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -187,7 +187,7 @@ def _from_text(
     if not lines:
         raise InputError(field, path, "has no rows", "give rows of numbers")
     x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
-    return Table(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
+    return SampleTable(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
 
 
 def _delimiter(stream: TextIO) -> str:

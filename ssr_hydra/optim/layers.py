@@ -41,7 +41,7 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
         {'0.weight': 0, '1.weight': 0, '3.weight': 1, '4.weight': 2}
     """
     patterns = tuple(layers)
-    return _named(model, patterns, path) if patterns else _structural(model)
+    return _depths_by_pattern(model, patterns, path) if patterns else _structural(model)
 
 
 def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
@@ -84,7 +84,7 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parame
             yield from _units(child)
 
 
-def _named(model: nn.Module, patterns: tuple[str, ...], path: str) -> dict[nn.Parameter, int]:
+def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -> dict[nn.Parameter, int]:
     names = [name for name, _ in model.named_modules() if name]
     chosen: list[str] = []
     for name in names:  # in order, so that an outer module comes before the inner ones

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import choice
+from ssr_hydra.schedulers.arguments import choice
 
 __all__ = ["Description", "Paced", "read"]
 

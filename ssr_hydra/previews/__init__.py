@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssr_hydra.previews.curves import Landmark, PreviewCurve
 from ssr_hydra.previews.result import Preview, preview
+from ssr_hydra.previews.schedule_curves import Landmark, PreviewCurve
 
 __all__ = ["Landmark", "Preview", "PreviewCurve", "main", "preview"]
 

@@ -21,8 +21,8 @@ from ssr_hydra.build.explain import explain
 from ssr_hydra.build.targets import as_description, instantiate, trust_of
 from ssr_hydra.build.versions import version_line
 from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
-from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.result import Preview, check_count, check_lr
+from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
 from ssr_hydra.schedulers import ProductScheduler
 from ssr_hydra.schedulers.run import RATES
@@ -109,13 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Job(NamedTuple):
+class _PreviewJob(NamedTuple):
     values: dict[str, Any]
     name: str
     trust: tuple[str, ...]
 
 
-def _jobs(args: argparse.Namespace) -> list[_Job]:
+def _jobs(args: argparse.Namespace) -> list[_PreviewJob]:
     """Compose and check every experiment of the overrides, as Hydra does in a multirun."""
     flags = [
         f"--{name.replace('_', '-')}={value}"
@@ -139,7 +139,7 @@ def _jobs(args: argparse.Namespace) -> list[_Job]:
             if len({each for job in jobs for each in job if each.startswith(f"{key}=")}) > 1
         }
         return [
-            _Job(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
+            _PreviewJob(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
             for job in jobs
         ]
 
@@ -160,7 +160,7 @@ def _short(key: str) -> str:
     return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 
 
-def _curve(job: _Job, args: argparse.Namespace) -> PreviewCurve:
+def _curve(job: _PreviewJob, args: argparse.Namespace) -> PreviewCurve:
     values = job.values
     rates = {
         "dataloader_len": known_dataloader_len(values["data"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.drawing import HUES, LINE_WIDTH, check_math, style
 from ssr_hydra.errors import InputError
-from ssr_hydra.previews.curves import PreviewCurve
+from ssr_hydra.previews.schedule_curves import PreviewCurve
 from ssr_hydra.time import TimeUnit
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ssr_hydra.drawing import FORMATS, render
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path
-from ssr_hydra.previews.curves import PreviewCurve, draw_out
 from ssr_hydra.previews.figure import figure
+from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.table import table
 from ssr_hydra.schedulers import SchedulerLike
-from ssr_hydra.schedulers.checks import multiplier
+from ssr_hydra.schedulers.arguments import multiplier
 from ssr_hydra.schedulers.protocol import check_scheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, check_ssr
@@ -179,7 +179,7 @@ def preview(
         "samples_per_batch": samples_per_batch,
         "tokens_per_batch": tokens_per_batch,
     }
-    named, ratios, lr = _named(schedulers), _ratios(ssr), check_lr(lr)
+    named, ratios, lr = _schedulers_by_name(schedulers), _ratios(ssr), check_lr(lr)
     check_count(len(named) * len(ratios))
     shown = Preview(
         tuple(
@@ -224,7 +224,7 @@ def check_count(count: int) -> None:
         raise InputError("curves", count, rule, "ask for fewer schedules or ratios at a time")
 
 
-def _named(schedulers: Any) -> dict[str, Any]:
+def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
     if isinstance(schedulers, Mapping):
         named = {str(name): scheduler for name, scheduler in schedulers.items()}
     elif isinstance(schedulers, Sequence) and not isinstance(schedulers, str):

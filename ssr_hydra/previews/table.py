@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ssr_hydra.previews.curves import Landmark, PreviewCurve
+from ssr_hydra.previews.schedule_curves import Landmark, PreviewCurve
 from ssr_hydra.time import Time
 
 __all__ = ["table"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import check_fit, duration, finish, flag, multiplier, positive, put, reach
+from ssr_hydra.schedulers.arguments import check_fit, duration, finish, flag, multiplier, positive, put, reach
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run

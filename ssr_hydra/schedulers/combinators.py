@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import duration, flag, put
+from ssr_hydra.schedulers.arguments import duration, flag, put
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
@@ -55,7 +55,7 @@ def _within(field: str) -> Iterator[None]:
         raise error.within(field) from None
 
 
-def _named(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
+def _bind_part(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
     with _within(field):
         return bind_to(scheduler, run)
 
@@ -96,7 +96,7 @@ class ProductScheduler(Scheduler):
         put(self, factors=factors)
 
     def curve(self, run: Run) -> Curve:
-        return product([_named(f"factors.{name}", factor, run) for name, factor in self.factors.items()])
+        return product([_bind_part(f"factors.{name}", factor, run) for name, factor in self.factors.items()])
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class SequentialScheduler(Scheduler):
         start = Time(0, TimeUnit.BATCH)
         for (name, phase), end in zip(phases.items(), ends, strict=True):
             with _within(f"phases.{name}"):
-                part = _named("scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
+                part = _bind_part("scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
             if end is not None:
                 clock = run.clock(end.unit, f"phases.{name}.until", end)
                 segments.append((clock.read, clock.factor, clock.points[1], part))

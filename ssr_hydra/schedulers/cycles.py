@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, multiplier, positive, put
+from ssr_hydra.schedulers.arguments import check_fit, choice, duration, finish, multiplier, positive, put
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run

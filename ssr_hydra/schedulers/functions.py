@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import durations
+from ssr_hydra.schedulers.arguments import durations
 from ssr_hydra.schedulers.registry import ROWS, SchedulerFunction
 from ssr_hydra.schedulers.steps import MultiStepScheduler, StepScheduler
 from ssr_hydra.time import Number, Time, TimeLike

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.annealing import warmup_and_end
-from ssr_hydra.schedulers.checks import check_fit, choice, duration, finish, flag, multiplier, put
+from ssr_hydra.schedulers.arguments import check_fit, choice, duration, finish, flag, multiplier, put
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
 from ssr_hydra.schedulers.protocol import Moment, Scheduler
 from ssr_hydra.schedulers.run import Run

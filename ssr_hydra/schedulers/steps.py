@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import duration, durations, finish, flag, multiplier, put, reach
+from ssr_hydra.schedulers.arguments import duration, durations, finish, flag, multiplier, put, reach
 from ssr_hydra.schedulers.curves import Curve, annealed, linear, stepped
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.torch_schedulers.base import BATCH, EPOCH, Course, Duration, Steps, TorchScheduler, listed, steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.cycles import Cycles
 from ssr_hydra.time import exact

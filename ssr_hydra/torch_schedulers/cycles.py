@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import choice, flag, put
+from ssr_hydra.schedulers.arguments import choice, flag, put
 from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import (
     BATCH,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.curves import stepped
 from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
 

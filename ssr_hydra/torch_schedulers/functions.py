@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.checks import put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.torch_schedulers.base import Course, Steps, TorchScheduler, per_group
 
 __all__ = ["LambdaLR", "MultiplicativeLR", "asked", "check_function"]

@@ -23,7 +23,7 @@ from ssr_hydra.data.loaders import SeededDataset, known_length
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.time import Time
-from ssr_hydra.trainer.checks import batch_size
+from ssr_hydra.trainer.inputs import batch_size
 from ssr_hydra.trainer.parallel import class_name
 
 __all__ = ["describe_data", "describe_loader", "describe_model", "describe_optimizer", "describe_schedule"]
@@ -131,7 +131,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     if isinstance(value, (set, frozenset)):  # their order differs between processes
         return sorted((plain(item) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
-        return _listed([plain(item) for item in value])
+        return _or_digest([plain(item) for item in value])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
@@ -156,7 +156,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     return described
 
 
-def _listed(items: list[Any]) -> list[Any] | str:
+def _or_digest(items: list[Any]) -> list[Any] | str:
     """Return a list, or for a very long one a digest."""
     if len(items) <= _MOST_SHOWN:
         return items

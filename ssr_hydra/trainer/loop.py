@@ -31,13 +31,13 @@ from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Around", "Loop", "Plan"]
+__all__ = ["Around", "Deadlines", "Loop"]
 
 _Record = dict[str, Any]
 
 
 @dataclass
-class Plan:
+class Deadlines:
     """When events are due in a run; None means never. The end of a run is always evaluated if there is data."""
 
     end: Deadline
@@ -152,7 +152,7 @@ class Loop:
         watch: LossWatch,
         train: Iterable[Any],
         evaluation: Iterable[Any] | None,
-        plan: Plan,
+        plan: Deadlines,
         progress: Progress,
         record: Callable[[_Record], None],
         objective: str,

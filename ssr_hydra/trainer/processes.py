@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ALONE", "Launch", "LostProcessError", "Processes", "launched"]
+__all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched"]
 
 # Below the ports that systems use for outgoing connections, which start at 32768.
 _FIRST_PORT, _PORTS = 15000, 17000
@@ -42,7 +42,7 @@ class LostProcessError(RunError):
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 
 
-class Launch(NamedTuple):
+class RankAndSize(NamedTuple):
     """What a launcher's environment variables say about this process."""
 
     rank: int
@@ -50,7 +50,7 @@ class Launch(NamedTuple):
     local_rank: int
 
 
-def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
+def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None:
     """Return this process's rank and the number of processes, as ``torchrun`` or Slurm's ``srun`` sets them.
 
     Return None for a process without others.
@@ -63,7 +63,7 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
 
     Example:
         >>> launched({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
-        Launch(rank=1, world_size=2, local_rank=1)
+        RankAndSize(rank=1, world_size=2, local_rank=1)
         >>> launched({}) is None
         True
     """
@@ -78,7 +78,7 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
     local_rank = _number(environment, names[2]) if names[2] in environment else rank
     if not rank < world_size:
         raise InputError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it with torchrun or srun")
-    return Launch(rank, world_size, local_rank) if world_size > 1 else None
+    return RankAndSize(rank, world_size, local_rank) if world_size > 1 else None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -120,7 +120,7 @@ class Processes:
         connected = dist.is_available() and dist.is_initialized()
         if connected:
             local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", dist.get_rank())))
-            place = Launch(dist.get_rank(), dist.get_world_size(), local)
+            place = RankAndSize(dist.get_rank(), dist.get_world_size(), local)
         if place is None or place.world_size == 1:
             return cls()
         own = cls(*place)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ssr_hydra.checkpoints import Checkpoint, CheckpointError, TimeMap, check_change, differences, load, open_checkpoint
-from ssr_hydra.checkpoints.files import STATE
+from ssr_hydra.checkpoints.format import STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store, refuse_links
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError

@@ -28,20 +28,20 @@ from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings,
 from ssr_hydra.settings.base import flag
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
-from ssr_hydra.trainer.checks import (
+from ssr_hydra.trainer.deadlines import scaled
+from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
+from ssr_hydra.trainer.fields import FieldSchedules
+from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
+from ssr_hydra.trainer.inputs import (
     check_control,
     check_fields_are_free,
     check_loader,
     check_optimizers,
     check_same_length,
     hooks,
-    make_plan,
+    make_deadlines,
 )
-from ssr_hydra.trainer.checks import samples_per_batch as loader_samples_per_batch
-from ssr_hydra.trainer.deadlines import scaled
-from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
-from ssr_hydra.trainer.fields import FieldSchedules
-from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
+from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
 from ssr_hydra.trainer.loop import Around, Loop
@@ -245,7 +245,7 @@ class Trainer:
         )
         self._events = Events(callbacks, loggers, self.is_main)
         intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration_length}
-        self._plan = make_plan(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
+        self._plan = make_deadlines(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
         if not self._checkpointing.enabled or self.run_dir is None:
             self._plan.checkpoint = None  # its clock would be read after every batch
         self._description = {

@@ -8,7 +8,7 @@ import torch
 from process_pairs import Pairs
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.processes import ALONE, Launch, LostProcessError, Processes, _address, launched
+from ssr_hydra.trainer.processes import ALONE, LostProcessError, Processes, RankAndSize, _address, launched
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
 SRUN = {
@@ -29,17 +29,17 @@ SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SL
     ("environment", "expected"),
     [
         ({}, None),
-        (TORCHRUN, Launch(3, 4, 1)),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, Launch(1, 2, 1)),
+        (TORCHRUN, RankAndSize(3, 4, 1)),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, RankAndSize(1, 2, 1)),
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
-        (SRUN, Launch(5, 8, 1)),
+        (SRUN, RankAndSize(5, 8, 1)),
         ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # submitit starts each job so
         (SBATCH, None),
-        ({**SRUN, **TORCHRUN}, Launch(3, 4, 1)),  # srun starts one torchrun a node
+        ({**SRUN, **TORCHRUN}, RankAndSize(3, 4, 1)),  # srun starts one torchrun a node
         ({"RANK": "1"}, None),
     ],
 )
-def test_the_place_of_a_process(environment: Mapping[str, str], expected: Launch | None) -> None:
+def test_the_place_of_a_process(environment: Mapping[str, str], expected: RankAndSize | None) -> None:
     assert launched(environment) == expected
 
 

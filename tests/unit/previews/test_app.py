@@ -142,7 +142,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["scheduler=step", "scheduler.step_size=64tok"], "which is not known; say --tokens-per-batch N"),
         (["--dataloader-len", "0"], "error: dataloader_len=0:"),
         (["--out", "a.jpg"], "error: --out='a.jpg':"),
-        (["--title", "$x_$"], "error: --title='$x_$': is no math"),
+        (["--title", "$x_$"], "error: --title='$x_$': must have valid matplotlib math"),
         (["--config-dir", "nowhere"], "error: --config-dir='nowhere':"),
     ],
 )

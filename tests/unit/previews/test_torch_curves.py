@@ -10,7 +10,7 @@ from torch_helpers import CASES, by_torch
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.previews.curves import draw_out
+from ssr_hydra.previews.schedule_curves import draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
 from ssr_hydra.schedulers.protocol import bind
 from ssr_hydra.state import State

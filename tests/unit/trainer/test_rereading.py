@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 
-from ssr_hydra.checkpoints.files import check_state
+from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.trainer.rereading import Rereading
 
 DATA = TensorDataset(torch.arange(20))

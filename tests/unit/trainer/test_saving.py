@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssr_hydra.checkpoints.files import check_state
+from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.description import describe_optimizer

@@ -154,7 +154,7 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     """
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
-        if not isinstance(value, Mapping) or read != _listed(value):
+        if not isinstance(value, Mapping) or read != _without_tuples(value):
             raise ValueError("the keys of a mapping are strings")
     except (TypeError, ValueError, RecursionError) as error:
         rule = f"plain dicts, lists, strings and finite numbers ({error})"
@@ -162,10 +162,10 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     return dict(read)
 
 
-def _listed(value: Any) -> Any:
+def _without_tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _without_tuples(item) for key, item in value.items()}
+    return [_without_tuples(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def check_state(value: Any, field: str = "state") -> None:

@@ -20,7 +20,7 @@ import torch
 from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
-from ssr_hydra.checkpoints.files import Index, check_state, plain_json, read_state, write_state
+from ssr_hydra.checkpoints.format import Index, check_state, plain_json, read_state, write_state
 from ssr_hydra.errors import InputError
 
 
@@ -202,7 +202,7 @@ def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name:
 
 
 def test_an_index_is_read_up_to_a_size(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssr_hydra.checkpoints.files._MOST_INDEX", 100)
+    monkeypatch.setattr("ssr_hydra.checkpoints.format._MOST_INDEX", 100)
     with pytest.raises(CheckpointError, match=r"checkpoint.json has more than 100 bytes"):
         load(two[1])
 
@@ -216,7 +216,7 @@ def test_a_state_is_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_unknown_format_is_not_reported_as_damage(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index.read(two[1])
-    monkeypatch.setattr("ssr_hydra.checkpoints.files._FORMAT", 2)
+    monkeypatch.setattr("ssr_hydra.checkpoints.format._FORMAT", 2)
     index.write(two[1])
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="it has format 2, but this release reads 1; read it with the release"):

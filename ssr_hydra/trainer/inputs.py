@@ -17,7 +17,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import TimeLike, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadline
 from ssr_hydra.trainer.learning_rates import torch_schedulers
-from ssr_hydra.trainer.loop import Plan
+from ssr_hydra.trainer.loop import Deadlines
 from ssr_hydra.trainer.parallel import check_sharded, is_sharded
 from ssr_hydra.trainer.processes import Processes
 
@@ -29,7 +29,7 @@ __all__ = [
     "check_optimizers",
     "check_same_length",
     "hooks",
-    "make_plan",
+    "make_deadlines",
     "samples_per_batch",
 ]
 
@@ -59,13 +59,13 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
             raise InputError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
 
 
-def make_plan(
+def make_deadlines(
     state: State,
     eval_interval: TimeLike | None,
     log_interval: TimeLike | None,
     iteration_length: TimeLike | None,
     checkpoint_interval: TimeLike | None,
-) -> Plan:
+) -> Deadlines:
     """Return when events are due in a run of ``state.max_duration``."""
 
     def every(interval: TimeLike | None, field: str) -> Deadline | None:
@@ -85,7 +85,7 @@ def make_plan(
         rule = "cannot be in iterations"
         raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
     evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
-    return Plan(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
+    return Deadlines(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
 
 
 def _no_iterations(field: str, value: TimeLike) -> InputError:

@@ -18,7 +18,7 @@ from ssr_hydra.schedulers import (
     MultiStepScheduler,
     PolynomialScheduler,
 )
-from ssr_hydra.schedulers.checks import choice, flag, multiplier, positive
+from ssr_hydra.schedulers.arguments import choice, flag, multiplier, positive
 from ssr_hydra.time import Time
 
 NAN, INF = float("nan"), float("inf")

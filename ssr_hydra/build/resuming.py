@@ -17,7 +17,8 @@ from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import RESULT, RunResult, config_hash, has_log, refuse_finished
+from ssr_hydra.metrics_log import has_log
+from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
 from ssr_hydra.time import TimeUnit, as_time

@@ -4,7 +4,8 @@ from ssr_hydra.data.arrays import Arrays
 from ssr_hydra.data.augment import Augment, RandomCropFlip, RandomShift
 from ssr_hydra.data.digits import Digits
 from ssr_hydra.data.folders import ImageFolder
-from ssr_hydra.data.loaders import SeededDataset, SeededSampler, TensorLoader, known_length, make_loaders
+from ssr_hydra.data.loaders import TensorLoader, known_length, make_loaders
+from ssr_hydra.data.seeded import SeededDataset, SeededSampler
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.data.text import ByteWindows, StdlibBytes, StdlibDocuments
 from ssr_hydra.data.vision import FakeData, SmallImages

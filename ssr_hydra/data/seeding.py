@@ -12,7 +12,22 @@ import torch
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["GlobalRng", "check_count", "check_seed", "fold", "preserved_rng", "seed_everything", "seed_global_rng"]
+__all__ = [
+    "AUGMENT_STREAM",
+    "ORDER_STREAM",
+    "SAMPLE_STREAM",
+    "WORKERS_STREAM",
+    "GlobalRng",
+    "check_count",
+    "check_seed",
+    "fold",
+    "preserved_rng",
+    "seed_everything",
+    "seed_global_rng",
+]
+
+# The random streams of one seed; the numbers must differ.
+ORDER_STREAM, AUGMENT_STREAM, SAMPLE_STREAM, WORKERS_STREAM = range(4)
 
 _MASK = 2**64 - 1
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.launchers.jobs import Job
-from ssr_hydra.records import METRICS, RunResult
+from ssr_hydra.metrics_log import METRICS
+from ssr_hydra.records import RunResult
 
 __all__ = ["record_lost"]
 

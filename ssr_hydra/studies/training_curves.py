@@ -13,7 +13,7 @@ from scipy import special
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import read_bounded
-from ssr_hydra.records import METRICS
+from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.studies.intervals import check_confidence
 from ssr_hydra.studies.study import Axis, Study, check_axis
 

@@ -8,16 +8,15 @@ stand for, because ratios often come from arithmetic. The names are those of Mos
 
 from __future__ import annotations
 
-import math
 import re
-from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.time.numbers import DECIMAL, LONGEST_STRING, RATIO, Number, exact
 
-__all__ = ["Number", "Time", "TimeLike", "TimeUnit", "as_time", "check_ssr", "exact", "simplest"]
+__all__ = ["Time", "TimeLike", "TimeUnit", "as_time"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -28,15 +27,11 @@ else:
 
     _Value = TypeVar("_Value")
 
-Number = int | float | Fraction
-"""A number that is read exactly. A float is read as the decimal that it prints."""
 
 # Counters of a run are 64-bit in every framework; a longer duration is a mistake (1e400ba).
 _LARGEST = 2**63 - 1
-_LONGEST_STRING = 64
 _MOST_DECIMALS = 36
 _FINEST = 10**_MOST_DECIMALS
-_LARGEST_SSR = 10**6
 
 
 class TimeUnit(str, Enum):
@@ -64,63 +59,9 @@ class TimeUnit(str, Enum):
         return None
 
 
-def exact(number: Any, field: str = "number") -> Fraction:
-    """Read a number as an exact rational; a float as the decimal that it prints: ``1.3`` is 13/10.
-
-    Args:
-        number: An int, float, ``Fraction``, ``Decimal`` or a string such as ``"0.3"`` or ``"1/3"``.
-        field: Field name for the error.
-
-    Raises:
-        InputError: It is not a finite number.
-
-    Example:
-        >>> exact(1.3)
-        Fraction(13, 10)
-    """
-    if type(number) is int:
-        return Fraction(number)
-    try:
-        if isinstance(number, (bool, bytes, bytearray)) or (isinstance(number, str) and not _is_plain_number(number)):
-            raise ValueError  # float() accepts bytes, spaces and underscores
-        if isinstance(number, float):
-            # float.__repr__, because NumPy's float64 is a float that prints as "np.float64(...)".
-            return Fraction(float.__repr__(number))
-        if isinstance(number, (int, str, Fraction, Decimal)):
-            return Fraction(number)
-        if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises an error
-            value, bits = number.item(), _bits(number)
-            return exact(value, field) if bits is None else _shortest(value, bits)
-        if hasattr(number, "__index__"):
-            return Fraction(number.__index__())
-        return exact(float(number), field)
-    except (TypeError, ValueError, OverflowError, RuntimeError, ZeroDivisionError):
-        raise InputError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
-
-
-def _bits(number: Any) -> int | None:
-    """Return the significant bits of a scalar of NumPy or torch that is shorter than Python's float."""
-    bits = {"float32": 24, "float16": 11, "bfloat16": 8}
-    return bits.get(str(getattr(number, "dtype", "")).rpartition(".")[2])
-
-
-def _shortest(value: float, bits: int) -> Fraction:
-    """Return the shortest decimal for a float with this many significant bits, as NumPy prints it."""
-    stored, half_step = Fraction(value), Fraction(2) ** (math.frexp(value)[1] - bits - 1)
-    shortened = (Fraction(f"{value:.{digits}g}") for digits in range(1, 17))
-    return next((decimal for decimal in shortened if abs(decimal - stored) <= half_step), stored)
-
-
-def _is_plain_number(text: str) -> bool:
-    """Whether a string is a short ASCII number. Fraction also accepts spaces, underscores and non-ASCII digits."""
-    return len(text) <= _LONGEST_STRING and re.fullmatch(rf"-?(?:{_DECIMAL}|{_RATIO})", text, re.ASCII) is not None
-
-
-_DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
-_RATIO = r"\d+/0*[1-9]\d*"
 _UNITS = "|".join(unit.value for unit in TimeUnit)
-_WITH_UNIT = re.compile(rf"({_DECIMAL}|{_RATIO})({_UNITS})", re.ASCII)
-_CLOCK = re.compile(rf"(?=.)(?:({_DECIMAL})d)?(?:({_DECIMAL})h)?(?:({_DECIMAL})m)?(?:({_DECIMAL})s)?", re.ASCII)
+_WITH_UNIT = re.compile(rf"({DECIMAL}|{RATIO})({_UNITS})", re.ASCII)
+_CLOCK = re.compile(rf"(?=.)(?:({DECIMAL})d)?(?:({DECIMAL})h)?(?:({DECIMAL})m)?(?:({DECIMAL})s)?", re.ASCII)
 _CLOCK_SECONDS = (86400, 3600, 60, 1)
 _WORDS = {
     "iteration": "iter", "iterations": "iter", "epoch": "ep", "epochs": "ep", "e": "ep", "eps": "ep",
@@ -137,8 +78,8 @@ def _shrink(value: Fraction) -> int | Fraction:
 
 def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
     """Return the amount and unit of a time string. An InputError names ``field``."""
-    if len(text) > _LONGEST_STRING:
-        raise InputError(field, text, f"a duration has at most {_LONGEST_STRING} characters", "write e.g. '10ep'")
+    if len(text) > LONGEST_STRING:
+        raise InputError(field, text, f"a duration has at most {LONGEST_STRING} characters", "write e.g. '10ep'")
     if match := _WITH_UNIT.fullmatch(text):
         amount, unit = Fraction(match[1]), TimeUnit(match[2])
     elif match := _CLOCK.fullmatch(text):
@@ -166,7 +107,7 @@ def _explain(text: str) -> tuple[str, str]:
         return "a duration must be finite", example
     if squeezed[0] == "-":
         return "must not be negative", example
-    number = re.match(_DECIMAL, squeezed, re.ASCII)
+    number = re.match(DECIMAL, squeezed, re.ASCII)
     if number is None:
         return f"a duration is a number and a unit (one of {_UNITS.replace('|', ' ')})", example
     amount, word = number[0], squeezed[number.end() :]
@@ -453,57 +394,3 @@ def _unitless(value: object, field: str) -> InputError:
     meant = 0 <= value <= _LARGEST  # also False for NaN
     fix = f"did you mean '{value}ba' or '{value}ep'?" if meant else "write e.g. '10ba' or '5ep'"
     return InputError(field, value, "a duration needs a unit", fix)
-
-
-def simplest(ratio: float) -> Fraction:
-    """Return the simplest number that a computed ratio may stand for.
-
-    A float that prints more than 12 digits is read as the fraction with a denominator of at most 100, or else as the
-    decimal of at most 12 digits, if one lies within the rounding error of some operations. Any other float is the
-    decimal that it prints.
-
-    Args:
-        ratio: A finite number above 0.
-
-    Example:
-        >>> simplest(0.1 + 0.2), simplest(1 - 1 / 3), simplest(0.1234567890123)
-        (Fraction(3, 10), Fraction(2, 3), Fraction(1234567890123, 10000000000000))
-    """
-    text = float.__repr__(ratio)
-    decimal = float(f"{ratio:.12g}")
-    if len(text) <= 13 or decimal == ratio:
-        return Fraction(text)
-    printed, error = Fraction(text), ratio / 2**46
-    if Fraction(ratio).numerator.bit_length() <= 24:  # it was a float32
-        printed, error, decimal = _shortest(ratio, 24), ratio / 2**22, float(f"{ratio:.6g}")
-    for denominator in range(1, 101):
-        numerator = round(ratio * denominator)
-        if abs(numerator / denominator - ratio) <= error:
-            return Fraction(numerator, denominator)
-    return Fraction(float.__repr__(decimal)) if abs(decimal - ratio) <= error else printed
-
-
-def check_ssr(ssr: Number | str) -> Fraction:
-    """Return the scale schedule ratio as an exact rational.
-
-    Args:
-        ssr: A positive number of at most 1e6. A float is read as the decimal that it prints, or as the simple number
-            that it approximates within rounding error.
-
-    Raises:
-        InputError: It is not such a number.
-
-    Example:
-        >>> check_ssr(0.3), check_ssr(0.1 + 0.2)
-        (Fraction(3, 10), Fraction(3, 10))
-    """
-    sigma = exact(ssr, "ssr")
-    ratio = ssr.item() if hasattr(ssr, "item") else ssr
-    if isinstance(ratio, float) and sigma > 0 and _bits(ssr) in (None, 24):
-        sigma = simplest(ratio)
-    if sigma <= 0:
-        rule = "the scale schedule ratio must be above 0"
-        raise InputError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")
-    if sigma > _LARGEST_SSR:
-        raise InputError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
-    return sigma

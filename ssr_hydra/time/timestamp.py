@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.time.duration import Number, Time, TimeUnit, as_time, exact
+from ssr_hydra.time.duration import Time, TimeUnit, as_time
+from ssr_hydra.time.numbers import Number, exact
 
 __all__ = ["COUNTERS", "TOTALS", "DerivedTimestamp", "SteppedTimestamp", "Timestamp"]
 

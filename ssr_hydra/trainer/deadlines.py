@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
 
-__all__ = ["Deadline", "scaled"]
+__all__ = ["Deadline", "Deadlines", "make_deadlines", "scaled"]
 
 
 class Deadline:
@@ -105,3 +106,67 @@ def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
     """Return the length that is run: ``max_duration * ssr``, exactly."""
     time = as_time(max_duration, "max_duration")
     return Time(time.value * ssr, time.unit)
+
+
+@dataclass
+class Deadlines:
+    """When events are due in a run; None means never. The end of a run is always evaluated if there is data."""
+
+    end: Deadline
+    evaluation: Deadline | None
+    log: Deadline | None
+    iteration: Deadline | None = None
+    checkpoint: Deadline | None = None
+
+    def all(self) -> list[Deadline]:
+        """The deadlines that are set."""
+        dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
+        return [due for due in dues if due is not None]
+
+    def next_batch(self) -> float:
+        """The first batch before which nothing is due except by the clock; 0 if a deadline has an unknown batch."""
+        return min((due.batch for due in self.all() if due.nanoseconds is None), default=math.inf)
+
+    def next_time(self) -> float:
+        """The first nanosecond of training at which something is due by the clock, which all processes share."""
+        return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
+
+    def continued(self, timestamp: Timestamp) -> None:
+        """Move repeated deadlines to their next time after a timestamp."""
+        for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
+            if due is not None:
+                due.renew(timestamp)
+
+
+def make_deadlines(
+    state: State,
+    eval_interval: TimeLike | None,
+    log_interval: TimeLike | None,
+    iteration_length: TimeLike | None,
+    checkpoint_interval: TimeLike | None,
+) -> Deadlines:
+    """Return when events are due in a run of ``state.max_duration``."""
+
+    def every(interval: TimeLike | None, field: str) -> Deadline | None:
+        if interval is None:
+            return None
+        due = Deadline(interval, state, field, repeats=True)
+        if due.time.unit is TimeUnit.ITERATION and iteration_length is None:
+            raise _no_iterations(field, interval)
+        return due
+
+    assert state.max_duration is not None
+    end = Deadline(state.max_duration, state, "max_duration")
+    if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
+        raise _no_iterations("max_duration", state.max_duration)
+    iteration = every(iteration_length, "iteration_length")
+    if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
+        rule = "cannot be in iterations"
+        raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
+    evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
+    return Deadlines(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
+
+
+def _no_iterations(field: str, value: TimeLike) -> InputError:
+    rule = "is in iterations, whose length is not set"
+    return InputError(field, str(value), rule, "give iteration_length, or use another unit")

@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from torch.utils.data import Subset, TensorDataset
 
 from ssr_hydra.data.describe import digest
-from ssr_hydra.data.loaders import SeededDataset, known_length
+from ssr_hydra.data.loaders import known_length
+from ssr_hydra.data.seeded import SeededDataset
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.time import Time

@@ -13,11 +13,7 @@ from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.errors import InputError
-from ssr_hydra.state import State
-from ssr_hydra.time import TimeLike, TimeUnit
-from ssr_hydra.trainer.deadlines import Deadline
 from ssr_hydra.trainer.learning_rates import torch_schedulers
-from ssr_hydra.trainer.loop import Deadlines
 from ssr_hydra.trainer.parallel import check_sharded, is_sharded
 from ssr_hydra.trainer.processes import Processes
 
@@ -29,7 +25,6 @@ __all__ = [
     "check_optimizers",
     "check_same_length",
     "hooks",
-    "make_deadlines",
     "samples_per_batch",
 ]
 
@@ -57,40 +52,6 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
         if drives_momentum and field in ("momentum", "betas", "beta1"):
             rule = "cannot be used with a torch scheduler that sets the momentum"
             raise InputError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
-
-
-def make_deadlines(
-    state: State,
-    eval_interval: TimeLike | None,
-    log_interval: TimeLike | None,
-    iteration_length: TimeLike | None,
-    checkpoint_interval: TimeLike | None,
-) -> Deadlines:
-    """Return when events are due in a run of ``state.max_duration``."""
-
-    def every(interval: TimeLike | None, field: str) -> Deadline | None:
-        if interval is None:
-            return None
-        due = Deadline(interval, state, field, repeats=True)
-        if due.time.unit is TimeUnit.ITERATION and iteration_length is None:
-            raise _no_iterations(field, interval)
-        return due
-
-    assert state.max_duration is not None
-    end = Deadline(state.max_duration, state, "max_duration")
-    if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
-        raise _no_iterations("max_duration", state.max_duration)
-    iteration = every(iteration_length, "iteration_length")
-    if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
-        rule = "cannot be in iterations"
-        raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
-    evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
-    return Deadlines(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
-
-
-def _no_iterations(field: str, value: TimeLike) -> InputError:
-    rule = "is in iterations, whose length is not set"
-    return InputError(field, str(value), rule, "give iteration_length, or use another unit")
 
 
 def check_loader(loader: Any, field: str) -> Iterable[Any]:

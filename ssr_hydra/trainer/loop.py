@@ -17,10 +17,10 @@ from torch.optim import Optimizer
 from ssr_hydra.callbacks.events import Events
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError
-from ssr_hydra.records import evaluation_record
+from ssr_hydra.metrics_log import evaluation_record
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
-from ssr_hydra.trainer.deadlines import Deadline
+from ssr_hydra.trainer.deadlines import Deadlines
 from ssr_hydra.trainer.fields import FieldSchedules, by_group
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
@@ -31,39 +31,9 @@ from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Around", "Deadlines", "Loop"]
+__all__ = ["Around", "Loop"]
 
 _Record = dict[str, Any]
-
-
-@dataclass
-class Deadlines:
-    """When events are due in a run; None means never. The end of a run is always evaluated if there is data."""
-
-    end: Deadline
-    evaluation: Deadline | None
-    log: Deadline | None
-    iteration: Deadline | None = None
-    checkpoint: Deadline | None = None
-
-    def all(self) -> list[Deadline]:
-        """The deadlines that are set."""
-        dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
-        return [due for due in dues if due is not None]
-
-    def next_batch(self) -> float:
-        """The first batch before which nothing is due except by the clock; 0 if a deadline has an unknown batch."""
-        return min((due.batch for due in self.all() if due.nanoseconds is None), default=math.inf)
-
-    def next_time(self) -> float:
-        """The first nanosecond of training at which something is due by the clock, which all processes share."""
-        return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
-
-    def continued(self, timestamp: Timestamp) -> None:
-        """Move repeated deadlines to their next time after a timestamp."""
-        for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
-            if due is not None:
-                due.renew(timestamp)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ssr_hydra.data.loaders import Padding
+from ssr_hydra.data.seeded import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes

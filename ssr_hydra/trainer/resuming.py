@@ -15,15 +15,13 @@ from ssr_hydra.checkpoints.format import STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store, refuse_links
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.metrics_log import METRICS, has_log, read_evaluations
 from ssr_hydra.records import (
-    METRICS,
     RESULT,
     RunResult,
     check_evaluations,
     finite,
-    has_log,
     is_count,
-    read_evaluations,
     refuse_finished,
 )
 from ssr_hydra.settings import ResumeSettings

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ssr_hydra.data.loaders import Padding
+from ssr_hydra.data.seeded import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer.processes import ALONE, Processes

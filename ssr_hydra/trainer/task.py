@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.data.loaders import Padding
+from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import InputError, UserCodeError, callable_name, user_code_error
 from ssr_hydra.records import as_number

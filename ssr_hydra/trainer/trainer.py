@@ -23,12 +23,13 @@ from ssr_hydra.data.seeding import check_seed, fold, seed_everything
 from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
-from ssr_hydra.records import MetricsLog, RunResult, WriteError, config_hash, evaluation_record
+from ssr_hydra.metrics_log import MetricsLog, evaluation_record
+from ssr_hydra.records import RunResult, WriteError, config_hash
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.settings.base import flag
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
-from ssr_hydra.trainer.deadlines import scaled
+from ssr_hydra.trainer.deadlines import make_deadlines, scaled
 from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
@@ -39,7 +40,6 @@ from ssr_hydra.trainer.inputs import (
     check_optimizers,
     check_same_length,
     hooks,
-    make_deadlines,
 )
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of

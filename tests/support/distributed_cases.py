@@ -833,7 +833,7 @@ def sharded_state() -> Any:
 
 
 def steps_of(batches: list[int]) -> Any:
-    from ssr_hydra.data.loaders import Padding
+    from ssr_hydra.data.seeded import Padding
     from ssr_hydra.trainer.parallel import in_step
 
     rank, _ = rank_of()

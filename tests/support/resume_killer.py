@@ -32,7 +32,7 @@ import ssr_hydra.app.compose
 import ssr_hydra.app.main
 import ssr_hydra.data
 import ssr_hydra.trainer.trainer
-from ssr_hydra import records
+from ssr_hydra import metrics_log
 from ssr_hydra.app.main import main
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.configs import register
@@ -102,7 +102,7 @@ class Killer:
     def __call__(self) -> None:
         """From now on, in this process."""
         self.process = os.getpid()
-        forward, fsync, write = resume_lab.Net.forward, os.fsync, records.MetricsLog.write
+        forward, fsync, write = resume_lab.Net.forward, os.fsync, metrics_log.MetricsLog.write
 
         def counted_forward(net: Any, inputs: Any) -> Any:
             self.count("train" if net.training else "eval")
@@ -123,7 +123,7 @@ class Killer:
             if event in _FILE_EVENTS and not reads and _RECORDS.search(str(given[0])):
                 self.count(event)
 
-        resume_lab.Net.forward, records.MetricsLog.write, os.fsync = counted_forward, counted_write, counted_fsync
+        resume_lab.Net.forward, metrics_log.MetricsLog.write, os.fsync = counted_forward, counted_write, counted_fsync
         sys.addaudithook(hook)
 
     def count(self, what: str) -> None:

@@ -18,7 +18,7 @@ from warm import warm
 
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import MetricsLog
+from ssr_hydra.metrics_log import MetricsLog
 from ssr_hydra.trainer import Trainer
 
 
@@ -30,7 +30,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys
-from ssr_hydra.records import MetricsLog
+from ssr_hydra.metrics_log import MetricsLog
 log = MetricsLog(pathlib.Path({str(tmp_path)!r})); log.write({{"mine": 1}})
 print("ready", flush=True); sys.stdin.read()
 """

@@ -17,15 +17,8 @@ from typing import Any
 import pytest
 
 from ssr_hydra.errors import InputError, RunError
-from ssr_hydra.records import (
-    METRICS,
-    MetricsLog,
-    RunResult,
-    config_hash,
-    evaluation_record,
-    read_evaluations,
-    refuse_finished,
-)
+from ssr_hydra.metrics_log import METRICS, MetricsLog, evaluation_record, read_evaluations
+from ssr_hydra.records import RunResult, config_hash, refuse_finished
 
 KEYS = (
     "status error name ssr max_duration seed steps samples tokens train_seconds total_seconds metrics evaluations "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli_helpers import Answer
-
-from ssr_hydra import records
 
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 App = Callable[..., Answer]
@@ -63,7 +62,7 @@ def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: py
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     answer = app("hydra.run.dir=run", *QUICK)
     assert answer.code == 1
     line = one_line(answer)

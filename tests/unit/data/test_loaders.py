@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from ssr_hydra.data import Digits, RandomShift, SeededSampler, TensorLoader, known_length, make_loaders
 from ssr_hydra.data.limits import limited
-from ssr_hydra.data.loaders import SeededDataLoader
+from ssr_hydra.data.seeded import SeededDataLoader
 from ssr_hydra.errors import InputError
 
 

@@ -19,7 +19,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.folder import STUDY, StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.launchers.jobs import JOB
-from ssr_hydra.records import MetricsLog
+from ssr_hydra.metrics_log import MetricsLog
 from ssr_hydra.studies import load, summary
 from ssr_hydra.studies.study import COLUMNS
 

@@ -17,7 +17,8 @@ from ssr_hydra.callbacks import EMA
 from ssr_hydra.checkpoints import Checkpoint, CheckpointError, CheckpointStore, load
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import METRICS, RESULT, RunResult, read_evaluations
+from ssr_hydra.metrics_log import METRICS, read_evaluations
+from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.schedulers import CosineAnnealingScheduler
 from ssr_hydra.trainer import Trainer
 

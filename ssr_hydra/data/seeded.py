@@ -1,0 +1,223 @@
+"""torch's DataLoader with batches, and random numbers of each sample, as functions of (seed, epoch)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from ssr_hydra.data.seeding import (
+    ORDER_STREAM,
+    SAMPLE_STREAM,
+    WORKERS_STREAM,
+    GlobalRng,
+    check_count,
+    fold,
+    preserved_rng,
+    seed_global_rng,
+)
+
+__all__ = ["Padding", "SeededDataLoader", "SeededDataset", "SeededSampler", "share"]
+
+
+class Padding(NamedTuple):
+    """A sample that does not count, for a process whose part of a batch is empty.
+
+    All processes compute every batch together, so a process cannot skip a batch with fewer samples than processes.
+    """
+
+    batch: Any
+
+
+def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
+    """Return the samples of a batch that belong to a process: contiguous parts whose sizes differ by at most one.
+
+    Args:
+        samples: Size of the batch.
+        rank: Rank of the process.
+        world_size: Number of processes.
+
+    Returns:
+        The index of the first sample, and of the one after the last.
+
+    Example:
+        >>> share(7, 0, 2), share(7, 1, 2), share(1, 1, 2)
+        ((0, 4), (4, 7), (1, 1))
+    """
+    each, rest = divmod(samples, world_size)
+    begin = rank * each + min(rank, rest)
+    return begin, begin + each + (rank < rest)
+
+
+class _Key(NamedTuple):
+    """An index from the sampler to the data set: the sample, and the seed of its random numbers."""
+
+    sample: int
+    seed: int
+
+
+class SeededSampler(Sampler[list[_Key]]):
+    """The batches of epoch ``e`` as a function of (seed, e), with a seed for every sample.
+
+    Args:
+        length: Number of samples in the data set.
+        batch_size: Samples per batch; the last batch of an epoch may have fewer.
+        shuffle: Whether each epoch has a new order; if false, 0, 1, 2 ...
+        drop_last: Whether to drop a last batch that is not full.
+        seed: Seed of the order and of the samples.
+        rank: Rank of this process.
+        world_size: Number of processes that share each batch.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.length, self.batch_size = length, check_count(batch_size, "batch_size")
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = self.start = 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.length, self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
+
+    def size(self, batch: int) -> int:
+        """Samples per batch, over all processes."""
+        return min(self.batch_size, self.length - batch * self.batch_size)
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(fold(self.seed, ORDER_STREAM, self.epoch))
+            order: Sequence[int] = torch.randperm(self.length, generator=generator).tolist()
+        else:
+            order = range(self.length)
+        epoch_seed = fold(self.seed, SAMPLE_STREAM, self.epoch)
+        for batch in range(self.start, len(self)):
+            begin, end = share(self.size(batch), self.rank, self.world_size)
+            first = batch * self.batch_size
+            keys = order[first + begin : first + end] if end > begin else order[first : first + 1]  # see Padding
+            yield [_Key(index, fold(epoch_seed, index)) for index in keys]
+
+
+class SeededDataset(Dataset[Any]):
+    """A data set whose random numbers, augmentation included, are a function of (seed, epoch, sample).
+
+    Python's, NumPy's and torch's global generators are seeded before each sample and restored after it. So the data
+    does not depend on the number of workers, an epoch can start at any batch, and a loader without workers does not
+    change the random numbers of training. This costs about 30 us per sample.
+
+    Args:
+        dataset: A map-style data set.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # map-style sets have a length; checked in make_loaders
+
+    def __getitem__(self, key: _Key) -> Any:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[_Key]) -> Any:
+        """Return the samples of one batch. DataLoader calls this method if it exists."""
+        whole_batch = getattr(self.dataset, "__getitems__", None)
+        with preserved_rng():
+            if whole_batch is not None:
+                seed_global_rng(keys[0].seed)
+                return whole_batch([key.sample for key in keys])
+            samples = []
+            for index, seed in keys:
+                seed_global_rng(seed)
+                samples.append(self.dataset[index])
+            return samples
+
+
+class SeededDataLoader(DataLoader[Any]):
+    """torch's DataLoader with :meth:`seek`: order, samples and workers follow (seed, epoch).
+
+    A map-style data set can start at any batch. A stream always starts at its beginning, so earlier batches are read
+    and discarded. With several processes, the stream itself must give each process its own samples.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        **options: Any,
+    ) -> None:
+        self.seed, self.epoch, self._start = seed, 0, 0
+        self.rank, self.world_size = rank, world_size
+        self.global_batch_size = check_count(batch_size, "batch_size")
+        if isinstance(dataset, IterableDataset):
+            begin, end = share(batch_size, rank, world_size)
+            options.update(batch_size=end - begin, drop_last=drop_last)
+        else:
+            length = len(dataset)  # type: ignore[arg-type]  # map-style sets have one; checked in make_loaders
+            sampler = SeededSampler(length, batch_size, shuffle, drop_last, seed, rank, world_size)
+            options["batch_sampler"] = sampler
+            dataset = SeededDataset(dataset)
+        super().__init__(dataset, generator=torch.Generator(), **options)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration."""
+        self.seek(epoch)
+
+    def seek(self, epoch: int, batch: int = 0) -> None:
+        """Set the epoch and the batch at which the next iteration starts."""
+        self.epoch, self._start = epoch, batch
+
+    def __iter__(self) -> Any:
+        # Workers take their base seed from this generator; an IterableDataset has no other source.
+        self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
+        start, self._start = self._start, 0
+        sampler = self.batch_sampler
+        if isinstance(sampler, SeededSampler):
+            sampler.epoch, sampler.start = self.epoch, start
+            whole: Iterator[Any] = super().__iter__()
+            return whole if self.world_size == 1 else self._with_padding(whole, sampler, start)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(self.epoch)
+        batches: Iterator[Any] = super().__iter__()
+        # Workers have their own random numbers, and samples of a map-style set are seeded one by one. A stream read
+        # in this process would use the random numbers of training.
+        if self.num_workers == 0:
+            batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
+        return itertools.islice(batches, start, None) if start else batches
+
+    def _with_padding(self, batches: Iterator[Any], sampler: SeededSampler, start: int) -> Iterator[Any]:
+        for number, batch in enumerate(batches, start):
+            begin, end = share(sampler.size(number), self.rank, self.world_size)
+            yield batch if end > begin else Padding(batch)
+
+
+def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
+    """Yield the batches with their own global random state, which continues from batch to batch."""
+    with preserved_rng():
+        seed_global_rng(seed)
+        own = GlobalRng.now()
+    end = object()
+    while True:
+        with preserved_rng():
+            own.restore()
+            batch = next(batches, end)
+            own = GlobalRng.now()
+        if batch is end:
+            return
+        yield batch

@@ -1,0 +1,254 @@
+"""The log of a run, ``metrics.jsonl``: written during the run, locked, and read back when the run continues."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.files import check_path, create, flock, open_regular, sync_folder, write_error
+from ssr_hydra.records import CLOCKS, MOST_BYTES, check_evaluations, finite
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from filelock import SoftFileLock
+
+__all__ = ["METRICS", "MetricsLog", "evaluation_record", "has_log", "read_evaluations"]
+
+METRICS = "metrics.jsonl"
+
+
+def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an evaluation in ``metrics.jsonl``."""
+    return {
+        "event": "eval",
+        **evaluation["timestamp"],
+        **evaluation["metrics"],
+        "eval_seconds": evaluation["seconds"],
+    }
+
+
+def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
+    """Read the evaluations from the first bytes of a ``metrics.jsonl``.
+
+    Args:
+        path: The file.
+        size: Number of bytes to read.
+
+    Returns:
+        The evaluations as in ``result.json``, without truncated lines; an empty list if the file cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    try:
+        file = open_regular(path)
+    except (OSError, ValueError):
+        return found
+    with file:
+        while size > 0 and (line := file.readline(min(size, MOST_BYTES))):
+            size -= len(line)
+            if not line.startswith(b'{"event":"eval"') or not line.endswith(b"\n"):
+                continue
+            with suppress(ValueError, KeyError, RecursionError):
+                record = json.loads(line)
+                del record["event"]
+                evaluation = {
+                    "timestamp": {clock: record.pop(clock) for clock in CLOCKS},
+                    "seconds": record.pop("eval_seconds"),
+                }
+                evaluation["metrics"] = record
+                check_evaluations([evaluation])
+                found.append({name: evaluation[name] for name in ("timestamp", "metrics", "seconds")})
+    return found
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill tears at most the last line.
+
+    While the log is open the folder is locked, and a second run in it is refused. A run that continues keeps the
+    records up to its checkpoint and writes the later ones again. It copies the kept records to a new file that replaces
+    the old one: a hard link to the old file, or the target of a symbolic link, does not change.
+
+    Args:
+        folder: The run's folder; created if missing.
+        keep: Number of bytes to keep of the file, which end with a line.
+        check: Called when the folder is locked, before anything in it changes; if it raises, nothing changes.
+
+    Raises:
+        InputError: Another run is writing to the folder, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
+        self.path = check_path(folder, "run_dir") / METRICS
+        self._soft_lock: SoftFileLock | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            old = self._lock_old()
+        except OSError as error:
+            rule = f"cannot be written ({error.strerror or error})"
+            raise InputError("run_dir", str(folder), rule, "choose another folder") from error
+        try:
+            if check is not None:
+                check()
+            self._file, self._size = self._replace(old, keep)
+        except BaseException:
+            self._unlock()
+            raise
+        finally:
+            old.close()
+        _open_logs.add(self)
+
+    def _lock_old(self) -> BinaryIO:
+        """Open and lock the present file, or an empty new one."""
+        while True:
+            try:
+                file = open_regular(self.path)
+            except FileNotFoundError:
+                try:
+                    file = os.fdopen(create(self.path), "rb")
+                except FileExistsError:  # another process was faster
+                    continue
+            except ValueError:
+                rule = "must be a regular file"
+                raise InputError("run_dir", str(self.path), rule, "choose another folder") from None
+            try:
+                if self._is_locked(file.fileno()):
+                    rule = "another run is writing to this folder"
+                    raise InputError("run_dir", str(self.path.parent), rule, "choose another folder")
+                if self._is_at_path(file.fileno()):
+                    return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()  # another run replaced the file between the two calls
+
+    def _is_locked(self, descriptor: int) -> bool:
+        locked = flock(descriptor)
+        if locked is None and self._soft_lock is None:  # a file system without locks, such as some network mounts
+            from filelock import SoftFileLock, Timeout
+
+            lock = SoftFileLock(self.path.with_name(f".{METRICS}.lock"), timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                return True
+            self._soft_lock = lock
+        return locked is False
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
+        """Put a new file with the first ``keep`` bytes of the old one at the path; return it with its size."""
+        kept = old.read(max(keep, 0))
+        kept = kept[: kept.rfind(b"\n") + 1]  # the end of the file may be lost if the machine crashed
+        temporary = self.path.with_name(f".{METRICS}.tmp")
+        file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)
+        try:
+            rest = memoryview(kept)
+            while rest:
+                rest = rest[file.write(rest) :]
+            flock(file.fileno())
+            if kept:
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+            if kept:
+                sync_folder(self.path.parent)
+        except BaseException as error:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise write_error(error, self.path, len(kept)) from error
+            raise
+        return file, len(kept)
+
+    def check(self) -> None:
+        """Check that the file is the one that this run writes.
+
+        Raises:
+            RunError: It was moved, removed, replaced or truncated.
+        """
+        if not self._is_at_path(self._file.fileno()):
+            raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
+        size = os.fstat(self._file.fileno()).st_size
+        if size != self._size:
+            raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
+
+    def sync(self) -> int:
+        """Write the records to the disk durably, and return their number of bytes, for ``keep``.
+
+        Raises:
+            RunError: The file was moved, removed, replaced or truncated.
+            WriteError: It cannot be written.
+        """
+        self.check()
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise write_error(error, self.path, self._size) from error
+        return self._size
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record.
+
+        Raises:
+            RunError: The file was moved, removed, replaced or truncated.
+            WriteError: It cannot be written.
+        """
+        self.check()
+        line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise write_error(error, self.path, len(line)) from error
+        self._size += written
+        if written != len(line):  # an unbuffered write may be partial if the disk is full
+            raise write_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path, len(line))
+
+    def _unlock(self) -> None:
+        if self._soft_lock is not None:
+            self._soft_lock.release()
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        _open_logs.discard(self)
+        self._file.close()
+        self._unlock()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+_open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """Close the logs in a forked child, which inherits the locks and may outlive a killed run."""
+    for log in list(_open_logs):
+        log._file.close()  # but not the soft lock, which belongs to the parent
+        _open_logs.discard(log)
+
+
+def has_log(folder: Path) -> bool:
+    """Whether a run has written records there. A refused run leaves an empty file."""
+    try:
+        return (folder / METRICS).stat().st_size > 0
+    except OSError:
+        return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

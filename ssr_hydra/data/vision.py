@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,10 +147,12 @@ def _read(known: _Known, name: str, split: str, root: Path, given: str | None, d
 
 
 def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
+    from filelock import FileLock
+
     urls = [cls.url] if hasattr(cls, "url") else list(cls.mirrors)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / ".lock"), TemporaryDirectory(prefix=".incomplete-", dir=root) as half:
+        with FileLock(root / ".lock"), TemporaryDirectory(prefix=".incomplete-", dir=root) as half:
             if folder.exists():  # another process was faster
                 return
             timeout = socket.getdefaulttimeout()
@@ -167,17 +168,6 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
             f"cannot download {name} from {' or '.join(urls)} ({reason[:200]}); without a network, copy the folder "
             f"{folder.name} from a machine that has it to {root}, or try data=fake"
         ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among the processes of this machine, if its system has such locks."""
-    with path.open("a") as file:
-        with suppress(ImportError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also if the process dies
-        yield
 
 
 class FakeData(TensorDataset):

@@ -35,7 +35,7 @@ from ssr_hydra.launchers.jobs import describe
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
 from ssr_hydra.sweeps.jobs import PLANNED, PlannedSweep, check_job_count, combinations
-from ssr_hydra.trainer.processes import ALONE, RankAndSize, Processes
+from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
 __all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]
 

@@ -109,13 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _PreviewJob(NamedTuple):
+class _Preview(NamedTuple):
     values: dict[str, Any]
     name: str
     trust: tuple[str, ...]
 
 
-def _jobs(args: argparse.Namespace) -> list[_PreviewJob]:
+def _jobs(args: argparse.Namespace) -> list[_Preview]:
     """Compose and check every experiment of the overrides, as Hydra does in a multirun."""
     flags = [
         f"--{name.replace('_', '-')}={value}"
@@ -139,7 +139,7 @@ def _jobs(args: argparse.Namespace) -> list[_PreviewJob]:
             if len({each for job in jobs for each in job if each.startswith(f"{key}=")}) > 1
         }
         return [
-            _PreviewJob(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
+            _Preview(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
             for job in jobs
         ]
 
@@ -160,7 +160,7 @@ def _short(key: str) -> str:
     return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 
 
-def _curve(job: _PreviewJob, args: argparse.Namespace) -> PreviewCurve:
+def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
     values = job.values
     rates = {
         "dataloader_len": known_dataloader_len(values["data"]),

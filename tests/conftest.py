@@ -21,9 +21,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every p
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.
-# .ci/run tests the properties again, on random examples, by --hypothesis-profile=thorough.
-_ours = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _ours, max_examples=12, derandomize=True)
+# .ci/run tests the properties again, on more examples, by --hypothesis-profile=thorough.
+_ours = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("quick", _ours, max_examples=12)
 settings.register_profile("thorough", _ours, max_examples=120)
 settings.load_profile("quick")
 

@@ -15,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of
 from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters, register_source
+from ssr_hydra.app.presets import register_source as register_presets
 from ssr_hydra.build.explain import explain
 from ssr_hydra.build.foreign import check_name, chosen_nodes, shown_path
 from ssr_hydra.build.interpolations import check_growth
 from ssr_hydra.build.targets import trust_of
-from ssr_hydra.configs import APP_KEYS, conf_dir, register
+from ssr_hydra.configs import APP_KEYS, conf_dir
 from ssr_hydra.errors import InputError
 from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 
@@ -38,7 +39,7 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
         run_id: What ``${run_id:}`` gives; it keeps the folders of two runs of one second apart.
         keeps_files: Whether the files stay known to Hydra afterwards, as they were checked.
     """
-    register()
+    register_presets()
     register_resolvers()
     register_source()
     if run_id is not None:

@@ -35,6 +35,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.app.presets import is_preset
 from ssr_hydra.build.foreign import (
     FileBounds,
     check_hydra,
@@ -45,6 +46,7 @@ from ssr_hydra.build.foreign import (
 )
 from ssr_hydra.build.interpolations import check_interpolations
 from ssr_hydra.configs import APP_KEYS
+from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import InputError
 
 __all__ = [
@@ -213,6 +215,10 @@ class CheckedSearchPath(SearchPathPlugin):
             search_path.prepend("command-line", path, SearchPathQuery(provider="main"))
         for path in files.after:
             search_path.append("command-line", path)
+        entries = search_path.get_path()
+        for presets in [entry for entry in entries if entry.provider == PROVIDER]:  # a file is found before its preset
+            entries.remove(presets)
+            entries.append(presets)
 
 
 def register_source() -> None:
@@ -223,7 +229,7 @@ def register_source() -> None:
 
 def is_apps_own(config_path: str, own: str) -> bool:
     """Whether the package, Hydra or a plugin has a config of that name."""
-    if (Path(own) / f"{config_path}.yaml").is_file():
+    if is_preset(config_path) or (Path(own) / f"{config_path}.yaml").is_file():
         return True
     try:
         ConfigStore.instance().load(f"{config_path}.yaml")

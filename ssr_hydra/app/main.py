@@ -22,21 +22,31 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, parse_command_line
 from ssr_hydra.app.continuing import Typed
-from ssr_hydra.configs import conf_dir, register
+from ssr_hydra.app.presets import register_source
+from ssr_hydra.configs import conf_dir
 from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
 from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 from ssr_hydra.output import safe_output
 from ssr_hydra.trainer.interrupts import TerminatedError, reason
-from ssr_hydra.trainer.processes import ALONE, LostProcessError, Processes, launched
 
 if TYPE_CHECKING:
     from ssr_hydra.app.preflight import Flight
+    from ssr_hydra.trainer.processes import Processes, RankAndSize
 
 __all__ = ["main", "run", "run_job"]
 
 _FAILED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+
+
+def _launched() -> RankAndSize | None:
+    """Return the rank of this process among several; a process alone imports nothing for it."""
+    if not {"RANK", "SLURM_PROCID"} & os.environ.keys():
+        return None
+    from ssr_hydra.trainer.processes import launched
+
+    return launched()
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -132,7 +142,7 @@ def run() -> None:
     Raises:
         SystemExit: As :func:`main`.
     """
-    if launched() is None:
+    if _launched() is None:
         main()
         return
     code: Any = 0
@@ -157,7 +167,7 @@ def _show(line: CommandLine) -> None:
             with checked(line, secrets.token_hex(4)) as flight:
                 _call_hydra(flight.argv)
         else:
-            register()
+            register_source()
             register_resolvers()
             register_resolver("run_id", lambda: "...")
             _call_hydra([*line.show, *line.main_config, *line.overrides])
@@ -171,8 +181,9 @@ def _show(line: CommandLine) -> None:
 
 def _run(line: CommandLine, typed: Typed) -> None:
     from ssr_hydra.app.preflight import checked, refuse_sweep
+    from ssr_hydra.trainer.processes import ALONE
 
-    place = launched()
+    place = _launched()
     if place is not None and line.mode == "multirun":
         try:
             refuse_sweep(place, "-m")
@@ -225,7 +236,7 @@ def _continued(error: BaseException, typed: Typed) -> str:
     stopped = getattr(error, "_run", None)
     if stopped is None or find(AUTO, stopped[0]) is None:
         return ""
-    if launched() is None:
+    if _launched() is None:
         return f"; continue with\n  {typed.in_run(*stopped)}"
     return f"; continue with the same command and hydra.run.dir={stopped[0]}"
 
@@ -254,6 +265,8 @@ def _together() -> Iterator[Processes]:
 
     Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the others reports it.
     """
+    from ssr_hydra.trainer.processes import LostProcessError, Processes
+
     processes = Processes.start()
     try:
         yield processes
@@ -285,7 +298,7 @@ def _prefix(error: BaseException | None) -> str | None:
     """Return what goes before a message: which of several processes it is; None if another process says it."""
     if getattr(error, "_is_told", False):
         return None
-    place = None if error is None else launched()
+    place = None if error is None else _launched()
     return "" if place is None or place.rank == 0 else f"process {place.rank}: "
 
 

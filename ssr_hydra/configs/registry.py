@@ -1,8 +1,9 @@
 """Registration of the structured configs with Hydra's ConfigStore."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -77,22 +78,50 @@ def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
     for group in chosen:
         if group not in GROUPS:
             raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
-    if groups is None:
-        _store(prefix, "base_config", AppConfig)
-        for name, config in LAUNCHERS.items():
-            _store("hydra/launcher", name, config)
-        for name, config in SWEEPERS.items():
-            _store("hydra/sweeper", name, config)
-    for group in chosen:
-        path = f"{prefix}/{group}" if prefix else group
+    for preset in presets(chosen, prefix, is_app=groups is None):
+        _store(preset)
+
+
+class Preset(NamedTuple):
+    """A config of the package: where it is, and how it is made.
+
+    Args:
+        path: Group and name, such as ``scheduler/wsd``.
+        make: Returns the config.
+        package: Where it goes in the composed config; None for its group.
+    """
+
+    path: str
+    make: Callable[[], Any]
+    package: str | None = None
+
+
+def presets(groups: Iterable[str] = GROUPS, prefix: str = "", *, is_app: bool = True) -> Iterator[Preset]:
+    """Yield the configs of groups.
+
+    Args:
+        groups: Which of :data:`GROUPS`.
+        prefix: A folder that the groups are in.
+        is_app: Whether to include the app's own: the top level, launchers and sweepers.
+    """
+    start = f"{prefix}/" if prefix else ""
+    if is_app:
+        yield Preset(f"{start}base_config", lambda: AppConfig)
+        for kind, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
+            for name, config in choices.items():
+                yield Preset(f"hydra/{kind}/{name}", partial(_same, config))
+    for group in groups:
         for name, config in GROUPS[group].items():
-            node = _with_parts(path, name, config) if group == "scheduler" else config
-            _store(path, name, node, f"{group}.{name}" if group in _SEVERAL else None)
+            has_parts = group == "scheduler" and name in _PARTS
+            make = partial(_with_parts, f"{start}{group}", name, config) if has_parts else partial(_same, config)
+            yield Preset(f"{start}{group}/{name}", make, f"{group}.{name}" if group in _SEVERAL else None)
+
+
+def _same(config: Any) -> Any:
+    return config
 
 
 def _with_parts(path: str, name: str, config: Any) -> Any:
-    if name not in _PARTS:
-        return config
     node: DictConfig = OmegaConf.structured(config)
     parts: list[Any] = [{f"/{path}@{place}": choice} for place, choice in _PARTS[name].items()]
     OmegaConf.set_struct(node, False)
@@ -106,16 +135,17 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
     return node
 
 
-def _store(group: str, name: str, node: Any, package: str | None = None) -> None:
+def _store(preset: Preset) -> None:
     store = ConfigStore.instance()
-    existing = store._open(f"{group}/{name}.yaml")  # only a read; the public load() would raise an error
+    existing = store._open(f"{preset.path}.yaml")  # only a read; the public load() would raise an error
     if existing is not None:
         if existing.provider == PROVIDER:
             return
         raise InputError(
-            f"{group}/{name}".strip("/"),
+            preset.path,
             existing.provider,
             "Hydra's ConfigStore has a config of this name already",
             'use a prefix: register(prefix="ssr")',
         )
-    store.store(name=name, node=node, group=group or None, package=package, provider=PROVIDER)
+    group, _, name = preset.path.rpartition("/")
+    store.store(name=name, node=preset.make(), group=group or None, package=preset.package, provider=PROVIDER)

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
+from ssr_hydra.app.presets import PresetSource
 from ssr_hydra.configs import GROUPS, register
 from ssr_hydra.errors import InputError
 
@@ -72,3 +74,17 @@ def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> Non
     node = empty_store.load("scheduler/sequence.yaml").node
     assert OmegaConf.get_type(node).__name__ == "SequentialSchedulerConfig"
     assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
+
+
+def test_source_gives_what_register_stores(empty_store: ConfigStore) -> None:
+    """The app makes presets one by one; an app of the user's own finds the same in the ConfigStore."""
+    source = PresetSource("ssr_hydra", "presets://")
+    names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]
+    made = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}
+    register()
+    assert {name for group, name in names if group == "scheduler"} == set(GROUPS["scheduler"])
+    for (group, name), result in made.items():
+        stored = empty_store.load(f"{group}/{name}.yaml".lstrip("/"))
+        assert result.config == stored.node
+        assert result.header == {"package": stored.package}
+        assert not source.is_config(f"{group}/{name}".lstrip("/"))

@@ -1,0 +1,87 @@
+"""The presets of this package as a source of Hydra's: each config is made when a composition names it.
+
+:func:`~ssr_hydra.configs.register` makes all of them at once, which takes longer than all else that
+``train.py --cfg job`` does.
+"""
+
+from __future__ import annotations
+
+import builtins
+from functools import cache
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from ssr_hydra.configs.registry import PROVIDER, Preset, presets
+
+__all__ = ["is_preset", "register_source"]
+
+
+@cache
+def _presets() -> dict[str, Preset]:
+    return {preset.path: preset for preset in presets()}
+
+
+def is_preset(path: str) -> bool:
+    """Whether this package has a structured config of that group and name, such as ``scheduler/wsd``."""
+    return path in _presets()
+
+
+class PresetSource(ConfigSource):
+    """The structured configs of this package: ``presets://``."""
+
+    @staticmethod
+    def scheme() -> str:
+        """See Hydra's ``ConfigSource``."""
+        return "presets"
+
+    def available(self) -> bool:
+        """See Hydra's ``ConfigSource``."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """See Hydra's ``ConfigSource``."""
+        group = config_path.strip("/")
+        return not group or any(path.startswith(f"{group}/") for path in _presets())
+
+    def is_config(self, config_path: str) -> bool:
+        """See Hydra's ``ConfigSource``. What :func:`~ssr_hydra.configs.register` has stored is read from the store."""
+        path = config_path.removesuffix(".yaml")
+        return is_preset(path) and ConfigStore.instance().get_type(f"{path}.yaml") is ObjectType.NOT_FOUND
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
+        """See Hydra's ``ConfigSource``."""
+        start = f"{config_path}/".lstrip("/")
+        below = [path.removeprefix(start) for path in _presets() if path.startswith(start)]
+        groups = {path.partition("/")[0] for path in below if "/" in path}
+        names = {path for path in below if "/" not in path}
+        wanted = {ObjectType.GROUP: groups, ObjectType.CONFIG: names}
+        return sorted(groups | names if results_filter is None else wanted.get(results_filter, set()))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Make a config."""
+        preset = _presets().get(config_path.removesuffix(".yaml"))
+        if preset is None:
+            raise ConfigLoadError(f"Config not found : {config_path}")
+        config: Any = OmegaConf.structured(preset.make())
+        return ConfigResult(provider=PROVIDER, path=self.full_path(), config=config, header={"package": preset.package})
+
+
+class PresetSearchPath(SearchPathPlugin):
+    """Makes Hydra look there."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """See Hydra's ``SearchPathPlugin``."""
+        search_path.append(PROVIDER, f"{PresetSource.scheme()}://")
+
+
+def register_source() -> None:
+    """Let Hydra find the presets; once or many times, the result is the same."""
+    Plugins.instance().register(PresetSource)
+    Plugins.instance().register(PresetSearchPath)

@@ -1,4 +1,4 @@
-"""Which SSR to run, and how sure that is."""
+"""Which SSR to run, and how certain that is."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ToleranceStep:
     """An SSR, and the tolerances for which it is the answer.
 
     Attributes:
-        ssr: The SSR; None: the answer lies above the measured range.
-        above: The gain of its next doubling (0 if that is smaller): the answer holds for tolerances above it,
+        ssr: The SSR; None if the answer is above the measured range.
+        above: The gain of its next doubling, or 0 if that is smaller: the answer holds for tolerances above it,
         below: up to this one, the smallest gain of a doubling from a smaller SSR.
-        sure_above: The answer is sure, at 99%, for tolerances above this one,
-        sure_below: up to this one. If this is the smaller of the two, it is sure for none; NaN without intervals.
+        sure_above: The answer is certain, at 99%, for tolerances above this one,
+        sure_below: up to this one. If this is the smaller of the two, it is certain for none; NaN without intervals.
     """
 
     ssr: float | None
@@ -41,35 +41,35 @@ class ToleranceStep:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """For one recipe.
+    """The recommendation for one recipe.
 
     Attributes:
-        recipe: Of which recipe.
-        tolerance: A doubling that gains less than this is not worth its time; in units of quality. None: the answer is
-            ``steps``, and ``ssr`` that of the smallest tolerance, from which on longer runs gain nothing.
-        ssr: The smallest measured SSR whose next doubling gains less than the tolerance; None if no measured one does.
-        gain: Of that next doubling; of the last measured one where ``ssr`` is None; NaN if no doubling was measured.
-        low: Its interval; NaN without one.
-        high: Its interval.
-        verdict: ``decided`` (at 99% that gain lies below the tolerance, and those of all smaller SSRs above it),
-            ``close`` (a gain may lie on either side of the tolerance), ``unreplicated`` (``gain`` has no interval),
-            ``outside`` (every measured doubling gains more than the tolerance: the answer lies above the measured
+        recipe: The recipe.
+        tolerance: A doubling with a smaller gain is not worth its time, in units of quality. None: the answer is
+            ``steps``, and ``ssr`` is that of the smallest tolerance, from which longer runs gain nothing.
+        ssr: The smallest measured SSR whose next doubling gains less than the tolerance; None if there is none.
+        gain: The gain of that doubling; of the last measured one if ``ssr`` is None; NaN if no doubling was measured.
+        low: Lower end of its interval; NaN without one.
+        high: Upper end of its interval.
+        verdict: ``decided`` (at 99% that gain is below the tolerance, and those of all smaller SSRs are above it),
+            ``close`` (a gain may be on either side of the tolerance), ``unreplicated`` (``gain`` has no interval),
+            ``outside`` (every measured doubling gains more than the tolerance, so the answer is above the measured
             range; or no doubling was measured). A smaller SSR whose gain has no interval counts by its mean.
-        batch: Of a close call how many more seeds make its widest interval as narrow as the tolerance to either side,
-            or half as wide as now if it is that already; None where nothing is open, or it cannot be told.
-        target: The quality that was asked for; None if none was.
+        batch: For ``close``, how many more seeds make the widest interval as narrow as the tolerance on either side,
+            or half as wide if it is already; None if nothing is undecided, or the number is unknown.
+        target: The requested quality; None if none was requested.
         target_ssr: The smallest SSR that reaches it, interpolated; None if none in the measured range does.
-        target_low: Interval of ``target_ssr``, within the measured range; NaN where none.
-        target_high: Upper end of it; inf where that lies above the measured range.
-        target_status: ``inside``, ``below`` (reached at the smallest measured SSR already), ``above`` (not reached), or
+        target_low: Lower end of the interval of ``target_ssr``, within the measured range; NaN without one.
+        target_high: Upper end; inf if it is above the measured range.
+        target_status: ``inside``, ``below`` (the smallest measured SSR already reaches it), ``above`` (not reached), or
             ``""`` without a target.
-        forecasts: Of a target that is not reached: each fit that has held its back-test, and the SSR up to twice the
-            longest one at which it reaches the target; None if it does not.
+        forecasts: For a target that is not reached: each fit that passed its back-test, and the SSR, up to twice the
+            longest one, at which it reaches the target; None if it does not.
         steps: The answer as a function of the tolerance, from the largest tolerance to the smallest.
-        peak: The measured SSR of the best mean.
-        fall: What the longest run has less than that, < 0; NaN if it is the best.
-        fall_low: Its interval; NaN without one.
-        fall_high: Its interval.
+        peak: The measured SSR with the best mean.
+        fall: The longest run's mean minus the best one, < 0; NaN if the longest is the best.
+        fall_low: Lower end of its interval; NaN without one.
+        fall_high: Upper end of its interval.
     """
 
     recipe: str
@@ -96,19 +96,19 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float | None = None, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """The smallest SSR whose next doubling gains less than a tolerance, and the one that reaches a target.
+    """Return the smallest SSR whose next doubling gains less than a tolerance, and the one that reaches a target.
 
     Args:
-        study: The study. Controls are left out.
+        study: The study. Controls are excluded.
         tolerance: In units of quality, such as 0.005 of an accuracy. None: the answer is a step function of it.
-        target: A quality to be reached; None for none.
-        confidence: Of the intervals.
+        target: A quality to reach; None for none.
+        confidence: Confidence of the intervals.
 
     Returns:
-        One for each recipe, in the order of ``study.recipes``.
+        One recommendation for each recipe, in the order of ``study.recipes``.
 
     Raises:
-        InputError: A tolerance that is not above 0, a target that is no number, a confidence that cannot be meant.
+        InputError: The tolerance is not above 0, the target is not a number, or the confidence is invalid.
 
     Example:
         >>> for found in recommend(load("studies/digits")):  # doctest: +SKIP
@@ -137,7 +137,7 @@ def recommend_by_gains(
     target: float | None,
     confidence: float,
 ) -> Recommendation:
-    """The recommendation for one recipe whose gains per doubling are known."""
+    """Return the recommendation for one recipe whose gains per doubling are known."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
     shown = steps[chosen if chosen is not None else -1][2] if steps else None
@@ -192,7 +192,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """A step wherever a doubling gains less than all from smaller SSRs."""
+    """Return a step for each doubling that gains less than all from smaller SSRs."""
     made = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:
@@ -216,7 +216,7 @@ def _target(series: Series, level: float, confidence: float) -> tuple[float | No
 
 
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:
-    """Where a fit reaches a target, up to twice the longest measured SSR."""
+    """Return where a fit reaches a target, up to twice the longest measured SSR."""
     longest = fit.measured[1]
     grid = np.geomspace(longest, 2 * longest, 200).clip(max=2 * longest)
     return fit.kind, next((float(at) for at in grid if sign * fit.predict(float(at)) >= sign * target), None)

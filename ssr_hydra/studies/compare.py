@@ -1,7 +1,7 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison (which is better, decided) is at 99%, so that over several looks at a study that grows at
-most one in twenty is wrong; the intervals that are shown have the confidence that is asked for.
+The verdict of a comparison (which is better, and whether it is decided) is at 99%, so that over several looks at a
+growing study at most one in twenty is wrong. Shown intervals have the requested confidence.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ __all__ = [
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
-    """The runs of each recipe, control and ssr in one row, with the interval of their mean.
+    """Return the runs of each recipe, control and ssr in one row, with the interval of their mean.
 
     Args:
         study: The study.
-        confidence: Of the intervals.
-        price_per_hour: Of the machine, in any currency.
+        confidence: Confidence of the intervals.
+        price_per_hour: Price of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean (of the runs, or where cells have
-        different seeds as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN where
-        nothing tells the noise), sd, values and seeds (tuples, in the same order), failed (runs that have no
-        quality), steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a
-        price), survived (the fraction of runs that did not diverge; runs that failed otherwise do not count), mean_all
-        (the mean with each diverged run counted as the worst quality that the study measured). Where no run has a
-        quality, n is 0 and every mean is NaN; recipes of which no run has one come last.
+        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean (of the runs; if cells have
+        different seeds, as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN if the noise is
+        unknown), sd, values and seeds (tuples, in the same order), failed (runs without a quality), steps, samples,
+        tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a price), survived (the fraction
+        of runs that did not diverge; runs that failed otherwise do not count), mean_all (the mean with each diverged
+        run counted as the worst quality in the study). If no run has a quality, n is 0 and every mean is NaN; recipes
+        without any quality come last.
 
     Raises:
-        InputError: A confidence or a price that cannot be meant.
+        InputError: The confidence or the price is invalid.
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -92,7 +92,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """The rows, and one for each recipe, control and ssr all of whose runs have no quality, where it belongs."""
+    """Return the rows, with one for each recipe, control and ssr whose runs all have no quality."""
     rows = list(rows)
     for (recipe, control, ssr), count in failed.items():
         row: dict[str, Any] = dict.fromkeys(
@@ -119,21 +119,21 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:
-    """Differences of two recipes, paired by the seeds that both have run, with the t interval of ``a - b``.
+    """Return differences of two recipes, paired by common seeds, with the t interval of ``a - b``.
 
     Args:
         study: The study.
         a: A recipe, or (recipe, control).
-        b: Another.
-        confidence: Of the intervals.
+        b: Another one.
+        confidence: Confidence of the intervals.
 
     Returns:
         A row per ssr that both have: ssr, n (common seeds), difference (a - b in units of quality), low, high, better
-        (``a``, ``b``, ``undecided`` where 99% do not exclude 0, ``""`` where there is no interval). Without common
-        seeds n is 0, and there is nothing to pair.
+        (``a``, ``b``, ``undecided`` if 0 is not excluded at 99%, ``""`` without an interval). Without common seeds n is
+        0, and there is no pair.
 
     Raises:
-        InputError: No such recipe.
+        InputError: A recipe does not exist.
 
     Source: Student, 1908, whose own data were such pairs.
     """
@@ -155,7 +155,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 def difference(
     cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
 ) -> Estimate:
-    """One weighted sum of cells less another; a cell may be in both."""
+    """Return the difference of two weighted sums of cells; a cell may be in both."""
     pairs: dict[int, tuple[Cell, float]] = {}
     for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
         for cell, weight in group:
@@ -164,10 +164,10 @@ def difference(
 
 
 def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate]]:
-    """What twice the ssr gains, for each measured one whose double lies within the measured range.
+    """Return the gain of doubling the ssr, for each measured one whose double is within the measured range.
 
     Returns:
-        The ssr, whether the quality at its double is interpolated, and the gain, positive where it is better.
+        The ssr, whether the quality at its double is interpolated, and the gain, positive if it is better.
     """
     made = []
     for ssr in series.ssr:
@@ -181,17 +181,17 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
 
 
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """What the next doubling gains: ``quality(2 ssr) - quality(ssr)``.
+    """Return the gain of the next doubling: ``quality(2 ssr) - quality(ssr)``.
 
     Args:
         study: The study.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
 
     Returns:
-        A row per recipe x control x measured ssr whose double lies in the measured range: recipe, control, ssr,
-        next_ssr, n, gain (> 0 is better, whatever the direction), low, high, sure_low, sure_high (the interval of
-        verdicts, at 99%), sd (of one seed's gain), method
-        (``paired``, ``welch``, ``pooled``, ``none``), interpolated (2 ssr was not measured itself).
+        A row per recipe x control x measured ssr whose double is in the measured range: recipe, control, ssr,
+        next_ssr, n, gain (> 0 is better, for both directions), low, high, sure_low, sure_high (the interval of
+        verdicts, at 99%), sd (of one seed's gain), method (``paired``, ``welch``, ``pooled``, ``none``), interpolated
+        (2 ssr itself was not measured).
     """
     check_confidence(confidence)
     rows = [
@@ -216,7 +216,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """A recipe at an SSR, which may lie between two that it has measured: a weighted sum of cells."""
+    """A recipe at an SSR, possibly between two measured ones: a weighted sum of cells."""
 
     recipe: str
     ssr: float
@@ -226,17 +226,17 @@ class Place:
 
     @property
     def survived(self) -> float:
-        """The fraction of runs that did not diverge, of the cell where it is smallest."""
+        """Return the fraction of runs that did not diverge, of the cell where it is smallest."""
         return min(cell.survived for cell in self.cells)
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """What places are ranked by, the best first: recipes whose runs survive, then the mean."""
+        """Return the rank of a place, the best first: recipes whose runs survive, then the mean."""
         return self.fragile, -self.value
 
     @property
     def value(self) -> float:
-        """The mean, turned so that more is better."""
+        """Return the mean with a sign such that more is better."""
         return sum(weight * cell.mean for cell, weight in zip(self.cells, self.weights, strict=True))
 
 
@@ -246,13 +246,13 @@ class Rival:
 
     Attributes:
         recipe: Its name.
-        ssr: What it takes the same time at.
-        margin: How far it is behind; < 0: it is better.
-        low: Interval of the margin, for itself; NaN where there is none.
-        high: Likewise.
-        open: It may be as good: among all rivals at once, the noise does not exclude it at 99%.
-        batch: How many more seeds would halve the interval; None where it is not open, or cannot be told.
-        n: Seeds, of the one that has fewer.
+        ssr: The SSR at which it takes the same time.
+        margin: How much it is worse; < 0 if it is better.
+        low: Lower end of the margin's interval, without adjustment; NaN without one.
+        high: Upper end of the margin's interval.
+        open: Whether it may be as good: at 99% for all rivals together, the noise does not exclude it.
+        batch: How many more seeds would halve the interval; None if it is not open, or the number is unknown.
+        n: Seeds of the one that has fewer.
         survived: The fraction of its runs that did not diverge; ``margin`` is of these.
     """
 
@@ -268,11 +268,11 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """One recipe against all others at a budget, the closest first.
+    """Compare one recipe with all others at a budget, the closest first.
 
-    If it is surely better than each of them, none is open: for that claim all have to be excluded, so it needs no
-    correction. Else those remain open that 99% for all rivals at once do not exclude: whichever recipe is truly the
-    best, it is among them and the chosen one, though the chosen one was picked because it looked best.
+    If it is certainly better than each of them, none is open. That claim needs no correction, because all must be
+    excluded. Otherwise those remain open that 99% for all rivals together do not exclude: the truly best recipe is
+    among them and the chosen one, although the chosen one was selected because it looked best.
 
     Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the former; Hsu, 1984,
     Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
@@ -294,17 +294,17 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
 
 
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """The best recipe at each ssr that two or more have run: those whose runs survive first, then by the mean.
+    """Return the best recipe at each ssr that two or more have run: those whose runs survive first, then by the mean.
 
-    Controls are left out.
+    Controls are excluded.
 
     Args:
         study: The study.
-        confidence: Of the interval of the margin.
+        confidence: Confidence of the margin's interval.
 
     Returns:
         A row per ssr: ssr, best, second, n, margin (> 0, unless the second's runs diverge more often), low, high,
-        method, open (a tuple of those that may be as good), decided (there are none: best is better than each other).
+        method, open (a tuple of those that may be as good), decided (whether there are none).
 
     Example:
         >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
@@ -326,18 +326,18 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Scaling against its controls, at each ssr that both have run.
+    """Compare scaling with its controls, at each ssr that both have run.
 
     ``truncate`` runs the schedule of ssr 1 and stops at the same step; ``scale_warmup`` scales the warmup as well.
 
     Args:
         study: The study.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
 
     Returns:
-        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled over control, > 0: scaling is better),
-        low, high, method, winner (``scaling``, ``control``, ``undecided``, ``same`` where every seed has the same value
-        in both, ``""`` where there is no interval).
+        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled minus control, > 0: scaling is better),
+        low, high, method, winner (``scaling``, ``control``, ``undecided``, ``same`` if every seed has the same value
+        in both, ``""`` without an interval).
     """
     check_confidence(confidence)
     scaled = {series.recipe: series for series in uncontrolled(study)}
@@ -384,7 +384,7 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
 
 
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:
-    """The mean gain of scaling over a control, over all recipes and SSRs at which the two are not the same run.
+    """Return the mean gain of scaling over a control, over all recipes and SSRs at which the two runs differ.
 
     Returns:
         None if no recipe has run both.

@@ -14,29 +14,29 @@ from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
 __all__ = ["with_effects"]
 
-_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # beyond these, cells keep the means and the noise of their own runs
-_FIXED, _ONE = 0.9, 1 - 1e-7  # from this correlation on the effects are fixed: two-way least squares
+_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # above these, cells keep means and noise of their own runs
+_FIXED, _ONE = 0.9, 1 - 1e-7  # from this correlation on, effects are fixed: two-way least squares
 _ROUNDS, _CLOSE = 30, 1e-6
 _MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
-    """Estimate the noise of all cells together, and where their seeds differ the means as well.
+    """Estimate the noise of all cells together, and if their seeds differ also their means.
 
-    A seed fixes the initial weights and the order of the data, so its runs are correlated. Where every cell has the
-    same seeds, or no two cells share one, the estimates are the plain means. Otherwise a cell that lacks a lucky seed
-    would look worse for it: the model ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, is
-    solved by generalized least squares with the correlation of runs of one seed that the study shows; of two cells
-    whose runs are strongly correlated, their difference is that of their common seeds.
+    A seed fixes the initial weights and the order of the data, so its runs are correlated. If every cell has the same
+    seeds, or no two cells share one, the estimates are the plain means. Otherwise a cell without a lucky seed would
+    look worse because of it. Then the model ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, is
+    solved by generalized least squares, with the correlation of runs of one seed in the study. For two cells whose runs
+    are strongly correlated, the difference is that of their common seeds.
 
     Every comparison is a weighted sum of these estimates, so no two of them can contradict each other.
 
     Args:
-        cells: All of a study.
+        cells: All cells of a study.
         ssrs: The SSR of each.
         recipes: The recipe of each, as numbers.
-        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`; else each has that of
-            its own runs alone.
+        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`; otherwise each has only
+            that of its own runs.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -79,7 +79,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
                     break
             rest = (values - means * there) * np.sqrt(n / np.maximum(n - 1, 1))
             influence = (rest - shrunk * there * rest.sum(axis=1, keepdims=True)) @ inverse * scale
-            # Cells of the same runs have the same estimate, though their sums are made in another order.
+            # Cells with equal runs get equal estimates, although their sums are computed in another order.
             digits = 8 - math.ceil(math.log10(max(cell.largest for cell in cells) or 1.0))
             for column, place in enumerate(places):
                 mean = round(float(means[column] * scale[column] + centre), digits)
@@ -95,7 +95,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """How well the noise fits differences at equal SSR, and of a recipe from each SSR to the next."""
+    """Return how well the noise fits differences at equal SSR, and of a recipe from each SSR to the next."""
     order = np.argsort(ssrs, kind="stable")
     same = [(int(a), int(b)) for at, a in enumerate(order) for b in order[at + 1 :] if ssrs[a] == ssrs[b]]
     next_ones = [(at, at + 1) for at in range(len(cells) - 1) if recipes[at] == recipes[at + 1]]
@@ -117,7 +117,7 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """The covariance of the means without the effects of the seeds, and what each effect adds to each mean."""
+    """Return the covariance of the means without the effects of the seeds, and what each effect adds to each mean."""
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
     inner = np.diag(there.sum(axis=0)) - there.T @ ((2 * shrunk - shrunk**2 * runs) * there)
@@ -127,14 +127,14 @@ def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], 
 
 
 def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
-    """The inverse of the normal equations, and by how much the sum of a seed's runs is shrunk."""
+    """Return the inverse of the normal equations, and the factor by which the sum of a seed's runs is shrunk."""
     ratio = share / (1 - share)
     shrunk = (ratio / (1 + ratio * there.sum(axis=1)))[:, None]
     return np.linalg.inv(np.diag(counts) - there.T @ (shrunk * there)), shrunk
 
 
 def _shared(rest: Any, there: Any) -> float:
-    """The correlation of runs of one seed, from the products of their deviations; at least 0."""
+    """Return the correlation of runs of one seed, from the products of their deviations; at least 0."""
     runs = there.sum(axis=1)
     squares = (rest**2).sum(axis=1)
     each = float((squares * (runs - 1)).sum())

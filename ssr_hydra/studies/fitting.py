@@ -1,9 +1,9 @@
-"""Curves fitted to quality against SSR, and whether their predictions have held.
+"""Curves fitted to quality against SSR, and back-tests of their predictions.
 
-A fit is a way to look a little beyond the measured range, and misleads: quality need not be monotone, and what a power
-law approaches lies where nothing was measured. So every fit is back-tested. The largest SSR is held out, the rest is
-fitted, the prediction is compared with what was measured; likewise for shorter beginnings of the curve and the SSR that
-follows each. A fit that fails is not to be trusted, and no fit predicts beyond twice the measured range.
+A fit can look a little beyond the measured range, but it misleads: quality need not be monotone, and the limit of a
+power law is where nothing was measured. So every fit is back-tested. The largest SSR is held out, the rest is fitted,
+and the prediction is compared with the measurement; the same for shorter beginnings of the curve and the SSR after
+each. A fit that fails is not used, and no fit predicts beyond twice the measured range.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Kind = Literal["power", "quadratic"]
 _PARAMETERS = 3
 _FEWEST = 4  # SSRs: three parameters, and one to hold out
 _FARTHEST = 2.0  # times the measured range
-# Without a tolerance: a prediction that may miss by more than this share of the measured range says nothing.
+# Without a tolerance: a prediction that may miss by more than this fraction of the measured range tests nothing.
 _VAGUE = 0.1
-_MOST_TESTS = 24  # beginnings of a curve that are fitted; of more SSRs those that are spread evenly
-_FEWEST_ROUGH = 7  # SSRs of one seed that tell their noise
-_BEYOND = 2.5  # standard errors by which a prediction has to miss by more than the last value
+_MOST_TESTS = 24  # beginnings of a curve that are fitted; with more SSRs, evenly spread ones
+_FEWEST_ROUGH = 7  # SSRs of one seed that determine the noise
+_BEYOND = 2.5  # standard errors by which a prediction must miss by more than the last value
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -39,18 +39,18 @@ class BackTest:
     """A prediction of an SSR that was held out.
 
     Attributes:
-        fitted_to: The largest SSR of those that were fitted (all that are smaller were as well).
-        ssr: The SSR that was predicted.
-        predicted: Its quality by the fit; NaN if the SSRs up to there do not determine one.
-        observed: Its quality as measured (a mean over seeds).
+        fitted_to: The largest fitted SSR (all smaller ones were fitted as well).
+        ssr: The predicted SSR.
+        predicted: Its quality by the fit; NaN if the fitted SSRs do not determine it.
+        observed: Its measured quality (a mean over seeds).
         low: Lower end of the prediction interval of ``observed``; NaN if there is none.
         high: Upper end.
-        z: (observed - predicted) / standard error of that; NaN if there is none.
+        z: (observed - predicted) / its standard error; NaN if there is none.
         p: Its two-sided p-value by Student's t.
-        scale: What the interval is made of: ``seeds``, ``residuals`` (a single seed) or ``none``.
-        carried: Error of simply carrying on the last fitted quality: observed - that.
+        scale: The basis of the interval: ``seeds``, ``residuals`` (a single seed) or ``none``.
+        carried: Error of repeating the last fitted quality: observed minus that.
         passed: Whether the prediction held.
-        reason: Why, in words.
+        reason: Why, as text.
     """
 
     fitted_to: float
@@ -72,16 +72,16 @@ class Fit:
     """A curve through a recipe's means, by least squares.
 
     Attributes:
-        recipe: Of which recipe.
-        control: Of which control.
+        recipe: The recipe.
+        control: The control.
         kind: ``power``: c - a ssr^-b; ``quadratic``: c + a log2(ssr) + b log2(ssr)^2.
-        parameters: c, a, b. None of them is a prediction: c of a power law lies where nothing was measured.
+        parameters: c, a, b. None of them is a prediction: c of a power law is a limit where nothing was measured.
         rmse: Root mean square of the residuals.
-        measured: Smallest and largest SSR that was fitted.
-        back_tests: The largest SSR held out, last; before it the same for shorter beginnings of the curve.
-        verdict: ``trusted``, ``rejected``, or ``untested`` (the data do not determine it, or are too few or too noisy
-            to contradict it).
-        reason: The verdict in words, one sentence.
+        measured: Smallest and largest fitted SSR.
+        back_tests: The back-test of the largest SSR comes last; before it those of shorter beginnings of the curve.
+        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine it, or is too little or too
+            noisy to contradict it).
+        reason: The verdict as one sentence.
     """
 
     recipe: str
@@ -95,10 +95,10 @@ class Fit:
     reason: str
 
     def predict(self, ssr: float) -> float:
-        """The fit's quality at an SSR.
+        """Return the fit's quality at an SSR.
 
         Raises:
-            InputError: More than twice the largest measured SSR, or less than half of the smallest.
+            InputError: It is more than twice the largest measured SSR, or less than half of the smallest.
         """
         low, high = self.measured[0] / _FARTHEST, self.measured[1] * _FARTHEST
         if isinstance(ssr, bool) or not isinstance(ssr, (int, float)) or not low <= ssr <= high:
@@ -131,7 +131,7 @@ _SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slope
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Where least squares begins: the best of many exponents, with c and a solved for, which is linear."""
+    """Return the start of least squares: the best of many exponents, with c and a solved linearly."""
     if kind == "quadratic":
         return np.array([y.mean(), 0.0, 0.0])
     shrunk = ssr[None, :] ** -_EXPONENTS[:, None]
@@ -142,7 +142,7 @@ def _start(kind: Kind, ssr: Any, y: Any) -> Any:
 
 
 def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
-    """c, a and b by least squares; None if the data do not determine them."""
+    """Return c, a and b by least squares; None if the data does not determine them."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that is not used
@@ -150,38 +150,38 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):  # a straight line, or a step
                 return None
             found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
-    except RuntimeError:  # no convergence: a power law through a straight line in log ssr, say
+    except RuntimeError:  # no convergence, for example a power law through a straight line in log ssr
         return None
     inside = kind == "quadratic" or _EXPONENTS[0] < found[2] < _EXPONENTS[-1]
     return found if inside and np.isfinite(found).all() else None
 
 
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
-    """Fit and back-test a saturating power law and a quadratic in log ssr, of each recipe with 4 SSRs or more.
+    """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
-    Each beginning of the curve (4 SSRs or more; 3 where there are 4 in all; of very many SSRs 24 beginnings that are
-    spread evenly) is fitted and the SSR that follows predicted, if it is at most twice as large; the largest SSR
-    always. A prediction holds if what was measured lies within its prediction interval, and if it misses by no more
-    than carrying on the last value does and 2.5 times the noise of what was measured. That noise is the standard error
-    over seeds. With one seed it is how far values are from the line between their neighbours; with one seed at fewer
-    than 7 SSRs nothing tells it, and the fit is untested.
+    Each beginning of the curve (4 SSRs or more; 3 if there are 4 in all; with very many SSRs 24 evenly spread
+    beginnings) is fitted, and the SSR after it predicted, if it is at most twice as large; the largest SSR always.
+    A prediction holds if the measurement is within its prediction interval, and if it misses by no more than repeating
+    the last value does plus 2.5 times the noise of the measurement. That noise is the standard error over seeds. With
+    one seed, it is the distance of values from the line between their neighbours; with one seed at fewer than 7 SSRs
+    the noise is unknown, and the fit is untested.
 
-    The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed, ``h`` being what a change of
-    each fitted mean does to the prediction. With one seed it is made of the residuals' scatter, ``s sqrt(1 + h . h)``,
-    which holds for noise that is alike everywhere. Its level is shared by all predictions of a fit (Bonferroni).
+    The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect of
+    a change of each fitted mean on the prediction. With one seed it is made of the residuals, ``s sqrt(1 + h . h)``,
+    which is right for noise that is equal everywhere. Its level is for all predictions of a fit together (Bonferroni).
 
     Args:
-        study: The study. Controls are left out.
-        confidence: Of the prediction intervals of a fit together.
+        study: The study. Controls are excluded.
+        confidence: Confidence of the prediction intervals of a fit together.
         tolerance: An error that does not matter, in units of quality: a prediction that misses by no more holds, and
-            one whose interval is wider than this to either side tests nothing. None: a tenth of the measured range for
+            one whose interval is wider than this on either side tests nothing. None: a tenth of the measured range for
             the latter.
 
     Returns:
         Power law and quadratic of each recipe, in the order of ``study.recipes``.
 
     Raises:
-        InputError: A confidence or a tolerance that cannot be meant.
+        InputError: The confidence or the tolerance is invalid.
 
     Example:
         >>> for fit in fits(load("studies/digits")):  # doctest: +SKIP
@@ -195,7 +195,7 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
 
 
 def fits_of(series: Series, sign: float, confidence: float, tolerance: float | None) -> list[Fit]:
-    """Both fits of one series; none if it has fewer than 4 SSRs."""
+    """Return both fits of one series; none if it has fewer than 4 SSRs."""
     if len(series.cells) < _FEWEST:
         return []
     return [_fit(series, kind, sign, confidence, tolerance) for kind in get_args(Kind)]
@@ -213,14 +213,14 @@ def back_test(
 
     Args:
         study: The study.
-        recipe: Which recipe.
+        recipe: The recipe.
         kind: ``power`` or ``quadratic``.
-        fitted_to: The largest SSR that is fitted.
-        confidence: Of each prediction interval.
+        fitted_to: The largest fitted SSR.
+        confidence: Confidence of each prediction interval.
         tolerance: An error that does not matter.
 
     Raises:
-        InputError: No such recipe or kind; fewer than 3 SSRs to fit, or none to predict.
+        InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or none to predict.
     """
     check_confidence(confidence)
     _check_tolerance(tolerance)
@@ -300,7 +300,7 @@ def _predicted(
         return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, False, reason)
     point = series.ssr[held : held + 1]
     predicted = float(_MODELS[kind](point, *found)[0])
-    # What the prediction gains where each fitted mean gains 1, to first order.
+    # The change of the prediction if each fitted mean changes by 1, to first order.
     influence = (_SLOPES[kind](point, *found) @ np.linalg.pinv(_SLOPES[kind](ssr, *found)))[0]
     error = observed - predicted
     seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
@@ -340,9 +340,9 @@ def _predicted(
 
 
 def _roughness(series: Series) -> float:
-    """The noise of one run where each SSR has one: how far each value is from the line between its neighbours.
+    """Return the noise of one run if each SSR has one: the distance of each value from the line between its neighbours.
 
-    The median of these distances, since they hold the curve's own bend as well, where it has one. NaN of too few SSRs.
+    It is the median of these distances, because they contain the curve's own bend as well. NaN for too few SSRs.
     """
     if len(series.cells) < _FEWEST_ROUGH:
         return math.nan
@@ -353,7 +353,7 @@ def _roughness(series: Series) -> float:
 
 
 def _judge(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> tuple[bool, str]:
-    """Whether a prediction held: it fails beyond noise alone."""
+    """Whether a prediction held: it fails only beyond noise."""
     if tolerance is not None and abs(error) <= tolerance:
         return True, "within the tolerance"
     if not math.isnan(half) and abs(error) > half:

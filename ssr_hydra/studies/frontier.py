@@ -1,8 +1,8 @@
 """Quality against time: the Pareto set, equal quality, equal time, crossings.
 
-Between two measured SSRs quality is the mean of the two parabolas in log ssr through the nearest three, and log time is
-linear in log ssr. Nothing is said outside of the measured range. Intervals are of the quality's noise over seeds, and
-time is its mean; those of speed-ups include the clock's noise.
+Between two measured SSRs, quality is the mean of the two parabolas in log ssr through the nearest three, and log time
+is linear in log ssr. There are no values outside of the measured range. Intervals contain the quality's noise over
+seeds; time is its mean. Intervals of speed-ups also contain the clock's noise.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = ["crossings", "pareto", "places_at", "quality_at", "reach", "speedup"]
 
 _GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
 
-_WIDEST = 4.0  # between two measured SSRs that are farther apart, a curve is not held against another
-_MOST_PAIRED = 20  # recipes of which every two are compared
+_WIDEST = 4.0  # larger factor between two measured SSRs: curves are not compared there
+_MOST_PAIRED = 20  # recipes that are compared in all pairs
 
 
 def pareto(
@@ -45,27 +45,27 @@ def pareto(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """What is best for its time: points that are surely better than all that take no longer.
+    """Return the Pareto set: points that are certainly better than all that take no longer.
 
     A recipe whose runs diverge more often than others never beats one whose runs do not. Each point is compared with
-    all points that take no longer at once, at 99%: the one that looks best of them was picked, and by chance one always
-    looks best.
+    all points that take no longer together, at 99%, because the one that looks best of them was selected, and by
+    chance one always looks best.
 
     Args:
         study: The study.
-        axis: What is paid: ``seconds``, ``steps``, ``samples``, ``tokens``, ``cost`` or ``ssr``.
-        confidence: Of the intervals.
+        axis: The price: ``seconds``, ``steps``, ``samples``, ``tokens``, ``cost`` or ``ssr``.
+        confidence: Confidence of the intervals.
         price_per_hour: For ``cost``.
 
     Returns:
         A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status
-        (``frontier``: better than each that takes no longer; ``dominated``: one of them is better; ``within_noise``: no
-        better than one of them within noise; ``unreplicated``: behind one of them, without an interval), by_recipe,
-        by_control, by_ssr (which of them: the best one; ``""`` and NaN on the frontier), loss (how far it is behind
-        that one; < 0: ahead), loss_low, loss_high. Without an interval a point that is ahead is on the frontier.
+        (``frontier``: better than each that takes no longer; ``dominated``: one of them is better; ``within_noise``:
+        not better than one of them beyond noise; ``unreplicated``: behind one of them, without an interval), by_recipe,
+        by_control, by_ssr (the best of them; ``""`` and NaN on the frontier), loss (how far it is behind that one; < 0:
+        ahead), loss_low, loss_high. Without an interval a point that is ahead is on the frontier.
 
     Raises:
-        InputError: An axis that the study has no numbers for.
+        InputError: The study has no numbers for the axis.
 
     Source: Dunnett, 1955, for the critical value.
     """
@@ -105,7 +105,7 @@ def pareto(
 
 
 def _status(loss: Estimate, count: int) -> str:
-    """Of a point that is behind the best of so many by this much."""
+    """Return the status of a point that is behind the best of so many by this much."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
@@ -119,23 +119,23 @@ def quality_at(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Quality at an equal budget, interpolated in log ssr between the measured SSRs around it.
+    """Return quality at an equal budget, interpolated in log ssr between the measured SSRs around it.
 
     Args:
         study: The study.
         at: The budget, in units of the axis.
-        axis: What is paid.
-        confidence: Of the intervals.
+        axis: The price.
+        confidence: Confidence of the intervals.
         price_per_hour: For ``cost``.
 
     Returns:
-        A row per recipe x control: recipe, control, at, ssr (that takes so much), quality, low, high, n, status
+        A row per recipe x control: recipe, control, at, ssr (that takes this budget), quality, low, high, n, status
         (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN), standing (of recipes,
-        controls left out: ``best`` by its mean, of those whose runs survive; ``open``: it may be as good; ``behind``;
-        ``""`` where there is nothing to compare), loss (how far behind the best; > 0), loss_low, loss_high.
+        without controls: ``best`` by its mean, of those whose runs survive; ``open``: it may be as good; ``behind``;
+        ``""`` if there is nothing to compare), loss (how far behind the best; > 0), loss_low, loss_high.
 
     Raises:
-        InputError: An axis that the study has no numbers for; a budget that is not above 0.
+        InputError: The study has no numbers for the axis, or the budget is not above 0.
     """
     check_confidence(confidence)
     check_axis(study, axis, price_per_hour)
@@ -174,11 +174,11 @@ def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[st
 def places_at(
     found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """Where each series spends a budget; or whether that lies below or above what it has measured."""
+    """Return where each series spends a budget, or whether that is below or above its measured range."""
     made: list[Place | Literal["below", "above"]] = []
     for series in found:
         x = np.log(series.axis(axis, price_per_hour))
-        # A mean of the same number may differ from it by rounding.
+        # A mean of equal numbers may differ from them by rounding.
         log = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
         if math.log(at) < x[0] - 1e-12 or math.isnan(log):
             made.append("below" if math.log(at) < x[0] else "above")
@@ -190,35 +190,35 @@ def places_at(
 
 
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
-    """The first ssr at which a curve reaches a level, and its interval: where the ends of the curve's band reach it.
+    """Return the first ssr at which a curve reaches a level, and its interval: where the ends of the curve's band do.
 
-    The band is of ``curve(ssr) - level``, so that the noise of both, and what seeds have in common, is in it: the
-    inversion of a t test, as Fieller's interval is of a ratio. Between two measured SSRs the noise of their seeds may
-    cancel by chance, and the band be as thin as a hair there: the level is surely reached only before a *measured* SSR
-    at which the lower end is above it.
+    The band is that of ``curve(ssr) - level``, so it contains the noise of both, and what they have in common by seed:
+    the inversion of a t test, like Fieller's interval of a ratio. Between two measured SSRs the noise of their seeds
+    may cancel by chance, which makes the band very thin there. So the level is certainly reached only before a
+    *measured* SSR at which the lower end is above it.
 
     Args:
-        series: The curve; its values are turned so that more is better.
-        level: Another cell, or a number that is turned the same way.
-        confidence: Of the interval.
+        series: The curve, with a sign such that more is better.
+        level: Another cell, or a number with the same sign.
+        confidence: Confidence of the interval.
 
     Returns:
         The ssr, NaN if the mean never reaches the level; the first ssr at which the upper end of the band does, NaN if
-        that never does; the last at which the lower end does not, before the first measured SSR at which it does, NaN
-        if there is none; both NaN where there is no band.
+        it never does; the last at which the lower end does not, before the first measured SSR at which it does, NaN
+        if there is none; both NaN without a band.
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
     x, made = _band(series, level, confidence)
     value, upper = (first_at_least(x, y) for y in (made.value, made.high))
     lower = _surely(x, made.low)
-    if np.isnan(made.low).any() or math.isnan(upper):  # without a band somewhere, its first crossing is not known
+    if np.isnan(made.low).any() or math.isnan(upper):  # if a part of the band is missing, its first crossing is unknown
         upper = lower = math.nan
     return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Where the lower end of a band stays above 0 up to the first measured SSR at which it is; NaN if it never is."""
+    """Return where the lower end of a band stays above 0 up to the first measured SSR where it is; NaN if nowhere."""
     if low[0] >= 0:
         return float(x[0])
     for end in range(_GRID - 1, len(x), _GRID):
@@ -229,7 +229,7 @@ def _surely(x: Any, low: Any) -> float:
 
 
 def _ssr(series: Series, log: float) -> float:
-    """From its logarithm, one that was measured to the last bit: exp(log(0.1)) is not 0.1."""
+    """Return an SSR from its logarithm, a measured one exactly: exp(log(0.1)) is not 0.1."""
     if math.isnan(log):
         return math.nan
     nearest = float(series.ssr[np.argmin(np.abs(np.log(series.ssr) - log))])
@@ -237,7 +237,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:
-    """log ssr, and the band of a curve less a level over it."""
+    """Return log ssr, and the band of a curve minus a level over it."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     xs = []
@@ -268,29 +268,29 @@ def speedup(
     price_per_hour: float | None = None,
     ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
-    """How much sooner others reach what a reference reached: its time over theirs, at equal quality.
+    """Return how much sooner others reach the quality of a reference: its time divided by theirs.
 
-    The interval has the noise of the quality in it, by :func:`reach`, and where time is on a clock that of the clock:
-    the scatter of log seconds over the seeds, pooled over the study. The two are put together in logarithms by the
-    MOVER rule: each side's distances from the estimate add as squares.
+    The interval contains the noise of the quality, by :func:`reach`, and if time is on a clock, that of the clock: the
+    scatter of log seconds over the seeds, pooled over the study. Both are combined in logarithms by the MOVER rule:
+    each side's distances from the estimate add as squares.
 
     Args:
         study: The study.
         reference: A recipe, or (recipe, control).
-        axis: What is paid.
-        confidence: Of the intervals.
+        axis: The price.
+        confidence: Confidence of the intervals.
         price_per_hour: For ``cost``.
-        ssrs: Of the reference; None is all that it has measured.
+        ssrs: SSRs of the reference; None for all that it has measured.
 
     Returns:
         A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference
         there), reference_x, reached_ssr (the other's first ssr of this quality), x, speedup (``reference_x / x``), low,
-        high (0 and inf where the interval leaves the measured range; NaN where there is none), status (``inside``;
-        ``at_least``: the other's smallest ssr is as good already, and the speed-up is that of this one or more;
-        ``never``: not within its measured range, and x and speedup are NaN).
+        high (0 and inf if the interval leaves the measured range; NaN without one), status (``inside``; ``at_least``:
+        the other's smallest ssr is already as good, and the speed-up is at least this one; ``never``: not within its
+        measured range, and x and speedup are NaN).
 
     Raises:
-        InputError: No such reference; an axis that the study has no numbers for.
+        InputError: The reference does not exist, or the study has no numbers for the axis.
 
     Source: Zou and Donner, 2008, Construction of confidence limits about effect measures (MOVER).
     """
@@ -317,7 +317,7 @@ def speedup(
             if not math.isnan(first):
                 high = math.inf if first <= series.ssr[0] else paid / taken(first)
                 low = 0.0 if math.isnan(last) else paid / taken(last)
-                # Of a cell between two measured ones the mean is of more runs than of the smaller one, or as many.
+                # The mean of a cell between two measured ones has at least as many runs as the smaller one.
                 runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
                 low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
             quality = study.sign * cell.mean
@@ -328,7 +328,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Half the width of the interval of one run's log seconds: t times their scatter within cells, pooled."""
+    """Return half the width of the interval of one run's log seconds: t times their scatter within cells, pooled."""
     runs = study.completed
     logs = np.log(runs["seconds"].to_numpy(dtype=float))
     cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])
@@ -340,8 +340,8 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """The interval of a ratio, and a second, independent error of its logarithm put together; open ends stay open."""
-    if math.isnan(value):  # never reached: all that is known is that it is less than this
+    """Combine the interval of a ratio with a second, independent error of its logarithm; open ends stay open."""
+    if math.isnan(value):  # never reached: it is only known to be less than this
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf
     up = math.hypot(math.log(high / value), half) if high < math.inf else math.inf
@@ -349,22 +349,22 @@ def _widened(value: float, low: float, high: float, half: float) -> tuple[float,
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
-    """Where the curves of two recipes cross, controls left out: which is better depends on the budget.
+    """Return where the curves of two recipes cross, without controls: which is better depends on the budget.
 
-    Their difference is taken at each SSR that one of them has measured, and the other as well, or has interpolated
-    between two that are at most a factor of 4 apart.
+    Their difference is computed at each SSR that one of them has measured, if the other has measured it as well or can
+    be interpolated between two SSRs that are at most a factor of 4 apart.
 
     Args:
         study: The study.
-        confidence: Of the intervals.
-        recipes: Which to compare, each with each; None is all of them, or, of more than 20, those that are best at some
-            ssr: the others' crossings decide nothing, and there are too many to read.
+        confidence: Confidence of the intervals.
+        recipes: Recipes to compare in pairs; None for all of them, or, of more than 20, those that are best at some
+            ssr: other crossings decide nothing.
 
     Returns:
-        A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch on which they are),
-        low, high (the SSRs around it between which the interval of the difference contains 0, within the range that
-        both have measured; NaN where there is no interval), better_below, better_above, certain (on either side, up to
-        the next crossing, there is a measured ssr at which the difference surely, at 99%, has the right sign).
+        A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch where they are
+        equal), low, high (the SSRs around it between which the interval of the difference contains 0, within the range
+        that both have measured; NaN without an interval), better_below, better_above, certain (on either side, up to
+        the next crossing, there is a measured ssr at which the difference certainly, at 99%, has the right sign).
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -394,7 +394,7 @@ def _read(series: Series, nodes: Any) -> Any:
 
 
 def _gap(one: Series, other: Series, log: float) -> float:
-    """The difference of two curves at a log SSR."""
+    """Return the difference of two curves at a log SSR."""
     at = np.array([log])
     return float(one.curve(at)[0] - other.curve(at)[0])
 
@@ -406,7 +406,7 @@ def _changes(one: Series, other: Series, nodes: Any) -> bool:
 
 
 def _signs(differences: Any, one: Series, other: Series) -> Any:
-    """Which curve is better; 0 where they are equal but for rounding: sums of the same values differ by their order."""
+    """Return which curve is better; 0 if they are equal up to rounding, because sums depend on their order."""
     largest = max(cell.largest for series in (one, other) for cell in series.cells)
     return np.where(np.abs(differences) <= 1e-12 * largest, 0.0, np.sign(differences))
 
@@ -416,7 +416,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     found = [_difference(one, other, float(node), confidence) for node in nodes]
     values = np.array([item.value for item in found])
     signs = _signs(values, one, other)
-    kept = np.flatnonzero(signs)  # a stretch of equality lies between the two that differ
+    kept = np.flatnonzero(signs)  # a stretch of equality is between the two that differ
     changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None
@@ -440,7 +440,7 @@ def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Es
 
 
 def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
-    """A grid of log SSR, and where on it the interval of the difference contains 0."""
+    """Return a grid of log SSR, and where on it the interval of the difference contains 0."""
     xs, inside = [], []
     cells = [*one.cells, *other.cells]
     for low, high in pairwise(np.log(nodes)):
@@ -456,7 +456,7 @@ def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tup
 
 
 def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
-    """The stretch around a crossing on which the interval of the difference contains 0."""
+    """Return the stretch around a crossing on which the interval of the difference contains 0."""
     grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
     if not contains[middle]:  # there is no interval

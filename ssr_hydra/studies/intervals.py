@@ -1,7 +1,8 @@
 """Intervals of weighted sums of the means of cells, and bands of them: Student's t with moderated variances.
 
-A cell is the runs of one recipe at one SSR. A mean, a difference of two, a gain per doubling, a value interpolated
-between two SSRs and the error of a prediction are all weighted sums of cells' means: ``sum_i w_i mean(cell_i)``.
+A cell is the set of runs of one recipe at one SSR. A mean, a difference of two, a gain per doubling, a value
+interpolated between two SSRs and the error of a prediction are all weighted sums of cells' means:
+``sum_i w_i mean(cell_i)``.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ __all__ = [
 Method = Literal["paired", "welch", "pooled", "none"]
 _Array = Any  # numpy.ndarray, whose parameters say nothing here
 
-# Values that differ by rounding alone do not differ.
+# Values that differ only by rounding count as equal.
 _ROUNDING = 1e-12
 VERDICT = 0.99
-"""Confidence of what decides: over six looks at a study that grows, at most 5% of verdicts are wrong."""
+"""Confidence of verdicts: over six looks at a growing study, at most 5% of verdicts are wrong."""
 _MOST_SEEDS = 10_000
-_RANGE = 0.8  # of the interval of a number of seeds
+_RANGE = 0.8  # confidence of the interval of a number of seeds
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,14 @@ class Cell:
     """The values of one recipe at one SSR.
 
     Attributes:
-        values: One for each run.
-        seeds: Their seeds, ascending; None if the runs have none, or not each its own.
-        diverged: How many runs more diverged, and have no value.
-        adjusted: The estimate of the mean where cells of the study have different seeds; None: that of the values.
-        influence: What each seed of the study contributes to the error of that estimate; None if unknown.
-        summarized: Number of runs and their standard deviation (NaN if unknown), where ``values`` holds only their
-            mean.
-        noise: The noise of the whole study; None: that of the cell's own runs alone is used.
-        place: Of the cell in ``noise``.
+        values: One value per run.
+        seeds: Their seeds, ascending; None if the runs have no seeds, or not all different ones.
+        diverged: The number of runs that diverged and have no value.
+        adjusted: The estimate of the mean if cells of the study have different seeds; None: the mean of the values.
+        influence: The contribution of each seed of the study to the error of that estimate; None if unknown.
+        summarized: Number of runs and their standard deviation (NaN if unknown), if ``values`` has only their mean.
+        noise: The noise of the whole study; None: only that of the cell's own runs is used.
+        place: Index of the cell in ``noise``.
     """
 
     values: _Array
@@ -75,7 +75,7 @@ class Cell:
 
     @property
     def n(self) -> int:
-        """How many runs."""
+        """The number of runs."""
         return len(self.values) if self.summarized is None else self.summarized[0]
 
     @cached_property
@@ -85,14 +85,14 @@ class Cell:
 
     @cached_property
     def error(self) -> float:
-        """The standard error of the mean; NaN of one run."""
+        """The standard error of the mean; NaN for one run."""
         if self.influence is None or self.n == 1:
             return math.sqrt(self.variance / self.n)
         return float(np.linalg.norm(self.influence))
 
     @cached_property
     def variance(self) -> float:
-        """Of the values; NaN of one."""
+        """The standard deviation of the values; NaN for one."""
         if self.summarized is not None:
             return self.summarized[1] ** 2 if self.n > 1 else math.nan
         return float(self.values.var(ddof=1)) if self.n > 1 else math.nan
@@ -109,15 +109,15 @@ class Band:
 
     Attributes:
         value: The sums.
-        error: Their standard errors; NaN where noise cannot be told.
-        low: Lower ends of their intervals; NaN likewise.
+        error: Their standard errors; NaN if the noise is unknown.
+        low: Lower ends of their intervals; NaN if the noise is unknown.
         high: Upper ends.
         df: Degrees of freedom of each.
-        n: Seeds that are common to all cells where paired, else the runs of the smallest cell.
+        n: Seeds that are common to all cells if paired, else the runs of the smallest cell.
         sd: Standard deviation of the sum made of one run of each cell.
         method: ``paired``: over the sums of each common seed. ``welch``: cells are independent. ``pooled``: the noise
             of other cells. ``none``: no intervals.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
     """
 
     value: _Array
@@ -162,16 +162,16 @@ class Estimate:
         return 2 * float(special.stdtr(self.df, -abs(self.value / self.error))) if self.known else math.nan
 
     def beyond(self, level: float = 0.0) -> int:
-        """Whether the value surely lies above (1) or below (-1) a level, or neither (0)."""
+        """Return 1 if the value is certainly above a level, -1 if it is certainly below, else 0."""
         low, high = self.surely
         return int(low > level) - int(high < level)
 
 
 def check_confidence(confidence: float) -> float:
-    """A level of confidence.
+    """Check a level of confidence.
 
     Raises:
-        InputError: Not between 0 and 1.
+        InputError: It is not between 0 and 1.
     """
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise InputError("confidence", confidence, "must lie between 0 and 1", "write e.g. 0.95")
@@ -179,7 +179,7 @@ def check_confidence(confidence: float) -> float:
 
 
 def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) -> Estimate:
-    """The weighted sum of cells' means with its interval: :func:`band` with one column of weights.
+    """Return the weighted sum of cells' means with its interval: :func:`band` with one column of weights.
 
     Example:
         >>> import numpy as np
@@ -196,23 +196,23 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
 
 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
-    """Weighted sums of cells' means with Student's t intervals.
+    """Return weighted sums of cells' means with Student's t intervals.
 
-    The variance of a sum is that of the cells' own runs, moderated by what the noise of the whole study lets expect
-    (:class:`ssr_hydra.studies.noise.Noise`), if the cells know it. So cells of one run have intervals where others of
-    the study have several.
+    The variance of a sum is that of the cells' own runs, moderated by the noise of the whole study
+    (:class:`ssr_hydra.studies.noise.Noise`), if the cells have it. So cells of one run have intervals if other cells of
+    the study have several runs.
 
-    The own variance: runs of the same seed are paired where at least two seeds are common to all cells, and at least
-    half of each cell's: the sum is then made seed by seed, and its mean is over the common seeds. Cells of a study
-    whose seeds differ have estimates of their own (:func:`ssr_hydra.studies.effects.with_effects`): the sum is of
-    these, and its error is made seed by seed as well. Else cells are independent: Welch's standard error
-    ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval if nothing
-    tells the noise: a cell has one run, or the runs of different seeds do not differ, and no other cell helps.
+    The own variance: runs of the same seed are paired if at least two seeds are common to all cells, and at least
+    half of each cell's seeds are. The sum is then computed seed by seed, and its mean is over the common seeds. Cells
+    of a study whose seeds differ have their own estimates (:func:`ssr_hydra.studies.effects.with_effects`): the sum is
+    that of these estimates, and its error is also computed seed by seed. Otherwise cells are independent: Welch's
+    standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval
+    if the noise is unknown: a cell has one run, or the runs of different seeds do not differ, and no other cell helps.
 
     Args:
-        cells: What is added up.
+        cells: The cells to add up.
         weights: A row for each cell, a column for each sum.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
     """
     method: Method
     by_seed = all(cell.influence is not None for cell in cells)
@@ -228,7 +228,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             sd = error * math.sqrt(n)
             df, method = _freedom(cells, weights)
         elif common is not None:
-            every = [cell.n == len(common) for cell in cells]  # then no seed is left out
+            every = [cell.n == len(common) for cell in cells]  # then no seed is omitted
             values = np.stack(
                 [
                     cell.values if whole else cell.values[np.isin(cell.seeds, common)]
@@ -238,7 +238,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             n = values.shape[1]
             means = values.mean(axis=1)
             value = (weights.T @ values).mean(axis=1)
-            # The norm of each sum's deviations, by a factor as small as the cells are few: with 10,000 seeds it pays.
+            # The norm of each sum's deviations, by a small factor of the cells; this is faster with 10,000 seeds.
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
@@ -260,7 +260,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             told = np.isfinite(error)
             method = method if told.any() else "pooled"
             expected, free = noise.expected([cell.place for cell in cells], weights)
-            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # of runs that do not differ it is 0 / 0
+            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # it is 0 / 0 if the runs do not differ
             prior, scale = noise.priors(weights)
             error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
             df = np.maximum(np.minimum(own + prior, free), own)
@@ -275,12 +275,12 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
 @lru_cache(maxsize=4096)
 def dunnett(df: float, count: int, quantile: float) -> float:
-    """The one-sided critical value of a value against ``count`` others at once, each with the same standard error.
+    """Return the one-sided critical value of a value against ``count`` others together, with equal standard errors.
 
     Args:
         df: Degrees of freedom of the errors.
-        count: How many others.
-        quantile: 1 - the chance that any of them is exceeded wrongly.
+        count: The number of others.
+        quantile: 1 minus the probability that any of them is wrongly exceeded.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
@@ -307,9 +307,9 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 
 
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
-    """Degrees of freedom of sums whose errors are made seed by seed: of Satterthwaite, with a seed for a cluster.
+    """Return the degrees of freedom of sums whose errors are computed seed by seed: Satterthwaite's, seeds as clusters.
 
-    Each cell's runs contribute alike. Of cells of the same n seeds that is n - 1; of two cells of n seeds each that
+    Each cell's runs contribute equally. For cells of the same n seeds it is n - 1; for two cells of n seeds each that
     share none, 2 n - 2.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
@@ -326,7 +326,7 @@ def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:
-    if len(cells) == 1:  # nothing to pair: the t interval of a mean, whether the runs have seeds or not
+    if len(cells) == 1:  # no pairs: the t interval of a mean, whether the runs have seeds or not
         return None
     seeds = [cell.seeds for cell in cells]
     if any(item is None for item in seeds):
@@ -339,7 +339,7 @@ def _common(cells: Sequence[Cell]) -> _Array | None:
 
 
 def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
-    """The first x at which a piecewise linear y reaches a level; NaN if it never does.
+    """Return the first x at which a piecewise linear y reaches a level; NaN if it never does.
 
     Example:
         >>> import numpy as np
@@ -358,12 +358,12 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """How many more seeds make an interval as narrow as is wanted.
+    """How many more seeds make an interval as narrow as requested.
 
     Attributes:
-        half: The half-width that is wanted.
-        more: Seeds of each cell beyond those there are.
-        least: Lower end of the 80% interval of that number, since the noise itself is estimated.
+        half: The requested half-width.
+        more: Additional seeds of each cell.
+        least: Lower end of the 80% interval of that number, because the noise itself is estimated.
         most: Upper end.
     """
 
@@ -374,14 +374,13 @@ class Batch:
 
 
 def next_batch(found: Estimate, half: float) -> Batch | None:
-    """Size the next batch of seeds by the width of the interval that is wanted, never by the gain that was seen.
+    """Size the next batch of seeds by the requested width of the interval, never by the observed gain.
 
-    To go on until a gain is decided, by as many seeds as the gain that was seen would need, makes wrong intervals
-    frequent; a number of seeds that depends on the noise alone does not.
+    If seeds were added until a gain is decided, as many as the observed gain requires, intervals would often be wrong.
+    A number of seeds that depends only on the noise does not cause this.
 
     Returns:
-        None if the interval is not known, or 10,000 seeds would not do. Of an interval that is narrow enough already
-        the number is 0.
+        None if the interval is unknown, or 10,000 seeds would not suffice. 0 if the interval is already narrow enough.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)

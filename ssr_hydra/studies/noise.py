@@ -13,35 +13,33 @@ from scipy import optimize, special
 __all__ = ["Noise", "pooled_noise"]
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # of the median variance: seeds that agree by chance (or by rounding) are not free of noise
+_LEAST = 1e-5  # of the median variance: seeds that agree by chance (or by rounding) still have noise
 _FEWEST_SSRS = 3  # for a trend
-_UNLIKE = 0.01  # chance of recipes that differ as much in their noise, below which each has its own level
+_UNLIKE = 0.01  # probability that recipes differ as much in their noise by chance, below which each has its own level
 _TINY = 1e-300
-_TOLD = 1e-9  # of weights: a sum that is 0 but for rounding
-_MOST_PRIOR = 1e6  # degrees of freedom that stand for infinitely many
+_TOLD = 1e-9  # of weights: a sum that is 0 up to rounding
+_MOST_PRIOR = 1e6  # degrees of freedom that represent infinitely many
 
 
 @dataclass(frozen=True)
 class Noise:
     """A model of the variance of one run: its logarithm is linear in log SSR, with the same slope for all recipes.
 
-    The level is that of all recipes too, unless their variances differ by more than chance (at 1%). The variance of a
-    cell's own few seeds is moderated by that of the model: it counts for its own degrees of freedom, the model's for
-    ``prior`` more.
+    The level is also the same for all recipes, unless their variances differ by more than chance (at 1%). The variance
+    of a cell's own few seeds is moderated by that of the model: it counts with its own degrees of freedom, and the
+    model's with ``prior`` more.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
-        features: What the log variance of each cell is linear in, a row for each.
+        features: The regressors of the log variance, a row for each cell.
         covariance: Half of the covariance of the coefficients.
-        prior: Degrees of freedom that the model counts for; infinite if cells differ from it by no more than chance.
-        own: The variance of each cell's mean that is the cell's own; a matrix where means are estimated together.
-        together: What each seed, in units of its effect, adds to each cell's mean; None if no cells share seeds.
-        differences: As ``prior``, for differences of cells that share seeds: recipes that are alike have more of the
-            noise in common than others, so the model may fit these worse.
-        scale: Of the variance of differences, by how far those of the study are from the model.
-
-    Source: Smyth, 2004, Linear models and empirical Bayes methods for assessing differential expression (limma), here
-    with a gamma regression with logarithmic link for the line.
+        prior: Degrees of freedom of the model; infinite if cells differ from it by no more than chance.
+        own: The variance of each cell's mean that is the cell's own; a matrix if means are estimated together.
+        together: The contribution of each seed, in units of its effect, to each cell's mean; None if cells share no
+            seeds.
+        differences: Like ``prior``, for differences of cells that share seeds: similar recipes share more of the noise
+            than others, so the model may fit these worse.
+        scale: Factor of the variance of differences, from how far those of the study are from the model.
     """
 
     spreads: Any
@@ -54,7 +52,7 @@ class Noise:
     scale: float = 1.0
 
     def priors(self, weights: Any) -> tuple[Any, Any]:
-        """Degrees of freedom of the model for each weighted sum, and what to multiply its variance by."""
+        """Return the degrees of freedom of the model for each weighted sum, and a factor of its variance."""
         if self.together is None:
             return np.full(weights.shape[1], min(self.prior, _MOST_PRIOR)), 1.0
         sums = np.abs(weights.sum(axis=0)) < _TOLD * np.abs(weights).sum(axis=0)
@@ -62,10 +60,10 @@ class Noise:
         return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
-        """The variance of weighted sums of cells' means, and its degrees of freedom.
+        """Return the variance of weighted sums of cells' means, and its degrees of freedom.
 
         Args:
-            places: Of the cells in the study.
+            places: Indices of the cells in the study.
             weights: A row for each cell, a column for each sum.
         """
         chosen = list(places)
@@ -76,7 +74,7 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance: the effects of the seeds take a cell's share of the degrees of freedom.
+        # As in a two-way analysis of variance: the effects of the seeds take part of a cell's degrees of freedom.
         cells = len(self.spreads)
         free = np.maximum(free * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -87,11 +85,11 @@ class Noise:
 
 
 def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | None:
-    """Fit the model to the variances of cells; None if no cell tells any noise.
+    """Fit the model to the variances of cells; None if no cell has any noise.
 
     Args:
-        variances: Of the runs of each cell.
-        df: Their degrees of freedom; 0 of a cell of one run.
+        variances: Variances of the runs of each cell.
+        df: Their degrees of freedom; 0 for a cell with one run.
         ssrs: The SSR of each cell.
         recipes: The recipe of each cell, as numbers.
 
@@ -141,15 +139,15 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
 
 
 def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
-    """The degrees of freedom of a model, and the scale of its variances.
+    """Return the degrees of freedom of a model, and the scale of its variances.
 
-    The former from how much more log variances scatter than chance lets them; for the latter, if there are any, the
-    mean of logarithms, for which cells that stand out count less.
+    The former follows from how much more log variances scatter than by chance. The latter, if the former is finite, is
+    the mean of logarithms, for which outlying cells count less.
 
     Args:
-        variances: Relative to the model.
+        variances: Variances relative to the model.
         df: Their degrees of freedom.
-        parameters: Of the model.
+        parameters: Number of parameters of the model.
     """
     if len(df) <= parameters:
         return math.inf, 1.0

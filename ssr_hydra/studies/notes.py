@@ -1,4 +1,4 @@
-"""What the runs of a study do not have in common although a comparison takes it for granted."""
+"""Differences between the runs of a study that make comparisons unreliable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssr_hydra.records import RunResult
 
 __all__ = ["Notes", "losses"]
 
-# The loader's seed is the run's, and its batch size a part of the recipe.
+# The loader's seed is the run's, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
 _DATA = ("dataset",)
 _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
@@ -25,26 +25,26 @@ _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
 
 @dataclass
 class Notes:
-    """Counts what runs say of their data, versions and machines, and tells where they differ."""
+    """Counts the data, versions and machines of runs, and reports where they differ."""
 
     _data: Counter[str] = field(default_factory=Counter)
     _versions: dict[str, Counter[str]] = field(default_factory=dict)
     _machines: Counter[str] = field(default_factory=Counter)
     _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
     _codes: list[dict[str, str]] = field(default_factory=list)
-    _without_code: int = 0  # runs of earlier releases, of which only the sweep knows the code
+    _without_code: int = 0  # runs of earlier releases, whose code only the sweep has recorded
 
     def add_codes(self, folder: Path) -> None:
-        """Take in the versions of the code that the sweeps into a folder had, where it is a study's."""
+        """Add the versions of the code of the sweeps into a folder, if it is a study's."""
         try:
             found = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
             codes = [{str(name): str(version) for name, version in code.items()} for code in found]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return  # no study's folder, or nothing that can be told of it
+            return  # not a study's folder, or unreadable
         self._codes += [code for code in codes if code not in self._codes]
 
     def add(self, record: RunResult) -> None:
-        """Count a run, unless it ended before its first step: it has computed nothing that could differ."""
+        """Count a run, unless it ended before its first step: then it has computed nothing."""
         if not record.steps:
             return
         self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
@@ -58,19 +58,19 @@ class Notes:
 
     @property
     def hardware(self) -> tuple[dict[str, Any], ...]:
-        """Each kind of machine once."""
+        """Return each kind of machine once."""
         return tuple(self._hardware.values())
 
     @property
     def versions(self) -> dict[str, tuple[str, ...]]:
-        """The versions of everything that the runs were computed with."""
+        """Return the versions of all packages of the runs."""
         return {name: tuple(found) for name, found in self._versions.items()}
 
     def lines(self, frame: pd.DataFrame) -> tuple[str, ...]:
-        """One line for each thing that a reader must know.
+        """Return one line for each fact that a reader must know.
 
         Args:
-            frame: Of the study.
+            frame: The frame of the study.
         """
         made = []
         if len(self._data) > 1:
@@ -95,7 +95,7 @@ class Notes:
 
 
 def losses(frame: pd.DataFrame) -> list[str]:
-    """What runs without a quality do to a comparison: to means over the seeds that are left, or to a whole recipe."""
+    """Return the effect of runs without a quality: on means over the remaining seeds, or on a whole recipe."""
     made: list[str] = []
     if frame.empty:
         return made

@@ -1,4 +1,4 @@
-"""What equal time is: the same number of steps, or the same number of seconds."""
+"""The meaning of equal time: the same number of steps, or the same number of seconds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ssr_hydra.studies.study import Axis, Study
 __all__ = ["ALIKE", "Crowd", "EqualTime", "Pace", "equal_time"]
 
 ALIKE = 1.1
-"""Equal time is equal steps unless a recipe surely takes longer per step than another by more than this."""
+"""Equal time is equal steps unless a recipe certainly takes longer per step than another by more than this factor."""
 
-_BESIDE = 0.5  # jobs that ran next to one: runs that differ by more had unlike conditions
+_BESIDE = 0.5  # mean number of other jobs: runs that differ by more had unlike conditions
 _LOAD = 1.0  # of the load average: one more busy process
 
 Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alike", "slower", "apart"]
@@ -25,13 +25,13 @@ Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alik
 
 @dataclass(frozen=True)
 class Pace:
-    """How much longer per step, or at the same SSR, the slowest recipe takes than the quickest.
+    """How much longer the slowest recipe takes per step, or at the same SSR, than the fastest.
 
     Attributes:
         slow: The slowest.
-        quick: The quickest.
-        ratio: Of their seconds per step; infinite where no SSR has runs of all recipes.
-        low: Lower end of its interval over SSRs; NaN where one SSR, or SSRs that agree to the last bit, tell no noise.
+        quick: The fastest.
+        ratio: The ratio of their seconds per step; infinite if no SSR has runs of all recipes.
+        low: Lower end of its interval over SSRs; NaN if there is one SSR, or all have the same ratio.
         high: Upper end.
     """
 
@@ -43,19 +43,19 @@ class Pace:
 
     @property
     def alike(self) -> bool:
-        """Whether the noise of the clock allows that the same number of steps is the same time to a tenth."""
+        """Whether, within the noise of the clock, equal steps may take equal time up to a tenth."""
         return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Two recipes whose runs had unlike conditions: the mean number of jobs next to them, or the load of the machine.
+    """Two recipes whose runs had unlike conditions: the mean number of other jobs, or the load of the machine.
 
     Attributes:
         busy: The recipe whose runs had more of it.
         quiet: The recipe whose runs had less.
-        most: How much the runs of ``busy`` had.
-        least: How much the runs of ``quiet`` had.
+        most: The value for the runs of ``busy``.
+        least: The value for the runs of ``quiet``.
         measure: ``jobs_beside`` or ``load``.
     """
 
@@ -68,7 +68,7 @@ class Crowd:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """What recipes get as much of when they are compared, and why.
+    """The axis on which recipes are compared at equal amounts, and why.
 
     Attributes:
         axis: ``steps``, ``ssr`` or ``seconds``.
@@ -76,8 +76,8 @@ class EqualTime:
             differ only in schedules and numbers of the optimizer, so a step is the same work); ``conditions`` (the
             seconds were measured under unlike conditions); ``alike`` (the paces do not differ beyond the noise of the
             clock); ``slower`` (they do); ``apart`` (no SSR has runs of all recipes).
-        pace: Of the slowest and the quickest recipe.
-        crowd: The unlike conditions; None if all runs that tell them had like ones.
+        pace: The pace of the slowest recipe relative to the fastest.
+        crowd: The unlike conditions; None if all runs with this information had similar ones.
     """
 
     axis: Axis
@@ -89,9 +89,9 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    The load of a machine lasts as long as the jobs of a recipe that run in a row. Single runs tell nothing of it, so
-    the noise of the clock is that of means over recipe and SSR. Where a step of every recipe is the same work, the
-    clock measures the machine alone and decides nothing.
+    The load of a machine lasts as long as consecutive jobs of a recipe. Single runs show nothing of it, so the noise of
+    the clock is that of means over recipe and SSR. If a step of every recipe is the same work, the clock measures only
+    the machine and decides nothing.
 
     Args:
         study: The study.
@@ -117,7 +117,7 @@ def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) 
 
 
 def _pace(study: Study, length: Axis) -> Pace:
-    """From the mean of each recipe at each SSR and control that all recipes have."""
+    """Compute it from the mean of each recipe at each SSR and control that all recipes have."""
     runs = study.completed
     seconds = np.log(runs["seconds"] / runs[length])
     cells = seconds.groupby([runs["ssr"], runs["control"], runs["recipe"]]).mean().unstack()
@@ -128,17 +128,17 @@ def _pace(study: Study, length: Axis) -> Pace:
         return Pace()
     relative = cells.sub(cells.median(axis=1), axis=0).median()
     slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    # They are the extremes of all recipes, some pair of which would be far apart by chance.
+    # They are the extremes of all recipes, and some pair would be far apart by chance.
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    blocks = apart.groupby("control").mean()  # a control is a sweep of its own, whose SSRs share the load of its time
+    blocks = apart.groupby("control").mean()  # a control is a separate sweep, whose SSRs share the load of its time
     found = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 
 
 def _crowd(study: Study) -> Crowd | None:
-    """The two recipes whose runs differ most in their conditions, if these were unlike; as far as records tell them."""
+    """Return the two recipes whose runs differ most in their conditions, if these were unlike and are recorded."""
     told = study.conditions
     runs = study.completed[["recipe"]].join(told, how="inner")
     measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))

@@ -1,4 +1,4 @@
-"""Records of runs on disk -> a study."""
+"""Read a study from records of runs on disk."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def load(
     objective: str | None = None,
     direction: Direction | None = None,
 ) -> Study:
-    """Read every run below a folder, or below several: what lies on disk is the study, whether the sweep finished.
+    """Read every run below a folder, or below several. The study is what is on disk, finished or not.
 
-    A run is a folder with a ``result.json``, or one in which a run was begun, or that a sweep has given to a job. A
-    record that is torn, that says what cannot be, or that contradicts its own config is not believed; it is a
-    :class:`Problem`, and so is a run that has none (yet), failed, or has the recipe, control, ssr and seed of another:
-    of these the first that completed counts.
+    A run is a folder with a ``result.json``, or one in which a run was started, or that a sweep has assigned to a job.
+    A record that is truncated, impossible, or contradicts its own config is ignored, and listed as a :class:`Problem`.
+    So is a run that has no record yet, has failed, or has the recipe, control, ssr and seed of another run: of these
+    the first completed one counts.
 
-    Runs of one recipe have the same config but for ssr, seed, control, and what changes no result (loggers,
-    checkpoints, what is shown). Where the same recipe ran with and without a scaled warmup, that is a control too.
+    Runs of one recipe have the same config except for ssr, seed, control, and settings that change no result (loggers,
+    checkpoints, display). If a recipe ran with and without a scaled warmup, that is a control too.
 
     Args:
         paths: A study's folder, one of a single run, or several.
-        objective: The metric that is held against time, such as ``eval/loss``; None is the runs' own
+        objective: The metric to compare with time, such as ``eval/loss``; None uses the runs' own
             ``trainer.objective``.
-        direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
+        direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
-        InputError: There is no run; the runs have different objectives, or none that is known; none has the one that
-            is asked for; nothing says whether more is better.
+        InputError: There is no run; the runs have different objectives, or none is known; none has the requested one;
+            or the direction is unknown.
 
     Example:
         >>> study = load("studies/digits")  # doctest: +SKIP
@@ -82,7 +82,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """The recipe: by config, or by what a record without one says."""
+        """Return the recipe: by config, or by the record if there is no config."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property
@@ -105,9 +105,9 @@ class _Reading:
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
             raise InputError("study", str(source), "there is no such folder", "name a study's folder")
-        resolved = root.resolve()  # no link lies below it
+        resolved = root.resolve()  # no link is below it
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
-        # A study may lie anywhere from here down to its runs.
+        # A study may be anywhere between this folder and its runs.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
             self.notes.add_codes(place)
         for job in jobs:
@@ -153,7 +153,7 @@ class _Reading:
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
-        # Where no record is believed there is nothing to measure, and the problems are what there is to say.
+        # If no record is valid, there is nothing to measure, and the problems are the message.
         metric = self._objective(objective) if self.runs else objective or ""
         way = direction_of(metric, direction, self._modes(metric)) if self.runs else direction or "max"
         labels, controls = self._names()
@@ -216,7 +216,7 @@ class _Reading:
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
-        """What the configs say of the objective's direction, where they keep the best checkpoint by it."""
+        """Return the objective's direction in the configs, if they keep the best checkpoint by it."""
         found = set()
         for run in self.runs:
             if run.config is not None and run.config.get("checkpoint.best") == metric:
@@ -246,7 +246,7 @@ class _Reading:
 
 
 def _ill(run: _Run, metric: str) -> Iterator[Problem]:
-    """Why a run has no quality, if it has none."""
+    """Return why a run has no quality; None if it has one."""
     record, where = run.record, str(run.folder)
     if record.status != "completed":
         yield Problem(where, record.status, _line(record.error or "it does not say why"))
@@ -281,7 +281,7 @@ def _row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
 
 
 def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
-    """Rows as a frame with the columns and types of a study."""
+    """Return rows as a frame with the columns and types of a study."""
     numbers = {"ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"}
     made: dict[str, Any] = {}
     for name in COLUMNS:
@@ -297,7 +297,7 @@ def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
 def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
     """Of runs with the same recipe, control, ssr and seed, keep the first that completed.
 
-    The same seed twice is the same draw twice: counted as two, it would make intervals too narrow.
+    The same seed twice is not a second random draw: counting it twice would make intervals too narrow.
     """
     keys = ["recipe", "control", "ssr", "seed"]
     if not (frame.duplicated(keys) & frame["seed"].notna()).any():
@@ -314,7 +314,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
         if math.isnan(row.quality):
-            continue  # a try that failed before the one that counts: it is named as failed already
+            continue  # a failed attempt before the one that counts; it is already listed as failed
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"recipe, ssr and seed are those of {folder}, which counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
@@ -330,14 +330,14 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
 
 def _run_folders(root: str) -> Iterator[str]:
-    """Folders of runs, those that were only begun as well; what lies inside of one is its own."""
+    """Yield folders of runs, including those that were only started; a run's own subfolders are not searched."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as found:
                 entries = list(found)
-        except OSError:  # vanished, or not ours to read
+        except OSError:  # removed, or without permission to read
             continue
         if any(entry.name in (RESULT, METRICS, JOB, _HYDRA) for entry in entries):
             yield folder
@@ -348,18 +348,18 @@ def _run_folders(root: str) -> Iterator[str]:
 
 
 def _is_alive(folder: Path) -> bool:
-    """Whether a process says that it is at the run; asked by this machine's clock, since a reader writes nothing."""
+    """Whether a process claims to run it; read by this machine's clock, because a reader writes nothing."""
     return is_alive(folder / HEARTBEAT, time.time())
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
-    """Job 10 comes after job 9."""
+    """Return a sort key by which job 10 comes after job 9."""
     parts = re.split(r"(\d+)", path)
     return [(0, int(part), "") if part.isdecimal() and len(part) < 20 else (1, 0, part) for part in parts]
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Files that a process on this machine has locked, as the kernel tells: asking by a lock could stop a run."""
+    """Return files that a process on this machine has locked, from the kernel: taking a lock could stop a run."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a study compares: a run's configuration without ssr, seed and controls, and a short name for it."""
+"""The recipes that a study compares: a run's config without ssr, seed and controls, and a short name for it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ssr_hydra.files import read_bounded
 
 __all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels", "work_of"]
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
-# One line of a config each; the rest is the same text in most runs of a study, and parsed once.
+# One line of each config; the rest is the same text in most runs of a study, and parsed once.
 _VARIED = re.compile(r"^(ssr|seed|control): ([^\n]*)$", re.MULTILINE)
 _CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)+)", re.MULTILINE)
 _WARMUP = "scale_warmup"
-# What does not change which numbers a run ends with: how it is shown, saved, taken up again and watched.
+# Settings that do not change a run's numbers: how it is shown, saved, resumed and logged.
 _APART = ("name", "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug")
 _APART_IN_TRAINER = ("device", "eval_interval", "log_interval", "objective", "progress")
 _MOST_BYTES, _MOST_LEAVES, _MOST_DEPTH = 1_000_000, 20_000, 40
@@ -31,13 +31,13 @@ _LONGEST = 120
 
 @dataclass(frozen=True)
 class Config:
-    """What a run's folder says of its configuration.
+    """What a run's folder contains about its config.
 
     Attributes:
-        varied: ssr, seed and control, those of them that are there.
+        varied: ssr, seed and control, if present.
         rest: Everything else.
         key: Equal for runs of the same recipe.
-        scaled: Whether the warmup is scaled; None if nothing says so.
+        scaled: Whether the warmup is scaled; None if unknown.
     """
 
     varied: dict[str, Any]
@@ -46,7 +46,7 @@ class Config:
     scaled: bool | None
 
     def get(self, dotted: str) -> Any:
-        """The value at a dotted place; None if there is none."""
+        """Return the value at a dotted path; None if there is none."""
         value: Any = self.rest
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or part not in value:
@@ -56,9 +56,9 @@ class Config:
 
 
 class ConfigReader:
-    """Reads ``.hydra/config.yaml`` of many runs, of which most differ in ssr and seed alone.
+    """Reads ``.hydra/config.yaml`` of many runs, most of which differ only in ssr and seed.
 
-    It remembers what it has parsed, so ten thousand runs of ten recipes take ten parses.
+    It caches parsed text, so ten thousand runs of ten recipes take ten parses.
     """
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ class ConfigReader:
         self._scalars: dict[str, Any] = {}
 
     def read(self, folder: Path) -> Config | None:
-        """The configuration of the run in a folder; None if it has none.
+        """Return the config of the run in a folder; None if it has none.
 
         Raises:
-            ValueError: It has one which is not whole, or not a configuration.
+            ValueError: The config is truncated, or not a config.
         """
         text = _text(folder / ".hydra/config.yaml")
         if text is None:
@@ -84,7 +84,7 @@ class ConfigReader:
             content = _parse(rest)
             if not isinstance(content, dict) or not content:
                 raise ValueError("config.yaml is not a mapping")
-            leaves = flatten(content)  # refuses what is too large before anything walks it
+            leaves = flatten(content)  # refuses what is too large before other code reads it
             kept = {key: value for key, value in leaves.items() if not _is_apart(key)}
             warmups = {key: value for key, value in kept.items() if _is_warmup(key)}
             values = set(map(repr, warmups.values()))
@@ -113,10 +113,10 @@ def _parse(text: str) -> Any:
 
 
 def flatten(value: Any) -> dict[tuple[str, ...], Any]:
-    """Leaves by their places; a list is a leaf.
+    """Return leaves by their paths; a list is a leaf.
 
     Raises:
-        ValueError: It is deeper or larger than a configuration can be.
+        ValueError: It is deeper or larger than a config can be.
     """
     found: dict[tuple[str, ...], Any] = {}
 
@@ -134,7 +134,7 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _plain(value: Any, left: list[int]) -> Any:
-    """The value itself, counted on the way: a few lines of YAML may name a list of billions."""
+    """Return the value itself, and count its parts: a few lines of YAML may refer to a list of billions."""
     left[0] -= 1
     if left[0] < 0:
         raise ValueError("config.yaml is too large for a configuration")
@@ -152,7 +152,7 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 
 
 def work_of(config: Config) -> str:
-    """Return what decides how much work a step is: all of a recipe but schedules and numbers of the optimizer."""
+    """Return what determines the work of a step: a recipe without schedules and numbers of the optimizer."""
     kept = {
         ".".join(place): value
         for place, value in flatten(config.rest).items()
@@ -178,11 +178,11 @@ class Recipe:
     """What runs of one recipe have in common, for its name.
 
     Attributes:
-        config: Of its first run; None if that has none.
-        name: What the record calls the run.
-        choices: Group to choice, as Hydra composed it.
-        overrides: Dotted place to value, as given on the command line.
-        title: What its config calls every run of it; None if nothing, or if the runs go by several names.
+        config: The config of its first run; None if that has none.
+        name: The run's name in the record.
+        choices: A mapping from group to choice, as Hydra composed it.
+        overrides: A mapping from dotted path to value, from the command line.
+        title: The name that its config gives to every run; None if there is none, or several.
     """
 
     config: Config | None
@@ -193,7 +193,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
-        """Read what Hydra left in a run's folder; what cannot be read only makes the name longer."""
+        """Read Hydra's files in a run's folder; an unreadable file only makes the name longer."""
         recipe = cls(config, name)
         if config is None:
             return recipe
@@ -219,11 +219,10 @@ class Recipe:
 
 
 def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
-    """A short name for each recipe: in what they differ, and no two alike.
+    """Return a short name for each recipe: its differences from the others, and no two equal.
 
-    The titles, where each has one of its own. Else of the groups' choices those that differ (``wsd``), then the
-    overrides (``optimizer.lr=0.1``); where that does not tell them apart, the configs' own differences; in the end a
-    number.
+    It uses the titles if they are different. Otherwise it uses the differing choices of groups (``wsd``), then
+    overrides (``optimizer.lr=0.1``), then differences of the configs, and at last a number.
 
     Example:
         >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})
@@ -281,13 +280,13 @@ def _differences(recipes: list[Recipe]) -> Iterable[str]:
 
 
 def _clean(text: str) -> str:
-    """One line of printable characters, not too long: names go to terminals and pages."""
+    """Return one line of printable characters, not too long, because names go to terminals and pages."""
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text).strip()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def unique_labels(labels: Iterable[str]) -> list[str]:
-    r"""Return the labels as one line of printable characters each; of those that are alike the later ones get a number.
+    r"""Return the labels as one line of printable characters each; later ones of equal labels get a number.
 
     Example:
         >>> unique_labels(["wsd", "wsd", "a\nb"])

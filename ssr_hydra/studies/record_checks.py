@@ -1,4 +1,4 @@
-"""Whether a record can be believed, and which way its objective goes."""
+"""Whether a record is consistent, and the direction of its objective."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
 
     Args:
         metric: Such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
-        given: The user's choice; None leaves it to the configs and the name.
+        given: The user's choice; None uses the configs and the name.
         modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:
@@ -41,11 +41,11 @@ def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
     """Refuse a record that contradicts itself or the config next to it.
 
     Args:
-        record: Read from a ``result.json``, its fields checked.
-        config: ``ssr``, ``seed`` and ``control`` as the config beside it says them.
+        record: Read from a ``result.json``, with checked fields.
+        config: ``ssr``, ``seed`` and ``control`` of the config next to it.
 
     Raises:
-        ValueError: In one line.
+        ValueError: The reason, as one line.
     """
     if record.control not in _CONTROLS:
         raise ValueError(f"control cannot be {record.control!r}")

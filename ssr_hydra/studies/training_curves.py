@@ -1,4 +1,4 @@
-"""Curves over training: the objective's and the learning rate's, on any axis."""
+"""Curves over training: the objective and the learning rate, on any axis."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": 
 
 
 def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | None = None) -> pd.DataFrame:
-    """Every evaluation of the objective, of all runs that completed.
+    """Return every evaluation of the objective, of all runs that completed.
 
     Args:
         study: The study.
-        axis: What is paid; ``ssr`` is the share of the run's own steps, 1 at its end.
+        axis: The price; ``ssr`` is the fraction of the run's own steps, 1 at its end.
         price_per_hour: For ``cost``.
 
     Returns:
-        A row per evaluation: recipe, control, ssr, seed, run (index in ``study.frame``), x, value (NaN where it was not
+        A row per evaluation: recipe, control, ssr, seed, run (index in ``study.frame``), x, value (NaN if it was not
         finite).
 
     Raises:
-        InputError: No such axis, or no price.
+        InputError: The axis is unknown, or there is no price.
     """
     check_axis(study, axis, price_per_hour)
     curves = study.curves[study.curves["run"].isin(study.completed.index)]
@@ -63,19 +63,19 @@ def mean_curves(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Means over seeds of the objective at each step at which they were evaluated.
+    """Return means over seeds of the objective at each evaluated step.
 
     Args:
         study: The study.
         axis: As for :func:`learning_curves`; x is its mean over the seeds.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
         price_per_hour: For ``cost``.
 
     Returns:
         A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high (NaN with one run).
 
     Raises:
-        InputError: No such axis, no price, or a confidence that cannot be meant.
+        InputError: The axis is unknown, there is no price, or the confidence is invalid.
     """
     check_confidence(confidence)
     made = learning_curves(study, axis, price_per_hour)
@@ -96,20 +96,21 @@ def lr_curves(
     price_per_hour: float | None = None,
     most_points: int = 500,
 ) -> pd.DataFrame:
-    """The learning rate of one run per recipe, control and ssr, as its ``metrics.jsonl`` has it.
+    """Return the learning rate of one run per recipe, control and ssr, from its ``metrics.jsonl``.
 
     Args:
         study: The study.
         axis: As for :func:`learning_curves`.
         price_per_hour: For ``cost``.
-        most_points: Of each curve; of more, evenly spaced ones are kept, the first and the last among them.
+        most_points: The maximum number of points of each curve; of more, evenly spaced ones are kept, including the
+            first and the last.
 
     Returns:
         A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run whose file is missing has
-        none, and a line that is torn is left out.
+        no points, and truncated lines are skipped.
 
     Raises:
-        InputError: No such axis, no price, or fewer than 2 points.
+        InputError: The axis is unknown, there is no price, or fewer than 2 points are requested.
     """
     check_axis(study, axis, price_per_hour)
     if isinstance(most_points, bool) or not isinstance(most_points, int) or most_points < 2:
@@ -130,7 +131,7 @@ def lr_curves(
 
 
 def logged_rates(folder: Path) -> dict[str, Any]:
-    """Steps, samples, tokens, seconds and learning rate as a run has logged them; empty where it has not."""
+    """Return logged steps, samples, tokens, seconds and learning rates of a run; empty if there are none."""
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
     try:

@@ -1,4 +1,4 @@
-"""The report at the end of a sweep: whatever the sweep has left, it says what that shows, and ends nothing."""
+"""The report at the end of a sweep. It works for any state of the sweep, and an error in it does not end the sweep."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["report_of_sweep"]
 
 
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
-    """Write ``folder/report`` and print its table and answer, or in a line why there is none.
+    """Write ``folder/report`` and print its table and answer, or one line why there is none.
 
-    Runs may have failed, be missing or be too few for any comparison: then that is said. No error leaves this function
-    but those of the stream, since the sweep's own outcome must not depend on its report.
+    Runs may have failed, be missing or be too few for a comparison; then the line says so. This function raises only
+    errors of the stream, because the result of a sweep must not depend on its report.
 
     Args:
-        folder: The study's.
-        stream: Where to print.
+        folder: The study's folder.
+        stream: The output.
     """
     width, colour = terminal(stream)
     try:
@@ -39,6 +39,6 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
         lines = wrapped(f"No report: {error.rule} ({error.fix}{option.get(error.field, '').format(folder)}).", width)
     except OSError as error:
         lines = wrapped(f"No report: {error.filename or folder}: {error.strerror or error}.", width)
-    except Exception as error:  # whatever it is, the sweep has its own end to come to
+    except Exception as error:  # any error, because the sweep itself must complete
         lines = wrapped(f"No report: {type(error).__name__}: {error} (ssr-report {folder} shows where).", width)
     print(encodable("\n".join(lines), stream), file=stream, flush=True)

@@ -1,4 +1,4 @@
-"""What a report says: every statistic, computed once; page, figures, tables and terminal show it."""
+"""The content of a report: every statistic, computed once, for the page, figures, tables and terminal."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from ssr_hydra.studies.study import AXES, Axis, Series, Study, find_series, spre
 __all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build"]
 
 MOST_BUDGETS = 40
-"""Budgets at which recipes are compared, and SSRs whose quality others are asked for; of more SSRs these are spread."""
+"""Number of budgets at which recipes are compared, and of SSRs of the reference; more SSRs are thinned evenly."""
 
 MOST_PAIRED = 6
-"""With more recipes than these, each is compared with the reference alone."""
+"""With more recipes than this, each is compared only with the reference."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may ask of a report.
+    """Options of a report.
 
     Args:
-        tolerance: A doubling of the training that gains less than this is not worth its time, in units of quality.
-            None: the answer is a step function of it.
+        tolerance: A doubling of the training with a smaller gain is not worth its time, in units of quality. None: the
+            answer is a step function of it.
         target: A quality to reach.
-        price_per_hour: Of the machine, in any currency: adds the cost.
-        confidence: Of every interval.
+        price_per_hour: Price of the machine, in any currency; adds the cost.
+        confidence: Confidence of every interval.
         reference: The recipe that others are compared with; None: the first.
-        equal: What recipes get as much of when they are held against each other: ``seconds`` of training, or ``steps``,
-            where the clock tells of the machine rather than of them, or ``ssr``. None: steps where the recipes differ
-            only in schedules and numbers of the optimizer, or where their seconds were measured under unlike
-            conditions; else seconds, if a recipe takes more than a tenth longer per step than another beyond the noise
-            of the clock. In a table without steps, its SSRs stand for them.
+        equal: The axis of equal budgets when recipes are compared: ``seconds`` of training; ``steps``, if the clock
+            measures the machine rather than the recipes; or ``ssr``. None: steps if the recipes differ only in
+            schedules and numbers of the optimizer, or if their seconds were measured under unlike conditions; otherwise
+            seconds, if a recipe takes more than a tenth longer per step than another beyond the noise of the clock.
+            A table without steps uses its SSRs instead.
         noise: ``pooled``: intervals use the noise of all SSRs and recipes; ``cell``: the plain t of a cell's own runs.
 
     Raises:
-        InputError: A value that cannot be meant.
+        InputError: A value is invalid.
     """
 
     tolerance: float | None = None
@@ -79,16 +79,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which recipe to run at which SSR, against all others that get as much time.
+    """Which recipe to run at which SSR, compared with all others at the same budget.
 
     Attributes:
         recipe: Its name.
         ssr: The SSR.
-        budget: What a run of it takes, on the axis on which budgets are equal.
-        recommendation: What is recommended for the recipe, and why.
-        rivals: Every other recipe at this budget that has been measured there, the closest first.
-        runs: How often the recipe was run at this SSR, whatever came of it.
-        diverged: How many of these diverged: the quality is that of the others.
+        budget: The budget of one run of it, on the axis of equal budgets.
+        recommendation: The recommendation for the recipe, and why.
+        rivals: Every other recipe that was measured at this budget, the closest first.
+        runs: How often the recipe was run at this SSR, with any result.
+        diverged: How many of these diverged; the quality is that of the others.
     """
 
     recipe: str
@@ -101,12 +101,12 @@ class Choice:
 
     @property
     def open(self) -> tuple[Rival, ...]:
-        """The rivals that may be as good, for all that the noise tells."""
+        """The rivals that may be as good, within the noise."""
         return tuple(rival for rival in self.rivals if rival.open)
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
-        """Whether the answer is left open, of the SSR or of the recipe: by an interval, or by runs that diverged."""
+        """Whether the SSR or the recipe is undecided, because of an interval or of runs that diverged."""
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
         return "close" if self.recommendation.verdict == "close" or self.open or self.diverged else "sure"
@@ -160,7 +160,7 @@ class Content:
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
-        """Every (recipe, control) with a completed run; recipes in the study's order, each before its controls."""
+        """Every (recipe, control) with a completed run, in the study's order, each recipe before its controls."""
         table = self.summary[self.summary["n"] > 0]
         found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
@@ -168,22 +168,22 @@ class Content:
 
     @property
     def counted(self) -> list[Axis]:
-        """The axes on which each run and each evaluation has a place; SSR and cost follow from these."""
+        """The axes on which each run and each evaluation has a value; SSR and cost follow from these."""
         return [axis for axis in self.axes if axis not in ("ssr", "cost")]
 
     @cached_property
     def learning(self) -> Curves:
-        """Learning curves that are drawn."""
+        """Learning curves to draw."""
         return drawn_curves.learning(self.study, self.counted)
 
     @cached_property
     def rates(self) -> Curves:
-        """Curves of the learning rate that are drawn."""
+        """Curves of the learning rate to draw."""
         return drawn_curves.rates(self.study, self.counted)
 
 
 def arm(recipe: str, control: str) -> str:
-    """A recipe and its control as one name.
+    """Return a recipe and its control as one name.
 
     Example:
         >>> arm("wsd", ""), arm("wsd", "truncate")
@@ -197,8 +197,8 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
 
     Args:
         study: The study.
-        options: What is asked.
-        looks: How many reports of the study there were while it grew, this one included.
+        options: The options.
+        looks: The number of reports of the study while it grew, including this one.
 
     Raises:
         InputError: No run has completed, or an option does not fit the study.
@@ -270,7 +270,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
 
 
 def _reference(study: Study, options: Options) -> str | None:
-    """The recipe that others are held against; None where there are controls alone."""
+    """Return the recipe that others are compared with; None if there are only controls."""
     known = _scaled(study)
     if options.reference is None:
         return known[0] if known else None
@@ -281,7 +281,7 @@ def _reference(study: Study, options: Options) -> str | None:
 
 
 def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
-    """The axes that every run has a number on: a CSV may have no steps, images have no tokens."""
+    """Return the axes on which every run has a number: a CSV may have no steps, images have no tokens."""
     runs = study.completed
     held = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
     if "seconds" in held and price:
@@ -290,7 +290,7 @@ def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
 
 
 def _scaled(study: Study) -> list[str]:
-    """Recipes that have runs which are no controls."""
+    """Return recipes that have runs other than controls."""
     return [series.recipe for series in study.series if not series.control]
 
 
@@ -301,10 +301,10 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
-    """For each tolerance, of the recipes that are not fragile the quickest whose quality is within it of the best one.
+    """Return for each tolerance the fastest recipe within the tolerance of the best one; fragile ones are excluded.
 
-    Which SSR of a recipe is meant changes only where the tolerance passes the gain of a doubling; which recipe, only
-    there and where it passes what a recipe is behind the best one.
+    The SSR of a recipe changes only where the tolerance passes the gain of a doubling. The recipe changes only there,
+    and where the tolerance passes a recipe's distance from the best one.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:
@@ -338,7 +338,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Of the smallest SSR whose next doubling gains no more; of the largest SSR if there is none."""
+    """Return the budget of the smallest SSR whose next doubling gains no more; of the largest SSR if there is none."""
     found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
 
@@ -348,7 +348,7 @@ def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
 
 
 def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:
-    """The recipe that reaches the target first; None without a target, or if none reaches it."""
+    """Return the recipe that reaches the target first; None without a target, or if none reaches it."""
     found = []
     for each in advice:
         if each.target_ssr is not None:

@@ -1,4 +1,4 @@
-"""Curves that a report draws: of very many runs a stated share, of very long curves evenly spaced points."""
+"""Curves for a report: of very many runs only a stated part, of very long curves evenly spaced points."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ssr_hydra.studies.training_curves import logged_rates
 __all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
 
 MOST_CURVES = 160
-"""Learning curves that are drawn, and curves of the learning rate."""
+"""Maximum number of learning curves, and of curves of the learning rate."""
 
 MOST_POINTS = 200
-"""Points of a curve that are drawn."""
+"""Maximum number of points of a curve."""
 
 _CELL = ["recipe", "control", "ssr"]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's: ``values``, and for each axis the places at which they were taken."""
+    """The curve of one run: ``values``, and for each axis the positions at which they were taken."""
 
     recipe: str
     control: str
@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Those that are drawn, and how many are not; ``every`` how many steps a value was taken, if all runs agree."""
+    """The curves to draw, and the number of others; ``every``: the steps between two values, if all runs agree."""
 
     drawn: list[Curve]
     left_out: int = 0
@@ -47,7 +47,7 @@ class Curves:
 
 
 def learning(study: Study, axes: Sequence[Axis]) -> Curves:
-    """Every run's learning curve, or where those are too many the first run's of each recipe, control and SSR."""
+    """Return every run's learning curve, or if these are too many the first run's of each recipe, control and SSR."""
     runs = study.completed
     runs = runs[runs.index.isin(study.curves["run"].unique())]
     if not axes:
@@ -63,7 +63,7 @@ def learning(study: Study, axes: Sequence[Axis]) -> Curves:
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
-    """The learning rate of one run of each recipe, control and SSR; none where no run has logged it."""
+    """Return the learning rate of one run of each recipe, control and SSR; none if no run has logged it."""
     runs = study.completed.drop_duplicates(_CELL)
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:

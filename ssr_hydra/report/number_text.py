@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: the same in the page, the tables and the terminal."""
+"""Numbers as text for people: the same in the page, the tables and the terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 __all__ = ["decimals_for", "duration", "exact", "fixed", "interval", "number", "percent", "signed"]
 
 NONE = "\N{EN DASH}"
-"""What stands where there is no number."""
+"""The text for a missing number."""
 
 _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
 
 def number(value: float, digits: int = 4) -> str:
-    """So many significant digits, and whole numbers where those would cut one.
+    """Format with this number of significant digits; whole numbers are not cut.
 
     Example:
         >>> number(0.123456), number(1234567.0), number(3.0), number(2e-7), number(2230.0, 3)
@@ -28,7 +28,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def exact(value: float) -> str:
-    """As short as it can be written without losing a bit; empty if there is none. For files that programs read.
+    """Format as short as possible without losing a bit; empty if there is none. For files that programs read.
 
     Example:
         >>> exact(0.1), exact(4.0), exact(float("nan"))
@@ -40,7 +40,7 @@ def exact(value: float) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """So many decimals, or four significant digits where those would not show it.
+    """Format with this number of decimals, or four significant digits if those would not show it.
 
     Example:
         >>> fixed(0.96321, 3), fixed(-0.0, 2)
@@ -54,7 +54,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """With its sign, for differences.
+    """Format with its sign, for differences.
 
     Example:
         >>> signed(0.012, 3), signed(-0.5, 1)
@@ -65,7 +65,7 @@ def signed(value: float, decimals: int) -> str:
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """Its two ends, or a dash where one seed gives none.
+    """Format both ends of an interval, or a dash if there is none.
 
     Example:
         >>> interval(0.5, 0.75, 2), interval(1.2, float("inf"), 1)
@@ -78,7 +78,7 @@ def interval(low: float, high: float, decimals: int) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage without needless digits.
+    """Format a fraction as a percentage without unnecessary digits.
 
     Example:
         >>> percent(0.95), percent(0.999)
@@ -88,7 +88,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves two or more of it.
+    """Format seconds in the largest unit that gives two or more.
 
     Example:
         >>> duration(3.14159), duration(600), duration(24588)
@@ -103,7 +103,7 @@ def duration(seconds: float) -> str:
 
 
 def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:
-    """Decimals that show two digits of the spread over seeds; four digits of the values where there is no spread.
+    """Return decimals that show two digits of the spread over seeds; four digits of the values without a spread.
 
     Args:
         values: Qualities.

@@ -26,21 +26,21 @@ from ssr_hydra.studies.intervals import VERDICT
 __all__ = ["embedded", "page", "policy"]
 
 MOST_ROWS = 300
-"""Of a table in the page; the files hold all of them."""
+"""Maximum rows of a table in the page; the files have all of them."""
 
 MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
-"""Axes in words."""
+"""Names of axes."""
 
 
 _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
 
 
 def page(content: Content, picture: bytes | None = None) -> str:
-    """The HTML of a report.
+    """Return the HTML of a report.
 
     Args:
-        content: What it says.
-        picture: An SVG of the frontier, shown where scripts are switched off.
+        content: The content.
+        picture: An SVG of the frontier, shown if scripts are disabled.
     """
     style, script = _file("report.css"), _file("chart.js") + _file("report.js")
     data = payload(content)
@@ -73,9 +73,9 @@ def page(content: Content, picture: bytes | None = None) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: nothing is fetched, and no style or script counts but these very two.
+    """Return the Content-Security-Policy: nothing is fetched, and only these style and script elements are used.
 
-    Should a hostile name ever get into the page as markup, it would be neither run nor styled.
+    If a hostile name got into the page as markup, it would be neither run nor styled.
     """
     sources = {"script-src": script, "style-src": style}
     hashed = [
@@ -87,20 +87,20 @@ def policy(style: str, script: str) -> str:
 
 
 def embedded(value: Any) -> str:
-    r"""JSON that can stand in a script element: it holds no ``<``, ``>`` or ``&``, and no line end of JavaScript.
+    r"""Return JSON for a script element, without ``<``, ``>``, ``&`` or line ends of JavaScript.
 
-    So ``</script>`` and ``<!--``, which end or change what the browser reads, cannot occur.
+    So ``</script>`` and ``<!--``, which would end or change the script, cannot occur.
 
     Example:
         >>> print(embedded({"name": "</script>"}))
         {"name":"\u003c/script\u003e"}
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII alone, U+2028 is escaped with the rest
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # only ASCII, so U+2028 is escaped too
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 class _Trusted(str):
-    """Text of this package, or escaped by :func:`embedded`: all else is escaped by jinja2."""
+    """Mark text of this package, or escaped by :func:`embedded`; jinja2 escapes everything else."""
 
     __slots__ = ()
 
@@ -131,17 +131,17 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What gets into the page: every character visible, minus signs as long as plus signs."""
+    """Return text for the page: every character visible, and minus signs as long as plus signs."""
     return words.visible(value) if type(value) is str else value
 
 
 def _parts(text: str) -> list[str]:
-    """A name where it may go on in the next line of a narrow window: after ``_`` and ``/``."""
+    """Return a name that may wrap in a narrow window, after ``_`` and ``/``."""
     return re.split(r"(?<=[_/])(?=.)", words.visible(text))
 
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:
-    """The few numbers beside the answer: name, value, and what must be said with it."""
+    """Return the few numbers next to the answer: name, value, and a note."""
     choice, decimals = content.choice, content.decimals
     if choice is None:
         return []
@@ -177,7 +177,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
 def _sections(
     shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
 ) -> list[tuple[str, str]]:
-    """Those of the page that have something in them: their ids and names."""
+    """Return the sections of the page that are not empty: their ids and names."""
     found = [
         ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),

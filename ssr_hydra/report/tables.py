@@ -1,4 +1,4 @@
-"""The tables of a report, as text in cells: page, Markdown and terminal show the same ones."""
+"""The tables of a report, as text in cells: the same in the page, Markdown and terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell; ``tone`` is ``good``, ``bad`` or nothing, ``note`` is said on hover."""
+    """The text of a cell; ``tone`` is ``good``, ``bad`` or empty, ``note`` is shown on hover."""
 
     text: str
     tone: str = ""
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """Head of a column; ``kind`` is ``number``, ``name``, ``text`` or ``wide``; ``extra`` ones are left out first."""
+    """The head of a column; ``kind``: ``number``, ``name``, ``text`` or ``wide``; ``extra`` ones are dropped first."""
 
     head: str
     kind: str = "number"
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells of a row, the (recipe, control) it is of, and whether it is the recommended one."""
+    """Cells of a row, its (recipe, control), and whether it is the recommended one."""
 
     cells: tuple[Cell, ...]
     of: tuple[str, str] | None = None
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; ``more`` rows were left out."""
+    """Columns and rows; ``more`` is the number of omitted rows."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = field(default=())
@@ -65,12 +65,12 @@ class Table:
         return bool(self.rows)
 
     def first(self, most: int) -> Table:
-        """No more rows than these; the rest is counted."""
+        """Return at most this number of rows, and count the others."""
         return Table(self.columns, self.rows[:most], self.more + max(0, len(self.rows) - most))
 
 
 def tables(content: Content) -> dict[str, Table]:
-    """Every table by its name."""
+    """Return every table by its name."""
     return {
         "main": main_table(content),
         "steps": steps_table(content),
@@ -89,7 +89,7 @@ def tables(content: Content) -> dict[str, Table]:
 
 
 def main_table(content: Content) -> Table:
-    """Each recipe and SSR: quality with its interval, what it took, and whether it is on the frontier."""
+    """Return each recipe and SSR: quality with its interval, time, and whether it is on the frontier."""
     axes = content.axes
     shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training", "cost": "cost"}
@@ -99,7 +99,7 @@ def main_table(content: Content) -> Table:
         Column("seeds"),
         Column(content.study.objective),
         Column(f"{percent(content.options.confidence)} interval"),
-        # Where there are seconds, these only say what they were spent on.
+        # If there are seconds, these columns only show what they were spent on.
         *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
         Column("frontier", "text"),
     )
@@ -125,7 +125,7 @@ def _spent(axis: str, shown: Sequence[str]) -> bool:
 
 
 def steps_table(content: Content) -> Table:
-    """What to run as a function of the tolerance; none if the tolerance decides nothing."""
+    """Return what to run as a function of the tolerance; empty if the tolerance decides nothing."""
     if len(content.steps) < 2:
         return Table(())
     columns = (
@@ -165,7 +165,7 @@ def _doublings(content: Content) -> Table:
 
 
 def _against(row: Any, tolerance: float, sure: float) -> Cell:
-    """Whether a doubling is worth its time, and whether that is sure."""
+    """Return whether a doubling is worth its time, and whether that is certain."""
     if math.isnan(row.low):
         return Cell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
@@ -227,7 +227,7 @@ def _speedup(content: Content) -> Table:
 
 
 def _equal_time(content: Content) -> Table:
-    """A row per recipe, a column per budget: what each SSR of the reference takes."""
+    """Return a row per recipe, and a column per budget: that of each SSR of the reference."""
     frame = content.equal_time
     if frame.empty or len(content.arms) < 2:
         return Table(())
@@ -279,7 +279,7 @@ def _fits(content: Content) -> Table:
 
 
 KINDS = {"power": "power law", "quadratic": "quadratic in log SSR"}
-"""Fits in words."""
+"""Return the fits as text."""
 
 
 def _crossings(content: Content) -> Table:
@@ -408,8 +408,8 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
-    """Recipes in the order of the study, each before its controls, then by SSR."""
-    summary = content.summary  # has the recipes without a quality as well, behind all others
+    """Return recipes in the order of the study, each before its controls, then by SSR."""
+    summary = content.summary  # has recipes without a quality as well, after all others
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     rows: Iterable[Any] = _rows(frame)

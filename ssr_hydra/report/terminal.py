@@ -25,13 +25,13 @@ _ASCII = str.maketrans({"\N{EN DASH}": "-", "≤": "<", "≥": ">", "∞": "inf"
 
 
 def report_text(content: Content, width: int = 80, colour: bool = False, stream: TextIO | None = None) -> str:
-    """The table, the answer in words, and the problems, no line wider than ``width``.
+    """Return the table, the answer as sentences, and the problems, with no line wider than ``width``.
 
     Args:
-        content: What it says.
-        width: Of the terminal, in columns.
+        content: The content.
+        width: Width of the terminal, in columns.
         colour: Whether to use the terminal's colours.
-        stream: Where it goes; what its encoding lacks is written in ASCII.
+        stream: The output; characters that its encoding lacks are written in ASCII.
     """
     paint = _paint if colour else _plain
     lines = [as_text(main_table(content), width, colour), ""]
@@ -51,7 +51,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """What is wrong with which run, a line each; of many the first few of each kind, and how many more there are."""
+    """Return the problems of runs, a line each; of many the first few of each kind, and the number of others."""
     kinds = list(dict.fromkeys(problem.kind for problem in problems))
     most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []
@@ -65,7 +65,7 @@ def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
 
 
 def encodable(text: str, stream: TextIO | None) -> str:
-    """What a stream's encoding lacks in ASCII."""
+    """Return characters that a stream's encoding lacks in ASCII."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -75,17 +75,17 @@ def encodable(text: str, stream: TextIO | None) -> str:
 
 
 def terminal(stream: TextIO) -> tuple[int, bool]:
-    """Width and whether there are colours: a file or a pipe gets plain text of a fixed width."""
+    """Return the width and whether to use colours: a file or a pipe gets plain text of a fixed width."""
     if not stream.isatty():
         return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
     return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
-    """A table of aligned columns that is no wider than the terminal.
+    """Return a table of aligned columns that is no wider than the terminal.
 
-    First columns that matter less are left out, then names are cut (a control's own stays, since it tells two rows
-    apart), and last the columns at the end go.
+    First, less important columns are dropped. Then names are cut, except a control's own name, which distinguishes two
+    rows. At last, columns at the end are dropped.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))
@@ -119,7 +119,7 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
 
 
 def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> None:
-    """Take what is too much off the names, and keep their ends, which tell them apart as often as their beginnings."""
+    """Cut the middle of names, because both their starts and ends distinguish them."""
     for place, column in enumerate(table.columns):
         if column.kind != "name":
             continue
@@ -144,7 +144,7 @@ def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], tab
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Text in lines that are no wider."""
+    """Return text in lines that are no wider."""
     return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
 
 

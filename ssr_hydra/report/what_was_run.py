@@ -1,4 +1,4 @@
-"""What was run: the model, the data and the optimizer, as far as the folders of the runs say."""
+"""What was run: the model, the data and the optimizer, as far as it is in the folders of the runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["setup"]
 
 _LONGEST = 400
 _MOST_BYTES = 100_000
-_MOST_READ = 64  # folders: one of each recipe and control tells what all of its runs share
+_MOST_READ = 64  # folders: one per recipe and control is enough for what all of its runs share
 _MOST_NAMED = 8
 _APART = ("name", "logger", "checkpoint", "resume", "debug", "hydra", "trainer.progress", "study", "study_report")
 
 
 def setup(content: Content) -> list[tuple[str, str]]:
-    """What there is to say of it, by name; nothing of what no file says.
+    """Return the known facts by name.
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -50,7 +50,7 @@ def setup(content: Content) -> list[tuple[str, str]]:
 
 
 def _table(path: Path) -> str:
-    """Name and columns of a table from elsewhere."""
+    """Return name and columns of a table from elsewhere."""
     try:
         with path.open("rb") as file:  # a regular file, or it would not be a source
             head = file.readline(_MOST_BYTES).decode("utf-8-sig")
@@ -87,7 +87,7 @@ def _config(reader: ConfigReader, folder: Path) -> Config | None:
 
 
 def _by_recipe(texts: Mapping[str, str]) -> str:
-    """Once where it is the same for all recipes."""
+    """Return a value once if it is the same for all recipes."""
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     shown = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
@@ -97,7 +97,7 @@ def _by_recipe(texts: Mapping[str, str]) -> str:
 
 
 def _component(node: Any, without: Sequence[str] = ()) -> str:
-    """A node of a configuration: its class and the arguments that are something, without the places of classes."""
+    """Return a node of a config as text: its class without its path, and the arguments that are set."""
     if isinstance(node, list):
         return " + ".join(filter(None, (_component(item, without) for item in node)))
     if not isinstance(node, Mapping):
@@ -123,11 +123,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
-    return "" if "${" in text else text  # what another place says
+    return "" if "${" in text else text  # shown elsewhere
 
 
 def _rates(node: Any) -> str:
-    """Each learning rate once, in the order in which they stand there."""
+    """Return each learning rate once, in the order of the config."""
     found: dict[str, None] = {}
 
     def walk(node: Any) -> None:
@@ -145,7 +145,7 @@ def _rates(node: Any) -> str:
 
 
 def _data(config: Config, folder: Path) -> str:
-    """The class that the data are of, and what the record calls what was read."""
+    """Return the class of the data, and the record's description of what was read."""
     said = _component(config.get("data.train"))
     try:
         read = (RunResult.load(folder / RESULT).data or {}).get("dataset")
@@ -160,11 +160,11 @@ def _data(config: Config, folder: Path) -> str:
 
 
 def _length(content: Content, runs: pd.DataFrame) -> str:
-    """What a run of SSR 1 takes: by its max_duration, and in steps and samples of those that were run."""
+    """Return the length of a run of SSR 1: its max_duration, and its steps and samples computed from measured runs."""
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
     parts = [_listed(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]
-    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the least of it is lost by rounding
+    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the least value has the smallest rounding
     for name in ("steps", "samples", "tokens", "seconds"):
         if name not in content.axes:
             continue
@@ -181,7 +181,7 @@ def _count(value: float) -> str:
 
 
 def _overrides(content: Content, firsts: pd.DataFrame) -> str:
-    """As for a sweep: what the runs were given, with every value that each key had."""
+    """Return the overrides of the runs as for a sweep, with all values of each key."""
     runs = content.study.completed
     given: dict[str, dict[str, None]] = {}
     for folder in firsts["folder"]:

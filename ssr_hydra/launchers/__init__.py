@@ -1,1 +1,1 @@
-"""Launchers: what runs the jobs of a sweep, and what sees to it that all of them come to an end."""
+"""Launchers start the jobs of a sweep, retry the ones that die, and record how each one ended."""

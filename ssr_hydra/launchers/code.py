@@ -1,4 +1,4 @@
-"""Which code a run's numbers come from. Needs neither torch nor Hydra."""
+"""Digests of the code that produces a run's numbers. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SHOWN = 12
 
 
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
-    """A digest of the source of this package, and one of each module that the config may name.
+    """Return a digest of the source of this package, and of each module that the config may name.
 
-    A package that this process has imported keeps the digest that it had at the first call: later edits of its files do
+    If this process has already imported a package, its digest is that of the first call: later edits of its files do
     not change what the process runs.
 
     Args:
         modules: Names that were trusted on the command line: ``my_package`` or ``my_package.models``.
 
     Returns:
-        Name of the package or module to the first digits of a SHA-256 over its Python files and their places.
+        A mapping from package or module to the first digits of a SHA-256 over its Python files and their paths.
 
     Example:
         >>> sorted(code_version(["json"]))

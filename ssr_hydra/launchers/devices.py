@@ -1,4 +1,4 @@
-"""What each of several jobs on one machine may use: how many cores, and which GPUs. Needs no torch, starts no CUDA."""
+"""The cores and GPUs of each of several jobs on one machine. Needs no torch, starts no CUDA."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-"""The variables that say to numerical libraries, when they are loaded, how many threads to use."""
+"""The environment variables that set the threads of numerical libraries when they are loaded."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that says to CUDA which GPUs there are."""
+"""The environment variable that lists the GPUs for CUDA."""
 
-_SECONDS = 60.0  # a driver that has to start first takes its time
+_SECONDS = 60.0  # seconds; a driver may have to start first
 _IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
 
 
@@ -36,19 +36,19 @@ def assign(
     gpus_per_job: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
-    """The environment variables of each worker, of which no two are given the same GPU.
+    """Return the environment variables of each worker. No two workers get the same GPU.
 
     Args:
-        workers: Jobs at a time; None for as many as the GPUs, or without GPUs the cores, are enough for.
-        threads: Of each job; None for an equal share of the cores, unless the environment says ``OMP_NUM_THREADS``. One
-            worker alone is left as it is.
-        gpus: ``auto`` for all that are visible, ``none`` to leave them alone, or what ``CUDA_VISIBLE_DEVICES`` may
-            hold: numbers or identities.
-        gpus_per_job: How many of them each job gets.
-        environment: Instead of the process's own.
+        workers: Jobs at a time; None means as many as the GPUs, or without GPUs the cores, allow.
+        threads: Threads of each job; None means an equal part of the cores, or ``OMP_NUM_THREADS`` if set. A single
+            worker gets no limit.
+        gpus: ``auto`` for all visible GPUs, ``none`` to assign none, or numbers or identities as in
+            ``CUDA_VISIBLE_DEVICES``.
+        gpus_per_job: GPUs per job.
+        environment: Replaces the process's own environment variables.
 
     Raises:
-        InputError: Numbers that are none, or fewer GPUs than the workers need.
+        InputError: A number is invalid, or there are fewer GPUs than the workers need.
 
     Example:
         >>> for variables in assign(2, 3, [0, 1], environment={}):
@@ -87,7 +87,7 @@ def assign(
 
 
 def _threads(number: int) -> dict[str, str]:
-    # Else MKL, and torch with it, would take as many as there are physical cores for more than that.
+    # Otherwise MKL, and torch with it, would limit a larger number to the physical cores.
     return {**dict.fromkeys(THREADS, str(number)), "MKL_DYNAMIC": "FALSE"}
 
 
@@ -109,13 +109,13 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
-    """The GPUs that a program started here would see, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """Return the GPUs that a program started here would see, as ``CUDA_VISIBLE_DEVICES`` names them.
 
-    That variable says so where it is set. Elsewhere NVIDIA's ``nvidia-smi -L`` is asked, since CUDA itself could only
-    be asked by a process that then holds a context on each; a GPU that is partitioned (MIG) stands for its parts.
+    If that variable is set, it lists them. Otherwise ``nvidia-smi -L`` does, because a process that calls CUDA keeps a
+    context on each GPU. A partitioned GPU (MIG) counts as its parts.
 
     Args:
-        environment: Instead of the process's own.
+        environment: Replaces the process's own environment variables.
 
     Example:
         >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"})
@@ -127,7 +127,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
         return _listed(environment)
     found = []
     for part in said.split(","):
-        if not _IDENTITY.fullmatch(part.strip()):  # as CUDA reads it: what follows the first wrong one is not there
+        if not _IDENTITY.fullmatch(part.strip()):  # as in CUDA: GPUs after the first invalid one are ignored
             break
         found.append(part.strip())
     return found

@@ -1,7 +1,7 @@
-"""A study's folder: what it is a study of, and which folder each job has, agreed between sweeps under a lock.
+"""A study's folder: the settings of the study and the folder of each job, agreed between sweeps with a lock.
 
-``study.json`` holds what all jobs share, and ``<number>/job.json`` whose a job's folder is. Needs neither torch nor
-Hydra.
+``study.json`` has what all jobs share, and ``<number>/job.json`` identifies the job of a folder. Needs neither torch
+nor Hydra.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["LOCK", "STUDY", "SWEEPS", "Plan", "StudyFolder"]
 
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
-"""What a study is about."""
+"""File with the settings of a study."""
 
 SWEEPS = ".sweeps"
-"""Folder of the signs of life of the sweeps into a study."""
+"""Folder with the heartbeats of the sweeps into a study."""
 
 LOCK = ".lock"
-"""What the sweeps into a study take turns by."""
+"""The lock file of a study."""
 
 _ALWAYS_SWEPT = frozenset({"ssr", "seed", "control"})
 _WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change anything
@@ -41,12 +41,12 @@ _LOCK_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is to do.
+    """The work of a sweep.
 
     Args:
-        jobs: The job of each list of overrides, in their order; one job may come several times.
-        mine: Those that this sweep has in hand, each once.
-        others: Those that another sweep is busy with.
+        jobs: The job of each list of overrides, in order; a job may occur several times.
+        mine: The jobs that this sweep runs, each once.
+        others: The jobs that another sweep runs.
     """
 
     jobs: tuple[Job, ...]
@@ -55,12 +55,12 @@ class Plan:
 
 
 class StudyFolder:
-    """The folder of a study, for one sweep into it.
+    """The folder of a study, used by one sweep.
 
     Args:
-        path: It.
+        path: The folder.
         sweep: Name of the sweep.
-        field: Name of the setting that says the folder, for errors.
+        field: Name of the setting of the folder, for errors.
     """
 
     def __init__(self, path: Path, sweep: str | None = None, field: str = "hydra.sweep.dir") -> None:
@@ -69,27 +69,27 @@ class StudyFolder:
 
     @property
     def sign(self) -> Path:
-        """Where this sweep says that it is alive."""
+        """The heartbeat file of this sweep."""
         return self._sign_of(self.sweep)
 
     def _sign_of(self, sweep: str) -> Path:
         return self.path / SWEEPS / f"{sweep}.json"
 
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
-        """Make it the folder of a study, or see that it is this study's.
+        """Create the study, or check that the folder is of this study.
 
         Args:
-            base: The configuration that all jobs share, plain.
+            base: The config that all jobs share, as plain data.
             swept: Keys that differ between jobs.
             code: See :func:`~ssr_hydra.launchers.code.code_version`.
-            any_code: Whether runs of other code may be in it.
+            any_code: Whether the study may have runs of other code.
 
         Raises:
-            InputError: It is the folder of a study of something else; with both values.
-            WriteError: It cannot be written.
+            InputError: The folder is of another study; the error has both values.
+            WriteError: The folder cannot be written.
         """
         swept = {_path_of(key) for key in swept}
-        base = json.loads(json.dumps(base, default=str))  # as it is read again: without numbers as keys, or enums
+        base = json.loads(json.dumps(base, default=str))  # as JSON reads it back: without numeric keys or enums
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))
@@ -141,15 +141,15 @@ class StudyFolder:
             raise InputError(self.field, str(self.path), rule, fix)
 
     def plan(self, jobs: Sequence[tuple[tuple[str, ...], Description]], place: Sequence[str] | None = None) -> Plan:
-        """Give each job its folder, and take in hand those that nobody else is busy with.
+        """Assign each job its folder, and claim those that no other sweep runs.
 
         Args:
-            jobs: Overrides and description of each.
-            place: Names of their folders; by default numbers, each the next that is free.
+            jobs: Overrides and description of each job.
+            place: Names of their folders; by default the next free numbers.
 
         Raises:
-            InputError: A folder that was asked for is another job's.
-            WriteError: A folder cannot be made.
+            InputError: A requested folder belongs to another job.
+            WriteError: A folder cannot be created.
         """
         with self._locked():
             owners = self._owners()
@@ -201,7 +201,7 @@ class StudyFolder:
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[Job]) -> list[Job]:
-        """Of jobs that others were busy with, those whose sweep has died and its own; they are this sweep's now."""
+        """Claim and return the jobs whose sweep has died, and which have died themselves."""
         with self._locked():
             taken = []
             alive = {self.sweep: False}
@@ -232,7 +232,7 @@ class StudyFolder:
             yield
 
     def clear_signs(self) -> bool:
-        """Remove the signs of life of sweeps that were killed; returns whether no other sweep is alive."""
+        """Remove the heartbeats of killed sweeps. Return whether no other sweep is alive."""
         alone = True
         with suppress(OSError):
             for path in (self.path / SWEEPS).glob("*.json"):
@@ -242,12 +242,12 @@ class StudyFolder:
                     alone = False
                 else:
                     path.unlink(missing_ok=True)
-            # Their folder stays: another sweep may be about to write its own sign into it.
+            # Their folder stays, because another sweep may be about to write its heartbeat.
         return alone
 
 
 def _path_of(key: str) -> str:
-    """Where in the configuration a key of the command line leads: ``scheduler@schedules.momentum``, for one."""
+    """Return the config key of a key of the command line, such as ``scheduler@schedules.momentum``."""
     key = key.lstrip("+~")
     return (key.partition("@")[2] or key).replace("/", ".")
 

@@ -1,4 +1,4 @@
-"""A sign of life on disk: a file that a process touches while it lives, and leaves behind only when it is killed.
+"""A heartbeat on disk: a file that a process touches while it lives. Only a killed process leaves it behind.
 
 Needs neither torch nor Hydra.
 """
@@ -23,27 +23,27 @@ from ssr_hydra.files import read_bounded, write_atomically
 __all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "count_living", "is_alive", "is_elsewhere"]
 
 HEARTBEAT = "heartbeat.json"
-"""Name of the file in a job's folder."""
+"""Name of the heartbeat file in a job's folder."""
 
 SILENT_SECONDS = 40.0
-"""So long without a sign from another machine, and its process counts as dead."""
+"""Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 _INTERVAL = 5.0
-_LOOK_SECONDS, _SHARE = 1.0, 0.02  # between two looks at the job; the part of that time that looks may take
+_LOOK_SECONDS, _SHARE = 1.0, 0.02  # between two counts of jobs; the fraction of that time that counting may take
 _STEP = 0.01  # of a run, after which its progress is written
 _MOST_BYTES = 100_000
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """Who is behind a sign of life.
+    """The process behind a heartbeat.
 
     Args:
-        machine: Host, its boot and the namespace that its process ids count in.
-        pid: The process.
-        started: When it started, as the system has it: a process id is used again.
-        attempt: How often the job was begun without coming to an end, this time included.
-        frac_done: How much of its run is done, from 0 to 1; None where that is not known.
+        machine: Host, its boot id, and the namespace of its process ids.
+        pid: The process id.
+        started: The start time of the process, because process ids are reused.
+        attempt: How often the job was started without ending, including this time.
+        frac_done: The completed fraction of its run, from 0 to 1; None if unknown.
     """
 
     machine: str
@@ -54,7 +54,7 @@ class Pulse:
 
     @classmethod
     def read(cls, path: Path) -> Pulse | None:
-        """From its file; None where there is none that is whole."""
+        """Read it from its file; None if there is no complete one."""
         try:
             found = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -66,17 +66,17 @@ class Pulse:
 
 
 class Heartbeat:
-    """Within it, a file says that this process is alive; a process that is killed leaves the file behind.
+    """In this block, a file shows that this process is alive. A killed process leaves the file behind.
 
     Args:
-        path: The file. One that a killed process has left there counts as an attempt.
-        count_others: Counts the other jobs that run on this machine; asked now and then.
+        path: The file. A file that a killed process has left counts as an attempt.
+        count_others: Counts the other jobs that run on this machine; called from time to time.
 
     Attributes:
-        frac_done: Returns the finished fraction of the run; None if it is unknown.
+        frac_done: Returns the completed fraction of the run; None if it is unknown.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The file cannot be written.
 
     Example:
         >>> with Heartbeat(Path("heartbeat.json")):
@@ -112,11 +112,11 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Begin to count other jobs: what comes before training does not matter."""
+        """Start counting other jobs: what happens before training does not matter."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
-        """The mean number of other jobs that ran on this machine since :meth:`begin`."""
+        """Return the mean number of other jobs that ran on this machine since :meth:`begin`."""
         return self._others.mean()
 
     def _write(self, *, sync: bool = False) -> None:
@@ -126,7 +126,7 @@ class Heartbeat:
         wait, beaten = _LOOK_SECONDS, time.monotonic()
         while not self._over.wait(min(wait, _INTERVAL)):
             began = time.monotonic()
-            with suppress(OSError):  # a disk that is away for a moment does not end the run
+            with suppress(OSError):  # a disk that is briefly unavailable does not end the run
                 if self._has_advanced():
                     self._write()
                     beaten = began
@@ -137,7 +137,7 @@ class Heartbeat:
             wait = max(_LOOK_SECONDS, (time.monotonic() - began) / _SHARE)
 
     def _has_advanced(self) -> bool:
-        """Whether the run has advanced enough since its progress was written; then the new one is to be written."""
+        """Whether the run has advanced enough to write its progress again."""
         if self.frac_done is None:
             return False
         done = self.frac_done()
@@ -148,20 +148,20 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is looked at now and then."""
+    """The mean over time of a number that is sampled from time to time."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
         self.begin()
 
     def begin(self) -> None:
-        """Forget what was seen."""
+        """Discard earlier samples."""
         with self._lock:
             self._sum, self._seconds = 0.0, 0.0
             self._last, self._at = self._look(), time.monotonic()
 
     def look(self) -> None:
-        """Look once more; in between the number is taken to change evenly."""
+        """Add a sample; between samples the number is assumed to change linearly."""
         with self._lock:
             value, now = self._look(), time.monotonic()
             self._sum += (self._last + value) / 2 * (now - self._at)
@@ -169,20 +169,20 @@ class _Mean:
             self._last, self._at = value, now
 
     def mean(self) -> float:
-        """The mean since the beginning."""
+        """Return the mean since the start."""
         self.look()
         return self._sum / self._seconds if self._seconds > 0 else float(self._last)
 
 
 def is_alive(path: Path, now: float | None = None) -> bool:
-    """Whether the process behind a file lives.
+    """Whether the process behind a heartbeat file is alive.
 
-    On this machine the process is looked for; of another one, its last sign must not be too old. A sign from the future
-    is too old as well: a living process would have dated it again within seconds.
+    On this machine the process is looked up. On another machine, the heartbeat must not be too old. A heartbeat from
+    the future counts as too old: a living process would have replaced it within seconds.
 
     Args:
         path: The file.
-        now: What :func:`clock_of` its file system says; asked where it is left out.
+        now: The time of its file system, from :func:`clock_of`; read if omitted.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -199,25 +199,25 @@ def count_living(folder: Path, depth: int, own: Path) -> int:
     """Count the jobs of a study that run on this machine.
 
     Args:
-        folder: The study's.
-        depth: How many folders lie between it and a job's files.
-        own: The sign of life of a job that does not count.
+        folder: The study's folder.
+        depth: Number of folder levels from it to a job's files.
+        own: The heartbeat of a job that does not count.
     """
     try:
         signs = [path for path in folder.glob("/".join(["*"] * depth + [HEARTBEAT])) if path != own]
         return sum(not is_elsewhere(path) and is_alive(path) for path in signs)
-    except OSError:  # a disk that is away for a moment
+    except OSError:  # a disk that is briefly unavailable
         return 0
 
 
 def is_elsewhere(path: Path) -> bool:
-    """Whether the process behind a file is, or was, one of another machine."""
+    """Whether the process of a heartbeat file is, or was, on another machine."""
     pulse = Pulse.read(path)
     return pulse is not None and pulse.machine != _machine()
 
 
 def clock_of(folder: Path) -> float:
-    """The time of the clock that dates the files of a folder, which may be that of a file server."""
+    """Return the time of the clock that dates the files of a folder, which may be a file server's."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         os.utime(file.name)
         return Path(file.name).stat().st_mtime
@@ -234,13 +234,13 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine started; None where there is none, empty where the system does not tell."""
+    """Return the start time of a process of this machine; None if it does not exist, empty if the time is unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return None if Path("/proc/self/stat").exists() else ""
     except OSError:
         return ""
-    # The name in parentheses may hold anything; the state is the first field after it, the start the twentieth.
+    # The name in parentheses may have any character; the state is the first field after it, the start the twentieth.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]

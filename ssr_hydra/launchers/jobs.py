@@ -1,4 +1,4 @@
-"""The jobs of a study as they lie on disk: what each is, and how far it has come. Needs neither torch nor Hydra."""
+"""The jobs of a study on disk: their identity and their status. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = [
 
 _MOST_BYTES = 10_000_000
 JOB = "job.json"
-"""What a job's folder says of whose it is."""
+"""File that identifies the job of a folder."""
 
-# What may differ between two runs of one job: how it is called, watched and kept, and how its data are fetched.
+# Settings that may differ between two runs of a job: names, logging, checkpoints, and how data is loaded.
 _FREE = re.compile(
     r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
 )
 
 
 class LostJobError(RunError):
-    """The process of a job ended before the job did; it is tried again."""
+    """The process of a job ended before the job did. The job is retried."""
 
 
 class State(Enum):
-    """How far a job has come."""
+    """The status of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -57,24 +57,24 @@ class State(Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether running it again could not give anything else."""
+        """Whether running it again would give the same result."""
         return self in (State.COMPLETED, State.DIVERGED)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has a record of its end, such as it is."""
+        """Whether it has a record of its end."""
         return self.is_final or self in (State.FAILED, State.STOPPED)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a study needs to know of a job's configuration.
+    """What a study needs to know of a job's config.
 
     Args:
-        identity: SHA-256 of all of it that decides what the run computes.
-        config_hash: SHA-256 of all of it, as the run's record has it.
-        name, ssr, max_duration, seed, control: Likewise.
-        objective: Name of the metric that it is judged by.
+        identity: SHA-256 of the part of the config that decides what the run computes.
+        config_hash: SHA-256 of the whole config, as in the run's record.
+        name, ssr, max_duration, seed, control: The settings of these names.
+        objective: Name of the metric that judges the job.
     """
 
     identity: str
@@ -92,9 +92,9 @@ class Job:
     """One job of a sweep.
 
     Args:
-        overrides: What makes it differ from the others.
-        description: See there.
-        folder: Its own.
+        overrides: The overrides of the job.
+        description: Its description.
+        folder: Its folder.
     """
 
     overrides: tuple[str, ...]
@@ -106,9 +106,9 @@ class Columns(NamedTuple):
     """The overrides of several jobs, as columns of a table.
 
     Args:
-        shared: Those that all jobs have.
+        shared: Overrides that all jobs have.
         keys: The keys of the others.
-        rows: Of each job, its values for these; empty where it has none.
+        rows: For each job, its values of these keys; empty if it has none.
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
@@ -120,7 +120,7 @@ class Columns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """What a job has of its own, as it is typed."""
+        """Return the overrides that only this job has, as typed."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
@@ -137,18 +137,18 @@ def columns_of(overrides: Sequence[Sequence[str]]) -> Columns:
 
 
 def _pair(override: str) -> tuple[str, str]:
-    """Key and value; ``~key`` has none, and stands for itself."""
+    """Return key and value. ``~key`` has no value and is its own key."""
     key, equals, value = override.partition("=")
     return key, (value or "''") if equals else key
 
 
 def is_free(field: str) -> bool:
-    """Whether a field of a configuration may differ without another run coming of it."""
+    """Whether a field of a config may differ without changing the run's result."""
     return _FREE.match(field) is not None
 
 
 def describe(values: Mapping[str, Any]) -> Description:
-    """From a checked configuration, plain.
+    """Create it from a checked config, as plain data.
 
     Example:
         >>> one, two = (describe({"name": name, "ssr": 0.5, "seed": 0}) for name in "ab")
@@ -177,14 +177,14 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def read_state(folder: Path, now: float | None = None) -> State:
-    """How far the job of a folder has come.
+    """Return the status of the job of a folder.
 
-    A final record counts whatever else lies there; otherwise a sign of life does, a dead one included, since the
-    record of a job that failed stays while it is tried again.
+    A final record decides, if there is one. Otherwise a heartbeat does, even a dead one, because the record of a failed
+    job stays while it is retried.
 
     Args:
-        folder: The job's.
-        now: Of the folder's file system; see :func:`~ssr_hydra.launchers.heartbeat.is_alive`.
+        folder: The job's folder.
+        now: The time of the folder's file system; see :func:`~ssr_hydra.launchers.heartbeat.is_alive`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -197,7 +197,7 @@ def read_state(folder: Path, now: float | None = None) -> State:
 
 
 def read_identity(folder: Path) -> tuple[str, str] | None:
-    """Identity of the job that a folder belongs to, and the sweep that has it in hand; None where it is nobody's."""
+    """Return the identity of a folder's job, and the sweep that runs it; None if it has no job."""
     try:
         content = json.loads(read_bounded(folder / JOB, _MOST_BYTES))
         return str(content["identity"]), str(content["sweep"])

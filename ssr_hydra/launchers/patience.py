@@ -1,7 +1,7 @@
-"""Launchers that give up at the first job they lose, although others go on: within :func:`patient` they wait for all.
+"""Launchers that give up at the first job they lose, although others continue: :func:`patient` makes them wait for all.
 
-The plugins for submitit and Ray collect their jobs' results one after the other, and the first that is an error ends
-the collection. Other jobs still run then, or wait in a queue, and nobody knows of them any more.
+The plugins for submitit and Ray collect their jobs' results one after another, and stop at the first error. Other
+jobs would then still run, or wait in a queue, without a sweep that knows them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["patient"]
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """Within it, a job that such a launcher has lost is a failed one among its results.
+    """In this block, a job that such a launcher has lost is a failed one among its results.
 
     Args:
-        launcher: Any; those that need no patience are left as they are.
+        launcher: Any launcher; others are not changed.
     """
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
@@ -40,11 +40,11 @@ def patient(launcher: Launcher) -> Iterator[None]:
 
 
 def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
-    """A result, or the result of a failed job from the exception that came instead.
+    """Return a result, or the result of a failed job for an exception.
 
     Args:
         get: Returns the result.
-        failures: The exceptions of a job that failed; all others mean that its process died.
+        failures: Exceptions that mean a failed job; any other means that its process died.
     """
     try:
         return get()
@@ -68,8 +68,8 @@ def _patient_submitit() -> Iterator[None]:
         def _result(self) -> Any:
             try:
                 return self._job.results()[0]
-            except submitit.core.utils.UncompletedJobError:  # which says much, and not what counts
-                if not self._job.paths.stdout.exists():  # Slurm makes the file when the job begins
+            except submitit.core.utils.UncompletedJobError:  # which is long and lacks the reason
+                if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it began; the same command runs it") from None
                 why = "its process ended without a word, killed perhaps"

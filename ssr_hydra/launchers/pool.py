@@ -1,4 +1,4 @@
-"""A job in a worker of joblib's pool: the worker ends when its sweep is gone, instead of waiting for more jobs."""
+"""A job in a worker of joblib's pool. The worker ends when its sweep has ended, instead of waiting for more jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _watch: threading.Thread | None = None
 class PoolTask:
     """The task of a job, for workers that the sweep's process starts and that do not notice its death.
 
-    If the sweep's process dies, the job stops with a checkpoint, and its worker ends, with the idle ones.
+    If the sweep's process dies, the job stops with a checkpoint, and its worker ends, as do idle workers.
 
     Args:
         task: Runs the job.
@@ -49,13 +49,13 @@ class PoolTask:
             with _printed() if os.getpid() != self.sweep else nullcontext():
                 return self.task(config)
         finally:
-            if _gone.is_set():  # the pool would wait for more, or for somebody to take the result
+            if _gone.is_set():  # otherwise the pool would wait for more jobs, or for its result to be read
                 os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager
 def _printed() -> Iterator[None]:
-    """Within it, what the job prints goes into its folder."""
+    """In this block, the job's output goes into its folder."""
     path = Path(str(HydraConfig.get().runtime.output_dir)) / OUTPUT
     before = [os.dup(number) for number in (1, 2)]
     print_to(path)
@@ -73,7 +73,7 @@ def _printed() -> Iterator[None]:
 
 
 def _end_with(sweep: int) -> None:
-    """End this process and the other workers of the pool when the process that started them is gone."""
+    """End this process and the other workers of the pool when the process that started them has ended."""
     workers: list[psutil.Process] = []
     while os.getppid() == sweep:
         with suppress(psutil.Error):

@@ -1,7 +1,7 @@
-"""The launcher of this project: every job of a sweep in a process of its own, some at a time.
+"""This project's launcher: every job of a sweep in its own process, several at a time.
 
-What happens to one job happens to it alone, and is known exactly: its exception, its exit code, the signal that killed
-it. No two jobs that run at a time share a GPU, or more cores than there are.
+An event in one job affects only that job, and its cause is known: its exception, its exit code, or the signal that
+killed it. Jobs that run at the same time share no GPU, and use no more cores than there are.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ _log = logging.getLogger(__name__)
 
 
 class ProcessLauncher(Launcher):
-    """``hydra/launcher=processes``: each job in a process of its own, ``workers`` at a time.
+    """``hydra/launcher=processes``: each job in its own process, ``workers`` at a time.
 
     Args:
-        workers: Jobs at a time; null for as many as fit: one for each GPU, or without GPUs, as many as the cores are
-            enough for with ``trainer.threads`` each.
-        threads: Threads of each job for numerical libraries, unless its own ``trainer.threads`` says otherwise; null
-            for an equal share of the cores, or what ``OMP_NUM_THREADS`` says. One worker alone is left as it is.
-        gpus: ``auto`` gives each job that runs one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list says which,
-            ``none`` leaves them alone.
-        gpus_per_job: How many each job gets.
+        workers: Jobs at a time. Null: one per GPU; without GPUs, as many as the cores allow with ``trainer.threads``
+            each.
+        threads: Threads of each job for numerical libraries; the job's ``trainer.threads`` overrides it. Null: an equal
+            part of the cores, or ``OMP_NUM_THREADS``; no limit if there is only one worker.
+        gpus: ``auto`` assigns each running job one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list selects
+            GPUs; ``none`` assigns none.
+        gpus_per_job: GPUs per job.
 
     Attributes:
-        on_start: Called with the number and the pid of each job that was started.
-        on_end: Called with the number and the result of each job that has ended, in the order of their ends.
+        on_start: Called with the number and the pid of each started job.
+        on_end: Called with the number and the result of each job, in the order in which they end.
 
     Raises:
-        InputError: When it is set up: numbers that are none, or fewer GPUs than the workers need.
+        InputError: At setup, if a number is invalid or there are fewer GPUs than the workers need.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class ProcessLauncher(Launcher):
         self._shared = Shared(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """Run the jobs; returns their results in the order of the jobs.
+        """Run the jobs. Return their results in the order of the jobs.
 
         Args:
-            job_overrides: Of each job.
-            initial_job_idx: The number of the first.
+            job_overrides: The overrides of each job.
+            initial_job_idx: The number of the first job.
 
         Raises:
-            KeyboardInterrupt: For ctrl-C, when the jobs that ran have stopped.
-            TerminatedError: For the other stop signals, when the jobs that ran have stopped.
+            KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.
+            TerminatedError: After another stop signal, when the running jobs have stopped.
             RunError: This is a job's own process.
         """
         assert self._shared is not None
@@ -122,7 +122,7 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class _Job:
-    """A job that runs."""
+    """A running job."""
 
     number: int
     overrides: list[str]
@@ -131,10 +131,10 @@ class _Job:
     connection: Connection
     answer: Answer | None = None
     output: Path | None = None
-    is_deaf: bool = False  # nothing will come any more
+    is_deaf: bool = False  # no more data will arrive
 
     def listen(self) -> None:
-        """Take what the job has said."""
+        """Read the job's message."""
         try:
             while not self.is_deaf and self.connection.poll():
                 said = self.connection.recv()
@@ -146,7 +146,7 @@ class _Job:
             self.is_deaf = True
 
     def send(self, number: int, *, with_helpers: bool = False) -> None:
-        """Send it a signal, and to the processes that it has started too."""
+        """Send it a signal, and also to the processes that it has started."""
         with suppress(OSError):  # it has just ended
             if with_helpers and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
@@ -168,7 +168,7 @@ class _Launch:
         self._stopped: list[str] = []
 
     def returns(self) -> list[JobReturn]:
-        """In the order of the jobs."""
+        """Return the results in the order of the jobs."""
         return [self._returns[number] for number in sorted(self._returns)]
 
     def run(self, overrides: Sequence[list[str]], first: int, stops: Stops) -> None:
@@ -179,7 +179,7 @@ class _Launch:
                     self._start(*pending.popleft(), stops)
                 if self._running:
                     self._wait(stops)
-        except BaseException:  # of a caller's function, or of a signal that is not ours
+        except BaseException:  # an error of a caller's function, or a signal of another handler
             self._send(signal.SIGTERM)
             while self._running:
                 self._wait(stops)
@@ -196,7 +196,7 @@ class _Launch:
     def _start(self, number: int, overrides: list[str], stops: Stops) -> None:
         place = self._free.popleft()
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # nobody reads it
+            with suppress(OSError, ValueError, AttributeError):  # the output cannot be written
                 stream.flush()
         order = Order(
             environment={**os.environ, **place},
@@ -244,7 +244,7 @@ class _Launch:
     # ---- all of them
 
     def _wait(self, stops: Stops) -> None:
-        """Wait until something happens, and react to it."""
+        """Wait until something happens, and handle it."""
         heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
         polls = self._starter.polls or not stops.waitables()
         seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
@@ -286,7 +286,7 @@ def _threads_of(environment: Mapping[str, str]) -> int:
 
 
 def _result(job: _Job, ended: Ended) -> JobReturn:
-    """What became of a job: what it says itself, or how its process ended."""
+    """Return the end of a job: its own answer, or how its process ended."""
     answer = job.answer
     if answer is None:
         error: BaseException = LostJobError(_death(ended, job.output))
@@ -325,24 +325,24 @@ def _death(ended: Ended, output: Path | None) -> str:
 
 
 def _hydra_state() -> dict[type, Any]:
-    """Hydra's global state, but for the plugins, which every process finds for itself."""
+    """Return Hydra's global state without the plugins, which every process finds itself."""
     return {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
 
 
 def _run_id() -> str | None:
-    """What keeps the folders of two sweeps of the same second apart."""
+    """Return an id that distinguishes the folders of two sweeps that start in the same second."""
     return str(OmegaConf.create({"it": "${run_id:}"}).it) if OmegaConf.has_resolver("run_id") else None
 
 
 def _main_module() -> dict[str, str]:
-    """How another process imports what is ``__main__`` here."""
+    """Return how another process imports the module that is ``__main__`` here."""
     known = multiprocessing.spawn.get_preparation_data("job")
     return {key: value for key, value in known.items() if key.startswith("init_main_")}
 
 
 @contextmanager
 def _streams() -> Iterator[tuple[int, int]]:
-    """Where this process prints to, as descriptors that are open for sure."""
+    """Return the output descriptors of this process, checked to be open."""
     opened = [_descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)]
     try:
         yield opened[0], opened[1]
@@ -352,7 +352,7 @@ def _streams() -> Iterator[tuple[int, int]]:
 
 
 def _descriptor(stream: Any, number: int) -> int:
-    with suppress(OSError, ValueError, AttributeError):  # it was replaced, by a notebook for one
+    with suppress(OSError, ValueError, AttributeError):  # a replaced stream, for example in a notebook
         return os.dup(stream.fileno())
     with suppress(OSError):
         return os.dup(number)

@@ -1,4 +1,4 @@
-"""How far a sweep has come: a line for each job that ends, and on a terminal bars of those that run."""
+"""The progress of a sweep: a line for each job that ends, and on a terminal bars of the running jobs."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ __all__ = ["Progress", "line"]
 
 _SECONDS = 1.0
 _BAR_WIDTH = 20
-_SHARE = 0.05  # of one core, at most, goes into looking
+_SHARE = 0.05  # the maximum fraction of one core for reading the status
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 class Progress:
-    """Look at the folders of a sweep's jobs while it runs, and print a line for each job that ends.
+    """Reads the folders of a sweep's jobs while it runs, and prints a line for each job that ends.
 
-    On a terminal there are bars below these lines: one for each job that runs, and one for all jobs.
+    On a terminal there are bars below these lines: one for each running job, and one for all jobs.
 
     Args:
-        folder: The study's.
-        jobs: Those of the sweep.
-        stream: Where to print.
-        name: What the study is called.
+        folder: The study's folder.
+        jobs: The jobs of the sweep.
+        stream: The output.
+        name: Name of the study.
         command: The command that continues the sweep.
-        live: Whether the terminal may be drawn on: the jobs print elsewhere.
+        live: Whether the terminal may be redrawn, because jobs print elsewhere.
 
     Attributes:
-        states: How far each job has come, by its folder, when it was looked at last.
+        states: The status of each job when it was last read, by its folder.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Progress:
         self.tell(line(Counter(self.states.values())))
 
     def look(self) -> Mapping[Path, State]:
-        """Look at every job that may have come further."""
+        """Read the status of every job that may have changed."""
         with self._lock:
             now, looked_before = clock_of(self._folder), bool(self.states)
             for path in self._jobs:
@@ -101,22 +101,22 @@ class Progress:
             if not looked_before:
                 self._untimed = ended
             elif not self._has_begun and (State.RUNNING in self.states.values() or ended - self._untimed):
-                # What came before is start-up, and jobs so short that nobody has seen how long they took.
+                # Time before was start-up, and jobs too short to be timed.
                 self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
-            self._untimed &= ended  # one that failed is tried again
+            self._untimed &= ended  # a failed job is retried
             return dict(self.states)
 
     def _show(self) -> None:
-        """Print the jobs that have ended since the last time, and draw the bars."""
+        """Print the jobs that have ended since the last call, and draw the bars."""
         ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
-        self._told = {path for path, state in self.states.items() if state.has_ended}  # some are tried again
+        self._told = {path for path, state in self.states.items() if state.has_ended}  # some are retried
         for path in ended:
             self.tell(self._end_of(path), crop=True)
         if self._area is not None:
             self._area.draw(self._name, self._bars(), self.states.values(), self._left())
 
     def _end_of(self, path: Path) -> str:
-        """How a job ended: its metric and seconds, or its status and error; and what it varies."""
+        """Return how a job ended: its metric and seconds, or its status and error; and its swept values."""
         done = sum(state.has_ended and state is not State.STOPPED for state in self.states.values())
         words = [f"{done}/{len(self.states)}", path.name]
         error = None
@@ -136,7 +136,7 @@ class Progress:
         return "" if left is None else f"about {_duration(left)} left"
 
     def _bars(self) -> list[tuple[str, float | None]]:
-        """The jobs that run, each with the fraction of its run that is done."""
+        """Return the running jobs, each with the completed fraction of its run."""
         running = [path for path, state in self.states.items() if state is State.RUNNING]
         pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
@@ -146,10 +146,10 @@ class Progress:
 
         Args:
             text: The line, without the study's name.
-            crop: Whether what does not fit the terminal is left out.
+            crop: Whether to cut what does not fit the terminal.
         """
         text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
-        with suppress(OSError, ValueError):  # nobody reads it
+        with suppress(OSError, ValueError):  # the output cannot be written
             is_terminal = self._stream.isatty()
             width = shutil.get_terminal_size().columns
             if crop and is_terminal and len(text) > width:
@@ -162,7 +162,7 @@ class Progress:
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """From how long a share of the work has taken; None until a job has ended while the clock ran."""
+        """Estimate the time left from the time of the completed fraction; None until a job has ended while timed."""
         ended = {path for path, state in self.states.items() if state.has_ended}
         done = sum(self._weights[path] for path in ended - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
@@ -181,7 +181,7 @@ class Progress:
 
 
 class _Area:
-    """The lowest lines of a terminal, drawn again and again by rich; other lines are printed above."""
+    """The lowest lines of a terminal, redrawn by rich. Other lines are printed above them."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -199,19 +199,19 @@ class _Area:
 
     @classmethod
     def on(cls, stream: TextIO) -> _Area | None:
-        """The area of a terminal; None where lines cannot be drawn again."""
+        """Return the area of a terminal, or None if lines cannot be redrawn."""
         with suppress(OSError, ValueError, AttributeError):
             if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
                 return cls(stream)
         return None
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._try(self._live.start)
         self.is_drawn = True
 
     def stop(self) -> None:
-        """Remove the bars, and leave the terminal as it was."""
+        """Remove the bars and restore the terminal."""
         self._try(self._live.stop)
         self.is_drawn = False
 
@@ -222,13 +222,13 @@ class _Area:
         self._console.print(Text(text), soft_wrap=True)
 
     def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[State], left: str) -> None:
-        """Draw a bar for each job that runs, and one for all.
+        """Draw a bar for each running job, and one for all.
 
         Args:
-            name: The study's.
-            bars: Name of each job, and the fraction of its run that is done.
-            states: Of all jobs.
-            left: How long the rest takes.
+            name: The study's name.
+            bars: A mapping from job to the completed fraction of its run.
+            states: The status of all jobs.
+            left: The time left.
         """
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -254,12 +254,12 @@ class _Area:
 
     @staticmethod
     def _try(act: Callable[[], object]) -> None:
-        with suppress(OSError, ValueError):  # the terminal is gone
+        with suppress(OSError, ValueError):  # the terminal has been closed
             act()
 
 
 def line(counts: Mapping[State, int]) -> str:
-    """The counts in words.
+    """Return the counts as text.
 
     Example:
         >>> line({State.COMPLETED: 5, State.RUNNING: 2, State.DIVERGED: 1, State.WAITING: 4})
@@ -276,7 +276,7 @@ def line(counts: Mapping[State, int]) -> str:
 
 
 def _weights(jobs: Iterable[Job]) -> dict[Path, float]:
-    """How long each job is next to the others: ssr times max_duration, or ssr alone where these have several units."""
+    """Return the relative length of each job: ssr times max_duration, or only ssr if these have several units."""
     described = {job.folder: job.description for job in jobs}
     lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}
     units = {None if found is None else found[2].lower() for found in lengths.values()}

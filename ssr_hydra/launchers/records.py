@@ -16,11 +16,11 @@ _TAIL_BYTES = 65_536
 
 
 def record_lost(job: Job, error: str) -> None:
-    """Write the ``result.json`` of a job whose process was lost, with as much of its way as its log tells.
+    """Write the ``result.json`` of a job whose process was lost, with the progress in its log.
 
     Args:
         job: The job.
-        error: What became of it.
+        error: What happened to it.
 
     Raises:
         WriteError: It cannot be written.
@@ -46,7 +46,7 @@ def record_lost(job: Job, error: str) -> None:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """The last whole record of a log; empty where there is none."""
+    """Return the last complete record of a log; empty if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))

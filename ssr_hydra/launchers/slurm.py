@@ -1,4 +1,4 @@
-"""Slurm asked by its queue: which jobs are over, without the accounts that many a small cluster does not keep."""
+"""Ask Slurm's queue which jobs have ended, without the accounting database that many small clusters do not have."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import Any
 
 __all__ = ["queue_watcher"]
 
-_SECONDS = 15  # between two looks, at most: a job that was killed is noticed in that time
+_SECONDS = 15  # seconds between two queries; a killed job is noticed within that time
 _OVER, _ALIVE = "COMPLETED", "RUNNING"
 
 
 def queue_watcher() -> Any:
-    """What submitit is to ask for the states of jobs, instead of its own that asks ``sacct`` every ten minutes.
+    """Replaces submitit's job states, which call ``sacct`` every ten minutes.
 
-    ``squeue`` lists the jobs that wait, run, or have been put back to wait again. One that it does not list is over,
-    in whatever way; which way, the job's own files tell. Without accounts ``sacct`` answers nothing, and a launcher
-    that asks it waits for a killed job without end.
+    ``squeue`` lists jobs that wait, run, or were requeued. A job that it does not list has ended; the job's own files
+    show how. Without accounting ``sacct`` returns nothing, and a launcher that uses it waits for a killed job forever.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 

@@ -1,4 +1,4 @@
-"""Two ways to start the process of a job: forked from a server that has imported torch, or a new interpreter."""
+"""Two ways to start the process of a job: fork a server that has imported torch, or start a new interpreter."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Ended(NamedTuple):
     """The end of a process.
 
     Args:
-        serial: As given when it was started.
-        code: Its exit code, the negative number of a signal, or None where nobody saw it.
-        peak: The most memory that it held, in bytes, where the system tells.
+        serial: The number given at its start.
+        code: Its exit code, the negative number of a signal, or None if unknown.
+        peak: Its peak memory in bytes, if the system reports it.
     """
 
     serial: int
@@ -45,11 +45,11 @@ class Ended(NamedTuple):
 
 
 class LostServerError(RunError):
-    """The server has ended, killed most likely."""
+    """The server has ended, most likely because it was killed."""
 
 
 class Starter(Protocol):
-    """Starts processes and tells of their ends."""
+    """Starts processes and reports how they end."""
 
     polls: bool
 
@@ -70,34 +70,34 @@ class Starter(Protocol):
         """
 
     def waitables(self) -> list[Any]:
-        """What becomes readable when a process has ended."""
+        """Return what becomes readable when a process has ended."""
 
     def ended(self) -> list[Ended]:
-        """The processes that have ended since the last time."""
+        """Return the processes that have ended since the last call."""
 
 
 def make_starter(variables: Mapping[str, str]) -> Starter:
-    """The way of this system. Frameworks of macOS do not survive a fork, and Windows has none.
+    """Return the starter for this system. Frameworks of macOS do not survive a fork, and Windows has no fork.
 
     Args:
-        variables: How many threads libraries take that are loaded before a job's own variables are there.
+        variables: The thread settings for libraries that are loaded before a job sets its own variables.
     """
     forks = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
     return ForkServer.shared(variables) if forks else Spawner()
 
 
 def import_path() -> list[str]:
-    """``sys.path`` for another process, whose working directory may be another."""
+    """Return ``sys.path`` for another process, whose working directory may differ."""
     return [str(Path(part).absolute()) for part in sys.path if isinstance(part, str)]
 
 
 class ForkServer:
-    """The server, seen from the process that uses it; begun when the first job is started, and again when it is lost.
+    """The server, from the side of the process that uses it. It starts with the first job, and again if it is lost.
 
     Args:
-        variables: Environment variables besides the process's own.
+        variables: Environment variables in addition to the process's own.
         modules: What it imports before the first job.
-        patience: Seconds after which a server that a signal stopped (SIGSTOP) is killed, and begun again.
+        patience: Seconds after which a server that a signal has stopped (SIGSTOP) is killed and started again.
 
     Attributes:
         polls: Whether to call :meth:`ended` often, because no process reports the end of a lost server's children.
@@ -114,14 +114,14 @@ class ForkServer:
         self._owner = os.getpid()
         self._ended: list[Ended] = []
         self._pids: dict[int, int] = {}
-        self._orphans: dict[int, int] = {}  # of a server before
+        self._orphans: dict[int, int] = {}  # of an earlier server
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """The one of this process: sweep after sweep can use it, as long as the variables are the same.
+        """Return the server of this process. Several sweeps can use it if the variables are the same.
 
         Args:
-            variables: As for the class.
+            variables: See the class.
         """
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
@@ -136,8 +136,8 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = f"import sys; sys.path[:] = {import_path()!r}; "
         code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r}); "
-        code += "import os; os._exit(0)"  # some libraries have much to say when an interpreter is taken apart
-        # Away from the terminal: what is typed there reaches the jobs through the sweep alone, and once.
+        code += "import os; os._exit(0)"  # some libraries print much at the interpreter's exit
+        # Detached from the terminal, so that jobs get its signals only once, through the sweep.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
             stdin=subprocess.DEVNULL,
@@ -150,14 +150,14 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the server; the processes that it has started go on."""
+        """End the server. The processes that it has started continue."""
         if self._owner != os.getpid():
             return
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            self._process.kill()  # it may be importing yet
+            self._process.kill()  # it may still be importing
             self._process.wait()
             self._process = None
 
@@ -165,13 +165,13 @@ class ForkServer:
         """See :class:`Starter`."""
         try:
             return self._start(serial, out, err, is_stopped)
-        except LostServerError:  # killed before this, perhaps
+        except LostServerError:  # it may have been killed before this
             return self._start(serial, out, err, is_stopped)
 
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        connection = Connection(ours.detach())  # if this is closed, a process that nobody knows of ends by itself
+        connection = Connection(ours.detach())  # when this is closed, a process that is not yet registered ends itself
         try:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
@@ -194,7 +194,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """The next message: kind, serial number, pid or error; the end of a process is kept."""
+        """Return the next message: kind, serial number, pid or error. Store the end of a process."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -208,13 +208,13 @@ class ForkServer:
         return kind, serial, pid
 
     def _check_server(self) -> None:
-        """Kill the server if a signal has stopped it for too long: it would start nothing and report no end.
+        """Kill the server if a signal has stopped it for too long, because it would start nothing and report no end.
 
         Raises:
             LostServerError: It was killed.
         """
         now = time.monotonic()
-        # If this process was stopped too, the clock went on.
+        # If this process was stopped too, time has passed for both.
         spent, self._looked = min(now - self._looked, 1.0), now
         if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
             self._stopped_for = 0.0
@@ -225,7 +225,7 @@ class ForkServer:
             raise self._lose()
 
     def _lose(self) -> LostServerError:
-        """Forget a server that has ended, and keep its children to look for their ends."""
+        """Discard a server that has ended, and keep its children to check for their ends."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -259,13 +259,13 @@ class ForkServer:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        if os.waitpid(pid, os.WNOHANG)[0]:  # this process adopts them where it is a container's first
+        if os.waitpid(pid, os.WNOHANG)[0]:  # this process adopts them if it is the first process of a container
             return False
-    return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # where nobody waits, zombies stay
+    return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
 
 
 def _status(pid: int) -> str | None:
-    """What a process is doing, as psutil names it; None if there is none."""
+    """Return the status of a process as psutil names it; None if there is none."""
     try:
         return str(psutil.Process(pid).status())
     except psutil.NoSuchProcess:
@@ -273,7 +273,7 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Starts each job in a new interpreter, which imports everything anew."""
+    """Starts each job in a new interpreter, which imports everything."""
 
     polls = False
 
@@ -306,7 +306,7 @@ class Spawner:
 
 
 def signal_name(number: int) -> str:
-    """The name of a signal.
+    """Return the name of a signal.
 
     Args:
         number: Its number.

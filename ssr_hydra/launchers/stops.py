@@ -1,4 +1,4 @@
-"""The signals that a process gets while jobs of its run: counted and kept, so that nothing is torn in the middle."""
+"""Signals to a process while its jobs run: they are counted and stored, so that no step is interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 class Stops:
     """Collect stop signals and ctrl-Z instead of acting on them; :meth:`take` returns those that arrived.
 
-    A handler of somebody else stays, and so does everything outside of the main thread, where Python takes none.
+    Handlers of other libraries stay. Outside of the main thread, where Python does not allow handlers, nothing changes.
 
     Attributes:
         first: The first signal that asked to stop, or 0.
@@ -40,7 +40,7 @@ class Stops:
         self._read = self._write = -1
 
     def __enter__(self) -> Stops:
-        if os.name != "nt":  # where a pipe cannot be waited for
+        if os.name != "nt":  # on systems that cannot wait for a pipe
             self._read, self._write = os.pipe()
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
@@ -72,22 +72,22 @@ class Stops:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
         self._told.append(number)
-        with suppress(OSError):  # it is full, so whoever waits will wake up
+        with suppress(OSError):  # the pipe is full, so a waiting process wakes up anyway
             os.write(self._write, b"!")
 
     def waitables(self) -> list[int]:
-        """What becomes readable when there is something to take; nothing where that cannot be waited for."""
+        """Return what becomes readable when there is a signal to take; nothing if that cannot be waited for."""
         return [] if self._read < 0 else [self._read]
 
     def take(self) -> list[int]:
-        """The signals since the last time, in order."""
+        """Return the signals since the last call, in order."""
         with suppress(OSError):
             os.read(self._read, 4096)
         told, self._told = self._told, []
         return told
 
     def pause(self) -> None:
-        """Stop this process as ctrl-Z does; returns when it is told to go on."""
+        """Stop this process as ctrl-Z does. Return when it continues."""
         assert _PAUSE is not None
         signal.signal(_PAUSE, signal.SIG_DFL)
         try:
@@ -96,14 +96,14 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """End for the first signal that asked for it, if one did.
+        """End with the first signal that asked to stop, if there was one.
 
         Args:
-            after: What was done, for people.
+            after: What was done before, for the message.
 
         Raises:
-            KeyboardInterrupt: For ctrl-C.
-            TerminatedError: For the others.
+            KeyboardInterrupt: The signal is ctrl-C.
+            TerminatedError: It is another signal.
         """
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")

@@ -1,4 +1,4 @@
-"""What the study must know of each launcher, as one row. Needs neither torch nor Hydra."""
+"""The traits of each launcher that a study must know, one row per launcher. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ __all__ = ["TRAITS", "Traits", "traits_of"]
 
 
 class Traits(NamedTuple):
-    """The traits of a launcher; the defaults are the cautious ones, for a launcher that is not known.
+    """The traits of a launcher; the defaults are the cautious choice for an unknown launcher.
 
     Args:
         launcher: Name of its class.
-        library: What it runs jobs with: the plugin is ``hydra-<library>-launcher``, in the extra ``<library>``. None
-            for launchers that need no plugin.
-        isolates: A job whose process dies takes no other job with it.
-        finds_out: It returns when a job has died. Others wait for it without end.
-        leaves_jobs: Its jobs go on when the sweep is stopped.
-        in_main_thread: It has to be called in the main thread, to handle signals.
-        starts_all: It starts all jobs at once, however many there are.
-        is_quiet: Its jobs print into files, so that the terminal is the sweep's.
+        library: The library that runs the jobs: the plugin is ``hydra-<library>-launcher``, in the extra ``<library>``.
+            None for launchers that need no plugin.
+        isolates: Whether a job whose process dies does not affect other jobs.
+        finds_out: Whether it returns when a job has died; others wait for the job forever.
+        leaves_jobs: Whether its jobs continue when the sweep is stopped.
+        in_main_thread: Whether it must be called in the main thread, to handle signals.
+        starts_all: Whether it starts all jobs at once, whatever their number.
+        is_quiet: Whether its jobs print into files, so that the sweep can use the terminal.
         workers: Its setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
     """
 
@@ -52,14 +52,14 @@ TRAITS = {
     ),
     "ray": Traits("RayLauncher", "ray", isolates=True, is_quiet=True),
 }
-"""Name in Hydra's group ``hydra/launcher`` -> traits."""
+"""A mapping from the name in Hydra's group ``hydra/launcher`` to traits."""
 
 
 def traits_of(launcher: str) -> Traits:
-    """The traits of a launcher.
+    """Return the traits of a launcher.
 
     Args:
-        launcher: Name of its class, with or without its module. Not the class: Hydra loads its plugins' modules again.
+        launcher: Name of its class, with or without its module. Not the class, because Hydra imports plugins again.
 
     Example:
         >>> traits_of("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher").library

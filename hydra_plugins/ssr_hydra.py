@@ -1,6 +1,6 @@
-"""Registers this package's sweeper and launcher: Hydra imports every module of the namespace ``hydra_plugins``.
+"""Registers this package's sweeper and launcher. Hydra imports every module of the namespace ``hydra_plugins``.
 
-It does so for each command of each Hydra app, so what they need is imported when a sweep begins.
+Hydra does so for each command of each Hydra app, so further imports happen only when a sweep starts.
 """
 
 from __future__ import annotations

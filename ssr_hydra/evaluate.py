@@ -1,8 +1,7 @@
-"""Evaluate a run's checkpoint again: ``python -m ssr_hydra.evaluate run=outputs/run``; ``--help`` says more.
+"""Evaluate a run's checkpoint again: ``python -m ssr_hydra.evaluate run=outputs/run``; see ``--help``.
 
-The experiment is made anew from the run's ``.hydra/config.yaml``, under the same guards as any config: targets have to
-be registered or trusted on the command line, and a checkpoint holds nothing that could run. Nothing is written into the
-run's folder.
+The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
+registered or trusted on the command line, and a checkpoint cannot run code. Nothing is written into the run's folder.
 """
 
 from __future__ import annotations
@@ -50,20 +49,20 @@ _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
 
 _DESCRIPTION = """\
-Evaluate a checkpoint of a run again, and compare what comes of it to what the run recorded.
+Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
 
 arguments, as name=value:
-  run         folder of the run; it has to be given
+  run         folder of the run; required
   checkpoint  latest (the default), best, a name such as ba1200, or the path of one
-  weights     auto (the default: those that the run evaluated with), raw, or the name of a callback that averages them
-  export      a file, such as model.pt, for these weights alone
-  tolerance   largest difference that counts as equal, relative above 1 (1e-06)
-  device      instead of the run's own, e.g. cpu
-  trust       as for train.py: it is never taken from a run's folder
-Anything else is an override of the run's config, such as data.eval_batch_size=512. On other data, such as
-data.eval.path=new.csv, it measures and compares with nothing.
+  weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
+  export      a file for these weights, such as model.pt
+  tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
+  device      a device instead of the run's, e.g. cpu
+  trust       as for train.py: a run's folder cannot grant trust
+Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
+data.eval.path=new.csv, are not compared.
 
-exit code: 0 if all metrics that were compared are as recorded, 1 if not, 2 if something cannot be meant
+exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
 """
 _EXAMPLES = """\
 examples:
@@ -75,16 +74,16 @@ examples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a checkpoint was worth, and is.
+    """The metrics of a checkpoint, computed now and recorded then.
 
     Args:
         checkpoint: Its folder.
         batch: Batches that it was trained for.
         weights: ``raw``, or the name of the callback whose average was evaluated.
-        metrics: As they were computed now.
-        recorded: As the run recorded them at that batch, without those that overrides changed; None where it did not
-            evaluate there.
-        messages: What else a person is to be told.
+        metrics: The metrics computed now.
+        recorded: The metrics that the run recorded at that batch, without those that overrides changed; None if the run
+            did not evaluate there.
+        messages: Other messages for the user.
     """
 
     checkpoint: Path
@@ -96,7 +95,7 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """Of every metric that was recorded as well, how far it is off; relative to a record above 1."""
+        """Return the difference of every metric that was recorded; relative to a record above 1."""
         return {name: _off(value, self._known[name]) for name, value in self.metrics.items() if name in self._known}
 
     @property
@@ -104,7 +103,7 @@ class Evaluation:
         return self.recorded or {}
 
     def table(self, tolerance: float = TOLERANCE) -> str:
-        """The metrics beside the recorded ones, in plain lines."""
+        """Return the metrics next to the recorded ones, as plain lines."""
         lines = [f"{self.checkpoint}: batch {self.batch}, {_named(self.weights)}"]
         rows = [("", "recorded", "now", "")]
         off = self.differences
@@ -119,11 +118,11 @@ class Evaluation:
         return "\n".join([*lines, self.verdict(tolerance)])
 
     def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:
-        """Whether no metric is further off than ``tolerance``."""
+        """Whether no metric differs by more than ``tolerance``."""
         return all(off <= tolerance for off in self.differences.values())
 
     def verdict(self, tolerance: float = TOLERANCE) -> str:
-        """The comparison in a line."""
+        """Return the result of the comparison in a line."""
         off = self.differences
         if not off and self.recorded is None:
             return "there is no record of these weights at this batch to compare with"
@@ -146,21 +145,21 @@ def evaluate(
     weights: str = "auto",
     export: str | Path | None = None,
 ) -> Evaluation:
-    """Evaluate a checkpoint of a run that the app has made, as the run itself did.
+    """Evaluate a checkpoint of a run of the app, as the run itself did.
 
     Args:
-        run: Its folder.
-        checkpoint: ``latest`` that is good, ``best``, the name of one, or the path of one.
-        overrides: Of the run's config, such as ``data.eval_batch_size=512``. The result on other data, or of another
-            loss or metric, is not compared with the record.
-        trust: Modules whose classes and functions the config may name, besides this package's.
-        weights: ``raw``; the name of a callback that averages weights; or ``auto``: those that the run evaluated with.
-        export: Where these weights are saved, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
+        run: The run's folder.
+        checkpoint: ``latest`` for the newest intact one, ``best``, or the name or path of one.
+        overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. Results with other data, or of
+            another loss or metric, are not compared with the record.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        weights: ``raw``; the name of a callback that averages weights; or ``auto`` for those that the run evaluated.
+        export: File for these weights, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
 
     Raises:
-        InputError: There is no such run or checkpoint; the config names what is not trusted; the checkpoint is of
-            another model.
-        CheckpointError: The checkpoint is torn, altered or no plain data.
+        InputError: The run or the checkpoint does not exist, the config names something untrusted, or the checkpoint is
+            of another model.
+        CheckpointError: The checkpoint is truncated, altered or not plain data.
         WriteError: The weights cannot be saved.
 
     Example:
@@ -200,7 +199,7 @@ def evaluate(
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
-# Of the data, what changes no sample that is evaluated.
+# Settings of the data that do not change the evaluated samples.
 _SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
 _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
 
@@ -208,7 +207,7 @@ _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)"
 def _comparable(
     recorded: dict[str, float | None], own: DictConfig, config: DictConfig
 ) -> tuple[dict[str, float | None], list[str]]:
-    """The recorded metrics that overrides left comparable, and a line for what they changed."""
+    """Return the recorded metrics that can still be compared, and a line about what overrides changed."""
     data = plain(config)["data"]
     other: set[str] = set()
     changed: list[str] = []
@@ -237,7 +236,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """The run's config, guarded as any file of another person's; without loggers, checkpoints and resuming."""
+    """Return the run's config, checked like any file from outside, without loggers, checkpoints and resuming."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = (
@@ -256,7 +255,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         for key in ("logger", "resume"):
             config.pop(key, None)
         config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
-        # A checkpoint is whole, whatever number of processes it was trained by.
+        # A checkpoint is the same for any number of processes.
         if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
             config["trainer"]["parallel"] = "ddp"
     return config
@@ -289,7 +288,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
-    """Callbacks of the run that hold an average of its weights: whether they evaluate with it."""
+    """Return the callbacks of the run that average its weights, and whether they evaluate the average."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -308,7 +307,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 
 
 def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
-    """Give the trainer a checkpoint's model and callbacks; with weights that were asked for, those and no callbacks."""
+    """Load a checkpoint's model and callbacks into the trainer; with given weights, only those and no callbacks."""
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
@@ -323,7 +322,7 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
 
 
 def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
-    """Put a callback's average in the place of the weights."""
+    """Replace the weights by a callback's average."""
     import torch
 
     own = trainer.model.state_dict(keep_vars=True)
@@ -335,7 +334,7 @@ def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
 
 
 def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
-    """Save the weights alone, on the CPU, each a tensor of its own."""
+    """Save only the weights, on the CPU, each as a separate tensor."""
     import torch
 
     from ssr_hydra.trainer.saving import restore_weights
@@ -364,7 +363,7 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
-    """What the run recorded at the checkpoint's batch, and whether another machine did."""
+    """Return what the run recorded at the checkpoint's batch, and whether another machine recorded it."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -385,7 +384,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """What of versions and hardware is not as it was: other bits may come of it."""
+    """Return the differences in versions and hardware, which may change the last bits."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions
@@ -402,7 +401,7 @@ def _elsewhere(result: RunResult) -> list[str]:
 
 
 def _off(now: float, before: float | None) -> float:
-    if before is None or not math.isfinite(now):  # a record holds null for what is not finite
+    if before is None or not math.isfinite(now):  # a record has null for a value that is not finite
         return 0.0 if before is None and not math.isfinite(now) else math.inf
     return abs(now - before) / max(1.0, abs(before))
 
@@ -412,7 +411,7 @@ def _named(weights: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """A name from somebody else's files, without what would steer a terminal."""
+    """Return a name from someone else's file, without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -420,11 +419,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-evaluate``; see ``--help``.
 
     Args:
-        argv: Arguments instead of those of the process.
+        argv: Arguments that replace those of the process.
 
     Raises:
-        SystemExit: 0 if all metrics are as recorded, 1 if not or if it failed, 2 for input that cannot be meant, 130
-            for ctrl-C.
+        SystemExit: 0 if all metrics are as recorded, 1 if not or on failure, 2 for invalid input, 130 for ctrl-C.
     """
     with safe_output():
         _main(argv)
@@ -459,7 +457,7 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of this command, and overrides of the run's config."""
+    """Split arguments of this command from overrides of the run's config."""
     own: dict[str, Any] = {}
     overrides = []
     for argument in given:

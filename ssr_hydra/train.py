@@ -1,4 +1,4 @@
-"""Build the trainer of an experiment, and train it."""
+"""Create the trainer of an experiment, and train it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssr_hydra.trainer.progress import announce, summary
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-# What may differ between the processes of a run: where each one computes, and where it finds the data.
+# Settings that may differ between the processes of a run: the device, and the paths of the data.
 _ONE_PROCESS = (
     r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
     r"|data\.\w+\.(path|root|folder)$"
@@ -42,11 +42,11 @@ def train(
 
     Args:
         cfg: The composed experiment.
-        trust: Modules whose classes and functions the config may name, besides this package's.
-        run_dir: Where records go; by default Hydra's output folder, and none outside of Hydra.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        run_dir: The folder of records; by default Hydra's output folder, and none outside of Hydra.
 
     Returns:
-        The final value of ``trainer.objective``, which a sweeper optimises; None where there is no objective.
+        The final value of ``trainer.objective``, which a sweeper optimises; None if there is no objective.
 
     Raises:
         InputError: See :func:`ssr_hydra.build.check`.
@@ -80,17 +80,17 @@ def train(
 def build(
     cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = (), run_dir: str | Path | None = None
 ) -> Trainer:
-    """The trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
+    """Create the trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
 
-    Sets torch's threads, and seeds Python's, NumPy's and torch's global generators, as the run will have them.
+    Sets torch's threads, and seeds Python's, NumPy's and torch's global generators, as in the run.
 
     Args:
         cfg: The composed experiment.
-        trust: Modules whose classes and functions the config may name, besides this package's.
-        run_dir: Where records go; None for no records.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        run_dir: The folder of records; None for no records.
 
     Raises:
-        InputError: See :func:`ssr_hydra.build.check`; and what only the data can tell, such as an empty data set.
+        InputError: See :func:`ssr_hydra.build.check`; or the data itself is invalid, such as an empty data set.
     """
     trust = check_trust(trust)
     values = check(cfg, trust)
@@ -111,7 +111,7 @@ def build(
     _check_processes(values, processes.world_size)
     processes.check_same(values, _ONE_PROCESS)
 
-    # Once more before the model: what the data draw must not move its weights.
+    # Seeded again before the model, so that random numbers of the data do not change its weights.
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
     try:
@@ -119,10 +119,10 @@ def build(
             **data, seed=values["seed"], device=device, rank=processes.rank, world_size=processes.world_size
         )
     except InputError as error:
-        field = error.field.removesuffix(".dataset")  # the node of a data set is the data set
+        field = error.field.removesuffix(".dataset")  # the node of a data set becomes the data set
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
     check_built(values, data["train"], data["eval"])
-    # Now the length of an epoch is known, and with it every time of the schedule; a model is not made before it fits.
+    # The length of an epoch, and so every time of the schedule, is known now; check it before creating the model.
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
@@ -163,7 +163,7 @@ def build(
 
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
-    """What does not fit the number of processes, found before there are data."""
+    """Refuse settings that do not fit the number of processes, before data is read."""
     if world_size == 1 and values["trainer"]["parallel"] == "fsdp":
         rule = "needs several processes"
         raise InputError("trainer.parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
@@ -174,7 +174,7 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """An error of the trainer with the field's place in the config."""
+    """Prefix an error of the trainer with the field's path in the config."""
     first, dot, rest = error.field.partition(".")
     if first in settings or first == "step":
         field = f"trainer.{rest if first == 'step' else error.field}"

@@ -17,7 +17,7 @@ from ssr_hydra.errors import InputError
 __all__ = ["VERSION_BASE", "CommandLine", "key_of", "parse_command_line"]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
-"""The argument by which Hydra 1.3 behaves as 1.3 does; 1.4 has nothing else, and deprecates it."""
+"""The ``version_base`` of Hydra 1.3; Hydra 1.4 has no other and deprecates the argument."""
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -26,15 +26,15 @@ _REPLAY = "--config-path RUN/.hydra --config-name config"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was typed.
+    """A parsed command line.
 
     Args:
-        overrides: The overrides, ``resume=PATH`` spelled out as ``resume.path=PATH``.
-        mode: What is asked for: ``run``, ``multirun``, or one of the flags that only show something.
-        show: The flags of that mode, as Hydra reads them.
+        overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``.
+        mode: What to do: ``run``, ``multirun``, or one of the flags that only print something.
+        show: The flags of that mode, for Hydra.
         config_name: Name of the main config.
-        config_path: Folder of a main config other than the app's own, absolute; None for the app's.
-        config_dir: Folder of additional configs, absolute.
+        config_path: Absolute folder of a main config other than the app's own; None for the app's.
+        config_dir: Absolute folder of additional configs.
     """
 
     overrides: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class CommandLine:
 
     @property
     def main_config(self) -> list[str]:
-        """The arguments by which Hydra finds the main config."""
+        """The arguments with which Hydra finds the main config."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
     def is_typed(self, *keys: str) -> bool:
@@ -54,7 +54,7 @@ class CommandLine:
         return self.typed(*keys) is not None
 
     def typed(self, *keys: str) -> str | None:
-        """Return what was typed last for one of the keys; None for nothing."""
+        """Return the last value typed for one of the keys; None if there is none."""
         values = [each.partition("=")[2] for each in self.overrides if key_of(each) in keys]
         return values[-1] if values else None
 
@@ -85,7 +85,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> _Parser:
-    """Hydra's documented flags; anywhere on the line, which Hydra's own parser refuses before version 1.4."""
+    """Hydra's documented flags, at any position, which Hydra's own parser refuses before version 1.4."""
     parser = _Parser(add_help=False)
     for flags in (
         ("--help", "-h"),
@@ -112,13 +112,13 @@ def _parser() -> _Parser:
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
-    """Read the arguments of the command.
+    """Parse the arguments of the command.
 
     Args:
-        argv: Without the program's name.
+        argv: The arguments without the program's name.
 
     Raises:
-        InputError: Flags that are unknown or cannot be combined; an override without a key; a missing folder.
+        InputError: Flags are unknown or cannot be combined, an override has no key, or a folder is missing.
 
     Example:
         >>> parse_command_line(["ssr=0.5", "--cfg", "job", "resume=auto"])
@@ -166,7 +166,7 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
 
 
 def _folder(flag: str, value: str | None) -> str | None:
-    """Return the folder as an absolute path: relative to where the person stands, as every path of a command."""
+    """Return the absolute path of a folder, relative to the current working directory."""
     if value is None:
         return None
     from ssr_hydra.build.foreign import check_length

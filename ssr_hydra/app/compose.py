@@ -1,4 +1,4 @@
-"""Compose configs through Hydra's public API, under the guard."""
+"""Compose configs with Hydra's public API, and check them with the guard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 
 __all__ = ["Composer", "composing"]
 
-_FOR_HYDRA = (*APP_KEYS, "launcher")  # what the hydra node depends on, besides hydra.* itself
+_FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.* itself
 _SEARCH_PATH = "hydra.searchpath"
 
 
@@ -36,8 +36,8 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
 
     Args:
         line: The command line.
-        run_id: What ``${run_id:}`` gives; it keeps the folders of two runs of one second apart.
-        keeps_files: Whether the files stay known to Hydra afterwards, as they were checked.
+        run_id: The value of ``${run_id:}``; it separates the folders of two runs that start in the same second.
+        keeps_files: Whether Hydra keeps the checked files afterwards.
     """
     register_presets()
     register_resolvers()
@@ -54,12 +54,12 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
 
 
 class Composer:
-    """Composes under one command line; see :func:`composing`.
+    """Composes configs for one command line; see :func:`composing`.
 
     Attributes:
         line: The command line.
-        overrides: What was typed, without the search path, which Hydra gets from :class:`CheckedFiles`.
-        is_guarded: Whether any file can come from a folder that did not come with installed code.
+        overrides: The typed overrides without the search path, which :class:`CheckedFiles` passes to Hydra.
+        is_guarded: Whether any file can come from a folder outside of installed code.
     """
 
     def __init__(self, line: CommandLine) -> None:
@@ -88,7 +88,7 @@ class Composer:
 
     @contextmanager
     def _own_alone(self) -> Iterator[None]:
-        """Within it, Hydra sees what came with installed code, and nothing else."""
+        """In this block, Hydra sees only configs of installed code."""
         if not self.is_guarded:
             yield
             return
@@ -111,7 +111,7 @@ class Composer:
         return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
 
     def options(self, group: str) -> list[str]:
-        """Return the choices of a group that the package, Hydra and plugins have."""
+        """Return the choices of a group in the package, Hydra and plugins."""
         group = group.partition("@")[0].lstrip("/")
         if group not in self._options:
             with self._own_alone():
@@ -119,10 +119,10 @@ class Composer:
         return self._options[group]
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """Read overrides by Hydra's grammar; ``glob`` knows the groups.
+        """Parse overrides with Hydra's grammar; ``glob`` knows the groups.
 
         Raises:
-            InputError: One that cannot be read.
+            InputError: An override cannot be parsed.
         """
         loader = GlobalHydra.instance().config_loader()
         with self._explained(overrides):
@@ -133,13 +133,13 @@ class Composer:
             return OverridesParser.create().parse_override(override)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose and guard one config, with its ``hydra`` node.
+        """Compose and check one config, with its ``hydra`` node.
 
         Args:
-            overrides: No sweeps.
+            overrides: Overrides without sweeps.
 
         Raises:
-            InputError: Whatever is wrong with it, Hydra's and OmegaConf's own errors included.
+            InputError: Any error of the config, including errors of Hydra and OmegaConf.
         """
         files = CheckedFiles.instance()
         files.begin()
@@ -169,14 +169,14 @@ class Composer:
         check_growth({key: value for key, value in content.items() if key != "hydra"})
 
     def _check_name(self, group: str, name: str) -> None:
-        """Refuse a file that an own preset of the same name hides."""
+        """Refuse a file that is hidden by a preset of the same name."""
         place = f"{group.partition('@')[0].lstrip('/')}/{name}"
         for folder in self._folders:
             if (Path(folder) / f"{place}.yaml").is_file() and name in self.options(place.rpartition("/")[0]):
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return what the hydra node would be without other files, and the nodes whose file the person chose."""
+        """Return the hydra node without other files, and the nodes whose file the command line chose."""
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:
@@ -201,12 +201,12 @@ class Composer:
     def _explained(
         self, overrides: Sequence[str], choices: Callable[[str], Sequence[str]] | None = None
     ) -> Iterator[None]:
-        """Within it, errors of Hydra, OmegaConf and YAML are an InputError, with the file that sets the field."""
+        """In this block, errors of Hydra, OmegaConf and YAML become an InputError that names the file of the field."""
         try:
             yield
         except InputError:
             raise
-        except Exception as error:  # Hydra also raises ValueError, AssertionError and the YAML parser's errors
+        except Exception as error:  # Hydra also raises ValueError, AssertionError and errors of the YAML parser
             told = explain(error, overrides, *(() if choices is None else (choices,)))
             is_typed = told.field in map(key_of, overrides)
             found = None if is_typed else CheckedFiles.instance().locate(told.field)

@@ -1,4 +1,4 @@
-"""Commands that continue what was stopped, for messages."""
+"""Commands that continue a stopped run or sweep, for messages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ssr_hydra.settings.resume import AUTO
 __all__ = ["STUDY_NAME", "Typed", "quoted"]
 
 STUDY_NAME = re.compile(r"[\w./+-]+")
-"""What a study may be called."""
+"""The allowed names of studies."""
 
 
 @dataclass(frozen=True)
 class Typed:
-    r"""A command as it was typed, for messages that say how to continue what it began.
+    r"""A command as typed, for messages that say how to continue.
 
     Args:
         arguments: Flags and overrides.
-        program: What stands before them, such as ``python train.py``.
+        program: The program, such as ``python train.py``.
 
     Example:
         >>> Typed(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -39,19 +39,19 @@ class Typed:
 
     @classmethod
     def here(cls) -> Typed:
-        """The command that started this process."""
+        """Return the command that started this process."""
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
         script = Path(sys.argv[0])
-        if script.suffix != ".py":  # a console script, which the shell finds by its name or by its path
+        if script.suffix != ".py":  # a console script, which the shell finds by name or path
             is_found = shutil.which(script.name) == str(script)
             own = [script.name if is_found else str(script)]
         return cls(tuple(sys.argv[1:]), tuple(own))
 
     def in_study(self, folder: Path) -> str:
-        """The command that continues a sweep.
+        """Return the command that continues a sweep.
 
         Args:
-            folder: The study's.
+            folder: The study's folder.
         """
         value = folder.as_posix() if len(folder.parts) > 1 else f"./{folder}"
         study = (
@@ -63,16 +63,16 @@ class Typed:
         return self._with({"study", "hydra.sweep.dir"} - {key_of(item) for item in fixed}, [] if fixed else [study])
 
     def in_run(self, folder: Path, resume: str) -> str:
-        """The command that continues a run.
+        """Return the command that continues a run.
 
         Args:
-            folder: The run's.
+            folder: The run's folder.
             resume: The run's ``resume.path``.
         """
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # it says where the run began; now the run has a checkpoint of its own
+        if resume != AUTO:  # it is where the run started; the run now has its own checkpoint
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 
@@ -85,7 +85,7 @@ class Typed:
 
 
 def quoted(value: str) -> str:
-    """Return a text as a value of an override: in quotes, unless it needs none.
+    """Return a text as the value of an override, in quotes if needed.
 
     Example:
         >>> quoted("runs/a"), quoted("a,b")

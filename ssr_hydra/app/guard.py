@@ -1,19 +1,20 @@
-"""The guard: what files that come from somebody else may say.
+"""The guard: what config files from other people may contain.
 
 Hydra acts on a composed config before the app sees it: it calls ``hydra.callbacks`` and the classes in
-``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In a YAML file that somebody else
-wrote, each of these can run code or write files. The command line is the person's own word, and the package, Hydra and
-installed plugins are trusted as installed code is. Every other file has to keep four rules:
+``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In someone else's YAML file, each of
+these could run code or write files. The command line comes from the user, and the package, Hydra and installed plugins
+are trusted like all installed code. Every other file must follow four rules:
 
-1. It names by ``_target_`` only what :mod:`ssr_hydra.build.targets` allows: exact names, and what ``trust`` holds.
-2. It does not set ``trust``, and of ``hydra.*`` only a few plain values. :func:`check_hydra_node` finds this by
-   comparing the composed ``hydra`` node with that of the same command line without those files.
-3. It stays below the bounds of :class:`~ssr_hydra.build.foreign.FileBounds`, which are checked before anything is
-   composed, and calls no resolver that reads the machine (:mod:`ssr_hydra.build.interpolations`).
-4. Paths that it gives stay below the working directory (:func:`~ssr_hydra.build.foreign.check_folder_name`).
+1. Its ``_target_`` values are only those that :mod:`ssr_hydra.build.targets` allows: exact names, and members of
+   ``trust``.
+2. It sets neither ``trust`` nor ``hydra.*``, except a few plain values. :func:`check_hydra_node` compares the composed
+   ``hydra`` node with that of the same command line without those files.
+3. It stays within :class:`~ssr_hydra.build.foreign.FileBounds`, which are checked before composing, and uses no
+   resolver that reads the machine (:mod:`ssr_hydra.build.interpolations`).
+4. Its paths stay below the working directory (:func:`~ssr_hydra.build.foreign.check_folder_name`).
 
-:class:`CheckedSource` reads such files. It reads each file once: later compositions, also those in the processes of a
-sweep's jobs, get the text that was checked.
+:class:`CheckedSource` reads such files. It reads each file once: later compositions, including those in the processes
+of a sweep's jobs, use the checked text.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ __all__ = [
     "register_source",
 ]
 
-# What the app's own main config chooses, for one that comes from elsewhere and does not.
+# The choices of the app's main config, for a main config from elsewhere that does not make them.
 _HOUSE = ({"launcher": "processes"}, {"override hydra/output": "unique"}, {"override hydra/help": "ssr_hydra"})
 _HOUSE_SWEEPER = {"override hydra/sweeper": "study"}
 
@@ -68,17 +69,17 @@ _SCHEME = "checked://"
 
 
 class CheckedFiles(metaclass=Singleton):
-    """The files that were read in this process. Hydra's launchers copy it, as every singleton, into their jobs.
+    """The files that were read in this process. Hydra's launchers copy it, like every singleton, into their jobs.
 
     Attributes:
-        texts: Path to content.
+        texts: A mapping from path to content.
         typed: The keys of the command line.
-        trust: What the command line trusts; names of resolvers count here.
+        trust: What the command line trusts, including names of resolvers.
         own: Folder of the app's own configs.
         before: Entries of the search path before the app's own configs.
         after: Entries of the search path after them.
-        primary: Name of the main config, where it is not one of the app's own.
-        bounds: Of the composition that is going on.
+        primary: Name of the main config, if it is not one of the app's own.
+        bounds: The bounds of the current composition.
     """
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class CheckedFiles(metaclass=Singleton):
         self.clear()
 
     def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
-        """Forget all files and folders."""
+        """Remove all files and folders."""
         self.texts.clear()
         self.own, self.typed = own, tuple(typed)
         self.trust: tuple[str, ...] = ()
@@ -96,12 +97,12 @@ class CheckedFiles(metaclass=Singleton):
         self.begin()
 
     def begin(self) -> None:
-        """Begin a composition: the bounds hold for its files together."""
+        """Start a composition: the bounds apply to all of its files together."""
         self.bounds = FileBounds(self.typed, self.texts)
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of the search path that did not come with installed code, in the order of the search."""
+        """The folders of the search path outside of installed code, in the order of the search."""
         entries = (*self.before, *self.after)
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
@@ -125,7 +126,7 @@ class CheckedFiles(metaclass=Singleton):
 
 
 class CheckedSource(ConfigSource):
-    """A folder of configs that did not come with installed code: ``checked:///absolute/path``."""
+    """A folder of configs outside of installed code: ``checked:///absolute/path``."""
 
     @staticmethod
     def scheme() -> str:
@@ -144,7 +145,7 @@ class CheckedSource(ConfigSource):
         return (Path(self.path) / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``. Only a regular file is one."""
+        """See Hydra's ``ConfigSource``. Only a regular file counts."""
         path = self._file(config_path)
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 
@@ -156,7 +157,7 @@ class CheckedSource(ConfigSource):
         return sorted(set(found))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read a file and check what can be checked of it alone.
+        """Read a file and run the checks that need only this file.
 
         Raises:
             InputError: The file breaks a rule.
@@ -206,7 +207,7 @@ def _problem(error: Exception) -> str:
 
 
 class CheckedSearchPath(SearchPathPlugin):
-    """Makes Hydra look into the folders that :class:`CheckedFiles` names."""
+    """Adds the folders of :class:`CheckedFiles` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See Hydra's ``SearchPathPlugin``."""
@@ -222,7 +223,7 @@ class CheckedSearchPath(SearchPathPlugin):
 
 
 def register_source() -> None:
-    """Let Hydra know the source and the search path; once or many times, the result is the same."""
+    """Register the source and the search path with Hydra. Repeated calls have the same result."""
     Plugins.instance().register(CheckedSource)
     Plugins.instance().register(CheckedSearchPath)
 
@@ -239,11 +240,11 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_house(defaults: Any) -> list[Any]:
-    """The defaults list of a main config from elsewhere, with what the app's own one chooses."""
+    """Return the defaults list of a main config from elsewhere, with the choices of the app's own main config."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     missing = [item for item in (*_HOUSE, _HOUSE_SWEEPER) if not groups & item.keys()]
-    # Hydra wants the overrides of a defaults list last.
+    # Hydra requires overrides at the end of a defaults list.
     overrides = [item for item in own if _is_override(item)]
     return [
         *(item for item in own if not _is_override(item)),
@@ -259,7 +260,7 @@ def _is_override(item: Any) -> bool:
 
 # ---- rule 2: trust and hydra.*
 
-# What Hydra itself writes into the node when it has composed it.
+# Values that Hydra itself writes into the composed node.
 _PARAMS = ("sweeper", "params")
 _BY_HYDRA = (
     ("overrides",),
@@ -273,16 +274,16 @@ _BY_HYDRA = (
 def check_hydra_node(
     cfg: DictConfig, overrides: Sequence[str], reference: DictConfig, chosen: Sequence[str] = ()
 ) -> None:
-    """Refuse a ``trust`` or ``hydra`` node that somebody else's file has changed.
+    """Refuse a ``trust`` or ``hydra`` node that a file from outside the package has changed.
 
     Args:
-        cfg: As it was composed, with its ``hydra`` node.
-        overrides: Those that it was composed with.
-        reference: The ``hydra`` overrides of the same command line, composed over the app's own configs alone.
+        cfg: The composed config, with its ``hydra`` node.
+        overrides: Its overrides.
+        reference: The ``hydra`` overrides of the same command line, composed with only the app's own configs.
         chosen: Nodes whose file the command line chose, such as ``hydra.launcher.`` for ``hydra/launcher=mine``.
 
     Raises:
-        InputError: Naming the key and its value.
+        InputError: Names the key and its value.
     """
     _check_trust(cfg, reference)
     typed: Any = _plain(cfg.hydra.overrides)
@@ -315,13 +316,13 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
-    """Refuse to sweep over what describes the app rather than an experiment.
+    """Refuse to sweep over settings of the app rather than of an experiment.
 
     Args:
-        keys: Key to value, of what a sweep varies.
+        keys: A mapping from swept key to value.
 
     Raises:
-        InputError: One of ``hydra.*``, or an app key.
+        InputError: A key is one of ``hydra.*``, or an app key.
     """
     for key, value in keys.items():
         name = key.lstrip("+~")

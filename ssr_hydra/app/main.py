@@ -1,6 +1,6 @@
 """The command ``ssr-train``: preflight, then an ordinary Hydra app.
 
-Nothing here imports torch at the top, so ``--cfg``, ``--help`` and tab completion answer at once.
+This module imports no torch at the top, so ``--cfg``, ``--help`` and tab completion are fast.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def run_job(cfg: DictConfig) -> float | None:
     try:
         return train(cfg, trust_of(cfg))
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print lines of its own about it
+        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print additional lines about it
             raise _JobError(error) from None
         raise
 
@@ -87,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-train``; see ``--help``.
 
     Args:
-        argv: Arguments instead of those of the process.
+        argv: Arguments that replace those of the process.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant, 1 for a run that failed, 130 for an interrupted one, 128 and the
-            signal's number for one that another signal ended.
+        SystemExit: 2 for invalid input, 1 for a failed run, 130 for an interrupted one, and 128 plus the signal's
+            number for a run that another signal ended.
     """
     with safe_output():
         _main(Typed.here() if argv is None else Typed(tuple(argv)))
@@ -134,13 +134,13 @@ def _main(typed: Typed) -> None:
 
 
 def run() -> None:
-    """:func:`main`, as the whole of a process.
+    """Run :func:`main` as the whole process.
 
-    One of several processes ends without taking the interpreter apart: threads of torch's process groups that are still
-    there at that moment would abort it, and torchrun would take a run that is done for one that failed.
+    With several processes, exit without the interpreter's cleanup. Threads of torch's process groups that still run
+    then would abort the process, and torchrun would report a completed run as failed.
 
     Raises:
-        SystemExit: As :func:`main`.
+        SystemExit: See :func:`main`.
     """
     if _launched() is None:
         main()
@@ -152,13 +152,13 @@ def run() -> None:
         code = leaving.code
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it
+        with suppress(OSError, ValueError):  # the output cannot be written
             stream.flush()
     os._exit(code if isinstance(code, int) else code is not None)
 
 
 def _show(line: CommandLine) -> None:
-    """Print what was asked for, and run nothing."""
+    """Print what the flags ask for, without running anything."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
         if is_guarded:
@@ -172,7 +172,7 @@ def _show(line: CommandLine) -> None:
             register_resolver("run_id", lambda: "...")
             _call_hydra([*line.show, *line.main_config, *line.overrides])
         sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head` has seen enough
+    except BrokenPipeError:  # `--help | head` closes the pipe
         pass
     failure = getattr(sys.stdout, "failure", None)
     if failure is not None:
@@ -187,13 +187,13 @@ def _run(line: CommandLine, typed: Typed) -> None:
     if place is not None and line.mode == "multirun":
         try:
             refuse_sweep(place, "-m")
-        except InputError as error:  # all of them see the same
+        except InputError as error:  # the same in all processes
             error._is_told = place.rank != 0  # type: ignore[attr-defined]
             raise
     with nullcontext(ALONE) if place is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as flight:
-            processes.from_main(None)  # rank 0 has seen which folders are new, so from here on they may be made
+            processes.from_main(None)  # rank 0 has checked which folders are new, so they may be created from here on
             if flight.is_plan and flight.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
@@ -205,7 +205,7 @@ def _run(line: CommandLine, typed: Typed) -> None:
 
 
 def _fly(flight: Flight) -> None:
-    """Let Hydra run what was checked."""
+    """Let Hydra run the checked jobs."""
     try:
         _call_hydra(flight.argv)
     except InputError:
@@ -216,7 +216,7 @@ def _fly(flight: Flight) -> None:
             raise
         from ssr_hydra.sweeps.run import unwritable
 
-        # Not the job's, whose errors arrive as its own.
+        # For errors outside of the job; those of the job arrive separately.
         raise unwritable("hydra.run.dir", str(flight.folder), error) from error
     except _JobError as failed:
         if isinstance(failed.error, InputError):
@@ -229,7 +229,7 @@ def _fly(flight: Flight) -> None:
 
 
 def _continued(error: BaseException, typed: Typed) -> str:
-    """Return how to continue a run that was stopped, if it has a checkpoint."""
+    """Return how to continue a stopped run, if it has a checkpoint."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -242,7 +242,7 @@ def _continued(error: BaseException, typed: Typed) -> str:
 
 
 def _call_hydra(arguments: Sequence[str]) -> None:
-    """Call the Hydra app with these arguments; its errors are raised, as with ``HYDRA_FULL_ERROR=1``."""
+    """Call the Hydra app with these arguments. Its errors are raised, as with ``HYDRA_FULL_ERROR=1``."""
     argv, before = list(sys.argv), os.environ.get("HYDRA_FULL_ERROR")
     sys.argv[:] = [argv[0] if argv else "ssr-train", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -285,7 +285,7 @@ def _together() -> Iterator[Processes]:
 
 
 def _exit(message: str, code: int, error: BaseException | None = None) -> NoReturn:
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # the output cannot be written
         sys.stdout.flush()
     prefix = _prefix(error)
     with suppress(OSError):
@@ -295,7 +295,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _prefix(error: BaseException | None) -> str | None:
-    """Return what goes before a message: which of several processes it is; None if another process says it."""
+    """Return the prefix of a message, with the rank if there are several processes; None if another rank reports it."""
     if getattr(error, "_is_told", False):
         return None
     place = None if error is None else _launched()
@@ -303,7 +303,7 @@ def _prefix(error: BaseException | None) -> str | None:
 
 
 def _report(error: Exception) -> None:
-    """Print the traceback of a job from where the job begins: the frames before it are this file's and Hydra's."""
+    """Print the traceback of a job without the frames of this file and of Hydra."""
     prefix = _prefix(error)
     if prefix is None:
         return
@@ -318,14 +318,14 @@ def _report(error: Exception) -> None:
 
 
 def _remove_refused(flight: Flight) -> None:
-    """Remove what Hydra wrote for input that only the data or the model could refuse, unless a run has begun."""
+    """Remove Hydra's files after input that only data or model could refuse, unless a run has started."""
     from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
 
     new = flight.new_folders
     before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
     if not new or not {path.name for path in new[0].glob("*")} <= before_a_run:
         return
-    shutil.rmtree(new[0], ignore_errors=True)  # where it could not be made, it is not there
+    shutil.rmtree(new[0], ignore_errors=True)  # it could not be created
     for parent in new[1:]:
-        with suppress(OSError):  # another run has begun beside it
+        with suppress(OSError):  # another run has started in it
             parent.rmdir()

@@ -1,7 +1,6 @@
-"""Preflight: compose and check every job before Hydra runs the first, so that what is wrong is one line at once.
+"""Preflight: compose and check every job before Hydra runs the first, so that an error is one line at once.
 
-What Hydra gets in the end is a function of what was checked: the same overrides over the same files, and the folder of
-the run or of the sweep as plain text.
+Hydra then gets the checked input: the same overrides and files, and the folder of the run or sweep as plain text.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 @dataclass
 class Flight:
-    """What was checked, ready for Hydra.
+    """A checked command, ready for Hydra.
 
     Args:
         argv: Arguments for ``hydra.main``.
-        folder: Where the run or the sweep goes.
+        folder: The folder of the run or the sweep.
         resume: The ``resume.path`` of a run.
-        new_folders: Folders that Hydra is about to make for it, the inner one first.
+        new_folders: Folders that Hydra will create for it, the inner one first.
         sweep: The jobs of a sweep; None for a single run.
-        is_plan: Whether the jobs are only to be listed.
+        is_plan: Whether to only list the jobs.
     """
 
     argv: list[str]
@@ -65,7 +64,7 @@ class Flight:
 
 @contextmanager
 def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[Flight]:
-    """Do :func:`preflight`; within it, Hydra finds the files and the jobs as they were checked."""
+    """Run :func:`preflight`; in this block, Hydra sees the files and the jobs as they were checked."""
     try:
         flight = preflight(line, run_id, processes)
         PLANNED[:] = [] if flight.sweep is None else [flight.sweep]
@@ -76,15 +75,15 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
 
 
 def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Flight:
-    """Compose and check each job that a command line asks for.
+    """Compose and check each job of a command line.
 
     Args:
         line: The command line.
-        run_id: What ``${run_id:}`` gives.
-        processes: Those that train one model together; the first decides on the folder of all.
+        run_id: The value of ``${run_id:}``.
+        processes: The processes that train one model together; rank 0 decides on the folder.
 
     Raises:
-        InputError: What cannot be meant, whatever it is.
+        InputError: Any invalid input.
 
     Example:
         >>> from ssr_hydra.app.command_line import parse_command_line
@@ -109,14 +108,14 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> F
             refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
             return _sweep(composer, master, parsed)
         if len(fixed) < len(parsed):
-            composer.compose(composer.overrides)  # Hydra says that a single run has no sweep
+            composer.compose(composer.overrides)  # Hydra reports that a single run has no sweep
         return _run(composer, master, processes)
 
 
 def _import_from_here() -> None:
-    """Let trusted modules be imported from the working directory, here and in the processes of jobs.
+    """Make trusted modules importable from the working directory, here and in the processes of jobs.
 
-    What is installed comes first.
+    Installed packages come first.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -151,7 +150,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
     if processes.is_main:
         check_folder(Path(folder), cfg, values, "hydra.run.dir")
         subdir = cfg.hydra.output_subdir
-        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # it may yet be refused
+        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # it may still be refused
             argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
         new = _missing(Path(folder))
     else:  # rank 0 keeps the log and the config
@@ -160,7 +159,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
-    """Resolve the folder of a run or of a sweep, and check it."""
+    """Resolve and check the folder of a run or of a sweep."""
     try:
         with _hydra_config(cfg):
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
@@ -187,7 +186,7 @@ def _missing(folder: Path) -> list[Path]:
 
 @contextmanager
 def _hydra_config(cfg: DictConfig) -> Iterator[None]:
-    """Within it ``${hydra:...}`` is known."""
+    """In this block, ``${hydra:...}`` can be resolved."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:
@@ -223,7 +222,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         for overrides in combinations(given):
             sweep.jobs.append((overrides, describe(check(jobs.compose(overrides), sweep.trust))))
         if "${" in _text_of(master, "hydra.sweep.dir") and line.is_typed("hydra.sweep.dir"):
-            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in all that the jobs vary
+            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in everything that the jobs vary
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
                 _check_shared(folder, job)
@@ -237,7 +236,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 
 
 def _text_of(cfg: DictConfig, key: str) -> str:
-    """Return a value as it is written, its references not resolved."""
+    """Return a value as written, with references unresolved."""
     node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     for part in key.split(".")[1:]:
         node = node[part]
@@ -245,10 +244,10 @@ def _text_of(cfg: DictConfig, key: str) -> str:
 
 
 def _check_shared(folder: str | None, job: DictConfig) -> None:
-    """Refuse a folder of a sweep that differs between its jobs: they would not be in one study.
+    """Refuse a sweep folder that differs between jobs, because the jobs would not be in one study.
 
     Args:
-        folder: The sweep's own; None if it does not resolve outside of a job.
+        folder: The sweep's own folder; None if it resolves only within a job.
         job: The config of a job.
     """
     with read_write(job.hydra):
@@ -256,7 +255,7 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         try:
             with _hydra_config(job):
                 own: str | None = str(job.hydra.sweep.dir)
-        except Exception:  # the caller reports what else is wrong with it
+        except Exception:  # the caller reports other errors of the value
             own = None
     with read_write(job.hydra):
         job.hydra.job.num = job.hydra.job.id = MISSING
@@ -282,12 +281,12 @@ def _check_study(cfg: DictConfig) -> None:
 
 
 class JobComposer:
-    """Composes the jobs of one sweep: once for each choice of groups, and plain values are set on copies.
+    """Composes the jobs of one sweep: once per combination of group choices; plain values are set on copies.
 
     Args:
-        composer: See there.
-        hydra_overrides: What was typed of ``hydra.*``.
-        overrides: Everything else, sweeps included.
+        composer: See :class:`~ssr_hydra.app.compose.Composer`.
+        hydra_overrides: The typed overrides of ``hydra.*``.
+        overrides: All other overrides, including sweeps.
     """
 
     def __init__(self, composer: Composer, hydra_overrides: Sequence[Override], overrides: Sequence[Override]) -> None:
@@ -309,12 +308,12 @@ class JobComposer:
         """Compose the config of one job, without its ``hydra`` node.
 
         Raises:
-            InputError: Whatever is wrong with it.
+            InputError: Any error of the config.
         """
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:
-            # The first job's values stay in it: each other job sets the same keys.
+            # It keeps the first job's values: every other job sets the same keys.
             cfg = self._composer.compose([*self.hydra_overrides, *shared, *plain])
             choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
             with open_dict(cfg):
@@ -334,7 +333,7 @@ class JobComposer:
         return cfg
 
     def choice(self, overrides: Sequence[str], group: str) -> str | None:
-        """Return which choice of a group a job that was composed has; None for none."""
+        """Return a composed job's choice of a group; None if there is none."""
         choice = self._bases[self._shared(overrides)][1].get(group)
         return None if choice is None else str(choice)
 

@@ -1,4 +1,4 @@
-"""From a composed config to objects: what is allowed, whether the values can be meant, and the making."""
+"""From a composed config to objects: check targets and values, and create the objects."""
 
 from ssr_hydra.build.check import check
 from ssr_hydra.build.targets import instantiate, locate

@@ -1,4 +1,4 @@
-"""The loggers and callbacks of an experiment: checked at composition, made from its config."""
+"""The loggers and callbacks of an experiment: checked at composition, and created from its config."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KEYS = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse loggers and callbacks that cannot be meant, or whose package is missing; loads neither torch nor them.
+    """Refuse invalid loggers and callbacks, and those whose package is missing. Imports neither torch nor them.
 
     Args:
-        values: The experiment, plain; its targets have been checked.
+        values: The experiment as plain values; its targets have been checked.
 
     Raises:
-        InputError: Naming the field by its dotted place.
+        InputError: Names the field by its dotted path.
     """
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
@@ -51,12 +51,12 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 def make_callbacks(
     values: Mapping[str, Any], trust: tuple[str, ...], is_main: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The callbacks and the loggers of a checked experiment, by name.
+    """Create the callbacks and the loggers of a checked experiment, by name.
 
     Args:
-        values: The experiment, plain.
-        trust: What the person at the command line trusts.
-        is_main: Whether this is the process of rank 0; the others have no loggers.
+        values: The experiment as plain values.
+        trust: What the command line trusts.
+        is_main: Whether this process is rank 0; the others have no loggers.
     """
 
     def make(group: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def make_callbacks(
 
 
 def run_name(values: Mapping[str, Any]) -> str:
-    """What a run is called where people read it: a debug run says that it is one, whatever its name.
+    """Return the displayed name of a run. The name of a debug run shows its preset.
 
     Example:
         >>> run_name({"name": "digits", "debug": None}), run_name({"name": "digits", "debug": "one_batch"})
@@ -87,7 +87,7 @@ def _check_ema(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
 
     half_life = check_ema(**arguments)
     if half_life is not None:
-        # Whether it can be told in batches does not depend on the rates, as long as there are some.
+        # Whether it can be converted to batches does not depend on the values of the rates.
         state = State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1)
         in_batches(half_life, state)
     if values["trainer"]["parallel"] == "fsdp":

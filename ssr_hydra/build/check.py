@@ -1,4 +1,4 @@
-"""Every value of an experiment, checked before data, model or torch are touched."""
+"""Checks of every value of an experiment, before data, model or torch are used."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _LONGEST_NAME = 200
 
 
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The config as plain Python values, its interpolations resolved.
+    """Return the config as plain Python values, with interpolations resolved.
 
-    Everything after this looks at the result and at nothing else: what an interpolation gives is checked, and what is
-    checked is what is made. A run without a name of its own is called by its data. A computed ssr is read as
-    :func:`~ssr_hydra.time.simplest` does, so that jobs of the same ratio are the same job.
+    All later code uses only this result, so resolved values are checked, and checked values are used. A run without a
+    name gets the name of its data. A computed ssr is read as by :func:`~ssr_hydra.time.simplest`, so that jobs with
+    the same ratio are the same job.
 
     Raises:
-        InputError: A value that is missing (``???``), an interpolation that leads nowhere, or two files to evaluate on.
+        InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
-        # Key by key, because beside the experiment Hydra's own node has values that only exist once a job runs.
+        # Key by key, because Hydra's own node has values that exist only in a running job.
         values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
         values = {
             key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
@@ -69,17 +69,17 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
-    """Refuse an experiment that cannot be meant; needs neither torch nor data, and takes milliseconds.
+    """Refuse an invalid experiment. Needs neither torch nor data, and takes milliseconds.
 
     Args:
         cfg: The composed experiment, as ``train.py`` gets it from Hydra.
-        trust: Modules, besides this package's, whose classes and functions the config may name by ``_target_``.
+        trust: Modules, in addition to this package's, whose classes and functions the config may name by ``_target_``.
 
     Returns:
-        The experiment as plain Python values, as it is to be built.
+        The experiment as plain Python values.
 
     Raises:
-        InputError: Naming the field by its dotted place, the value, the rule and the fix.
+        InputError: Names the dotted path of the field, the value, the rule and the fix.
 
     Example:
         >>> from hydra import compose, initialize_config_dir
@@ -101,7 +101,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     for key in known:
         if key not in values:
             raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
-    # Targets come first: nothing of a config that names what it must not is looked at any further.
+    # Targets come first: if a target is not allowed, nothing else of the config is read.
     check_targets(values, trust)
     _check_data(values["data"])
     _check_model(values["model"])
@@ -135,7 +135,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
             raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(number(values["ssr"], "ssr"))
-    length = _run_length(values["max_duration"]) * ssr  # the length as it is run has to be a time too
+    length = _run_length(values["max_duration"]) * ssr  # the scaled length must be a time too
     if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
         rule = "iterations are counted where their length is given"
         raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
@@ -158,14 +158,14 @@ def _run_length(value: Any) -> Any:
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
-    """Make the scheduler of a checked experiment and bind it to the run, as far as its rates are known.
+    """Create the scheduler of a checked experiment and bind it to the run, as far as its rates are known.
 
     Args:
-        values: The experiment, plain.
-        dataloader_len: Batches per epoch, where they are known already.
+        values: The experiment as plain values.
+        dataloader_len: Batches per epoch, if already known.
 
     Raises:
-        InputError: A scheduler whose arguments are wrong, or whose times do not fit together or into the run.
+        InputError: A scheduler's arguments are invalid, or its times contradict each other or the run.
     """
     from ssr_hydra.schedulers import bind
     from ssr_hydra.state import State
@@ -177,7 +177,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             rule = "must be a scheduler, or a list of some that multiply"
             raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
-    # A truncated run has the schedule of the whole.
+    # A truncated run has the schedule of the full run.
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
     state = State(
         max_duration=_run_length(values["max_duration"]) * ssr,
@@ -210,7 +210,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
-    """The scheduler, or each of a list or of a mapping of names to them, with its place in the config."""
+    """Yield the scheduler, or each one of a list or mapping, with its path in the config."""
     if isinstance(node, list):
         return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
     if are_named(node):
@@ -219,7 +219,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
 
 
 def are_named(node: Any) -> bool:
-    """Whether it is a mapping of names to schedulers, of which param groups choose."""
+    """Whether a node is a mapping from name to scheduler, from which param groups choose."""
     return (
         isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
     )
@@ -232,7 +232,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
-    """In the place of a user's own scheduler, which may need torch: the rest is checked around it."""
+    """Replaces a user's own scheduler, which may need torch, so that the rest can be checked."""
     return 1.0
 
 
@@ -279,7 +279,7 @@ def _check_data(node: Any) -> None:
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Batches per epoch of the built-in data, whose size is known without loading it; None for other data.
+    """Return the batches per epoch of built-in data, whose size is known without loading it; None for other data.
 
     Args:
         data: The node ``data`` of a checked experiment.
@@ -295,7 +295,7 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 
 
 def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
-    """Refuse what cannot be meant; returns the names of the metrics that the run computes."""
+    """Refuse invalid values, and return the names of the metrics that the run computes."""
     from ssr_hydra.trainer.progress import check_progress
 
     if not isinstance(node, Mapping):
@@ -338,7 +338,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
 
 
 def _drop_removed(node: Any) -> None:
-    """Drop the metrics of a preset that were set to null."""
+    """Remove the metrics of a preset that were set to null."""
     metrics = node.get("metrics") if isinstance(node, dict) else None
     if isinstance(metrics, dict):
         node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}

@@ -1,4 +1,4 @@
-"""Data of tokens and data of images: which model, loss and unit of time go with which, as far as they are built in."""
+"""Checks that built-in models, losses and units of time fit the kind of data: tokens or images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BYTES = 256
 
 
 def check_language(values: Mapping[str, Any]) -> None:
-    """Refuse texts that are not configured right, and images that are treated as text, or text as images.
+    """Refuse invalid text data, images treated as text, and text treated as images.
 
     Args:
-        values: The experiment, plain; targets, data, model and trainer are what they have to be.
+        values: The experiment as plain values; targets, data, model and trainer have valid types.
 
     Raises:
-        InputError: Naming the field: an argument of the text that cannot be meant; a model, loss or metric for the
-            other kind of data; a time in tokens where nothing has tokens, which would never come.
+        InputError: Names the field: an invalid argument of the text; a model, loss or metric for the other kind of
+            data; or a time in tokens for data without tokens, which would never be reached.
     """
     data, model, trainer = values["data"], values["model"], values["trainer"]
     for split in ("train", "eval"):
@@ -55,7 +55,7 @@ def check_language(values: Mapping[str, Any]) -> None:
 
 
 def _check_functions(trainer: Mapping[str, Any], wrong: tuple[str, ...], rule: str, fix: str) -> None:
-    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # what null is of pairs
+    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # the default for pairs
     places.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in places.items():
         if node["_target_"] in wrong:

@@ -1,4 +1,4 @@
-"""Optimizers, rules of param groups and schedules of their fields, checked at composition."""
+"""Checks of optimizers, rules of param groups, and schedules of hyperparameters, at composition."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimiz
 
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# Ways to compute, and switches: no numbers that a schedule could drive, nor a group's own.
+# Settings of the computation and switches, which are neither scheduled nor set per group.
 _SWITCHES = ("params", "_target_", "foreach", "fused", "capturable", "differentiable")
 _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """The optimizers of an experiment by their places: one that is ``optimizer``, or several that are in it by name.
+    """Return the optimizers of an experiment by path: ``optimizer`` itself, or several in it by name.
 
     Raises:
-        InputError: Neither an optimizer nor a mapping of names to such.
+        InputError: It is neither an optimizer nor a mapping from name to optimizer.
     """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
@@ -43,13 +43,13 @@ def _is_node(value: Any) -> bool:
 
 
 def check_optimizers(values: Mapping[str, Any]) -> None:
-    """The optimizers, which parameters they take, and the rules of their param groups.
+    """Check the optimizers, the parameters that they take, and the rules of their param groups.
 
     Args:
-        values: The experiment, plain, its targets checked.
+        values: The experiment as plain values, with checked targets.
 
     Raises:
-        InputError: Naming the field.
+        InputError: Names the field.
     """
     nodes = optimizer_nodes(values["optimizer"])
     rest = None
@@ -101,7 +101,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse rules that take weight decay off some parameters where none have any."""
+    """Refuse rules that remove weight decay from some parameters if there is no weight decay."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):
@@ -124,7 +124,7 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
-    """The names that any of the optimizers knows; None where one of them is the user's own."""
+    """Return the hyperparameters that any of the optimizers has; None if one of them is the user's own."""
     known: dict[str, None] = {}
     for node in nodes.values():
         config = _OPTIMIZERS.get(node["_target_"])
@@ -139,13 +139,13 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def check_scheduled_fields(values: Mapping[str, Any]) -> None:
-    """The names of ``schedules``: fields that an optimizer has, and that are not 0 everywhere.
+    """Check the names of ``schedules``: fields that an optimizer has, and that are not 0 everywhere.
 
     Args:
-        values: The experiment, plain, its optimizers and rules checked.
+        values: The experiment as plain values, with checked optimizers and rules.
 
     Raises:
-        InputError: ``lr``, or a field that no optimizer has, or one that is no number or 0 in every group.
+        InputError: A field is ``lr``, exists in no optimizer, is not a number, or is 0 in every group.
     """
     schedules = values["schedules"]
     if not isinstance(schedules, Mapping):
@@ -158,7 +158,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         if name == "lr":
             raise InputError(place, name, "the learning rate is what scheduler drives", "use scheduler=...")
         if known is None:
-            continue  # the user's own optimizer: its fields are there when it is made
+            continue  # the user's own optimizer: its fields are checked when it is created
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
@@ -170,20 +170,20 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
             raise InputError(place, found[0], rule, f"give the optimizer a {name} above 0")
 
 
-_PIECES = 256  # into which a run is cut to look for the largest alpha
+_PIECES = 256  # number of points at which alpha is sampled to find its maximum
 
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
-    """Whether a schedule would lead a field out of its bounds on the way, which would end the run there.
+    """Refuse a schedule that moves a field out of its range during the run, which would end the run there.
 
     Args:
-        values: The experiment, plain.
-        name: Of the field.
+        values: The experiment as plain values.
+        name: Name of the field.
         curve: Its schedule, bound to the run.
         state: The run.
 
     Raises:
-        InputError: A weight of the past, such as momentum or ``beta2``, that would reach 1.
+        InputError: A weight of past values, such as momentum or ``beta2``, would reach 1.
     """
     from ssr_hydra.previews.timeline import Timeline
     from ssr_hydra.schedulers.run import Run
@@ -199,7 +199,7 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     try:
         alpha = max(curve(timeline.at(Fraction(length.value) * k / _PIECES)) for k in range(_PIECES + 1))
     except InputError:
-        return  # a clock that nothing is known of before the data is there
+        return  # a clock that is unknown before the data is read
     if initial * alpha >= 1:
         rule = f"alpha reaches {alpha:.4g}, and {name} {initial * alpha:.4g}, which must stay below 1"
         raise InputError(f"schedules.{name}", name, rule, f"lower its peak, or optimizer's {name}, {initial:g}")
@@ -210,7 +210,7 @@ def _is_weight(node: Mapping[str, Any], name: str) -> bool:
 
 
 def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
-    """What can be driven in an optimizer's param groups, with its values: ``beta1`` and ``beta2`` of ``betas``."""
+    """Return the numbers in an optimizer's param groups that can be scheduled: ``beta1`` and ``beta2`` of ``betas``."""
     return {
         name: [number]
         for key, value in node.items()

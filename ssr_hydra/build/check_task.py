@@ -1,4 +1,4 @@
-"""Whether loss and metrics are those of the targets, and whether the model takes data that had to be read first."""
+"""Checks that loss and metrics fit the targets, and that the model fits data that was read."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 
 
 def check_task(values: Mapping[str, Any]) -> None:
-    """Refuse a loss of classes where built-in data have numbers for targets, and the other way round.
+    """Refuse a loss for classes if built-in data has numeric targets, and the other way round.
 
-    Cross entropy over one class is 0 whatever the model says, and the mean square between class numbers and logits
-    measures nothing: both would train, and neither would learn.
+    Cross entropy over one class is always 0, and the mean squared difference between class numbers and logits is
+    meaningless. Both would train without learning.
 
     Args:
-        values: The experiment, plain; its data and trainer are what they have to be.
+        values: The experiment as plain values; data and trainer have valid types.
 
     Raises:
-        InputError: Naming the loss or metric, and the trainer to choose.
+        InputError: Names the loss or metric, and the trainer to choose.
     """
     train, trainer = values["data"]["train"], values["trainer"]
     table = train["_target_"] == _ARRAYS
@@ -42,7 +42,7 @@ def check_task(values: Mapping[str, Any]) -> None:
         other = ", or data.train.task=regression" if table else ""
     else:
         return
-    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # what null is of pairs
+    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # the default for pairs
     places.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in places.items():
         if node["_target_"] in wrong:
@@ -50,15 +50,15 @@ def check_task(values: Mapping[str, Any]) -> None:
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """Refuse a built-in model that cannot take a table or the images of a folder, now that they have been read.
+    """Refuse a built-in model that does not fit a table or a folder of images, after they have been read.
 
     Args:
         values: The experiment, checked.
-        train: Its training data, made.
-        evaluation: Its evaluation data; None where there are none.
+        train: Its training data.
+        evaluation: Its evaluation data, or None.
 
     Raises:
-        InputError: Naming the argument of the model, and what it has to be.
+        InputError: Names the argument of the model, and its right value.
     """
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))

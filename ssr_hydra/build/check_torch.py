@@ -1,4 +1,4 @@
-"""The checks of torch's own schedulers, before torch is imported."""
+"""Checks of torch's own schedulers, before torch is imported."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def check_torch_schedulers(
     """Bind torch's schedulers of an experiment to the run, as far as its rates are known, and to each other.
 
     Args:
-        found: Place and description of each.
-        values: The experiment, plain.
+        found: Path and description of each.
+        values: The experiment as plain values.
         state: The run.
         ssr: The scale schedule ratio.
 
     Raises:
-        InputError: Times that do not fit the run, a place where they do not belong, schedulers that undo each other,
-            momentum that is not there to be cycled or that something else drives, no evaluation to wait for.
+        InputError: Times do not fit the run, a scheduler is in a wrong place, schedulers overwrite each other, the
+            optimizer has no momentum to cycle or another schedule sets it, or there is no evaluation to follow.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
@@ -80,7 +80,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """The run as it is run, with what is known of its batches: a truncated one ends before ``state`` does."""
+    """Return the state of the run with what is known of its batches. A truncated run ends before ``state`` does."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

@@ -1,4 +1,4 @@
-"""Single values of a config: names, types and ranges. Other checks are made of these."""
+"""Checks of single config values: names, types and ranges. Other checks are made of these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def check_node(node: Any, path: str, example: str) -> None:
-    """Something is there to be made."""
+    """Check that a node has a ``_target_``."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin its file with defaults: [{base}, _self_], or whichever {path} it changes"
@@ -31,7 +31,7 @@ def check_node(node: Any, path: str, example: str) -> None:
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Hold a node of a built-in target against its config."""
+    """Check a node of a built-in target against its config."""
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
@@ -39,7 +39,7 @@ def check_against_choices(node: Mapping[str, Any], group: str) -> None:
 
 
 def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Names and types of a built-in target's arguments: a replayed or handwritten config has no schema behind it."""
+    """Check names and types of a built-in target's arguments: a replayed or handwritten config has no schema."""
     assert is_dataclass(config)
     types = get_type_hints(config)
     names = [field.name for field in fields(config)]
@@ -58,11 +58,11 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a trainer or data of a file that does not begin with the base of its group, which has all fields.
+    """Refuse a trainer or data file without the base of its group, which has all fields.
 
     Args:
         group: The group.
-        node: What is chosen of it.
+        node: The chosen config.
 
     Raises:
         InputError: Fields are missing.
@@ -79,7 +79,7 @@ def check_base(group: str, node: Any) -> None:
 
 
 def check_type(value: Any, expected: Any, field: str) -> None:
-    """A value against the type that its config declares."""
+    """Check a value against the type that its config declares."""
     options = get_args(expected) if type(None) in get_args(expected) else (expected,)
     if value is None:
         if type(None) not in options and expected is not Any:
@@ -116,7 +116,7 @@ _SIMPLE: dict[Any, tuple[str, str]] = {
 
 
 def duration(value: Any, field: str) -> Any:
-    """A time, read."""
+    """Read a time."""
     from ssr_hydra.time import as_time
 
     return as_time(value, field)

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say over many lines, as the one error type in one."""
+"""Convert the long errors of Hydra and OmegaConf into one line of the one error type."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _no_choices(group: str) -> Sequence[str]:
 def explain(
     error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
 ) -> InputError:
-    """An error of composition as an :class:`InputError`.
+    """Return an error of composition as an :class:`InputError`.
 
     Args:
-        error: What Hydra, OmegaConf or a YAML parser raised.
-        overrides: The overrides that were composed, for the value behind the field.
+        error: The error of Hydra, OmegaConf or a YAML parser.
+        overrides: The composed overrides, for the value of the field.
         choices: The names of the choices of a group.
     """
     cause: BaseException | None = error
@@ -95,7 +95,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """The error of a list of choices for a group that takes one."""
+    """Return the error of a list of choices for a group that takes one."""
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
         names = [name.strip() for name in value.strip("[]").split(",")]
@@ -125,7 +125,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
             check_base(group, parent)
     except InputError as without:
         return without
-    # A config shows its fields through the node that refused the key.
+    # A config lists its fields through the node that refused the key.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     close = difflib.get_close_matches(name, names, n=1)
     fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
@@ -139,14 +139,14 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     rule = "there is no such key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
-    if not close and error.object_type in (None, dict):  # nobody knows its keys in advance
+    if not close and error.object_type in (None, dict):  # its keys are not known in advance
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
         fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
     return InputError(place, value, rule, fix)
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
-    """Where a config has keys of that name, except those that follow another."""
+    """Return where a config has keys of that name, except those that follow another."""
     found = []
     for key in node if isinstance(node, Mapping) else ():
         below = node._get_node(key)
@@ -163,7 +163,7 @@ def _has(parent: Any, key: str, name: str) -> bool:
 
 
 def _to_add(field: str, given: str) -> str:
-    """How what is not there is put there: what groups have choices of is chosen."""
+    """Suggest how to add a missing key: group choices as ``group=choice``, other keys as ``+key=value``."""
     group, _, name = field.partition(".")
     if group == "schedules" and name and "." not in name:
         chosen = given.partition("=")[2] if given.startswith(f"{field}=") else "cosine"
@@ -177,12 +177,12 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """A value as the list that it should be; where that has a fixed length, the rest of the default follows it."""
+    """Return a value as the list that it should be. If the list has a fixed length, the rest of the default follows."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple
         rest = list(default)[1:] if is_pair else []
-    except Exception:  # only for the message: without it the message says less
+    except Exception:  # only for the message, which is shorter without it
         rest = []
     return ",".join(map(str, [value, *rest]))
 
@@ -262,6 +262,6 @@ def _value_in(error: OmegaConfBaseException, field: str) -> str | None:
     node = error.parent_node
     try:
         value = node._get_node(field.rpartition(".")[2])._value()
-    except Exception:  # only for the message: without it the message says less
+    except Exception:  # only for the message, which is shorter without it
         return None
     return str(value)

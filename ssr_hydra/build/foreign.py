@@ -1,7 +1,7 @@
-"""Rules for config files from outside the package, on plain data: what they may hold, choose and set.
+"""Rules for config files from outside the package, on plain data: what they may contain, choose and set.
 
-A file that somebody else wrote describes an experiment. It cannot run code, read or write outside its folder, or keep
-the program busy. Nothing here depends on Hydra, and nothing is composed before these checks pass.
+Someone else's file describes an experiment. It cannot run code, read or write outside its folder, or keep the program
+busy. This module does not depend on Hydra, and nothing is composed before these checks pass.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _LONGEST_ENTRY = 300
 _LONGEST_SWEEP = 2_000
 _DEEPEST_SWEEP = 10
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
 
 def shown_path(path: str | Path) -> str:
-    """A path for messages: relative to the working directory if it is below it."""
+    """Return a path for messages: relative to the working directory if it is below it."""
     text = os.fspath(path)
     relative = os.path.relpath(text)
     return text if relative.startswith("..") else relative
@@ -55,7 +55,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """The size of a YAML node with its aliases unfolded."""
+    """The size of a YAML node with its aliases expanded."""
 
     values: int = 1
     levels: int = 1
@@ -69,7 +69,7 @@ class _Amount:
 
 @dataclass
 class _Open:
-    """A mapping or list whose end has not been read yet."""
+    """A mapping or list whose end has not been read."""
 
     anchor: str | None
     is_mapping: bool
@@ -80,13 +80,13 @@ class _Open:
 
 
 class FileBounds:
-    """Measures the files of one composition, and refuses those that would keep it busy or that cannot be meant.
+    """Measures the files of one composition, and refuses files that are too large or invalid.
 
-    The bounds hold for all files together.
+    The bounds apply to all files together.
 
     Args:
         typed: The keys of the command line.
-        texts: Path to content, of the files that were read before: no file is read twice.
+        texts: A mapping from path to content of files that were read before: no file is read twice.
     """
 
     def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
@@ -97,7 +97,7 @@ class FileBounds:
         self._unfolded: dict[str, float] = {}
 
     def read(self, path: Path) -> str:
-        """Read a YAML file under bounds, without building what it holds.
+        """Read a YAML file within bounds, without building its content.
 
         Args:
             path: The file.
@@ -106,8 +106,8 @@ class FileBounds:
             Its content.
 
         Raises:
-            InputError: A file that is too large, nested too deeply or no YAML; a key that is given twice or holds a
-                dot; a word that YAML reads as another value.
+            InputError: The file is too large, nested too deeply or not YAML; a key is repeated or has a dot; or YAML
+                reads a word as another value.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -130,14 +130,14 @@ class FileBounds:
         return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
-        """Refuse a defaults list that leads out of its folder, chooses what only the command line can, or never ends.
+        """Refuse a defaults list that leaves its folder, chooses what only the command line may, or does not end.
 
         Args:
             path: A config, as Hydra names it, such as ``experiment/mine``.
-            folders: Where the files from outside the package are, in the order in which Hydra searches them.
+            folders: The folders of files from outside the package, in the order of Hydra's search.
 
         Raises:
-            InputError: Naming the entry; or a file that :meth:`read` refuses.
+            InputError: Names the entry; or :meth:`read` refuses a file.
         """
         try:
             total = self._size(path, folders)
@@ -181,7 +181,7 @@ class FileBounds:
                     rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete there"
                     raise _refused(name, rule, "write the value out")
                 amount, anchor = closed[event.anchor], None
-            else:  # the beginning or the end of a document
+            else:  # the start or the end of a document
                 continue
             if anchor is not None:
                 closed[anchor] = amount
@@ -257,7 +257,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
 
 
 def _check_word(name: str, key: str, text: str, line: int) -> None:
-    """Refuse ``on``, ``007`` and ``1.10`` where a word belongs: YAML reads them as other values."""
+    """Refuse ``on``, ``007`` and ``1.10`` in place of text: YAML reads them as other values."""
     if not text or "$" in text or len(text) > _LONGEST_NUMBER:
         return
     read: Any = OmegaConf.create(f"x: {text}")
@@ -271,7 +271,7 @@ _known_words: frozenset[str] = frozenset()
 
 
 def _words() -> frozenset[str]:
-    """Names of the fields that hold text in every config that has them."""
+    """Return the names of the fields that are text in every config that has them."""
     global _known_words
     if not _known_words:
         words: set[str] = set()
@@ -287,11 +287,11 @@ def _words() -> frozenset[str]:
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Refuse a file that has the name of a preset: which of the two Hydra takes would depend on the group.
+    """Refuse a file with the name of a preset, because the group would decide which of the two Hydra takes.
 
     Args:
         path: The preset, as Hydra names it, such as ``scheduler/cosine``.
-        file: The file of that name.
+        file: The file with that name.
 
     Raises:
         InputError: Always.
@@ -307,7 +307,7 @@ _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
 def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
-    """Refuse an entry of a defaults list that leads out of its folder, or chooses what only the command line can."""
+    """Refuse an entry of a defaults list that leaves its folder, or chooses what only the command line may."""
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
@@ -327,7 +327,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
 
 
 class _DefaultsLoader(_Loader):  # type: ignore[misc]
-    """Reads tags that nothing knows as None; they are refused when the file is composed."""
+    """Reads unknown tags as None; they are refused when the file is composed."""
 
 
 _DefaultsLoader.add_constructor(None, lambda *_: None)
@@ -355,11 +355,11 @@ class _Entry:
 
     @property
     def root(self) -> str:
-        """The group without its slash at the start; of a path, the path."""
+        """The group without a leading slash; for a path, the path."""
         return (self.names[0] if self.group is None else self.group).lstrip("/")
 
     def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:
-        """What it may stand for in the defaults list of ``path``."""
+        """Return what the entry may refer to in the defaults list of ``path``."""
         here = path.rpartition("/")[0]
         for name in self.names:
             whole = name if self.group is None else f"{self.group}/{name}"
@@ -367,7 +367,7 @@ class _Entry:
             if "${" not in place:
                 yield place.removesuffix(".yaml")
                 continue
-            outer = place[: place.index("${")].rpartition("/")[0]  # any file of that folder
+            outer = place[: place.index("${")].rpartition("/")[0]  # any file in that folder
             for folder in folders:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 
@@ -389,7 +389,7 @@ _MAIN_GROUPS = (*GROUPS, "param_groups", "debug")
 
 
 def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path]) -> None:
-    """Refuse the usual slips of an overlay that chooses from the groups, each with the line to write."""
+    """Refuse common mistakes of an overlay that chooses from groups, each with the line to write."""
     here = path.rpartition("/")[0]
     for key in _MAIN_GROUPS if here in ("", "experiment", "debug") else ():
         value = content.get(key)
@@ -413,7 +413,7 @@ def _line_of(group: str, names: Sequence[str], here: str) -> str:
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """The group of Hydra's that the person at the command line has chosen a file for, and the nodes that it may set.
+    """Return the Hydra group for which the command line has chosen a file, and the nodes that the file may set.
 
     Args:
         group: The group of the file.
@@ -436,14 +436,14 @@ def _is_hydras(package: str | None) -> bool:
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put anything but Hydra's own groups below ``hydra``, where Hydra calls what it finds.
+    """Refuse to put anything except Hydra's own groups below ``hydra``, where Hydra calls what it finds.
 
     Args:
         path: The config, as Hydra names it, such as ``model/conv``.
-        package: Where it goes.
+        package: Its package.
 
     Raises:
-        InputError: It goes below ``hydra``.
+        InputError: It is below ``hydra``.
     """
     if _is_hydras(package) and path.partition("/")[0] != "hydra":
         raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
@@ -459,15 +459,15 @@ _SETTINGS = {
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse what a file sets of ``hydra``, except the few values that can do no harm.
+    """Refuse what a file sets under ``hydra``, except a few harmless values.
 
     Args:
-        node: What the file puts at ``hydra``, plain and unresolved.
+        node: The file's node ``hydra``, plain and unresolved.
         file: The file, for messages.
-        chosen: The nodes that the person at the command line has chosen this file for, such as ``hydra.launcher.``.
+        chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
 
     Raises:
-        InputError: Naming the key.
+        InputError: Names the key.
     """
     params = node
     for key in ("sweeper", "params"):
@@ -493,7 +493,7 @@ def _check_params(params: Any, file: str) -> None:
         if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
             rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
             raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
-        # Hydra resolves the value and reads the result as an override, which is resolved again.
+        # Hydra resolves the value and parses the result as an override, which is resolved again.
         if "$" in f"{name}{value}":
             rule = f"must be plain text in a file ({file}), without references"
             raise InputError(key, value, rule, "write the values out, or sweep on the command line")
@@ -514,23 +514,23 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-_LONGEST_NAME = 255  # bytes, of one folder or file on common file systems
-_LONGEST_PATH = 3_500  # a run's own files are below it, and Linux takes 4,095
+_LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
+_LONGEST_PATH = 3_500  # bytes; a run's own files are below it, and Linux allows 4,095
 
 
 def check_folder_name(
     folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
 ) -> None:
-    """Refuse a folder that leads out of another one, unless the person at the command line typed it so.
+    """Refuse a folder outside of another one, unless the command line has it typed like this.
 
     Args:
         folder: The folder, resolved.
-        field: The setting that gives it, for messages.
-        typed: What was typed for that setting; None if that makes no difference.
-        base: What the folder is below, for messages.
+        field: The setting of the folder, for messages.
+        typed: The typed value of that setting; None if it does not matter.
+        base: Description of the outer folder, for messages.
 
     Raises:
-        InputError: No name; a folder outside; a name that is too long.
+        InputError: The folder has no name, is outside, or its name is too long.
     """
     if not folder.strip():
         rule = "must be a folder: without one, files of the run would mix with those of the working directory"
@@ -544,7 +544,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
         return
-    # A file may hold the value that a typed reference leads to.
+    # A file may have the value to which a typed reference leads.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must not lead elsewhere by a reference ({typed})"
@@ -552,14 +552,14 @@ def check_folder_name(
 
 
 def check_length(path: str, field: str) -> None:
-    """Refuse a path that no file system takes.
+    """Refuse a path that no file system accepts.
 
     Args:
         path: A file or folder.
-        field: What gives it, for messages.
+        field: The setting of the path, for messages.
 
     Raises:
-        InputError: A part of more than 255 bytes, or a NUL character.
+        InputError: A part has more than 255 bytes, or there is a NUL character.
     """
     if "\0" in path:
         raise InputError(field, path, "must not hold a NUL character", "remove it")

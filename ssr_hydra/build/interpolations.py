@@ -1,8 +1,8 @@
-"""What an interpolation in somebody else's file may call.
+"""The resolvers that interpolations in someone else's file may call.
 
-``${oc.env:AWS_SECRET_ACCESS_KEY}`` puts a secret of the reader's machine into a run's name, its folder and its records,
-and ``${oc.decode:...}`` makes an interpolation of any text, so that one cannot be found by looking. As with targets,
-the list is of what is allowed: references to other values, and the resolvers below.
+``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records, and
+``${oc.decode:...}`` makes an interpolation of any text, so dangerous ones cannot be found by searching. As with
+targets, only listed ones are allowed: references to other values, and the resolvers below.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ssr_hydra.errors import InputError
 
 __all__ = ["check_growth", "check_interpolations"]
 
-# They read the config, the clock, Python's version and Hydra's description of the run, and nothing else.
+# They read only the config, the clock, Python's version and Hydra's description of the run.
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
 
 
 def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
-    """Refuse every resolver that is neither harmless nor trusted, wherever it hides.
+    """Refuse every resolver that is neither harmless nor trusted, at any depth.
 
     Args:
-        node: Mappings, lists and scalars, their interpolations not resolved.
-        trust: What the person at the command line trusts; a resolver by its name, ``trust=[oc.env]``.
-        path: Dotted place of the node, for messages.
+        node: Mappings, lists and scalars, with unresolved interpolations.
+        trust: What the command line trusts; a resolver by its name, ``trust=[oc.env]``.
+        path: Dotted path of the node, for messages.
 
     Raises:
-        InputError: Naming the place and the resolver.
+        InputError: Names the path and the resolver.
 
     Example:
         >>> check_interpolations({"name": "${optimizer.lr}"}, (), "")
@@ -53,12 +53,12 @@ def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
 
 
 def _resolvers(text: str) -> list[str]:
-    """Names of the resolvers that a value calls, as they are written: a name may be interpolated itself."""
+    """Yield the names of the resolvers that a value calls, as written: a name may contain interpolations."""
     if "${" not in text or ":" not in text:
         return []
     try:
         return list(_named_in(parse(text)))
-    except GrammarParseError:  # OmegaConf will say so, and calls nothing
+    except GrammarParseError:  # OmegaConf will report it, and calls nothing
         return []
 
 
@@ -71,24 +71,24 @@ def _named_in(tree: Any) -> Iterator[str]:
 
 
 _MOST_RESOLVED = 1_000_000
-_OF_A_VALUE = 50  # characters; what a value costs besides its text
+_OF_A_VALUE = 50  # characters that a value costs in addition to its text
 
 
 def check_growth(content: Mapping[str, Any]) -> None:
-    """Refuse references that double and double again: 40 lines of them can stand for a terabyte.
+    """Refuse references that double repeatedly: 40 lines of them can expand to a terabyte.
 
     Args:
-        content: A composed config, plain, its references not resolved.
+        content: A composed config, plain, with unresolved references.
 
     Raises:
-        InputError: Resolved, it would be too large; or the name of a reference is a reference throughout, so that
-            nobody can tell in advance what it leads to.
+        InputError: It would be too large when resolved; or the name of a reference starts with a reference, so that its
+            target cannot be known.
     """
     sizes: dict[str, int] = {}
 
     def size(node: Any, path: str) -> int:
         if path not in sizes:
-            sizes[path] = _OF_A_VALUE  # while its own parts are counted; OmegaConf refuses a circle
+            sizes[path] = _OF_A_VALUE  # while its own parts are counted; OmegaConf refuses a cycle
             if isinstance(node, Mapping):
                 inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
             elif isinstance(node, list):
@@ -109,7 +109,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
-    """The keys that a value refers to; of one whose end is a reference, what comes before."""
+    """Yield the keys that a value refers to; if the end of a key is a reference, the part before it."""
     starts: list[int] = []
     position = 0
     while isinstance(text, str) and (position := _next(text, position)) >= 0:
@@ -128,15 +128,15 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _next(text: str, position: int) -> int:
-    """Where the next reference begins or ends."""
+    """Return where the next reference starts or ends."""
     found = [place for place in (text.find("${", position), text.find("}", position)) if place >= 0]
     return min(found, default=-1)
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """What a key leads to, and its path; the value on the way there that is a reference itself, or nothing."""
+    """Return the value of a key with its path; or a value on the way that is a reference; or None."""
     up = len(key) - len(key.lstrip("."))
-    parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key beside this one
+    parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key next to this one
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]
     node: Any = content
     place = ""

@@ -1,6 +1,6 @@
-"""A job of the app from its first moment on: its log, SIGTERM, and a record where training could not write one.
+"""A job of the app: its log, SIGTERM, and a record if training could not write one.
 
-Nothing here imports torch: a job may fail because torch does.
+Nothing here imports torch, because a job may fail while importing torch.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ __all__ = ["Job", "hydra_run_dir", "log", "recorded"]
 
 
 def hydra_run_dir() -> str | None:
-    """The output folder of the job that Hydra is running; None outside of one."""
+    """Return the output folder of the job that Hydra runs; None outside of one."""
     cfg: Any = HydraConfig.instance().cfg
-    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # none until a job runs
+    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # None until a job runs
     return None if folder is None else str(folder)
 
 
 class Job(NamedTuple):
-    """A job that is being built and trained.
+    """A job in progress.
 
     Args:
         pending: Its description.
-        heartbeat: Its sign of life; None outside of a sweep.
+        heartbeat: Its heartbeat; None outside of a sweep.
     """
 
     pending: Pending
     heartbeat: Heartbeat | None
 
     def follow(self, trainer: Trainer) -> None:
-        """Publish the description when training begins, and tell from then on how far it has come."""
+        """Publish the description when training starts, and report progress from then on."""
         trainer.on("fit_start", self.pending.publish)
         if self.heartbeat is not None:
             heartbeat = self.heartbeat
@@ -60,14 +60,14 @@ class Job(NamedTuple):
 
 @contextmanager
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Job]:
-    """Within it a job is built and trained; whatever ends it leaves a ``result.json`` in ``run_dir``.
+    """In this block a job is created and trained. If it ends early, it still leaves a ``result.json`` in ``run_dir``.
 
-    The trainer records what happens in training; this, what happens before: data that cannot be read, a model that
-    cannot be made, an interrupt. Input that is refused before training leaves no record, as if it had not been run,
-    except in a sweep, whose other jobs go on. Where the app runs the job, SIGTERM is an interrupt too.
+    The trainer records errors of training. This function records earlier errors: data that cannot be read, a model that
+    cannot be created, an interrupt. Input that is refused before training leaves no record, as if the job had not run,
+    except in a sweep, whose other jobs continue. If the app runs the job, SIGTERM is an interrupt too.
 
-    In a folder that holds a run already nothing of the job is written before its ``publish`` is called, when training
-    begins: one that is refused leaves the folder as it was, and one that finds its run finished adds a line to the log.
+    In a folder that already has a run, nothing of the job is written before its ``publish`` is called, when training
+    starts. So a refused job does not change the folder, and a job whose run has finished only adds a line to the log.
 
     Args:
         cfg: The composed experiment.
@@ -79,13 +79,13 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """Within it, the folder of a sweep's job says that the job runs, so that whoever waits for it knows."""
+    """In this block, a heartbeat in the folder of a sweep's job shows that the job runs."""
     study = _sweep_dir()
     if run_dir is None or study is None:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # Another machine's process may have died a moment ago, and this one be in its place: its sign grows old then.
+    # A process on another machine may have died recently, and this one may replace it: its heartbeat expires here.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)
@@ -111,10 +111,10 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
                 pending.drop(str(error) if _in_sweep() else None)
                 raise
             told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
-            told = told and not isinstance(error, UserCodeError)  # which says what it is, and not where
+            told = told and not isinstance(error, UserCodeError)  # its message has the whole reason
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
             if run_dir is not None and _leaves_record(error):
-                # What went wrong first is what counts, so a disk that cannot hold the record either is passed over.
+                # The first error counts, so a disk that is also too full for the record is ignored.
                 with suppress(OSError):
                     _record(cfg, Path(run_dir), error)
             pending.drop(failed=True)
@@ -127,11 +127,11 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return _in_sweep() and error.field != "run_dir"
-    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be untrue
+    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be wrong
 
 
 def log(level: int, text: str, error: BaseException | None = None) -> None:
-    """Write to the log files, ``train.log`` for one: to those alone, since a terminal shows the run in another way."""
+    """Write to the log files, such as ``train.log``, but not to the terminal, which shows the run differently."""
     trace = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("ssr_hydra", level, __file__, 0, text, None, trace)
     for handler in logging.getLogger().handlers:
@@ -145,7 +145,7 @@ def _overrides() -> str:
 
 
 def _sweep_dir() -> Path | None:
-    """Return the folder of the sweep that runs this job, whatever the job's working directory; None outside a sweep."""
+    """Return the folder of the sweep that runs this job, for any working directory of the job; None outside a sweep."""
     cfg: Any = HydraConfig.instance().cfg
     if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
         return None
@@ -157,7 +157,7 @@ def _in_sweep() -> bool:
 
 
 def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:
-    """A record of a job that never trained, unless there is one: the trainer's, or another run's."""
+    """Write a record of a job that never trained, unless the trainer or another run has written one."""
     if (folder / RESULT).exists():
         return
     try:

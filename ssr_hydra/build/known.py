@@ -1,4 +1,4 @@
-"""What is known of built-in data and models before they are made: names, sizes, and whether they fit each other."""
+"""Facts about built-in data and models, known before they are created: names, sizes, and whether they fit together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "effi
 
 
 class Images(NamedTuple):
-    """The shape of an image, how many classes there are, and how many images in each split."""
+    """The shape of an image, the number of classes, and the number of images in each split."""
 
     shape: tuple[int, ...]
     num_classes: int
@@ -64,14 +64,14 @@ IMAGES = {
 
 
 def check_known(values: Mapping[str, Any]) -> None:
-    """Refuse the arguments of built-in data and of torchvision's models that cannot be meant, wherever they stand.
+    """Refuse invalid arguments of built-in data and of torchvision's models, at any depth.
 
     Args:
-        values: The experiment, plain.
+        values: The experiment as plain values.
 
     Raises:
-        InputError: A name or an argument that does not exist, one of the wrong type, a package that is not installed,
-            or a download to a folder that a config has no say over.
+        InputError: A name or an argument does not exist or has a wrong type, a package is not installed, or a download
+            would go to a folder that a config may not choose.
     """
     for path, node in _nodes(values, ""):
         target = str(node["_target_"])
@@ -93,7 +93,7 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Refuse what the loaders would, before the data are read."""
+    """Refuse what the loaders would refuse, before the data is read."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         raise InputError(
@@ -104,12 +104,12 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
-# What two parts of one built-in data set have in common, or they overlap or number their classes differently.
+# Values that two parts of one built-in data set must share, or they overlap or number their classes differently.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
 def _check_apart(data: Mapping[str, Any]) -> None:
-    """Refuse built-in evaluation data that overlap the training data; the loaders compare what was read once more."""
+    """Refuse built-in evaluation data that overlaps the training data; the loaders compare it again after reading."""
     train, evaluation = data["train"], data["eval"]
     if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
         return
@@ -125,16 +125,16 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Spell a separate source of the evaluation data in one way, however the config does.
+    """Write a separate source of the evaluation data in one way.
 
-    ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file, of which both
+    ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file, which both
     data sets know. The classes of images in a second root are those of the training folder.
 
     Args:
-        data: The node ``data`` of an experiment, which need not have been checked.
+        data: The node ``data`` of an experiment, checked or not.
 
     Raises:
-        InputError: Two of them name different files, or there are no evaluation data to read it.
+        InputError: Two of them name different files, or there is no evaluation data to read the file.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -170,12 +170,12 @@ def with_two_sources(data: Any) -> Any:
 
 
 def _is_same_path(one: object, other: object) -> bool:
-    """Whether two values name one file, however they spell it."""
+    """Whether two values name the same file."""
     if not isinstance(one, str) or not isinstance(other, str):
         return one == other
     try:
         return os.path.realpath(Path(one).expanduser()) == os.path.realpath(Path(other).expanduser())
-    except ValueError:  # no file has such a name
+    except ValueError:  # no file can have this name
         return one == other
 
 
@@ -190,7 +190,7 @@ _NEEDS_TORCHVISION = (
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Everything with a ``_target_``, the outer before the inner."""
+    """Yield everything with a ``_target_``, outer nodes before inner ones."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield path, node
@@ -202,7 +202,7 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Names and types; what is not given has a default."""
+    """Check names and types; omitted arguments have defaults."""
     types = get_type_hints(config)
     names = [item.name for item in fields(config)]
     for key, value in node.items():
@@ -223,10 +223,10 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     if name not in IMAGES:
         raise InputError(f"{path}.name", name, "is no data set known here", did_you_mean(str(name), IMAGES))
     if root is None or not node.get("download", True):
-        return  # the person's own folder, by SSR_HYDRA_DATA or by default; or one that is only read
+        return  # the user's own folder, by SSR_HYDRA_DATA or by default; or one that is only read
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
-    # A config may come from somebody else, who has no say over where files are written.
+    # A config may come from someone else, who may not choose where files are written.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
         fix = f"say SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
@@ -252,10 +252,10 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """What data are called, for a run that has no name; None where nothing says which they are.
+    """Return the name of data, for a run without a name; None if it is unknown.
 
     Args:
-        data: The node ``data`` of an experiment, which need not have been checked.
+        data: The node ``data`` of an experiment, checked or not.
 
     Example:
         >>> data_name({"train": {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist"}})
@@ -273,7 +273,7 @@ def data_name(data: Any) -> str | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Samples of a built-in data set whose size is known without loading it; None for others.
+    """Return the number of samples of a built-in data set whose size is known without loading it; None for others.
 
     Args:
         node: A data set of a checked experiment.
@@ -290,20 +290,20 @@ def known_samples(node: Mapping[str, Any]) -> int | None:
 
 
 def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Refuse a built-in model that cannot take the images of built-in data, or tell their classes apart.
+    """Refuse a built-in model that does not fit the images or the number of classes of built-in data.
 
     Args:
         data: The node ``data`` of a checked experiment.
         model: Its node ``model``.
 
     Raises:
-        InputError: Naming the argument of the model, and what it has to be.
+        InputError: Names the argument of the model, and its right value.
     """
     images = _images(data["train"])
     if images is None:
         return
     channels, height, width = images.shape
-    augment = data["augment"]  # one of the user's own may make images of another size
+    augment = data["augment"]  # the user's own augmentation may change the size of images
     own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
     if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
         _check_size(model, images.shape)
@@ -323,14 +323,14 @@ LEAST = {
     "alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
     "squeezenet1_1": 17, "vgg": 32,
 }  # fmt: skip
-"""The smallest images that these of torchvision's models take, by the start of their names."""
-# Those that are made for images of one size, by the option that says which.
+"""The smallest images that these models of torchvision accept, by the start of their names."""
+# Models for images of one size, with the option that sets it.
 _FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
 _DEFAULT_SIZE = 224
 
 
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Whether a model of torchvision takes images so small, or of another size than the one that it is made for."""
+    """Refuse images that are too small for a torchvision model, or have another size than it needs."""
     name, (_, height, width) = str(model["name"]), shape
     what = f"and an image of the data is {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
@@ -340,7 +340,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
-        return  # weights are for images of one size each
+        return  # pretrained weights have one image size
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
         rule = f"takes images of {size} x {size}, {what}"
@@ -357,7 +357,7 @@ TAKES = {
     "ssr_hydra.models.ViT": ("in_channels", "image_size"),
     "ssr_hydra.models.torchvision_model": ("in_channels",),
 }
-"""Built-in models -> the arguments that have to be the data's."""
+"""A mapping from built-in model to the arguments that must match the data."""
 
 
 def _images(node: Mapping[str, Any]) -> Images | None:

@@ -1,4 +1,4 @@
-"""The optimizers of an experiment, made from its config, and the schedules of their fields."""
+"""Create the optimizers of an experiment from its config, and the schedules of their hyperparameters."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["make_fields", "make_optimizers"]
 
-# What a param group has beside the hyperparameters that its optimizer knows.
+# Keys of a param group in addition to the hyperparameters of its optimizer.
 _OURS = ("params", "name", "schedule")
 
 
 def make_optimizers(
     values: Mapping[str, Any], trust: tuple[str, ...], model: torch.nn.Module, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """The optimizers of a checked experiment, over the parameters of its model that require gradients.
+    """Create the optimizers of a checked experiment, for the parameters of its model that require gradients.
 
     Args:
-        values: The experiment, plain.
-        trust: What the person at the command line trusts.
-        model: On its device.
-        device: The same.
+        values: The experiment as plain values.
+        trust: What the command line trusts.
+        model: The model, on its device.
+        device: The device.
 
     Raises:
-        InputError: Parameters that no optimizer takes, or two; a rule that selects nothing in this model, or sets what
-            an optimizer of its parameters does not have.
+        InputError: A parameter is taken by no optimizer or by two; a rule selects nothing in this model, or sets
+            a hyperparameter that the optimizer of its parameters does not have.
     """
     from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
 
@@ -54,7 +54,7 @@ def make_optimizers(
             made.append(instantiate(arguments, trust, path, params=taken[path]))
             continue
         groups = grouping.groups(taken[path], {**_defaults(arguments, trust, path), **arguments})
-        given = [(group["name"], list(group)) for group in groups]  # the optimizer will fill in the rest
+        given = [(group["name"], list(group)) for group in groups]  # the optimizer will add the others
         if not is_alone:
             prefix = path.removeprefix("optimizer.")
             for group in groups:
@@ -66,17 +66,17 @@ def make_optimizers(
 
 
 def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """The schedulers of fields other than the learning rate, by the names of the fields.
+    """Create the schedulers of hyperparameters other than the learning rate, by name.
 
     Args:
-        values: The experiment, plain.
-        trust: What the person at the command line trusts.
+        values: The experiment as plain values.
+        trust: What the command line trusts.
     """
     return {name: instantiate(node, trust, f"schedules.{name}") for name, node in values["schedules"].items()}
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """What an optimizer takes where its config says nothing: a scale multiplies that too."""
+    """Return an optimizer's defaults for values that its config omits, because a scale multiplies these too."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
@@ -97,9 +97,9 @@ def _check_matrices(
 def _check_sparse(
     model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
 ) -> None:
-    """SparseAdam cannot step dense gradients, and those of torch's own layers are dense, but on request.
+    """Refuse SparseAdam for dense gradients. Those of torch's own layers are dense, unless requested otherwise.
 
-    What the gradients of a class of the user's own are is not known before there are some.
+    The gradients of a user's class are unknown until the first step.
     """
     if node["_target_"] != "torch.optim.SparseAdam":
         return
@@ -117,7 +117,7 @@ def _check_sparse(
 def _check_known(
     optimizer: torch.optim.Optimizer, given: Sequence[tuple[str, list[str]]], grouping: Grouping, target: str
 ) -> None:
-    """torch keeps whatever a group holds, known or not; a slip in a name would change nothing and say nothing."""
+    """Refuse unknown keys of a group: torch would keep a misspelt one without an error or an effect."""
     for name, keys in given:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
@@ -125,7 +125,7 @@ def _check_known(
                 raise InputError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
-# Where fused kernels exist: several times faster than the default on small tensors, and on the CPU too.
+# Devices with fused kernels, which are several times faster for small tensors, also on the CPU.
 _FUSED_ON = {
     "torch.optim.SGD": ("cpu", "cuda", "mps"),
     "torch.optim.Adam": ("cpu", "cuda", "mps"),
@@ -137,15 +137,15 @@ _FUSED_ON = {
 def _fused(
     node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter], device: torch.device
 ) -> Mapping[str, Any]:
-    """Choose the fused implementation where neither it nor ``foreach`` was chosen or declined.
+    """Choose the fused implementation if neither ``fused`` nor ``foreach`` was set.
 
-    Its bits differ from the default's, so whoever compares with a loop that does not use it says
+    Its last bits differ from the default's. To compare with a loop that does not use it, set
     ``optimizer.fused=false``.
     """
     chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
         return node
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
-    if any(hasattr(p, "device_mesh") for p in parameters):  # shards, which not all kernels know
+    if any(hasattr(p, "device_mesh") for p in parameters):  # shards, which not all kernels support
         possible = possible and str(node["_target_"]).rpartition(".")[2] not in UNFUSED
     return {**node, "fused": True} if possible else node

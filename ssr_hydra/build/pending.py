@@ -1,7 +1,7 @@
-"""A job's description, set aside in a folder that holds a run already, until the job's own training begins.
+"""A job's description, kept apart in a folder that already has a run, until the job's own training starts.
 
-Hydra writes ``.hydra`` before the app is called, and what only the data, the model or a checkpoint can refuse is
-refused after that. So in a used folder Hydra writes beside it, and the files are put in place when training begins.
+Hydra writes ``.hydra`` before it calls the app. Input that only the data, the model or a checkpoint can refuse is
+refused after that. So in a used folder Hydra writes into a separate folder, whose files are moved when training starts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ssr_hydra.settings.resume import AUTO
 __all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
 
 REFUSED = "refused.txt"
-"""What a refused job of a sweep leaves for the sweep's table, in the folder that was set aside."""
+"""What a refused job of a sweep leaves for the sweep's table, in the separate folder."""
 
 _NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
 
 
 def pending_name(subdir: str) -> str:
-    """Where a description waits: beside the place it is for, in a folder of this command alone.
+    """Return the folder where a description waits: next to its final place, used only by this command.
 
     Example:
         >>> pending_name(".hydra")  # doctest: +SKIP
@@ -39,7 +39,7 @@ def pending_name(subdir: str) -> str:
 
 
 def pending_pattern(name: str) -> str:
-    """A glob pattern for the folders of all commands that are called as one of them is.
+    """Return a glob pattern for the waiting folders of all commands.
 
     Example:
         >>> pending_pattern(".hydra.pending-3f0a91c2")
@@ -49,19 +49,19 @@ def pending_pattern(name: str) -> str:
 
 
 def holds_a_run(folder: Path, subdir: str) -> bool:
-    """Whether a folder has something to lose: a description, a record or checkpoints."""
+    """Whether a folder has files to protect: a description, a record or checkpoints."""
     return (folder / subdir).exists() or (folder / RESULT).exists() or find(AUTO, folder) is not None
 
 
 class Pending:
-    """What a job writes before its training begins: its description, and its lines in the log files.
+    """What a job writes before its training starts: its description, and its lines in the log files.
 
     Args:
         folder: The job's folder; None outside of the app.
-        hydra: Hydra's own configuration of the job; None likewise.
+        hydra: Hydra's config of the job; None outside of the app.
 
     Attributes:
-        waits: Whether they are held back: the folder holds a run, and training has not begun.
+        waits: Whether they are held back: the folder has a run, and training has not started.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -74,9 +74,9 @@ class Pending:
             return
         self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
         self.waits = True
-        # Kept in memory: a job that is killed before its training begins leaves nothing behind.
+        # Kept in memory, so that a job that is killed before its training leaves nothing behind.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
-        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also those of jobs that were killed
+        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also those of killed jobs
             if not (path / REFUSED).exists():  # a note for the table of another sweep
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
@@ -95,11 +95,11 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Put the description in its place, each file whole, and write the lines that were held back."""
+        """Move the description to its place, each file atomically, and write the lines that were held back."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
-        # The one that says what run it is comes last: until then the folder is that of the run before.
+        # The file that identifies the run comes last: until then the folder is that of the previous run.
         for name in sorted(self._files, key=lambda name: name == "config.yaml"):
             content = self._files[name]
             if name == "hydra.yaml":
@@ -110,11 +110,11 @@ class Pending:
         self.waits = False
 
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
-        """Leave the folder as it was.
+        """Leave the folder unchanged.
 
         Args:
-            refused: Why, to be kept for the table of a sweep, which takes it away.
-            failed: The job broke, which the log is to tell.
+            refused: The reason, stored for the table of a sweep, which removes it.
+            failed: The traceback of a failed job, for the log.
         """
         if not self.waits:
             return

@@ -1,4 +1,4 @@
-"""``resume`` and ``checkpoint`` at composition: what they may say, and whether the run's folder is this run's."""
+"""Checks of ``resume`` and ``checkpoint`` at composition, and whether the run's folder is this run's."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ssr_hydra.time import TimeUnit, as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume"]
 
-# What may differ without another run coming of it: how it is watched, kept and evaluated, and how data are fetched.
+# Settings that may differ in the same run: logging, checkpoints, evaluation, and how data is loaded.
 _FREE = re.compile(
     r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
-# Where built-in data are read from, and how: the checkpoint knows them by their content.
+# Where and how built-in data is read: a checkpoint knows data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
 _MOST_SHOWN = 6
-# What a checkpoint's tensors do not fit, whatever is said about the change.
+# Settings with which a checkpoint's tensors do not fit, whatever on_change is.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
@@ -43,6 +43,7 @@ def check_resume(values: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: Naming the field.
+    InputError: The field is invalid.
     """
     node = values["resume"]
     if isinstance(node, Mapping):
@@ -57,11 +58,11 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     """Refuse an invalid ``checkpoint``.
 
     Args:
-        values: The experiment, plain.
+        values: The experiment as plain values.
         results: Names of the metrics that the run computes.
 
     Raises:
-        InputError: Naming the field.
+        InputError: A field is invalid.
     """
     node = values["checkpoint"]
     if isinstance(node, Mapping):
@@ -82,19 +83,19 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
     """Refuse to run in the folder of another run, before anything is written there.
 
-    What the folder holds is compared as it is written, interpolations and all.
+    Configs are compared as written, with interpolations.
 
     Args:
-        folder: Where the run is to write.
-        config: The experiment as it was composed.
-        values: The same, plain.
-        field: Name of the setting that says the folder.
+        folder: The run's folder.
+        config: The composed experiment.
+        values: The experiment as plain values.
+        field: Name of the setting of the folder.
 
     Returns:
-        Whether it holds this very run, finished: then there is nothing to write.
+        Whether the folder has this run, finished: then there is nothing to do.
 
     Raises:
-        InputError: It holds a run that this one neither is nor goes on with.
+        InputError: The folder has a run that this one is not, and does not continue.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])
@@ -110,7 +111,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     try:
         before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     except (OSError, ValueError, OmegaConfBaseException):
-        return False  # it was not started by this app; the checkpoint itself says what it is of
+        return False  # this app did not start it; its checkpoint describes it
     now: Any = OmegaConf.to_container(config, resolve=False)
     before, now = (
         {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
@@ -139,7 +140,7 @@ def _is_completed(folder: Path) -> bool:
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Whether a difference makes no other run; so does a field of a newer release that is as it was without it."""
+    """Whether a difference does not change the run, such as a field of a newer release with its old behavior."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

@@ -1,4 +1,4 @@
-"""The schedulers of an experiment, made from its config."""
+"""Create the schedulers of an experiment from its config."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["make_schedulers"]
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """The scheduler of a checked experiment, the list of them, or the mapping of names to either; None for none.
+    """Create the scheduler of a checked experiment, or a list, or a mapping from name to either; None for none.
 
-    torch's own are described, not made, so they need no optimizer; a class of the user's own gets it.
+    torch's own are described, not created, so they need no optimizer. A user's class gets the optimizer.
     """
     node = values["scheduler"]
     return None if node is None else _made(node, trust, optimizers, "scheduler")

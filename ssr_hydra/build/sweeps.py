@@ -1,4 +1,4 @@
-"""The end of a multirun in one table, from the records that its jobs have left. Needs no torch."""
+"""The table at the end of a sweep, from the records of its jobs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["show_sweep"]
 _MOST_BYTES = 10_000_000  # of a config
 _MOST_SHOWN = 50
 _WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
 
 class _Job(NamedTuple):
@@ -35,21 +35,21 @@ class _Job(NamedTuple):
 
 
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
-    """Print a line for each job of a sweep: its folder, what it varies, and how it ended.
+    """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing. Of more
-    than fifty jobs, those that completed are counted alone.
+    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing. With more
+    than fifty jobs, completed ones are only counted.
 
     Args:
         folder: The sweep's folder.
-        stream: Where to print.
+        stream: The output.
         pending: Name of the folders in which this sweep's jobs have left why they were refused.
 
     Raises:
         OSError: It cannot be printed.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # one that has not begun has nothing of Hydra's
+    found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
@@ -68,11 +68,11 @@ def _read(sweep: Path, folder: Path) -> _Job:
         overrides = planned.get("overrides")
     try:
         result = RunResult.load(folder / RESULT)
-    except (OSError, ValueError):  # a job that was killed, or is still running elsewhere, has no record
+    except (OSError, ValueError):  # a job that was killed, or still runs elsewhere, has no record
         result = None
     state: State | None = read_state(folder)
     if state is State.WAITING and (folder / RESULT).exists():
-        state = None  # a torn record
+        state = None  # a truncated record
     return _Job(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
@@ -83,13 +83,13 @@ def _read(sweep: Path, folder: Path) -> _Job:
 
 
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
-    """A job that did not begin because of what its folder holds, whose record is another run's."""
+    """A job that did not start because its folder has another run, whose record is there."""
     aside = folder / pending
     job = _read(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")
     try:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):  # it was killed, or is still being built elsewhere
+    except (OSError, ValueError):  # it was killed, or is still starting elsewhere
         why = ""
     shown = tuple(map(str, overrides)) if isinstance(overrides, list) else ()
     return job._replace(overrides=shown, result=None, refused=why)
@@ -118,7 +118,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
     if errors:
         table.add_column("error", overflow="fold")
-    # Those that have not begun are counted in the first line; of many jobs, so are those that completed.
+    # Jobs that have not started are counted in the first line; of many jobs, so are completed ones.
     hidden = {State.WAITING, *((State.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
     for job, row in shown:
@@ -133,7 +133,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
         file=text,
         force_terminal=terminal,
         width=shutil.get_terminal_size().columns if terminal else 10_000,
-        height=25,  # without which rich takes a plain terminal for one of 80 columns
+        height=25,  # otherwise rich assumes 80 columns for a plain terminal
     )
     console.print(Text(visible(head)), soft_wrap=True)
     if columns.shared:
@@ -146,7 +146,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
 def _status(job: _Job) -> str:
     if job.refused:
         return "refused"
-    if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record of it may lie there
+    if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record may be in the folder
         return _WORDS[job.state]
     if job.result is None:
         return ""

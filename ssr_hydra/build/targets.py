@@ -1,9 +1,9 @@
-"""What a config may name by ``_target_``, and the making of it.
+"""The classes and functions that a config may name by ``_target_``, and their creation.
 
-A ``_target_`` is code chosen by whoever wrote the config, and configs come from other people too. Lists of what is
-dangerous are never complete (``torch.load``, ``site.addsitedir`` and ``numpy.load`` run code as well as ``os.system``
-does), so the list is of what is allowed: exact names that this package knows, and modules that the person at the
-command line trusts. Nothing is imported before its name has passed.
+A ``_target_`` is code, and configs may come from other people. A list of dangerous names would never be complete:
+``torch.load``, ``site.addsitedir`` and ``numpy.load`` run code just as ``os.system`` does. So this module lists what is
+allowed: exact names that this package knows, and modules that the command line trusts. Nothing is imported before its
+name has been checked.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 
 def as_description(node: Any) -> Any:
-    """A node with torch's schedulers replaced by their descriptions, which take the same arguments and no optimizer."""
+    """Return a node with torch's schedulers replaced by their descriptions, which need no optimizer."""
     if isinstance(node, Mapping):
         changed = {key: as_description(value) for key, value in node.items()}
         if node.get("_target_") in TORCH_SCHEDULERS:
@@ -85,18 +85,18 @@ REGISTERED = _registered()
 _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 
-# Wholes that can load and run files; a part of them (torch.nn, numpy.random ...) or an exact name can be trusted.
+# Packages that can load and run files. Only a part (torch.nn, numpy.random ...) or an exact name can be trusted.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 
 def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
-    """The trusted names, checked.
+    """Return the trusted names, checked.
 
     Args:
         trust: Modules (``my_package``) or exact names (``torchvision.models.resnet18``).
 
     Raises:
-        InputError: Something that is no dotted name, or a module whose every function no config can be trusted with.
+        InputError: It is not a dotted name, or a module that is too dangerous to trust as a whole.
 
     Example:
         >>> check_trust("my_package")
@@ -119,7 +119,7 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
     """Return what a config trusts, checked.
 
     Raises:
-        InputError: Something other than names of modules.
+        InputError: It has something other than names of modules.
     """
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
@@ -127,13 +127,13 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust what is not there: a misspelt name would be trusted, and do nothing. Imports none of it.
+    """Refuse to trust a missing module: a misspelt name would be trusted without effect. Imports nothing.
 
     Args:
-        trust: As :func:`check_trust` returns them.
+        trust: The result of :func:`check_trust`.
 
     Raises:
-        InputError: A name whose module cannot be found.
+        InputError: A module cannot be found.
     """
     for name in trust:
         module = name.partition(".")[0]
@@ -145,20 +145,20 @@ def check_there(trust: Iterable[str]) -> None:
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:
-    """Whether a name is registered, or one of the trusted names, or inside one."""
+    """Whether a name is registered, or trusted, or a member of something trusted."""
     return name in REGISTERED or any(name == entry or name.startswith(f"{entry}.") for entry in trust)
 
 
 def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
-    """Walk a plain, resolved config and refuse every target that is not allowed, wherever it hides.
+    """Refuse every target in a plain, resolved config that is not allowed, at any depth.
 
     Args:
         node: Mappings, lists and scalars, without interpolations.
-        trust: What the person at the command line trusts.
-        path: Dotted place of the node, for messages.
+        trust: What the command line trusts.
+        path: Dotted path of the node, for messages.
 
     Raises:
-        InputError: A target that is neither registered nor trusted, or a key of Hydra's that is not supported.
+        InputError: A target is neither registered nor trusted, or a key of Hydra is not supported.
     """
     _check_inside(node, tuple(trust), path, node)
 
@@ -197,7 +197,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """The fix for a name that is not trusted: one ``trust`` for all such names of the config."""
+    """Return the fix for an untrusted name: one ``trust`` for all such names of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return (
             "a config cannot run Python's own library; write a function that does what you need, and trust its module"
@@ -223,7 +223,7 @@ def _targets_in(node: Any) -> Iterator[str]:
 
 
 def _package_of(name: str) -> str:
-    """The package of a name; of a package that holds too much, only the module."""
+    """Return the package to trust for a name; for a package that contains too much, only the module."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -232,17 +232,17 @@ def _package_of(name: str) -> str:
 
 
 def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
-    """Make what a plain, resolved config describes; nested targets first. Lists and mappings stay plain.
+    """Create what a plain, resolved config describes, inner targets first. Lists and mappings stay plain.
 
     Args:
-        node: As for :func:`check_targets`, which is run on it first.
-        trust: What the person at the command line trusts.
-        path: Dotted place of the node, for messages.
-        extra: Further keyword arguments for the outermost target.
+        node: The node; :func:`check_targets` checks it first.
+        trust: What the command line trusts.
+        path: Dotted path of the node, for messages.
+        extra: Additional keyword arguments for the outermost target.
 
     Raises:
-        InputError: As :func:`check_targets`; arguments that the target does not take; an ``InputError`` of the target,
-            its field completed by the place.
+        InputError: See :func:`check_targets`; or the target does not accept the arguments; or the target itself raises
+            an ``InputError``, whose field gets the path.
 
     Example:
         >>> instantiate({"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"}).step_size
@@ -276,23 +276,23 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
         raise (error.within(path) if path else error) from None
     except (TypeError, ValueError, RuntimeError) as error:
         if name not in REGISTERED:
-            raise  # the user's own code: its traceback is what helps
+            raise  # the user's own code: the traceback helps
         raise InputError(path or name, name, _one_line(error), "see its arguments with --cfg job") from error
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import the class or function of a dotted name.
 
-    A trusted package imports others: ``my_package.os.system`` would be ``os.system``. So a name leads through modules
-    that are really there by that name, and what it leads to must have been defined in a trusted place.
+    A trusted package imports others: ``my_package.os.system`` would be ``os.system``. So each part of the name must be
+    a real module with that name, and the object must be defined in a trusted place.
 
     Args:
-        name: Registered, or inside something trusted.
-        trust: What the person at the command line trusts.
-        field: Dotted place of the name, for messages.
+        name: A registered name, or a member of something trusted.
+        trust: What the command line trusts.
+        field: Dotted path of the name, for messages.
 
     Raises:
-        InputError: The name is not allowed, does not exist, or is an import from a place that is not trusted.
+        InputError: The name is not allowed, does not exist, or is an import from an untrusted place.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
@@ -351,10 +351,10 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
 def _check_arguments(
     target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str
 ) -> None:
-    """Refuse arguments that the target does not take before it runs, so that its own TypeErrors stay its own."""
+    """Refuse arguments that the target does not accept before calling it, so that its own TypeErrors stay unchanged."""
     try:
         signature = inspect.signature(target)
-    except (TypeError, ValueError):  # some functions written in C have none
+    except (TypeError, ValueError):  # some C functions have no signature
         return
     try:
         signature.bind(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Versions of what a run is computed with, told without importing it."""
+"""Versions of the packages that compute a run, without importing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["version_line", "versions"]
 
 
 def versions() -> dict[str, str | None]:
-    """As in a record: of python, torch, numpy and ssr_hydra; None for what is not installed."""
+    """Return the versions as in a record: of python, torch, numpy and ssr_hydra; None if not installed."""
     return {
         "python": platform.python_version(),
         "torch": _installed("torch"),
@@ -21,7 +21,7 @@ def versions() -> dict[str, str | None]:
 
 
 def version_line() -> str:
-    """What ``--version`` prints.
+    """Return the text of ``--version``.
 
     Example:
         >>> version_line()  # doctest: +SKIP

@@ -1,7 +1,7 @@
-"""What runs in the process of one job: from its description to its result, both sent over a connection.
+"""The process of one job: it receives the job's description and sends the result, over a connection.
 
-Nothing of the sweep's own process is inherited but what the description names, and whatever ends the job, the process
-ends with it: without its sweep it stops by itself, with a checkpoint.
+The process inherits nothing from the sweep's process except what the description contains. It ends with the job,
+however that ends. If the sweep ends first, the job stops with a checkpoint.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ __all__ = [
 ]
 
 OUTPUT = "output.log"
-"""What a job prints, in its folder."""
+"""File in the job's folder with the job's output."""
 
-# A job whose sweep is gone is told to stop, and has so long for its checkpoint.
+# Seconds that a job has for its checkpoint after its sweep has ended.
 _LAST_SECONDS = 600.0
-# A job that has sent its result has so long for what it left to be done at its exit.
+# Seconds that a job has for its exit handlers after it has sent its result.
 _EXIT_SECONDS = 60.0
 
 
 @dataclass
 class Order:
-    """A job, in values that can be read before any module of it is imported.
+    """A job, in values that can be read before importing any of its modules.
 
     Args:
-        environment: Of the process, all of it.
+        environment: All environment variables of the process.
         path: ``sys.path``.
-        folder: To work in.
+        folder: The working directory.
         argv: ``sys.argv``.
-        main: How to import the main module of the sweep's process, where the job needs it.
+        main: How to import the main module of the sweep's process, if the job needs it.
         shared: What all jobs of the sweep share, a pickled :class:`Shared`.
-        overrides: The job's own.
-        number: The job's.
+        overrides: The overrides of the job.
+        number: The number of the job.
     """
 
     environment: dict[str, str]
@@ -73,7 +73,7 @@ class Order:
 
 
 class Shared(NamedTuple):
-    """Hydra's part of a job: what a launcher is set up with, its global state, and the id in the names of folders."""
+    """Hydra's part of a job: the launcher's setup, Hydra's global state, and the id in folder names."""
 
     context: Any
     task: Any
@@ -89,7 +89,7 @@ class Placed(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How the job ended: Hydra's result pickled, or why it stopped; with the traceback of what broke."""
+    """How the job ended: Hydra's result, pickled; or why it stopped, with the traceback of an error."""
 
     returned: bytes | None
     text: str
@@ -97,18 +97,18 @@ class Answer(NamedTuple):
 
 
 class JobTraceback(Exception):
-    """The traceback of an error in another process, as the cause of the error that arrives."""
+    """The traceback of an error in another process, as the cause of the error here."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
-    """Run the job that the connection describes; returns the exit code of the process.
+    """Run the job that the connection describes. Return the exit code of the process.
 
     Args:
-        connection: Gives an :class:`Order`, takes an :class:`Answer`; when its other end closes, the job stops.
-        ready: Called when signals are understood.
+        connection: Sends an :class:`Order` and receives an :class:`Answer`. When its other end closes, the job stops.
+        ready: Called when signal handlers are installed.
     """
     code = 0
     try:
@@ -124,8 +124,8 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
         if not isinstance(error.code, int):
             sys.stderr.write("" if error.code is None else f"{error.code}\n")
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        answer = Answer(None, f"left by sys.exit, with exit code {code}, before it was done")
-    with suppress(OSError):  # the sweep is gone
+        answer = Answer(None, f"called sys.exit with exit code {code} before it was done")
+    with suppress(OSError):  # the sweep has ended
         connection.send(answer)
     _leave(code)
     return code
@@ -138,7 +138,7 @@ def _ignore_stops() -> None:
 
 
 def _leave(code: int) -> None:
-    """What the interpreter does at its exit, for a process that leaves without taking it apart."""
+    """Run the interpreter's exit handlers, for a process that exits without cleanup."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)
@@ -148,14 +148,14 @@ def _leave(code: int) -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # nobody reads it
+        with suppress(OSError, ValueError, AttributeError):  # the output cannot be written
             stream.flush()
 
 
 def _answer(connection: Connection) -> Answer:
     try:
         order: Order = connection.recv()
-    except (EOFError, OSError):  # the sweep is gone already
+    except (EOFError, OSError):  # the sweep has already ended
         sys.exit(1)
     threading.Thread(target=_watch, args=(connection,), name="sweep", daemon=True).start()
     try:
@@ -167,7 +167,7 @@ def _answer(connection: Connection) -> Answer:
         if order.main:
             multiprocessing.spawn.prepare(dict(order.main))
         returned = _run(order, connection)
-    except Exception as error:  # what ends a job before its task, such as a folder that cannot be made
+    except Exception as error:  # an error before the job's task, such as a folder that cannot be created
         from hydra.core.utils import JobReturn, JobStatus
 
         returned = JobReturn(overrides=order.overrides, status=JobStatus.FAILED, _return_value=error)
@@ -175,21 +175,21 @@ def _answer(connection: Connection) -> Answer:
 
 
 def _watch(connection: Connection) -> None:
-    """Stop with a checkpoint when the sweep is gone, however it ended."""
+    """Stop with a checkpoint when the sweep has ended, for any reason."""
     with suppress(OSError, EOFError):
-        connection.recv_bytes()  # nothing is ever sent
+        connection.recv_bytes()  # the sweep never sends anything
     stop_process()
 
 
 def stop_process() -> None:
-    """Stop this process as SIGTERM does, with a checkpoint; kill it if that takes too long."""
+    """Stop this process like SIGTERM, with a checkpoint; kill it if that takes too long."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_LAST_SECONDS)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _run(order: Order, connection: Connection) -> Any:
-    """As Hydra's launchers do in their workers."""
+    """Set up Hydra, as its launchers do in their workers."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.core.singleton import Singleton
@@ -198,9 +198,9 @@ def _run(order: Order, connection: Connection) -> Any:
 
     from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 
-    plugins = Plugins.instance()  # first: looking for them makes their modules, and so the configs' classes, anew
+    plugins = Plugins.instance()  # first, because it imports the plugins' modules, and the configs' classes, again
     shared = Shared(*pickle.loads(order.shared))
-    # As Singleton.set_state, without looking for the plugins once more; resolvers are functions that cannot be sent.
+    # Like Singleton.set_state, but without finding the plugins again; resolvers are functions and cannot be sent.
     instances: dict[type, Any] = {**shared.state, Plugins: plugins}
     Singleton._instances = instances
     setup_globals()
@@ -224,7 +224,7 @@ def _run(order: Order, connection: Connection) -> Any:
 
 
 def print_to(path: Path) -> None:
-    """Append what this process and its children print to a file."""
+    """Append the output of this process and its children to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
@@ -235,7 +235,7 @@ def print_to(path: Path) -> None:
 
 
 def _packed(returned: Any) -> Answer:
-    """The result of a job as bytes that can surely be read again."""
+    """Return the result of a job as bytes that can be unpickled."""
     from hydra.core.utils import JobReturn, JobStatus
 
     trace = ""
@@ -253,7 +253,7 @@ def _packed(returned: Any) -> Answer:
     ):
         try:
             data = pickle.dumps(attempt)
-            pickle.loads(data)  # errors whose classes want other arguments than they pass on fail here
+            pickle.loads(data)  # errors whose constructors need other arguments than they store
             break
         except Exception:
             continue
@@ -261,7 +261,7 @@ def _packed(returned: Any) -> Answer:
 
 
 def _trace(error: BaseException) -> str:
-    """The traceback of a job, from where the job begins."""
+    """Return the traceback of a job, from the start of the job."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_name != "run_job":
         frames = frames.tb_next
@@ -269,7 +269,7 @@ def _trace(error: BaseException) -> str:
 
 
 def spawned(connection: Connection) -> None:
-    """The whole of a process that was started anew rather than forked."""
+    """Run a process that was started as a new interpreter rather than forked."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     os._exit(work(connection))

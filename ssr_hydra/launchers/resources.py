@@ -1,4 +1,4 @@
-"""How a machine is shared among jobs, in the words by which the presets of launchers ask for it. Needs no torch."""
+"""Resolvers for the launcher presets: how many jobs fit on a machine, and a study's folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["gpus_per_job", "jobs_at_once", "register_resolver", "register_resolv
 
 
 def gpus_per_job(device: str | None = "auto") -> int:
-    """How many of this machine's GPUs a job needs: one where there are some.
+    """Return the number of GPUs that a job needs on this machine: 1 if there are GPUs and the job uses them, else 0.
 
     Args:
-        device: ``trainer.device``; with ``cpu`` it needs none.
+        device: The setting ``trainer.device``. With ``cpu``, the result is 0.
 
     Example:
         >>> gpus_per_job("cpu")
@@ -26,20 +26,20 @@ def gpus_per_job(device: str | None = "auto") -> int:
 
 
 def uses_gpu(device: str | None) -> bool:
-    """Whether jobs take a GPU where there is one.
+    """Return whether a job uses a GPU if there is one.
 
     Args:
-        device: ``trainer.device``.
+        device: The setting ``trainer.device``.
     """
     return device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
 
 
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
-    """How many jobs fill this machine, under a launcher that does not give each of them a GPU of its own.
+    """Return how many jobs fill this machine, for launchers that do not assign a GPU to each job.
 
     Args:
-        threads: ``trainer.threads``; None is all cores for each job, so one at a time.
-        device: ``trainer.device``. Jobs that use a GPU run one at a time.
+        threads: The setting ``trainer.threads``. None gives each job all cores, so only one job runs at a time.
+        device: The setting ``trainer.device``. Jobs that use a GPU run one at a time.
 
     Example:
         >>> jobs_at_once(1, "cpu") == cores()
@@ -56,8 +56,8 @@ def study_folder(study: str | None, default: str) -> str:
     """Return the folder of a sweep.
 
     Args:
-        study: Name of its study, or a path; None for none.
-        default: The folder of a sweep without a study.
+        study: The name of a study, or a path. None if the sweep has no study.
+        default: The folder to use without a study.
 
     Example:
         >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")
@@ -69,14 +69,14 @@ def study_folder(study: str | None, default: str) -> str:
 
 
 def register_resolvers() -> None:
-    """Register the resolvers that the presets use: what fits the machine, and the folder of a study."""
+    """Register the resolvers of the launcher presets with OmegaConf."""
     register_resolver("study_folder", study_folder)
     register_resolver("jobs_at_once", jobs_at_once)
     register_resolver("gpus_per_job", gpus_per_job)
 
 
 def register_resolver(name: str, function: Callable[..., Any]) -> None:
-    """Register a resolver with OmegaConf, replacing one of its name; releases 2.3 and 2.4 differ in how."""
+    """Register a resolver with OmegaConf 2.3 or 2.4, replacing an older one of the same name."""
     import omegaconf
 
     is_new = [int(part) for part in omegaconf.__version__.split(".")[:2]] >= [2, 4]

@@ -1,9 +1,9 @@
-"""The process that jobs are forked from: it has imported what is slow to import.
+"""The process that jobs are forked from. It has already imported the modules that are slow to import.
 
-It is a process of its own, started once, and has no CUDA context, thread or lock of the sweep's process. There is such
-a server in multiprocessing too; but that one dies of a SIGTERM to all processes of a scheduler's step, before the jobs
-have stopped, shares the terminal, whose ctrl-C the jobs would get besides the sweep's, and finds this package only
-where it is installed.
+The server is started once as a process of its own, so it has no CUDA context, thread or lock of the sweep's process.
+The fork server of multiprocessing does not fit: it dies if a scheduler sends SIGTERM to all processes of a step, before
+the jobs have stopped; it shares the terminal, so that jobs would receive ctrl-C twice; and it finds this package only
+if it is installed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 PRELOADED = (
     "torch",
     "torch.utils.serialization.config",
-    "torch._dynamo",  # which torch's optimizers import at their first step, for a second
+    "torch._dynamo",  # torch's optimizers import it in their first step, which takes a second
     "ssr_hydra.app.main",
     "ssr_hydra.train",
     "ssr_hydra.trainer.trainer",
@@ -46,40 +46,40 @@ PRELOADED = (
     "hydra.core.utils",
     "rich.progress",
 )
-"""What a job needs, as far as it needs no settings of the job."""
+"""Modules that every job needs, whatever its settings."""
 
-# A signal to all processes of a terminal or of a scheduler's step is for the jobs, and the server outlives them.
+# Signals to all processes of a terminal or of a scheduler's step are meant for the jobs. The server ignores them.
 _KEPT = [*STOP_SIGNALS, *(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))]
 STARTED, ENDED, REFUSED = b"s", b"e", b"r"
-"""Kinds of messages to the sweep."""
+"""The kinds of messages to the sweep."""
 
 MESSAGE = struct.Struct("<cqqqq")
-"""Of a message: kind, serial number of the job, pid or number of an error, exit code, peak of memory in bytes."""
+"""The layout of a message: kind, serial number of the job, pid or errno, exit code, peak memory in bytes."""
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
-    """Fork a process for every request until nobody can make one any more.
+    """Fork a process for each request, until the other end of the socket is closed.
 
     Args:
-        number: The descriptor of the socket that requests come from.
-        modules: What to import before.
+        number: File descriptor of the socket that requests arrive on.
+        modules: Names of the modules to import first.
     """
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
-    # Whatever asks for GPUs while it is imported shall ask the driver's monitor: a process forked from one that has
-    # asked CUDA itself could not use it. A job's environment is its own.
+    # Modules that look for GPUs at import must ask NVML instead of CUDA, because a process forked after CUDA was
+    # initialized cannot use it. Each job has its own environment.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for module in modules:
-        with suppress(Exception):  # the job that needs it will say why it cannot be had
+        with suppress(Exception):  # the job that needs the module reports the error
             importlib.import_module(module)
-    code_version()  # of what was imported now, and what all jobs run, whatever is edited later
+    code_version()  # computed now from the imported code, which all jobs run even if files are edited later
     with suppress(Exception):
         from hydra.core.plugins import Plugins
 
         Plugins.instance()
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # torch would undo the registration of each of its operators when a job ends
+        finalizer.atexit = False  # otherwise a job would unregister torch's operators when it ends
     gc.collect()
-    gc.freeze()  # so that collecting in a job does not copy what it shares
+    gc.freeze()  # so that garbage collection in a job does not copy shared pages
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -97,10 +97,10 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 if not request:
                     return
                 (serial,) = struct.unpack("<q", request)
-                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # a signal to a new process waits until it can be told
+                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # signals to a new process wait for its handlers
                 try:
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # numerical libraries have threads, and care for forks
+                        warnings.simplefilter("ignore")  # numerical libraries have threads and handle forks themselves
                         pid = os.fork()
                 except OSError as error:
                     _send(sweep, REFUSED, serial, error.errno or 0)
@@ -115,7 +115,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
 
 
 def _send(sweep: socket.socket, kind: bytes, serial: int, pid: int, code: int = 0, peak: int = 0) -> None:
-    with suppress(OSError):  # the sweep is gone, which the next look will tell
+    with suppress(OSError):  # the sweep is gone; the next select() notices
         sweep.send(MESSAGE.pack(kind, serial, pid, code, peak))
 
 
@@ -127,12 +127,12 @@ def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
             return
         if not pid:
             return
-        if pid in serials:  # else a helper of something that was imported
+        if pid in serials:  # other pids are helpers of imported modules
             _send(sweep, ENDED, serials.pop(pid), pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
 
 
 def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, Any]) -> None:
-    """In the forked process: what the server has made its own is undone, and the job is run."""
+    """In the forked process, undo what belongs to the server, and run the job."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -146,9 +146,10 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        os.setpgid(0, 0)  # so that it can be stopped or killed with the processes that it starts
+        os.setpgid(0, 0)  # so that signals reach the job together with the processes that it starts
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a killed job's lines are there too
+            # line buffering keeps the last lines of a job that is killed
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -1,7 +1,8 @@
-"""A launcher around any other: a sweep that knows what is done, sees what dies, and can be run again.
+"""Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
 
-Hydra's launchers start each job once and forget it: one that is killed takes its neighbours with it, or is waited for
-without end, and the next sweep into the folder begins from nothing. What a study is lies on disk, so this looks there.
+Hydra's launchers start each job once and keep no record of it. If a job is killed, others may die with it or the sweep
+may wait for ever, and the next sweep into the same folder starts from the beginning. This launcher reads the state of
+the jobs from the study's folder instead.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ from ssr_hydra.records import RESULT, RunResult
 __all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
 
 RETRIES = 3
-"""How often a job whose process died is tried again."""
+"""The number of times a job is retried after its process died."""
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 5.0  # that a launcher has to come back in, when its jobs have ended or died
-_STOP_SECONDS = 30.0  # that running jobs of this machine have for their checkpoint after ctrl-C
+_GRACE_SECONDS = 5.0  # the time a launcher has to return after its jobs ended or died
+_STOP_SECONDS = 30.0  # the time jobs on this machine have to write a checkpoint after ctrl-C
 _MOST_NAMED = 8
 
 
 class SweepError(RunError):
-    """Some jobs of a sweep have not come to their end; the message names them and says why."""
+    """Raised if some jobs of a sweep did not complete. The message names them with the reasons."""
 
 
 class Planner(NamedTuple):
-    """How the app tells the jobs of a sweep apart.
+    """What the launcher needs to know from the app to plan a sweep.
 
     Args:
-        describe: The description of the job with such overrides.
-        subdir: The folder's name that the person has asked for, by the job's number; None for a number.
-        open: Makes the folder the study's, or sees that it is, from the jobs' overrides.
+        describe: Returns the description of a job, given its overrides.
+        subdir: Returns the name of a job's folder, given its overrides and number. If None, folders are numbered.
+        open: Given the overrides of all jobs, makes the folder a study, or checks that it is the same study.
         command: The command that continues the sweep.
-        extra: Overrides that every job gets besides its own.
+        extra: Overrides that are added to those of every job.
     """
 
     describe: Callable[[tuple[str, ...]], Description]
@@ -64,20 +65,20 @@ class Planner(NamedTuple):
 
 
 class StudyLauncher(Launcher):
-    """Runs what is missing of a sweep with another launcher, until every job has ended or cannot be brought to an end.
+    """Runs the missing jobs of a sweep with another launcher, until each job has ended or is given up.
 
-    A job that has a record of its end is not run again. One whose process died is, up to ``retries`` times, from its
-    last checkpoint; where one death takes other jobs with it, as in a pool of workers, each of them alone.
+    A job with a final record is not run again. A job whose process died continues from its last checkpoint, up to
+    ``retries`` times. If jobs share a process, so that one death ends several of them, each is retried alone.
 
     Args:
-        inner: The launcher that runs jobs.
-        folder: The study's.
-        planner: See there.
-        stream: Where progress is shown.
-        retries: See above.
-        at_a_time: How many jobs a launcher that starts all at once is given at a time; None for all.
-        returns_failures: Whether :meth:`launch` returns a failed job as such, which ends Hydra's basic sweeper; where
-            not, :meth:`check` tells of it afterwards.
+        inner: The launcher that runs the jobs.
+        folder: The folder of the study.
+        planner: The functions by which the app describes jobs.
+        stream: The stream that progress is written to.
+        retries: The number of times a job is retried after its process died.
+        at_a_time: The number of jobs to pass at a time to a launcher that starts all its jobs at once. None passes all.
+        returns_failures: If True, :meth:`launch` returns failed jobs as failed, which makes Hydra's basic sweeper stop.
+            If False, only :meth:`check` reports them, after the sweep.
     """
 
     def __init__(
@@ -95,23 +96,23 @@ class StudyLauncher(Launcher):
         self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
         self._traits = traits = traits_of(type(inner).__name__)
         self._at_a_time = at_a_time if traits.starts_all else None
-        self._jobs: dict[Path, Job] = {}  # of all launches
-        self._returns: dict[Path, JobReturn] = {}  # what the inner launcher has said last
-        self._untold: Counter[Path] = Counter()  # launches that left no trace
-        self._pulses: dict[Path, Pulse | None] = {}  # what lay in a job's folder when it was launched
-        self._starts_jobs = False  # seen once
+        self._jobs: dict[Path, Job] = {}  # the jobs of all calls of launch()
+        self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
+        self._untold: Counter[Path] = Counter()  # the number of launches that left no trace
+        self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
+        self._starts_jobs = False  # True once a job was seen to start
         self._launched: list[Job] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As the inner launcher, which was set up before."""
+        """Set up the inner launcher."""
         self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Bring these jobs to their ends.
+        """Run the jobs until each has ended or is given up.
 
         Raises:
-            InputError: The folder is another study's.
-            Exception: The inner launcher's, where it starts no job at all.
+            InputError: The folder belongs to another study.
+            Exception: The inner launcher raised it before any job started.
         """
         overrides = [tuple(item) for item in job_overrides]
         self._planner.open(overrides)
@@ -125,17 +126,17 @@ class StudyLauncher(Launcher):
 
     @property
     def has_jobs(self) -> bool:
-        """Whether it was given any: a sweep that is refused gives none."""
+        """Whether any job was accepted. A refused sweep has none."""
         return bool(self._jobs)
 
     # ---- the work
 
     def _work(self, plan: Plan, first: int) -> None:
         states = {job: read_state(job.folder) for job in plan.mine}
-        # A sweep that was killed may have left jobs that run: here until they have stopped, on a cluster to their ends.
+        # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
         pending = [job for job, state in states.items() if not (state.is_final or state is State.RUNNING)]
-        # What has killed its process comes last: where jobs share one, the others are done before.
+        # Jobs that killed their process come last, so that jobs that share a process with them are done before.
         pending.sort(key=lambda job: states[job] is State.DIED)
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:
@@ -165,12 +166,12 @@ class StudyLauncher(Launcher):
                 raise
 
     def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
-        """Of the jobs that others are at: those that nobody is any more, and those that somebody is."""
+        """Split the jobs of other sweeps into those that nobody works on any more and those that are still in work."""
         states = {job: self._state_of_others(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []
         for job in self._folder.take_over([job for job in left if states[job] is not State.RUNNING]):
-            # Looked at once more: its sweep may have brought it to its end since, and then come to its own.
+            # Read the state again: the other sweep may have finished the job just before it ended.
             state = self._state_of_others(job)
             if state is State.RUNNING:
                 continue
@@ -181,12 +182,12 @@ class StudyLauncher(Launcher):
         return [job for job in free if not self._is_given_up(job)], list(left)
 
     def _state_of_others(self, job: Job) -> State:
-        """A job that was stopped has ended for the sweep that was stopped with it, and not for this one."""
+        """Read a job's state. A job that was stopped has ended for its own sweep, but this sweep has to run it."""
         state = read_state(job.folder)
         return State.WAITING if state is State.STOPPED else state
 
     def _run(self, batch: list[Job], first: int, progress: Progress) -> list[Job]:
-        """Launch some jobs once; returns those that have to be launched again."""
+        """Launch the jobs once, and return those that have to be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
@@ -198,7 +199,7 @@ class StudyLauncher(Launcher):
             self._run_beside(launch, batch)
         error = launch.error
         if isinstance(error, (KeyboardInterrupt, SystemExit)) or (
-            error is not None and not isinstance(error, Exception)  # TerminatedError: the sweep was told to end
+            error is not None and not isinstance(error, Exception)  # TerminatedError: the sweep has to end
         ):
             raise error
         for job, returned in zip(batch, launch.returns, strict=False):
@@ -215,7 +216,7 @@ class StudyLauncher(Launcher):
         for job in batch:
             if states[job.folder].has_ended:
                 continue
-            is_lost = job.folder not in died and self._is_lost(job)  # it died before its first sign of life
+            is_lost = job.folder not in died and self._is_lost(job)  # it died before its first heartbeat
             self._untold[job.folder] += is_lost
             if job.folder in died or is_lost:
                 if not self._is_given_up(job):
@@ -226,14 +227,14 @@ class StudyLauncher(Launcher):
         return again
 
     def _order(self, job: Job) -> list[str]:
-        """Return the overrides that the inner launcher composes the job with: they name its folder, too."""
+        """Return the overrides for the inner launcher, which also name the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
 
     def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
-        """Launch in a thread, and leave it when it waits for jobs that have died: some launchers never find out.
+        """Launch in a thread, and abandon the thread if it waits for jobs that have died, as some launchers do.
 
-        Those of submitit do, and a job that has died under Slurm may be in its queue again.
+        submitit's launchers notice by themselves, and under Slurm a job that died may be queued again.
         """
         if self._traits.library == "ray":
             start_cluster(self._inner)
@@ -250,25 +251,25 @@ class StudyLauncher(Launcher):
                 return
 
     def _is_open(self, job: Job) -> bool:
-        """Whether more is to come of a job that a launcher has in hand."""
+        """Whether the launcher is still expected to start or finish this job."""
         state = read_state(job.folder)
         if state is State.DIED:
-            return self._is_old_sign(job)  # it is still being started
+            return self._is_old_sign(job)  # it is still starting
         if state is State.STOPPED:  # if it was preempted, its scheduler starts it again
             return "SIGUSR2" in _why(job, state)
         return not state.has_ended
 
     def _is_old_sign(self, job: Job) -> bool:
-        """Whether a job's sign of life is that of the time before its launch."""
+        """Whether the job's heartbeat is the one from before its launch."""
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
     def _wait_until_none_runs(self, batch: Iterable[Job]) -> None:
-        """A launcher may come back when the first of its jobs has died, while others go on."""
+        """Wait for running jobs: a launcher may return when its first job died, while others still run."""
         while any(read_state(job.folder) is State.RUNNING for job in batch):
             time.sleep(_POLL_SECONDS)
 
     def _wait_for_running(self) -> None:
-        """After ctrl-C, which jobs on this terminal have got too: they write a checkpoint and a record."""
+        """After ctrl-C, which the jobs of this terminal receive too, wait until they have written their checkpoints."""
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
         while time.monotonic() < until and any(read_state(job.folder) is State.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
@@ -281,7 +282,7 @@ class StudyLauncher(Launcher):
                 (job.folder / RESULT).unlink()
 
     def _is_given_up(self, job: Job) -> bool:
-        """Whether a job has died once too often, which is recorded then."""
+        """Whether a job has died too often. If so, record that."""
         attempts = self._attempts(job)
         if attempts <= self._retries:
             return False
@@ -289,19 +290,19 @@ class StudyLauncher(Launcher):
         return True
 
     def _attempts(self, job: Job) -> int:
-        """How often a job was begun without coming to an end, before or after its first sign of life."""
+        """Return how often the job was started without reaching an end, with or without a heartbeat."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
 
     def _is_lost(self, job: Job) -> bool:
-        """Whether the launcher says that a job's process died."""
+        """Whether the launcher reports that the job's process died."""
         returned = self._returns.get(job.folder)
         return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
 
     def _is_untold(self, job: Job, error: BaseException | None, *, counts: bool) -> bool:
-        """Whether a job without a trace is given up: the launcher says why, or it was tried often enough.
+        """Whether to give up a job that left no trace, because the launcher reports an error or it was tried too often.
 
-        A launch that came to an end for another job's sake does not count.
+        If ``counts`` is False, another job ended the launch, and it does not count as a try.
         """
         self._untold[job.folder] += counts
         returned = self._returns.get(job.folder)
@@ -323,7 +324,7 @@ class StudyLauncher(Launcher):
 
     def _give_up(self, job: Job, error: str) -> None:
         record_lost(job, error)
-        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command begins to count anew
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command starts to count at zero
 
     def _return_of(self, job: Job) -> JobReturn:
         returned = self._returns.get(job.folder)
@@ -339,16 +340,16 @@ class StudyLauncher(Launcher):
         return JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED, _return_value=failure)
 
     def check(self) -> None:
-        """Tell of the jobs that have not come to their end.
+        """Raise an error if some jobs did not complete.
 
         Raises:
-            SweepError: There are some.
+            SweepError: Some jobs did not complete.
         """
         states = {job: read_state(job.folder) for job in self._jobs.values()}
         bad = {job: state for job, state in states.items() if state is not State.COMPLETED}
         if not bad:
             return
-        reasons: dict[str, list[str]] = {}  # each is said once
+        reasons: dict[str, list[str]] = {}  # jobs by reason, so that each reason is printed once
         for job, state in list(bad.items())[:_MOST_NAMED]:
             reasons.setdefault(_why(job, state), []).append(f"{job.folder.name} ({self._varied(job)})")
         named = [f"{', '.join(jobs)}: {why}" for why, jobs in reasons.items()]
@@ -361,7 +362,7 @@ class StudyLauncher(Launcher):
         raise SweepError(f"{total}: {'; '.join(named)}")
 
     def _varied(self, job: Job) -> str:
-        """The overrides of a job that not all jobs share."""
+        """Return the job's overrides that differ between the jobs of the sweep."""
         jobs = list(self._jobs.values())
         return columns_of([each.overrides for each in jobs]).words(jobs.index(job))
 
@@ -371,7 +372,7 @@ class StudyLauncher(Launcher):
 
 
 class _Launch:
-    """One call of a launcher, whatever comes of it."""
+    """One call of a launcher, with its return values or its error."""
 
     def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
         self.launcher, self.overrides, self.first = launcher, overrides, first

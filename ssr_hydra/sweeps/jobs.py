@@ -21,14 +21,14 @@ _MOST_JOBS = 10_000
 
 @dataclass
 class PlannedSweep:
-    """What the app has found out about a sweep before Hydra's sweeper begins.
+    """What preflight knows of a sweep before Hydra's sweeper starts.
 
     Args:
-        jobs: The overrides of each job, and its description.
-        swept: Keys that the jobs vary.
+        jobs: The overrides and the description of each job.
+        swept: Keys that differ between jobs.
         trust: Modules whose code the jobs may run.
         command: The command that continues the sweep.
-        pending: Name of the folder in which a job's description waits, in a folder that is used already.
+        pending: Name of the folder for a job's description while the job's folder is in use.
     """
 
     jobs: list[tuple[tuple[str, ...], Description]] = field(default_factory=list)
@@ -39,25 +39,25 @@ class PlannedSweep:
 
     @property
     def extra(self) -> tuple[str, ...]:
-        """Overrides that every job gets besides its own."""
+        """Overrides that every job gets in addition to its own."""
         return () if self.pending is None else (f"hydra.output_subdir={self.pending}",)
 
 
 PLANNED: list[PlannedSweep] = []
-"""The sweep that is about to begin in this process: at most one."""
+"""The sweep that is about to start in this process: at most one."""
 
 
 def check_job_count(overrides: Iterable[Override]) -> int:
-    """Refuse a sweep of more jobs than anybody would wait for, without listing them.
+    """Refuse a sweep with too many jobs, without listing them.
 
     Args:
-        overrides: Those of the sweep, from its file and from the command line.
+        overrides: The overrides of the sweep, from its file and from the command line.
 
     Returns:
-        How many jobs there are.
+        The number of jobs.
 
     Raises:
-        InputError: Too many jobs, or a range that does not end.
+        InputError: There are too many jobs, or a range does not end.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -65,7 +65,7 @@ def check_job_count(overrides: Iterable[Override]) -> int:
         Traceback (most recent call last):
         ssr_hydra.errors.InputError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
     """
-    counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last of a key is what counts
+    counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last value of a key counts
     jobs = math.prod(count for _, count in counts.values())
     if jobs <= _MOST_JOBS:
         return int(jobs)
@@ -92,7 +92,7 @@ def _count(override: Override) -> float:
 
 
 def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
-    """Yield the overrides of each job, the last key varying fastest. A key that comes again replaces its values.
+    """Yield the overrides of each job; the last key varies fastest. A repeated key replaces its values.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -1,4 +1,4 @@
-"""``plan=true``: what a sweep would run, without running it."""
+"""``plan=true``: list the jobs of a sweep without running them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WORDS = {
 
 
 def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print a line for each job of a sweep: how far it has come, its folder, and what it varies.
+    """Print a line for each job of a sweep: its status, its folder, and its swept values.
 
     Args:
-        folder: The sweep's.
-        sweep: Its jobs, as preflight has checked them.
-        stream: Where to print.
+        folder: The sweep's folder.
+        sweep: Its jobs, checked by preflight.
+        stream: The output.
     """
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
     every = [set(overrides) for overrides, _ in sweep.jobs]

@@ -1,4 +1,4 @@
-"""Run a sweep: the folder of its study, the jobs that are missing, and what is shown in the end."""
+"""Run a sweep: open the study's folder, run the missing jobs, and print the table and the report at the end."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _NUMBERED = "${hydra.job.num}"
 def run_sweep(
     inner: Launcher, cfg: DictConfig, loader: ConfigLoader, planned: PlannedSweep, batch: int | None = None
 ) -> None:
-    """Run the jobs of a sweep that are missing; show all of them, and the report.
+    """Run the missing jobs of a sweep; then print all jobs and the report.
 
     Args:
         inner: The launcher that runs jobs.
         cfg: The config of the sweep, without the jobs' own overrides.
-        loader: Composes a job, where its folder depends on its config.
+        loader: Composes a job, if its folder depends on its config.
         planned: The jobs.
-        batch: How many jobs the launcher is given at a time; None for all.
+        batch: How many jobs the launcher gets at a time; None for all.
 
     Raises:
-        InputError: The folder of another study; or one that cannot be written.
-        SweepError: Jobs that did not complete.
+        InputError: The folder is of another study, or cannot be written.
+        SweepError: Some jobs did not complete.
     """
     folder = Path(str(cfg.hydra.sweep.dir))
     try:
@@ -67,13 +67,13 @@ def run_sweep(
     reports = bool(cfg.get("study_report", True))
     try:
         with Heartbeat(study.sign):
-            # Where the disk is full, the error names the file.
+            # If the disk is full, the error names the file.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
             jobs = [list(overrides) for overrides, _ in planned.jobs]
             for first in range(0, len(jobs), batch or len(jobs) or 1):
                 launcher.launch(jobs[first : first + (batch or len(jobs))], first)
     except (KeyboardInterrupt, TerminatedError):
-        reports = False  # whoever stops a sweep wants it to stop
+        reports = False  # a user who stops a sweep wants it to stop
         raise
     except OSError as error:
         if error.errno not in _FULL or isinstance(error, WriteError):
@@ -92,7 +92,7 @@ def run_sweep(
 
 
 def _show(folder: Path, pending: str | None, *, reports: bool) -> None:
-    """Print the table of the jobs, and the report; a sweep does not end because neither can be printed."""
+    """Print the table of the jobs and the report. An error while printing does not end the sweep."""
     with suppress(OSError):
         show_sweep(folder, sys.stdout, pending)
         if reports:
@@ -138,6 +138,6 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def unwritable(field: str, folder: str, error: OSError) -> InputError:
-    """Return the error of a folder that Hydra was told to write to."""
+    """Return the error of a folder to which Hydra could not write."""
     rule = f"cannot be written ({error.strerror or error})"
     return InputError(field, folder, rule, f"choose another place: {field}=...")

@@ -1,4 +1,4 @@
-"""``hydra/sweeper=study``: runs what is missing of a study, and shows its jobs and its report in the end."""
+"""``hydra/sweeper=study``: run the missing jobs of a study, and print its jobs and its report at the end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["StudySweeper"]
 
 
 class StudySweeper(Sweeper):
-    """Runs the jobs that preflight has checked, with whichever launcher is configured.
+    """Runs the jobs that preflight has checked, with the configured launcher.
 
     Args:
-        max_batch_size: How many jobs the launcher is given at a time; None for all.
-        params: Key to values, of a sweep that a file describes.
+        max_batch_size: How many jobs the launcher gets at a time; None for all.
+        params: A mapping from key to values, for a sweep that a file describes.
     """
 
     def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
@@ -49,8 +49,8 @@ class StudySweeper(Sweeper):
         """Run the jobs.
 
         Raises:
-            InputError: The folder of another study; or one that cannot be written.
-            SweepError: Jobs that did not complete.
+            InputError: The folder is of another study, or cannot be written.
+            SweepError: Some jobs did not complete.
         """
         from ssr_hydra.sweeps.run import run_sweep
 
@@ -63,7 +63,7 @@ class StudySweeper(Sweeper):
 
 
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
-    """Tell the launcher how many jobs to run at a time, in its own setting."""
+    """Set the number of jobs at a time, in the launcher's own setting."""
     if workers is None or traits.starts_all:
         return
     if traits.workers is not None:

@@ -141,7 +141,7 @@ def test_what_cannot_be_sent_is_told(tmp_path: Path) -> None:
 def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
     assert [text.partition("; what it printed")[0] for text in died[:3]] == [
-        "RunError: left by sys.exit, with exit code 3, before it was done",
+        "RunError: called sys.exit with exit code 3 before it was done",
         "LostJobError: its process ended with exit code 0 before it was done",
         "LostJobError: killed by SIGSEGV: a crash in native code",
     ]

@@ -1,6 +1,6 @@
 """The report of a study: a page, figures, tables, and the answer in the terminal.
 
-``write`` does it from Python and ``main`` is the command ``ssr-report``. Neither needs torch or Hydra.
+:func:`write` writes the report from Python; :func:`main` is the command ``ssr-report``. Neither needs torch or Hydra.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-report``; see ``--help``.
 
     Args:
-        argv: Arguments instead of those of the process.
+        argv: Arguments that replace those of the process.
 
     Raises:
-        SystemExit: 2 for input that cannot be meant.
+        SystemExit: 2 for invalid input.
     """
     from ssr_hydra.output import safe_output
 

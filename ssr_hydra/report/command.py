@@ -86,7 +86,7 @@ def _study(args: argparse.Namespace) -> Study:
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    """``report`` in the study, or in the folder that several studies or a CSV lie in."""
+    """Return ``report`` in the study, or in the common folder of several studies or of a CSV."""
     if args.out is not None:
         return Path(args.out)
     if args.csv is not None:
@@ -97,7 +97,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Studies or a CSV, and for each the options that are its own: none is accepted and ignored."""
+    """Check that a study or a CSV is given, with only its own options."""
     if args.csv is None and not args.studies:
         parser.error("names no study; name one or more studies' folders, or a table by --csv")
     if args.csv is not None and args.studies:
@@ -118,7 +118,7 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
-    """An error of the library in the words of the command line."""
+    """Return an error of the library in terms of the command line."""
     if args.csv is not None and error.field == "study":
         return InputError("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":
@@ -134,7 +134,7 @@ def _exit(message: str) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one line, as everywhere else."""
+    """A parser whose errors are one line, like all errors of the project."""
 
     def error(self, message: str) -> NoReturn:
         _exit(f"{message} (see {self.prog} --help)")

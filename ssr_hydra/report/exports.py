@@ -24,7 +24,7 @@ from ssr_hydra.report.words import visible
 __all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
 
 SCHEMA, VERSION = "ssr-hydra/report", 2
-"""What ``report.json`` says that it is. The version grows when a key is removed, or means something else."""
+"""The format name and version in ``report.json``. The version grows when a key is removed or changes its meaning."""
 
 _LATEX = {
     **{char: rf"\{char}" for char in "&%$#_{}"},
@@ -36,7 +36,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 
 
 def table_csv(content: Content) -> str:
-    """A row per recipe, control and SSR, with every digit."""
+    """Return a row per recipe, control and SSR, with all digits."""
     columns = ["recipe", "control", "ssr", "n", "failed", "mean", "low", "high", "sd"]
     columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
     keys = ["recipe", "control", "ssr"]
@@ -45,12 +45,12 @@ def table_csv(content: Content) -> str:
 
 
 def runs_csv(content: Content) -> str:
-    """A row per run, failed ones as well."""
+    """Return a row per run, including failed ones."""
     return as_csv(content.study.frame)
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """A frame as CSV: numbers exactly, and text that a spreadsheet would compute behind an apostrophe."""
+    """Return a frame as CSV: exact numbers, and an apostrophe before text that a spreadsheet would compute."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
@@ -60,7 +60,7 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def _cells(column: pd.Series) -> list[str]:
-    """The text of each cell; most columns that hold no measurements have few values."""
+    """Return the text of each cell; most columns without measurements have few different values."""
     if column.dtype.kind == "f":
         return [exact(value) for value in column.tolist()]
     codes, values = pd.factorize(column, use_na_sentinel=False)
@@ -69,8 +69,8 @@ def _cells(column: pd.Series) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """Text that begins like a formula is text for a person, and a command for a spreadsheet."""
-    if type(value) is str and value.isprintable() and value[:1].isalnum():  # nearly always
+    """Protect text that starts like a formula, which a spreadsheet would execute."""
+    if type(value) is str and value.isprintable() and value[:1].isalnum():  # the usual case
         return value
     if isinstance(value, bool):
         return str(value).lower()
@@ -85,7 +85,7 @@ def _cell(value: Any) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A table that Markdown shows as it is: what would be markup in a name is escaped."""
+    """Return a table for Markdown in which markup in names is escaped."""
     rule = [("---:" if column.kind == "number" else "---") for column in table.columns]
     rows = [[_escaped(column.head) for column in table.columns], rule]
     rows += [[_escaped(cell.text) for cell in row.cells] for row in table.rows]
@@ -120,12 +120,12 @@ def _latex(text: str) -> str:
 def _escaped(text: str) -> str:
     text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if re.fullmatch(r"[\w\s.,:%/-]*", text) and not re.search(r"\b_|_\b|://", text):
-        return text  # what is no markup stays readable
+        return text  # text without markup stays readable
     return _MARKDOWN.sub(r"\\\1", text).replace("://", ":\\//")
 
 
 def as_json(content: Content) -> str:
-    """Everything that the report says, for programs; what is not a finite number is null."""
+    """Return the whole content of the report for programs; a number that is not finite is null."""
     options = asdict(content.options) | {"reference": content.reference}
     choice = content.choice
     study = content.study
@@ -189,7 +189,7 @@ def as_json(content: Content) -> str:
 
 
 def _block(value: Any) -> str:
-    """JSON of a key of the report: an item of a list, or a key of a mapping, in each line."""
+    """Return JSON of a key of the report, with an item of a list, or a key of a mapping, in each line."""
     if isinstance(value, dict) and value:
         items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n  }"

@@ -1,4 +1,4 @@
-"""The figures of a report as a paper prints them: the same records, the same bytes."""
+"""The figures of a report for print. The same records give the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "figures", "printable"]
 
 NAMES = ("frontier", "doublings", "learning_curves", "learning_rates")
-"""Figures that there may be."""
+"""Names of the possible figures."""
 
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v")
@@ -60,7 +60,7 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0,
 
 
 def figures(content: Content) -> dict[str, Figure]:
-    """The frontier, the gain per doubling, learning curves and learning rates; those that have something to show."""
+    """Return the frontier, the gain per doubling, learning curves and learning rates, without empty figures."""
     _load_fonts()
     made = {"frontier": _figure(_frontier, content)}
     if not content.doublings.empty:
@@ -73,7 +73,7 @@ def figures(content: Content) -> dict[str, Figure]:
 
 
 def _load_fonts() -> None:
-    """Matplotlib tells every log that it looks for fonts, the first time that it is used on a machine."""
+    """Silence matplotlib's message about searching fonts, which it logs when first used on a machine."""
     log = logging.getLogger("matplotlib.font_manager")
     before = log.level
     log.setLevel(logging.WARNING)
@@ -92,7 +92,7 @@ def _known() -> frozenset[int]:
 
 
 def printable(text: str) -> str:
-    r"""A name that matplotlib draws as it is: no math, no letter that its font lacks, and not longer than a legend.
+    r"""Return a name that matplotlib draws unchanged: no math, no character missing in its font, not too long.
 
     Example:
         >>> print(printable("$x$"))
@@ -128,7 +128,7 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
-    """Recipes, if there are several, and what else the figure shows; above the axes, where it covers nothing.
+    """Draw the legend above the axes, where it covers nothing: recipes, if there are several, and other marks.
 
     The figure grows by its height.
     """
@@ -154,7 +154,7 @@ def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """On the axis on which budgets are equal: on another a mark might be hollow though nothing is better as soon."""
+    """Draw the frontier on the axis of equal budgets; on another axis a hollow mark might have no better point."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = _time_axis(axes, axis, table[axis])
     status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
@@ -191,7 +191,7 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _state(status: str) -> int:
-    """0 on the frontier, 2 dominated, 1 between: what lost by one seed alone may have lost by noise as well."""
+    """Return 0 on the frontier, 2 if dominated, 1 between; a loss by only one seed may be noise, so it counts as 1."""
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 
 
@@ -218,7 +218,7 @@ def _state_key(found: set[str]) -> list[Line2D]:
 
 
 def _distinct(values: Iterable[float]) -> list[float]:
-    """Ascending; those within a percent of each other count as one place."""
+    """Return positions, ascending; those within a percent of each other count as one."""
     found: list[float] = []
     for value in sorted(value for value in values if math.isfinite(value) and value > 0):
         if not found or value > 1.01 * found[-1]:
@@ -227,13 +227,13 @@ def _distinct(values: Iterable[float]) -> list[float]:
 
 
 def _nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """What to multiply the places of one recipe of several by, so that they lie side by side."""
+    """Return the factor of the positions of one of several recipes, so that marks are side by side."""
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
 
 
 def _level(axes: Axes, at: float, text: str) -> None:
-    """A dashed line, with its name beside the axes, where nothing crosses it."""
+    """Draw a dashed line, with its name outside of the axes, where nothing crosses it."""
     axes.axhline(at, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         text, (1.0, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", ha="left",
@@ -242,7 +242,7 @@ def _level(axes: Axes, at: float, text: str) -> None:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Runs of cells that have several, each with the mean of its cell."""
+    """Yield runs of cells that have several, each with the mean of its cell."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]
@@ -253,7 +253,7 @@ def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
-    """Each run where it is, but those that took as long as their mean beside it, where its mark does not hide them."""
+    """Draw each run at its position; one that took as long as its mean is moved so that the mark does not hide it."""
     from matplotlib.transforms import ScaledTranslation
 
     beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
@@ -315,7 +315,7 @@ def _rates(axes: Axes, content: Content) -> list[Line2D]:
 def _lines(
     axes: Axes, content: Content, curves: Sequence[Curve], bands: Mapping[Any, tuple[Any, Any]] = MappingProxyType({})
 ) -> list[Line2D]:
-    """Each curve against steps, or what there is; one value alone is a point. Shorter runs are paler."""
+    """Draw each curve against steps, or the available axis; a single value is a point. Shorter runs are paler."""
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]
@@ -343,7 +343,7 @@ def _lines(
 
 
 def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
-    """Label the axis; what to divide its values by."""
+    """Label the axis, and return the divisor of its values."""
     if axis != "seconds":
         axes.set_xlabel(_LABELS[axis])
         return 1.0
@@ -354,7 +354,7 @@ def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
 
 
 def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
-    """A vertical axis of the points; of intervals that dwarf them it shows a part, and they run out of it."""
+    """Set the range of the vertical axis by the points; very long intervals are cut."""
     points = [value for value in values if math.isfinite(value)]
     low, high = min(points), max(points)
     room = _STRETCH * (high - low) if high > low else math.inf
@@ -365,13 +365,13 @@ def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
 
 
 def _log(axes: Axes, axis: str, places: Sequence[float]) -> None:
-    """A logarithmic axis with plain numbers: at the places of runs where they share them, or at round ones."""
+    """Set a logarithmic axis with plain numbers: at the positions of runs if they share them, or at round ones."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
     if axis in _SHARED and len(places) <= _MOST_PLACES:
         axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
-        axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, a number where there is room
+        axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, and a number where it fits
     else:
         narrow = len(places) > 1 and places[-1] < 10 * places[0]
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
@@ -384,7 +384,7 @@ def _tick(value: float) -> str:
 
 
 def _apart(places: Sequence[float]) -> list[float]:
-    """Those of ascending places whose numbers do not run into each other on a logarithmic axis; the ends first."""
+    """Return those of ascending positions whose numbers do not overlap on a logarithmic axis; the ends first."""
     if len(places) < 2:
         return list(places)
     span = math.log(places[-1] / places[0])

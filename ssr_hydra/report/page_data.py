@@ -1,4 +1,4 @@
-"""What the page's script draws, as plain lists; of very many runs a stated share."""
+"""The data of the page's script, as plain lists; of very many runs only a stated part."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 __all__ = ["MOST_RUNS", "payload"]
 
 MOST_RUNS = 3000
-"""Runs drawn in the page as points."""
+"""Maximum number of runs drawn as points in the page."""
 
 _FIT_POINTS = 61
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """Columns and curves by name; numbers that are not finite are None."""
+    """Return columns and curves by name; numbers that are not finite are None."""
     study = content.study
     arms = {pair: place for place, pair in enumerate(content.arms)}
     hues = {recipe: place for place, recipe in enumerate(study.recipes)}
@@ -33,7 +33,7 @@ def payload(content: Content) -> dict[str, Any]:
         "objective": visible(study.objective),
         "direction": study.direction,
         "axes": list(content.axes),
-        "axis": content.equal,  # the answer is at equal steps, say: its chart comes first
+        "axis": content.equal,  # for example if the answer is at equal steps, whose chart then comes first
         "confidence": content.options.confidence,
         "price": content.options.price_per_hour,
         "tolerance": content.tolerance,
@@ -70,7 +70,7 @@ def payload(content: Content) -> dict[str, Any]:
 
 
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
-    """A point per completed run; of too many, those spread evenly over each cell's range, its ends among them."""
+    """Return a point per completed run; of too many, those spread evenly over each cell's range, including its ends."""
     frame = content.study.completed
     frame = frame[~frame.index.isin(content.study.summarized)]  # means, which are no runs
     kept = frame
@@ -104,7 +104,7 @@ def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str,
 
 
 def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Each fit where it was measured; one whose prediction held also up to twice as far, which is said to be one."""
+    """Return each fit over the measured range; a trusted one also up to twice as far, marked as a prediction."""
     found = []
     for fit in content.fits:
         low, high = fit.measured
@@ -131,7 +131,7 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
-        # Time per SSR hardly changes with SSR; beyond the last measured one it is that one's.
+        # Time per SSR hardly changes with SSR; beyond the last measured SSR its value is used.
         rate = np.log(rows[axis].to_numpy(dtype=float)) - known
         points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
     return points
@@ -149,7 +149,7 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        # Seven digits are more than a screen can show, and half the bytes.
+        # Seven digits are more than a screen can show, and take half the bytes.
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

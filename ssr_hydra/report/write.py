@@ -1,4 +1,4 @@
-"""A report's folder."""
+"""Write a report's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """How many reports of a growing study a folder has seen, with the one that is about to be written.
+    """Return the number of reports of a growing study in a folder, including the one to be written.
 
     A report of the same runs is the same look.
     """
@@ -33,18 +33,18 @@ def looks_at(study: Study, folder: str | Path) -> int:
 
 
 def write(content: Content, folder: str | Path) -> list[Path]:
-    """Write a report's page, figures, tables and JSON; the same records give the same bytes.
+    """Write a report's page, figures, tables and JSON. The same records give the same bytes.
 
     Args:
-        content: Of :func:`build`.
-        folder: Where to; made if missing. Files of an earlier report are replaced, each at once, and figures of it that
-            this one has not are taken away.
+        content: The result of :func:`build`.
+        folder: The output folder, created if missing. Files of an earlier report are replaced atomically, and its
+            figures that this report does not have are removed.
 
     Returns:
         The files, the page first.
 
     Raises:
-        OSError: One cannot be written.
+        OSError: A file cannot be written.
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -62,7 +62,7 @@ def write(content: Content, folder: str | Path) -> list[Path]:
     }
     (target / "figures").mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        if name not in drawn:  # of an earlier report, of which this one has nothing to show
+        if name not in drawn:  # of an earlier report, without counterpart in this one
             for kind in ("png", "svg"):
                 (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     written = []

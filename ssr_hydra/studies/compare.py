@@ -359,7 +359,7 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
     """How well short runs rank the recipes: as the longest SSR that all have run does.
 
     Args:
-        study: The study. Controls are left out.
+        study: The study. Controls are excluded.
 
     Returns:
         A row per shorter ssr that all recipes have run: ssr, reference_ssr (the longest), pairs (of recipes), agree

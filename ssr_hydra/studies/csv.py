@@ -1,4 +1,4 @@
-"""A table of runs from elsewhere -> a study."""
+"""Read a study from a table of runs from elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATUSES = {
     "completed": "completed", "finished": "completed", "diverged": "diverged", "failed": "failed", "crashed": "failed",
     "stopped": "stopped", "killed": "stopped",
 }  # fmt: skip
-_CHUNK = 256  # rows that are turned into columns at once: few enough for a processor's cache
+_CHUNK = 256  # rows that are converted to columns at once: few enough for a processor's cache
 _MOST_NAMED = 8  # columns in one error
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
@@ -65,17 +65,17 @@ def from_csv(
 ) -> Study:
     """Read a table with a header and a row for each run.
 
-    Cells are separated by commas, semicolons, tabs or bars; lines that begin with ``#`` are comments. Numbers may be
+    Cells are separated by commas, semicolons, tabs or bars. Lines that start with ``#`` are comments. Numbers may be
     percentages: an SSR of ``25%`` is 0.25, a quality of ``93.1%`` is 93.1.
 
     A row may be the mean of several runs, whose number ``n`` names, and ``sd`` or ``se`` their noise. A quality like
     ``93.1 ± 0.2`` is read where ``sd`` or ``se`` names the column of the quality: that says what stands after the ±.
 
-    Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only where a column says
-    which is which. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a
-    quality. A row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one
-    recipe and ssr differ in another column, whatever it holds, the column may be what is compared: it must be named as
-    part of the recipe, as the seed, or in ``pool``.
+    Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only if a column has the
+    seed. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a quality. A
+    row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one recipe and ssr
+    differ in another column, that column may be the compared one: it must be named as part of the recipe, as the seed,
+    or in ``pool``.
 
     Args:
         file: UTF-8.
@@ -96,13 +96,13 @@ def from_csv(
             with ``full=90``, ``["30 epochs", "90 epochs"]``; ``quality`` is then the name of the metric. An empty cell
             was not run.
         full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
-        decimal: What separates decimals: ``,`` for ``0,25``, in a table that is not separated by commas.
-        direction: Whether ``max`` or ``min`` is better; None knows it of metrics that go by a common name.
+        decimal: The decimal point: ``,`` for ``0,25``, in a table that is not separated by commas.
+        direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
-        InputError: No such column, a column without a name of its own, no row that can be read, nothing says whether
-            more is better, times whose name says another unit, or recipes that would be taken for seeds.
-        OSError: It cannot be read.
+        InputError: A column does not exist or has no unique name, no row can be read, the direction is unknown, the
+            unit of times contradicts their name, or recipes would be taken for seeds.
+        OSError: The file cannot be read.
 
     Example:
         >>> study = from_csv("resnet50.csv", ssr="ssr", quality="top1", seconds="seconds")  # doctest: +SKIP
@@ -235,7 +235,7 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[str]:
-    """Which row keeps the report from comparing times."""
+    """Return the note about rows that keep the report from comparing times."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
@@ -252,13 +252,13 @@ def _check_numbers(full: float | None, decimal: str) -> None:
 
 
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """The delimiter of a header, with which it has most of the wanted columns, and its names."""
+    """Return the delimiter of a header, with which it has most of the wanted columns, and the column names."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 
 
 def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
-    """Header, the line number of each whole row, the stripped cells by column, and the rows of another length."""
+    """Return header, line numbers of complete rows, stripped cells by column, and rows of a wrong length."""
     lines: list[int] = []
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -270,7 +270,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
                     raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
             first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
             delimiter, _ = _split(first, wanted)
-            # A comment keeps its line, so that the lines of the rows are those of the file.
+            # A comment keeps its line, so that line numbers are those of the file.
             rest = ("\n" if line.startswith("#") else line for line in chain([first], stream))
             reader = csv.reader(rest, delimiter=delimiter)
             header = next(reader)
@@ -291,7 +291,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
 
 
 def _is_comment(line: str, wanted: Sequence[str]) -> bool:
-    """Whether a line in front of the table is a comment; a header may begin with ``#`` as well."""
+    """Whether a line before the table is a comment; a header may start with ``#`` as well."""
     if not line.lstrip().startswith("#"):
         return False
     _, names = _split(line.lstrip().removeprefix("#"), wanted)
@@ -299,7 +299,7 @@ def _is_comment(line: str, wanted: Sequence[str]) -> bool:
 
 
 def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
-    """The unit of the times and their column."""
+    """Return the unit of the times and their column."""
     times = [(unit, name) for unit, name in given.items() if name is not None]
     if not times:
         return "seconds", None
@@ -332,7 +332,7 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
 
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
-    """A name for each combination of cells: the cells joined, or ``column=cell`` where that would make two alike."""
+    """Return a name for each combination of cells: the cells joined, or ``column=cell`` if names would be equal."""
     found = list(keys)
     names = [" ".join(filter(None, key)) for key in found]
     if len(set(names)) < len(names):
@@ -345,7 +345,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
     """Refuse a table whose rows of one recipe and SSR differ in a column that no option names.
 
-    Such rows would be seeds of one recipe. Whatever the column holds, it may be what is compared.
+    Such rows would be seeds of one recipe, but the column may be the compared one.
     """
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]
@@ -375,7 +375,7 @@ def _listed(names: list[str]) -> str:
 def _measured(
     texts: dict[str, list[str]], unit: str, full: float | None
 ) -> tuple[dict[str, list[Any]], dict[int, str]]:
-    """The numbers of each row by column of a study, and why a row has none that can be believed."""
+    """Return the numbers of each row by column of a study, and why a row has no valid ones."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
@@ -384,7 +384,7 @@ def _measured(
         if cells is None:
             return [math.nan] * count
         values = _numbers(cells)
-        for row in np.flatnonzero(~(values >= least)).tolist():  # NaN as well
+        for row in np.flatnonzero(~(values >= least)).tolist():  # also true for NaN
             if math.isnan(values[row]):
                 if cells[row] or not optional:
                     reasons.setdefault(row, f"{field} is {cells[row]!r}, not a finite number")
@@ -421,7 +421,7 @@ def _measured(
 
 
 def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
-    """The quality of each row, how its run ended, and why it has no quality."""
+    """Return the quality of each row, how its run ended, and why it has no quality."""
     cells = texts["quality"]
     values = _numbers(cells).tolist()
     states = ["completed"] * len(cells)
@@ -444,7 +444,7 @@ def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[lis
 
 
 def _numbers(texts: list[str]) -> Any:
-    """Each as a finite number, or NaN."""
+    """Return each as a finite number, or NaN."""
     try:
         values = np.array(texts, dtype=float)
     except ValueError:
@@ -460,7 +460,7 @@ def _number(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    """A seed, also as pandas writes a column of them that has gaps (``0.0``); -1 for what is no seed."""
+    """Return a seed, also in the format of pandas for columns with gaps (``0.0``); -1 for anything else."""
     try:
         value = Decimal(text)
     except InvalidOperation:

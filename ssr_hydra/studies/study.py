@@ -1,4 +1,4 @@
-"""A study: runs of recipes at several SSRs and seeds, as a frame with a row for each."""
+"""A study: runs of recipes at several SSRs and seeds, as a frame with a row for each run."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ __all__ = [
 
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
-"""What quality may be held against."""
+"""The axes to which quality can be compared."""
 
 CONTROLS = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
-"""``truncate``: the schedule of ssr 1, cut off at the same step. ``scale_warmup``: the warmup is scaled as well."""
+"""``truncate``: the schedule of ssr 1, stopped at the same step. ``scale_warmup``: the warmup is scaled as well."""
 
 COLUMNS = (
     "study", "job", "recipe", "control", "ssr", "seed", "status", "error", "quality", "steps", "samples", "tokens",
@@ -60,14 +60,14 @@ _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that is not believed, or a run that has not ended well.
+    """A record that is not used, or a run that did not end well.
 
     Attributes:
         where: The run's folder, or the file and the row.
-        kind: ``torn`` (no whole record), ``invalid`` (whole, but wrong), ``failed``, ``diverged``, ``stopped``,
-            ``running``, ``waiting`` (a sweep has planned it, and it has not begun), ``unfinished`` (no record: killed,
-            or running where that cannot be seen), ``duplicate``, ``no_value``.
-        reason: In words, one line.
+        kind: ``torn`` (a truncated record), ``invalid`` (complete, but wrong), ``failed``, ``diverged``, ``stopped``,
+            ``running``, ``waiting`` (planned by a sweep, not started), ``unfinished`` (no record: killed, or running
+            elsewhere), ``duplicate``, ``no_value``.
+        reason: One line of text.
     """
 
     where: str
@@ -83,10 +83,10 @@ class Series:
         recipe: Name of the recipe.
         control: One of ``CONTROLS``.
         ssr: Ascending.
-        cells: One for each SSR; their values are turned so that more is better.
-        means: Name of an axis to its mean over the runs of each SSR.
-        fragile: Whether more of its runs diverge than of the recipe of which fewest do, by more than chance: such a
-            recipe ranks behind all that are not.
+        cells: One for each SSR; their values have a sign such that more is better.
+        means: A mapping from axis to its mean over the runs of each SSR.
+        fragile: Whether more of its runs diverge than of the recipe with the fewest, by more than chance: such a
+            recipe ranks behind all others.
     """
 
     recipe: str
@@ -98,16 +98,16 @@ class Series:
 
     @cached_property
     def values(self) -> Any:
-        """The mean of each cell, turned so that more is better."""
+        """The mean of each cell, with a sign such that more is better."""
         return np.array([cell.mean for cell in self.cells])
 
     @cached_property
     def single(self) -> bool:
-        """Whether every cell holds one run."""
+        """Whether every cell has one run."""
         return all(cell.n == 1 for cell in self.cells)
 
     def axis(self, name: Axis, price_per_hour: float | None) -> Any:
-        """The mean of an axis at each SSR."""
+        """Return the mean of an axis at each SSR."""
         if name == "ssr":
             return self.ssr
         if name == "cost":
@@ -115,15 +115,15 @@ class Series:
         return self.means[name]
 
     def around(self, ssr: float) -> list[int]:
-        """Where an SSR within the measured range lies: the place of its cell, or of those to either side."""
+        """Return the position of an SSR within the measured range: its cell, or the cells on either side."""
         at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Cells and weights that give the value at an SSR within the measured range.
+        """Return cells and weights that give the value at an SSR within the measured range.
 
-        Between two measured SSRs it is the mean of the two parabolas over log SSR that go through both and the next one
-        below or above; at an end of the range there is one such parabola, and of two SSRs a straight line.
+        Between two measured SSRs it is the mean of the two parabolas over log SSR through both and the next one below
+        or above. At an end of the range there is one such parabola, and for two SSRs a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -133,7 +133,7 @@ class Series:
         return [self.cells[place] for place in used], made[used].tolist()
 
     def curve(self, logs: Any) -> Any:
-        """The values at log SSRs within the measured range."""
+        """Return the values at log SSRs within the measured range."""
         if len(self.cells) == 1:
             return np.full(len(logs), self.values[0])
         after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
@@ -143,7 +143,7 @@ class Series:
         return made
 
     def matrix(self, logs: Any, after: int) -> Any:
-        """The weights of all cells (rows) at each log SSR (columns) that lies between cell ``after`` and the next."""
+        """Return the weights of all cells (rows) at each log SSR (columns) between cell ``after`` and the next."""
         x = np.log(self.ssr)
         made = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
@@ -201,12 +201,12 @@ class Study:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Names of the recipes that completed a run, in the order in which they were met."""
+        """Names of the recipes that completed a run, in the order in which they were read."""
         return tuple(self.completed["recipe"].unique())
 
     @cached_property
     def completed(self) -> pd.DataFrame:
-        """The rows of ``frame`` that have a quality: what all statistics are made of."""
+        """The rows of ``frame`` that have a quality, on which all statistics are based."""
         return self.frame[self.frame["quality"].notna()]
 
     @cached_property
@@ -253,7 +253,7 @@ class Study:
         if frame.empty:
             return ()
         recipes = frame["recipe"].to_numpy(dtype=object)
-        keys = pd.factorize(recipes)[0]  # in the order in which they are met
+        keys = pd.factorize(recipes)[0]  # in the order in which they are read
         controls = frame["control"].map({name: place for place, name in enumerate(CONTROLS)}).to_numpy(dtype=int)
         ssr = frame["ssr"].to_numpy(dtype=float)
         missing = frame["seed"].isna().to_numpy()
@@ -293,9 +293,9 @@ class Study:
         return f"<p>{escape(self.objective)}: {runs} runs, {problems} problems; means by SSR</p>{shown}"
 
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
-        """What the sweep itself took: runs, completed, failed, train_seconds, total_seconds, cost (NaN if no price).
+        """Return totals of the sweep: runs, completed, failed, train_seconds, total_seconds, cost (NaN without price).
 
-        Runs without a record are not in it: nobody knows what they took.
+        Runs without a record are not included, because their time is unknown.
         """
         frame = self.frame
         runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
@@ -316,9 +316,9 @@ def _in_parentheses(control: str) -> str:
 
 
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
-    """Mark those of which more runs diverge than of the best one: Fisher's exact test over all SSRs, one-sided.
+    """Mark recipes of which more runs diverge than of the best one: Fisher's exact test over all SSRs, one-sided.
 
-    A divergence costs more than a worse mean, so the test asks for less than the usual certainty.
+    A divergence costs more than a worse mean, so the test requires less than the usual certainty.
     """
     if not lost:
         return tuple(found)
@@ -333,23 +333,23 @@ def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ..
 
 
 def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
-    """How often chance alone loses so many runs of the first kind, or more, of all those that were lost."""
+    """Return the probability that by chance as many or more of all lost runs are of the first kind."""
     from scipy import stats
 
     return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
 
 
 def _starts(columns: list[Any]) -> Any:
-    """Where rows begin that differ from the row before."""
+    """Return where rows start that differ from the row before."""
     changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 
 
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
-    """Refuse an axis that there is not, or that the study has no numbers for.
+    """Refuse an unknown axis, or one for which the study has no numbers.
 
     Raises:
-        InputError: Naming ``axis`` or ``price_per_hour``.
+        InputError: Names ``axis`` or ``price_per_hour``.
     """
     if axis not in AXES:
         raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write e.g. seconds")
@@ -373,7 +373,7 @@ def _price(price: float) -> float:
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """The series of a recipe, or of (recipe, control).
+    """Return the series of a recipe, or of (recipe, control).
 
     Raises:
         InputError: The study has none.
@@ -391,7 +391,7 @@ def _shown(series: Series) -> str:
 
 
 def spread_out(count: int, most: int) -> list[int]:
-    """At most so many of ``count`` places, evenly, first and last among them.
+    """Return at most so many of ``count`` indices, evenly spaced, including the first and the last.
 
     Example:
         >>> spread_out(5, 3), spread_out(2, 3)
@@ -405,5 +405,5 @@ def spread_out(count: int, most: int) -> list[int]:
 
 
 def uncontrolled(study: Study) -> Iterator[Series]:
-    """The series that are no controls."""
+    """Return the series that are not controls."""
     return (series for series in study.series if not series.control)

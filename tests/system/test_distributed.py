@@ -489,7 +489,7 @@ def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
     arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
     ended = pairs.run(cases.app, world=1, arguments=arguments, fails=True)
     assert ended.codes == [2]
-    assert ended.errs[0].startswith("error: trainer.parallel='fsdp': a model is sharded over several processes")
+    assert ended.errs[0].startswith("error: trainer.parallel='fsdp': needs several processes")
     assert not (tmp_path / "run").exists()
 
 

@@ -238,7 +238,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
     if name not in TORCHVISION_MODELS:
         close = difflib.get_close_matches(str(name), TORCHVISION_MODELS, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(TORCHVISION_MODELS)}"
-        raise InputError(f"{path}.name", name, "is no classification model of torchvision", fix)
+        raise InputError(f"{path}.name", name, "is not a classification model of torchvision", fix)
     for key in ("num_classes", "in_channels"):
         count(node.get(key, 1), f"{path}.{key}", 1)
     if node.get("small_images") is not True:

@@ -72,7 +72,7 @@ def _patient_submitit() -> Iterator[None]:
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it began; the same command runs it") from None
-                why = "its process ended without a word, killed perhaps"
+                why = "its process ended without a result; it was probably killed"
                 raise LostJobError(f"{why}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):

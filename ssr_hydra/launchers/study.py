@@ -320,7 +320,7 @@ class StudyLauncher(Launcher):
         returned = self._returns.get(job.folder)
         if returned is not None and returned.status is JobStatus.FAILED:
             return str(returned._return_value)
-        return "its process died without a word, killed perhaps"
+        return "its process ended without a result; it was probably killed"
 
     def _give_up(self, job: Job, error: str) -> None:
         record_lost(job, error)
@@ -368,7 +368,7 @@ class StudyLauncher(Launcher):
 
     def _again(self, job: Job) -> str:
         attempt = f"{self._attempts(job)} of {self._retries}"
-        return f"job {job.folder.name} ({self._varied(job)}) has died, and is tried again: {attempt}"
+        return f"job {job.folder.name} ({self._varied(job)}) died and is run again: {attempt}"
 
 
 class _Launch:

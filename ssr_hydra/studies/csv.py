@@ -310,7 +310,7 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise InputError(unit, name, f"the column's name says {other}", f"name it as {other}, or call it otherwise")
+        raise InputError(unit, name, f"the column's name says {other}", f"give it as {other}, or rename the column")
     return unit, name
 
 

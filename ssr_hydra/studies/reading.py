@@ -147,7 +147,7 @@ class _Reading:
         if running or _is_alive(folder):
             return Problem(str(folder), "running", "the run is being trained now")
         if Pulse.read(folder / HEARTBEAT) is not None:
-            return Problem(str(folder), "unfinished", "its process died without a word, killed perhaps")
+            return Problem(str(folder), "unfinished", "its process ended without a result; it was probably killed")
         if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
             return Problem(str(folder), "waiting", "a sweep has planned it, and it has not begun")
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")

@@ -218,7 +218,7 @@ class FieldSchedules:
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
 
     def _take_set_values(self) -> None:
-        """Start with the values that the user has set since another schedule wrote them."""
+        """Use the current values as initial ones where the user has changed them since another schedule wrote them."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
         for field, targets in self._targets.items():
             for target in targets:

@@ -124,7 +124,7 @@ def test_a_job_that_kills_its_process_under_basic_is_done_last_and_given_up(star
     assert {seed: record.status for seed, record in records(tmp_path).items()} == {
         0: "completed", 1: "failed", 2: "completed", 3: "completed",
     }  # fmt: skip
-    assert "1 of 4 jobs did not complete: 1 (seed=1): its process died without a word" in said.err
+    assert "1 of 4 jobs did not complete: 1 (seed=1): its process ended without a result" in said.err
 
 
 def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path) -> None:

@@ -86,6 +86,6 @@ def test_records_without_numbers_are_not_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"mode": "disabled"}, {"mode": ""}, {"project": " "}, {"group": 3}])
-def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_values_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"^{next(iter(arguments))}="):
         WandbLogger(**arguments)

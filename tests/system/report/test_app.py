@@ -145,7 +145,7 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
         (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "is better; give --direction max or --direction min"),
     ],
 )
-def test_what_cannot_be_meant_is_said_in_one_line(
+def test_invalid_values_are_one_line_errors(
     arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")

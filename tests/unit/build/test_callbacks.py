@@ -71,7 +71,7 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
         (["debug=limit", "data.limit_train=0"], "data.limit_train=0: must be a whole number"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_its_place(composed: Compose, overrides: list[str], told: str) -> None:
+def test_invalid_values_are_refused_with_their_field(composed: Compose, overrides: list[str], told: str) -> None:
     assert told in message(composed(*overrides))
 
 
@@ -95,7 +95,7 @@ def test_a_missing_package_is_told_before_anything_is_made(
     assert message(cfg) == f"logger.{extra}='{extra}': {told}"
 
 
-def test_ones_own_callback_by_its_name(composed: Compose) -> None:
+def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
     cfg = composed("+callbacks.mine._target_=my_package.Mine", "+callbacks.mine.every=3")
     assert check(cfg, trust=["my_package"])["callbacks"]["mine"] == {"_target_": "my_package.Mine", "every": 3}
     assert "neither part of this package nor trusted" in message(cfg)

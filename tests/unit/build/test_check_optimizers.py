@@ -108,7 +108,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ),
     ],
 )
-def test_what_cannot_be_meant(composed: Callable[..., DictConfig], overrides: str, field: str, says: str) -> None:
+def test_invalid_values_are_refused(composed: Callable[..., DictConfig], overrides: str, field: str, says: str) -> None:
     error = refused(composed(*overrides.split()))
     assert error.field == field
     assert says in str(error)

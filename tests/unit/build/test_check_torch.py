@@ -118,7 +118,7 @@ def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictCo
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_when_it_is_composed(
+def test_invalid_values_are_refused_at_composition(
     composed: Callable[..., DictConfig], overrides: list[str], field: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:

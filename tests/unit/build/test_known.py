@@ -91,7 +91,7 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
+def test_invalid_values_are_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
     with pytest.raises(InputError) as caught:
         check(composed(*overrides))
     assert caught.value.field == field

@@ -21,5 +21,5 @@ SAID = {
 
 
 @pytest.mark.parametrize("typed", SAID)
-def test_what_cannot_be_meant_says_what_could(refused: Refused, in_tmp: Path, typed: str) -> None:
+def test_an_invalid_value_is_refused_with_a_valid_one(refused: Refused, in_tmp: Path, typed: str) -> None:
     assert SAID[typed] in refused(*typed.split(" "))

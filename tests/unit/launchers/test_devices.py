@@ -106,7 +106,7 @@ def test_the_variable_says_what_is_visible(said: str, expected: list[str]) -> No
         ({"gpus": [0], "gpus_per_job": 2}, "gpus_per_job=2: there is 1 GPU; use 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], said: str) -> None:
+def test_invalid_values_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
         assign(**settings, environment={"PATH": ""})
     assert str(caught.value).startswith(said)

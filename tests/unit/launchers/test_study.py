@@ -184,9 +184,9 @@ def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
     inner, stream = ProcessLauncher(tmp_path, {"b": die, "c": once(die)}), io.StringIO()
     outer = launcher(inner, stream)
     outer.launch(jobs("a", "b", "c"), 0)
-    again = [line for line in stream.getvalue().splitlines() if "tried again" in line]
+    again = [line for line in stream.getvalue().splitlines() if "run again" in line]
     assert again == [
-        f"{tmp_path.name}: job {job} has died, and is tried again: {attempt} of 3"
+        f"{tmp_path.name}: job {job} died and is run again: {attempt} of 3"
         for job, attempt in (("1 (b)", 1), ("2 (c)", 1), ("1 (b)", 2), ("1 (b)", 3))
     ]
     assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
@@ -217,7 +217,9 @@ def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> Non
     outer = launcher(inner)
     outer.launch(jobs("a", "b"), 0)
     assert inner.launches == [["b"]]
-    with pytest.raises(SweepError, match=r"0 \(a\): its process died without a word, killed perhaps, 4 times"):
+    with pytest.raises(
+        SweepError, match=r"0 \(a\): its process ended without a result; it was probably killed, 4 times"
+    ):
         outer.check()
 
 
@@ -253,7 +255,7 @@ def test_a_job_that_dies_before_its_first_sign_of_life_is_tried_again(tmp_path: 
     assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
-    assert stream.getvalue().count("job 1 (b) has died, and is tried again: ") == 3
+    assert stream.getvalue().count("job 1 (b) died and is run again: ") == 3
 
 
 def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_one_for_each_recipe_and_none_for_controls() -> None:
         ({"tolerance": 0.1, "confidence": 0}, "confidence"),
     ],
 )
-def test_what_cannot_be_meant(given: dict[str, object], field: str) -> None:
+def test_invalid_values_are_refused(given: dict[str, object], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}="):
         recommend(study_of({"a": {1.0: [0.5]}}), **given)  # type: ignore[arg-type]
 

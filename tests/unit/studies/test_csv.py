@@ -318,7 +318,7 @@ def test_times_in_other_units(tmp_path: Path) -> None:
     # An hour and a half is 90 minutes, 5,400 seconds.
     for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
         assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^seconds='wall_hours': the column's name says hours; name it as hours"):
+    with pytest.raises(InputError, match=r"^seconds='wall_hours': the column's name says hours; give it as hours"):
         from_csv(path, "ssr", "acc", "wall_hours")
     with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):
         from_csv(path, "ssr", "acc", "t", hours="wall_hours")

@@ -182,7 +182,7 @@ def test_jobs_that_wait_run_or_have_died_are_told_apart_and_what_a_sweep_keeps_i
     assert {name: problem.kind for name, problem in found.items()} == {
         "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
     }  # fmt: skip
-    assert "died without a word" in found["5"].reason
+    assert "ended without a result" in found["5"].reason
     assert found["6"].reason == "the run is being tried again: ValueError: no"
     assert len(study.frame) == 2  # what is tried again has not failed yet
     assert sorted(tmp_path.rglob("*")) == before

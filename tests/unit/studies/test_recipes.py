@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from study_runs import config, write_run
 
+from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.studies.recipes import ConfigReader, Recipe, flatten, label_recipes
 
 
@@ -61,6 +62,19 @@ def test_runs_of_one_recipe_have_one_key(tmp_path: Path) -> None:
         assert found.get("optimizer.lr.deeper") is found.get("nothing") is None
         keys.append(found.key)
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("key", sorted(APP_KEYS))
+def test_what_the_app_was_told_is_no_part_of_a_recipe(tmp_path: Path, key: str) -> None:
+    reader = ConfigReader()
+    changed = write_run(tmp_path / "changed", None, config(**{key: "other"}), [f"{key}=other"], {"launcher": "joblib"})
+    before = write_run(tmp_path / "before", None, config())  # a record of a release whose configs lack the key
+    one, other = reader.read(before), reader.read(changed)
+    assert one is not None
+    assert other is not None
+    assert one.key == other.key
+    recipe = Recipe.of(changed, other, "digits")
+    assert (recipe.overrides, recipe.choices) == ({}, {})
 
 
 @pytest.mark.parametrize(("outer", "inner", "scaled"), [(True, True, True), (False, False, False), (True, False, None)])

@@ -207,13 +207,13 @@ class Composer:
         except InputError:
             raise
         except Exception as error:  # Hydra also raises ValueError, AssertionError and errors of the YAML parser
-            told = explain(error, overrides, *(() if choices is None else (choices,)))
-            is_typed = told.field in map(key_of, overrides)
-            found = None if is_typed else CheckedFiles.instance().locate(told.field)
+            refusal = explain(error, overrides, *(() if choices is None else (choices,)))
+            is_typed = refusal.field in map(key_of, overrides)
+            found = None if is_typed else CheckedFiles.instance().locate(refusal.field)
             if found is not None:
                 path, value = found
-                told = InputError(told.field, value, f"{told.rule} (in {shown_path(Path(path))})", told.fix)
-            raise told from error
+                refusal = InputError(refusal.field, value, f"{refusal.rule} (in {shown_path(Path(path))})", refusal.fix)
+            raise refusal from error
 
 
 def _checked(entry: Any) -> str:

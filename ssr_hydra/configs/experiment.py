@@ -107,7 +107,7 @@ class ExperimentConfig:
 
 @dataclass
 class AppConfig(ExperimentConfig):
-    """``base_config``: an experiment, and what the app is told besides; no run depends on these keys.
+    """``base_config``: an experiment and the app's own settings. No run depends on the latter.
 
     Attributes:
         trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line sets it.

@@ -10,14 +10,7 @@ __all__ = ["LAUNCHERS", "SWEEPERS", "ProcessLauncherConfig", "StudySweeperConfig
 class ProcessLauncherConfig:
     """``hydra/launcher=processes``: each job in its own process, several at a time.
 
-    Attributes:
-        workers: Jobs at a time. Null: one per GPU; without GPUs, as many as the cores allow with ``trainer.threads``
-            each.
-        threads: Threads of each job for numerical libraries; the job's ``trainer.threads`` overrides it. Null: an equal
-            part of the cores, or ``OMP_NUM_THREADS``; no limit if there is only one worker.
-        gpus: ``auto`` assigns each running job one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list selects
-            GPUs; ``none`` assigns none.
-        gpus_per_job: GPUs per job.
+    The fields are the arguments of :class:`ssr_hydra.launchers.processes.ProcessLauncher`.
     """
 
     _target_: str = field(default="hydra_plugins.ssr_hydra.ProcessLauncher", init=False)

@@ -1,6 +1,6 @@
 """The process that jobs are forked from. It has already imported the modules that are slow to import.
 
-The server is started once as a process of its own, so it has no CUDA context, thread or lock of the sweep's process.
+The server is started once, as a separate process, so it has no CUDA context, thread or lock of the sweep's process.
 The fork server of multiprocessing does not fit: it dies if a scheduler sends SIGTERM to all processes of a step, before
 the jobs have stopped; it shares the terminal, so that jobs would receive ctrl-C twice; and it finds this package only
 if it is installed.

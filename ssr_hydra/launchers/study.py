@@ -166,7 +166,7 @@ class StudyLauncher(Launcher):
                 raise
 
     def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
-        """Split the jobs of other sweeps into those that nobody works on any more and those that are still in work."""
+        """Split the jobs of other sweeps into those without a live sweep and those in progress."""
         states = {job: self._state_of_others(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []

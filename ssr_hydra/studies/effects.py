@@ -44,8 +44,8 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     if not cells or len(cells) > _MOST_CELLS:
         return list(cells)
     counts = np.array([cell.n for cell in cells])
-    told = [cell.n - 1 if math.isfinite(cell.variance) else 0 for cell in cells]
-    noise = pooled_noise(np.array([cell.variance for cell in cells]), told, ssrs, recipes)
+    degrees = [cell.n - 1 if math.isfinite(cell.variance) else 0 for cell in cells]
+    noise = pooled_noise(np.array([cell.variance for cell in cells]), degrees, ssrs, recipes)
     spreads = np.ones(len(cells)) if noise is None else noise.spreads
     own: Any = spreads**2 / counts
     together = None

@@ -101,24 +101,24 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
     """
     df, variances, logs = np.asarray(df, dtype=float), np.asarray(variances, dtype=float), np.log(ssrs)
     recipes = np.asarray(recipes)
-    told = (df > 0) & np.isfinite(variances)
-    if not told.any() or not variances[told].max() > 0:
+    measured = (df > 0) & np.isfinite(variances)
+    if not measured.any() or not variances[measured].max() > 0:
         return None
-    df, variances = df[told], variances[told]
+    df, variances = df[measured], variances[measured]
     variances = np.where(variances > 0, variances, _LEAST * np.median(variances[variances > 0]))
-    has_trend = len(np.unique(np.round(logs[told], 9))) >= _FEWEST_SSRS
-    trend = (logs - np.average(logs[told], weights=df))[:, None] if has_trend else np.zeros((len(logs), 0))
+    has_trend = len(np.unique(np.round(logs[measured], 9))) >= _FEWEST_SSRS
+    trend = (logs - np.average(logs[measured], weights=df))[:, None] if has_trend else np.zeros((len(logs), 0))
     features = np.hstack([np.ones((len(logs), 1)), trend])
-    line, deviance = _fitted(features[told], variances, df)
-    names = np.unique(recipes[told])
+    line, deviance = _fitted(features[measured], variances, df)
+    names = np.unique(recipes[measured])
     if len(names) > 1:
         levels = (recipes[:, None] == names).astype(float)
         levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe of single runs
         apart = np.hstack([levels, trend])
-        own, own_deviance = _fitted(apart[told], variances, df)
+        own, own_deviance = _fitted(apart[measured], variances, df)
         if special.chdtrc(len(names) - 1, max(deviance - own_deviance, 0.0)) < _UNLIKE:
             features, line = apart, own
-    x = features[told]
+    x = features[measured]
     prior, scale = moderation(variances / np.exp(x @ line), df, x.shape[1])
     spreads = np.exp(features @ line / 2) * math.sqrt(scale)
     return Noise(spreads, features, np.linalg.inv((x.T * df) @ x), prior)

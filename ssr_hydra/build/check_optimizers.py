@@ -185,8 +185,8 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     Raises:
         InputError: A weight of past values, such as momentum or ``beta2``, would reach 1.
     """
-    from ssr_hydra.previews.timeline import Timeline
     from ssr_hydra.schedulers.run import Run
+    from ssr_hydra.schedulers.timeline import Timeline
 
     nodes = optimizer_nodes(values["optimizer"]).values()
     initial = max(

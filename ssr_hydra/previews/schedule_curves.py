@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.landmarks import find, holds_functions, needs_only_epochs
 from ssr_hydra.previews.sampling import trace
-from ssr_hydra.previews.timeline import Timeline
 from ssr_hydra.schedulers.protocol import bind_to
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeUnit, check_ssr
 

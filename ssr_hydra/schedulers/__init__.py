@@ -21,6 +21,7 @@ from ssr_hydra.schedulers.protocol import (
     convert_time,
 )
 from ssr_hydra.schedulers.registry import ROWS as _ROWS
+from ssr_hydra.schedulers.step_function import as_function
 from ssr_hydra.schedulers.steps import *  # noqa: F403
 
 globals().update((row.scheduler.__name__, row.scheduler) for row in _ROWS)
@@ -32,6 +33,7 @@ __all__ = [
     "Scheduler",
     "SchedulerLike",
     "_convert_time",
+    "as_function",
     "bind",
     "convert_time",
 ]

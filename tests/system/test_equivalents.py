@@ -266,3 +266,120 @@ def test_transformers(name: str) -> None:
 
     theirs, mine = TRANSFORMERS[name]
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda opt: theirs(transformers, opt)), abs=1e-9)
+
+
+# The formulas of codebases that are no libraries, or too large to install for one function: w warmup steps, d decay
+# steps, as they compute the rate of step k, over the peak.
+
+
+def nanogpt(k: int, w: int, floor: float) -> float:
+    if k < w:
+        return (k + 1) / (w + 1)
+    return floor + 0.5 * (1 + math.cos(math.pi * (k - w) / (STEPS - w))) * (1 - floor)
+
+
+def nanochat(k: int, w: int, d: int, floor: float) -> float:
+    if k < w:
+        return (k + 1) / w
+    if k <= STEPS - d:
+        return 1.0
+    left = (STEPS - k) / d
+    return left + (1 - left) * floor
+
+
+def torchtitan(k: int, w: int, d: int, decay: str, floor: float) -> float:
+    if k < w:
+        return (k + 1) / w
+    stable = STEPS + 1 - d  # a virtual last step, so that the last rate is not zero
+    if k < stable:
+        return 1.0
+    done = (k + 1 - stable) / d
+    shape = {"linear": 1 - done, "sqrt": 1 - math.sqrt(done), "cosine": 0.5 * (1 + math.cos(math.pi * done))}[decay]
+    return floor + (1 - floor) * shape
+
+
+def olmo(k: int, w: int, shape: Callable[[float], float], floor: float) -> float:
+    return k / w if k < w else floor + (1 - floor) * shape((k - w) / (STEPS - w))
+
+
+def after_ramp(first: float, until: int, main: Any) -> Any:
+    ramp = Phase(ours.LinearScheduler(first, 1.0), until=f"{until}ba", scale=False)
+    return ours.SequentialScheduler({"warmup": ramp, "main": main})
+
+
+def decay_of(d: int, decay: str = "linear", floor: float = 0.0, warmup: str = "0ba") -> Any:
+    return ours.WarmupStableDecayScheduler(warmup, t_decay=f"{d}ba", alpha_f=floor, decay=decay)
+
+
+FORMULAS: dict[str, tuple[Callable[[int], float], Any]] = {
+    "nanoGPT": (lambda k: nanogpt(k, 5, 0.1), after_ramp(1 / 6, 5, ours.CosineAnnealingScheduler(alpha_f=0.1))),
+    "nanochat": (lambda k: nanochat(k, 5, 8, 0.05), after_ramp(1 / 5, 4, decay_of(8, floor=0.05))),
+    "nanochat without warmup": (lambda k: nanochat(k, 0, 8, 0.0), decay_of(8)),
+    "torchtitan, linear": (lambda k: torchtitan(k, 4, 7, "linear", 0.1), after_ramp(1 / 4, 3, decay_of(7, floor=0.1))),
+    "torchtitan, sqrt": (lambda k: torchtitan(k, 4, 7, "sqrt", 0.0), after_ramp(1 / 4, 3, decay_of(7, "1-sqrt"))),
+    "torchtitan, cosine": (lambda k: torchtitan(k, 4, 7, "cosine", 0.0), after_ramp(1 / 4, 3, decay_of(7, "cosine"))),
+    "OLMo-core, cosine": (
+        lambda k: olmo(k, 4, lambda x: 0.5 * (1 + math.cos(math.pi * x)), 0.1),
+        ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
+    ),
+    "OLMo-core, linear": (
+        lambda k: olmo(k, 4, lambda x: 1 - x, 0.1),
+        ours.LinearWithWarmupScheduler("4ba", alpha_f=0.1),
+    ),
+    "OLMo-core, wsd": (lambda k: min(1, k / 4, (STEPS - k) / 6), decay_of(6, warmup="4ba")),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_of_language_model_codebases(name: str) -> None:
+    theirs, mine = FORMULAS[name]
+    assert alphas_of_ours(mine) == pytest.approx([theirs(k) for k in range(STEPS)], abs=1e-12)
+
+
+OPTAX: dict[str, tuple[Callable[[Any], Callable[[int], Any]], Any]] = {
+    "linear": (lambda o: o.linear_schedule(LR, 0.02, 10), ours.LinearScheduler(alpha_f=0.1, t_max="10ba")),
+    "cosine": (lambda o: o.cosine_decay_schedule(LR, 10, 0.1), ours.CosineAnnealingScheduler("10ba", alpha_f=0.1)),
+    "cosine with warmup": (
+        lambda o: o.warmup_cosine_decay_schedule(0.0, LR, 4, STEPS, 0.02),
+        ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
+    ),
+    "constant with warmup": (
+        lambda o: o.warmup_constant_schedule(0.0, LR, 4),
+        ours.ConstantWithWarmupScheduler("4ba"),
+    ),
+    "polynomial": (
+        lambda o: o.polynomial_schedule(LR, 0.02, 2.0, 10),
+        ours.PolynomialScheduler(2.0, t_max="10ba", alpha_f=0.1),
+    ),
+    "exponential": (lambda o: o.exponential_decay(LR, 5, 0.5), ours.ExponentialScheduler(0.5, decay_period="5ba")),
+    "step": (lambda o: o.exponential_decay(LR, 5, 0.5, staircase=True), ours.StepScheduler("5ba", gamma=0.5)),
+}
+
+
+@pytest.mark.extra("optax")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", OPTAX)
+def test_optax(name: str) -> None:
+    import optax
+
+    theirs, mine = OPTAX[name]
+    schedule = theirs(optax)
+    # optax computes in float32.
+    assert alphas_of_ours(mine) == pytest.approx([float(schedule(k)) / LR for k in range(STEPS)], abs=1e-6)
+
+
+@pytest.mark.extra("optax")
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_of_the_step_function_is_an_optax_schedule() -> None:
+    import jax
+    import optax
+
+    alpha = ours.as_function(ours.LinearScheduler(), "8ba", ssr=0.5)  # over 4 steps: 1, .75, .5, .25
+    table = jax.numpy.array([0.5 * alpha(k) for k in range(4)])
+    optimizer = optax.sgd(lambda count: table[count])
+    update = jax.jit(optimizer.update)
+    state, steps = optimizer.init(0.0), []
+    for _ in range(4):
+        change, state = update(1.0, state)
+        steps.append(-float(change))
+    assert steps == [0.5, 0.375, 0.25, 0.125]

@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.previews.timeline import Timeline
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit
 from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start, moment

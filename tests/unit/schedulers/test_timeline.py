@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.previews.timeline import Timeline
+from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.time import Time, TimeUnit
 
 

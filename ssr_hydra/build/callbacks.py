@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from ssr_hydra import callbacks
 from ssr_hydra.build.check_values import check_fields, check_node
 from ssr_hydra.build.targets import instantiate
-from ssr_hydra.callbacks.limits import check_ema, check_profiler, check_wandb, in_batches
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
@@ -38,12 +38,12 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
                 if config._target_ == part["_target_"]:
                     check_fields(part, config, path)
                     _check_package(choice, path)
-            check = _CHECKS.get(part["_target_"])
-            if check is not None:
-                try:
-                    check({key: value for key, value in part.items() if key not in _KEYS}, values)
-                except InputError as error:
-                    raise error.within(path) from None
+                    try:
+                        item = getattr(callbacks, config._target_.rpartition(".")[2])(**_arguments(part))
+                        if choice == "ema":
+                            _check_ema(item, values)
+                    except InputError as error:
+                        raise error.within(path) from None
             if group == "callbacks" and name in values["logger"]:
                 raise InputError(path, name, "there is a logger of this name", "give it another name")
 
@@ -76,37 +76,21 @@ def run_name(values: Mapping[str, Any]) -> str:
     return name if values["debug"] is None else f"{name} (debug={values['debug']})"
 
 
+def _arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in _KEYS}
+
+
 def _check_package(choice: str, path: str) -> None:
     for module in PACKAGES.get(choice, ()):
         if importlib.util.find_spec(module) is None:
             raise missing_package(path, choice, module, choice)
 
 
-def _check_ema(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
     from ssr_hydra.state import State
 
-    half_life = check_ema(**arguments)
-    if half_life is not None:
-        # Whether it can be converted to batches does not depend on the values of the rates.
-        state = State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1)
-        in_batches(half_life, state)
+    # Whether the half-life can be converted to batches does not depend on the values of the rates.
+    ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "an average of weights that are sharded cannot be saved whole"
         raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or take ema out")
-
-
-def _check_profiler(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    del values
-    check_profiler(**arguments)
-
-
-def _check_wandb(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    del values
-    check_wandb(**{key: value for key, value in arguments.items() if key != "tags"})
-
-
-_CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], None]] = {
-    "ssr_hydra.callbacks.EMA": _check_ema,
-    "ssr_hydra.callbacks.Profiler": _check_profiler,
-    "ssr_hydra.callbacks.WandbLogger": _check_wandb,
-}

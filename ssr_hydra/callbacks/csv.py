@@ -7,6 +7,7 @@ import errno
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ _FIRST = ("event", *CLOCKS)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+@dataclass(eq=False)
 class CSVLogger:
     """Write ``metrics.csv`` in the run's folder: a row for every record of ``metrics.jsonl``, a column for each name.
 
@@ -46,7 +48,7 @@ class CSVLogger:
         eval,,10,,,,,0.5
     """
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
         self._path: Path | None = None
         self._file: io.FileIO | None = None
         self._names: list[str] = []

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-from ssr_hydra.callbacks.limits import check_ema, in_batches
 from ssr_hydra.errors import InputError
-from ssr_hydra.time import TimeLike
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import count, flag, number
+from ssr_hydra.time import TimeLike, TimeUnit, as_time
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = ["EMA"]
 
 _DEFAULT = 0.999
 
 
+@dataclass(eq=False)
 class EMA:
     """Keep an exponential moving average of the weights, and evaluate with it.
 
@@ -44,6 +47,7 @@ class EMA:
         InputError: A value out of range; both ``decay`` and ``half_life``.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Linear(1, 1, bias=False)
         >>> _ = nn.init.constant_(model.weight, 1.0)
         >>> ema = EMA(decay=0.5, warmup=False)
@@ -58,17 +62,27 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the warmup is the one of TensorFlow's ``ExponentialMovingAverage``.
     """
 
-    def __init__(
-        self,
-        decay: float | None = None,
-        half_life: TimeLike | None = None,
-        interval: int = 1,
-        warmup: bool = True,
-        evaluate: bool = True,
-    ) -> None:
-        self._half_life = check_ema(decay, half_life, interval, warmup=warmup, evaluate=evaluate)
-        self.decay = _DEFAULT if decay is None else decay
-        self.interval, self.warmup, self.evaluate = interval, warmup, evaluate
+    decay: float | None = None
+    half_life: TimeLike | None = None
+    interval: int = 1
+    warmup: bool = True
+    evaluate: bool = True
+
+    def __post_init__(self) -> None:
+        flag(self.warmup, "warmup")
+        flag(self.evaluate, "evaluate")
+        count(self.interval, "interval", 1)
+        if self.decay is not None and self.half_life is not None:
+            raise InputError("half_life", self.half_life, "cannot be used with decay", "remove one of them")
+        if self.decay is not None and not 0 <= number(self.decay, "decay") < 1:
+            raise InputError("decay", self.decay, "must be at least 0 and below 1", "try 0.999")
+        if self.half_life is not None:
+            time = as_time(self.half_life, "half_life")
+            if time.value <= 0:
+                raise InputError("half_life", str(time), "must be above 0", "try 0.05dur")
+            if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
+                fix = "give it in ba, ep, sp, tok or dur"
+                raise InputError("half_life", str(time), "cannot be converted to batches", fix)
         self.updates = 0
         self._model: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
@@ -77,9 +91,24 @@ class EMA:
 
     def fit_start(self, trainer: Any) -> None:
         """Start with the model's weights, or with the average from a checkpoint."""
-        if self._half_life is not None:
-            self.decay = float(0.5 ** (self.interval / in_batches(self._half_life, trainer.state)))
+        self.decay = self.decay_in(trainer.state)
         self.attach(trainer.model)
+
+    def decay_in(self, state: Any) -> float:
+        """Return the decay of one update in a run.
+
+        Raises:
+            InputError: The run lacks the rate that converts the half-life to batches.
+        """
+        if self.half_life is None:
+            return _DEFAULT if self.decay is None else self.decay
+        run, half_life = Run.of(state), as_time(self.half_life, "half_life")
+        try:
+            batches = run.convert(run.resolve(half_life, "", scale=False), TimeUnit.BATCH, "half_life").value
+        except InputError as error:
+            rule = f"cannot be converted to batches of this run: {error.rule}"
+            raise type(error)("half_life", str(half_life), rule, "give it in ba, or a decay") from None
+        return float(0.5 ** (self.interval / Fraction(batches)))
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
         """Update the average every ``interval`` batches."""
@@ -116,10 +145,12 @@ class EMA:
         Raises:
             InputError: Its parameters are shards, or the average from a checkpoint does not fit the model.
         """
+        import torch
+
         tensors: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, tensor in model.state_dict(keep_vars=True).items():
-            if not isinstance(tensor, Tensor) or id(tensor) in seen:  # average tied weights once
+            if not torch.is_tensor(tensor) or id(tensor) in seen:  # average tied weights once
                 continue
             if hasattr(tensor, "placements"):
                 rule = "an average of shards cannot be saved whole"
@@ -132,21 +163,24 @@ class EMA:
             saved, self._saved = self._saved, None
             self.load_state_dict(saved)
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take in the weights as they are."""
-        decay = self.decay
+        import torch
+        from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+        decay = _DEFAULT if self.decay is None else self.decay
         if self.warmup:
             decay = min(decay, (1 + self.updates) / (10 + self.updates))
         averaged, weights = [], []
-        for name, average in self._average.items():
-            if average.is_floating_point() or average.is_complex():
-                averaged.append(average)
-                weights.append(self._model[name])
-            else:
-                average.copy_(self._model[name])
-        if averaged:
-            get_ema_multi_avg_fn(decay)(averaged, weights, None)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, average in self._average.items():
+                if average.is_floating_point() or average.is_complex():
+                    averaged.append(average)
+                    weights.append(self._model[name])
+                else:
+                    average.copy_(self._model[name])
+            if averaged:
+                get_ema_multi_avg_fn(decay)(averaged, weights, None)  # type: ignore[no-untyped-call]
         self.updates += 1
 
     @contextmanager
@@ -164,6 +198,8 @@ class EMA:
         Raises:
             InputError: The architecture differs.
         """
+        import torch
+
         own = model.state_dict(keep_vars=True)
         _check_same({name: own[name] for name in own if name in self._average}, self._average)
         with torch.no_grad():
@@ -181,8 +217,10 @@ class EMA:
         Raises:
             InputError: The average does not fit the model.
         """
+        import torch
+
         average = state.get("average") if isinstance(state, Mapping) else None
-        is_average = isinstance(average, Mapping) and all(isinstance(tensor, Tensor) for tensor in average.values())
+        is_average = isinstance(average, Mapping) and all(map(torch.is_tensor, average.values()))
         if not is_average or type(state.get("updates")) is not int:
             raise InputError("ema", state, "is not a saved average", "load what state_dict() returned")
         if not self._model:
@@ -193,13 +231,15 @@ class EMA:
         for name, tensor in state["average"].items():
             self._average[name].copy_(tensor)
 
-    @torch.no_grad()
     def _swap(self) -> None:
         """Exchange the contents of tensors, because compiled models, DDP and optimizers refer to the tensors."""
-        for name, average in self._average.items():
-            weights = self._model[name].clone()
-            self._model[name].copy_(average)
-            average.copy_(weights)
+        import torch
+
+        with torch.no_grad():
+            for name, average in self._average.items():
+                weights = self._model[name].clone()
+                self._model[name].copy_(average)
+                average.copy_(weights)
         self._swapped = not self._swapped
 
 

@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import CLOCKS, flat, import_extra, run_folder, scalars
+from ssr_hydra.callbacks.values import CLOCKS, flat, require_extra, run_folder, scalars
 from ssr_hydra.records import RunResult
 
 __all__ = ["MLflowLogger"]
@@ -19,6 +20,7 @@ _LONGEST_PARAM = 6000
 _PARAMS_AT_ONCE = 100
 
 
+@dataclass(eq=False)
 class MLflowLogger:
     """Log to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to ``mlflow/mlflow.db`` in the run's folder.
 
@@ -42,10 +44,10 @@ class MLflowLogger:
         >>> events = Events(loggers={"mlflow": MLflowLogger(experiment="digits")})
     """
 
-    def __init__(self, experiment: str = "ssr_hydra") -> None:
-        for module in ("mlflow", "sqlalchemy", "alembic"):  # the last two are needed for the store in the run's folder
-            import_extra(module, "mlflow")
-        self._experiment = experiment
+    experiment: str = "ssr_hydra"
+
+    def __post_init__(self) -> None:
+        require_extra("mlflow")
         self._client: Any = None
         self._sent: Sent | None = None
         self._status = "FAILED"  # until the run has ended well
@@ -60,15 +62,13 @@ class MLflowLogger:
         if not uri:
             (folder / "mlflow").mkdir(exist_ok=True)
             uri = f"sqlite:///{(folder / 'mlflow' / 'mlflow.db').resolve().as_posix()}"
-        sent = Sent(folder / "mlflow.json", f"{place} {self._experiment}", trainer.config)
+        sent = Sent(folder / "mlflow.json", f"{place} {self.experiment}", trainer.config)
         known = sent.resume(trainer.state.timestamp.batches)
         with _quiet():
             client = MlflowClient(tracking_uri=uri)
             if known is None:
-                experiment = client.get_experiment_by_name(self._experiment)
-                identity = (
-                    client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
-                )
+                experiment = client.get_experiment_by_name(self.experiment)
+                identity = client.create_experiment(self.experiment) if experiment is None else experiment.experiment_id
                 known = client.create_run(identity, run_name=trainer.name).info.run_id
                 self._describe(client, known, trainer.config, sent.previous)
             else:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor
-from torch.profiler import ProfilerActivity, profile, schedule
-
-from ssr_hydra.callbacks.limits import check_profiler
 from ssr_hydra.callbacks.values import run_folder
 from ssr_hydra.records import write_atomically
+from ssr_hydra.settings.base import count, flag
 
 __all__ = ["Profiler"]
 
+_MOST_PROFILED = 1000  # each profiled batch takes memory until it is written
+_SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 
+
+@dataclass(eq=False)
 class Profiler:
     """Profile ``active`` batches and write ``profile/`` in the run's folder.
 
@@ -41,27 +43,22 @@ class Profiler:
         >>> events = Events({"profiler": Profiler(wait=10, active=5)})
     """
 
-    main_only = True
+    wait: int = 5
+    warmup: int = 2
+    active: int = 5
+    repeat: int = 1
+    record_shapes: bool = False
+    profile_memory: bool = False
+    with_stack: bool = False
+    rows: int = 30
+    main_only: ClassVar = True
 
-    def __init__(
-        self,
-        wait: int = 5,
-        warmup: int = 2,
-        active: int = 5,
-        repeat: int = 1,
-        record_shapes: bool = False,
-        profile_memory: bool = False,
-        with_stack: bool = False,
-        rows: int = 30,
-    ) -> None:
-        switches: dict[str, Any] = {
-            "record_shapes": record_shapes,
-            "profile_memory": profile_memory,
-            "with_stack": with_stack,
-        }
-        check_profiler(wait=wait, warmup=warmup, active=active, repeat=repeat, rows=rows, **switches)
-        self._cycle, self._repeat, self._rows = (wait, warmup, active), repeat, rows
-        self._options = switches
+    def __post_init__(self) -> None:
+        count(self.wait, "wait", 0, 10**9)
+        for name in ("warmup", "active", "repeat", "rows"):
+            count(getattr(self, name), name, 1, _MOST_PROFILED)
+        for name in _SWITCHES:
+            flag(getattr(self, name), name)
         self._profile: Any = None
         self._left = 0
         self._folder = Path()
@@ -69,23 +66,24 @@ class Profiler:
 
     def fit_start(self, trainer: Any) -> None:
         """Start counting batches."""
+        from torch.profiler import ProfilerActivity, profile, schedule
+
         self._folder = run_folder(trainer, "profiler") / "profile"
         self._folder.mkdir(exist_ok=True)
-        wait, warmup, active = self._cycle
         activities = [ProfilerActivity.CPU]
         if trainer.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-        self._left = (wait + warmup + active) * self._repeat
+        self._left = (self.wait + self.warmup + self.active) * self.repeat
         self._profile = profile(
             activities=activities,
-            schedule=schedule(wait=wait, warmup=warmup, active=active, repeat=self._repeat),
+            schedule=schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=self.repeat),
             on_trace_ready=self._write,
             acc_events=True,  # suppress torch's message that it writes the events cycle by cycle
-            **self._options,
+            **{name: getattr(self, name) for name in _SWITCHES},
         )
         self._profile.start()
 
-    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+    def batch_end(self, trainer: Any, loss: Any) -> None:
         """Count a batch."""
         del loss
         if self._profile is not None:
@@ -100,9 +98,8 @@ class Profiler:
         del trainer, result
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):
-            wait, warmup, active = self._cycle
-            text = f"No batch was profiled: the run ended after {self._batch} batches, and wait={wait} and "
-            text += f"warmup={warmup} come before the active={active} ones.\n"
+            text = f"No batch was profiled: the run ended after {self._batch} batches, and wait={self.wait} and "
+            text += f"warmup={self.warmup} come before the active={self.active} ones.\n"
             write_atomically(self._folder / "nothing.txt", text)
 
     def close(self) -> None:
@@ -117,5 +114,5 @@ class Profiler:
     def _write(self, done: Any) -> None:
         done.export_chrome_trace(str(self._folder / f"trace-{self._batch}.json"))
         by = "self_cuda_time_total" if done.use_device == "cuda" else "self_cpu_time_total"
-        table = done.key_averages().table(sort_by=by, row_limit=self._rows)
+        table = done.key_averages().table(sort_by=by, row_limit=self.rows)
         write_atomically(self._folder / f"table-{self._batch}.txt", f"{table}\n")

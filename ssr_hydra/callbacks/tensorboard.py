@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.callbacks.values import flat, import_extra, run_folder, scalars
+from ssr_hydra.callbacks.values import flat, require_extra, run_folder, scalars
 from ssr_hydra.records import RunResult
 
 __all__ = ["TensorBoardLogger"]
@@ -15,6 +16,7 @@ __all__ = ["TensorBoardLogger"]
 _FINAL = "final"
 
 
+@dataclass(eq=False)
 class TensorBoardLogger:
     """Write event files into ``tensorboard/`` in the run's folder; ``tensorboard --logdir outputs`` shows all runs.
 
@@ -32,8 +34,8 @@ class TensorBoardLogger:
         >>> events = Events(loggers={"tensorboard": TensorBoardLogger()})
     """
 
-    def __init__(self) -> None:
-        import_extra("tensorboard", "tensorboard")
+    def __post_init__(self) -> None:
+        require_extra("tensorboard")
         self._writer: Any = None
         self._config: Mapping[str, Any] | None = None
 

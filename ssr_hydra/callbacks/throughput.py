@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 __all__ = ["Throughput"]
 
 _RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch": "batches_per_second"}
 
 
+@dataclass(eq=False)
 class Throughput:
     """Add the speed since the previous record to each training record.
 
@@ -26,9 +28,9 @@ class Throughput:
         (320.0, 20.0)
     """
 
-    main_only = True
+    main_only: ClassVar = True
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
         self._then: dict[str, Any] | None = None
 
     def log(self, trainer: Any, record: dict[str, Any]) -> None:

@@ -1,15 +1,15 @@
-"""Helpers of loggers: the numbers of a record, the run's folder, and imports of optional packages."""
+"""Helpers of loggers: the numbers of a record, the run's folder, and the packages of extras."""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ssr_hydra.errors import InputError, missing_package
 
-__all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "import_extra", "run_folder", "scalars"]
+__all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
 
 CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
 """Keys of a record that give the position of the run."""
@@ -97,15 +97,12 @@ def run_folder(trainer: Any, logger: str) -> Path:
     return folder
 
 
-def import_extra(module: str, extra: str) -> Any:
-    """Import a module that an extra of this package installs.
+def require_extra(extra: str) -> None:
+    """Check that the packages of an extra of this package are installed, without importing them.
 
     Raises:
-        InputError: The module is not installed; the error says how to install it.
+        InputError: A package is not installed; the error says how to install it.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in PACKAGES[extra]:
-            raise
-        raise missing_package("logger", extra, str(error.name), extra) from None
+    for module in PACKAGES[extra]:
+        if importlib.util.find_spec(module) is None:
+            raise missing_package("logger", extra, module, extra)

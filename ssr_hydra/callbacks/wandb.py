@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.callbacks.limits import check_wandb
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import CLOCKS, import_extra, run_folder, scalars
+from ssr_hydra.callbacks.values import CLOCKS, require_extra, run_folder, scalars
+from ssr_hydra.errors import InputError
 from ssr_hydra.records import RunResult
+from ssr_hydra.settings.base import one_of
 
 __all__ = ["WandbLogger"]
 
 
+@dataclass(eq=False)
 class WandbLogger:
     """Log to Weights & Biases, with files in ``wandb/`` in the run's folder.
 
@@ -42,40 +45,43 @@ class WandbLogger:
         >>> events = Events(loggers={"wandb": WandbLogger(project="digits", mode="offline")})
     """
 
-    def __init__(
-        self,
-        project: str = "ssr_hydra",
-        mode: str | None = None,
-        tags: Sequence[str] = (),
-        group: str | None = None,
-    ) -> None:
-        check_wandb(mode, project=project, group=group)
-        import_extra("wandb", "wandb")
-        self._project, self._mode, self._tags, self._group = project, mode, tuple(tags), group
+    project: str = "ssr_hydra"
+    mode: str | None = None
+    tags: Sequence[str] = ()
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode is not None:
+            one_of(self.mode, "mode", ("online", "offline"))
+        for field, name in (("project", self.project), ("group", self.group)):
+            if name is not None and (not isinstance(name, str) or not name.strip()):
+                raise InputError(field, name, "must be a name", "write e.g. digits")
+        require_extra("wandb")
         self._run: Any = None
         self._sent: Sent | None = None
         self._exit_code = 1  # until the run has ended well
 
     def fit_start(self, trainer: Any) -> None:
         """Start the W&B run, or continue it."""
-        wandb = import_extra("wandb", "wandb")
+        import wandb
+
         folder = run_folder(trainer, "wandb")
-        sent = Sent(folder / "wandb.json", self._project, trainer.config)
+        sent = Sent(folder / "wandb.json", self.project, trainer.config)
         known = sent.resume(trainer.state.timestamp.batches)
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous
         settings = wandb.Settings(console="off")  # do not log the progress bar
-        online = (self._mode or os.environ.get("WANDB_MODE") or "online") == "online"
+        online = (self.mode or os.environ.get("WANDB_MODE") or "online") == "online"
         self._run = wandb.init(
-            project=self._project,
+            project=self.project,
             name=trainer.name,
             id=known or secrets.token_hex(8),
             resume="allow" if online else None,  # offline, W&B warns that it does not know what the server has
             dir=str(folder),
-            mode=self._mode,
-            tags=self._tags or None,
-            group=self._group,
+            mode=self.mode,  # type: ignore[arg-type]  # one of its words
+            tags=tuple(self.tags) or None,
+            group=self.group,
             config=config,
             settings=settings,
             reinit="create_new",

@@ -1,12 +1,13 @@
 """Structured configs for schedulers, optimizers, models, data sets and trainers, and their registration with Hydra.
 
-This package imports omegaconf, Hydra's ConfigStore and the scheduler classes, but neither torch nor data.
+This package imports omegaconf, Hydra's ConfigStore and the scheduler classes, but neither torch nor data. The configs
+of schedulers, optimizers, loggers and callbacks are named after their classes: ``RexSchedulerConfig``, ``AdamWConfig``.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedulers, tasks, torch_schedulers, vision
-from ssr_hydra.configs.callbacks import *  # noqa: F403
+from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedulers, tasks, vision
+from ssr_hydra.configs.derive import PhaseConfig
 from ssr_hydra.configs.experiment import (
     APP_KEYS,
     TRAINERS,
@@ -18,11 +19,8 @@ from ssr_hydra.configs.experiment import (
 )
 from ssr_hydra.configs.language import *  # noqa: F403
 from ssr_hydra.configs.launchers import *  # noqa: F403
-from ssr_hydra.configs.optimizers import *  # noqa: F403
 from ssr_hydra.configs.registry import GROUPS, conf_dir, register
-from ssr_hydra.configs.schedulers import *  # noqa: F403
 from ssr_hydra.configs.tasks import *  # noqa: F403
-from ssr_hydra.configs.torch_schedulers import *  # noqa: F403
 from ssr_hydra.configs.vision import *  # noqa: F403
 
 __all__ = [
@@ -32,20 +30,20 @@ __all__ = [
     "AppConfig",
     "CheckpointConfig",
     "ExperimentConfig",
+    "PhaseConfig",
     "ResumeConfig",
     "TrainerConfig",
     "conf_dir",
     "register",
-    *callbacks.__all__,
     *language.__all__,
     *launchers.__all__,
-    *optimizers.__all__,
-    *schedulers.__all__,
     *tasks.__all__,
-    *torch_schedulers.__all__,
     *vision.__all__,
 ]
 
-if TYPE_CHECKING:  # the registry of schedulers makes their configs
 
-    def __getattr__(name: str) -> Any: ...
+def __getattr__(name: str) -> Any:
+    for module in (callbacks, optimizers, schedulers):
+        if name.endswith("Config") and hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

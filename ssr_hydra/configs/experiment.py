@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ssr_hydra.configs.schedulers import config_of
+from ssr_hydra.configs.derive import config_of
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings
 
 __all__ = ["APP_KEYS", "TRAINERS", "AppConfig", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
@@ -57,9 +57,9 @@ class _TrainerConfig:
     threads: int | None = 1
 
 
-TrainerConfig: Any = config_of(StepSettings, {}, name="TrainerConfig", module=__name__, bases=(_TrainerConfig,))
-CheckpointConfig: Any = config_of(CheckpointSettings, {}, name="CheckpointConfig", module=__name__)
-ResumeConfig: Any = config_of(ResumeSettings, {}, name="ResumeConfig", module=__name__)
+TrainerConfig: Any = config_of(StepSettings, name="TrainerConfig", module=__name__, bases=(_TrainerConfig,))
+CheckpointConfig: Any = config_of(CheckpointSettings, name="CheckpointConfig", module=__name__)
+ResumeConfig: Any = config_of(ResumeSettings, name="ResumeConfig", module=__name__)
 
 
 @dataclass

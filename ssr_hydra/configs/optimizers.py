@@ -1,276 +1,150 @@
 """One config per first-order optimizer of ``torch.optim``, with its arguments, order and defaults.
 
-If an optimizer accepts a number or a tensor, the config accepts a number. ``params`` is a selection of the model's
-parameters, see :mod:`ssr_hydra.rules`; null means all of them, or all that other optimizers do not take.
+torch itself is not imported. If an optimizer accepts a number or a tensor, the config accepts a number. ``params`` is a
+selection of the model's parameters, see :mod:`ssr_hydra.rules`; null means all of them, or all that other optimizers do
+not take.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field, make_dataclass
 from typing import Any
 
-__all__ = [
-    "OPTIMIZERS",
-    "ASGDConfig",
-    "AdadeltaConfig",
-    "AdafactorConfig",
-    "AdagradConfig",
-    "AdamConfig",
-    "AdamWConfig",
-    "AdamaxConfig",
-    "MuonConfig",
-    "NAdamConfig",
-    "RAdamConfig",
-    "RMSpropConfig",
-    "RpropConfig",
-    "SGDConfig",
-    "SparseAdamConfig",
-]
+__all__ = ["OPTIMIZERS"]
 
-
-@dataclass
-class SGDConfig:
-    """``optimizer=sgd``."""
-
-    params: Any = None
-    lr: float = 1e-3
-    momentum: float = 0.0
-    dampening: float = 0.0
-    weight_decay: float = 0.0
-    nesterov: bool = False
-    maximize: bool = field(default=False, kw_only=True)
-    foreach: bool | None = field(default=None, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    fused: bool | None = field(default=None, kw_only=True)
-    _target_: str = field(default="torch.optim.SGD", init=False)
-
-
-@dataclass
-class AdamConfig:
-    """``optimizer=adam``."""
-
-    params: Any = None
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    amsgrad: bool = False
-    foreach: bool | None = field(default=None, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    capturable: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    fused: bool | None = field(default=None, kw_only=True)
-    decoupled_weight_decay: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.Adam", init=False)
-
-
-@dataclass
-class AdamWConfig:
-    """``optimizer=adamw``."""
-
-    params: Any = None
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 1e-2
-    amsgrad: bool = False
-    maximize: bool = field(default=False, kw_only=True)
-    foreach: bool | None = field(default=None, kw_only=True)
-    capturable: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    fused: bool | None = field(default=None, kw_only=True)
-    _target_: str = field(default="torch.optim.AdamW", init=False)
-
-
-@dataclass
-class AdamaxConfig:
-    """``optimizer=adamax``."""
-
-    params: Any = None
-    lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    foreach: bool | None = None
-    maximize: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    capturable: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.Adamax", init=False)
-
-
-@dataclass
-class AdadeltaConfig:
-    """``optimizer=adadelta``."""
-
-    params: Any = None
-    lr: float = 1.0
-    rho: float = 0.9
-    eps: float = 1e-6
-    weight_decay: float = 0.0
-    foreach: bool | None = None
-    capturable: bool = field(default=False, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.Adadelta", init=False)
-
-
-@dataclass
-class AdagradConfig:
-    """``optimizer=adagrad``."""
-
-    params: Any = None
-    lr: float = 1e-2
-    lr_decay: float = 0.0
-    weight_decay: float = 0.0
-    initial_accumulator_value: float = 0.0
-    eps: float = 1e-10
-    foreach: bool | None = None
-    maximize: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    fused: bool | None = field(default=None, kw_only=True)
-    _target_: str = field(default="torch.optim.Adagrad", init=False)
-
-
-@dataclass
-class AdafactorConfig:
-    """``optimizer=adafactor``."""
-
-    params: Any = None
-    lr: float = 1e-2
-    beta2_decay: float = -0.8
-    eps: tuple[float | None, float] = (None, 1e-3)
-    d: float = 1.0
-    weight_decay: float = 0.0
-    foreach: bool | None = field(default=None, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.Adafactor", init=False)
-
-
-@dataclass
-class ASGDConfig:
-    """``optimizer=asgd``."""
-
-    params: Any = None
-    lr: float = 1e-2
-    lambd: float = 1e-4
-    alpha: float = 0.75
-    t0: float = 1e6
-    weight_decay: float = 0.0
-    foreach: bool | None = None
-    maximize: bool = False
-    differentiable: bool = False
-    capturable: bool = False
-    _target_: str = field(default="torch.optim.ASGD", init=False)
-
-
-@dataclass
-class NAdamConfig:
-    """``optimizer=nadam``."""
-
-    params: Any = None
-    lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    momentum_decay: float = 4e-3
-    decoupled_weight_decay: bool = False
-    foreach: bool | None = field(default=None, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    capturable: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.NAdam", init=False)
-
-
-@dataclass
-class RAdamConfig:
-    """``optimizer=radam``."""
-
-    params: Any = None
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decoupled_weight_decay: bool = False
-    foreach: bool | None = field(default=None, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    capturable: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.RAdam", init=False)
-
-
-@dataclass
-class RMSpropConfig:
-    """``optimizer=rmsprop``."""
-
-    params: Any = None
-    lr: float = 1e-2
-    alpha: float = 0.99
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    centered: bool = False
-    capturable: bool = False
-    foreach: bool | None = None
-    maximize: bool = False
-    differentiable: bool = False
-    _target_: str = field(default="torch.optim.RMSprop", init=False)
-
-
-@dataclass
-class RpropConfig:
-    """``optimizer=rprop``."""
-
-    params: Any = None
-    lr: float = 1e-2
-    etas: tuple[float, float] = (0.5, 1.2)
-    step_sizes: tuple[float, float] = (1e-6, 50.0)
-    capturable: bool = field(default=False, kw_only=True)
-    foreach: bool | None = field(default=None, kw_only=True)
-    maximize: bool = field(default=False, kw_only=True)
-    differentiable: bool = field(default=False, kw_only=True)
-    _target_: str = field(default="torch.optim.Rprop", init=False)
-
-
-@dataclass
-class SparseAdamConfig:
-    """``optimizer=sparseadam``: for models whose gradients are sparse."""
-
-    params: Any = None
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    maximize: bool = False
-    _target_: str = field(default="torch.optim.SparseAdam", init=False)
-
-
-@dataclass
-class MuonConfig:
-    """``optimizer=muon``: for models whose parameters are all matrices."""
-
-    params: Any = None
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    momentum: float = 0.95
-    nesterov: bool = True
-    ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
-    eps: float = 1e-7
-    ns_steps: int = 5
-    adjust_lr_fn: str | None = None
-    _target_: str = field(default="torch.optim.Muon", init=False)
-
-
-OPTIMIZERS: dict[str, type] = {
-    "sgd": SGDConfig,
-    "adam": AdamConfig,
-    "adamw": AdamWConfig,
-    "adamax": AdamaxConfig,
-    "adadelta": AdadeltaConfig,
-    "adagrad": AdagradConfig,
-    "adafactor": AdafactorConfig,
-    "asgd": ASGDConfig,
-    "nadam": NAdamConfig,
-    "radam": RAdamConfig,
-    "rmsprop": RMSpropConfig,
-    "rprop": RpropConfig,
-    "sparseadam": SparseAdamConfig,
-    "muon": MuonConfig,
+# Keyword-only arguments of several optimizers. None leaves the choice to torch.
+_SWITCHES = {
+    "capturable": False,
+    "decoupled_weight_decay": False,
+    "differentiable": False,
+    "foreach": None,
+    "fused": None,
+    "maximize": False,
 }
+
+
+def _type(name: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple[tuple(float | None if part is None else type(part) for part in default)]  # type: ignore[misc]
+    return type(default) if default is not None else str | None if name == "adjust_lr_fn" else bool | None
+
+
+def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
+    """Return the config of an optimizer of torch, from its arguments in order and the names of its switches."""
+    given: list[tuple[str, Any, Any]] = [("params", Any, None)]
+    given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
+    given += [
+        (name, _type(name, _SWITCHES[name]), field(default=_SWITCHES[name], kw_only=True))
+        for name in keyword_only.split()
+    ]
+    given.append(("_target_", str, field(default=f"torch.optim.{optimizer}", init=False)))
+    doc = f"``optimizer={optimizer.lower()}``: ``torch.optim.{optimizer}``."
+    return make_dataclass(f"{optimizer}Config", given, namespace={"__module__": __name__, "__doc__": doc})
+
+
+_BETAS = (0.9, 0.999)
+_CONFIGS = (
+    _config(
+        "SGD",
+        "maximize foreach differentiable fused",
+        lr=1e-3,
+        momentum=0.0,
+        dampening=0.0,
+        weight_decay=0.0,
+        nesterov=False,
+    ),
+    _config(
+        "Adam",
+        "foreach maximize capturable differentiable fused decoupled_weight_decay",
+        lr=1e-3,
+        betas=_BETAS,
+        eps=1e-8,
+        weight_decay=0.0,
+        amsgrad=False,
+    ),
+    _config(
+        "AdamW",
+        "maximize foreach capturable differentiable fused",
+        lr=1e-3,
+        betas=_BETAS,
+        eps=1e-8,
+        weight_decay=1e-2,
+        amsgrad=False,
+    ),
+    _config(
+        "Adamax", "maximize differentiable capturable", lr=2e-3, betas=_BETAS, eps=1e-8, weight_decay=0.0, foreach=None
+    ),
+    _config(
+        "Adadelta", "capturable maximize differentiable", lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, foreach=None
+    ),
+    _config(
+        "Adagrad",
+        "maximize differentiable fused",
+        lr=1e-2,
+        lr_decay=0.0,
+        weight_decay=0.0,
+        initial_accumulator_value=0.0,
+        eps=1e-10,
+        foreach=None,
+    ),
+    _config("Adafactor", "foreach maximize", lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0),
+    _config(
+        "ASGD",
+        lr=1e-2,
+        lambd=1e-4,
+        alpha=0.75,
+        t0=1e6,
+        weight_decay=0.0,
+        foreach=None,
+        maximize=False,
+        differentiable=False,
+        capturable=False,
+    ),
+    _config(
+        "NAdam",
+        "foreach maximize capturable differentiable",
+        lr=2e-3,
+        betas=_BETAS,
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum_decay=4e-3,
+        decoupled_weight_decay=False,
+    ),
+    _config(
+        "RAdam",
+        "foreach maximize capturable differentiable",
+        lr=1e-3,
+        betas=_BETAS,
+        eps=1e-8,
+        weight_decay=0.0,
+        decoupled_weight_decay=False,
+    ),
+    _config(
+        "RMSprop",
+        lr=1e-2,
+        alpha=0.99,
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum=0.0,
+        centered=False,
+        capturable=False,
+        foreach=None,
+        maximize=False,
+        differentiable=False,
+    ),
+    _config("Rprop", "capturable foreach maximize differentiable", lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50.0)),
+    _config("SparseAdam", lr=1e-3, betas=_BETAS, eps=1e-8, maximize=False),
+    _config(
+        "Muon",
+        lr=1e-3,
+        weight_decay=0.1,
+        momentum=0.95,
+        nesterov=True,
+        ns_coefficients=(3.4445, -4.775, 2.0315),
+        eps=1e-7,
+        ns_steps=5,
+        adjust_lr_fn=None,
+    ),
+)
+globals().update((config.__name__, config) for config in _CONFIGS)  # pickled by name
+
+OPTIMIZERS: dict[str, Any] = {config.__name__.removesuffix("Config").lower(): config for config in _CONFIGS}
 """Choices of the group ``optimizer``."""

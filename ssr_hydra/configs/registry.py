@@ -1,11 +1,14 @@
 """Registration of the structured configs with Hydra's ConfigStore."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.config_source import ConfigLoadError
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
@@ -15,7 +18,6 @@ from ssr_hydra.configs.launchers import LAUNCHERS, SWEEPERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
 from ssr_hydra.configs.tasks import DATA, MODELS
-from ssr_hydra.configs.torch_schedulers import TORCH_SCHEDULERS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import InputError
 
@@ -25,8 +27,8 @@ PROVIDER = "ssr_hydra"
 
 _CUSTOM = {"_target_": MISSING}
 
-GROUPS: dict[str, dict[str, Any]] = {
-    "scheduler": {**SCHEDULERS, **TORCH_SCHEDULERS, "custom": _CUSTOM},
+GROUPS: dict[str, Mapping[str, Any]] = {
+    "scheduler": SCHEDULERS,
     "optimizer": {**OPTIMIZERS, "custom": _CUSTOM},
     "model": {**MODELS, **VISION_MODELS, **LANGUAGE_MODELS},
     "data": {**DATA, **VISION_DATA, **LANGUAGE_DATA},
@@ -108,21 +110,17 @@ def presets(groups: Iterable[str] = GROUPS, prefix: str = "", *, is_app: bool = 
     if is_app:
         yield Preset(f"{start}base_config", lambda: AppConfig)
         for kind, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
-            for name, config in choices.items():
-                yield Preset(f"hydra/{kind}/{name}", partial(_same, config))
+            for name in choices:
+                yield Preset(f"hydra/{kind}/{name}", partial(getitem, choices, name))
     for group in groups:
-        for name, config in GROUPS[group].items():
+        for name in GROUPS[group]:
             has_parts = group == "scheduler" and name in _PARTS
-            make = partial(_with_parts, f"{start}{group}", name, config) if has_parts else partial(_same, config)
+            make = partial(_with_parts, f"{start}{group}", name) if has_parts else partial(getitem, GROUPS[group], name)
             yield Preset(f"{start}{group}/{name}", make, f"{group}.{name}" if group in _SEVERAL else None)
 
 
-def _same(config: Any) -> Any:
-    return config
-
-
-def _with_parts(path: str, name: str, config: Any) -> Any:
-    node: DictConfig = OmegaConf.structured(config)
+def _with_parts(path: str, name: str) -> Any:
+    node: DictConfig = OmegaConf.structured(SCHEDULERS[name])
     parts: list[Any] = [{f"/{path}@{place}": choice} for place, choice in _PARTS[name].items()]
     OmegaConf.set_struct(node, False)
     node["defaults"] = ["_self_", *parts]
@@ -137,8 +135,8 @@ def _with_parts(path: str, name: str, config: Any) -> Any:
 
 def _store(preset: Preset) -> None:
     store = ConfigStore.instance()
-    existing = store._open(f"{preset.path}.yaml")  # only a read; the public load() would raise an error
-    if existing is not None:
+    with suppress(ConfigLoadError):  # there is none yet
+        existing = store.load(f"{preset.path}.yaml")
         if existing.provider == PROVIDER:
             return
         raise InputError(

@@ -54,7 +54,7 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
         (["callbacks=[profiler]", "callbacks.profiler.active=0"], "callbacks.profiler.active=0: must be a whole"),
         pytest.param(
             ["logger=[wandb]", "logger.wandb.mode=disabled"],
-            "logger.wandb.mode='disabled': must be online or offline",
+            "logger.wandb.mode='disabled': must be one of online, offline",
             marks=pytest.mark.extra("wandb"),
         ),
         pytest.param(

@@ -1,0 +1,121 @@
+"""Structured configs derived from what they configure: the same arguments, order and defaults, in OmegaConf's types."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, make_dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ssr_hydra.schedulers.combinators import Phase
+from ssr_hydra.time import Time
+
+__all__ = ["Choices", "config_of"]
+
+
+class Choices(Mapping[str, Any]):
+    """The choices of a group: a mapping from name to config. A config is derived from its class when it is first used.
+
+    Args:
+        home: The module in which :meth:`attribute` finds the configs, by which they are pickled.
+        sources: A mapping from name to the dotted path of a class and the presets of its arguments.
+        own: A mapping from name to a function that returns another config.
+    """
+
+    def __init__(
+        self,
+        home: str,
+        sources: Mapping[str, tuple[str, Mapping[str, Any]]],
+        own: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
+    ) -> None:
+        self._home, self._sources, self._own = home, sources, own
+        self._configs: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._configs:
+            self._configs[name] = self._own[name]() if name in self._own else self._derived(*self._sources[name])
+        return self._configs[name]
+
+    def _derived(self, path: str, presets: Mapping[str, Any]) -> Any:
+        module, _, name = path.rpartition(".")
+        return config_of(getattr(importlib.import_module(module), name), presets, path, module=self._home)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources or name in self._own
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._sources, *self._own])
+
+    def __len__(self) -> int:
+        return len(self._sources) + len(self._own)
+
+    def attribute(self, name: str) -> Any:
+        """Return a config by the name of its class, as a module's ``__getattr__`` does."""
+        for choice, (path, _) in self._sources.items():
+            if name == f"{path.rpartition('.')[2]}Config":
+                return self[choice]
+        raise AttributeError(f"module {self._home!r} has no attribute {name!r}")
+
+
+def config_of(
+    source: type,
+    presets: Mapping[str, Any] | None = None,
+    target: str | None = None,
+    name: str | None = None,
+    module: str = "ssr_hydra.configs.schedulers",
+    bases: tuple[type, ...] = (),
+) -> Any:
+    """Create a dataclass with the arguments of another dataclass as its fields, keyword-only ones last.
+
+    OmegaConf would make a config of a frozen dataclass read-only, so a class itself cannot be the config.
+
+    Args:
+        source: The class.
+        presets: Values that replace defaults. Without one, an argument without a default is mandatory (``???``).
+        target: The ``_target_`` of the config.
+        name: The name of the config; by default that of the class with ``Config`` at its end.
+        module: The module that has the config under its name.
+        bases: Dataclasses whose fields come first.
+    """
+    hints = get_type_hints(source)
+    made: list[tuple[str, Any, Any]] = []
+    for argument in inspect.signature(source).parameters.values():
+        default = (presets or {}).get(argument.name, argument.default)
+        default = "???" if default is argument.empty else list(default) if default == () else default
+        kw_only = argument.kind is argument.KEYWORD_ONLY
+        is_mutable = isinstance(default, (list, dict))
+        value: Any = {"default_factory": partial(copy.deepcopy, default)} if is_mutable else {"default": default}
+        made.append((argument.name, _plain(hints[argument.name]), field(**value, kw_only=kw_only)))
+    if target is not None:
+        made.append(("_target_", str, field(default=target, init=False)))
+    doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
+    namespace = {"__doc__": doc, "__module__": module}
+    return make_dataclass(name or f"{source.__name__}Config", made, bases=bases, namespace=namespace)
+
+
+def _plain(hint: Any) -> Any:
+    """Return the type of a config's field for an argument's type; ``Any`` if OmegaConf has no such type."""
+    if hint is Time:
+        return str
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        plain = dict.fromkeys(map(_plain, arguments))
+        return Any if any(kind not in _SCALARS for kind in plain) else Union[tuple(plain)]  # noqa: UP007  # made of a list
+    if origin is Sequence:
+        return list[_plain(arguments[0])]  # type: ignore[misc]
+    if origin is tuple and Time not in arguments:
+        return tuple[tuple(map(_plain, arguments))]  # type: ignore[misc]
+    if origin is Mapping:
+        return dict.__class_getitem__((str, PhaseConfig if Phase in get_args(arguments[1]) else Any))
+    return hint if hint in _SCALARS else Any
+
+
+_SCALARS = (float, int, bool, str, type(None))
+
+PhaseConfig: Any = config_of(Phase, {"scheduler": None})
+"""One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches it."""

@@ -82,6 +82,16 @@ class KillAfter:
             kill.start()
 
 
+class KillOnce:
+    """Kills rank 1 at the end of batch 40, unless the file that ``KILLED`` names exists."""
+
+    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+        killed = Path(os.environ["KILLED"])
+        if rank_of()[0] == 1 and trainer.state.timestamp.batch == 40 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Slow:
     """Makes every batch take a while."""
 

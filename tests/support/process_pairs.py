@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import pickle
-import signal
 import socket
 import sys
 import time
@@ -47,9 +46,8 @@ class Pairs:
         function: str | Callable[..., Any],
         *,
         world: int = 2,
-        hit: tuple[int, float] | None = None,
-        send: tuple[int, int, float] | None = None,
-        when: Path | None = None,
+        signalled: tuple[int, int] | None = None,
+        when: Callable[[], bool] = lambda: True,
         timeout: float = 300,
         fails: bool = False,
         env: dict[str, str] | None = None,
@@ -60,9 +58,8 @@ class Pairs:
         Args:
             function: Of a test helper: itself, or ``module:name``.
             world: Number of processes.
-            hit: A rank, and after how many seconds it is killed.
-            send: A rank, a signal, and after how many seconds it gets that.
-            when: The seconds are counted from when this exists.
+            signalled: A rank and the signal that it gets.
+            when: Whether it is time for the signal.
             timeout: Seconds until all are killed: it bounds a run that hangs, and is no measure of a slow machine.
             fails: Whether one of them is expected to.
             env: More of the environment.
@@ -74,7 +71,6 @@ class Pairs:
         folder = self._folder / str(self._count)
         folder.mkdir()
         (folder / "arguments").write_bytes(pickle.dumps(arguments))
-        signalled = (hit[0], signal.SIGKILL, hit[1]) if hit is not None else send
         # Held until all have ended: a port that was only looked up would be free for anybody until rank 0 listens.
         # Bound in this way it is given away to nobody who asks for any port, and rank 0, who asks for it, may share it.
         with ExitStack() as held:
@@ -107,25 +103,20 @@ class Pairs:
 def _watch(
     processes: list[Process],
     began: float,
-    signalled: tuple[int, int, float] | None,
-    when: Path | None,
+    signalled: tuple[int, int] | None,
+    when: Callable[[], bool],
     timeout: float,
 ) -> bool:
     """Send the signal when it is due; True if the processes had to be killed because they did not end."""
-    since = began if when is None else None
     while any(process.poll() is None for process in processes):
-        now = time.monotonic()
-        if now - began > timeout:
+        if time.monotonic() - began > timeout:
             for process in processes:
                 process.kill()
             return True
-        if signalled is not None:
-            if since is None and when is not None and when.exists():
-                since = now
-            rank, number, after = signalled
-            if since is not None and now >= since + after:
-                processes[rank].send_signal(number)
-                signalled = None
+        if signalled is not None and when():
+            rank, number = signalled
+            processes[rank].send_signal(number)
+            signalled = None
         time.sleep(0.002)
     return False
 

@@ -112,7 +112,7 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send it unless the process has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            warm_server.send_signal(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

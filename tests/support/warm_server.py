@@ -52,6 +52,12 @@ def send_order(connection: socket.socket, order: dict[str, Any], descriptors: Se
     connection.sendall(body)
 
 
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process of the server, which may have reaped it a moment ago."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def _receive_order(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     size, descriptors, _, _ = socket.recv_fds(connection, 4, 64)
     length, body = int.from_bytes(size, "big"), b""
@@ -66,8 +72,9 @@ def _receive_order(connection: socket.socket) -> tuple[dict[str, Any], list[int]
 def serve(address: str) -> Callable[[], None]:
     """Fork a process for each connection. Return in a child, with what it is to do, and at the end."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(f"{address}.new")
     listener.listen(64)  # clients wait while it imports
+    os.rename(f"{address}.new", address)  # only now: before listen, a client would be refused  # noqa: PTH104
     _preload()
     wakes, woken = socket.socketpair()
     wakes.setblocking(False)
@@ -349,7 +356,7 @@ def python(address: str, arguments: list[str]) -> int:
         if number > 2:  # the end of a pipe is to be seen when the process has ended
             os.close(number)
     for number in _FORWARDED:
-        signal.signal(number, lambda number, _: os.kill(pid, number))
+        signal.signal(number, lambda number, _: send_signal(pid, number))
     code: int = json.loads(lines.readline())["code"]
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None

@@ -13,7 +13,8 @@ from local_server import small_cifar
 from ssr_hydra.data import SmallImages
 
 
-def _load(root: str, results: Any) -> None:
+def _load(root: str, results: Any, all_run: Any) -> None:
+    all_run.wait(300)
     results.put(SmallImages("cifar10", root=root).describe()["sha256"])
 
 
@@ -23,7 +24,8 @@ def test_processes_that_download_at_once_end_with_the_same_set(tmp_path: Path, m
     root = tmp_path / "root"
     context = multiprocessing.get_context("fork")
     results: Any = context.Queue()
-    processes = [context.Process(target=_load, args=(str(root), results)) for _ in range(3)]
+    all_run = context.Barrier(3)  # no process is forked while the server's threads answer another one
+    processes = [context.Process(target=_load, args=(str(root), results, all_run)) for _ in range(3)]
     with small_cifar(tmp_path / "served", monkeypatch):
         for process in processes:
             process.start()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
+from fake_clock import Clock
+from torch import Tensor, nn
+from torch._dynamo.callback import callback_handler
 
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import TensorLoader
@@ -13,9 +18,28 @@ from ssr_hydra.models import ConvNet
 from ssr_hydra.trainer import Trainer
 
 
-def test_compiling_is_no_training(tmp_path: Path) -> None:
-    torch.compiler.reset()
+@pytest.fixture
+def compilations(clock: Clock) -> Iterator[list[int]]:
+    """The compilations, each of which takes a minute by the clock."""
+    done: list[int] = []
+
+    def end(_: object) -> None:
+        done.append(len(done))
+        clock.sleep(60_000)
+
+    torch.compiler.reset()  # which drops callbacks too
+    callback_handler.register_end_callback(end)
+    yield done
+    callback_handler.remove_end_callback(end)
+
+
+def test_compiling_is_no_training(tmp_path: Path, clock: Clock, compilations: list[int]) -> None:
     images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        clock.sleep(10 if outputs.requires_grad else 0)
+        return nn.functional.cross_entropy(outputs, targets)
+
     results = {}
     for compiles in (False, True):
         torch.manual_seed(1)
@@ -28,14 +52,16 @@ def test_compiling_is_no_training(tmp_path: Path) -> None:
             device="cpu",
             progress="none",
             step={"compile": compiles},
+            loss=loss,
             run_dir=tmp_path / str(compiles),
         )
         results[compiles] = trainer.fit()
         assert trainer.state.timestamp.batch == 12
+        # 12 batches of 10 ms, and the trial batch before them; each compilation takes a minute.
+        assert trainer.state.timestamp.seconds == Fraction(12, 100)
+        assert results[compiles].total_seconds == pytest.approx(60 * len(compilations) + 0.12, abs=0.02)
+    assert compilations
     compiled = results[True]
-    assert compiled.train_seconds > 0
-    # Compiling takes seconds and the twelve steps hundredths; had it been counted, training were most of the total.
-    assert compiled.total_seconds > 5 * compiled.train_seconds
     assert results[False].metrics["train/loss"] == pytest.approx(compiled.metrics["train/loss"], abs=1e-4)
     assert results[False].metrics["eval/loss"] == pytest.approx(compiled.metrics["eval/loss"], abs=1e-4)
     found = load_latest_good(tmp_path / "True" / "checkpoints")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,43 @@ import pytest
 from cli_helpers import Answer, answer
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.app.command_line import CommandLine
+from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import composing
 from ssr_hydra.build.check import plain
+from ssr_hydra.configs import APP_KEYS
+
+
+class Compositions:
+    """Compose experiments: once per choice of groups, with plain values set on copies, as a sweep's jobs are."""
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._is_group: dict[str, bool] = {}
+
+    def __call__(self, *overrides: str) -> DictConfig:
+        with composing(CommandLine(overrides)) as composer:
+            for key in map(key_of, overrides):
+                if key not in self._is_group:
+                    self._is_group[key] = composer.is_group(key)
+            plain = [each for each in overrides if each[:1].isalpha() and not self._is_group[key_of(each)]]
+            if any(each.startswith("hydra.") or key_of(each) in APP_KEYS for each in plain):
+                return composer.compose(overrides)
+            shared = tuple(each for each in overrides if each not in plain)
+            if shared not in self._bases:
+                self._bases[shared] = composer.compose(shared)
+            cfg = copy.deepcopy(self._bases[shared])
+            try:
+                for each in composer.parse(plain):
+                    OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
+            except Exception:  # Hydra says what is wrong
+                return composer.compose(overrides)
+            return cfg
 
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
     """Compose an experiment."""
-
-    def compose(*overrides: str) -> DictConfig:
-        with composing(CommandLine(overrides)) as composer:
-            return composer.compose(overrides)
-
-    return compose
+    return Compositions()
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,6 @@ def remake(folder: Path) -> None:
             curves.astype(float).astype({"run": int}),
             told["objective"],
             told["direction"],
-            notes=tuple(told["notes"]),
             sources=tuple(map(Path, told["sources"])),
             hardware=tuple(told["hardware"]),
             versions={key: tuple(found) for key, found in told["versions"].items()},

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from ssr_hydra.report import plot
 from ssr_hydra.report.content import Choice, Content, Options, build
+from ssr_hydra.report.method_words import fit_reason, note_text
 from ssr_hydra.report.terminal import report_text
 from ssr_hydra.report.write import write
 
-__all__ = ["Choice", "Content", "Options", "build", "main", "plot", "report_text", "write"]
+__all__ = ["Choice", "Content", "Options", "build", "fit_reason", "main", "note_text", "plot", "report_text", "write"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

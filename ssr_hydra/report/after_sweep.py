@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, visible
 from ssr_hydra.report.content import build
 from ssr_hydra.report.terminal import encodable, problem_lines, report_text, terminal, wrapped
-from ssr_hydra.report.words import visible
 from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.reading import load
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import ssr_hydra
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, visible
 from ssr_hydra.report.content import Options, build
 from ssr_hydra.report.terminal import report_text, terminal
-from ssr_hydra.report.words import visible
 from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
@@ -40,7 +39,7 @@ _COLUMNS = (
 )
 
 _DESCRIPTION = """\
-Report on a study: what training time buys, which recipe and SSR to run, and how sure that is.
+Report on a study: the gain of longer training, which recipe and SSR to run, and how certain that is.
 
 Writes report.html (one file that needs no network), figures as PNG and SVG, table.csv, table.md, table.tex, runs.csv
 and report.json, and prints the table and the answer.
@@ -69,11 +68,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     except InputError as error:
         _exit(str(_as_flag(error, args)))
     except OSError as error:
-        _exit(
-            f"{error.filename or ''}: {error.strerror or error}; nothing can be read or written there".removeprefix(
-                ": "
-            )
-        )
+        _exit(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
     print(report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True)
 
 
@@ -99,22 +94,24 @@ def _folder(args: argparse.Namespace) -> Path:
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Check that a study or a CSV is given, with only its own options."""
     if args.csv is None and not args.studies:
-        parser.error("names no study; name one or more studies' folders, or a table by --csv")
+        parser.error("STUDY: missing; give one or more folders of studies, or a table as --csv FILE")
     if args.csv is not None and args.studies:
-        parser.error(f"{args.studies[0]}: is a study beside --csv; name studies or a table, one report for each")
+        parser.error(f"STUDY={args.studies[0]!r}: cannot be used with --csv; make one report for each")
     table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)
     if table is not None and Path(table).is_file():
-        parser.error(f"STUDY={table!r}: is a table; name its columns: --csv {table} --ssr COL --quality COL")
+        parser.error(f"STUDY={table!r}: must be a folder (got a table); use --csv {table} --ssr COL --quality COL")
     if args.csv is None:
         given = [f"--{name}" for name in _COLUMNS if getattr(args, name) is not None]
         if given:
-            parser.error(f"{', '.join(given)}: names a column of a table; name the table by --csv FILE")
+            parser.error(f"{', '.join(given)}: cannot be used without a table; add --csv FILE")
         if args.full is not None or args.decimal != ".":
-            parser.error(f"--{'decimal' if args.full is None else 'full'}: is for a table; name it by --csv FILE")
+            parser.error(
+                f"--{'decimal' if args.full is None else 'full'}: cannot be used without a table; add --csv FILE"
+            )
     elif (args.ssr is None) == (args.wide is None) or args.quality is None:
-        parser.error("--csv needs the names of columns: --ssr COL --quality COL, or --wide COL COL ... --quality NAME")
+        parser.error("--csv: must come with --ssr COL --quality COL, or with --wide COL COL ... --quality NAME")
     elif args.objective is not None:
-        parser.error("--objective is for studies; of a table --quality says the column")
+        parser.error("--objective: cannot be used with --csv; name the column as --quality COL")
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
@@ -149,40 +146,42 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ssr_hydra {ssr_hydra.__version__}", help="show it")
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help="a study's folder; several are read as one")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder of a study; several folders make one study")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: STUDY/report)")
-    asked = parser.add_argument_group("what is asked")
+    asked = parser.add_argument_group("options of the answer")
     asked.add_argument("--tolerance", type=float, metavar="X", help="a doubling that gains less is not worth its time")
     asked.add_argument("--target", type=float, metavar="X", help="a quality to reach")
-    asked.add_argument("--price-per-hour", type=float, metavar="X", help="of the machine: adds the cost")
+    asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine; adds the cost")
     asked.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of intervals (%(default)s)")
-    asked.add_argument("--reference", metavar="RECIPE", help="what others are compared with (default: the first)")
+    asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare others with (default: the first)")
     asked.add_argument(
-        "--equal", choices=("seconds", "steps", "ssr"), help="what a comparison gives as much of to each recipe"
+        "--equal",
+        choices=("seconds", "steps", "ssr"),
+        help="what recipes have an equal amount of when they are compared",
     )
     asked.add_argument(
         "--noise",
         choices=("pooled", "cell"),
         default="pooled",
-        help="of which runs intervals use the noise: of all, or of each recipe and SSR alone (%(default)s)",
+        help="noise of intervals: of all runs together, or of each recipe and SSR alone (%(default)s)",
     )
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
-    table = parser.add_argument_group("a table from elsewhere, a row for each run")
+    table = parser.add_argument_group("a table from elsewhere, with a row for each run")
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
-    table.add_argument("--ssr", metavar="COL", help="its column of scale schedule ratios")
-    table.add_argument("--quality", metavar="COL", help="its column of final metrics")
+    table.add_argument("--ssr", metavar="COL", help="column of scale schedule ratios")
+    table.add_argument("--quality", metavar="COL", help="column of final metrics")
     for unit in ("seconds", "minutes", "hours"):
-        table.add_argument(f"--{unit}", metavar="COL", help=f"its column of training {unit}")
-    table.add_argument("--steps", metavar="COL", help="its column of training steps")
-    table.add_argument("--recipe", metavar="COL", nargs="+", help="its column, or columns, of what is compared")
-    table.add_argument("--seed", metavar="COL", help="its column of seeds, for pairs")
-    table.add_argument("--status", metavar="COL", help="its column of how runs ended: completed, diverged, failed")
-    table.add_argument("--n", metavar="COL", help="its column of how many runs a row is the mean of")
-    table.add_argument("--sd", metavar="COL", help="its column of the standard deviations of these runs")
-    table.add_argument("--se", metavar="COL", help="its column of the standard errors of their means")
+        table.add_argument(f"--{unit}", metavar="COL", help=f"column of training {unit}")
+    table.add_argument("--steps", metavar="COL", help="column of training steps")
+    table.add_argument("--recipe", metavar="COL", nargs="+", help="column, or columns, that name what is compared")
+    table.add_argument("--seed", metavar="COL", help="column of seeds; runs of equal seeds are paired")
+    table.add_argument("--status", metavar="COL", help="column of how runs ended: completed, diverged, failed")
+    table.add_argument("--n", metavar="COL", help="column of the number of runs whose mean a row is")
+    table.add_argument("--sd", metavar="COL", help="column of the standard deviations of these runs")
+    table.add_argument("--se", metavar="COL", help="column of the standard errors of their means")
     table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")
     table.add_argument("--full", type=float, metavar="X", help="length of the full run, in units of --ssr COL: SSR 1")
-    table.add_argument("--decimal", default=".", metavar="CHAR", help="what separates decimals: . or , (%(default)s)")
-    table.add_argument("--pool", metavar="COL", nargs="+", help="columns of names that make no other recipe")
+    table.add_argument("--decimal", default=".", metavar="CHAR", help="decimal separator: . or , (%(default)s)")
+    table.add_argument("--pool", metavar="COL", nargs="+", help="columns that do not distinguish recipes")
     return parser

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 import ssr_hydra
-from ssr_hydra.report import words
+from ssr_hydra.errors import visible
+from ssr_hydra.report import method_words, words
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import exact, fixed, number
 from ssr_hydra.report.tables import Table
-from ssr_hydra.report.words import visible
+from ssr_hydra.studies.fitting import Fit
 
 __all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
 
@@ -177,15 +178,24 @@ def as_json(content: Content) -> str:
         "equal_time": _records(content.equal_time),
         "crossings": _records(content.crossings),
         "ranking": _records(content.ranking),
-        "fits": [asdict(fit) for fit in content.fits],
+        "fits": [_fit(fit) for fit in content.fits],
         "problems": [asdict(problem) for problem in study.problems],
-        "notes": list(study.notes),
+        "notes": [method_words.note_text(note) for note in study.notes],
         "totals": content.totals,
         "hardware": list(study.hardware),
         "versions": study.versions,
     }
     lines = [f"  {json.dumps(key)}: {_block(_plain(value))}" for key, value in report.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _fit(fit: Fit) -> dict[str, Any]:
+    """Return a fit with its reasons as sentences."""
+    tests = [
+        {**asdict(test), "passed": test.passed, "reason": method_words.back_test_text(test, fit.kind)}
+        for test in fit.back_tests
+    ]
+    return {**asdict(fit), "back_tests": tests, "reason": method_words.fit_reason(fit)}
 
 
 def _block(value: Any) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
+from ssr_hydra.errors import visible
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.drawn_curves import MOST_POINTS, Curve
 from ssr_hydra.report.page_data import MOST_RUNS
-from ssr_hydra.report.words import visible
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 from ssr_hydra.studies.training_curves import mean_curves
 

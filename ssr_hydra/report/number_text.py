@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["decimals_for", "duration", "exact", "fixed", "interval", "number", "percent", "signed"]
+__all__ = [
+    "FIT_NAMES", "NAMES_OF_EQUAL", "decimals_for", "duration", "exact", "fixed", "interval", "listed", "number",
+    "percent", "signed",
+]  # fmt: skip
 
 NONE = "\N{EN DASH}"
 """The text for a missing number."""
+
+FIT_NAMES = {"power": "power law", "quadratic": "quadratic"}
+"""Names of the kinds of fits."""
+
+NAMES_OF_EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
+"""Names of the axes on which budgets can be equal."""
 
 _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
@@ -75,6 +84,16 @@ def interval(low: float, high: float, decimals: int) -> str:
         return NONE
     ends = [("-∞" if end < 0 else "∞") if math.isinf(end) else fixed(end, decimals) for end in (low, high)]
     return f"[{ends[0]}, {ends[1]}]"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Join texts with commas and an "and".
+
+    Example:
+        >>> listed(["a", "b", "c"]), listed(["a"])
+        ('a, b and c', 'a')
+    """
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def percent(share: float) -> str:

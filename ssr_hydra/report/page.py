@@ -15,7 +15,8 @@ from typing import Any
 import jinja2
 
 import ssr_hydra
-from ssr_hydra.report import words
+from ssr_hydra.errors import visible
+from ssr_hydra.report import method_words, words
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.page_data import payload
@@ -60,6 +61,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
             tables=shown,
             facts=_facts(content),
             words=words,
+            method=method_words,
             looks={pair: place for place, pair in enumerate(content.arms)},
             setup=what_was_run,
             sections=_sections(shown, data, bool(what_was_run), bool(words.details(content))),
@@ -132,12 +134,12 @@ def _environment() -> jinja2.Environment:
 
 def _shown(value: Any) -> Any:
     """Return text for the page: every character visible, and minus signs as long as plus signs."""
-    return words.visible(value) if type(value) is str else value
+    return visible(value) if type(value) is str else value
 
 
 def _parts(text: str) -> list[str]:
     """Return a name that may wrap in a narrow window, after ``_`` and ``/``."""
-    return re.split(r"(?<=[_/])(?=.)", words.visible(text))
+    return re.split(r"(?<=[_/])(?=.)", visible(text))
 
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.report.content import Content, arm
-from ssr_hydra.report.number_text import NONE, duration, fixed, interval, number, percent, signed
+from ssr_hydra.report.method_words import fit_reason
+from ssr_hydra.report.number_text import FIT_NAMES, NONE, duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.words import certainty, tolerances
 from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.study import find_series
@@ -262,7 +263,7 @@ def _fits(content: Content) -> Table:
     )  # fmt: skip
     rows = []
     for fit in content.fits:
-        cells = [Cell(arm(fit.recipe, fit.control)), Cell(KINDS[fit.kind])]
+        cells = [Cell(arm(fit.recipe, fit.control)), Cell(FIT_NAMES[fit.kind])]
         if fit.back_tests:
             last = fit.back_tests[-1]
             expected = fixed(last.predicted, content.decimals)
@@ -273,13 +274,9 @@ def _fits(content: Content) -> Table:
         else:
             cells += [Cell(NONE)] * 3
         tone = {"trusted": "good", "rejected": "bad"}.get(fit.verdict, "")
-        words = {"trusted": "held", "rejected": "not to be trusted"}.get(fit.verdict, "not tested")
-        rows.append(Row((*cells, Cell(words, tone), Cell(fit.reason)), (fit.recipe, fit.control)))
+        verdict = {"trusted": "passed", "rejected": "failed"}.get(fit.verdict, "not tested")
+        rows.append(Row((*cells, Cell(verdict, tone), Cell(fit_reason(fit))), (fit.recipe, fit.control)))
     return Table(columns, tuple(rows))
-
-
-KINDS = {"power": "power law", "quadratic": "quadratic in log SSR"}
-"""Return the fits as text."""
 
 
 def _crossings(content: Content) -> Table:

@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
-from ssr_hydra.report import words
+from ssr_hydra.errors import visible
+from ssr_hydra.report import method_words, words
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.tables import Table, main_table, steps_table
-from ssr_hydra.report.words import visible
 from ssr_hydra.studies.study import Problem
 
 __all__ = ["as_text", "encodable", "problem_lines", "report_text", "terminal", "wrapped"]
@@ -40,13 +40,14 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
         lines += wrapped(sentence, width)
     if steps := steps_table(content):
         lines += ["", as_text(steps, width, colour)]
-    further = [*words.details(content), ("Fits", words.fit_warnings(content)), ("Notes", list(content.study.notes))]
+    notes = [method_words.note_text(note) for note in content.study.notes]
+    further = [*words.details(content), ("Fits", method_words.fit_warnings(content)), ("Notes", notes)]
     for heading, sentences in further:
         if sentences:
             lines += ["", paint(heading, _BOLD), *(line for each in sentences for line in wrapped(each, width))]
     if content.study.problems:
         lines += ["", *problem_lines(content.study.problems, width)]
-    lines += ["", *wrapped(f"The study took {words.cost_of_sweep(content)}", width)]
+    lines += ["", *wrapped(method_words.cost_of_sweep(content), width)]
     return encodable("\n".join(lines), stream)
 
 

@@ -5,6 +5,7 @@ from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, pa
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
 from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
+from ssr_hydra.studies.notes import Note
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Problem, Study
 from ssr_hydra.studies.training_curves import learning_curves, lr_curves, mean_curves
@@ -12,6 +13,7 @@ from ssr_hydra.studies.training_curves import learning_curves, lr_curves, mean_c
 __all__ = [
     "BackTest",
     "Fit",
+    "Note",
     "Problem",
     "Recommendation",
     "Study",

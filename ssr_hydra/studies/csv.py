@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.notes import losses
+from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.record_checks import direction_of
@@ -234,14 +234,12 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
             raise InputError("n", None, rule, "give one such row, or a row for each run")
 
 
-def _without_time(frame: pd.DataFrame, unit: str | None) -> list[str]:
+def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
     """Return the note about rows that keep the report from comparing times."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
-    lines = rows["job"].tolist()
-    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-    return [f"No times are compared: line {lines[0]}{more} of the table must have a number of {unit} above 0."]
+    return [Note("no_times", unit, ((str(rows["job"].iloc[0]), len(rows)),))]
 
 
 def _check_numbers(full: float | None, decimal: str) -> None:

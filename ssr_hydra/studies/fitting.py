@@ -23,6 +23,7 @@ from ssr_hydra.studies.study import Series, Study, find_series, spread_out, unco
 __all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
 
 Kind = Literal["power", "quadratic"]
+Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _PARAMETERS = 3
 _FEWEST = 4  # SSRs: three parameters, and one to hold out
 _FARTHEST = 2.0  # times the measured range
@@ -49,8 +50,9 @@ class BackTest:
         p: Its two-sided p-value by Student's t.
         scale: The basis of the interval: ``seeds``, ``residuals`` (a single seed) or ``none``.
         carried: Error of repeating the last fitted quality: observed minus that.
-        passed: Whether the prediction held.
-        reason: Why, as text.
+        outcome: ``held``; ``tolerated`` (the error is within the tolerance); ``outside`` (the measurement is outside of
+            the interval); ``no_better`` (the error exceeds that of repeating the last fitted quality, beyond noise);
+            ``undetermined`` (the fitted SSRs do not determine the curve).
     """
 
     fitted_to: float
@@ -63,8 +65,17 @@ class BackTest:
     p: float
     scale: Literal["seeds", "residuals", "none"]
     carried: float
-    passed: bool
-    reason: str
+    outcome: Outcome
+
+    @property
+    def passed(self) -> bool:
+        """Whether the prediction held."""
+        return self.outcome in ("held", "tolerated")
+
+    @property
+    def half(self) -> float:
+        """Half of the width of the prediction interval; NaN if there is none."""
+        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ class Fit:
         back_tests: The back-test of the largest SSR comes last; before it those of shorter beginnings of the curve.
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine it, or is too little or too
             noisy to contradict it).
-        reason: The verdict as one sentence.
+        reason: Why: the outcome of ``deciding``; or, of a fit that is untested although its predictions held,
+            ``no_noise`` (one seed at so few SSRs does not measure it) or ``vague`` (the interval is too wide).
     """
 
     recipe: str
@@ -92,7 +104,12 @@ class Fit:
     measured: tuple[float, float]
     back_tests: tuple[BackTest, ...]
     verdict: Literal["trusted", "rejected", "untested"]
-    reason: str
+    reason: Outcome | Literal["no_noise", "vague"]
+
+    @property
+    def deciding(self) -> BackTest:
+        """The back-test on which the verdict rests: the last one that failed, else that of the largest SSR."""
+        return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
         """Return the fit's quality at an SSR.
@@ -258,7 +275,7 @@ def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: 
     if found is None:
         parameters, rmse = (math.nan, math.nan, math.nan), math.nan
         verdict: Any = "untested"
-        reason = f"the measured SSRs do not determine a {_NAMES[kind]}"
+        reason: Any = "undetermined"
     else:
         parameters = (float(found[0]), float(found[1]), float(found[2]))
         rmse = float(np.sqrt(np.mean((means - _MODELS[kind](series.ssr, *found)) ** 2)))
@@ -267,22 +284,19 @@ def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: 
     return Fit(series.recipe, series.control, kind, parameters, rmse, measured, made, verdict, reason)
 
 
-_NAMES = {"power": "power law", "quadratic": "quadratic in log ssr"}
+def _failed(test: BackTest) -> bool:
+    return not test.passed and test.outcome != "undetermined"
 
 
 def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
-    failed = [test for test in tests if not test.passed and not math.isnan(test.predicted)]
-    if failed:
-        return "rejected", failed[-1].reason
+    if failed := [test for test in tests if _failed(test)]:
+        return "rejected", failed[-1].outcome
     last = tests[-1]
-    if math.isnan(last.predicted):
-        return "untested", last.reason
-    half = (last.high - last.low) / 2
-    if math.isnan(half):
-        return "untested", f"{last.reason}, but with one seed at so few SSRs nothing tells the noise"
-    if half > vague:
-        return "untested", f"{last.reason}, but so would anything within {half:.3g} of the prediction"
-    return "trusted", last.reason
+    if last.outcome == "undetermined":
+        return "untested", last.outcome
+    if math.isnan(last.half):
+        return "untested", "no_noise"
+    return ("untested", "vague") if last.half > vague else ("trusted", last.outcome)
 
 
 def _predicted(
@@ -295,9 +309,8 @@ def _predicted(
     carried = float(observed - y[-1])
     found = _fitted(kind, ssr, y)
     if found is None:
-        reason = f"the SSRs up to {ssr[-1]:g} do not determine a {_NAMES[kind]}"
         nan = math.nan
-        return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, False, reason)
+        return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, "undetermined")
     point = series.ssr[held : held + 1]
     predicted = float(_MODELS[kind](point, *found)[0])
     # The change of the prediction if each fitted mean changes by 1, to first order.
@@ -321,8 +334,6 @@ def _predicted(
         half = float(special.stdtrit(df, 1 - level / 2)) * deviation
         z = error / deviation
         p = 2 * float(special.stdtr(df, -abs(z)))
-    passed, reason = _judge(error, half, carried, noise, tolerance)
-    where = f"fitted up to ssr {ssr[-1]:g}, it predicts {predicted:.4g} at {at:g}, and {observed:.4g} was measured"
     return BackTest(
         fitted_to=float(ssr[-1]),
         ssr=at,
@@ -334,8 +345,7 @@ def _predicted(
         p=p,
         scale=scale,
         carried=carried,
-        passed=passed,
-        reason=f"{where}: {reason}",
+        outcome=_outcome(error, half, carried, noise, tolerance),
     )
 
 
@@ -352,15 +362,11 @@ def _roughness(series: Series) -> float:
     return float(np.median(np.abs(apart) / np.sqrt(1 + share**2 + (1 - share) ** 2)) / special.ndtri(0.75))
 
 
-def _judge(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> tuple[bool, str]:
-    """Whether a prediction held: it fails only beyond noise."""
+def _outcome(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> Outcome:
+    """Return whether a prediction held: it fails only beyond noise."""
     if tolerance is not None and abs(error) <= tolerance:
-        return True, "within the tolerance"
+        return "tolerated"
     if not math.isnan(half) and abs(error) > half:
-        return False, f"it misses by {abs(error):.3g}, where its interval allows for {half:.3g}"
-    if abs(error) > abs(carried) + _BEYOND * noise:  # never, if the noise is unknown
-        return (
-            False,
-            f"no better than the last value: it misses by {abs(error):.3g}, the last value by {abs(carried):.3g}",
-        )
-    return True, "it held"
+        return "outside"
+    # Never true if the noise is unknown.
+    return "no_better" if abs(error) > abs(carried) + _BEYOND * noise else "held"

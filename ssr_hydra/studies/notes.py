@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -15,12 +14,33 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.launchers.folder import STUDY
 from ssr_hydra.records import RunResult
 
-__all__ = ["Notes", "losses"]
+__all__ = ["Note", "Notes", "losses"]
 
 # The loader's seed is the run's, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
 _DATA = ("dataset",)
 _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact that a reader of the comparison must know; :func:`ssr_hydra.report.note_text` returns its sentence.
+
+    Attributes:
+        kind: ``data`` (runs of several data sets), ``versions`` (several versions of a package, or of its code),
+            ``codes`` (a sweep went on with other code), ``machines`` (several kinds), ``resumed`` (runs that continued
+            from a checkpoint), ``diverged`` (seeds that diverged while others did not), ``lost`` (a recipe without a
+            quality at some SSRs), ``no_times`` (rows of a table without a time).
+        subject: The package, the recipe with its control, or the unit of the times.
+        counts: Numbers of runs by data set, version, machine, recipe or status; numbers of versions by package for
+            ``codes``; the number of rows by the first such line of a table for ``no_times``.
+        ssrs: For ``lost``, the SSRs; empty if the recipe has no quality at any SSR.
+    """
+
+    kind: Literal["data", "versions", "codes", "machines", "resumed", "diverged", "lost", "no_times"]
+    subject: str = ""
+    counts: tuple[tuple[str, int], ...] = ()
+    ssrs: tuple[float, ...] = ()
 
 
 @dataclass
@@ -37,8 +57,8 @@ class Notes:
     def add_codes(self, folder: Path) -> None:
         """Add the versions of the code of the sweeps into a folder, if it is a study's."""
         try:
-            found = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
-            codes = [{str(name): str(version) for name, version in code.items()} for code in found]
+            listed = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
+            codes = [{str(name): str(version) for name, version in code.items()} for code in listed]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # not a study's folder, or unreadable
         self._codes += [code for code in codes if code not in self._codes]
@@ -64,82 +84,60 @@ class Notes:
     @property
     def versions(self) -> dict[str, tuple[str, ...]]:
         """Return the versions of all packages of the runs."""
-        return {name: tuple(found) for name, found in self._versions.items()}
+        return {name: tuple(versions) for name, versions in self._versions.items()}
 
-    def lines(self, frame: pd.DataFrame) -> tuple[str, ...]:
-        """Return one line for each fact that a reader must know.
+    def collected(self, frame: pd.DataFrame) -> tuple[Note, ...]:
+        """Return the notes of a study.
 
         Args:
             frame: The frame of the study.
         """
-        made = []
+        notes = []
         if len(self._data) > 1:
-            shown = _listed((_data_name(text), count) for text, count in self._data.items())
-            made.append(f"The runs are of {len(self._data)} data sets, and their quality is not comparable: {shown}.")
-        for name, found in self._versions.items():
-            if len(found) > 1:
-                made.append(f"The runs are of different versions of {name}: {_listed(found.items())}.")
+            notes.append(Note("data", counts=tuple((_data_name(text), count) for text, count in self._data.items())))
+        for name, versions in self._versions.items():
+            if len(versions) > 1:
+                notes.append(Note("versions", name, tuple(versions.items())))
         if len(self._codes) > 1 and self._without_code:
             names = dict.fromkeys(name for code in self._codes for name in code)
-            unlike = [name for name in names if len({code.get(name) for code in self._codes}) > 1]
-            shown = f"{', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}"
-            made.append(f"Runs of {len(self._codes)} versions of the code are in it: {shown}.")
+            counts = {name: len({code.get(name) for code in self._codes}) for name in names}
+            differing = tuple((name, count) for name, count in counts.items() if count > 1)
+            notes.append(Note("codes", str(len(self._codes)), differing))
         if len(self._machines) > 1:
-            shown = _listed((_machine_name(json.loads(text)), count) for text, count in self._machines.items())
-            made.append(f"The runs are of different machines, and their seconds are not comparable: {shown}.")
-        resumed = int((frame["resumes"] > 0).sum())
-        if resumed:
-            were = "was" if resumed == 1 else "were"
-            made.append(f"{_runs(resumed)} {were} taken up again from a checkpoint; seconds are those of all parts.")
-        return (*made, *losses(frame))
+            machines = tuple((_machine_name(json.loads(text)), count) for text, count in self._machines.items())
+            notes.append(Note("machines", counts=machines))
+        if resumed := int((frame["resumes"] > 0).sum()):
+            notes.append(Note("resumed", counts=(("", resumed),)))
+        return (*notes, *losses(frame))
 
 
-def losses(frame: pd.DataFrame) -> list[str]:
-    """Return the effect of runs without a quality: on means over the remaining seeds, or on a whole recipe."""
-    made: list[str] = []
+def losses(frame: pd.DataFrame) -> list[Note]:
+    """Return the notes about runs without a quality: seeds that diverged, and SSRs of a recipe without any."""
+    notes: list[Note] = []
     if frame.empty:
-        return made
+        return notes
     lost = frame["quality"].isna()
     diverged = frame["status"] == "diverged"
     cells = (~lost).groupby([frame[name] for name in ("recipe", "control", "ssr")]).transform("any")
     biased = frame[lost & diverged & cells]
     if len(biased):
-        names = _few([_arm(*pair) for pair in dict.fromkeys(zip(biased["recipe"], biased["control"], strict=True))])
-        made.append(
-            f"{_runs(len(biased))} of {names} diverged where other seeds did not. A mean over those that did not is "
-            "better than what the recipe gives."
-        )
+        arms = Counter(_arm(*pair) for pair in zip(biased["recipe"], biased["control"], strict=True))
+        notes.append(Note("diverged", counts=tuple(arms.items())))
     for (recipe, control), rows in frame.groupby(["recipe", "control"], sort=False):
         whole = rows[~cells[rows.index]]
-        if whole.empty:
-            continue
-        kinds = Counter("without a value" if status == "completed" else status for status in whole["status"])
-        shown = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        where = "at SSR " + _few([f"{ssr:g}" for ssr in sorted(set(whole["ssr"]))])
-        if len(whole) == len(rows):
-            where = "at any SSR, and is in no comparison"
-        made.append(f"{_arm(recipe, control)} has no quality {where}: {_runs(len(whole))}, {shown}.")
-    return made
+        if len(whole):
+            statuses = Counter("no_value" if status == "completed" else str(status) for status in whole["status"])
+            ssrs = () if len(whole) == len(rows) else tuple(sorted(set(whole["ssr"].astype(float).tolist())))
+            notes.append(Note("lost", _arm(recipe, control), tuple(statuses.items()), ssrs))
+    return notes
 
 
 def _arm(recipe: Any, control: Any) -> str:
     return f"{recipe} ({control})" if control else str(recipe)
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"
-
-
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=repr)
-
-
-def _listed(found: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} ({_runs(count)})" for name, count in found)
 
 
 def _data_name(text: str) -> str:

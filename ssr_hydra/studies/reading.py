@@ -183,7 +183,7 @@ class _Reading:
             objective=metric,
             direction=way,
             problems=(*self.problems, *duplicates),
-            notes=self.notes.lines(frame),
+            notes=self.notes.collected(frame),
             sources=sources,
             hardware=self.notes.hardware,
             versions=self.notes.versions,

@@ -20,6 +20,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import Direction
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
+from ssr_hydra.studies.notes import Note
 
 __all__ = [
     "AXES",
@@ -170,7 +171,7 @@ class Study:
         direction: ``max`` or ``min``: which quality is better.
         problems: What is not in ``frame``, and the runs in it that failed: each named with its reason.
         notes: What a reader must know of the comparison: several data sets, code versions or machines, seeds that
-            diverged; one line each.
+            diverged.
         sources: Folders or files that were read.
         hardware: The kinds of machines that the runs were on, as the records describe them.
         versions: Name of a package to its versions, several if the runs differ.
@@ -188,7 +189,7 @@ class Study:
     objective: str
     direction: Direction
     problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     sources: tuple[Path, ...] = ()
     hardware: tuple[dict[str, Any], ...] = field(default=())
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import pytest
 from ssr_hydra.report import Content, report_text
 from ssr_hydra.report.tables import Cell, Column, Row, Table
 from ssr_hydra.report.terminal import as_text, problem_lines
-from ssr_hydra.studies import Problem
+from ssr_hydra.studies import Note, Problem
 
 ESCAPE = "\x1b"
 
@@ -43,7 +43,7 @@ def test_the_answer_and_the_problems_are_said(content: Content) -> None:
 def test_names_cannot_drive_the_terminal(content: Content) -> None:
     hostile = f"{ESCAPE}]0;title\x07{ESCAPE}[2J\r\n\x9b1m\u202e"
     problem = Problem(hostile, "failed", hostile)
-    study = replace(content.study, problems=(problem,), notes=(hostile,))
+    study = replace(content.study, problems=(problem,), notes=(Note("lost", hostile, ((hostile, 1),)),))
     text = report_text(replace(content, study=study), 80)
     assert text.replace("\n", "").isprintable()
     assert "\\x1b]0;title\\x07" in text

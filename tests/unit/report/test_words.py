@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from report_study import write_run
 
-from ssr_hydra.report import Choice, Content, Options, build, words
+from ssr_hydra.errors import visible
+from ssr_hydra.report import Choice, Content, Options, build, method_words, note_text, words
 from ssr_hydra.report.content import ToleranceChoice
 from ssr_hydra.studies import Study, from_csv, load
 from ssr_hydra.studies.compare import Rival
 from ssr_hydra.studies.intervals import Batch
+from ssr_hydra.studies.notes import Note
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ from ssr_hydra.studies.intervals import Batch
     ],
 )
 def test_every_character_is_visible(text: str, shown: str) -> None:
-    assert words.visible(text) == shown
+    assert visible(text) == shown
     shown.encode()  # a lone surrogate could not be written to a file
 
 
@@ -106,7 +108,7 @@ def test_a_study_of_one_run_says_nothing_of_longer_ones(content: Content, tmp_pa
     one = build(load(tmp_path), Options(tolerance=0.1))
     assert words.headline(one).startswith("Run ")
     assert words.answer(one)[0].startswith("No doubling of the SSR of ")
-    assert words.cost_of_sweep(one).startswith("1 run, completed: ")
+    assert method_words.cost_of_sweep(one).startswith("The study took 1 run, completed: ")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
         ((OPEN,), f"{AT} and b are equal to within 0.0110: the difference is +0.0050 [-0.0010, 0.0110]."),
         ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
          f"{AT} and b are equal to within 0.0030: the difference is +0.0010 [-0.0010, 0.0030]; 1 more may be as good."),
-        ((UNKNOWN,), f"{AT} is +0.0050 better than b; too few seeds tell the noise."),
+        ((UNKNOWN,), f"{AT} is +0.0050 better than b; too few seeds measure the noise."),
         ((rival("b", -0.02, -0.01),), f"{AT} is behind b, which is better by +0.0150 [0.0100, 0.0200]."),
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
@@ -171,7 +173,7 @@ def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: str) -> N
          ["1 more seed of both would halve the interval to \N{PLUS-MINUS SIGN}0.0030."]),
         ((rival("b", -0.001, 0.003), rival("d", 0.1, 0.2, held=False)),
          ["1 other recipe is behind by more than noise.",
-          "No open recipe is worse than it by more than the tolerance: run any of them."]),
+          "The open recipes are at most the tolerance better or worse: run any of them."]),
     ],
 )  # fmt: skip
 def test_what_would_tell_rivals_apart(content: Content, rivals: tuple[Rival, ...], said: list[str]) -> None:
@@ -230,23 +232,25 @@ def test_who_reaches_the_target_first(content: Content) -> None:
     def first(**changes: object) -> str:
         assert content.soonest is not None
         found = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
-        return next(line for line in everything(found) if line.startswith("Of all recipes"))
+        return next(line for line in everything(found) if line.startswith("wsd reaches 0.95 first"))
 
-    said = "Of all recipes wsd reaches 0.95 first, about at SSR 0.5, 600 steps, 3 s; "
+    assert content.soonest is not None
+    best = content.soonest.recommendation
+    said = f"wsd reaches 0.95 first, at SSR 0.5, 600 steps, 3 s (SSR [{best.target_low:.3g}, {best.target_high:.3g}]); "
     assert first(rivals=(BEHIND,)) == f"{said}by then every other recipe is behind by more than noise."
     assert first(rivals=(OPEN,)) == f"{said}b may be as good by then."
-    assert first(rivals=()) == f"{said}no other was measured at equal time."
-    assert "No recipe reaches 0.95 within what was measured." in everything(replace(content, soonest=None))
+    assert first(rivals=()) == f"{said}no other recipe was measured at equal time."
+    assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
 
 @pytest.mark.parametrize(
     ("winner", "said"),
     [
         ("control", "But truncation is better at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010]."),
-        ("scaling", "Scaling beats truncation at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010]."),
+        ("scaling", "Scaling beats truncation at SSR 2 by -0.0050 [-0.0090, -0.0010]."),
         (
             "undecided",
-            "Against truncation nothing is decided at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
+            "Scaling against truncation is undecided at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
         ),
     ],
 )
@@ -265,26 +269,81 @@ def test_controls_elsewhere_are_counted(content: Content) -> None:
     assert said == f"Scaling against truncation, over 6 comparisons, each at 99 %: {counts}."
 
 
-def test_every_rejected_fit_is_warned_of(content: Content) -> None:
-    rejected = [replace(fit, verdict="rejected", reason="because.") for fit in content.fits[:2]]
-    assert words.fit_warnings(replace(content, fits=rejected)) == [
-        "The power law through cosine_warmup is not to be trusted: because.",
-        "The quadratic through cosine_warmup is not to be trusted: because.",
+def test_rejected_fits_are_listed(content: Content) -> None:
+    last = replace(content.fits[0].back_tests[-1], fitted_to=1.0, ssr=2.0, predicted=0.96, observed=0.95)
+    outside = replace(last, low=0.955, high=0.965, outcome="outside")
+    no_better = replace(last, carried=0.004, outcome="no_better")
+    rejected = [
+        replace(fit, verdict="rejected", reason=test.outcome, back_tests=(test,))
+        for fit, test in zip(content.fits[:2], (outside, no_better), strict=True)
+    ]
+    assert method_words.fit_warnings(replace(content, fits=rejected)) == [
+        "The power law through cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
+        "measured value is 0.95. The error is 0.01, and its interval allows 0.005.",
+        "The quadratic through cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
+        "measured value is 0.95. The error is 0.01; repeating the value at SSR 1 has an error of 0.004.",
     ]
     many = [replace(fit, verdict="rejected") for fit in content.fits]
-    assert words.fit_warnings(replace(content, fits=many)) == [
-        "Not to be trusted, for it mispredicts what was held out: the power law through cosine_warmup, linear_warmup, "
+    assert method_words.fit_warnings(replace(content, fits=many)) == [
+        "These fits fail their back-tests: the power law through cosine_warmup, linear_warmup, "
         "wsd; the quadratic through cosine_warmup, linear_warmup, wsd."
     ]
     held = [replace(fit, verdict="trusted") for fit in content.fits]
-    assert words.fit_warnings(replace(content, fits=held)) == []
+    assert method_words.fit_warnings(replace(content, fits=held)) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "end"),
+    [
+        ("held", "held", "the measured value is 0.95."),
+        ("tolerated", "tolerated", "0.95. The error is within the tolerance."),
+        ("held", "no_noise", "0.95. One seed at so few SSRs does not measure the noise."),
+        ("held", "vague", "0.95. Any value within 0.005 of the prediction would have passed."),
+        ("undetermined", "undetermined", "The SSRs up to 1 do not determine a power law."),
+    ],
+)
+def test_reason_of_a_fit_is_one_text(content: Content, outcome: str, reason: str, end: str) -> None:
+    test = replace(
+        content.fits[0].back_tests[-1], fitted_to=1.0, ssr=2.0, predicted=0.96, observed=0.95, low=0.955, high=0.965,
+        outcome=outcome,  # type: ignore[arg-type]
+    )  # fmt: skip
+    fit = replace(content.fits[0], reason=reason, back_tests=(test,))  # type: ignore[arg-type]
+    assert method_words.fit_reason(fit).endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("note", "text"),
+    [
+        (Note("data", counts=(("a", 2), ("b", 1))),
+         "The runs used 2 data sets, so their qualities are not comparable: a (2 runs), b (1 run)."),
+        (Note("versions", "torch", (("2.10", 2), ("2.11", 1))),
+         "The runs used different versions of torch: 2.10 (2 runs), 2.11 (1 run)."),
+        (Note("codes", "2", (("my_lab", 2),)), "The runs used 2 versions of the code: my_lab differs."),
+        (Note("codes", "3", (("a", 2), ("b", 3))), "The runs used 3 versions of the code: a, b differ."),
+        (Note("machines", counts=(("cpu", 2), ("gpu", 1))),
+         "The runs used different machines, so their seconds are not comparable: cpu (2 runs), gpu (1 run)."),
+        (Note("resumed", counts=(("", 1),)),
+         "1 run resumed from a checkpoint; their seconds are the sum of all parts."),
+        (Note("diverged", counts=(("wsd", 2),)),
+         "2 runs of wsd diverged while other seeds did not. Means over the remaining seeds are better than what the "
+         "recipe gives."),
+        (Note("lost", "wsd", (("failed", 1), ("no_value", 2)), (2.0,)),
+         "wsd has no quality at SSR 2: 3 runs, 1 failed, 2 without a value."),
+        (Note("lost", "wsd", (("diverged", 2),)),
+         "wsd has no quality at any SSR, so it is not compared: 2 runs, 2 diverged."),
+        (Note("no_times", "hours", (("3", 2),)),
+         "Times are not compared: line 3 and 1 more of the table must have a number of hours above 0."),
+    ],
+)  # fmt: skip
+def test_note_is_one_sentence(note: Note, text: str) -> None:
+    assert note_text(note) == text
 
 
 def test_what_the_sweep_took(content: Content) -> None:
     # 6 s a run at ssr 1 in each of three recipes of four seeds: 12 x 6 x (.125 + .25 + .5 + 1 + 2) scaled, and
     # 12 x 6 x (.125 + .25 + .5) cut, and two failed runs of 12 s: 279 + 63 + 24 s of training, .5 s each beside it.
-    assert words.cost_of_sweep(content) == (
-        "98 runs, 96 of them completed: 6.1 min of training, 6.92 min with evaluation and checkpoints; "
+    assert method_words.cost_of_sweep(content) == (
+        "The study took 98 runs, 96 of them completed: 6.1 min of training, 6.92 min with evaluation and checkpoints; "
         "cost 0.231 at 2 per hour."
     )
 
@@ -292,10 +351,10 @@ def test_what_the_sweep_took(content: Content) -> None:
 def test_after_how_many_runs_the_study_has_paid_for_itself(content: Content) -> None:
     # At ssr 1 a run takes 6 s, at 2 it takes 12 s: 415 s of the study are 70 times the 6 s that are saved.
     shorter = chosen(content, ssr=1.0)
-    assert words.cost_of_sweep(shorter).endswith(
+    assert method_words.cost_of_sweep(shorter).endswith(
         "A run of wsd at SSR 1 takes 6 s less than one at SSR 2, so the study has paid for itself after 70 runs."
     )
-    assert "paid" not in words.cost_of_sweep(content)  # the longest run is recommended
+    assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
 
 def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, resnet50: Path) -> None:
@@ -305,12 +364,11 @@ def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, r
     folder = tmp_path / "my study"
     for ssr, quality in ((1.0, 0.8), (2.0, 0.9), (4.0, 0.91)):
         write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
-    picks = "picks a row of the table below."
-    assert told(load(folder)).endswith(f"must gain: ssr-report '{folder}' --tolerance X {picks}")
+    assert told(load(folder)).endswith(f"per doubling; ssr-report '{folder}' --tolerance X picks one.")
     table = from_csv(resnet50, ssr="ssr", quality="top1")
-    assert told(table).endswith(f"must gain: --tolerance X {picks}")
+    assert told(table).endswith("per doubling; --tolerance X picks one.")
 
 
 def test_seconds_that_nobody_knows_are_left_out(resnet50: Path) -> None:
     table = build(from_csv(resnet50, ssr="ssr", quality="top1"))
-    assert words.cost_of_sweep(table) == "9 runs, 9 of them completed."
+    assert method_words.cost_of_sweep(table) == "The study took 9 runs, 9 of them completed."

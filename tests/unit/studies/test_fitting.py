@@ -60,7 +60,8 @@ def test_resnets_power_law_is_rejected_by_its_back_tests(resnet: Study) -> None:
     last = fit.back_tests[-1]
     assert (last.fitted_to, last.ssr) == (4.0, 5.69)
     assert last.predicted > 77.2 > 76.32 == last.observed
-    assert "misses by" in fit.reason
+    assert fit.reason == last.outcome == "no_better"
+    assert fit.deciding == last
     assert by_kind(fits(resnet))["quadratic"].verdict == "rejected"
     # And for any tolerance that means anything: an error of a whole point is not one of 0.5.
     assert by_kind(fits(resnet, tolerance=0.5))["power"].verdict == "rejected"
@@ -166,7 +167,7 @@ def test_four_ssrs_of_one_seed_test_nothing() -> None:
     study = study_of({"a": {0.5: [0.4], 1.0: [0.5], 2.0: [0.56], 4.0: [0.597]}})
     found = by_kind(fits(study))
     assert found["power"].verdict == "untested"
-    assert "so few SSRs" in found["power"].reason
+    assert found["power"].reason == "no_noise"
 
 
 def test_a_prediction_fails_only_beyond_noise() -> None:
@@ -188,7 +189,7 @@ def test_a_straight_line_in_log_ssr_determines_no_power_law() -> None:
     study = study_of({"a": {float(s): [0.5 + 0.05 * math.log2(s)] for s in SSR}})
     fit = by_kind(fits(study))["power"]
     assert fit.verdict == "untested"
-    assert "do not determine" in fit.reason
+    assert fit.reason == "undetermined"
     assert math.isnan(fit.parameters[0])
 
 

@@ -20,7 +20,7 @@ from ssr_hydra.launchers.folder import STUDY, StudyFolder
 from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.launchers.jobs import JOB
 from ssr_hydra.metrics_log import MetricsLog
-from ssr_hydra.studies import load, summary
+from ssr_hydra.studies import Note, load, summary
 from ssr_hydra.studies.study import COLUMNS
 
 
@@ -115,8 +115,7 @@ def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
     assert len(study.frame) == 8
     assert len(study.completed) == 4
     assert study.frame["quality"].isna().sum() == 4  # what a failed run measured is not what it would have reached
-    said = "at SSR 2: 4 runs, 1 failed, 1 diverged, 2 without a value."
-    assert study.notes == (f"digits has no quality {said}",)
+    assert study.notes == (Note("lost", "digits", (("failed", 1), ("diverged", 1), ("no_value", 2)), (2.0,)),)
     assert study.totals()["failed"] == 4
 
 
@@ -128,11 +127,11 @@ def test_a_mean_is_called_too_good_only_where_some_seeds_are_left(tmp_path: Path
         write_run(tmp_path / f"lost{seed}", broken, config(1.0, seed, **lost), [f"seed={seed}", "optimizer.lr=1e30"])
     study = load(tmp_path)
     (name,) = set(study.frame["recipe"]) - set(study.recipes)
-    assert study.notes == (f"{name} has no quality at any SSR, and is in no comparison: 2 runs, 2 diverged.",)
+    assert study.notes == (Note("lost", name, (("diverged", 2),)),)
     assert summary(study)[["recipe", "n", "failed"]].iloc[-1].tolist() == [name, 0, 2]
     write_run(tmp_path / "some", record(1.0, 7, status="diverged", error="train/loss is nan"), config(1.0, 7))
     (note, _) = load(tmp_path).notes
-    assert note.startswith(f"1 run of {study.recipes[0]} diverged where other seeds did not. A mean over those that ")
+    assert note == Note("diverged", counts=((study.recipes[0], 1),))
 
 
 def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp_path: Path) -> None:
@@ -388,12 +387,10 @@ def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
     write_run(tmp_path / "9", other, config(2.0))
     notes = load(tmp_path).notes
     assert notes == (
-        "The runs are of 2 data sets, and their quality is not comparable: "
-        "digits train 0e8e82d8 (2 runs), digits train ffffffff (1 run).",
-        "The runs are of different versions of torch: 2.10.0 (2 runs), 2.11.0 (1 run).",
-        "The runs are of different machines, and their seconds are not comparable: "
-        "a cpu, 1 x 1 threads (2 runs), a gpu, 2 x 1 threads (1 run).",
-        "1 run was taken up again from a checkpoint; seconds are those of all parts.",
+        Note("data", counts=(("digits train 0e8e82d8", 2), ("digits train ffffffff", 1))),
+        Note("versions", "torch", (("2.10.0", 2), ("2.11.0", 1))),
+        Note("machines", counts=(("a cpu, 1 x 1 threads", 2), ("a gpu, 2 x 1 threads", 1))),
+        Note("resumed", counts=(("", 1),)),
     )
 
 
@@ -404,7 +401,7 @@ def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
     write_run(tmp_path / "9", nothing, config(2.0))
     study = load(tmp_path)
     assert [problem.kind for problem in study.problems] == ["failed"]
-    assert study.notes == ("digits has no quality at SSR 2: 1 run, 1 failed.",)  # and nothing of machines
+    assert study.notes == (Note("lost", "digits", (("failed", 1),), (2.0,)),)  # and nothing of machines
     assert study.versions["torch"] == ("2.10.0",)
 
 
@@ -427,11 +424,10 @@ def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> N
     assert load(root).notes == ()
     StudyFolder(root).open({}, [], code | {"my_lab": "77aa"}, any_code=True)
     StudyFolder(root).open({}, [], code, any_code=True)  # the first again is no third
-    said = "Runs of 2 versions of the code are in it: my_lab differs."
-    assert load(root).notes == load(tmp_path / "all").notes == (said,)
+    assert load(root).notes == load(tmp_path / "all").notes == (Note("codes", "2", (("my_lab", 2),)),)
     assert load(root / "0").notes == ()  # of this run alone nobody says that it is of two
     StudyFolder(root).open({}, [], code | {"ssr_hydra": "0.1.0 def"}, any_code=True)
-    assert load(root).notes == ("Runs of 3 versions of the code are in it: ssr_hydra, my_lab differ.",)
+    assert load(root).notes == (Note("codes", "3", (("ssr_hydra", 2), ("my_lab", 2))),)
 
 
 def test_runs_that_recorded_different_code_are_named(tmp_path: Path) -> None:
@@ -441,7 +437,7 @@ def test_runs_that_recorded_different_code_are_named(tmp_path: Path) -> None:
         made.code = codes[seed > 0]
         write_run(tmp_path / f"{seed}", made, config(1.0, seed))
     found = load(tmp_path)
-    said = "The runs are of different versions of the code of my_lab: 0c4f (1 run), 77aa (2 runs)."
+    said = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
     assert found.notes == (said,)
     assert found.versions["the code of my_lab"] == ("0c4f", "77aa")
     # The sweep began with one version: what its jobs ran is in their records.

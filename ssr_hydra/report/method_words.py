@@ -1,0 +1,210 @@
+"""Sentences about how an answer was obtained: method, notes on the runs, fits, and what the study took."""
+
+from __future__ import annotations
+
+import math
+
+from ssr_hydra.records import RESULT
+from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.number_text import FIT_NAMES, NAMES_OF_EQUAL, duration, number, percent
+from ssr_hydra.report.words import equal_time_text
+from ssr_hydra.studies.fitting import BackTest, Fit
+from ssr_hydra.studies.intervals import VERDICT
+from ssr_hydra.studies.notes import Note
+from ssr_hydra.studies.study import find_series
+
+__all__ = ["back_test_text", "cost_of_sweep", "fit_reason", "fit_warnings", "method", "note_text"]
+
+_MOST_FITS = 2
+_MOST_NAMED = 8
+_MOST_IN_NOTE = 3
+_STATUSES = {"no_value": "without a value"}
+
+
+def note_text(note: Note) -> str:
+    """Return a note as one sentence.
+
+    Example:
+        >>> note_text(Note("versions", "torch", (("2.10.0", 2), ("2.11.0", 1))))
+        'The runs used different versions of torch: 2.10.0 (2 runs), 2.11.0 (1 run).'
+    """
+    by_name = ", ".join(f"{name} ({_runs(count)})" for name, count in note.counts)
+    total = sum(count for _, count in note.counts)
+    names = [name for name, _ in note.counts]
+    if note.kind == "data":
+        return f"The runs used {len(names)} data sets, so their qualities are not comparable: {by_name}."
+    if note.kind == "versions":
+        return f"The runs used different versions of {note.subject}: {by_name}."
+    if note.kind == "codes":
+        differ = "differs" if len(names) == 1 else "differ"
+        return f"The runs used {note.subject} versions of the code: {', '.join(names)} {differ}."
+    if note.kind == "machines":
+        return f"The runs used different machines, so their seconds are not comparable: {by_name}."
+    if note.kind == "resumed":
+        return f"{_runs(total)} resumed from a checkpoint; their seconds are the sum of all parts."
+    if note.kind == "diverged":
+        return (
+            f"{_runs(total)} of {_few(names)} diverged while other seeds did not. Means over the remaining seeds are "
+            "better than what the recipe gives."
+        )
+    if note.kind == "lost":
+        by_status = ", ".join(f"{count} {_STATUSES.get(status, status)}" for status, count in note.counts)
+        at = f"SSR {_few([number(ssr) for ssr in note.ssrs])}" if note.ssrs else "any SSR, so it is not compared"
+        return f"{note.subject} has no quality at {at}: {_runs(total)}, {by_status}."
+    more = f" and {total - 1} more" if total > 1 else ""
+    return f"Times are not compared: line {names[0]}{more} of the table must have a number of {note.subject} above 0."
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _MOST_IN_NOTE
+    return ", ".join(names[:_MOST_IN_NOTE]) + (f" and {more} more" if more > 0 else "")
+
+
+def fit_reason(fit: Fit) -> str:
+    """Return why a fit is trusted, rejected or untested."""
+    if not fit.back_tests or (fit.reason == "undetermined" and math.isnan(fit.rmse)):
+        return f"The measured SSRs do not determine a {FIT_NAMES[fit.kind]}."
+    text = back_test_text(fit.deciding, fit.kind)
+    if fit.reason == "no_noise":
+        return f"{text} One seed at so few SSRs does not measure the noise."
+    if fit.reason == "vague":
+        return f"{text} Any value within {fit.deciding.half:.3g} of the prediction would have passed."
+    return text
+
+
+def back_test_text(test: BackTest, kind: str) -> str:
+    """Return a prediction of a fit, the measured quality, and why the prediction failed."""
+    if test.outcome == "undetermined":
+        return f"The SSRs up to {number(test.fitted_to)} do not determine a {FIT_NAMES[kind]}."
+    text = (
+        f"Fitted up to SSR {number(test.fitted_to)}, it predicts {test.predicted:.4g} at SSR {number(test.ssr)}; "
+        f"the measured value is {test.observed:.4g}."
+    )
+    error = abs(test.observed - test.predicted)
+    if test.outcome == "tolerated":
+        return f"{text} The error is within the tolerance."
+    if test.outcome == "outside":
+        return f"{text} The error is {error:.3g}, and its interval allows {test.half:.3g}."
+    if test.outcome == "no_better":
+        carried = f"repeating the value at SSR {number(test.fitted_to)} has an error of {abs(test.carried):.3g}"
+        return f"{text} The error is {error:.3g}; {carried}."
+    return text
+
+
+def fit_warnings(content: Content) -> list[str]:
+    """Return the fits that their back-tests reject: a few with the reason, many by name."""
+    rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
+    if len(rejected) <= _MOST_FITS:
+        return [
+            f"The {FIT_NAMES[fit.kind]} through {arm(fit.recipe, fit.control)} fails its back-test. {fit_reason(fit)}"
+            for fit in rejected
+        ]
+    by_kind = []
+    for kind, name in FIT_NAMES.items():
+        arms = [arm(fit.recipe, fit.control) for fit in rejected if fit.kind == kind]
+        more = f" and {len(arms) - _MOST_NAMED} more" if len(arms) > _MOST_NAMED else ""
+        if arms:
+            by_kind.append(f"the {name} through {', '.join(arms[:_MOST_NAMED])}{more}")
+    return [f"These fits fail their back-tests: {'; '.join(by_kind)}."]
+
+
+def cost_of_sweep(content: Content) -> str:
+    """Return what the study itself took, and after how many runs its answer has paid for it."""
+    totals = content.totals
+    text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
+    if totals["runs"] == 1:
+        text = f"The study took 1 run, {'completed' if totals['completed'] else 'not completed'}"
+    if totals["train_seconds"] > 0:  # a table may not know
+        text += f": {duration(totals['train_seconds'])} of training"
+    whole = totals.get("total_seconds", math.nan)
+    if whole > totals["train_seconds"]:
+        text += f", {duration(whole)} with evaluation and checkpoints"
+    if content.options.price_per_hour is not None:
+        text += f"; cost {number(totals['cost'], 3)} at {number(content.options.price_per_hour)} per hour"
+    return f"{text}.{_break_even(content)}"
+
+
+def _break_even(content: Content) -> str:
+    """Return after how many runs at the recommended SSR, instead of the longest, the study has paid for itself."""
+    choice = content.choice
+    whole = content.totals.get("total_seconds", math.nan)
+    if choice is None or "seconds" not in content.axes or not whole > 0:
+        return ""
+    series = find_series(content.study, choice.recipe, "recipe")
+    seconds = series.axis("seconds", None)
+    saved = float(seconds[-1] - seconds[series.around(choice.ssr)[0]])
+    if saved <= 0:
+        return ""
+    return (
+        f" A run of {choice.recipe} at SSR {number(choice.ssr)} takes {duration(saved)} less than one at SSR "
+        f"{number(series.ssr[-1])}, so the study has paid for itself after {math.ceil(whole / saved):,} runs."
+    )
+
+
+def method(content: Content) -> list[str]:
+    """Return how the numbers were computed, for those who have to defend them."""
+    options, study = content.options, content.study
+    better = "higher" if study.direction == "max" else "lower"
+    is_table = bool(study.sources) and all(path.is_file() and path.name != RESULT for path in study.sources)
+    sentences = [
+        f"Quality is the {study.objective} of the table; {better} is better."
+        if is_table
+        else f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better."
+    ]
+    noise = (
+        "The noise is that of each recipe and SSR alone (Student's t over seeds)."
+        if options.noise == "cell"
+        else "The noise is estimated from all recipes and SSRs together, with a trend over SSR, as far as they agree "
+        "(moderated variances); --noise cell uses each recipe and SSR alone."
+    )
+    sentences += [
+        f"Intervals are at {percent(options.confidence)}. {noise} Differences of runs with the same seeds are paired.",
+        f"Verdicts (decided, best, dominated) are at {percent(max(VERDICT, options.confidence))}: over six looks at a "
+        "growing study, at most one in twenty is wrong."
+        + (f" This is report {content.looks} of this study." if content.looks > 1 else ""),
+        "Verdicts about several recipes or points are adjusted for multiple comparisons (Dunnett); intervals are not.",
+    ]
+    if content.tolerance is not None:
+        sentences.append(
+            f"The tolerance is {number(content.tolerance)}: a doubling that gains less is not worth its time."
+        )
+    sentences += _equal_time(content)
+    if not is_table:
+        sentences.append("Training time excludes evaluation, checkpoints, compilation and start-up.")
+    sentences += [
+        "A point is on the frontier if it is better than every point that takes no longer.",
+        "Between measured SSRs, quality is the mean of the two parabolas in log SSR through the nearest three. Nothing "
+        "is interpolated beyond the measured range.",
+    ]
+    if not content.speedup.empty:
+        sentences.append("Intervals of speed-ups include the noise of the clock.")
+    if content.fits:
+        sentences.append(
+            "Each fit is back-tested: it must predict the largest SSR from the smaller ones. The asymptote of a fit is "
+            "never reported."
+        )
+    return sentences
+
+
+def _equal_time(content: Content) -> list[str]:
+    """Return why budgets are equal as they are, unless the answer says so already."""
+    time, equal = content.time, NAMES_OF_EQUAL[content.equal]
+    if len(content.recommendations) < 2:
+        return []
+    per = "step" if "steps" in content.axes else "SSR"
+    why = {
+        "asked": "you chose it",
+        "same_work": "the recipes differ only in schedules and numbers of the optimizer, so a step is the same work",
+        "alike": f"no recipe certainly takes more than a tenth longer per {per} than another",
+        "apart": "no SSR has runs of all recipes",
+    }.get(time.reason)
+    sentences = [] if why is None or equal_time_text(content) else [f"Equal time is equal {equal}: {why}."]
+    if time.reason in ("alike", "slower"):
+        sentences.append(
+            f"The noise of the clock is that of means over recipe and SSR, and its interval is at {percent(VERDICT)}."
+        )
+    return sentences

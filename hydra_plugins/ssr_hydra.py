@@ -18,10 +18,10 @@ __all__ = ["ProcessLauncher", "StudySweeper"]
 
 
 class ProcessLauncher(Launcher):
-    """``hydra/launcher=processes``: a :class:`ssr_hydra.launchers.processes.ProcessLauncher`."""
+    """``hydra/launcher=processes``: a :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`."""
 
     def __init__(self, **settings: Any) -> None:
-        from ssr_hydra.launchers import processes
+        from ssr_hydra.sweeps.launchers import processes
 
         self.launcher = processes.ProcessLauncher(**settings)
 

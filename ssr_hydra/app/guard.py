@@ -5,13 +5,13 @@ Hydra acts on a composed config before the app sees it: it calls ``hydra.callbac
 these could run code or write files. The command line comes from the user, and the package, Hydra and installed plugins
 are trusted like all installed code. Every other file must follow four rules:
 
-1. Its ``_target_`` values are only those that :mod:`ssr_hydra.build.targets` allows: exact names, and members of
+1. Its ``_target_`` values are only those that :mod:`ssr_hydra.app.targets` allows: exact names, and members of
    ``trust``.
 2. It sets neither ``trust`` nor ``hydra.*``, except a few plain values. :func:`check_hydra_node` compares the composed
    ``hydra`` node with that of the same command line without those files.
-3. It stays within :class:`~ssr_hydra.build.foreign.FileBounds`, which are checked before composing, and uses no
-   resolver that reads the machine (:mod:`ssr_hydra.build.interpolations`).
-4. Its paths stay below the working directory (:func:`~ssr_hydra.build.foreign.check_folder_name`).
+3. It stays within :class:`~ssr_hydra.app.foreign.FileBounds`, which are checked before composing, and uses no
+   resolver that reads the machine (:mod:`ssr_hydra.app.interpolations`).
+4. Its paths stay below the working directory (:func:`~ssr_hydra.app.foreign.check_folder_name`).
 
 :class:`CheckedSource` reads such files. It reads each file once: later compositions, including those in the processes
 of a sweep's jobs, use the checked text.
@@ -36,8 +36,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.presets import is_preset
-from ssr_hydra.build.foreign import (
+from ssr_hydra.app.foreign import (
     FileBounds,
     check_hydra,
     check_name,
@@ -45,7 +44,8 @@ from ssr_hydra.build.foreign import (
     chosen_nodes,
     shown_path,
 )
-from ssr_hydra.build.interpolations import check_interpolations
+from ssr_hydra.app.interpolations import check_interpolations
+from ssr_hydra.app.presets import is_preset
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import InputError

@@ -25,8 +25,8 @@ from ssr_hydra.app.continuing import Typed
 from ssr_hydra.app.presets import register_source
 from ssr_hydra.configs import conf_dir
 from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
-from ssr_hydra.launchers.resources import register_resolver, register_resolvers
 from ssr_hydra.output import safe_output
+from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 from ssr_hydra.trainer.interrupts import TerminatedError, reason
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def run_job(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from ssr_hydra.build.targets import trust_of
-    from ssr_hydra.train import train
+    from ssr_hydra.app.targets import trust_of
+    from ssr_hydra.app.train import train
 
     try:
         return train(cfg, trust_of(cfg))
@@ -112,7 +112,7 @@ def _main(typed: Typed) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
-        from ssr_hydra.build.explain import explain
+        from ssr_hydra.app.messages import explain
 
         _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
     except KeyboardInterrupt as error:
@@ -319,7 +319,7 @@ def _report(error: Exception) -> None:
 
 def _remove_refused(flight: Flight) -> None:
     """Remove Hydra's files after input that only data or model could refuse, unless a run has started."""
-    from ssr_hydra.launchers.folder import LOCK, STUDY, SWEEPS
+    from ssr_hydra.sweeps.folder import LOCK, STUDY, SWEEPS
 
     new = flight.new_folders
     before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}

@@ -19,21 +19,21 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
+from ssr_hydra.app.check import check
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.continuing import STUDY_NAME, quoted
+from ssr_hydra.app.foreign import check_folder_name, check_length, check_place
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
-from ssr_hydra.build.check import check
-from ssr_hydra.build.explain import explain
-from ssr_hydra.build.foreign import check_folder_name, check_length, check_place
-from ssr_hydra.build.pending import holds_a_run, pending_name
-from ssr_hydra.build.resuming import check_folder
-from ssr_hydra.build.targets import check_there, trust_of
+from ssr_hydra.app.messages import explain
+from ssr_hydra.app.resuming import check_folder
+from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.errors import InputError
-from ssr_hydra.launchers.jobs import describe
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
-from ssr_hydra.sweeps.jobs import PLANNED, PlannedSweep, check_job_count, combinations
+from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep, check_job_count, combinations
+from ssr_hydra.sweeps.job_status import describe
+from ssr_hydra.sweeps.pending import holds_a_run, pending_name
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
 __all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]

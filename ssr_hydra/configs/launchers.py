@@ -10,7 +10,7 @@ __all__ = ["LAUNCHERS", "SWEEPERS", "ProcessLauncherConfig", "StudySweeperConfig
 class ProcessLauncherConfig:
     """``hydra/launcher=processes``: each job in its own process, several at a time.
 
-    The fields are the arguments of :class:`ssr_hydra.launchers.processes.ProcessLauncher`.
+    The fields are the arguments of :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`.
     """
 
     _target_: str = field(default="hydra_plugins.ssr_hydra.ProcessLauncher", init=False)

@@ -12,14 +12,13 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.app.check import are_named, check, known_dataloader_len, scheduler_parts
+from ssr_hydra.app.check_torch import is_description
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import composing
+from ssr_hydra.app.messages import explain
 from ssr_hydra.app.preflight import JobComposer
-from ssr_hydra.build.check import are_named, check, known_dataloader_len, scheduler_parts
-from ssr_hydra.build.check_torch import is_description
-from ssr_hydra.build.explain import explain
-from ssr_hydra.build.targets import as_description, instantiate, trust_of
-from ssr_hydra.build.versions import version_line
+from ssr_hydra.app.targets import as_description, instantiate, trust_of
 from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
@@ -27,7 +26,8 @@ from ssr_hydra.previews.torch_curves import TorchCurve
 from ssr_hydra.schedulers import ProductScheduler
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.state import State
-from ssr_hydra.sweeps.jobs import check_job_count, combinations
+from ssr_hydra.sweeps.combinations import check_job_count, combinations
+from ssr_hydra.versions import version_line
 
 __all__ = ["run"]
 

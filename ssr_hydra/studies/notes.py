@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from ssr_hydra.files import read_bounded
-from ssr_hydra.launchers.folder import STUDY
 from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.folder import STUDY
 
 __all__ = ["Note", "Notes", "losses"]
 

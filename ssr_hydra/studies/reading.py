@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
-from ssr_hydra.launchers.jobs import JOB, State
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.studies.notes import Notes
 from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes, work_of
 from ssr_hydra.studies.record_checks import check_record, direction_of
 from ssr_hydra.studies.study import COLUMNS, CONDITIONS, Direction, Problem, Study
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
+from ssr_hydra.sweeps.job_status import JOB, State
 from ssr_hydra.time import simplest
 
 __all__ = ["as_frame", "load", "without_duplicates"]

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
-from ssr_hydra.launchers.jobs import JOB, State, read_identity, read_state
-from ssr_hydra.sweeps.jobs import PlannedSweep
+from ssr_hydra.sweeps.combinations import PlannedSweep
+from ssr_hydra.sweeps.job_status import JOB, State, read_identity, read_state
 
 __all__ = ["show_plan"]
 

@@ -16,20 +16,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssr_hydra.build.foreign import check_folder_name
-from ssr_hydra.build.pending import pending_pattern
-from ssr_hydra.build.sweeps import show_sweep
-from ssr_hydra.build.versions import versions
+from ssr_hydra.app.foreign import check_folder_name
 from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, write_atomically
-from ssr_hydra.launchers.code import code_version
-from ssr_hydra.launchers.folder import StudyFolder
-from ssr_hydra.launchers.heartbeat import Heartbeat
-from ssr_hydra.launchers.resources import jobs_at_once
-from ssr_hydra.launchers.study import Planner, StudyLauncher
-from ssr_hydra.sweeps.jobs import PlannedSweep
+from ssr_hydra.sweeps.combinations import PlannedSweep
+from ssr_hydra.sweeps.folder import StudyFolder
+from ssr_hydra.sweeps.heartbeat import Heartbeat
+from ssr_hydra.sweeps.jobs_table import show_sweep
+from ssr_hydra.sweeps.launchers.resources import jobs_at_once
+from ssr_hydra.sweeps.pending import pending_pattern
+from ssr_hydra.sweeps.study_launcher import Planner, StudyLauncher
 from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.versions import code_version, versions
 
 __all__ = ["run_sweep", "unwritable"]
 

@@ -13,9 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.launchers.pool import PoolTask
-from ssr_hydra.launchers.traits import Traits, traits_of
-from ssr_hydra.sweeps.jobs import PLANNED
+from ssr_hydra.sweeps.combinations import PLANNED
+from ssr_hydra.sweeps.launchers.pool import PoolTask
+from ssr_hydra.sweeps.launchers.traits import Traits, traits_of
 
 __all__ = ["StudySweeper"]
 

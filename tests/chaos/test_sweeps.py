@@ -14,8 +14,8 @@ from checkout import REPO
 from cli_helpers import Answer
 from warm import Process, warm
 
-from ssr_hydra.launchers.jobs import State, read_state
 from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.job_status import State, read_state
 
 TRAIN = str(REPO / "train.py")
 # Code that is edited while these tests run would be refused: that is tested elsewhere.

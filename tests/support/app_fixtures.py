@@ -11,9 +11,9 @@ import pytest
 from cli_helpers import Answer, answer
 from omegaconf import DictConfig, OmegaConf
 
+from ssr_hydra.app.check import plain
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import composing
-from ssr_hydra.build.check import plain
 from ssr_hydra.configs import APP_KEYS
 
 

@@ -23,12 +23,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.app.command_line import VERSION_BASE
-from ssr_hydra.launchers import processes
-from ssr_hydra.launchers.processes import ProcessLauncher
-from ssr_hydra.launchers.starters import ForkServer
+from ssr_hydra.sweeps.launchers import processes
+from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
+from ssr_hydra.sweeps.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
-LIGHT = ("hydra.core.utils", "ssr_hydra.launchers.resources")
+LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources")
 """What jobs need that do not train."""
 
 _PATIENCE = 300.0  # it bounds a job that nobody tells anything

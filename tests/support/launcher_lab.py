@@ -20,8 +20,8 @@ from checkout import REPO
 from cli_helpers import Answer
 from warm import Process, warm
 
-from ssr_hydra.launchers.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
 SECONDS = 900
 TWELVE = tuple(range(12))

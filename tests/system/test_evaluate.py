@@ -16,9 +16,9 @@ from cli_helpers import Answer
 from resume_lab import DIGITS, Net, arguments
 from warm import warm
 
+from ssr_hydra.app.evaluate import TOLERANCE, Evaluation, evaluate, main
 from ssr_hydra.checkpoints import load
 from ssr_hydra.errors import InputError
-from ssr_hydra.evaluate import TOLERANCE, Evaluation, evaluate, main
 
 TRUST = "trust=[resume_lab]"
 ALL_DIGITS = {key: value for key, value in DIGITS.items() if key != "data.limit_eval"}
@@ -301,6 +301,6 @@ def test_how_far_off(now: float, before: float | None, off: float) -> None:
 
 
 def test_the_command(finished: Path, tmp_path: Path) -> None:
-    done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
+    done = warm.run("-m", "ssr_hydra.app.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("equal to the record, to the last bit\n")

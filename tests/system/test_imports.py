@@ -26,7 +26,7 @@ SCHEDULES = "; ".join(
 )
 CHECKS = """
 from hydra import compose, initialize_config_dir
-from ssr_hydra.build import check
+from ssr_hydra.app.check import check
 from ssr_hydra.configs import register
 from ssr_hydra.configs import conf_dir
 register()
@@ -125,10 +125,9 @@ ARROWS: dict[str, set[str]] = {
     "records": {"files"},
     "metrics_log": {"files", "records"},
     "callbacks": {"data", "files", "records", "schedulers", "time"},
-    # launchers: how a job that has no record yet says that it lives
-    "studies": {"files", "launchers", "metrics", "metrics_log", "records", "time"},
+    # sweeps: how a job that has no record yet says that it lives
+    "studies": {"files", "sweeps", "metrics", "metrics_log", "records", "time"},
     "report": {"drawing", "files", "output", "records", "studies"},
-    "launchers": {"checkpoints", "files", "machine", "metrics_log", "records", "trainer"},
     "trainer": {
         "callbacks",
         "checkpoints",

@@ -16,10 +16,10 @@ from cli_helpers import answer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ssr_hydra.build import check
+from ssr_hydra.app.check import check
+from ssr_hydra.app.train import build
 from ssr_hydra.configs import conf_dir, register
 from ssr_hydra.errors import InputError
-from ssr_hydra.train import build
 from ssr_hydra.trainer import RunResult
 
 FAKE_32 = ["data=fake", "data.train.size=8", "data.eval.size=8"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import Answer, answer
 
-from ssr_hydra.evaluate import evaluate
+from ssr_hydra.app.evaluate import evaluate
 from ssr_hydra.studies import load, summary
 
 STORED = Path(__file__).resolve().parent / "stored" / "0.1"

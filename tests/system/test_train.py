@@ -14,10 +14,10 @@ from cli_helpers import Answer, answer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from ssr_hydra.app.train import build, train
 from ssr_hydra.configs import conf_dir, register
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import ConvNet
-from ssr_hydra.train import build, train
 from ssr_hydra.trainer import RunResult
 
 QUICK = ("max_duration=6ba", "trainer.progress=none")

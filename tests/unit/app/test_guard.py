@@ -19,7 +19,7 @@ GLOBAL = "# @package _global_\n"
 
 FORBIDDEN = {
     "callbacks": "hydra: {callbacks: {x: {_target_: os.system, command: touch PWNED}}}",
-    "callbacks of the project's own": "hydra: {callbacks: {x: {_target_: ssr_hydra.train.main}}}",
+    "callbacks of the project's own": "hydra: {callbacks: {x: {_target_: ssr_hydra.app.train.main}}}",
     "job_logging": "hydra: {job_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
     "job_logging factory": "hydra: {job_logging: {handlers: {x: {(): os.system, command: touch PWNED}}}}",
     "hydra_logging": "hydra: {hydra_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",

@@ -16,8 +16,8 @@ from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.preflight import Flight, JobComposer, checked
 from ssr_hydra.errors import InputError
-from ssr_hydra.launchers.jobs import describe
-from ssr_hydra.sweeps.jobs import combinations
+from ssr_hydra.sweeps.combinations import combinations
+from ssr_hydra.sweeps.job_status import describe
 
 Show = Callable[..., Flight]
 

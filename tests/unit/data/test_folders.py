@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssr_hydra.build import instantiate
+from ssr_hydra.app.targets import instantiate
 from ssr_hydra.configs import TRANSFORMS
 from ssr_hydra.data import ImageFolder, make_loaders
 from ssr_hydra.errors import InputError, RunError

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from study_runs import METRIC, config, raw, record, write_run
 
-from ssr_hydra.build.sweeps import show_sweep
-from ssr_hydra.launchers.heartbeat import Pulse
-from ssr_hydra.launchers.jobs import read_identity
 from ssr_hydra.records import RunResult
 from ssr_hydra.report import build, report_text, write
 from ssr_hydra.studies import load
+from ssr_hydra.sweeps.heartbeat import Pulse
+from ssr_hydra.sweeps.job_status import read_identity
+from ssr_hydra.sweeps.jobs_table import show_sweep
 
 CHANGES: list[dict[str, Any]] = [
     {"steps": "many"},

@@ -16,12 +16,12 @@ import pytest
 from study_runs import METRIC, config, raw, record, write_run
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.launchers.folder import STUDY, StudyFolder
-from ssr_hydra.launchers.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.launchers.jobs import JOB
 from ssr_hydra.metrics_log import MetricsLog
 from ssr_hydra.studies import Note, load, summary
 from ssr_hydra.studies.study import COLUMNS
+from ssr_hydra.sweeps.folder import STUDY, StudyFolder
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
+from ssr_hydra.sweeps.job_status import JOB
 
 
 def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:

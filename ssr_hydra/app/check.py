@@ -1,0 +1,353 @@
+"""Checks of every value of an experiment, before data, model or torch are used."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.callbacks import check_callbacks
+from ssr_hydra.app.check_language import check_language
+from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
+from ssr_hydra.app.check_task import check_task
+from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
+from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node, duration
+from ssr_hydra.app.known import check_fit, check_known, data_name, known_samples, with_two_sources
+from ssr_hydra.app.messages import explain
+from ssr_hydra.app.resuming import check_checkpoint, check_resume
+from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
+from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.settings import StepSettings, setting_of
+from ssr_hydra.settings.base import count, did_you_mean, number
+from ssr_hydra.time import simplest
+
+__all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
+
+_SCHEDULERS = frozenset(GROUPS["scheduler"])
+_SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
+_PART = re.compile(r"\.(factors|schedulers)\.\w+$|\.phases\.\w+\.scheduler$")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
+_LARGEST_SEED = 2**63 - 1
+_LONGEST_NAME = 200
+
+
+def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config as plain Python values, with interpolations resolved.
+
+    All later code uses only this result, so resolved values are checked, and checked values are used. A run without a
+    name gets the name of its data. A computed ssr is read as by :func:`~ssr_hydra.time.simplest`, so that jobs with
+    the same ratio are the same job.
+
+    Raises:
+        InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.
+    """
+    node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    try:
+        # Key by key, because Hydra's own node has values that exist only in a running job.
+        values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
+        values = {
+            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            if OmegaConf.is_config(value)
+            else value
+            for key, value in values.items()
+        }
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise explain(error) from None
+    if "data" in values:
+        values["data"] = with_two_sources(values["data"])
+    if "name" in values and values["name"] is None:
+        values["name"] = data_name(values.get("data"))
+    if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:
+        values["ssr"] = float(simplest(ssr))
+    return values
+
+
+def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
+    """Refuse an invalid experiment. Needs neither torch nor data, and takes milliseconds.
+
+    Args:
+        cfg: The composed experiment, as ``train.py`` gets it from Hydra.
+        trust: Modules, in addition to this package's, whose classes and functions the config may name by ``_target_``.
+
+    Returns:
+        The experiment as plain Python values.
+
+    Raises:
+        InputError: Names the dotted path of the field, the value, the rule and the fix.
+
+    Example:
+        >>> from hydra import compose, initialize_config_dir
+        >>> from ssr_hydra.configs import register
+        >>> from ssr_hydra.configs import conf_dir
+        >>> register()
+        >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        ...     cfg = compose("config", ["scheduler.t_warmup=10"])
+        >>> check(cfg)
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
+    """
+    trust = check_trust(trust)
+    values = plain(cfg)
+    known = [field.name for field in fields(ExperimentConfig)]
+    for key in values:
+        if key not in known:
+            raise InputError(key, values[key], "is no part of an experiment", did_you_mean(key, known))
+    for key in known:
+        if key not in values:
+            raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
+    # Targets come first: if a target is not allowed, nothing else of the config is read.
+    check_targets(values, trust)
+    _check_data(values["data"])
+    _check_model(values["model"])
+    check_known(values)
+    check_fit(values["data"], values["model"])
+    check_optimizers(values)
+    check_scheduled_fields(values)
+    _drop_removed(values["trainer"])
+    results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
+    check_task(values)
+    _check_top(values)
+    check_checkpoint(values, results)
+    check_resume(values)
+    check_callbacks(values)
+    check_language(values)
+    check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
+    return values
+
+
+def _evaluates(data: Mapping[str, Any]) -> bool:
+    return data["eval"] is not None or data["eval_on_train"] is True
+
+
+def _check_top(values: Mapping[str, Any]) -> None:
+    from ssr_hydra.time import check_ssr
+
+    for key, example in (("name", "write e.g. name=digits_wsd"), ("debug", "or null")):
+        name = values[key]
+        if key == "debug" and name is None:
+            continue
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
+    ssr = check_ssr(number(values["ssr"], "ssr"))
+    length = _run_length(values["max_duration"]) * ssr  # the scaled length must be a time too
+    if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
+        rule = "iterations are counted where their length is given"
+        raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
+    count(values["seed"], "seed", 0, _LARGEST_SEED)
+    _check_control(values["control"], ssr)
+
+
+def _check_control(control: Any, ssr: Any) -> None:
+    if control not in (None, "truncate"):
+        raise InputError("control", control, "must be truncate or null", "write control=truncate")
+    if control is not None and ssr > 1:
+        rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
+        raise InputError("control", control, rule, "sweep it over ratios up to 1")
+
+
+def _run_length(value: Any) -> Any:
+    from ssr_hydra.state import State
+
+    return State(max_duration=duration(value, "max_duration")).max_duration
+
+
+def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
+    """Create the scheduler of a checked experiment and bind it to the run, as far as its rates are known.
+
+    Args:
+        values: The experiment as plain values.
+        dataloader_len: Batches per epoch, if already known.
+
+    Raises:
+        InputError: A scheduler's arguments are invalid, or its times contradict each other or the run.
+    """
+    from ssr_hydra.schedulers import bind
+    from ssr_hydra.state import State
+    from ssr_hydra.time import check_ssr
+
+    parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
+    for name, node in values["schedules"].items():
+        if are_named(node) or node == []:
+            rule = "must be a scheduler, or a list of some that multiply"
+            raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
+        parts += scheduler_parts(node, f"schedules.{name}")
+    # A truncated run has the schedule of the full run.
+    ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
+    state = State(
+        max_duration=_run_length(values["max_duration"]) * ssr,
+        dataloader_len=dataloader_len,
+        samples_per_batch=values["trainer"]["samples_per_batch"] or values["data"]["batch_size"],
+        tokens_per_batch=values["trainer"]["tokens_per_batch"],
+    )
+    torchs = []
+    for path, given in parts:
+        part = as_description(given)
+        if not isinstance(part, Mapping) or "_target_" not in part:
+            check_node(part, path, "scheduler=cosine_warmup")
+        scheduler = instantiate(_with_stand_ins(part, path), path=path)
+        if is_description(part):
+            torchs.append((path, scheduler))
+            continue
+        try:
+            curve = bind(scheduler, state, ssr)
+        except MissingRateError as error:
+            if dataloader_len is not None:
+                raise error.within(path) from None
+        except InputError as error:
+            raise (error if error.field == "ssr" else error.within(path)) from None
+        else:
+            group, _, field = path.partition(".")
+            if group == "schedules":
+                check_reach(values, field, curve, state)
+    if torchs:
+        check_torch_schedulers(torchs, values, state, ssr)
+
+
+def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
+    """Yield the scheduler, or each one of a list or mapping, with its path in the config."""
+    if isinstance(node, list):
+        return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
+    if are_named(node):
+        return [found for name, part in node.items() for found in scheduler_parts(part, f"{path}.{name}")]
+    return [(path, node)]
+
+
+def are_named(node: Any) -> bool:
+    """Whether a node is a mapping from name to scheduler, from which param groups choose."""
+    return (
+        isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
+    )
+
+
+def _are_schedulers(node: Any) -> bool:
+    return all(
+        isinstance(part, Mapping) and "_target_" in part for part in (node if isinstance(node, list) else [node])
+    )
+
+
+def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
+    """Replaces a user's own scheduler, which may need torch, so that the rest can be checked."""
+    return 1.0
+
+
+def _with_stand_ins(node: Any, path: str) -> Any:
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if isinstance(target, str) and not target.startswith(_SCHEDULER_HOMES):
+            if target in REGISTERED:
+                raise InputError(f"{path}._target_", target, "is no scheduler", "e.g. scheduler=cosine_warmup")
+            return _stand_in
+        return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
+    if not isinstance(node, list):
+        if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):
+            raise InputError(path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}")
+        return node
+    return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]
+
+
+def _check_model(node: Any) -> None:
+    check_node(node, "model", "model=conv")
+    check_against_choices(node, "model")
+
+
+def _check_data(node: Any) -> None:
+    if not isinstance(node, Mapping):
+        raise InputError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
+    check_fields(node, GROUPS["data"]["custom"], "data")
+    check_node(node["train"], "data.train", "data=digits")
+    if node["eval"] is not None:
+        check_node(node["eval"], "data.eval", "data=digits")
+    if node["augment"] is not None:
+        check_node(node["augment"], "data.augment", "data.augment=null")
+    count(node["batch_size"], "data.batch_size", 1)
+    count(node["eval_batch_size"], "data.eval_batch_size", 1)
+    count(node["num_workers"], "data.num_workers", 0, 1024)
+    for key in ("limit_train", "limit_eval"):
+        if node[key] is not None:
+            count(node[key], f"data.{key}", 1)
+    if node["prefetch_factor"] is not None:
+        count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
+        if node["num_workers"] == 0:
+            rule = "without workers nothing is read ahead"
+            raise InputError("data.prefetch_factor", node["prefetch_factor"], rule, "set data.num_workers, or null")
+
+
+def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
+    """Return the batches per epoch of built-in data, whose size is known without loading it; None for other data.
+
+    Args:
+        data: The node ``data`` of a checked experiment.
+    """
+    samples = known_samples(data["train"])
+    if samples is None:
+        return None
+    if data["limit_train"] is not None:
+        samples = min(samples, data["limit_train"] * data["batch_size"])
+    whole, rest = divmod(samples, data["batch_size"])
+    batches = whole if data["drop_last"] or rest == 0 else whole + 1
+    return batches or None
+
+
+def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
+    """Refuse invalid values, and return the names of the metrics that the run computes."""
+    from ssr_hydra.trainer.progress import check_progress
+
+    if not isinstance(node, Mapping):
+        raise InputError(
+            "trainer", node, "must be a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default"
+        )
+    check_fields(node, GROUPS["trainer"]["default"], "trainer")
+    if node["loss"] is not None:
+        check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
+    for name, metric in node["metrics"].items():
+        check_node(metric, f"trainer.metrics.{name}", "{accuracy: {_target_: ...}}")
+    for key in ("get_num_samples_in_batch", "get_num_tokens_in_batch"):
+        if node[key] is not None:
+            check_node(node[key], f"trainer.{key}", "null")
+    for key in ("samples_per_batch", "tokens_per_batch"):
+        if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:
+            raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "or null")
+    for key in ("eval_interval", "log_interval", "iteration_length"):
+        if node[key] is not None:
+            _check_interval(node[key], f"trainer.{key}", node["iteration_length"])
+    if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
+        raise InputError(
+            "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
+        )
+    if node["threads"] is not None:
+        count(node["threads"], "trainer.threads", 1, 4096)
+    try:
+        check_progress(node["progress"])
+    except InputError as error:
+        raise error.within("trainer") from None
+    results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
+    if node["objective"] is not None and node["objective"] not in results:
+        rule = f"must be one of {', '.join(results)}"
+        if not evaluates:
+            rule = "data.eval=null leaves only train/loss"
+        fix = f"set trainer.objective={'train/loss, or null' if not evaluates else 'null for none'}"
+        raise InputError("trainer.objective", node["objective"], rule, fix)
+    setting_of(StepSettings, {item.name: node[item.name] for item in fields(StepSettings)}, "trainer")
+    return results
+
+
+def _drop_removed(node: Any) -> None:
+    """Remove the metrics of a preset that were set to null."""
+    metrics = node.get("metrics") if isinstance(node, dict) else None
+    if isinstance(metrics, dict):
+        node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
+
+
+def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
+    time = duration(value, field)
+    if time.value <= 0:
+        raise InputError(field, str(time), "must be above 0", "write e.g. 1ep or 0.1dur")
+    if time.unit.value == "iter" and (iteration_length is None or field == "trainer.iteration_length"):
+        rule = "iterations are counted where their length is given"
+        raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")

@@ -1,0 +1,228 @@
+"""Checks of optimizers, rules of param groups, and schedules of hyperparameters, at composition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any
+
+from ssr_hydra.app.check_values import check_fields, check_node
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError
+from ssr_hydra.rules import BELOW_ONE, UNFUSED, Rule, check_hyperparameter, parse_rules, parse_selection
+from ssr_hydra.settings.base import did_you_mean
+
+__all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
+
+_OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# Settings of the computation and switches, which are neither scheduled nor set per group.
+_SWITCHES = ("params", "_target_", "foreach", "fused", "capturable", "differentiable")
+_EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
+
+
+def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the optimizers of an experiment by path: ``optimizer`` itself, or several in it by name.
+
+    Raises:
+        InputError: It is neither an optimizer nor a mapping from name to optimizer.
+    """
+    if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
+        for name in node:
+            if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+                raise InputError(f"optimizer.{name}", name, "is no name for an optimizer", "write e.g. adamw")
+        return {f"optimizer.{name}": part for name, part in node.items()}
+    check_node(node, "optimizer", _EXAMPLE)
+    return {"optimizer": node}
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def check_optimizers(values: Mapping[str, Any]) -> None:
+    """Check the optimizers, the parameters that they take, and the rules of their param groups.
+
+    Args:
+        values: The experiment as plain values, with checked targets.
+
+    Raises:
+        InputError: Names the field.
+    """
+    nodes = optimizer_nodes(values["optimizer"])
+    rest = None
+    for path, node in nodes.items():
+        _check_optimizer(node, path)
+        parse_selection(node.get("params"), f"{path}.params")
+        if node.get("params") is None:
+            if rest is not None:
+                rule = f"{rest} takes all parameters that others leave"
+                raise InputError(f"{path}.params", None, rule, f"say which it takes, e.g. +{path}.params='{{ndim: 2}}'")
+            rest = path
+        _check_shards(node, path, values["trainer"])
+    rules = parse_rules(values["param_groups"])
+    for each in rules:
+        _check_rule(each, nodes, values["scheduler"])
+    _check_decay(rules, nodes)
+
+
+def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
+    config = _OPTIMIZERS.get(node["_target_"])
+    if config is not None:
+        check_fields({"params": None, **node}, config, path)
+    for key, value in node.items():
+        if config is not None and key not in ("params", "_target_"):
+            check_hyperparameter(key, value, f"{path}.{key}")
+    if node["_target_"] == "torch.optim.SGD" and node["nesterov"] and (not node["momentum"] or node["dampening"]):
+        rule = "Nesterov's momentum needs momentum above 0 and no dampening"
+        raise InputError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
+    if node.get("fused") and node.get("foreach"):
+        raise InputError(f"{path}.fused", True, "fused and foreach exclude each other", "set one of them to null")
+
+
+def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
+    name = str(node["_target_"])
+    unfused = name.startswith("torch.optim.") and name.rpartition(".")[2] in UNFUSED
+    if unfused and node.get("fused") and isinstance(trainer, Mapping) and trainer.get("parallel") == "fsdp":
+        rule = "torch's fused kernel does not step the shards of trainer.parallel=fsdp"
+        raise InputError(f"{path}.fused", True, rule, f"set {path}.fused=false")
+
+
+def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: Any) -> None:
+    known = _hyperparameters(nodes)
+    for key in (*rule.values, *rule.scales, *(("lr",) if rule.layer_decay is not None else ())):
+        if key == "schedule":
+            _check_schedule_name(rule, scheduler)
+        elif known is not None and key not in known:
+            fix = did_you_mean(key, known)
+            raise InputError(rule.field_of(key), key, f"{_names(nodes)} has no such hyperparameter", fix)
+
+
+def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse rules that remove weight decay from some parameters if there is no weight decay."""
+    decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
+    decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
+    if any(decay != 0 for decay in decays):
+        return
+    for rule in rules:
+        if list(rule.values) == ["weight_decay"] and not rule.scales and rule.layer_decay is None:
+            what = "the optimizer has no weight decay, so there is none to take off"
+            fix = f"set {next(iter(nodes))}.weight_decay above 0, or take {rule.path} out"
+            raise InputError(rule.field_of("weight_decay"), 0.0, what, fix)
+
+
+def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
+    name, place = rule.values["schedule"], f"{rule.path}.schedule"
+    named = isinstance(scheduler, Mapping) and "_target_" not in scheduler
+    if not named:
+        fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
+        raise InputError(place, name, "there is one schedule for all param groups", fix)
+    if name not in scheduler:
+        raise InputError(place, name, "is no schedule", did_you_mean(str(name), [str(key) for key in scheduler]))
+
+
+def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
+    """Return the hyperparameters that any of the optimizers has; None if one of them is the user's own."""
+    known: dict[str, None] = {}
+    for node in nodes.values():
+        config = _OPTIMIZERS.get(node["_target_"])
+        if config is None:
+            return None
+        known.update((field.name, None) for field in fields(config) if field.name not in _SWITCHES)
+    return list(known)
+
+
+def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    return " or ".join(dict.fromkeys(str(node["_target_"]) for node in nodes.values()))
+
+
+def check_scheduled_fields(values: Mapping[str, Any]) -> None:
+    """Check the names of ``schedules``: fields that an optimizer has, and that are not 0 everywhere.
+
+    Args:
+        values: The experiment as plain values, with checked optimizers and rules.
+
+    Raises:
+        InputError: A field is ``lr``, exists in no optimizer, is not a number, or is 0 in every group.
+    """
+    schedules = values["schedules"]
+    if not isinstance(schedules, Mapping):
+        fix = "+scheduler@schedules.weight_decay=cosine"
+        raise InputError("schedules", schedules, "must be a mapping of fields to schedulers", fix)
+    nodes = optimizer_nodes(values["optimizer"])
+    known = _hyperparameters(nodes)
+    for name in schedules:
+        place = f"schedules.{name}"
+        if name == "lr":
+            raise InputError(place, name, "the learning rate is what scheduler drives", "use scheduler=...")
+        if known is None:
+            continue  # the user's own optimizer: its fields are checked when it is created
+        found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
+        names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
+        if not found:
+            rule = f"{_names(nodes)} has no such number in its param groups"
+            raise InputError(place, name, rule, did_you_mean(str(name), names))
+        rules = parse_rules(values["param_groups"])
+        if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
+            rule = "it is 0, and 0 times anything is 0"
+            raise InputError(place, found[0], rule, f"give the optimizer a {name} above 0")
+
+
+_PIECES = 256  # number of points at which alpha is sampled to find its maximum
+
+
+def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
+    """Refuse a schedule that moves a field out of its range during the run, which would end the run there.
+
+    Args:
+        values: The experiment as plain values.
+        name: Name of the field.
+        curve: Its schedule, bound to the run.
+        state: The run.
+
+    Raises:
+        InputError: A weight of past values, such as momentum or ``beta2``, would reach 1.
+    """
+    from ssr_hydra.schedulers.run import Run
+    from ssr_hydra.schedulers.timeline import Timeline
+
+    nodes = optimizer_nodes(values["optimizer"]).values()
+    initial = max(
+        (number for node in nodes for number in _numbers(node).get(name, ()) if _is_weight(node, name)), default=0
+    )
+    if not initial:
+        return
+    run, length = Run.of(state), state.max_duration
+    timeline = Timeline(length.unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
+    try:
+        alpha = max(curve(timeline.at(Fraction(length.value) * k / _PIECES)) for k in range(_PIECES + 1))
+    except InputError:
+        return  # a clock that is unknown before the data is read
+    if initial * alpha >= 1:
+        rule = f"alpha reaches {alpha:.4g}, and {name} {initial * alpha:.4g}, which must stay below 1"
+        raise InputError(f"schedules.{name}", name, rule, f"lower its peak, or optimizer's {name}, {initial:g}")
+
+
+def _is_weight(node: Mapping[str, Any], name: str) -> bool:
+    return any(key in BELOW_ONE and name in dict(_parts(key, value)) for key, value in node.items())
+
+
+def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the numbers in an optimizer's param groups that can be scheduled: ``beta1`` and ``beta2`` of ``betas``."""
+    return {
+        name: [number]
+        for key, value in node.items()
+        if key not in (*_SWITCHES, "lr", "initial_accumulator_value")
+        for name, number in _parts(key, value)
+        if isinstance(number, (int, float)) and not isinstance(number, bool)
+    }
+
+
+def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, (list, tuple)):
+        yield key, value
+        return
+    stem = key if key == "eps" else key.removesuffix("s")
+    yield from ((f"{stem}{number}", part) for number, part in enumerate(value, start=1))

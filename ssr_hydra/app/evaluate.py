@@ -1,0 +1,494 @@
+"""Evaluate a run's checkpoint again: ``python -m ssr_hydra.app.evaluate run=outputs/run``; see ``--help``.
+
+The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
+registered or trusted on the command line, and a checkpoint cannot run code. Nothing is written into the run's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.check import plain
+from ssr_hydra.app.command_line import CommandLine, key_of
+from ssr_hydra.app.compose import composing
+from ssr_hydra.app.continuing import quoted
+from ssr_hydra.app.messages import explain
+from ssr_hydra.app.targets import trust_of
+from ssr_hydra.app.train import build
+from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
+from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.errors import InputError, RunError, visible_lines
+from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.output import safe_output
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.settings import CheckpointSettings, setting_of
+from ssr_hydra.trainer.processes import launched
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+__all__ = ["Evaluation", "evaluate", "main"]
+
+TOLERANCE = 1e-6
+_EMA = "ssr_hydra.callbacks.EMA"
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
+
+_DESCRIPTION = """\
+Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
+
+arguments, as name=value:
+  run         folder of the run; required
+  checkpoint  latest (the default), best, a name such as ba1200, or the path of one
+  weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
+  export      a file for these weights, such as model.pt
+  tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
+  device      a device instead of the run's, e.g. cpu
+  trust       as for train.py: a run's folder cannot grant trust
+Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
+data.eval.path=new.csv, are not compared.
+
+exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
+"""
+_EXAMPLES = """\
+examples:
+  python -m ssr_hydra.app.evaluate run=outputs/run
+  python -m ssr_hydra.app.evaluate run=outputs/run checkpoint=best export=model.pt
+  python -m ssr_hydra.app.evaluate run=outputs/run device=cpu data.eval_batch_size=512 tolerance=1e-4
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a checkpoint, computed now and recorded then.
+
+    Args:
+        checkpoint: Its folder.
+        batch: Batches that it was trained for.
+        weights: ``raw``, or the name of the callback whose average was evaluated.
+        metrics: The metrics computed now.
+        recorded: The metrics that the run recorded at that batch, without those that overrides changed; None if the run
+            did not evaluate there.
+        messages: Other messages for the user.
+    """
+
+    checkpoint: Path
+    batch: int
+    weights: str
+    metrics: dict[str, float]
+    recorded: dict[str, float | None] | None
+    messages: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """Return the difference of every metric that was recorded; relative to a record above 1."""
+        return {name: _off(value, self._known[name]) for name, value in self.metrics.items() if name in self._known}
+
+    @property
+    def _known(self) -> Mapping[str, float | None]:
+        return self.recorded or {}
+
+    def table(self, tolerance: float = TOLERANCE) -> str:
+        """Return the metrics next to the recorded ones, as plain lines."""
+        lines = [f"{self.checkpoint}: batch {self.batch}, {_named(self.weights)}"]
+        rows = [("", "recorded", "now", "")]
+        off = self.differences
+        for name, value in self.metrics.items():
+            missing = "not recorded" if self.recorded is None else "not compared"
+            verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
+            rows.append((_printable(name), repr(self._known[name]) if name in off else "", repr(value), verdict))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for *cells, verdict in rows:
+            padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+            lines.append(f"  {padded}  {verdict}".rstrip())
+        return "\n".join([*lines, self.verdict(tolerance)])
+
+    def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:
+        """Whether no metric differs by more than ``tolerance``."""
+        return all(off <= tolerance for off in self.differences.values())
+
+    def verdict(self, tolerance: float = TOLERANCE) -> str:
+        """Return the result of the comparison in a line."""
+        off = self.differences
+        if not off and self.recorded is None:
+            return "there is no record of these weights at this batch to compare with"
+        if not off:
+            return "nothing was compared"
+        if not any(off.values()):
+            return "equal to the record, to the last bit"
+        worst = max(off, key=lambda name: off[name])
+        if self.is_as_recorded(tolerance):
+            return f"equal to the record within {tolerance:g}"
+        return f"{_printable(worst)} is off by {off[worst]:.2g}, more than {tolerance:g}"
+
+
+def evaluate(
+    run: str | Path,
+    checkpoint: str | Path = "latest",
+    *,
+    overrides: Sequence[str] = (),
+    trust: Iterable[str] | str = (),
+    weights: str = "auto",
+    export: str | Path | None = None,
+) -> Evaluation:
+    """Evaluate a checkpoint of a run of the app, as the run itself did.
+
+    Args:
+        run: The run's folder.
+        checkpoint: ``latest`` for the newest intact one, ``best``, or the name or path of one.
+        overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. Results with other data, or of
+            another loss or metric, are not compared with the record.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        weights: ``raw``; the name of a callback that averages weights; or ``auto`` for those that the run evaluated.
+        export: File for these weights, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
+
+    Raises:
+        InputError: The run or the checkpoint does not exist, the config names something untrusted, or the checkpoint is
+            of another model.
+        CheckpointError: The checkpoint is truncated, altered or not plain data.
+        WriteError: The weights cannot be saved.
+
+    Example:
+        >>> found = evaluate("outputs/run")  # doctest: +SKIP
+        >>> found.metrics["eval/accuracy"], found.is_as_recorded()  # doctest: +SKIP
+        (0.9632721202003339, True)
+    """
+    place = launched()
+    if place is not None and place.world_size > 1:
+        rule = f"one process evaluates, and {place.world_size} were started"
+        raise InputError("run", str(run), rule, "start it without torchrun")
+    target = None if export is None else _new_file(Path(export))
+    check_path(checkpoint, "checkpoint")
+    run = check_path(Path(run).expanduser(), "run")
+    config = _composed(run, [*overrides, *_as_override(trust)])
+    found, messages = _checkpoint(run, checkpoint, config)
+    if OmegaConf.is_dict(config.get("checkpoint")):  # it writes none, and an old run may lack the direction of its best
+        config["checkpoint"]["best"] = None
+    averaging = _averaging(config, found)
+    evaluated = _chosen("auto", averaging)
+    chosen = _chosen(weights, averaging)
+    trainer = build(config, trust_of(config))
+    _take(trainer, found, None if weights == "auto" else chosen)
+    metrics = trainer.evaluate()
+    if target is not None:
+        _export(trainer, found, chosen, target)
+        messages.append(f"saved {_named(chosen)} as {target}")
+    batch = int(found.timestamp["batch"])
+    recorded, about = _recorded(run, found, batch)
+    trusted = [each for each in overrides if key_of(each) == "trust"]
+    if recorded is not None and len(trusted) < len(overrides):
+        own = _composed(run, [*trusted, *_as_override(trust)])
+        recorded, changes = _comparable(recorded, own, config)
+        about += changes
+    if chosen != evaluated:
+        recorded, about = None, [f"the run evaluated with {_named(evaluated)}"]
+    return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
+
+
+# Settings of the data that do not change the evaluated samples.
+_SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
+_TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
+
+
+def _comparable(
+    recorded: dict[str, float | None], own: DictConfig, config: DictConfig
+) -> tuple[dict[str, float | None], list[str]]:
+    """Return the recorded metrics that can still be compared, and a line about what overrides changed."""
+    data = plain(config)["data"]
+    other: set[str] = set()
+    changed: list[str] = []
+    for field in (item.field for item in differences(plain(own), plain(config))):
+        is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
+        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # which counts batches
+            is_same = None
+        if field.startswith("data.") and not is_same:
+            other |= set(recorded)
+        elif re.match(r"trainer\.loss(_mean_over)?(\.|$)", field):
+            other.add("eval/loss")
+        elif field.startswith("trainer.metrics."):
+            other.add(f"eval/{field.split('.')[2]}")
+        else:
+            continue
+        changed.append(field)
+    if not other:
+        return recorded, []
+    kept = {name: value for name, value in recorded.items() if name not in other}
+    return kept, [f"not compared with the record, for {', '.join(changed)} is not as in the run"]
+
+
+def _as_override(trust: Iterable[str] | str) -> list[str]:
+    names = [trust] if isinstance(trust, str) else list(trust)
+    return [f"trust=[{','.join(map(quoted, names))}]"] if names else []
+
+
+def _composed(run: Path, overrides: list[str]) -> DictConfig:
+    """Return the run's config, checked like any file from outside, without loggers, checkpoints and resuming."""
+    folder = run / ".hydra"
+    if not (folder / "config.yaml").is_file():
+        rule = (
+            "there is no such folder" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
+        )
+        raise InputError("run", str(run), rule, "give the folder of a run that train.py has made")
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key.split(".")[0].split("/")[0] == "hydra":
+            raise InputError(key, value, "has no meaning here: nothing is run by Hydra", "leave it out")
+    line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
+    with composing(line) as composer:
+        config = composer.compose(composer.overrides)
+    with open_dict(config):
+        del config["hydra"]
+        for key in ("logger", "resume"):
+            config.pop(key, None)
+        config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
+        # A checkpoint is the same for any number of processes.
+        if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
+            config["trainer"]["parallel"] = "ddp"
+    return config
+
+
+def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[Checkpoint, list[str]]:
+    name = str(checkpoint)
+    fix = "give latest, best, a name such as ba1200, or a path"
+    if name == "latest":
+        opened = open_checkpoint("auto", run)
+        if opened is None:
+            raise InputError("run", str(run), "it holds no checkpoint", "give checkpoint=<path>, or train it again")
+        return opened[0], list(opened[1])
+    if name == "best":
+        kept = config.get("checkpoint") or {}
+        kept = OmegaConf.to_container(kept) if OmegaConf.is_config(kept) else kept
+        mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
+        path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
+        if path is None:
+            rule = (
+                "the run kept none" if mode is not None else "the run had no checkpoint.best that says by which metric"
+            )
+            raise InputError("checkpoint", "best", rule, "give checkpoint=latest, or the name of one")
+        return load(path), []
+    named = run / CHECKPOINTS / name
+    path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
+    if not path.exists():
+        raise InputError("checkpoint", name, "there is none of this name", fix)
+    return load(path if path.is_dir() else path.parent), []
+
+
+def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
+    """Return the callbacks of the run that average its weights, and whether they evaluate the average."""
+    nodes = config.get("callbacks") or {}
+    return {
+        str(name): bool(node.get("evaluate", True))
+        for name, node in nodes.items()
+        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in found.state.get("callbacks", ())
+    }
+
+
+def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
+    if weights == "auto":
+        return next((name for name, evaluates in averaging.items() if evaluates), "raw")
+    if weights != "raw" and weights not in averaging:
+        others = ", ".join(["auto", "raw", *averaging])
+        raise InputError("weights", weights, "the run has no such average", f"there are {others}")
+    return weights
+
+
+def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
+    """Load a checkpoint's model and callbacks into the trainer; with given weights, only those and no callbacks."""
+    from ssr_hydra.trainer.description import describe_model
+
+    model = describe_model(trainer.model)
+    changed = differences({"model": found.description.get("model")}, {"model": model})
+    if changed:
+        rule = f"the checkpoint {found.path} is of another model: {'; '.join(str(item) for item in changed[:3])}"
+        raise InputError("checkpoint", found.path.name, rule, "give a checkpoint of this run")
+    trainer.load(found, callbacks=weights is None)
+    if weights is not None and weights != "raw":
+        with found.part("callbacks"):
+            _average(trainer, found, weights)
+
+
+def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
+    """Replace the weights by a callback's average."""
+    import torch
+
+    own = trainer.model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for key, tensor in found.state["callbacks"][name]["average"].items():
+            if tensor.shape != own[key].shape:
+                raise ValueError(f"{key} has the shape {list(tensor.shape)}, and the model's {list(own[key].shape)}")
+            own[key].copy_(tensor)
+
+
+def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
+    """Save only the weights, on the CPU, each as a separate tensor."""
+    import torch
+
+    from ssr_hydra.trainer.saving import restore_weights
+
+    with found.part("model"):
+        restore_weights(trainer.model, found.state)
+    if weights != "raw":
+        with found.part("callbacks"):
+            _average(trainer, found, weights)
+    state = {
+        key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+        for key, value in trainer.model.state_dict().items()
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(target, buffer.getvalue())
+
+
+def _new_file(path: Path) -> Path:
+    path = check_path(path.expanduser(), "export")
+    if path.exists():
+        raise InputError("export", str(path), "is there already, and nothing is overwritten", "give another name")
+    if not path.parent.is_dir():
+        raise InputError("export", str(path), "its folder is not there", "make it, or give another place")
+    return path
+
+
+def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
+    """Return what the run recorded at the checkpoint's batch, and whether another machine recorded it."""
+    from ssr_hydra.trainer.resuming import evaluations_of
+
+    evaluations, lost = evaluations_of(found)
+    about = [] if lost is None else [lost]
+    if (run / RESULT).exists():
+        try:
+            result = RunResult.load(run)
+            result.check_evaluations()
+        except (InputError, OSError) as error:
+            about.append(f"the record is not read: {error.rule if isinstance(error, InputError) else error}")
+        else:
+            evaluations += result.evaluations
+            about += _elsewhere(result)
+    for evaluation in reversed(evaluations):
+        if evaluation["timestamp"]["batch"] == batch:
+            return dict(evaluation["metrics"]), about
+    return None, about
+
+
+def _elsewhere(result: RunResult) -> list[str]:
+    """Return the differences in versions and hardware, which may change the last bits."""
+    import torch
+
+    from ssr_hydra.trainer.hardware import hardware, versions
+
+    here: dict[str, Any] = {**versions(), **hardware(torch.device("cpu"))}
+    before = {**result.versions, **result.hardware}
+    names = ("torch", "ssr_hydra", "cpu", "instruction_set", "threads")
+    changed = [
+        f"{name} {_printable(str(before[name]))}, here {here[name]}"
+        for name in names
+        if name in before and name in here and before[name] != here[name]
+    ]
+    return [f"recorded with {'; '.join(changed)}"] if changed else []
+
+
+def _off(now: float, before: float | None) -> float:
+    if before is None or not math.isfinite(now):  # a record has null for a value that is not finite
+        return 0.0 if before is None and not math.isfinite(now) else math.inf
+    return abs(now - before) / max(1.0, abs(before))
+
+
+def _named(weights: str) -> str:
+    return "the weights that were trained" if weights == "raw" else f"the average of {_printable(weights)}"
+
+
+def _printable(text: str) -> str:
+    """Return a name from someone else's file, without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command ``ssr-evaluate``; see ``--help``.
+
+    Args:
+        argv: Arguments that replace those of the process.
+
+    Raises:
+        SystemExit: 0 if all metrics are as recorded, 1 if not or on failure, 2 for invalid input, 130 for ctrl-C.
+    """
+    with safe_output():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="ssr-evaluate",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
+    given = parser.parse_args(argv).arguments
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    overrides: list[str] = []
+    try:
+        own, overrides = _split(given)
+        tolerance = _tolerance(own.pop("tolerance", None))
+        found = evaluate(overrides=overrides, **own)
+        print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
+        sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
+    except InputError as error:
+        _exit(f"error: {error}", _BAD_INPUT, full)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(f"error: {explain(error, overrides)}", _BAD_INPUT, full)
+    except RunError as error:
+        _exit(f"error: {error}", _FAILED, full)
+    except KeyboardInterrupt:
+        _exit("interrupted", _INTERRUPTED, False)
+
+
+def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Split arguments of this command from overrides of the run's config."""
+    own: dict[str, Any] = {}
+    overrides = []
+    for argument in given:
+        key, equals, value = argument.partition("=")
+        if key not in _OWN:
+            overrides.append(argument)
+        elif not equals or not value:
+            raise InputError(key, value, "needs a value", f"write {key}=...")
+        elif key == "device":
+            overrides.append(f"trainer.device={value}")
+        else:
+            own[key] = value
+    if "run" not in own:
+        raise InputError("run", None, "has to be given", "write run=<folder of the run>")
+    return own, overrides
+
+
+def _tolerance(given: str | None) -> float:
+    if given is None:
+        return TOLERANCE
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError("tolerance", given, "must be a finite number, 0 or above", "write e.g. 1e-6")
+    return value
+
+
+def _exit(message: str, code: int, full: bool) -> NoReturn:
+    if full:
+        traceback.print_exc()
+    print(visible_lines(message), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,183 @@
+"""A job of the app: its log, SIGTERM, and a record if training could not write one.
+
+Nothing here imports torch, because a job may fail while importing torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.app.check import plain
+from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, count_living, is_alive, is_elsewhere
+from ssr_hydra.sweeps.pending import Pending
+from ssr_hydra.trainer.interrupts import reason, status_of, terminable
+from ssr_hydra.versions import versions
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+__all__ = ["Job", "hydra_run_dir", "log", "recorded"]
+
+
+def hydra_run_dir() -> str | None:
+    """Return the output folder of the job that Hydra runs; None outside of one."""
+    cfg: Any = HydraConfig.instance().cfg
+    folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # None until a job runs
+    return None if folder is None else str(folder)
+
+
+class Job(NamedTuple):
+    """A job in progress.
+
+    Args:
+        pending: Its description.
+        heartbeat: Its heartbeat; None outside of a sweep.
+    """
+
+    pending: Pending
+    heartbeat: Heartbeat | None
+
+    def follow(self, trainer: Trainer) -> None:
+        """Publish the description when training starts, and report progress from then on."""
+        trainer.on("fit_start", self.pending.publish)
+        if self.heartbeat is not None:
+            heartbeat = self.heartbeat
+            trainer.on("fit_start", lambda _: heartbeat.begin())
+            heartbeat.frac_done = lambda: trainer.frac_done
+            trainer.jobs_beside = heartbeat.jobs_beside
+
+
+@contextmanager
+def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Job]:
+    """In this block a job is created and trained. If it ends early, it still leaves a ``result.json`` in ``run_dir``.
+
+    The trainer records errors of training. This function records earlier errors: data that cannot be read, a model that
+    cannot be created, an interrupt. Input that is refused before training leaves no record, as if the job had not run,
+    except in a sweep, whose other jobs continue. If the app runs the job, SIGTERM is an interrupt too.
+
+    In a folder that already has a run, nothing of the job is written before its ``publish`` is called, when training
+    starts. So a refused job does not change the folder, and a job whose run has finished only adds a line to the log.
+
+    Args:
+        cfg: The composed experiment.
+        run_dir: The job's folder; None for no records.
+    """
+    with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
+        yield Job(pending, heartbeat)
+
+
+@contextmanager
+def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
+    """In this block, a heartbeat in the folder of a sweep's job shows that the job runs."""
+    study = _sweep_dir()
+    if run_dir is None or study is None:
+        yield None
+        return
+    path = Path(run_dir) / HEARTBEAT
+    # A process on another machine may have died recently, and this one may replace it: its heartbeat expires here.
+    until = time.monotonic() + SILENT_SECONDS
+    while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
+        time.sleep(1)
+    if is_alive(path):
+        rule = "another process runs the job of this folder"
+        raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")
+    depth = max(1, len(path.parent.absolute().parts) - len(study.parts))
+    with Heartbeat(path, lambda: count_living(study, depth, path)) as heartbeat:
+        yield heartbeat
+
+
+@contextmanager
+def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Pending]:
+    in_app = hydra_run_dir() is not None
+    hydra: Any = HydraConfig.instance().cfg
+    pending = Pending(hydra_run_dir(), None if hydra is None else hydra.hydra)
+    with terminable() if in_app else nullcontext():
+        log(logging.INFO, f"started: {_overrides() or 'no overrides'}")
+        try:
+            yield pending
+        except BaseException as error:
+            if isinstance(error, InputError) and pending.waits:
+                pending.drop(str(error) if _in_sweep() else None)
+                raise
+            told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
+            told = told and not isinstance(error, UserCodeError)  # its message has the whole reason
+            log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
+            if run_dir is not None and _leaves_record(error):
+                # The first error counts, so a disk that is also too full for the record is ignored.
+                with suppress(OSError):
+                    _record(cfg, Path(run_dir), error)
+            pending.drop(failed=True)
+            raise
+        if pending.waits:
+            pending.drop()
+            log(logging.INFO, "nothing to train")
+
+
+def _leaves_record(error: BaseException) -> bool:
+    if isinstance(error, InputError):
+        return _in_sweep() and error.field != "run_dir"
+    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be wrong
+
+
+def log(level: int, text: str, error: BaseException | None = None) -> None:
+    """Write to the log files, such as ``train.log``, but not to the terminal, which shows the run differently."""
+    trace = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("ssr_hydra", level, __file__, 0, text, None, trace)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and level >= handler.level:
+            handler.handle(record)
+
+
+def _overrides() -> str:
+    cfg: Any = HydraConfig.instance().cfg
+    return "" if cfg is None else " ".join(cfg.hydra.overrides.task)
+
+
+def _sweep_dir() -> Path | None:
+    """Return the folder of the sweep that runs this job, for any working directory of the job; None outside a sweep."""
+    cfg: Any = HydraConfig.instance().cfg
+    if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
+        return None
+    return Path(str(cfg.hydra.runtime.cwd)) / str(cfg.hydra.sweep.dir)
+
+
+def _in_sweep() -> bool:
+    return _sweep_dir() is not None
+
+
+def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:
+    """Write a record of a job that never trained, unless the trainer or another run has written one."""
+    if (folder / RESULT).exists():
+        return
+    try:
+        values = plain(cfg)
+        hashed = config_hash(values)
+    except InputError:
+        values, hashed = {}, None
+    folder.mkdir(parents=True, exist_ok=True)
+    RunResult(
+        status=status_of(error),
+        error=reason(error),
+        name=values.get("name"),
+        ssr=values.get("ssr", 1.0),
+        max_duration=str(values.get("max_duration", "")),
+        seed=values.get("seed"),
+        steps=0,
+        samples=0,
+        tokens=0,
+        train_seconds=0.0,
+        total_seconds=0.0,
+        config_hash=hashed,
+        versions=versions(),
+    ).save(folder)

@@ -1,0 +1,373 @@
+"""Facts about built-in data and models, known before they are created: names, sizes, and whether they fit together."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from ssr_hydra.app.check_values import check_type
+from ssr_hydra.configs import (
+    TORCHVISION_MODELS,
+    ArraysConfig,
+    DigitsConfig,
+    FakeDataConfig,
+    ImageFolderConfig,
+    RandomCropFlipConfig,
+    RandomShiftConfig,
+    SmallImagesConfig,
+)
+from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.settings.base import count, did_you_mean, number
+
+__all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples", "with_two_sources"]
+
+_DIGITS = 1797
+_CONFIGS: dict[str, Any] = {
+    config._target_: config
+    for config in (
+        ArraysConfig,
+        DigitsConfig,
+        FakeDataConfig,
+        ImageFolderConfig,
+        RandomCropFlipConfig,
+        RandomShiftConfig,
+        SmallImagesConfig,
+    )
+}
+_CIFAR, _MNIST = {"train": 50_000, "eval": 10_000}, {"train": 60_000, "eval": 10_000}
+# By the start of their names, as in ssr_hydra.models.vision.
+_WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
+
+
+class Images(NamedTuple):
+    """The shape of an image, the number of classes, and the number of images in each split."""
+
+    shape: tuple[int, ...]
+    num_classes: int
+    samples: Mapping[str, int]
+
+
+IMAGES = {
+    "cifar10": Images((3, 32, 32), 10, _CIFAR),
+    "cifar100": Images((3, 32, 32), 100, _CIFAR),
+    "mnist": Images((1, 28, 28), 10, _MNIST),
+    "fashion_mnist": Images((1, 28, 28), 10, _MNIST),
+}
+"""The data sets of ``SmallImages``."""
+
+
+def check_known(values: Mapping[str, Any]) -> None:
+    """Refuse invalid arguments of built-in data and of torchvision's models, at any depth.
+
+    Args:
+        values: The experiment as plain values.
+
+    Raises:
+        InputError: A name or an argument does not exist or has a wrong type, a package is not installed, or a download
+            would go to a folder that a config may not choose.
+    """
+    for path, node in _nodes(values, ""):
+        target = str(node["_target_"])
+        if target in _CONFIGS:
+            _check_arguments(node, _CONFIGS[target], path)
+            if node.get("split", "train") not in ("train", "eval"):
+                raise InputError(f"{path}.split", node["split"], "there are two splits", "use train or eval")
+        if target == "ssr_hydra.data.Digits":
+            _check_digits(node, path)
+        elif target == "ssr_hydra.data.SmallImages":
+            _check_small_images(node, path)
+        elif target == "ssr_hydra.models.torchvision_model":
+            _check_torchvision_model(node, path)
+        needed = target in _NEEDS_TORCHVISION or target.startswith("torchvision.")
+        if needed and importlib.util.find_spec("torchvision") is None:
+            raise missing_package(path, node.get("name", target), "torchvision", "vision")
+    _check_loading(values["data"])
+    _check_apart(values["data"])
+
+
+def _check_loading(data: Mapping[str, Any]) -> None:
+    """Refuse what the loaders would refuse, before the data is read."""
+    targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
+    if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
+        raise InputError(
+            "data.num_workers", data["num_workers"], "data in memory is not read by workers", "set it to 0"
+        )
+    if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
+        rule = "augments whole batches of data in memory, and images in folders are read one by one"
+        raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
+
+
+# Values that two parts of one built-in data set must share, or they overlap or number their classes differently.
+_COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
+
+
+def _check_apart(data: Mapping[str, Any]) -> None:
+    """Refuse built-in evaluation data that overlaps the training data; the loaders compare it again after reading."""
+    train, evaluation = data["train"], data["eval"]
+    if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
+        return
+    for key in _COMMON if train.get("eval_path") is None else ():
+        if key in train and train[key] != evaluation.get(key, train[key]):
+            rule = f"must be data.train.{key} ({train[key]!r}), or the two overlap or differ in classes"
+            raise InputError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
+    part = "folder" if train["_target_"] == _FOLDERS else "split"
+    same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
+    if same_root and part in train and train[part] == evaluation.get(part):
+        rule = "is what the run trains on"
+        raise InputError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
+
+
+def with_two_sources(data: Any) -> Any:
+    """Write a separate source of the evaluation data in one way.
+
+    ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file, which both
+    data sets know. The classes of images in a second root are those of the training folder.
+
+    Args:
+        data: The node ``data`` of an experiment, checked or not.
+
+    Raises:
+        InputError: Two of them name different files, or there is no evaluation data to read the file.
+    """
+    train = data.get("train") if isinstance(data, Mapping) else None
+    if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
+        return data
+    data, evaluation = dict(data), data.get("eval")
+    evaluates = isinstance(evaluation, Mapping) and evaluation.get("_target_") == train["_target_"]
+    if train["_target_"] == _FOLDERS:
+        classes = train.get("classes_from", "train")
+        is_default = evaluates and evaluation.get("classes_from", "train") == classes
+        if is_default and not _is_same_path(evaluation.get("root"), train.get("root")):
+            data["eval"] = {**evaluation, "classes_from": str(Path(train["root"]).expanduser().resolve() / classes)}
+        return data
+    named = {"data.eval_path": data.pop("eval_path", None), "data.train.eval_path": train.get("eval_path")}
+    if evaluates:
+        named["data.eval.eval_path"] = evaluation.get("eval_path")
+        if _is_same_path(evaluation.get("path"), train.get("path")):
+            data["eval"] = evaluation = {**evaluation, "path": train.get("path")}
+        else:
+            named["data.eval.path"] = evaluation.get("path")
+    given = {field: path for field, path in named.items() if path is not None}
+    if not given:
+        return data
+    (first, path), *others = given.items()
+    if not evaluates and first == "data.eval_path":
+        raise InputError(first, path, "needs data.eval, which reads it", "leave one of them out")
+    for field, other in others:
+        if not _is_same_path(other, path):
+            raise InputError(field, other, f"must be the same file as {first} ({path!r})", "give one of them")
+    data["train"] = {**train, "eval_path": path}
+    if evaluates:
+        data["eval"] = {**evaluation, "path": train.get("path"), "eval_path": path}
+    return data
+
+
+def _is_same_path(one: object, other: object) -> bool:
+    """Whether two values name the same file."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return one == other
+    try:
+        return os.path.realpath(Path(one).expanduser()) == os.path.realpath(Path(other).expanduser())
+    except ValueError:  # no file can have this name
+        return one == other
+
+
+_HOME = "ssr_hydra.data."
+_ARRAYS, _FOLDERS = f"{_HOME}Arrays", f"{_HOME}ImageFolder"
+_IN_MEMORY = tuple(f"ssr_hydra.data.{name}" for name in ("Arrays", "Digits", "FakeData", "SmallImages"))
+_NEEDS_TORCHVISION = (
+    "ssr_hydra.data.SmallImages",
+    "ssr_hydra.data.ImageFolder",
+    "ssr_hydra.models.torchvision_model",
+)
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield everything with a ``_target_``, outer nodes before inner ones."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _nodes(value, f"{path}[{index}]")
+
+
+def _check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
+    """Check names and types; omitted arguments have defaults."""
+    types = get_type_hints(config)
+    names = [item.name for item in fields(config)]
+    for key, value in node.items():
+        if key in names and key != "_target_":
+            check_type(value, types[key], f"{path}.{key}")
+        elif not key.startswith("_"):
+            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(key, names))
+
+
+def _check_digits(node: Mapping[str, Any], path: str) -> None:
+    fraction = node.get("eval_fraction", 1 / 3)
+    if not 0 < number(fraction, f"{path}.eval_fraction") < 1 or not 0 < round(fraction * _DIGITS) < _DIGITS:
+        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
+
+
+def _check_small_images(node: Mapping[str, Any], path: str) -> None:
+    name, root = node.get("name", "cifar10"), node.get("root")
+    if name not in IMAGES:
+        raise InputError(f"{path}.name", name, "is no data set known here", did_you_mean(str(name), IMAGES))
+    if root is None or not node.get("download", True):
+        return  # the user's own folder, by SSR_HYDRA_DATA or by default; or one that is only read
+    own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
+    folder = Path(os.path.realpath(Path(root).expanduser()))
+    # A config may come from someone else, who may not choose where files are written.
+    if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
+        rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
+        fix = f"say SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
+        raise InputError(f"{path}.root", root, rule, fix)
+
+
+def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
+    name = node.get("name")
+    if name not in TORCHVISION_MODELS:
+        close = difflib.get_close_matches(str(name), TORCHVISION_MODELS, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(TORCHVISION_MODELS)}"
+        raise InputError(f"{path}.name", name, "is not a classification model of torchvision", fix)
+    for key in ("num_classes", "in_channels"):
+        count(node.get(key, 1), f"{path}.{key}", 1)
+    if node.get("small_images") is not True:
+        return
+    if not str(name).startswith(_WITH_STEM):
+        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
+        raise InputError(f"{path}.small_images", True, rule, "set it to false, or choose one of these")
+    if node.get("weights") is not None:
+        rule = "pretrained weights are those of the stem for large images"
+        raise InputError(f"{path}.small_images", True, rule, f"set {path}.weights=null, or this to false")
+
+
+def data_name(data: Any) -> str | None:
+    """Return the name of data, for a run without a name; None if it is unknown.
+
+    Args:
+        data: The node ``data`` of an experiment, checked or not.
+
+    Example:
+        >>> data_name({"train": {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist"}})
+        'mnist'
+        >>> data_name({"train": {"_target_": "my_package.NightSky"}})
+        'night_sky'
+    """
+    train = data.get("train") if isinstance(data, Mapping) else None
+    target = train.get("_target_") if isinstance(train, Mapping) else None
+    if not isinstance(target, str) or not isinstance(train, Mapping):
+        return None
+    if target == "ssr_hydra.data.SmallImages":
+        return str(train.get("name", "cifar10"))
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
+
+
+def known_samples(node: Mapping[str, Any]) -> int | None:
+    """Return the number of samples of a built-in data set whose size is known without loading it; None for others.
+
+    Args:
+        node: A data set of a checked experiment.
+    """
+    target, split = node["_target_"], node.get("split", "train")
+    if target == "ssr_hydra.data.FakeData":
+        return int(node.get("size", 1000))
+    if target == "ssr_hydra.data.SmallImages":
+        return IMAGES[node.get("name", "cifar10")].samples.get(split)
+    if target == "ssr_hydra.data.Digits":
+        held_out = round(float(node.get("eval_fraction", 1 / 3)) * _DIGITS)
+        return held_out if split == "eval" else _DIGITS - held_out
+    return None
+
+
+def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Refuse a built-in model that does not fit the images or the number of classes of built-in data.
+
+    Args:
+        data: The node ``data`` of a checked experiment.
+        model: Its node ``model``.
+
+    Raises:
+        InputError: Names the argument of the model, and its right value.
+    """
+    images = _images(data["train"])
+    if images is None:
+        return
+    channels, height, width = images.shape
+    augment = data["augment"]  # the user's own augmentation may change the size of images
+    own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
+    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
+        _check_size(model, images.shape)
+    size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
+    wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
+    for key, value in wanted.items():
+        if key in model and model[key] != value:
+            what = f"an image of the data is {channels} x {height} x {width}"
+            raise InputError(f"model.{key}", model[key], what, f"set model.{key}={value}")
+    if wanted and isinstance(model.get("num_classes"), int) and model["num_classes"] < images.num_classes:
+        rule = f"the data has {images.num_classes} classes"
+        fix = f"set model.num_classes={images.num_classes}"
+        raise InputError("model.num_classes", model["num_classes"], rule, fix)
+
+
+LEAST = {
+    "alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
+    "squeezenet1_1": 17, "vgg": 32,
+}  # fmt: skip
+"""The smallest images that these models of torchvision accept, by the start of their names."""
+# Models for images of one size, with the option that sets it.
+_FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
+_DEFAULT_SIZE = 224
+
+
+def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Refuse images that are too small for a torchvision model, or have another size than it needs."""
+    name, (_, height, width) = str(model["name"]), shape
+    what = f"and an image of the data is {' x '.join(map(str, shape))}"
+    least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
+    if min(height, width) < least and model.get("small_images") is not True:
+        rule = f"takes images of at least {least} x {least}, {what}"
+        raise InputError("model.name", name, rule, "choose another, e.g. model=resnet18")
+    option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
+    options = model.get("options") or {}
+    if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
+        return  # pretrained weights have one image size
+    size = options.get(option, _DEFAULT_SIZE)
+    if isinstance(size, int) and (height, width) != (size, size):
+        rule = f"takes images of {size} x {size}, {what}"
+        patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
+        fits = patch and height == width and height % patch == 0
+        wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
+        fix = f"say {wanted}, or choose model=vit" if fits else "choose another, e.g. model=vit"
+        raise InputError("model.name", name, rule, fix)
+
+
+TAKES = {
+    "ssr_hydra.models.ConvNet": ("in_channels",),
+    "ssr_hydra.models.MLP": ("in_features",),
+    "ssr_hydra.models.ViT": ("in_channels", "image_size"),
+    "ssr_hydra.models.torchvision_model": ("in_channels",),
+}
+"""A mapping from built-in model to the arguments that must match the data."""
+
+
+def _images(node: Mapping[str, Any]) -> Images | None:
+    target = node["_target_"]
+    if target == "ssr_hydra.data.Digits":
+        return Images((1, 8, 8), 10, {})
+    if target == "ssr_hydra.data.SmallImages":
+        return IMAGES[node.get("name", "cifar10")]
+    if target == "ssr_hydra.data.FakeData":
+        shape = tuple(node.get("shape", (3, 32, 32)))
+        if len(shape) == 3 and math.prod(shape) > 0:
+            return Images(shape, node.get("num_classes", 10), {})
+    return None

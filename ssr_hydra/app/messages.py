@@ -1,0 +1,267 @@
+"""Convert the long errors of Hydra and OmegaConf into one line of the one error type."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_origin
+
+from hydra.errors import OverrideParseException
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from ssr_hydra.app.check_values import check_base
+from ssr_hydra.app.continuing import quoted
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.settings.base import did_you_mean
+from ssr_hydra.sweeps.launchers.traits import TRAITS
+
+__all__ = ["explain"]
+
+
+_OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
+_OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
+_EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
+_MOST_PLACES = 3
+
+
+def _no_choices(group: str) -> Sequence[str]:
+    return list(GROUPS.get(group, ()))
+
+
+def explain(
+    error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
+) -> InputError:
+    """Return an error of composition as an :class:`InputError`.
+
+    Args:
+        error: The error of Hydra, OmegaConf or a YAML parser.
+        overrides: The composed overrides, for the value of the field.
+        choices: The names of the choices of a group.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return cause
+        if isinstance(cause, RecursionError):
+            return InputError("config", "...", "is nested too deeply, or refers to itself", "look for a cycle")
+        if isinstance(cause, OmegaConfBaseException):
+            return _of_omegaconf(cause, error, overrides)
+        cause = cause.__cause__ or cause.__context__
+    return _of_hydra(error, overrides, choices)
+
+
+def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
+    message = _first_line(error)
+    field = error.full_key or _override_key(outer) or "config"
+    value = _value_of(field, overrides)
+    if isinstance(error, MissingMandatoryValue):
+        return InputError(field, "???", "has no default and must be given", f"say {field}=...")
+    if isinstance(error, InterpolationResolutionError):
+        return InputError(field, _value_in(error, field), message, "correct the ${...}")
+    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
+        return listed
+    if isinstance(error, (ConfigKeyError, AttributeError)):
+        return _of_key(error, field, value, overrides)
+    if "is not a subclass of" in message and (listed := _several(overrides)) is not None:
+        return listed
+    if isinstance(error, ValidationError) and re.search(r"is not a (List|Tuple)Config", message):
+        return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
+    if isinstance(error, ValidationError) and "is not Optional" in message:
+        return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
+    if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
+        kind = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(match[1], match[1])
+        shown = re.match(r"Value '(.*)' of type", message)
+        return InputError(
+            field, shown[1] if shown else value, f"must be {kind}", f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
+        )
+    if isinstance(error, ValidationError) and "is not a valid bool" in message:
+        return InputError(field, value, "must be true or false", f"e.g. {field}=true")
+    if isinstance(error, ValidationError) and (match := re.search(r"type hint '(?:Optional|Union)\[(.*)\]'$", message)):
+        kinds = [kind for kind in re.findall(r"\w+", match[1]) if kind in _KINDS]
+        if kinds and not re.search(r"[^\w, ]", match[1]):
+            rule = f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
+            return InputError(field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}")
+    return InputError(field, value, message.rstrip("."), "see the default with --cfg job")
+
+
+def _several(overrides: Sequence[str]) -> InputError | None:
+    """Return the error of a list of choices for a group that takes one."""
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        names = [name.strip() for name in value.strip("[]").split(",")]
+        if group in GROUPS and value.startswith("[") and set(names) <= set(GROUPS[group]):
+            fix = f"to sweep over them, say -m {group}={','.join(names)}"
+            if group == "scheduler":
+                fix += "; to multiply them, scheduler=product with a factor for each"
+            return InputError(group, value, "must be one choice", fix)
+    return None
+
+
+def _mappings(overrides: Sequence[str]) -> InputError | None:
+    """Return the error of an override that writes a list of mappings; Hydra cannot read one."""
+    for override in overrides:
+        if "=[{" in override:
+            key, _, value = override.lstrip("+~").partition("=")
+            fix = "put it there, as an experiment"
+            return InputError(key, value, "a list of mappings is written in a YAML file", fix)
+    return None
+
+
+def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overrides: Sequence[str]) -> InputError:
+    parent, name = error.parent_node, field.rpartition(".")[2]
+    group = field.partition(".")[0]
+    try:
+        if field == f"{group}.{name}":
+            check_base(group, parent)
+    except InputError as without:
+        return without
+    # A config lists its fields through the node that refused the key.
+    names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
+    close = difflib.get_close_matches(name, names, n=1)
+    fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
+        fix = f"did you mean {' or '.join(places)}?"
+    typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
+    if "." in str(error.key) and typed is None and value is None:
+        outer, rest = str(error.key).split(".", 1)
+        nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
+        return InputError(field, None, "must be nested: in YAML a key cannot hold a dot", f"write {nested}")
+    rule = "there is no such key" if typed is None else f"there is no {field}"
+    given = f"{field}={value}" if typed is None else typed
+    place, _, value = given.partition("=") if typed is not None else (field, "", value)
+    if not close and error.object_type in (None, dict):  # its keys are not known in advance
+        inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
+        fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
+    return InputError(place, value, rule, fix)
+
+
+def _places(node: Any, name: str, path: str = "") -> list[str]:
+    """Return where a config has keys of that name, except those that follow another."""
+    found = []
+    for key in node if isinstance(node, Mapping) else ():
+        below = node._get_node(key)
+        if key == name and path and not below._is_interpolation():
+            found.append(f"{path}{key}")
+        if key != "hydra" and not below._is_interpolation():
+            found += _places(below, name, f"{path}{key}.")
+    return found
+
+
+def _has(parent: Any, key: str, name: str) -> bool:
+    node = parent._get_node(key)
+    return isinstance(node, Mapping) and name in node
+
+
+def _to_add(field: str, given: str) -> str:
+    """Suggest how to add a missing key: group choices as ``group=choice``, other keys as ``+key=value``."""
+    group, _, name = field.partition(".")
+    if group == "schedules" and name and "." not in name:
+        chosen = given.partition("=")[2] if given.startswith(f"{field}=") else "cosine"
+        if chosen in GROUPS["scheduler"]:
+            return f"choose it: +scheduler@{field}={chosen}"
+    if group in ("callbacks", "logger") and name:
+        close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
+        if close:
+            return f"choose it: {group}=[{close[0]}]"
+    return f"to add it, say +{given}"
+
+
+def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
+    """Return a value as the list that it should be. If the list has a fixed length, the rest of the default follows."""
+    try:
+        default = error.parent_node._get_node(field.rpartition(".")[2])
+        is_pair = get_origin(default._metadata.ref_type) is tuple
+        rest = list(default)[1:] if is_pair else []
+    except Exception:  # only for the message, which is shorter without it
+        rest = []
+    return ",".join(map(str, [value, *rest]))
+
+
+def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[[str], Sequence[str]]) -> InputError:
+    text = str(error)
+    message = _first_line(error)
+    if match := re.search(r"Could not find '([^']+)'", text):
+        group, _, name = match[1].rpartition("/")
+        library = TRAITS[name].library if group == "hydra/launcher" and name in TRAITS else None
+        if library is not None:
+            preset = "slurm" if name == "submitit_slurm" else name
+            field, value = ("launcher", preset) if _value_of("launcher", overrides) == preset else (group, name)
+            return missing_package(field, value, f"hydra-{library}-launcher", library)
+        options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
+        close = difflib.get_close_matches(name, options, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(options)}" if options else "see --help"
+        return InputError(group or "config", name, "there is no such choice", fix)
+    if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
+        where, group, name = match.groups()
+        rule = "there is no such choice" + ("" if where == "config" else f" (in {where}.yaml)")
+        options = [option for option in choices(group) if option != "custom"]
+        return InputError(group, name, rule, did_you_mean(name, options) if options else "see --help")
+    if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
+        key, _, value = match[1].lstrip("+").partition("=")
+        return InputError(key, value, message.rstrip("."), f"to add it, say {match[1]}")
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
+        key, _, value = match[1].partition("=")
+        return InputError(
+            key, value, "several values make a sweep", "add -m to sweep over them, or write [a,b] for a list"
+        )
+    if "Config group override must be" in text:
+        names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
+        key = names[0] if names else "config"
+        return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
+        if equals and key.strip("+~") and is_text and "," not in value:
+            rule = "holds characters that are read only in quotes"
+            fix = f"write {shlex.quote(f'{key}={quoted(value)}')}, with both pairs of quotes"
+            return InputError(key.lstrip("+~"), value, rule, fix)
+        if not equals or message.startswith("Lexer"):
+            return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
+        return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
+    if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
+        rule = "an overlay goes over the whole experiment"
+        return InputError("experiment", match[1], rule, "begin its file with # @package _global_")
+    if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
+        value = _value_of(key, overrides)
+        return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
+    if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
+        return listed
+    key = _override_key(error) or "config"
+    return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _override_key(error: BaseException) -> str | None:
+    match = re.search(r"(?:merging override |override ')([\w.@/+~-]+)", str(error))
+    return match[1].lstrip("+~").rstrip(".") if match else None
+
+
+def _value_of(field: str, overrides: Sequence[str]) -> str | None:
+    for override in reversed(overrides):
+        key, equals, value = override.lstrip("+~").partition("=")
+        if equals and key == field:
+            return value
+    return None
+
+
+def _value_in(error: OmegaConfBaseException, field: str) -> str | None:
+    node = error.parent_node
+    try:
+        value = node._get_node(field.rpartition(".")[2])._value()
+    except Exception:  # only for the message, which is shorter without it
+        return None
+    return str(value)

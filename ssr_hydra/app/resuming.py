@@ -1,0 +1,163 @@
+"""Checks of ``resume`` and ``checkpoint`` at composition, and whether the run's folder is this run's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.check_values import check_fields
+from ssr_hydra.app.foreign import check_length
+from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.checkpoints.resume import find
+from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
+from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
+from ssr_hydra.errors import InputError
+from ssr_hydra.metrics_log import has_log
+from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
+from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
+from ssr_hydra.settings.resume import AUTO, NEVER
+from ssr_hydra.time import TimeUnit, as_time
+
+__all__ = ["check_checkpoint", "check_folder", "check_resume"]
+
+# Settings that may differ in the same run: logging, checkpoints, evaluation, and how data is loaded.
+_FREE = re.compile(
+    r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
+    r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
+    r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
+)
+# Where and how built-in data is read: a checkpoint knows data by its content.
+_SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
+_MOST_SHOWN = 6
+# Settings with which a checkpoint's tensors do not fit, whatever on_change is.
+_NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
+
+
+def check_resume(values: Mapping[str, Any]) -> None:
+    """Refuse an invalid ``resume``, and a place that holds nothing to resume from.
+
+    Raises:
+        InputError: Naming the field.
+    InputError: The field is invalid.
+    """
+    node = values["resume"]
+    if isinstance(node, Mapping):
+        check_fields(node, ResumeConfig, "resume")
+    path = str(ResumeSettings.of(node).path)
+    check_length(path, "resume")
+    if path not in (AUTO, NEVER):
+        find(path, None)
+
+
+def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
+    """Refuse an invalid ``checkpoint``.
+
+    Args:
+        values: The experiment as plain values.
+        results: Names of the metrics that the run computes.
+
+    Raises:
+        InputError: A field is invalid.
+    """
+    node = values["checkpoint"]
+    if isinstance(node, Mapping):
+        check_fields(node, CheckpointConfig, "checkpoint")
+    checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
+    if (
+        checkpoint.interval is not None
+        and as_time(checkpoint.interval, "checkpoint.interval").unit is TimeUnit.ITERATION
+        and values["trainer"]["iteration_length"] is None
+    ):
+        rule = "iterations are counted where their length is given"
+        raise InputError("checkpoint.interval", node["interval"], rule, "set trainer.iteration_length")
+    if checkpoint.best is not None and checkpoint.best not in results:
+        rule = f"must be one of {', '.join(results)}"
+        raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")
+
+
+def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
+    """Refuse to run in the folder of another run, before anything is written there.
+
+    Configs are compared as written, with interpolations.
+
+    Args:
+        folder: The run's folder.
+        config: The composed experiment.
+        values: The experiment as plain values.
+        field: Name of the setting of the folder.
+
+    Returns:
+        Whether the folder has this run, finished: then there is nothing to do.
+
+    Raises:
+        InputError: The folder has a run that this one is not, and does not continue.
+    """
+    refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
+    resume = ResumeSettings.of(values["resume"])
+    path, on_change = str(resume.path), resume.on_change
+    has_record = (folder / RESULT).exists()
+    own = find(AUTO, folder)
+    if path == NEVER and (has_record or own is not None or has_log(folder)):
+        rule = "holds another run already, and resume=never starts anew"
+        raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
+    if own is None:
+        refuse_finished(folder, field, config_hash(values))
+        return False
+    try:
+        before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
+    except (OSError, ValueError, OmegaConfBaseException):
+        return False  # this app did not start it; its checkpoint describes it
+    now: Any = OmegaConf.to_container(config, resolve=False)
+    before, now = (
+        {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
+        for each in (before or {}, now)
+    )
+    found = [item for item in differences(before, now) if not _is_free(item, now)]
+    if found and on_change == "refuse":
+        shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
+        rule = f"{folder} holds another run: {', '.join(shown)}"
+        never = any(_NEVER.match(item.field) for item in found)
+        fix = "name a new folder"
+        if not never:
+            fix += (
+                "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "
+                "resume.on_change=rescale (the rest of the plan over the rest of the run)"
+            )
+        raise InputError("resume", path, rule, fix)
+    return not found and has_record and _is_completed(folder)
+
+
+def _is_completed(folder: Path) -> bool:
+    try:
+        return RunResult.load(folder).status == "completed"
+    except (InputError, OSError):
+        return False
+
+
+def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
+    """Whether a difference does not change the run, such as a field of a newer release with its old behavior."""
+    if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
+        return True
+    return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))
+
+
+def _is_default(item: Difference, now: Mapping[str, Any]) -> bool:
+    *path, name = item.field.split(".")
+    node: Any = now
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    if not path:
+        schemas: list[Any] = [ExperimentConfig]
+    elif path in (["trainer"], ["data"]):
+        schemas = [GROUPS["trainer"]["default"], GROUPS["data"]["custom"]]
+    else:
+        target = node.get("_target_") if isinstance(node, Mapping) else None
+        choices = [config for group in GROUPS.values() for config in group.values()]
+        schemas = [config for config in choices if target is not None and getattr(config, "_target_", None) == target]
+    made = [schema() if isinstance(schema, type) else schema for schema in schemas]
+    return any(hasattr(schema, name) and getattr(schema, name) == item.new for schema in made)

@@ -1,0 +1,195 @@
+"""Create the trainer of an experiment, and train it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from ssr_hydra.app.callbacks import make_callbacks, run_name
+from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.check_task import check_built
+from ssr_hydra.app.job import hydra_run_dir, log, recorded
+from ssr_hydra.app.optimizers import make_fields, make_optimizers
+from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.app.targets import check_trust, instantiate
+from ssr_hydra.errors import InputError
+from ssr_hydra.settings import StepSettings
+from ssr_hydra.trainer.processes import launched
+from ssr_hydra.trainer.progress import announce, summary
+from ssr_hydra.versions import code_version
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+# Settings that may differ between the processes of a run: the device, and the paths of the data.
+_ONE_PROCESS = (
+    r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
+    r"|data\.\w+\.(path|root|folder)$"
+)
+
+__all__ = ["build", "train"]
+
+
+def train(
+    cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = (), run_dir: str | Path | None = None
+) -> float | None:
+    """Run one experiment.
+
+    Args:
+        cfg: The composed experiment.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        run_dir: The folder of records; by default Hydra's output folder, and none outside of Hydra.
+
+    Returns:
+        The final value of ``trainer.objective``, which a sweeper optimises; None if there is no objective.
+
+    Raises:
+        InputError: See :func:`ssr_hydra.app.check`.
+
+    Example:
+        >>> from hydra import compose, initialize_config_dir
+        >>> from ssr_hydra.configs import conf_dir, register
+        >>> register()
+        >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        ...     cfg = compose("config", ["scheduler=wsd", "ssr=0.5", "max_duration=20ba", "trainer.progress=none"])
+        >>> 0 < train(cfg) < 1
+        True
+    """
+    if run_dir is None:
+        run_dir = hydra_run_dir()
+    place = launched()
+    is_main = place is None or place.rank == 0
+    if is_main and hydra_run_dir() is not None:
+        announce(cfg["trainer"]["progress"])
+    with recorded(cfg, run_dir if is_main else None) as job:
+        trainer = build(cfg, trust, run_dir)
+        job.follow(trainer)
+        result = trainer.fit()
+        if is_main and not job.pending.waits:
+            log(logging.INFO, summary(result, None))
+    objective = cfg["trainer"]["objective"]
+    final = None if objective is None else result.metrics[objective]
+    return None if final is None else float(final)
+
+
+def build(
+    cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = (), run_dir: str | Path | None = None
+) -> Trainer:
+    """Create the trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
+
+    Sets torch's threads, and seeds Python's, NumPy's and torch's global generators, as in the run.
+
+    Args:
+        cfg: The composed experiment.
+        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        run_dir: The folder of records; None for no records.
+
+    Raises:
+        InputError: See :func:`ssr_hydra.app.check`; or the data itself is invalid, such as an empty data set.
+    """
+    trust = check_trust(trust)
+    values = check(cfg, trust)
+    import torch
+
+    from ssr_hydra.data import known_length, make_loaders, seed_everything
+    from ssr_hydra.trainer import Trainer
+    from ssr_hydra.trainer.hardware import choose_device
+    from ssr_hydra.trainer.parallel import shard
+    from ssr_hydra.trainer.processes import Processes
+
+    settings = dict(values["trainer"])
+    threads = settings.pop("threads")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    processes = Processes.start()
+    device = _within("trainer", lambda: choose_device(settings["device"], processes))
+    _check_processes(values, processes.world_size)
+    processes.check_same(values, _ONE_PROCESS)
+
+    # Seeded again before the model, so that random numbers of the data do not change its weights.
+    seed_everything(values["seed"])
+    data = instantiate(values["data"], trust, "data")
+    try:
+        train_loader, eval_loader = make_loaders(
+            **data, seed=values["seed"], device=device, rank=processes.rank, world_size=processes.world_size
+        )
+    except InputError as error:
+        field = error.field.removesuffix(".dataset")  # the node of a data set becomes the data set
+        raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
+    check_built(values, data["train"], data["eval"])
+    # The length of an epoch, and so every time of the schedule, is known now; check it before creating the model.
+    check_schedule(values, dataloader_len=known_length(train_loader))
+    seed_everything(values["seed"])
+    model = instantiate(values["model"], trust, "model").to(device)
+    if settings["parallel"] == "fsdp":  # before the optimizer, which holds the shards
+        _within("trainer", lambda: shard(model, processes, device))
+    optimizers = make_optimizers(values, trust, model, device)
+    hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
+    settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
+    schedulers = make_schedulers(values, trust, optimizers)
+    callbacks, loggers = make_callbacks(values, trust, processes.is_main)
+    step = {item.name: settings.pop(item.name) for item in fields(StepSettings)}
+    try:
+        trainer = Trainer(
+            model=model,
+            train_dataloader=train_loader,
+            eval_dataloader=eval_loader,
+            optimizers=optimizers,
+            schedulers=schedulers,
+            schedules=make_fields(values, trust),
+            max_duration=values["max_duration"],
+            ssr=values["ssr"],
+            seed=values["seed"],
+            name=run_name(values),
+            run_dir=run_dir,
+            config=values,
+            callbacks=callbacks,
+            loggers=loggers,
+            step=step,
+            checkpoint=values["checkpoint"],
+            resume=values["resume"],
+            control=values["control"],
+            **settings,
+        )
+    except InputError as error:
+        raise _as_configured(error, values["trainer"]) from None
+    trainer.code = code_version(trust)
+    return trainer
+
+
+def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
+    """Refuse settings that do not fit the number of processes, before data is read."""
+    if world_size == 1 and values["trainer"]["parallel"] == "fsdp":
+        rule = "needs several processes"
+        raise InputError("trainer.parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
+    for key in ("batch_size", "eval_batch_size"):
+        if values["data"][key] < world_size:
+            rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
+            raise InputError(f"data.{key}", values["data"][key], rule, f"give {world_size} or more")
+
+
+def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
+    """Prefix an error of the trainer with the field's path in the config."""
+    first, dot, rest = error.field.partition(".")
+    if first in settings or first == "step":
+        field = f"trainer.{rest if first == 'step' else error.field}"
+        return type(error)(field, error.value, error.rule, error.fix)
+    if first in ("loggers", "schedules"):
+        return type(error)(error.field.replace("loggers", "logger", 1), error.value, error.rule, error.fix)
+    argument, bracket, index = first.partition("[")
+    if argument in ("schedulers", "optimizers"):
+        field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"
+        return type(error)(field, error.value, error.rule, error.fix)
+    return error
+
+
+def _within(prefix: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except InputError as error:
+        raise error.within(prefix) from None

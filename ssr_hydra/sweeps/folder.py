@@ -1,0 +1,263 @@
+"""A study's folder: the settings of the study and the folder of each job, agreed between sweeps with a lock.
+
+``study.json`` has what all jobs share, and ``<number>/job.json`` identifies the job of a folder. Needs neither torch
+nor Hydra.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.errors import InputError
+from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
+from ssr_hydra.sweeps.heartbeat import is_alive
+from ssr_hydra.sweeps.job_status import JOB, Description, Job, is_free, read_identity, read_state
+
+__all__ = ["LOCK", "STUDY", "SWEEPS", "Plan", "StudyFolder"]
+
+_MOST_BYTES = 64 << 20
+STUDY = "study.json"
+"""File with the settings of a study."""
+
+SWEEPS = ".sweeps"
+"""Folder with the heartbeats of the sweeps into a study."""
+
+LOCK = ".lock"
+"""The lock file of a study."""
+
+_ALWAYS_SWEPT = frozenset({"ssr", "seed", "control"})
+_WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change anything
+_MOST_SHOWN = 6
+_LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of a sweep.
+
+    Args:
+        jobs: The job of each list of overrides, in order; a job may occur several times.
+        mine: The jobs that this sweep runs, each once.
+        others: The jobs that another sweep runs.
+    """
+
+    jobs: tuple[Job, ...]
+    mine: tuple[Job, ...]
+    others: tuple[Job, ...]
+
+
+class StudyFolder:
+    """The folder of a study, used by one sweep.
+
+    Args:
+        path: The folder.
+        sweep: Name of the sweep.
+        field: Name of the setting of the folder, for errors.
+    """
+
+    def __init__(self, path: Path, sweep: str | None = None, field: str = "hydra.sweep.dir") -> None:
+        self.path, self.field = path, field
+        self.sweep = secrets.token_hex(8) if sweep is None else sweep
+
+    @property
+    def sign(self) -> Path:
+        """The heartbeat file of this sweep."""
+        return self._sign_of(self.sweep)
+
+    def _sign_of(self, sweep: str) -> Path:
+        return self.path / SWEEPS / f"{sweep}.json"
+
+    def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
+        """Create the study, or check that the folder is of this study.
+
+        Args:
+            base: The config that all jobs share, as plain data.
+            swept: Keys that differ between jobs.
+            code: See :func:`~ssr_hydra.versions.code_version`.
+            any_code: Whether the study may have runs of other code.
+
+        Raises:
+            InputError: The folder is of another study; the error has both values.
+            WriteError: The folder cannot be written.
+        """
+        swept = {_path_of(key) for key in swept}
+        base = json.loads(json.dumps(base, default=str))  # as JSON reads it back: without numeric keys or enums
+        with self._locked():
+            before = self._read()
+            known = set(before.get("swept", ()))
+            if before:
+                self._check_base(before["base"], base, swept | known)
+                self._check_code(before["code"], code, any_code=any_code)
+            codes = [*before.get("codes", [])]
+            if dict(code) not in codes:
+                codes.append(dict(code))
+            content = {
+                "base": before.get("base", base),
+                "swept": sorted(swept | known),
+                "code": dict(code),
+                "codes": codes,
+            }
+            if content != before:
+                write_atomically(self.path / STUDY, json.dumps(content, indent=2) + "\n")
+
+    def _read(self) -> dict[str, Any]:
+        path = self.path / STUDY
+        try:
+            content = json.loads(read_bounded(path, _MOST_BYTES))
+            if isinstance(content["base"], dict) and isinstance(content["code"], dict):
+                return dict(content)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            rule = f"cannot be read ({error})"
+            raise InputError(self.field, str(path), rule, "restore it, or name a new folder") from None
+        raise InputError(self.field, str(path), "does not describe a study", "restore it, or name a new folder")
+
+    def _check_base(self, old: Mapping[str, Any], new: Mapping[str, Any], swept: set[str]) -> None:
+        found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
+        if not found:
+            return
+        rule = f"is the folder of another study: {_list(found)}"
+        first = found[0]
+        key, dot, rest = first.field.partition(".")
+        whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
+        vary = f"{key}=..." if (dot and whole) or rest == "_target_" else f"{first.field}={first.old},{first.new}"
+        fix = f"name a new folder, e.g. study=NAME, or sweep over it within this one: {vary}"
+        raise InputError(self.field, str(self.path), rule, fix)
+
+    def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
+        found = differences(old, new)
+        if found and not any_code:
+            rule = f"its runs were made by other code: {_list(found)}"
+            fix = "name a new folder, e.g. study=NAME, or say study_code=any to have both in one study"
+            raise InputError(self.field, str(self.path), rule, fix)
+
+    def plan(self, jobs: Sequence[tuple[tuple[str, ...], Description]], place: Sequence[str] | None = None) -> Plan:
+        """Assign each job its folder, and claim those that no other sweep runs.
+
+        Args:
+            jobs: Overrides and description of each job.
+            place: Names of their folders; by default the next free numbers.
+
+        Raises:
+            InputError: A requested folder belongs to another job.
+            WriteError: A folder cannot be created.
+        """
+        with self._locked():
+            owners = self._owners()
+            folders = {identity: path for path, (identity, _) in owners.items()}
+            number = 1 + max((int(path.name) for path in self.path.iterdir() if path.name.isdecimal()), default=-1)
+            planned, mine, others = [], {}, {}
+            alive: dict[str, bool] = {self.sweep: True}
+            for index, (overrides, description) in enumerate(jobs):
+                identity = description.identity
+                if place is not None:
+                    folder = self.path / place[index]
+                    if Path(place[index]).is_absolute():
+                        rule = "is a folder of the study's, and this is one of its own"
+                        raise InputError("hydra.sweep.subdir", place[index], rule, "leave out the / at its beginning")
+                    owner = read_identity(folder)
+                    if owner is not None and owner[0] != identity:
+                        rule = f"the folder {folder} is another job's"
+                        fix = "leave it out, or let it differ between the jobs"
+                        raise InputError("hydra.sweep.subdir", place[index], rule, fix)
+                elif identity in folders:
+                    folder = folders[identity]
+                    owner = owners.get(folder)
+                else:
+                    folder, owner = self.path / str(number), None
+                    number += 1
+                job = Job(overrides, description, folder)
+                planned.append(job)
+                if identity in mine or identity in others:
+                    continue
+                folders[identity] = folder
+                sweep = self.sweep if owner is None else owner[1]
+                if sweep not in alive:
+                    alive[sweep] = is_alive(self._sign_of(sweep))
+                if sweep != self.sweep and alive[sweep] and not read_state(folder).is_final:
+                    others[identity] = job
+                    continue
+                mine[identity] = job
+                self._take(job)
+        return Plan(tuple(planned), tuple(mine.values()), tuple(others.values()))
+
+    def _take(self, job: Job) -> None:
+        content = {"identity": job.description.identity, "sweep": self.sweep, "overrides": list(job.overrides)}
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(error, job.folder, 0) from error
+        owner = read_identity(job.folder)
+        if owner is None or not (owner[1] == self.sweep or read_state(job.folder).is_final):
+            write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
+
+    def take_over(self, jobs: Iterable[Job]) -> list[Job]:
+        """Claim and return the jobs whose sweep has died, and which have died themselves."""
+        with self._locked():
+            taken = []
+            alive = {self.sweep: False}
+            for job in jobs:
+                owner = read_identity(job.folder)
+                if owner is not None and owner[1] not in alive:
+                    alive[owner[1]] = is_alive(self._sign_of(owner[1]))
+                if owner is None or not alive[owner[1]]:
+                    self._take(job)
+                    taken.append(job)
+            return taken
+
+    def _owners(self) -> dict[Path, tuple[str, str]]:
+        found = {path.parent: read_identity(path.parent) for path in self.path.glob(f"*/{JOB}")}
+        return {path: owner for path, owner in found.items() if owner is not None}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / LOCK
+        with path.open("ab") as file:
+            until = time.monotonic() + _LOCK_SECONDS
+            while not try_lock(file.fileno()):
+                if time.monotonic() > until:
+                    rule = f"another sweep has held {path} for {_LOCK_SECONDS:.0f} s"
+                    raise InputError(self.field, str(self.path), rule, "end that sweep, or name a new folder")
+                time.sleep(0.02)
+            yield
+
+    def clear_signs(self) -> bool:
+        """Remove the heartbeats of killed sweeps. Return whether no other sweep is alive."""
+        alone = True
+        with suppress(OSError):
+            for path in (self.path / SWEEPS).glob("*.json"):
+                if path == self.sign:
+                    continue
+                if is_alive(path):
+                    alone = False
+                else:
+                    path.unlink(missing_ok=True)
+            # Their folder stays, because another sweep may be about to write its heartbeat.
+        return alone
+
+
+def _path_of(key: str) -> str:
+    """Return the config key of a key of the command line, such as ``scheduler@schedules.momentum``."""
+    key = key.lstrip("+~")
+    return (key.partition("@")[2] or key).replace("/", ".")
+
+
+def _is_swept(item: Difference, swept: set[str]) -> bool:
+    return (
+        any(key in _WHOLE or item.field == key or item.field.startswith((f"{key}.", f"{key}[")) for key in swept)
+        or item.field in _ALWAYS_SWEPT
+    )
+
+
+def _list(found: Sequence[Difference]) -> str:
+    return ", ".join([str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else []))

@@ -1,0 +1,205 @@
+"""The jobs of a study on disk: their identity and their status. Needs neither torch nor Hydra."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.files import read_bounded
+from ssr_hydra.records import RESULT, RunResult, config_hash
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
+
+__all__ = [
+    "JOB",
+    "Columns",
+    "Description",
+    "Job",
+    "LostJobError",
+    "State",
+    "columns_of",
+    "describe",
+    "is_free",
+    "read_identity",
+    "read_state",
+]
+
+_MOST_BYTES = 10_000_000
+JOB = "job.json"
+"""File that identifies the job of a folder."""
+
+# Settings that may differ between two runs of a job: names, logging, checkpoints, and how data is loaded.
+_FREE = re.compile(
+    r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
+)
+
+
+class LostJobError(RunError):
+    """The process of a job ended before the job did. The job is retried."""
+
+
+class State(Enum):
+    """The status of a job."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DIED = "died"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+    COMPLETED = "completed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether running it again would give the same result."""
+        return self in (State.COMPLETED, State.DIVERGED)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has a record of its end."""
+        return self.is_final or self in (State.FAILED, State.STOPPED)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a study needs to know of a job's config.
+
+    Args:
+        identity: SHA-256 of the part of the config that decides what the run computes.
+        config_hash: SHA-256 of the whole config, as in the run's record.
+        name, ssr, max_duration, seed, control: The settings of these names.
+        objective: Name of the metric that judges the job.
+    """
+
+    identity: str
+    config_hash: str
+    name: str | None = None
+    ssr: float = 1.0
+    max_duration: str = ""
+    seed: int | None = None
+    control: str | None = None
+    objective: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Args:
+        overrides: The overrides of the job.
+        description: Its description.
+        folder: Its folder.
+    """
+
+    overrides: tuple[str, ...]
+    description: Description
+    folder: Path
+
+
+class Columns(NamedTuple):
+    """The overrides of several jobs, as columns of a table.
+
+    Args:
+        shared: Overrides that all jobs have.
+        keys: The keys of the others.
+        rows: For each job, its values of these keys; empty if it has none.
+
+    Example:
+        >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
+        Columns(shared=('a=1',), keys=('b',), rows=(('2',), ('3',)))
+    """
+
+    shared: tuple[str, ...]
+    keys: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def words(self, row: int) -> str:
+        """Return the overrides that only this job has, as typed."""
+        pairs = zip(self.keys, self.rows[row], strict=True)
+        return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
+
+
+def columns_of(overrides: Sequence[Sequence[str]]) -> Columns:
+    """Sort the overrides of jobs into those that all share, and columns of the others."""
+    every = [dict.fromkeys(each) for each in overrides]
+    common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
+    own = [dict(map(_pair, (item for item in each if item not in common))) for each in every]
+    keys = tuple(dict.fromkeys(key for each in own for key in each))
+    rows = tuple(tuple(each.get(key, "") for key in keys) for each in own)
+    shared = tuple(item for item in (every[0] if every else ()) if item in common)
+    return Columns(shared, keys, rows)
+
+
+def _pair(override: str) -> tuple[str, str]:
+    """Return key and value. ``~key`` has no value and is its own key."""
+    key, equals, value = override.partition("=")
+    return key, (value or "''") if equals else key
+
+
+def is_free(field: str) -> bool:
+    """Whether a field of a config may differ without changing the run's result."""
+    return _FREE.match(field) is not None
+
+
+def describe(values: Mapping[str, Any]) -> Description:
+    """Create it from a checked config, as plain data.
+
+    Example:
+        >>> one, two = (describe({"name": name, "ssr": 0.5, "seed": 0}) for name in "ab")
+        >>> one.identity == two.identity
+        True
+    """
+    trainer = values.get("trainer")
+    return Description(
+        identity=str(config_hash(_without_free(values, ""))),
+        config_hash=str(config_hash(values)),
+        name=values.get("name"),
+        ssr=float(values.get("ssr", 1.0)),
+        max_duration=str(values.get("max_duration", "")),
+        seed=values.get("seed"),
+        control=values.get("control"),
+        objective=trainer.get("objective") if isinstance(trainer, Mapping) else None,
+    )
+
+
+def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {
+        key: _without_free(value, f"{path}{key}.") if isinstance(value, Mapping) else value
+        for key, value in node.items()
+        if not is_free(f"{path}{key}")
+    }
+
+
+def read_state(folder: Path, now: float | None = None) -> State:
+    """Return the status of the job of a folder.
+
+    A final record decides, if there is one. Otherwise a heartbeat does, even a dead one, because the record of a failed
+    job stays while it is retried.
+
+    Args:
+        folder: The job's folder.
+        now: The time of the folder's file system; see :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
+    """
+    record = None
+    with suppress(OSError, ValueError):
+        record = RunResult.load(folder / RESULT)
+    if record is not None and State(record.status).is_final:
+        return State(record.status)
+    if Pulse.read(folder / HEARTBEAT) is not None:
+        return State.RUNNING if is_alive(folder / HEARTBEAT, now) else State.DIED
+    return State.WAITING if record is None else State(record.status)
+
+
+def read_identity(folder: Path) -> tuple[str, str] | None:
+    """Return the identity of a folder's job, and the sweep that runs it; None if it has no job."""
+    try:
+        content = json.loads(read_bounded(folder / JOB, _MOST_BYTES))
+        return str(content["identity"]), str(content["sweep"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,167 @@
+"""The table at the end of a sweep, from the records of its jobs. Needs no torch."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import yaml
+
+from ssr_hydra.errors import visible
+from ssr_hydra.files import read_bounded
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.sweeps.job_status import JOB, State, columns_of, read_state
+from ssr_hydra.sweeps.pending import REFUSED
+
+__all__ = ["show_sweep"]
+
+_MOST_BYTES = 10_000_000  # of a config
+_MOST_SHOWN = 50
+_WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
+
+
+class _Job(NamedTuple):
+    folder: str
+    overrides: tuple[str, ...]
+    objective: str | None
+    result: RunResult | None
+    refused: str | None = None
+    state: State | None = None
+
+
+def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
+    """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
+
+    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing. With more
+    than fifty jobs, completed ones are only counted.
+
+    Args:
+        folder: The sweep's folder.
+        stream: The output.
+        pending: Name of the folders in which this sweep's jobs have left why they were refused.
+
+    Raises:
+        OSError: It cannot be printed.
+    """
+    found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+    found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
+    refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
+    jobs = [_read(folder, path) for path in found - refused]
+    jobs += [_read_refused(folder, path, str(pending)) for path in refused]
+    if jobs:
+        jobs.sort(key=lambda job: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job.folder)])
+        stream.write(_table(folder, jobs, stream))
+        stream.flush()
+
+
+def _read(sweep: Path, folder: Path) -> _Job:
+    config = _yaml(folder / ".hydra/config.yaml")
+    trainer = config.get("trainer") if isinstance(config, dict) else None
+    objective = trainer.get("objective") if isinstance(trainer, dict) else None
+    overrides = _yaml(folder / ".hydra/overrides.yaml")
+    if overrides is None and isinstance(planned := _yaml(folder / JOB), dict):
+        overrides = planned.get("overrides")
+    try:
+        result = RunResult.load(folder / RESULT)
+    except (OSError, ValueError):  # a job that was killed, or still runs elsewhere, has no record
+        result = None
+    state: State | None = read_state(folder)
+    if state is State.WAITING and (folder / RESULT).exists():
+        state = None  # a truncated record
+    return _Job(
+        folder=folder.relative_to(sweep).as_posix(),
+        overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
+        objective=objective if isinstance(objective, str) else None,
+        result=result,
+        state=state,
+    )
+
+
+def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
+    """A job that did not start because its folder has another run, whose record is there."""
+    aside = folder / pending
+    job = _read(sweep, folder)
+    overrides = _yaml(aside / "overrides.yaml")
+    try:
+        why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):  # it was killed, or is still starting elsewhere
+        why = ""
+    shown = tuple(map(str, overrides)) if isinstance(overrides, list) else ()
+    return job._replace(overrides=shown, result=None, refused=why)
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.load(read_bounded(path, _MOST_BYTES), Loader=_Loader)  # a safe one
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+
+
+def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = columns_of([job.overrides for job in jobs])
+    objectives = {job.objective for job in jobs if job.objective is not None}
+    name = next(iter(objectives)) if len(objectives) == 1 else "objective"
+    errors = any(_outcome(job)[-1] for job in jobs)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("job", *columns.keys, "status"):
+        table.add_column(Text(visible(header)), overflow="fold")
+    for header in ("steps", "training", name):
+        table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
+    if errors:
+        table.add_column("error", overflow="fold")
+    # Jobs that have not started are counted in the first line; of many jobs, so are completed ones.
+    hidden = {State.WAITING, *((State.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
+    shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
+    for job, row in shown:
+        cells = [job.folder, *row, *_outcome(job)]
+        table.add_row(*(Text(visible(cell)) for cell in (cells if errors else cells[:-1])))
+    counts = Counter(_status(job) or "without a record" for job in jobs)
+    head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
+    head += ", ".join(f"{count} {status}" for status, count in counts.items())
+    terminal = stream.isatty()
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        force_terminal=terminal,
+        width=shutil.get_terminal_size().columns if terminal else 10_000,
+        height=25,  # otherwise rich assumes 80 columns for a plain terminal
+    )
+    console.print(Text(visible(head)), soft_wrap=True)
+    if columns.shared:
+        console.print(Text(visible(f"all with {' '.join(columns.shared)}")), soft_wrap=True)
+    if shown:
+        console.print(table)
+    return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _status(job: _Job) -> str:
+    if job.refused:
+        return "refused"
+    if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record may be in the folder
+        return _WORDS[job.state]
+    if job.result is None:
+        return ""
+    return job.result.status
+
+
+def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
+    from ssr_hydra.trainer.progress import duration
+
+    result = job.result
+    if job.refused:
+        return "refused", "", "", "", job.refused
+    if result is None or job.state in _WORDS:
+        why = "its process died, killed perhaps" if job.state is State.DIED else ""
+        return _status(job), "", "", "", why or f"{RESULT} is not a whole record" * (job.state is None)
+    value = result.metrics.get(job.objective) if job.objective is not None else None
+    shown = "" if value is None else f"{value:.4g}"
+    return _status(job), f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""

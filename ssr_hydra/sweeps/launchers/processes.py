@@ -1,0 +1,359 @@
+"""This project's launcher: every job of a sweep in its own process, several at a time.
+
+An event in one job affects only that job, and its cause is known: its exception, its exit code, or the signal that
+killed it. Jobs that run at the same time share no GPU, and use no more cores than there are.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.spawn
+import os
+import pickle
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.machine import cores
+from ssr_hydra.sweeps.job_status import LostJobError
+from ssr_hydra.sweeps.launchers.child import Answer, JobTraceback, Order, Placed, Shared
+from ssr_hydra.sweeps.launchers.devices import THREADS, VISIBLE, assign, visible_gpus
+from ssr_hydra.sweeps.launchers.resources import uses_gpu
+from ssr_hydra.sweeps.launchers.starters import Ended, Starter, import_path, make_starter, signal_name
+from ssr_hydra.sweeps.launchers.stops import Stops
+
+__all__ = ["ProcessLauncher"]
+
+_POLL_SECONDS, _LOOK_SECONDS = 0.2, 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class ProcessLauncher(Launcher):
+    """``hydra/launcher=processes``: each job in its own process, ``workers`` at a time.
+
+    Args:
+        workers: Jobs at a time. Null: one per GPU; without GPUs, as many as the cores allow with ``trainer.threads``
+            each.
+        threads: Threads of each job for numerical libraries; the job's ``trainer.threads`` overrides it. Null: an equal
+            part of the cores, or ``OMP_NUM_THREADS``; no limit if there is only one worker.
+        gpus: ``auto`` assigns each running job one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list selects
+            GPUs; ``none`` assigns none.
+        gpus_per_job: GPUs per job.
+
+    Attributes:
+        on_start: Called with the number and the pid of each started job.
+        on_end: Called with the number and the result of each job, in the order in which they end.
+
+    Raises:
+        InputError: At setup, if a number is invalid or there are fewer GPUs than the workers need.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int | None = None,
+        gpus: str | Sequence[int | str] | None = "auto",
+        gpus_per_job: int = 1,
+    ) -> None:
+        self.workers, self.threads, self.gpus_per_job = workers, threads, gpus_per_job
+        self.gpus = list(gpus) if isinstance(gpus, (ListConfig, tuple)) else gpus
+        self.on_start: Callable[[int, int], object] | None = None
+        self.on_end: Callable[[int, JobReturn], object] | None = None
+        self._places: list[dict[str, str]] = []
+        self._fitting = 1
+        self._shared: Shared | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra's ``Launcher``."""
+        gpus = self.gpus
+        if gpus == "auto":
+            gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
+        threads = self.threads or OmegaConf.select(config, "trainer.threads") or _threads_of(os.environ)
+        try:
+            self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
+            workers = self._fitting if self.workers is None else self.workers
+            self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
+        except InputError as error:
+            raise error.within("hydra.launcher") from None
+        self._shared = Shared(hydra_context, task_function, config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run the jobs. Return their results in the order of the jobs.
+
+        Args:
+            job_overrides: The overrides of each job.
+            initial_job_idx: The number of the first job.
+
+        Raises:
+            KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.
+            TerminatedError: After another stop signal, when the running jobs have stopped.
+            RunError: This is a job's own process.
+        """
+        assert self._shared is not None
+        hydra: Any = self._shared.config.hydra
+        setup_globals()
+        configure_log(hydra.hydra_logging, hydra.verbose)
+        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        at_a_time = "one after another" if len(self._places) == 1 else f"{len(self._places)} at a time"
+        at_a_time += (
+            f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
+        )
+        _log.info("1 job" if len(job_overrides) == 1 else f"{len(job_overrides)} jobs, {at_a_time}")
+        launch = _Launch(self, self._shared, self._places)
+        with Stops() as stops:
+            launch.run([list(map(str, item)) for item in job_overrides], initial_job_idx, stops)
+        return launch.returns()
+
+
+@dataclass
+class _Job:
+    """A running job."""
+
+    number: int
+    overrides: list[str]
+    place: dict[str, str]
+    pid: int
+    connection: Connection
+    answer: Answer | None = None
+    output: Path | None = None
+    is_deaf: bool = False  # no more data will arrive
+
+    def listen(self) -> None:
+        """Read the job's message."""
+        try:
+            while not self.is_deaf and self.connection.poll():
+                said = self.connection.recv()
+                if isinstance(said, Placed):
+                    self.output = Path(said.output)
+                elif isinstance(said, Answer):
+                    self.answer = said
+        except (EOFError, OSError):
+            self.is_deaf = True
+
+    def send(self, number: int, *, with_helpers: bool = False) -> None:
+        """Send it a signal, and also to the processes that it has started."""
+        with suppress(OSError):  # it has just ended
+            if with_helpers and hasattr(os, "killpg"):
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
+
+
+class _Launch:
+    """One call of the launcher."""
+
+    def __init__(self, launcher: ProcessLauncher, shared: Shared, places: Sequence[Mapping[str, str]]) -> None:
+        self._launcher = launcher
+        self._free = deque(dict(place) for place in places)
+        self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
+        self._main = _main_module() if b"__main__" in self._shared else {}
+        self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
+        self._running: dict[int, _Job] = {}
+        self._returns: dict[int, JobReturn] = {}
+        self._stopped: list[str] = []
+
+    def returns(self) -> list[JobReturn]:
+        """Return the results in the order of the jobs."""
+        return [self._returns[number] for number in sorted(self._returns)]
+
+    def run(self, overrides: Sequence[list[str]], first: int, stops: Stops) -> None:
+        pending = deque(enumerate(overrides, first))
+        try:
+            while self._running or (pending and not stops.first):
+                while pending and self._free and not stops.first:
+                    self._start(*pending.popleft(), stops)
+                if self._running:
+                    self._wait(stops)
+        except BaseException:  # an error of a caller's function, or a signal of another handler
+            self._send(signal.SIGTERM)
+            while self._running:
+                self._wait(stops)
+            raise
+        stops.leave(self._after())
+
+    def _after(self) -> str:
+        if len(self._stopped) == 1:
+            return self._stopped[0]
+        return f", and {len(self._stopped)} jobs with it" if self._stopped else ""
+
+    # ---- one job
+
+    def _start(self, number: int, overrides: list[str], stops: Stops) -> None:
+        place = self._free.popleft()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # the output cannot be written
+                stream.flush()
+        order = Order(
+            environment={**os.environ, **place},
+            path=import_path(),
+            folder=str(Path.cwd()),
+            argv=list(sys.argv),
+            main=self._main,
+            shared=self._shared,
+            overrides=overrides,
+            number=number,
+        )
+        try:
+            with _streams() as (out, err):
+                pid, connection = self._starter.start(number, out, err, lambda: bool(stops.first))
+        except RunError as error:
+            self._free.append(place)
+            self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
+            return
+        self._running[number] = _Job(number, overrides, place, pid, connection)
+        with suppress(OSError):  # it was killed at once
+            connection.send(order)
+        if self._launcher.on_start is not None:
+            self._launcher.on_start(number, pid)
+
+    def _end(self, ended: Ended) -> None:
+        job = self._running.pop(ended.serial)
+        job.listen()
+        job.connection.close()
+        self._free.append(job.place)
+        if job.output is not None:
+            with suppress(OSError):
+                if not job.output.stat().st_size:
+                    job.output.unlink()
+                    job.output = None
+        self._finish(job.number, _result(job, ended))
+        if job.answer is not None and job.answer.returned is None:
+            _, comma, after = job.answer.text.partition(", ")  # interrupted, or terminated by ..., with a checkpoint
+            self._stopped.append(f"{comma}{after}")
+
+    def _finish(self, number: int, returned: JobReturn) -> None:
+        self._returns[number] = returned
+        if self._launcher.on_end is not None:
+            self._launcher.on_end(number, returned)
+
+    # ---- all of them
+
+    def _wait(self, stops: Stops) -> None:
+        """Wait until something happens, and handle it."""
+        heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
+        polls = self._starter.polls or not stops.waitables()
+        seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
+        wait([*stops.waitables(), *self._starter.waitables(), *heard], seconds)
+        for job in heard.values():
+            job.listen()
+        for number in stops.take():
+            self._pass_on(number, stops)
+        for ended in self._starter.ended():
+            if ended.serial in self._running:
+                self._end(ended)
+
+    def _pass_on(self, number: int, stops: Stops) -> None:
+        if number == getattr(signal, "SIGTSTP", None):
+            self._send(signal.SIGSTOP, with_helpers=True)
+            stops.pause()
+            self._send(signal.SIGCONT, with_helpers=True)
+        elif number != signal.SIGINT:
+            self._send(number)
+        elif stops.interrupts > 2:
+            self._send(signal.SIGKILL, with_helpers=True)
+        else:
+            self._send(number)
+            if self._running:
+                jobs = f"{len(self._running)} {'job' if len(self._running) == 1 else 'jobs'}"
+                last = "ctrl-C again kills" if stops.interrupts > 1 else "with a checkpoint; ctrl-C again stops at once"
+                with suppress(OSError):
+                    print(f"stopping {jobs}, {last}", file=sys.stderr, flush=True)
+
+    def _send(self, number: int, *, with_helpers: bool = False) -> None:
+        for job in self._running.values():
+            job.send(number, with_helpers=with_helpers)
+
+
+def _threads_of(environment: Mapping[str, str]) -> int:
+    """Return the number of threads of a job without a setting: that of the environment, else the number of cores."""
+    said = environment.get(THREADS[0], "")
+    return int(said) if said.isdecimal() and int(said) > 0 else cores()
+
+
+def _result(job: _Job, ended: Ended) -> JobReturn:
+    """Return the end of a job: its own answer, or how its process ended."""
+    answer = job.answer
+    if answer is None:
+        error: BaseException = LostJobError(_death(ended, job.output))
+    elif answer.returned is None:
+        error = RunError(answer.text)
+    else:
+        try:
+            returned: JobReturn = pickle.loads(answer.returned)
+        except Exception:  # of a class that this process cannot import
+            error = RunError(answer.text)
+        else:
+            if answer.trace and isinstance(returned._return_value, BaseException):
+                returned._return_value.__cause__ = JobTraceback(answer.trace)
+            return returned
+        error.__cause__ = JobTraceback(answer.trace) if answer.trace else None
+    return JobReturn(overrides=job.overrides, status=JobStatus.FAILED, _return_value=error)
+
+
+_CAUSES = {"SIGSEGV": "a crash in native code", "SIGBUS": "a crash in native code", "SIGABRT": "native code gave up"}
+
+
+def _death(ended: Ended, output: Path | None) -> str:
+    if ended.code is None:
+        text = "its process ended, and nobody saw how, since the one that starts them was killed too"
+    elif ended.code >= 0:
+        text = f"its process ended with exit code {ended.code} before it was done"
+    else:
+        name = signal_name(-ended.code)
+        text = f"killed by {name}"
+        if name == "SIGKILL":
+            held = f", where it held {ended.peak / 2**30:.1f} GiB at its peak" if ended.peak else ""
+            text += f": by hand, or by the kernel's OOM killer for want of memory{held}"
+        elif name in _CAUSES:
+            text += f": {_CAUSES[name]}"
+    return text if output is None else f"{text}; what it printed is in {output}"
+
+
+def _hydra_state() -> dict[type, Any]:
+    """Return Hydra's global state without the plugins, which every process finds itself."""
+    return {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
+
+
+def _run_id() -> str | None:
+    """Return an id that distinguishes the folders of two sweeps that start in the same second."""
+    return str(OmegaConf.create({"it": "${run_id:}"}).it) if OmegaConf.has_resolver("run_id") else None
+
+
+def _main_module() -> dict[str, str]:
+    """Return how another process imports the module that is ``__main__`` here."""
+    known = multiprocessing.spawn.get_preparation_data("job")
+    return {key: value for key, value in known.items() if key.startswith("init_main_")}
+
+
+@contextmanager
+def _streams() -> Iterator[tuple[int, int]]:
+    """Return the output descriptors of this process, checked to be open."""
+    opened = [_descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)]
+    try:
+        yield opened[0], opened[1]
+    finally:
+        for number in opened:
+            os.close(number)
+
+
+def _descriptor(stream: Any, number: int) -> int:
+    with suppress(OSError, ValueError, AttributeError):  # a replaced stream, for example in a notebook
+        return os.dup(stream.fileno())
+    with suppress(OSError):
+        return os.dup(number)
+    return os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,157 @@
+"""The process that jobs are forked from. It has already imported the modules that are slow to import.
+
+The server is started once, as a separate process, so it has no CUDA context, thread or lock of the sweep's process.
+The fork server of multiprocessing does not fit: it dies if a scheduler sends SIGTERM to all processes of a step, before
+the jobs have stopped; it shares the terminal, so that jobs would receive ctrl-C twice; and it finds this package only
+if it is installed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ssr_hydra.sweeps.launchers.child import work
+from ssr_hydra.trainer.interrupts import STOP_SIGNALS
+from ssr_hydra.versions import code_version
+
+__all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
+
+PRELOADED = (
+    "torch",
+    "torch.utils.serialization.config",
+    "torch._dynamo",  # torch's optimizers import it in their first step, which takes a second
+    "ssr_hydra.app.main",
+    "ssr_hydra.app.train",
+    "ssr_hydra.trainer.trainer",
+    "ssr_hydra.trainer.saving",
+    "ssr_hydra.trainer.resuming",
+    "ssr_hydra.data",
+    "ssr_hydra.models",
+    "ssr_hydra.optim.torch_rates",
+    "ssr_hydra.callbacks.events",
+    "ssr_hydra.sweeps.launchers.resources",
+    "hydra.core.utils",
+    "rich.progress",
+)
+"""Modules that every job needs, whatever its settings."""
+
+# Signals to all processes of a terminal or of a scheduler's step are meant for the jobs. The server ignores them.
+_KEPT = [*STOP_SIGNALS, *(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))]
+STARTED, ENDED, REFUSED = b"s", b"e", b"r"
+"""The kinds of messages to the sweep."""
+
+MESSAGE = struct.Struct("<cqqqq")
+"""The layout of a message: kind, serial number of the job, pid or errno, exit code, peak memory in bytes."""
+
+
+def serve(number: int, modules: Iterable[str]) -> None:
+    """Fork a process for each request, until the other end of the socket is closed.
+
+    Args:
+        number: File descriptor of the socket that requests arrive on.
+        modules: Names of the modules to import first.
+    """
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
+    # Modules that look for GPUs at import must ask NVML instead of CUDA, because a process forked after CUDA was
+    # initialized cannot use it. Each job has its own environment.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    for module in modules:
+        with suppress(Exception):  # the job that needs the module reports the error
+            importlib.import_module(module)
+    code_version()  # computed now from the imported code, which all jobs run even if files are edited later
+    with suppress(Exception):
+        from hydra.core.plugins import Plugins
+
+        Plugins.instance()
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False  # otherwise a job would unregister torch's operators when it ends
+    gc.collect()
+    gc.freeze()  # so that garbage collection in a job does not copy shared pages
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    serials: dict[int, int] = {}
+    with socket.socket(fileno=number) as sweep:
+        while True:
+            ready, _, _ = select.select([sweep.fileno(), woken], [], [])
+            if woken in ready:
+                os.read(woken, 4096)
+                _reap(sweep, serials)
+            if sweep.fileno() in ready:
+                request, files, _, _ = socket.recv_fds(sweep, 64, 3)
+                if not request:
+                    return
+                (serial,) = struct.unpack("<q", request)
+                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # signals to a new process wait for its handlers
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # numerical libraries have threads and handle forks themselves
+                        pid = os.fork()
+                except OSError as error:
+                    _send(sweep, REFUSED, serial, error.errno or 0)
+                else:
+                    if not pid:
+                        _become_job(files, (sweep.fileno(), woken, wake), before)
+                    serials[pid] = serial
+                    _send(sweep, STARTED, serial, pid)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT)
+                for file in files:
+                    os.close(file)
+
+
+def _send(sweep: socket.socket, kind: bytes, serial: int, pid: int, code: int = 0, peak: int = 0) -> None:
+    with suppress(OSError):  # the sweep is gone; the next select() notices
+        sweep.send(MESSAGE.pack(kind, serial, pid, code, peak))
+
+
+def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        if pid in serials:  # other pids are helpers of imported modules
+            _send(sweep, ENDED, serials.pop(pid), pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+
+
+def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, Any]) -> None:
+    """In the forked process, undo what belongs to the server, and run the job."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for file in others:
+            os.close(file)
+        connection, out, err = files
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.close(out)
+        os.close(err)
+        os.setpgid(0, 0)  # so that signals reach the job together with the processes that it starts
+        for stream in (sys.stdout, sys.stderr):
+            # line buffering keeps the last lines of a job that is killed
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)

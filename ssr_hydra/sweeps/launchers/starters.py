@@ -1,0 +1,321 @@
+"""Two ways to start the process of a job: fork a server that has imported torch, or start a new interpreter."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import psutil
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.sweeps.launchers.child import spawned
+from ssr_hydra.sweeps.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
+
+__all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
+
+
+_POLL_SECONDS = 0.2
+
+
+class Ended(NamedTuple):
+    """The end of a process.
+
+    Args:
+        serial: The number given at its start.
+        code: Its exit code, the negative number of a signal, or None if unknown.
+        peak: Its peak memory in bytes, if the system reports it.
+    """
+
+    serial: int
+    code: int | None
+    peak: int | None = None
+
+
+class LostServerError(RunError):
+    """The server has ended, most likely because it was killed."""
+
+
+class Starter(Protocol):
+    """Starts processes and reports how they end."""
+
+    polls: bool
+
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        """Start a process that runs a job.
+
+        Args:
+            serial: Number of the job.
+            out: Descriptor for its standard output.
+            err: Descriptor for its standard error.
+            is_stopped: Whether to give up waiting for the process.
+
+        Returns:
+            Its pid, and the connection for its order and answer.
+
+        Raises:
+            RunError: It cannot be started.
+        """
+
+    def waitables(self) -> list[Any]:
+        """Return what becomes readable when a process has ended."""
+
+    def ended(self) -> list[Ended]:
+        """Return the processes that have ended since the last call."""
+
+
+def make_starter(variables: Mapping[str, str]) -> Starter:
+    """Return the starter for this system. Frameworks of macOS do not survive a fork, and Windows has no fork.
+
+    Args:
+        variables: The thread settings for libraries that are loaded before a job sets its own variables.
+    """
+    forks = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
+    return ForkServer.shared(variables) if forks else Spawner()
+
+
+def import_path() -> list[str]:
+    """Return ``sys.path`` for another process, whose working directory may differ."""
+    return [str(Path(part).absolute()) for part in sys.path if isinstance(part, str)]
+
+
+class ForkServer:
+    """The server, from the side of the process that uses it. It starts with the first job, and again if it is lost.
+
+    Args:
+        variables: Environment variables in addition to the process's own.
+        modules: What it imports before the first job.
+        patience: Seconds after which a server that a signal has stopped (SIGSTOP) is killed and started again.
+
+    Attributes:
+        polls: Whether to call :meth:`ended` often, because no process reports the end of a lost server's children.
+    """
+
+    _shared: ForkServer | None = None
+
+    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED, patience: float = 5.0) -> None:
+        self.variables, self.modules, self.patience = dict(variables), tuple(modules), patience
+        self.polls = False
+        self._looked, self._stopped_for = time.monotonic(), 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._owner = os.getpid()
+        self._ended: list[Ended] = []
+        self._pids: dict[int, int] = {}
+        self._orphans: dict[int, int] = {}  # of an earlier server
+
+    @classmethod
+    def shared(cls, variables: Mapping[str, str]) -> ForkServer:
+        """Return the server of this process. Several sweeps can use it if the variables are the same.
+
+        Args:
+            variables: See the class.
+        """
+        if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
+            if cls._shared is not None:
+                cls._shared.close()
+            cls._shared = cls(variables)
+            atexit.register(cls._shared.close)
+        return cls._shared
+
+    def _begin(self) -> socket.socket:
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        code = f"import sys; sys.path[:] = {import_path()!r}; "
+        code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r}); "
+        code += "import os; os._exit(0)"  # some libraries print much at the interpreter's exit
+        # Detached from the terminal, so that jobs get its signals only once, through the sweep.
+        self._process = subprocess.Popen(
+            [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.variables},
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._socket = ours
+        return ours
+
+    def close(self) -> None:
+        """End the server. The processes that it has started continue."""
+        if self._owner != os.getpid():
+            return
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()  # it may still be importing
+            self._process.wait()
+            self._process = None
+
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        """See :class:`Starter`."""
+        try:
+            return self._start(serial, out, err, is_stopped)
+        except LostServerError:  # it may have been killed before this
+            return self._start(serial, out, err, is_stopped)
+
+    def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        server = self._begin()
+        ours, theirs = socket.socketpair()
+        connection = Connection(ours.detach())  # when this is closed, a process that is not yet registered ends itself
+        try:
+            with theirs:
+                socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
+            while True:
+                while not select.select([server], [], [], _POLL_SECONDS)[0]:
+                    self._check_server()
+                    if is_stopped():
+                        raise RunError("it was not started, since the sweep was stopped")
+                kind, number, pid = self._next(server)
+                if kind == REFUSED:
+                    raise RunError(f"no process can be started for it: {os.strerror(pid)}")
+                if kind == STARTED:
+                    assert number == serial
+                    self._pids[serial] = pid
+                    return pid, connection
+        except (OSError, RunError) as error:
+            connection.close()
+            if isinstance(error, RunError):
+                raise
+            raise self._lose() from None
+
+    def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
+        """Return the next message: kind, serial number, pid or error. Store the end of a process."""
+        try:
+            data = server.recv(MESSAGE.size)
+        except ConnectionError:
+            data = b""
+        if len(data) < MESSAGE.size:
+            raise self._lose()
+        kind, serial, pid, code, peak = MESSAGE.unpack(data)
+        if kind == ENDED:
+            self._pids.pop(serial, None)
+            self._ended.append(Ended(serial, code, peak))
+        return kind, serial, pid
+
+    def _check_server(self) -> None:
+        """Kill the server if a signal has stopped it for too long, because it would start nothing and report no end.
+
+        Raises:
+            LostServerError: It was killed.
+        """
+        now = time.monotonic()
+        # If this process was stopped too, time has passed for both.
+        spent, self._looked = min(now - self._looked, 1.0), now
+        if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
+            self._stopped_for = 0.0
+            return
+        self._stopped_for += spent
+        if self._stopped_for > self.patience:
+            self._process.kill()
+            raise self._lose()
+
+    def _lose(self) -> LostServerError:
+        """Discard a server that has ended, and keep its children to check for their ends."""
+        assert self._process is not None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._orphans.update(self._pids)
+        self._pids.clear()
+        self.polls = bool(self._orphans)
+        code = self._process.wait()
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return LostServerError(f"the process that starts the jobs {how}")
+
+    def waitables(self) -> list[Any]:
+        """See :class:`Starter`."""
+        return [] if self._socket is None else [self._socket]
+
+    def ended(self) -> list[Ended]:
+        """See :class:`Starter`."""
+        with suppress(LostServerError):
+            self._check_server()
+        while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+            with suppress(LostServerError):
+                self._next(self._socket)
+        for serial, pid in list(self._orphans.items()):
+            if not _lives(pid):
+                del self._orphans[serial]
+                self._ended.append(Ended(serial, None))
+        self.polls = bool(self._orphans)
+        ended, self._ended = self._ended, []
+        return ended
+
+
+def _lives(pid: int) -> bool:
+    with suppress(OSError):
+        if os.waitpid(pid, os.WNOHANG)[0]:  # this process adopts them if it is the first process of a container
+            return False
+    return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
+
+
+def _status(pid: int) -> str | None:
+    """Return the status of a process as psutil names it; None if there is none."""
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
+        return None
+
+
+class Spawner:
+    """Starts each job in a new interpreter, which imports everything."""
+
+    polls = False
+
+    def __init__(self) -> None:
+        self._processes: dict[int, Any] = {}
+
+    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
+        """See :class:`Starter`; output goes where this process's goes."""
+        del out, err, is_stopped
+        ours, theirs = Pipe()
+        process = get_context("spawn").Process(target=spawned, args=(theirs,))
+        process.start()
+        theirs.close()
+        self._processes[serial] = process
+        return int(process.pid or 0), ours
+
+    def waitables(self) -> list[Any]:
+        """See :class:`Starter`."""
+        return [process.sentinel for process in self._processes.values()]
+
+    def ended(self) -> list[Ended]:
+        """See :class:`Starter`."""
+        over = [serial for serial, process in self._processes.items() if process.exitcode is not None]
+        found = []
+        for serial in over:
+            process = self._processes.pop(serial)
+            found.append(Ended(serial, process.exitcode))
+            process.close()
+        return found
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal.
+
+    Args:
+        number: Its number.
+
+    Example:
+        >>> signal_name(9)
+        'SIGKILL'
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

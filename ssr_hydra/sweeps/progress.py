@@ -1,0 +1,290 @@
+"""The progress of a sweep: a line for each job that ends, and on a terminal bars of the running jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from ssr_hydra.errors import visible
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, clock_of
+from ssr_hydra.sweeps.job_status import Job, State, columns_of, read_state
+from ssr_hydra.trainer.progress import duration
+
+__all__ = ["Progress", "line"]
+
+_SECONDS = 1.0
+_BAR_WIDTH = 20
+_SHARE = 0.05  # the maximum fraction of one core for reading the status
+_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+
+
+class Progress:
+    """Reads the folders of a sweep's jobs while it runs, and prints a line for each job that ends.
+
+    On a terminal there are bars below these lines: one for each running job, and one for all jobs.
+
+    Args:
+        folder: The study's folder.
+        jobs: The jobs of the sweep.
+        stream: The output.
+        name: Name of the study.
+        command: The command that continues the sweep.
+        live: Whether the terminal may be redrawn, because jobs print elsewhere.
+
+    Attributes:
+        states: The status of each job when it was last read, by its folder.
+    """
+
+    def __init__(
+        self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str, command: str, *, live: bool = False
+    ) -> None:
+        self._folder, self._stream, self._name, self._command = folder, stream, name, command
+        self._jobs = {job.folder: job for job in jobs}
+        self._weights = _weights(self._jobs.values())
+        columns = columns_of([job.overrides for job in self._jobs.values()])
+        self._shared, self._words = columns.shared, {path: columns.words(row) for row, path in enumerate(self._jobs)}
+        self._area = _Area.on(stream) if live else None
+        self.states: dict[Path, State] = {}
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
+        self._began = time.monotonic()
+        self._untimed: set[Path] = set()  # ends that the clock has not seen
+        self.look()
+
+    def __enter__(self) -> Progress:
+        self._told = {path for path, state in self.states.items() if state.has_ended}
+        self._summarize()
+        if self._area is not None:
+            self._area.start()
+        self._show()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+        self.look()
+        self._show()
+        if self._area is not None:
+            self._area.stop()
+        if kind is None or issubclass(kind, Exception):
+            self._summarize()
+        else:  # by ctrl-C or a signal
+            done = sum(state.is_final for state in self.states.values())
+            self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
+
+    def _summarize(self) -> None:
+        """Print the counts of all jobs."""
+        self.tell(line(Counter(self.states.values())))
+
+    def look(self) -> Mapping[Path, State]:
+        """Read the status of every job that may have changed."""
+        with self._lock:
+            now, looked_before = clock_of(self._folder), bool(self.states)
+            for path in self._jobs:
+                if path not in self.states or not self.states[path].is_final:
+                    self.states[path] = read_state(path, now)
+            ended = {path for path, state in self.states.items() if state.has_ended}
+            if not looked_before:
+                self._untimed = ended
+            elif not self._has_begun and (State.RUNNING in self.states.values() or ended - self._untimed):
+                # Time before was start-up, and jobs too short to be timed.
+                self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
+            self._untimed &= ended  # a failed job is retried
+            return dict(self.states)
+
+    def _show(self) -> None:
+        """Print the jobs that have ended since the last call, and draw the bars."""
+        ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
+        self._told = {path for path, state in self.states.items() if state.has_ended}  # some are retried
+        for path in ended:
+            self.tell(self._end_of(path), crop=True)
+        if self._area is not None:
+            self._area.draw(self._name, self._bars(), self.states.values(), self._left())
+
+    def _end_of(self, path: Path) -> str:
+        """Return how a job ended: its metric and seconds, or its status and error; and its swept values."""
+        done = sum(state.has_ended and state is not State.STOPPED for state in self.states.values())
+        words = [f"{done}/{len(self.states)}", path.name]
+        error = None
+        with suppress(OSError, ValueError):
+            record = RunResult.load(path)
+            name, error = self._jobs[path].description.objective, record.error
+            value = record.metrics.get(name or "")
+            words += [record.status] if record.status != "completed" else []
+            words += [f"{name} {value:.4g}"] if value is not None else []
+            words += [duration(record.train_seconds)] if record.steps else []
+        words.append(self._words[path] if error is None else f"{self._words[path]}: {' '.join(error.split())}")
+        words += [self._left()] if self._area is None else []
+        return "  ".join(filter(None, words))
+
+    def _left(self) -> str:
+        left = self._seconds_left()
+        return "" if left is None else f"about {_duration(left)} left"
+
+    def _bars(self) -> list[tuple[str, float | None]]:
+        """Return the running jobs, each with the completed fraction of its run."""
+        running = [path for path, state in self.states.items() if state is State.RUNNING]
+        pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
+        return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
+
+    def tell(self, text: str, *, crop: bool = False) -> None:
+        """Print a line about the study.
+
+        Args:
+            text: The line, without the study's name.
+            crop: Whether to cut what does not fit the terminal.
+        """
+        text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
+        with suppress(OSError, ValueError):  # the output cannot be written
+            is_terminal = self._stream.isatty()
+            width = shutil.get_terminal_size().columns
+            if crop and is_terminal and len(text) > width:
+                text = f"{text[: width - 1]}…"
+            if self._area is not None and self._area.is_drawn:
+                self._area.tell(text)
+                return
+            clear = "\r\x1b[2K" if is_terminal else ""  # of the progress bar of a job
+            self._stream.write(f"{clear}{text}\n")
+            self._stream.flush()
+
+    def _seconds_left(self) -> float | None:
+        """Estimate the time left from the time of the completed fraction; None until a job has ended while timed."""
+        ended = {path for path, state in self.states.items() if state.has_ended}
+        done = sum(self._weights[path] for path in ended - self._untimed)
+        left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
+        if not done or not left:
+            return None
+        return (time.monotonic() - self._began) / done * left
+
+    def _watch(self) -> None:
+        wait = _SECONDS
+        while not self._over.wait(wait):
+            began = time.monotonic()
+            with suppress(OSError):
+                self.look()
+                self._show()
+            wait = max(_SECONDS, (time.monotonic() - began) / _SHARE)
+
+
+class _Area:
+    """The lowest lines of a terminal, redrawn by rich. Other lines are printed above them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+        )
+        self.is_drawn = False
+
+    @classmethod
+    def on(cls, stream: TextIO) -> _Area | None:
+        """Return the area of a terminal, or None if lines cannot be redrawn."""
+        with suppress(OSError, ValueError, AttributeError):
+            if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+                return cls(stream)
+        return None
+
+    def start(self) -> None:
+        """Start drawing."""
+        self._try(self._live.start)
+        self.is_drawn = True
+
+    def stop(self) -> None:
+        """Remove the bars and restore the terminal."""
+        self._try(self._live.stop)
+        self.is_drawn = False
+
+    def tell(self, text: str) -> None:
+        """Print a line above."""
+        from rich.text import Text
+
+        self._console.print(Text(text), soft_wrap=True)
+
+    def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[State], left: str) -> None:
+        """Draw a bar for each running job, and one for all.
+
+        Args:
+            name: The study's name.
+            bars: A mapping from job to the completed fraction of its run.
+            states: The status of all jobs.
+            left: The time left.
+        """
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        counts = Counter(states)
+        total, ended = sum(counts.values()), sum(count for state, count in counts.items() if state.has_ended)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(width=_BAR_WIDTH)
+        grid.add_column(no_wrap=True, justify="right", width=5)
+        grid.expand = True
+        most = max(1, self._console.height - 4)
+        for label, done in bars[:most]:
+            shown = "" if done is None else f"{done:.0%}"
+            grid.add_row(Text(visible(f"  {label}")), ProgressBar(1.0, done or 0.0, _BAR_WIDTH), Text(shown))
+        if len(bars) > most:
+            grid.add_row(Text(f"  and {len(bars) - most} more"), "", "")
+        done = (ended + sum(part or 0.0 for _, part in bars)) / total if total else 1.0
+        head = ", ".join(filter(None, [f"{name}: {line(counts)}", left]))
+        grid.add_row(Text(visible(head)), ProgressBar(1.0, done, _BAR_WIDTH), Text(f"{done:.0%}"))
+        self._try(lambda: self._live.update(grid, refresh=True))
+
+    @staticmethod
+    def _try(act: Callable[[], object]) -> None:
+        with suppress(OSError, ValueError):  # the terminal has been closed
+            act()
+
+
+def line(counts: Mapping[State, int]) -> str:
+    """Return the counts as text.
+
+    Example:
+        >>> line({State.COMPLETED: 5, State.RUNNING: 2, State.DIVERGED: 1, State.WAITING: 4})
+        '6 of 12 jobs done (1 diverged), 2 running'
+    """
+    total = sum(counts.values())
+    ended = sum(count for state, count in counts.items() if state.has_ended and state is not State.STOPPED)
+    bad = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.DIVERGED) if counts.get(state)]
+    text = f"{ended} of {total} {'job' if total == 1 else 'jobs'} done"
+    text += f" ({', '.join(bad)})" if bad else ""
+    for state, word in ((State.STOPPED, "stopped"), (State.RUNNING, "running"), (State.DIED, "died")):
+        text += f", {counts[state]} {word}" if counts.get(state) else ""
+    return text
+
+
+def _weights(jobs: Iterable[Job]) -> dict[Path, float]:
+    """Return the relative length of each job: ssr times max_duration, or only ssr if these have several units."""
+    described = {job.folder: job.description for job in jobs}
+    lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}
+    units = {None if found is None else found[2].lower() for found in lengths.values()}
+    if len(units) > 1 or None in units:
+        return {path: each.ssr for path, each in described.items()}
+    return {path: each.ssr * float(found[1]) for path, each in described.items() if (found := lengths[path])}
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = round(seconds / 60), round(seconds / 3600, 1)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{hours} h"

@@ -1,0 +1,403 @@
+"""Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
+
+Hydra's launchers start each job once and keep no record of it. If a job is killed, others may die with it or the sweep
+may wait for ever, and the next sweep into the same folder starts from the beginning. This launcher reads the state of
+the jobs from the study's folder instead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.sweeps.folder import Plan, StudyFolder
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse
+from ssr_hydra.sweeps.job_status import Description, Job, LostJobError, State, columns_of, read_state
+from ssr_hydra.sweeps.launchers.patience import patient
+from ssr_hydra.sweeps.launchers.ray_cluster import start_cluster
+from ssr_hydra.sweeps.launchers.traits import traits_of
+from ssr_hydra.sweeps.lost_jobs import record_lost
+from ssr_hydra.sweeps.progress import Progress
+
+__all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
+
+RETRIES = 3
+"""The number of times a job is retried after its process died."""
+
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 5.0  # the time a launcher has to return after its jobs ended or died
+_STOP_SECONDS = 30.0  # the time jobs on this machine have to write a checkpoint after ctrl-C
+_MOST_NAMED = 8
+
+
+class SweepError(RunError):
+    """Raised if some jobs of a sweep did not complete. The message names them with the reasons."""
+
+
+class Planner(NamedTuple):
+    """What the launcher needs to know from the app to plan a sweep.
+
+    Args:
+        describe: Returns the description of a job, given its overrides.
+        subdir: Returns the name of a job's folder, given its overrides and number. If None, folders are numbered.
+        open: Given the overrides of all jobs, makes the folder a study, or checks that it is the same study.
+        command: The command that continues the sweep.
+        extra: Overrides that are added to those of every job.
+    """
+
+    describe: Callable[[tuple[str, ...]], Description]
+    subdir: Callable[[tuple[str, ...], int], str] | None
+    open: Callable[[Iterable[tuple[str, ...]]], None]
+    command: str
+    extra: tuple[str, ...] = ()
+
+
+class StudyLauncher(Launcher):
+    """Runs the missing jobs of a sweep with another launcher, until each job has ended or is given up.
+
+    A job with a final record is not run again. A job whose process died continues from its last checkpoint, up to
+    ``retries`` times. If jobs share a process, so that one death ends several of them, each is retried alone.
+
+    Args:
+        inner: The launcher that runs the jobs.
+        folder: The folder of the study.
+        planner: The functions by which the app describes jobs.
+        stream: The stream that progress is written to.
+        retries: The number of times a job is retried after its process died.
+        at_a_time: The number of jobs to pass at a time to a launcher that starts all its jobs at once. None passes all.
+        returns_failures: If True, :meth:`launch` returns failed jobs as failed, which makes Hydra's basic sweeper stop.
+            If False, only :meth:`check` reports them, after the sweep.
+    """
+
+    def __init__(
+        self,
+        inner: Launcher,
+        folder: StudyFolder,
+        planner: Planner,
+        stream: TextIO,
+        *,
+        retries: int = RETRIES,
+        at_a_time: int | None = None,
+        returns_failures: bool = True,
+    ) -> None:
+        self._inner, self._folder, self._planner = inner, folder, planner
+        self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
+        self._traits = traits = traits_of(type(inner).__name__)
+        self._at_a_time = at_a_time if traits.starts_all else None
+        self._jobs: dict[Path, Job] = {}  # the jobs of all calls of launch()
+        self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
+        self._untold: Counter[Path] = Counter()  # the number of launches that left no trace
+        self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
+        self._starts_jobs = False  # True once a job was seen to start
+        self._launched: list[Job] = []
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Set up the inner launcher."""
+        self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs until each has ended or is given up.
+
+        Raises:
+            InputError: The folder belongs to another study.
+            Exception: The inner launcher raised it before any job started.
+        """
+        overrides = [tuple(item) for item in job_overrides]
+        self._planner.open(overrides)
+        subdir = self._planner.subdir
+        place = None if subdir is None else [subdir(item, initial_job_idx + n) for n, item in enumerate(overrides)]
+        plan = self._folder.plan([(item, self._planner.describe(item)) for item in overrides], place)
+        for job in plan.jobs:
+            self._jobs[job.folder] = job
+        self._work(plan, initial_job_idx)
+        return [self._return_of(job) for job in plan.jobs]
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether any job was accepted. A refused sweep has none."""
+        return bool(self._jobs)
+
+    # ---- the work
+
+    def _work(self, plan: Plan, first: int) -> None:
+        states = {job: read_state(job.folder) for job in plan.mine}
+        # An earlier sweep that was killed may have left running jobs. Wait for them.
+        others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
+        pending = [job for job, state in states.items() if not (state.is_final or state is State.RUNNING)]
+        # Jobs that killed their process come last, so that jobs that share a process with them are done before.
+        pending.sort(key=lambda job: states[job] is State.DIED)
+        pending = [job for job in pending if not self._is_given_up(job)]
+        for job in pending:
+            self._forget_failure(job)
+        suspects = list[Job]()
+        jobs, folder = dict.fromkeys(plan.jobs), self._folder.path
+        live = self._traits.is_quiet
+        with Progress(folder, jobs, self._stream, folder.name, self._planner.command, live=live) as progress:
+            try:
+                while pending or suspects or others:
+                    if pending:
+                        most = self._at_a_time or len(pending)
+                        batch, pending = pending[:most], pending[most:]
+                    elif suspects:
+                        batch = [suspects.pop(0)]
+                    else:
+                        time.sleep(_POLL_SECONDS)
+                        pending, others = self._free(others)
+                        continue
+                    again = self._run(batch, first, progress)
+                    alone = not self._traits.isolates and len(batch) > 1
+                    for job in again:
+                        died = read_state(job.folder) is State.DIED
+                        (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
+            except KeyboardInterrupt:
+                self._wait_for_running()
+                raise
+
+    def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Split the jobs of other sweeps into those without a live sweep and those in progress."""
+        states = {job: self._state_of_others(job) for job in others}
+        left = {job: None for job, state in states.items() if not state.has_ended}
+        free = []
+        for job in self._folder.take_over([job for job in left if states[job] is not State.RUNNING]):
+            # Read the state again: the other sweep may have finished the job just before it ended.
+            state = self._state_of_others(job)
+            if state is State.RUNNING:
+                continue
+            del left[job]
+            if not state.has_ended:
+                self._forget_failure(job)
+                free.append(job)
+        return [job for job in free if not self._is_given_up(job)], list(left)
+
+    def _state_of_others(self, job: Job) -> State:
+        """Read a job's state. A job that was stopped has ended for its own sweep, but this sweep has to run it."""
+        state = read_state(job.folder)
+        return State.WAITING if state is State.STOPPED else state
+
+    def _run(self, batch: list[Job], first: int, progress: Progress) -> list[Job]:
+        """Launch the jobs once, and return those that have to be launched again."""
+        for job in batch:
+            self._returns.pop(job.folder, None)
+            self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
+        self._launched = batch
+        launch = _Launch(self._inner, [self._order(job) for job in batch], first)
+        if self._traits.in_main_thread:
+            launch.run()
+        else:
+            self._run_beside(launch, batch)
+        error = launch.error
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) or (
+            error is not None and not isinstance(error, Exception)  # TerminatedError: the sweep has to end
+        ):
+            raise error
+        for job, returned in zip(batch, launch.returns, strict=False):
+            self._returns[job.folder] = returned
+        self._wait_until_none_runs(batch)
+        states = {job.folder: read_state(job.folder) for job in batch}
+        died = {folder for folder, state in states.items() if state is State.DIED}
+        died -= {job.folder for job in batch if self._is_old_sign(job)}
+        moved = bool(died) or any(state.has_ended for state in states.values())
+        self._starts_jobs = self._starts_jobs or moved
+        if error is not None and not self._starts_jobs:
+            raise error
+        again = []
+        for job in batch:
+            if states[job.folder].has_ended:
+                continue
+            is_lost = job.folder not in died and self._is_lost(job)  # it died before its first heartbeat
+            self._untold[job.folder] += is_lost
+            if job.folder in died or is_lost:
+                if not self._is_given_up(job):
+                    again.append(job)
+                    progress.tell(self._again(job))
+            elif not self._is_untold(job, error, counts=not moved):
+                again.append(job)
+        return again
+
+    def _order(self, job: Job) -> list[str]:
+        """Return the overrides for the inner launcher, which also name the job's folder."""
+        place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
+        return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
+
+    def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
+        """Launch in a thread, and abandon the thread if it waits for jobs that have died, as some launchers do.
+
+        submitit's launchers notice by themselves, and under Slurm a job that died may be queued again.
+        """
+        if self._traits.library == "ray":
+            start_cluster(self._inner)
+        thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
+        thread.start()
+        since: float | None = None
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            if self._traits.finds_out or any(self._is_open(job) for job in batch):
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > _GRACE_SECONDS:
+                return
+
+    def _is_open(self, job: Job) -> bool:
+        """Whether the launcher is still expected to start or finish this job."""
+        state = read_state(job.folder)
+        if state is State.DIED:
+            return self._is_old_sign(job)  # it is still starting
+        if state is State.STOPPED:  # if it was preempted, its scheduler starts it again
+            return "SIGUSR2" in _why(job, state)
+        return not state.has_ended
+
+    def _is_old_sign(self, job: Job) -> bool:
+        """Whether the job's heartbeat is the one from before its launch."""
+        return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
+
+    def _wait_until_none_runs(self, batch: Iterable[Job]) -> None:
+        """Wait for running jobs: a launcher may return when its first job died, while others still run."""
+        while any(read_state(job.folder) is State.RUNNING for job in batch):
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_for_running(self) -> None:
+        """After ctrl-C, which the jobs of this terminal receive too, wait until they have written their checkpoints."""
+        until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
+        while time.monotonic() < until and any(read_state(job.folder) is State.RUNNING for job in self._launched):
+            time.sleep(_POLL_SECONDS)
+
+    # ---- what became of a job
+
+    def _forget_failure(self, job: Job) -> None:
+        with suppress(OSError, ValueError):
+            if not State(RunResult.load(job.folder).status).is_final:
+                (job.folder / RESULT).unlink()
+
+    def _is_given_up(self, job: Job) -> bool:
+        """Whether a job has died too often. If so, record that."""
+        attempts = self._attempts(job)
+        if attempts <= self._retries:
+            return False
+        self._give_up(job, f"{self._cause(job)}, {attempts} times")
+        return True
+
+    def _attempts(self, job: Job) -> int:
+        """Return how often the job was started without reaching an end, with or without a heartbeat."""
+        pulse = Pulse.read(job.folder / HEARTBEAT)
+        return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
+
+    def _is_lost(self, job: Job) -> bool:
+        """Whether the launcher reports that the job's process died."""
+        returned = self._returns.get(job.folder)
+        return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
+
+    def _is_untold(self, job: Job, error: BaseException | None, *, counts: bool) -> bool:
+        """Whether to give up a job that left no trace, because the launcher reports an error or it was tried too often.
+
+        If ``counts`` is False, another job ended the launch, and it does not count as a try.
+        """
+        self._untold[job.folder] += counts
+        returned = self._returns.get(job.folder)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            failure = returned._return_value
+            self._give_up(job, f"{type(failure).__name__}: {failure}")
+            return True
+        if self._untold[job.folder] > self._retries:
+            why = f" ({type(error).__name__}: {error})" if error is not None else ""
+            self._give_up(job, f"it was launched {self._untold[job.folder]} times and never began{why}")
+            return True
+        return False
+
+    def _cause(self, job: Job) -> str:
+        returned = self._returns.get(job.folder)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            return str(returned._return_value)
+        return "its process ended without a result; it was probably killed"
+
+    def _give_up(self, job: Job, error: str) -> None:
+        record_lost(job, error)
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command starts to count at zero
+
+    def _return_of(self, job: Job) -> JobReturn:
+        returned = self._returns.get(job.folder)
+        state = read_state(job.folder)
+        if state is State.COMPLETED:
+            value = _objective(job)
+            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED, _return_value=value)
+        if not self._returns_failures:
+            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
+        if returned is not None and returned.status is JobStatus.FAILED:
+            return returned
+        failure = SweepError(_why(job, state))
+        return JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED, _return_value=failure)
+
+    def check(self) -> None:
+        """Raise an error if some jobs did not complete.
+
+        Raises:
+            SweepError: Some jobs did not complete.
+        """
+        states = {job: read_state(job.folder) for job in self._jobs.values()}
+        bad = {job: state for job, state in states.items() if state is not State.COMPLETED}
+        if not bad:
+            return
+        reasons: dict[str, list[str]] = {}  # jobs by reason, so that each reason is printed once
+        for job, state in list(bad.items())[:_MOST_NAMED]:
+            reasons.setdefault(_why(job, state), []).append(f"{job.folder.name} ({self._varied(job)})")
+        named = [f"{', '.join(jobs)}: {why}" for why, jobs in reasons.items()]
+        named += [f"and {len(bad) - _MOST_NAMED} more"] if len(bad) > _MOST_NAMED else []
+        total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
+        if any(not state.is_final for state in bad.values()):
+            named.append(f"to run again what failed, and nothing else: {self._planner.command}")
+        elif State.DIVERGED in bad.values():
+            named.append("a run that diverged would do so again, and is not tried again")
+        raise SweepError(f"{total}: {'; '.join(named)}")
+
+    def _varied(self, job: Job) -> str:
+        """Return the job's overrides that differ between the jobs of the sweep."""
+        jobs = list(self._jobs.values())
+        return columns_of([each.overrides for each in jobs]).words(jobs.index(job))
+
+    def _again(self, job: Job) -> str:
+        attempt = f"{self._attempts(job)} of {self._retries}"
+        return f"job {job.folder.name} ({self._varied(job)}) died and is run again: {attempt}"
+
+
+class _Launch:
+    """One call of a launcher, with its return values or its error."""
+
+    def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
+        self.launcher, self.overrides, self.first = launcher, overrides, first
+        self.returns: Sequence[JobReturn] = ()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with patient(self.launcher):
+                self.returns = self.launcher.launch([list(item) for item in self.overrides], self.first)
+        except BaseException as error:
+            self.error = error
+
+
+def _objective(job: Job) -> float | None:
+    with suppress(OSError, ValueError):
+        metrics: Mapping[str, Any] = RunResult.load(job.folder).metrics
+        value = metrics.get(job.description.objective or "")
+        return None if value is None else float(value)
+    return None
+
+
+def _why(job: Job, state: State) -> str:
+    with suppress(OSError, ValueError):
+        error = RunResult.load(job.folder).error
+        if error is not None:
+            return " ".join(error.split())
+    return state.value

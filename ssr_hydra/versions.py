@@ -1,0 +1,95 @@
+"""What computes a run: versions of the packages, and digests of the code. Needs neither torch nor Hydra."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+import ssr_hydra
+
+__all__ = ["code_version", "version_line", "versions"]
+
+_SHOWN = 12
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions as in a record: of python, torch, numpy and ssr_hydra; None if not installed."""
+    return {
+        "python": platform.python_version(),
+        "torch": _installed("torch"),
+        "numpy": _installed("numpy"),
+        "ssr_hydra": ssr_hydra.__version__,
+    }
+
+
+def version_line() -> str:
+    """Return the text of ``--version``.
+
+    Example:
+        >>> version_line()  # doctest: +SKIP
+        'ssr_hydra 0.1.0 (hydra 1.3.2, torch 2.10.0)'
+    """
+    return f"ssr_hydra {ssr_hydra.__version__} (hydra {_installed('hydra-core')}, torch {_installed('torch')})"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return a digest of the source of this package, and of each module that the config may name.
+
+    If this process has already imported a package, its digest is that of the first call: later edits of its files do
+    not change what the process runs.
+
+    Args:
+        modules: Names that were trusted on the command line: ``my_package`` or ``my_package.models``.
+
+    Returns:
+        A mapping from package or module to the first digits of a SHA-256 over its Python files and their paths.
+
+    Example:
+        >>> sorted(code_version(["json"]))
+        ['json', 'ssr_hydra']
+    """
+    names = {"ssr_hydra", *(name.partition(".")[0] for name in modules)}
+    for name in names - _imported.keys():
+        if name in sys.modules:
+            _imported[name] = _digest(name)
+    return {name: _imported.get(name) or _digest(name) for name in sorted(names)}
+
+
+_imported: dict[str, str] = {}
+
+
+def _digest(name: str) -> str:
+    digest = hashlib.sha256()
+    for place, path in _sources(name):
+        digest.update(place.encode() + b"\0")
+        with suppress(OSError):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:_SHOWN]
+
+
+def _sources(name: str) -> Iterator[tuple[str, Path]]:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return
+    if spec is None:
+        return
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not folders and spec.origin is not None and spec.has_location:
+        yield Path(spec.origin).name, Path(spec.origin)
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            yield path.relative_to(folder).as_posix(), path

@@ -1,0 +1,177 @@
+"""Real sweeps under Slurm: that of the machine, or one of one node that scripts/slurm_one_node.sh starts for a test."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+from launcher_lab import Lab, assert_one_failed, assert_resumed_bitwise, assert_same, ended, process_of, resumes, until
+
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
+SCRIPT = REPO / "scripts" / "slurm_one_node.sh"
+SWEEP = ("launcher=slurm", "max_duration=4ba")
+LONG = ("max_duration=200ba", "checkpoint.interval=20ba")
+
+
+@pytest.fixture
+def slurm() -> Iterator[None]:
+    """A Slurm that runs; one test at a time has it."""
+    missing = [name for name in ("slurmctld", "slurmd", "munged", "squeue") if _where(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (Debian's slurm-wlm and munge)")
+    with Path(tempfile.gettempdir(), f"ssr-hydra-slurm-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        was_there = _sinfo() is not None
+        if not was_there:
+            if os.getuid() != 0:
+                pytest.skip("Slurm does not run here, and starting it takes root")
+            subprocess.run([SCRIPT, "start"], check=True, capture_output=True, text=True)
+        yield
+        if not was_there:
+            subprocess.run([SCRIPT, "stop"], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture
+def lab(slurm: None, lab: Lab) -> Iterator[Lab]:
+    yield lab
+    lab.close()
+    # Jobs outlive the sweep that has started them.
+    for number in {path.name.split("_")[0] for path in lab.study.glob(".submitit/[0-9]*")}:
+        subprocess.run(["scancel", "--quiet", number], check=False)
+        subprocess.run(["scancel", "--quiet", "--signal=KILL", number], check=False)
+
+
+def _where(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
+def _sinfo() -> str | None:
+    done = subprocess.run(["sinfo", "--noheader", "--format=%P %G"], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def job_id(pid: int) -> str:
+    """Slurm's name for the job of a process."""
+    parts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    variables = dict(part.split("=", 1) for part in parts if "=" in part)
+    if "SLURM_ARRAY_TASK_ID" not in variables:
+        return variables["SLURM_JOB_ID"]
+    return f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
+
+
+def submitted(lab: Lab) -> int:
+    """How many jobs Slurm was given."""
+    return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
+
+
+def test_what_the_queue_does_not_list_is_over() -> None:
+    from ssr_hydra.sweeps.launchers.slurm import queue_watcher
+
+    watcher = queue_watcher()
+    watcher.register_job("7_0")
+    watcher.register_job("7_1")
+    assert watcher._make_command()[0] == "squeue"
+    assert watcher.read_info(b"7_1\n9\n") == {
+        "7_0": {"JobID": "7_0", "State": "COMPLETED"},
+        "7_1": {"JobID": "7_1", "State": "RUNNING"},
+    }
+    watcher._finished = {"7_0", "7_1"}
+    assert watcher._make_command() is None  # nobody is asked when there is nothing to ask
+
+
+def test_every_job_has_its_record(lab: Lab) -> None:
+    answer = lab.sweep(*SWEEP, "seed=0,1,2,3")
+    assert answer.code == 0, answer.err
+    records = lab.records()
+    assert sorted(records) == [0, 1, 2, 3]
+    assert {record.steps for record in records.values()} == {4}
+    assert submitted(lab) == 4
+    assert "sacct" not in answer.err  # which tells nothing where there are no accounts
+
+
+def test_one_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
+    assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
+
+
+def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
+    answer = lab.sweep(*SWEEP, "seed=0,1", poison="0:once")
+    assert answer.code == 0, answer.err
+    assert lab.completed() == [0, 1]
+    assert sorted(lab.starts.read_text().split()) == ["0", "0", "1"]
+
+
+def test_a_job_that_gets_the_signal_goes_on_by_itself_to_the_same_weights(lab: Lab) -> None:
+    lab.slow.touch()
+    sweep = lab.start("launcher=slurm", *LONG, "seed=0")
+    pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
+    subprocess.run(["scancel", "--signal=USR2", job_id(pid)], check=True)
+    assert_resumed_bitwise(lab, sweep, *LONG, "seed=0")
+    assert submitted(lab) == 1  # requeued, not submitted again
+
+
+def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(lab: Lab) -> None:
+    # Slurm kills it, without the signal that it could leave at: as when a node fails.
+    lab.slow.touch()
+    sweep = lab.start("launcher=slurm", *LONG, "seed=0")
+    pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
+    name = job_id(pid)
+    lab.held.touch()
+    until(lab.holds.exists, "a batch that does not end, or it might stop by itself", sweep)
+    subprocess.run(["scontrol", "requeue", name], check=True)
+    os.kill(pid, signal.SIGKILL)  # at once, and not after the 30 seconds in which it could come to its end
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process", sweep)
+    lab.held.unlink()
+    lab.slow.unlink()
+    answer = ended(sweep)
+    assert answer.code == 0, answer.err
+    assert lab.records()[0].resumes == 1
+    (batch,) = resumes(lab.study / "0")
+    assert batch % 20 == 0
+    assert submitted(lab) == 1
+    assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
+
+
+def test_an_urgent_job_pushes_others_out_for_a_while(lab: Lab) -> None:
+    if "urgent" not in (_sinfo() or ""):
+        pytest.skip("this Slurm has no partition whose jobs preempt others")
+    lab.slow.touch()
+    sweep = lab.start("launcher=slurm", *LONG, "seed=0")
+    until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
+    urgent = ["sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"]
+    subprocess.run(urgent, check=True, capture_output=True, cwd=lab.folder)
+    until(lambda: (lab.study / "0" / "result.json").exists(), "its record", sweep)
+    lab.slow.unlink()
+    answer = ended(sweep)
+    assert answer.code == 0, answer.err
+    assert {seed: record.resumes for seed, record in lab.records().items()} == {0: 1}
+    assert submitted(lab) == 1
+    assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
+
+
+def test_a_job_that_is_cancelled_is_not_waited_for(lab: Lab) -> None:
+    # A queued job that is cancelled leaves no trace; the queue tells that it is gone. Without it, and without accounts,
+    # submitit would wait for good.
+    lab.slow.touch()
+    arguments = ("launcher=slurm", *LONG, "seed=0,1", "hydra.launcher.array_parallelism=1")
+    sweep = lab.start(*arguments)
+    pid = until(lambda: process_of(lab.study / "0") or process_of(lab.study / "1"), "a checkpoint", sweep)
+    array, _, index = job_id(pid).partition("_")
+    cancelled = 1 - int(index)
+    subprocess.run(["scancel", f"{array}_{cancelled}"], check=True)
+    lab.slow.unlink()
+    answer = ended(sweep)
+    assert answer.code == 1
+    assert f"1 of 2 jobs did not complete: {cancelled} (seed={cancelled})" in answer.err
+    assert "it was cancelled before it began" in answer.err  # and was not tried again, since somebody meant it
+    assert lab.completed() == [int(index)]
+    answer = lab.sweep(*arguments)
+    assert answer.code == 0, answer.err
+    assert lab.completed() == [0, 1]

@@ -1,0 +1,171 @@
+"""What ends a job, wherever it does, is recorded, logged and told by the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from checkout import REPO
+from cli_helpers import Answer, cold
+from warm import warm
+
+from ssr_hydra.app import job
+from ssr_hydra.app.job import recorded
+from ssr_hydra.errors import InputError
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, is_alive
+from ssr_hydra.trainer import RunResult
+
+App = Callable[..., Answer]
+TRAIN = str(REPO / "train.py")
+QUICK = ("max_duration=4ba", "trainer.progress=none")
+BROKEN = """
+class Broken:
+    def __init__(self, size):
+        raise FileNotFoundError(f"no data of {size}")
+"""
+MINE = ("data=custom", "data.train._target_=broken_lab.Broken", "+data.train.size=5", "trainer.objective=null")
+
+
+@pytest.fixture
+def broken(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (in_tmp / "broken_lab.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(in_tmp))
+    return in_tmp
+
+
+def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
+    said = app(*MINE, *QUICK, "trust=broken_lab", "ssr=0.5", "seed=3", "hydra.run.dir=run")
+    assert said.code == 1
+    record = RunResult.load(broken / "run")
+    assert (record.status, record.error) == ("failed", "FileNotFoundError: no data of 5")
+    assert (record.ssr, record.seed, record.max_duration, record.steps) == (0.5, 3, "4ba", 0)
+    assert record.config_hash is not None
+    log = (broken / "run/train.log").read_text()
+    assert "started: " in log
+    assert "ssr=0.5" in log
+    assert 'broken_lab.py", line 4' in log
+
+
+def test_a_completed_run_is_logged(app: App, in_tmp: Path) -> None:
+    assert app(*QUICK, "hydra.run.dir=run").code == 0
+    log = (in_tmp / "run/train.log").read_text()
+    assert "started: max_duration=4ba" in log
+    assert "digits: completed" in log
+
+
+def test_a_sweep_ends_in_a_table_and_refused_jobs_are_in_it(app: App, in_tmp: Path) -> None:
+    said = app("-m", "optimizer=muon,adamw", *QUICK, "hydra.sweep.dir=sweep")
+    assert said.code == 1
+    assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in said.err
+    assert [RunResult.load(in_tmp / f"sweep/{number}").status for number in (0, 1)] == ["failed", "completed"]
+    assert "2 jobs in sweep: 1 failed, 1 completed" in said.out
+    assert "optimizer=muon" in said.out
+
+
+def test_input_that_is_refused_leaves_no_record_and_nor_does_another_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError), recorded({}, tmp_path):
+        raise InputError("a", 1, "must be 2", "write 2")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "result.json").write_text("theirs")
+    with pytest.raises(ZeroDivisionError), recorded({}, tmp_path):
+        raise ZeroDivisionError
+    assert (tmp_path / "result.json").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "error"),
+    [
+        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+        (signal.SIGHUP, 129, "terminated by SIGHUP"),
+        (signal.SIGINT, 130, "KeyboardInterrupt: interrupted"),
+    ],
+)
+def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
+    tmp_path: Path, number: int, code: int, error: str
+) -> None:
+    place = "hydra.run.dir=runs/${seed}"  # resolved in the command that continues it
+    arguments = (TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never")
+    with warm.start(*arguments, cwd=tmp_path, stdout=None) as process:
+        log = tmp_path / "runs/0/metrics.jsonl"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=300)
+    record = RunResult.load(tmp_path / "runs/0")
+    kept = f", with a checkpoint at batch {record.steps}"
+    assert (process.returncode, record.status, record.error) == (code, "stopped", error + kept)
+    assert record.steps > 0
+    assert (tmp_path / f"runs/0/checkpoints/ba{record.steps}").is_dir()
+    assert said == (
+        f"{error.removeprefix('KeyboardInterrupt: ')}{kept}; continue with\n"
+        f"  {warm.python} {TRAIN} max_duration=1h trainer.progress=none hydra.run.dir=runs/0 resume=auto\n"
+    )
+    more = f"max_duration={record.steps + 1}ba resume.on_change=extend checkpoint.best=null"
+    done = subprocess.run(f"{said.splitlines()[1]} {more}", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = RunResult.load(tmp_path / "runs/0")
+    assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
+
+
+@pytest.mark.parametrize("to", ["| head -1", "> /dev/full", "| true"])
+def test_a_display_that_breaks_does_not_end_a_run(tmp_path: Path, to: str) -> None:
+    typed = "max_duration=20ba trainer.eval_interval=1ba hydra.run.dir=run"
+    shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" {typed} {to}'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert RunResult.load(tmp_path / "run").steps == 20
+
+
+def test_help_into_a_pipe_that_closes(tmp_path: Path) -> None:
+    shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" --help | head -3'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("start", [(TRAIN,), (str(REPO / "scripts/preview.py"),)])
+def test_version_without_torch(tmp_path: Path, start: tuple[str, ...]) -> None:
+    said = cold("-X", "importtime", *start, "--version", cwd=tmp_path)
+    assert said.code == 0
+    assert said.out.startswith("ssr_hydra ")
+    assert "(hydra 1.3" in said.out
+    assert not [line for line in said.err.splitlines() if line.rpartition("|")[2].strip() == "torch"]
+
+
+def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_sweep_dir", lambda: tmp_path)
+    with (
+        Heartbeat(tmp_path / HEARTBEAT),
+        pytest.raises(InputError, match="another process runs the job of this folder"),
+        recorded({}, tmp_path),
+    ):
+        raise AssertionError
+    with recorded({}, tmp_path):
+        assert is_alive(tmp_path / HEARTBEAT)
+    assert not (tmp_path / HEARTBEAT).exists()
+
+
+def test_a_job_that_a_scheduler_puts_on_another_machine_waits_for_the_sign_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_sweep_dir", lambda: tmp_path)
+    sign = tmp_path / HEARTBEAT
+    sign.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1", "attempt": 1}))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:  # so old that it counts as silent
+            os.utime(sign, (1, 1))
+
+    # Its own alone: other threads sleep too, and a slow machine is not to be waited for less.
+    monkeypatch.setattr(job, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
+    with recorded({}, tmp_path):
+        assert len(waited) == 3
+        assert is_alive(sign)

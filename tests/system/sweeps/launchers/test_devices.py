@@ -1,0 +1,43 @@
+"""GPUs as nvidia-smi lists them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.sweeps.launchers.devices import visible_gpus
+
+
+def smi(folder: Path, said: str, code: int = 0) -> dict[str, str]:
+    """An environment in which nvidia-smi says this."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END'\n{said}\nEND\nexit {code}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+WHOLE = "GPU 0: NVIDIA H200 (UUID: GPU-6a0)\nGPU 1: NVIDIA H200 (UUID: GPU-6a1)"
+
+
+PARTS = f"""{WHOLE}
+  MIG 3g.71gb     Device  0: (UUID: MIG-11)
+  MIG 3g.71gb     Device  1: (UUID: MIG-12)"""
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        (WHOLE, 0, ["0", "1"]),
+        (PARTS, 0, ["0", "MIG-11", "MIG-12"]),
+        ("No devices were found", 6, []),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", 9, []),
+        (WHOLE, 9, []),
+    ],
+)
+def test_nvidia_smi_is_asked(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
+    assert visible_gpus(smi(tmp_path, said, code)) == expected
+
+
+def test_without_nvidia_smi_there_are_none(tmp_path: Path) -> None:
+    assert visible_gpus({"PATH": str(tmp_path)}) == []

@@ -1,0 +1,574 @@
+"""Jobs in processes of their own, really run, killed, interrupted and abandoned."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from checkout import REPO, SUPPORT
+from hydra.core.utils import JobReturn, JobStatus
+from launch_lab import LIGHT, how, jobs, launcher, wait_for
+from launcher_lab import VICTIMS
+from omegaconf import OmegaConf
+from warm import Process, warm
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.launchers import processes, starters
+from ssr_hydra.sweeps.launchers.child import Answer, JobTraceback
+from ssr_hydra.sweeps.launchers.devices import THREADS
+from ssr_hydra.sweeps.launchers.processes import _Job, _result
+from ssr_hydra.sweeps.launchers.starters import Ended
+
+NOBODY: Any = None
+
+pytestmark = pytest.mark.usefixtures("clean_hydra")
+
+
+@pytest.fixture(scope="module")
+def light() -> Iterator[starters.ForkServer]:
+    """A server without torch, which is there sooner."""
+    server = starters.ForkServer({}, LIGHT, patience=0.5)
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def _light(light: starters.ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(variables: dict[str, str]) -> starters.Starter:
+        return starters.make_starter(variables) if "OMP_NUM_THREADS" in variables else light
+
+    monkeypatch.setattr(processes, "make_starter", choose)
+
+
+def launch(folder: Path, *deeds: str, **settings: Any) -> list[tuple[str, Any]]:
+    """How each of these jobs ended."""
+    return [how(returned) for returned in launcher(folder, **settings).launch(jobs(*deeds), 0)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it goes between opening and reading
+        return False
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
+    until = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.02)
+    return is_so()
+
+
+# ---- what comes back
+
+
+def test_results_are_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    made = launcher(tmp_path, workers=2)
+    ended: list[int] = []
+    made.on_end = lambda number, _: (ended.append(number), (tmp_path / "go").touch())
+    done = made.launch([["do=wait", "n=0"], ["do=number", "n=7"]], 5)
+    assert [how(returned) for returned in done] == [("COMPLETED", "gone on"), ("COMPLETED", 7)]
+    assert ended == [6, 5]  # the first went on when the second had ended
+    assert [returned.hydra_cfg.hydra.job.num for returned in done] == [5, 6]
+    assert [list(returned.overrides) for returned in done] == [["do=wait", "n=0"], ["do=number", "n=7"]]
+    assert [returned.cfg.n for returned in done] == [0, 7]
+    assert (tmp_path / "sweep/5/.hydra/overrides.yaml").read_text() == "- do=wait\n- n=0\n"
+
+
+def test_each_job_has_a_process_of_its_own_and_the_callers_hear_of_it(tmp_path: Path) -> None:
+    made = launcher(tmp_path)
+    started: list[tuple[int, int]] = []
+    ended: list[tuple[int, JobReturn]] = []
+    made.on_start = lambda number, pid: started.append((number, pid))
+    made.on_end = lambda number, returned: ended.append((number, returned))
+    done = made.launch(jobs("pid", "pid", "pid"), 0)
+    pids = [returned.return_value for returned in done]
+    assert started == list(enumerate(pids))
+    assert ended == list(enumerate(done))
+    assert len({*pids, os.getpid()}) == 4
+    assert not any(map(alive, pids))
+
+
+def test_two_jobs_run_at_a_time(tmp_path: Path) -> None:
+    assert launch(tmp_path, "meet", "meet", workers=2) == [("COMPLETED", True)] * 2
+
+
+def test_no_jobs(tmp_path: Path) -> None:
+    assert launch(tmp_path) == []
+
+
+# ---- what goes wrong
+
+
+def test_a_job_that_raises_leaves_the_others(tmp_path: Path) -> None:
+    done = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
+    assert [how(returned) for returned in done] == [
+        ("COMPLETED", 0),
+        ("FAILED", "ValueError: no luck with 1"),
+        ("COMPLETED", 2),
+    ]
+    with pytest.raises(ValueError, match="no luck") as caught:
+        _ = done[1].return_value
+    assert isinstance(caught.value.__cause__, JobTraceback)
+    trace = str(caught.value.__cause__)
+    assert "in _raise" in trace
+    assert "run_job" not in trace  # it begins where the job begins
+
+
+def test_what_cannot_be_sent_is_told(tmp_path: Path) -> None:
+    done = launcher(tmp_path).launch(jobs("odd", "function"), 0)
+    assert [how(returned) for returned in done] == [
+        ("FAILED", "RunError: OddError: this and that"),
+        ("FAILED", "RunError: its result, a function, cannot be sent to the sweep"),
+    ]
+    assert "raise OddError" in str(done[0]._return_value.__cause__)
+    assert done[0].hydra_cfg is not None
+
+
+def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
+    died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
+    assert [text.partition("; what it printed")[0] for text in died[:3]] == [
+        "RunError: called sys.exit with exit code 3 before it was done",
+        "LostJobError: its process ended with exit code 0 before it was done",
+        "LostJobError: killed by SIGSEGV: a crash in native code",
+    ]
+    assert len(died) == 4
+    start = "LostJobError: killed by SIGKILL: by hand, or by the kernel's OOM killer for want of memory, where it held "
+    assert died[3].startswith(start)
+    assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_each_of_twelve_jobs_is_killed_in_turn(tmp_path: Path, victim: int) -> None:
+    made = launcher(tmp_path, workers=2)
+    deeds = ["number"] * 12
+    deeds[victim] = "wait"
+
+    def kill(number: int, pid: int) -> None:
+        if number == victim:
+            os.kill(pid, signal.SIGKILL)
+
+    made.on_start = kill
+    done = [how(returned) for returned in made.launch(jobs(*deeds), 0)]
+    killed = done.pop(victim)
+    assert done == [("COMPLETED", number) for number in range(12) if number != victim]
+    assert killed[0] == "FAILED"
+    assert killed[1].startswith("LostJobError: killed by SIGKILL: ")
+
+
+def test_a_job_that_cannot_be_composed_or_placed_leaves_the_others(tmp_path: Path) -> None:
+    made = launcher(tmp_path)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/1").write_text("in the way")
+    done = [how(returned) for returned in made.launch([["q=1"], ["n=1"], ["n=2"]], 0)]
+    assert [status for status, _ in done] == ["FAILED", "FAILED", "COMPLETED"]
+    assert "Could not override 'q'" in done[0][1]
+    assert "FileExistsError" in done[1][1]
+
+
+def test_a_job_that_alone_is_told_to_stop_leaves_the_others(tmp_path: Path) -> None:
+    made = launcher(tmp_path)
+
+    def stop(number: int, pid: int) -> None:
+        if number < 2:
+            os.kill(pid, (signal.SIGTERM, signal.SIGINT)[number])
+
+    made.on_start = stop
+    assert [how(returned) for returned in made.launch(jobs("wait", "wait", "number"), 0)] == [
+        ("FAILED", "RunError: terminated by SIGTERM"),
+        ("FAILED", "RunError: interrupted"),
+        ("COMPLETED", 2),
+    ]
+
+
+def test_the_server_may_be_killed(light: starters.ForkServer, tmp_path: Path) -> None:
+    made = launcher(tmp_path, workers=2)
+    pids: list[int] = []
+
+    def kill(number: int, pid: int) -> None:
+        pids.append(pid)
+        if number == 1:
+            assert wait_for(tmp_path / "waits-0")
+            assert light._process is not None
+            light._process.kill()
+            os.kill(pid, signal.SIGKILL)
+        if number == 2:
+            (tmp_path / "go").touch()
+
+    made.on_start = kill
+    done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number", "number"), 0)]
+    lost = "LostJobError: its process ended, and nobody saw how, since the one that starts them was killed too"
+    assert done == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
+
+
+def test_launch_ends_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A system without room for one more process."""
+
+        polls = False
+
+        def start(self, *_: object) -> tuple[int, Connection]:
+            raise RunError("no process can be started for it: Resource temporarily unavailable")
+
+        def waitables(self) -> list[object]:
+            return []
+
+        def ended(self) -> list[Ended]:
+            return []
+
+    monkeypatch.setattr(processes, "make_starter", lambda variables: Full())
+    failed = ("FAILED", "RunError: no process can be started for it: Resource temporarily unavailable")
+    assert launch(tmp_path, "number", "number") == [failed] * 2
+
+
+def test_launch_goes_on_if_its_server_is_stopped(light: starters.ForkServer, tmp_path: Path) -> None:
+    made = launcher(tmp_path, workers=2)
+    stopped: list[Any] = []
+
+    def stop(number: int, pid: int) -> None:
+        if number == 1:
+            assert light._process is not None
+            stopped.append(light._process)
+            light._process.send_signal(signal.SIGSTOP)
+            (tmp_path / "go").touch()
+
+    made.on_start = stop
+    done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number"), 0)]
+    assert done == [("COMPLETED", "gone on"), ("COMPLETED", "gone on"), ("COMPLETED", 2)]
+    assert stopped[0].returncode == -signal.SIGKILL
+
+
+def test_a_caller_that_fails_leaves_no_job_behind(tmp_path: Path) -> None:
+    made = launcher(tmp_path, workers=2)
+    pids: list[int] = []
+
+    def fail(number: int, pid: int) -> None:
+        pids.append(pid)
+        if number == 1:
+            assert all(wait_for(tmp_path / f"waits-{n}") for n in (0, 1))
+            raise ZeroDivisionError
+
+    made.on_start = fail
+    with pytest.raises(ZeroDivisionError):
+        made.launch(jobs("wait", "wait", "number"), 0)
+    assert len(pids) == 2
+    assert not any(map(alive, pids))
+    assert (tmp_path / "stopped-0").read_text() == "TerminatedError"
+
+
+# ---- what a job sees
+
+
+def test_a_job_sees_what_its_sweep_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch(tmp_path, "number") == [("COMPLETED", 0)]  # the server is there, and knows nothing of what follows
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("MINE", "here")
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
+    OmegaConf.register_new_resolver("run_id", lambda: "5eed", replace=True)
+    try:
+        ((status, seen),) = launch(tmp_path, "seen")
+    finally:
+        OmegaConf.clear_resolver("run_id")
+    assert status == "COMPLETED"
+    assert seen["environment"]["MINE"] == "here"
+    assert "MPLBACKEND" not in seen["environment"]
+    assert seen["environment"] == dict(os.environ)
+    assert seen["folder"] == str(tmp_path / "elsewhere")
+    assert seen["path"][0] == str(tmp_path / "modules")
+    assert seen["argv"] == ["train.py", "-m"]
+    assert (seen["stdin"], seen["cuda"], seen["handlers"], seen["folder_of_id"]) == ("", False, [True], "5eed")
+    pid, parent, group, session = seen["process"]
+    assert group == pid
+    assert session == parent != os.getsid(0)  # what is typed on the terminal does not reach it
+
+
+def test_threads_and_gpus_of_jobs(tmp_path: Path) -> None:
+    seen = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
+    assert [each["threads"] for each in seen] == [3, 3, 3]  # however many cores there are
+    assert all(each["environment"][name] == "3" for each in seen for name in THREADS)
+    gpus = [each["environment"]["CUDA_VISIBLE_DEVICES"] for each in seen]
+    assert set(gpus) <= {"5", "7"}
+    assert sorted(gpus[:2]) == ["5", "7"]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_no_two_jobs_that_run_share_a_gpu(tmp_path: Path) -> None:
+    done = launch(tmp_path, *["claim"] * 12, workers=3, gpus=[0, 1, 2])  # each fails where another has a hold
+    assert [status for status, _ in done] == ["COMPLETED"] * 12
+    assert {gpu for _, gpu in done} == {"0", "1", "2"}
+
+
+def test_what_a_run_needs_is_there_when_its_process_begins(tmp_path: Path) -> None:
+    ((status, imported),) = launch(tmp_path, "imports", threads=3)
+    assert status == "COMPLETED", imported
+    slow = {name for name in imported if name.partition(".")[0] in ("torch", "sympy", "numpy", "rich", "ssr_hydra")}
+    assert (slow, len(imported) < 30) == (set(), True)
+
+
+def test_settings_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"hydra\.launcher\.workers=0: must be a whole number"):
+        launcher(tmp_path, workers=0)
+    with pytest.raises(InputError, match=r"hydra\.launcher\.workers=2: there is 1 GPU"):
+        launcher(tmp_path, workers=2, gpus=OmegaConf.create([0]))
+
+
+def test_it_may_be_started_anew_instead_of_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "make_starter", lambda variables: starters.Spawner())
+    done = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
+    assert done[0][1]["threads"] == 2
+    assert done[0][1]["process"][0] == done[0][1]["process"][2]  # a group of its own
+    assert done[1:] == [("FAILED", "ValueError: no luck with 1"), ("FAILED", done[2][1])]
+    assert "killed by SIGSEGV" in done[2][1]
+
+
+# ---- what it prints
+
+
+def test_alone_it_prints_into_its_folder_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    launch(tmp_path, "print")
+    assert capfd.readouterr() == ("", "")
+    said = (tmp_path / "sweep/0/output.log").read_text()
+    assert sorted(said.splitlines()) == ["complained by 0", "said by 0", "shouted by 0"]
+
+
+def test_of_several_each_prints_into_its_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = launch(tmp_path, "print", "number", "print", "segv", workers=2)
+    assert capfd.readouterr() == ("", "")
+    for number in (0, 2):
+        said = (tmp_path / f"sweep/{number}/output.log").read_text()
+        assert sorted(said.splitlines()) == [f"complained by {number}", f"said by {number}", f"shouted by {number}"]
+    assert {path.parent.name for path in tmp_path.rglob("output.log")} == {"0", "2"}  # none where nothing was said
+    assert "printed" not in done[3][1]
+
+
+def test_a_death_names_the_output(tmp_path: Path) -> None:
+    (tmp_path / "sweep/0").mkdir(parents=True)
+    (tmp_path / "sweep/0/output.log").write_text("of the time before\n")
+    ((_, text), _) = launch(tmp_path, "segv", "number", workers=2)
+    assert text.endswith(f"; what it printed is in {tmp_path}/sweep/0/output.log")
+
+
+# ---- what stops it
+
+
+class Script:
+    """The launcher as a script, in a session of its own or on a terminal."""
+
+    def __init__(self, folder: Path, *deeds: str, terminal: int | None = None, **settings: Any) -> None:
+        arguments = [sys.executable, str(SUPPORT / "launch_lab.py"), str(folder), json.dumps(settings), *deeds]
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Not a session of its own, in which ctrl-Z stops nothing.
+            preexec_fn=os.setpgrp if terminal is None else lambda: _take_terminal(terminal),
+        )
+
+    def told(self) -> tuple[list[dict[str, Any]], str]:
+        """What it said until its end."""
+        out, err = self.process.communicate(timeout=300)
+        return [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
+
+
+def _take_terminal(terminal: int) -> None:
+    import fcntl
+    import termios
+
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def script() -> Iterator[Callable[..., Script]]:
+    made: list[Script] = []
+
+    def start(*arguments: Any, **settings: Any) -> Script:
+        made.append(Script(*arguments, **settings))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.process.kill()
+        each.process.communicate()
+
+
+def all_wait(folder: Path, *numbers: int) -> list[int]:
+    assert all(wait_for(folder / f"waits-{number}") for number in numbers)
+    wait_until(lambda: all((folder / f"waits-{number}").read_text() for number in numbers))
+    return [int((folder / f"waits-{number}").read_text()) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("number", "left", "noted"),
+    [
+        (signal.SIGINT, "KeyboardInterrupt: interrupted, and 2 jobs with it", "KeyboardInterrupt"),
+        (signal.SIGTERM, "TerminatedError: terminated by SIGTERM, and 2 jobs with it", "TerminatedError"),
+        (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2, and 2 jobs with it", "TerminatedError"),
+        (signal.SIGHUP, "TerminatedError: terminated by SIGHUP, and 2 jobs with it", "TerminatedError"),
+    ],
+)
+def test_a_signal_is_passed_on_once_and_waited_for(
+    script: Callable[..., Script], tmp_path: Path, number: int, left: str, noted: str
+) -> None:
+    started = script(tmp_path, "wait", "wait", "number", workers=2)
+    pids = all_wait(tmp_path, 0, 1)
+    started.process.send_signal(number)
+    told, err = started.told()
+    assert told[-1] == {"left": left}
+    assert [said["start"] for said in told if "start" in said] == [0, 1]  # the third was not begun
+    assert {said["how"][0] for said in told if "end" in said} == {"FAILED"}
+    assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == [noted] * 2
+    assert not any(map(alive, pids))
+    hint = "stopping 2 jobs, with a checkpoint; ctrl-C again stops at once\n"
+    assert err == (hint if number == signal.SIGINT else "")
+
+
+def test_ctrl_c_on_a_terminal(script: Callable[..., Script], tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    started = script(tmp_path, "wait", "number", terminal=terminal)
+    os.close(terminal)
+    all_wait(tmp_path, 0)
+    os.write(master, b"\x03")
+    told, err = started.told()
+    os.close(master)
+    assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
+    assert (tmp_path / "stopped-0").read_text() == "KeyboardInterrupt"
+    assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops at once\n"
+
+
+def test_ctrl_c_stops_a_sweep_whose_server_is_stopped(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "wait", "seen", workers=2)
+    (pid,) = all_wait(tmp_path, 0)
+    (server,) = psutil.Process(started.process.pid).children()
+    server.suspend()
+    started.process.send_signal(signal.SIGINT)
+    told, _ = started.told()
+    assert told[-1]["left"].startswith("KeyboardInterrupt: interrupted")
+    assert (tmp_path / "stopped-0").read_text() == "KeyboardInterrupt"
+    assert not alive(pid)
+    assert not server.is_running()
+
+
+def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
+    pids = all_wait(tmp_path, 0)
+    assert started.process.stderr is not None
+    for last in ("with a checkpoint; ctrl-C again stops at once", "ctrl-C again kills"):
+        started.process.send_signal(signal.SIGINT)  # each when the one before was seen: two that wait are one
+        assert started.process.stderr.readline() == f"stopping 1 job, {last}\n"
+    assert alive(pids[0])
+    started.process.send_signal(signal.SIGINT)
+    told, _ = started.told()
+    assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
+    (end,) = (said for said in told if "end" in said)
+    assert end["how"][1].startswith("LostJobError: killed by SIGKILL")
+
+
+def test_ctrl_z_stops_the_jobs_too(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "wait")
+    (pid,) = all_wait(tmp_path, 0)
+
+    def state(pid: int) -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    started.process.send_signal(signal.SIGTSTP)
+    assert wait_until(lambda: state(pid) == state(started.process.pid) == "T")
+    started.process.send_signal(signal.SIGCONT)
+    assert wait_until(lambda: state(pid) != "T" != state(started.process.pid))
+    (tmp_path / "go").touch()
+    told, _ = started.told()
+    assert told[-1] == {"left": "done"}
+    assert told[-2]["how"] == ["COMPLETED", "gone on"]
+
+
+def test_jobs_whose_sweep_is_killed_stop_by_themselves(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "wait", "wait", workers=2)
+    pids = all_wait(tmp_path, 0, 1)
+    started.process.kill()
+    assert wait_until(lambda: not any(map(alive, pids)))
+    assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == ["TerminatedError"] * 2
+
+
+def test_no_server_is_left(script: Callable[..., Script], tmp_path: Path) -> None:
+    started = script(tmp_path, "seen")
+    told, _ = started.told()
+    (end,) = (said for said in told if "end" in said)
+    _, server, _, _ = end["how"][1]["process"]
+    assert not alive(server)
+
+
+def test_what_a_job_has_said_counts_more_than_how_its_process_ended() -> None:
+    """One that has sent its result and is killed while it leaves has been done."""
+    answer = Answer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
+    assert _result(_Job(0, [], {}, 1, NOBODY, answer), Ended(0, -9)).return_value == 3
+
+
+def test_an_error_of_a_class_that_the_sweep_cannot_import_is_told() -> None:
+    answer = Answer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
+    returned = _result(_Job(0, [], {}, 1, NOBODY, answer), Ended(0, 0))
+    assert how(returned) == ("FAILED", "RunError: KindError: gone")
+    assert str(returned._return_value.__cause__) == "\nthe traceback"
+
+
+# ---- the app
+
+
+def app(folder: Path, *arguments: str) -> Process:
+    quick = ["trainer.progress=none", "study_report=false", f"hydra.sweep.dir={folder}"]
+    return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
+
+
+def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> None:
+    found = []
+    for name in ("basic", "processes"):
+        with app(tmp_path / name, f"launcher={name}", "ssr=0.5,1", "max_duration=6ba") as process:
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        found.append([RunResult.load(tmp_path / name / number) for number in "01"])
+    for basic, ours in zip(*found, strict=True):
+        assert ours.metrics == basic.metrics  # to the last bit
+        assert (ours.config_hash, ours.steps) == (basic.config_hash, basic.steps)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_jobs_end_with_their_sweep_and_with_a_checkpoint(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "sweep"
+    two = ("hydra.launcher.workers=2", "hydra.launcher.gpus=none")
+    with app(folder, *two, "seed=0,1,2", "max_duration=1h") as process:
+        assert wait_until(lambda: all(lines(folder / name) > 2 for name in "01"))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[signal.Signals(number)]
+    assert wait_until(lambda: all((folder / name / "result.json").exists() for name in "01"))
+    for name in "01":
+        record = RunResult.load(folder / name)
+        assert record.status == "stopped"
+        assert 0 <= record.conditions["jobs_beside"] <= 1  # 0 when the other one had ended before it was first counted
+        said = "KeyboardInterrupt: interrupted" if number == signal.SIGINT else "terminated by SIGTERM"
+        assert str(record.error).startswith(f"{said}, with a checkpoint at batch ")
+        assert len(list((folder / name / "checkpoints").glob("ba*"))) == 1
+    assert not (folder / "2").exists() or not (folder / "2/metrics.jsonl").exists()
+    assert "Traceback" not in err
+
+
+def lines(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -1,0 +1,163 @@
+"""Starting processes: the server that forks them, and new interpreters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+
+from ssr_hydra.errors import RunError
+from ssr_hydra.sweeps.launchers.starters import (
+    Ended,
+    ForkServer,
+    Spawner,
+    Starter,
+    import_path,
+    make_starter,
+    signal_name,
+)
+
+
+def go_on() -> bool:
+    """Whether the sweep was stopped: never."""
+    return False
+
+
+@pytest.fixture(params=[ForkServer, Spawner])
+def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
+    made = ForkServer({}, ()) if request.param is ForkServer else Spawner()
+    yield made
+    if isinstance(made, ForkServer):
+        made.close()
+
+
+def ends(starter: Starter, count: int) -> list[Ended]:
+    found: list[Ended] = []
+    while len(found) < count:
+        assert wait(starter.waitables(), 120)
+        found += starter.ended()
+    return found
+
+
+def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: Starter) -> None:
+    pid, connection = starter.start(7, 1, 2, go_on)
+    assert pid != os.getpid()
+    connection.close()
+    (ended,) = ends(starter, 1)
+    assert (ended.serial, ended.code) == (7, 1)
+    assert starter.ended() == []
+
+
+def test_the_ends_of_several_are_told_apart(starter: Starter) -> None:
+    started = {serial: starter.start(serial, 1, 2, go_on) for serial in (3, 4, 5)}
+    for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
+        os.kill(started[serial][0], number)
+    assert {ended.serial: ended.code for ended in ends(starter, 3)} == {3: -11, 4: -9, 5: -9}
+    for _, connection in started.values():
+        connection.close()
+
+
+def test_the_server_hears_no_signal_that_is_for_the_jobs() -> None:
+    server = ForkServer({}, ())
+    _, connection = server.start(0, 1, 2, go_on)
+    process = server._process
+    assert process is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        process.send_signal(number)
+    other, second = server.start(1, 1, 2, go_on)
+    assert process.poll() is None
+    assert other > 0
+    for each in (connection, second):
+        each.close()
+    assert {ended.serial for ended in ends(server, 2)} == {0, 1}
+    server.close()
+    # Hung up on and killed, in this order: it ends by whichever reaches it first, and by none of the signals above.
+    assert process.returncode in (0, -signal.SIGKILL)
+    server.close()
+
+
+def test_a_server_that_was_killed_is_begun_again() -> None:
+    server = ForkServer({}, ())
+    server.start(0, 1, 2, go_on)[1].close()
+    ends(server, 1)
+    first = server._process
+    assert first is not None
+    first.kill()
+    first.wait()
+    _, connection = server.start(1, 1, 2, go_on)
+    assert server._process is not first
+    connection.close()
+    assert [ended.serial for ended in ends(server, 1)] == [1]
+    server.close()
+
+
+def test_server_that_a_signal_stopped_is_killed_and_begun_again() -> None:
+    server = ForkServer({}, (), patience=0.1)
+    pid, connection = server.start(0, 1, 2, go_on)
+    first = server._process
+    assert first is not None
+    first.send_signal(signal.SIGSTOP)
+    _, second = server.start(1, 1, 2, go_on)
+    assert first.returncode == -signal.SIGKILL
+    os.kill(pid, 0)  # what the first one started goes on
+    assert server.polls
+    second.close()
+    assert ends(server, 1) == [Ended(1, 1, peak=ANY)]
+    connection.close()  # and now it ends, which nobody reports
+    until = time.monotonic() + 120
+    while not (found := server.ended()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert found == [Ended(0, None)]
+    server.close()
+
+
+def test_waiting_for_a_process_ends_when_the_sweep_is_stopped() -> None:
+    server = ForkServer({}, (), patience=3600)
+    server.start(0, 1, 2, go_on)[1].close()
+    ends(server, 1)
+    assert server._process is not None
+    server._process.send_signal(signal.SIGSTOP)
+    with pytest.raises(RunError, match="it was not started, since the sweep was stopped"):
+        server.start(1, 1, 2, lambda: True)
+    server.close()
+
+
+def test_a_server_that_cannot_begin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ForkServer({}, ())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RunError, match="the process that starts the jobs ended with exit code 1"):
+        server.start(0, 1, 2, go_on)
+    server.close()
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ForkServer, "_shared", None)
+    first = make_starter({"OMP_NUM_THREADS": "2"})
+    assert make_starter({"OMP_NUM_THREADS": "2"}) is first
+    assert make_starter({"OMP_NUM_THREADS": "3"}) is not first
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+def test_macos_and_windows_do_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(make_starter({}), Spawner)
+
+
+def test_the_import_path_does_not_depend_on_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib/x"])
+    assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]
+
+
+def test_signals_without_a_name() -> None:
+    assert signal_name(15) == "SIGTERM"
+    assert signal_name(40) == "signal 40"

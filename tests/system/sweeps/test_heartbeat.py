@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.sweeps import heartbeat
+from ssr_hydra.sweeps.heartbeat import SILENT_SECONDS, Heartbeat, Pulse, clock_of, count_living, is_alive
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from ssr_hydra.sweeps.heartbeat import Heartbeat
+with Heartbeat(Path(sys.argv[1])) as beat:
+    print(beat.attempt, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def child(path: Path) -> tuple[subprocess.Popen[str], int]:
+    """A process with a heartbeat, and which attempt it takes itself for."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_process_lives_until_it_is_killed_and_each_death_is_an_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat.json"
+    for attempt in (1, 2, 3):
+        process, seen = child(path)
+        assert seen == attempt
+        assert is_alive(path)
+        process.kill()
+        while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel is done with it
+            time.sleep(0.01)
+        assert not is_alive(path)  # though nobody has waited for it: a zombie is dead
+        process.communicate()
+        assert not is_alive(path)
+        assert Pulse.read(path) == Pulse.read(path)
+    process, _ = child(path)
+    process.communicate("\n")  # to its end
+    assert not path.exists()
+    assert child_attempt(path) == 1  # and what comes then is a first attempt again
+
+
+def child_attempt(path: Path) -> int:
+    process, seen = child(path)
+    process.communicate("\n")
+    return seen
+
+
+def test_a_stopped_process_is_not_dead(tmp_path: Path) -> None:
+    process, _ = child(tmp_path / "a")
+    os.kill(process.pid, signal.SIGSTOP)
+    assert is_alive(tmp_path / "a")
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate("\n")
+
+
+def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with Heartbeat(path):
+        content = json.loads(path.read_text())
+        assert content["pid"] == os.getpid()
+        path.write_text(json.dumps({**content, "started": "1"}))
+        assert not is_alive(path)
+
+
+def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its process ids mean nothing here, so what counts is how old its last sign is, by the clock of the files.
+    path = tmp_path / "a"
+    path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
+    now = clock_of(tmp_path)
+    asked: list[Path] = []
+    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: asked.append(folder) or now)  # which stands still
+    ages = ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False), (-1, True), (-3600, False))
+    for age, alive in ages:  # from the future: its machine's clock was ahead, and a living process would correct it
+        os.utime(path, (now - age, now - age))
+        assert is_alive(path) is alive
+        assert is_alive(path, now) is alive
+    assert asked == [tmp_path] * 5
+    assert SILENT_SECONDS < 60  # a dead machine is seen within a minute
+    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # and a living one may miss a few
+
+
+def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_INTERVAL", 0.01)
+    path = tmp_path / "a"
+    with Heartbeat(path):
+        os.utime(path, (1, 1))
+        until = time.monotonic() + 120
+        while path.stat().st_mtime == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
+
+
+def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
+    path = tmp_path / "a"
+
+    def until_it_says(expected: float) -> None:
+        until = time.monotonic() + 120
+        while (pulse := Pulse.read(path)) is None or pulse.frac_done != expected:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    with Heartbeat(path) as beat:
+        first = Pulse.read(path)
+        assert first is not None
+        assert first.frac_done is None
+        for done in (0.25, 1.0):
+            beat.frac_done = lambda done=done: done  # type: ignore[misc]
+            until_it_says(done)
+        assert Pulse.read(path) == first  # it is still the same sign of life
+        assert is_alive(path)
+
+
+def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
+    study = tmp_path / "studies/s"
+    own = study / "0" / heartbeat.HEARTBEAT
+    signs = [study / name / heartbeat.HEARTBEAT for name in "01234"]
+    with Heartbeat(own), Heartbeat(signs[1]), Heartbeat(signs[2]):
+        for path in signs[3:]:
+            path.parent.mkdir()
+        living = json.loads(own.read_text())
+        signs[3].write_text(json.dumps({**living, "machine": "elsewhere"}))
+        signs[4].write_text(json.dumps({**living, "started": "1"}))  # killed
+        assert count_living(study, 1, own) == 2
+        assert count_living(study.parent, 2, own) == 2
+        assert count_living(study, 2, own) == 0  # not so deep
+    assert count_living(study, 1, own) == 0
+
+
+def test_mean_number_of_other_jobs_is_one_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two for 10 s, then none at the look 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. What came before does not count.
+    looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
+    now = [0.0]
+
+    def look() -> int:
+        now[0], count = next(looks)
+        return count
+
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    mean = heartbeat._Mean(look)
+    mean.begin()
+    mean.look()
+    assert mean.mean() == 1.5
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])
+def test_what_is_no_sign_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a").write_text(content)
+    assert Pulse.read(tmp_path / "a") is None
+    assert not is_alive(tmp_path / "a")
+    assert not is_alive(tmp_path / "missing")
+
+
+def test_the_clock_is_that_of_the_files(tmp_path: Path) -> None:
+    before = time.time()
+    told = clock_of(tmp_path)
+    assert before - 1 < told < time.time() + 1  # however long that took
+    assert list(tmp_path.iterdir()) == []

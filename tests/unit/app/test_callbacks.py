@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import scalars_of_tensorboard
+from omegaconf import DictConfig
+
+from ssr_hydra.app.callbacks import make_callbacks
+from ssr_hydra.app.check import check
+from ssr_hydra.callbacks import EMA, CSVLogger, Throughput, values
+from ssr_hydra.errors import InputError
+from ssr_hydra.trainer import RunResult
+
+Compose = Callable[..., DictConfig]
+
+
+def message(cfg: Any, **arguments: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        check(cfg, **arguments)
+    return str(caught.value)
+
+
+def test_several_choices_of_a_group_stand_beside_each_other(composed: Compose) -> None:
+    cfg = composed("logger=[csv,tensorboard]", "callbacks=[ema,throughput]", "callbacks.ema.half_life=0.1dur")
+    callbacks, loggers = make_callbacks(check(cfg), ())
+    assert [(name, type(item)) for name, item in callbacks.items()] == [("ema", EMA), ("throughput", Throughput)]
+    assert list(loggers) == ["csv", "tensorboard"]
+    assert type(loggers["csv"]) is CSVLogger
+    # The other processes of a run log nothing, and need not have what logging needs.
+    assert make_callbacks(check(cfg), (), is_main=False)[1] == {}
+
+
+def test_one_choice_needs_no_list(composed: Compose) -> None:
+    assert list(check(composed("logger=csv"))["logger"]) == ["csv"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["callbacks=[ema]", "callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: must be at least 0 and below 1"),
+        (["callbacks=[ema]", "callbacks.ema.half_life=10"], "callbacks.ema.half_life='10': a duration needs a unit"),
+        (
+            ["callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "max_duration=10m"],
+            "callbacks.ema.half_life='0.1dur': cannot be converted to batches of this run: sec cannot be converted",
+        ),
+        (["callbacks=[ema]", "callbacks.ema.interval=0"], "callbacks.ema.interval=0: must be a whole number"),
+        (["callbacks=[ema]", "trainer.parallel=fsdp"], "callbacks.ema._target_='EMA': an average of weights that are"),
+        (["callbacks=[profiler]", "callbacks.profiler.active=0"], "callbacks.profiler.active=0: must be a whole"),
+        pytest.param(
+            ["logger=[wandb]", "logger.wandb.mode=disabled"],
+            "logger.wandb.mode='disabled': must be one of online, offline",
+            marks=pytest.mark.extra("wandb"),
+        ),
+        pytest.param(
+            ["logger=[wandb]", "logger.wandb.project=' '"],
+            "logger.wandb.project=' ': must be a name",
+            marks=pytest.mark.extra("wandb"),
+        ),
+        (["+callbacks.mine=3"], "callbacks.mine=3: must be a mapping with a _target_"),
+        (["+callbacks.mine._target_=os.system"], "callbacks.mine._target_='os.system': neither part of this package"),
+        (
+            ["logger=[csv]", "callbacks=[ema]", "+callbacks.csv=${callbacks.ema}"],
+            "callbacks.csv='csv': there is a logger",
+        ),
+        (["debug=limit", "data.limit_train=0"], "data.limit_train=0: must be a whole number"),
+    ],
+)
+def test_invalid_values_are_refused_with_their_field(composed: Compose, overrides: list[str], told: str) -> None:
+    assert told in message(composed(*overrides))
+
+
+def test_arguments_of_a_handwritten_config_are_checked_too(experiment: dict[str, Any]) -> None:
+    experiment["callbacks"] = {"ema": {"_target_": "ssr_hydra.callbacks.EMA"}}
+    assert "callbacks.ema.decay=None: is missing" in message(experiment)
+    experiment["callbacks"] = ["ema"]
+    assert "callbacks=['ema']: must be a mapping of names" in message(experiment)
+
+
+@pytest.mark.parametrize("extra", ["tensorboard", "wandb", "mlflow"])
+def test_a_missing_package_is_told_before_anything_is_made(
+    composed: Compose, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    cfg = composed(f"logger=[{extra}]")
+    missing = values.PACKAGES[extra][-1]
+    # The others count as installed, wherever the test runs.
+    spec = importlib.machinery.ModuleSpec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else spec(name, None))
+    told = f'needs {missing}, which is not installed; pip install "ssr-hydra[{extra}]"'
+    assert message(cfg) == f"logger.{extra}='{extra}': {told}"
+
+
+def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
+    cfg = composed("+callbacks.mine._target_=my_package.Mine", "+callbacks.mine.every=3")
+    assert check(cfg, trust=["my_package"])["callbacks"]["mine"] == {"_target_": "my_package.Mine", "every": 3}
+    assert "neither part of this package nor trusted" in message(cfg)
+
+
+@pytest.mark.parametrize("preset", ["one_batch", "overfit", "limit"])
+@pytest.mark.parametrize(
+    "experiment", [[], ["experiment=digits_product"], ["data=stdlib_bytes", "model=byte_mlp", "trainer=language"]]
+)
+def test_debug_presets_go_with_every_experiment(composed: Compose, preset: str, experiment: list[str]) -> None:
+    found = check(composed(*experiment, f"debug={preset}"))
+    assert found["debug"] == preset
+    assert found["data"]["limit_train"] in (1, 4, 8)
+
+
+def run(composed: Compose, folder: Path, *overrides: str) -> RunResult:
+    from ssr_hydra.app.train import train
+
+    train(composed(*overrides, "trainer.progress=none", "trainer.device=cpu"), run_dir=folder)
+    return RunResult.load(folder)
+
+
+def test_debug_runs_are_short_and_their_records_say_what_they_are(composed: Compose, tmp_path: Path) -> None:
+    one = run(composed, tmp_path / "one", "debug=one_batch")
+    assert (one.name, one.steps, one.samples) == ("digits (debug=one_batch)", 20, 20 * 16)
+    assert not (tmp_path / "one" / "checkpoints").exists()
+    short = run(composed, tmp_path / "short", "debug=limit")
+    assert (short.name, short.steps, len(short.evaluations)) == ("digits (debug=limit)", 16, 2)
+    assert run(composed, tmp_path / "real", "ssr=0.05").name == "digits"
+
+
+def test_a_run_that_learns_by_heart_learns_it(composed: Compose, tmp_path: Path) -> None:
+    result = run(composed, tmp_path, "debug=overfit")
+    assert result.steps == 400
+    assert result.metrics["eval/accuracy"] == 1.0
+    assert result.metrics["eval/loss"] < 0.01  # type: ignore[operator]
+
+
+def test_loggers_and_callbacks_from_the_config(composed: Compose, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    overrides = ["logger=[csv,tensorboard]", "callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "ssr=0.1"]
+    result = run(composed, tmp_path, *overrides)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + len(records)
+    found = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert [step for step, _ in found["lr"]] == [record["batch"] for record in records if "lr" in record]
+    for (_, logged), record in zip(found["lr"], (record for record in records if "lr" in record), strict=True):
+        assert logged == pytest.approx(record["lr"], rel=1e-6)
+    assert found["eval/accuracy"][-1][1] == pytest.approx(result.metrics["eval/accuracy"], rel=1e-6)
+    plain = run(composed, tmp_path / "plain", "ssr=0.1")
+    assert plain.metrics["train/loss"] == result.metrics["train/loss"]
+    assert plain.metrics["eval/loss"] != result.metrics["eval/loss"]

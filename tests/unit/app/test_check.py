@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from ssr_hydra.app.check import check
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.configs.schedulers import SCHEDULERS
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.registry import ROWS
+from ssr_hydra.sweeps.job_status import describe
+
+BAD_DURATIONS = [
+    *"10|| |5 epochs|-1ep|nandur|infdur|1e400ba|nanep|1_000ba|١٠ba|１０ep|10ba\n|\t10ba|0x10ba|1,5ep\n".split("|"),
+    *"9223372036854775808tok|+5ep|5EPOCH|ba|ep5|5 ep|5ep |1e5|inf|nan|None|true|--1ep|1/0dur|1//2dur|5ep5ba".split("|"),
+    *"1h30|1.5.5ep|∞ba|10%|5e p|0.5|ep|dur".split("|"),
+]
+GOOD_LENGTHS = ["9007199254740993tok", "25h", "90m", "0.5ep", "1e3ba", "1/3ep", "1h30m", "45s", "2d", "90sec", "7sp"]
+
+
+def set_(values: dict[str, Any], field: str, value: Any) -> None:
+    node = values
+    *path, last = field.split(".")
+    for key in path:
+        node = node[key]
+    node[last] = value
+
+
+def refusal(values: dict[str, Any]) -> InputError:
+    with pytest.raises(InputError) as info:
+        check(values)
+    error = info.value
+    assert "\n" not in str(error)
+    assert error.rule
+    assert error.fix
+    return error
+
+
+def test_the_default_is_good(experiment: dict[str, Any]) -> None:
+    assert check(experiment) == experiment
+
+
+def test_computed_ssr_makes_no_other_job(composed: Callable[..., DictConfig]) -> None:
+    # Hydra computes range(0.1,0.41,0.1): its third ratio is 0.30000000000000004.
+    typed, swept = check(composed("ssr=0.3")), check(composed("ssr=0.30000000000000004"))
+    assert swept["ssr"] == 0.3
+    assert describe(swept) == describe(typed)
+
+
+@pytest.mark.parametrize("name", ["ramp", *(row.name for row in ROWS)])
+@pytest.mark.parametrize("ssr", [0.1, 1.0, 3.0])
+def test_every_scheduler_alone_is_good(composed: Callable[..., DictConfig], name: str, ssr: float) -> None:
+    check(composed(f"scheduler={name}", f"ssr={ssr}"))
+
+
+@pytest.mark.parametrize("name", [name for name in GROUPS["optimizer"] if name != "custom"])
+def test_every_optimizer_alone_is_good(composed: Callable[..., DictConfig], name: str) -> None:
+    check(composed(f"optimizer={name}"))
+
+
+@pytest.mark.parametrize("value", BAD_DURATIONS)
+@pytest.mark.parametrize("field", ["max_duration", "scheduler.t_warmup", "scheduler.t_max", "trainer.eval_interval"])
+def test_bad_durations(experiment: dict[str, Any], field: str, value: str) -> None:
+    set_(experiment, field, value)
+    error = refusal(experiment)
+    assert error.field == field
+    assert error.value == value
+
+
+@pytest.mark.parametrize("value", GOOD_LENGTHS)
+def test_good_lengths(experiment: dict[str, Any], value: str) -> None:
+    experiment["max_duration"] = value
+    experiment["trainer"]["tokens_per_batch"] = 8
+    experiment["trainer"]["get_num_tokens_in_batch"] = {"_target_": "torch.nn.Identity"}  # digits have none to count
+    check(experiment)
+
+
+def scheduler(name: str, **arguments: Any) -> dict[str, Any]:
+    node = OmegaConf.to_container(OmegaConf.structured(SCHEDULERS[name]))
+    return {**node, **arguments}  # type: ignore[dict-item]
+
+
+NAN, INF = float("nan"), float("inf")
+BAD_VALUES: list[tuple[str, Any, str]] = [
+    # field, value, the field that the error names ("" for the same)
+    *(("ssr", value, "") for value in (0, -1, NAN, INF, 1e9, "half", True, None, -0.5)),
+    *(("max_duration", value, "") for value in ("0ba", "0.0ep", "1dur", "1.5dur", 10, 10.0, None, True, "9iter")),
+    *(("seed", value, "") for value in (-1, 1.5, "0", None, True, 2**63, NAN)),
+    *(("name", value, "") for value in ("", " ", "a\nb", 5, "x" * 201, "a\0b")),
+    *(("scheduler.t_warmup", value, "") for value in (10, "1dur", "1.5dur", "17ep", "2000ba", "-1ba", None, True, 0.5)),
+    *(("scheduler.t_max", value, "") for value in ("0ba", "0dur", 0, "-1ep")),
+    *(("scheduler.alpha_f", value, "") for value in (NAN, INF, -0.1, "a", None, True)),
+    ("scheduler.scale_warmup", "yes", ""),
+    ("scheduler.t_warmpu", "1ep", "scheduler._target_"),
+    ("scheduler", scheduler("cosine") | {"_target_": "os.system"}, "scheduler._target_"),
+    ("scheduler", "cosine", ""),
+    ("scheduler", {}, ""),
+    ("scheduler", [scheduler("cosine"), scheduler("rex", t_max="")], "scheduler[1].t_max"),
+    *(("scheduler", scheduler("exponential", gamma=g), "scheduler.gamma") for g in (-0.5, NAN, INF, "x")),
+    *(("scheduler", scheduler("step", step_size=s), "scheduler.step_size") for s in ("0ba", "0dur", "-1ba", "", 3)),
+    *(("scheduler", scheduler("multistep", milestones=m), "scheduler.milestones") for m in ("1ep", None, 5)),
+    *(
+        ("scheduler", scheduler("multistep", milestones=["1ep", m]), "scheduler.milestones[1]")
+        for m in (5, "-1ep", "x")
+    ),
+    *(("scheduler", scheduler("cosine_restarts", t_mult=m), "scheduler.t_mult") for m in (0, -1, NAN, INF)),
+    *(("scheduler", scheduler("cosine_restarts", t_0=t), "scheduler.t_0") for t in ("0ba", "0dur", "")),
+    *(("scheduler", scheduler("constant", alpha=a), "scheduler.alpha") for a in (NAN, INF, -1)),
+    *(("scheduler", scheduler("polynomial", power=p), "scheduler.power") for p in (-1, NAN, INF, 0)),
+    ("scheduler", scheduler("wsd", decay="cubic"), "scheduler.decay"),
+    ("scheduler", scheduler("one_cycle", anneal="cubic"), "scheduler.anneal"),
+    ("scheduler", scheduler("product"), "scheduler.factors"),
+    ("scheduler", scheduler("product", factors={"a": None}), "scheduler.factors.a"),
+    ("scheduler", scheduler("product", factors={"a": scheduler("linear", t_max="1")}), "scheduler.factors.a.t_max"),
+    (
+        "scheduler",
+        scheduler("product", factors={"a": scheduler("cosine_warmup", t_warmup="99ep")}),
+        "scheduler.factors.a.t_warmup",
+    ),
+    ("scheduler", scheduler("sequence"), "scheduler.phases"),
+    *(("optimizer.lr", value, "") for value in (NAN, INF, -0.1, "x", None, True)),
+    *(("optimizer.momentum", value, "") for value in (NAN, -0.1, 1.0, 2)),
+    *(("optimizer.weight_decay", value, "") for value in (NAN, -0.1)),
+    ("optimizer.nesterov", 1, ""),
+    ("optimizer.lrr", 1, ""),
+    ("optimizer", {"lr": 1}, ""),
+    ("optimizer", "adam", ""),
+    ("model.widths", [8, "x"], "model.widths[1]"),
+    ("model.widths", 8, ""),
+    ("model.num_classes", 1.5, ""),
+    ("model.depth", 3, ""),
+    ("model", None, ""),
+    *(("data.batch_size", value, "") for value in (0, -1, 1.5, "16", None, True, NAN)),
+    *(("data.eval_batch_size", value, "") for value in (0, None)),
+    *(("data.num_workers", value, "") for value in (-1, 0.5, 10**6)),
+    *(("data.shuffle", value, "") for value in ("yes", 1, None)),
+    *(("data.train.eval_fraction", value, "") for value in (0, 1, -1, NAN, "x", 1e-9)),
+    ("data.train", None, ""),
+    ("data.train", {}, ""),
+    ("data.eval", "x", ""),
+    ("data", None, ""),
+    ("data.path", "/tmp", ""),
+    *(("trainer.eval_interval", value, "") for value in ("0ba", 1, "1 ep", "2iter")),
+    *(("trainer.device", value, "") for value in ("tpu", "cuda:", "cuda:-1", "cpu:0:0", "", None, 0)),
+    *(("trainer.threads", value, "") for value in (0, -1, 1.5, "2", True, 10**9)),
+    *(("trainer.progress", value, "") for value in ("loud", None, False)),
+    *(("trainer.objective", value, "") for value in ("accuracy", "eval/f1", "", 3)),
+    *(("trainer.loss", value, "") for value in ("mse", {})),
+    *(("trainer.metrics", value, "") for value in (None, "accuracy", ["accuracy"])),
+    ("trainer.metrics.accuracy", "accuracy", ""),
+    *(("trainer.tokens_per_batch", value, "") for value in (0, -1, NAN, INF, "x")),
+    ("trainer.iteration_length", "3iter", ""),
+    ("trainer.epochs", 5, ""),
+    ("extra", 1, ""),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "named"), BAD_VALUES)
+def test_bad_values(experiment: dict[str, Any], field: str, value: Any, named: str) -> None:
+    set_(experiment, field, value)
+    assert refusal(experiment).field == (named or field)
+
+
+@pytest.mark.parametrize("field", ["ssr", "name", "scheduler", "data", "trainer", "optimizer.lr", "data.batch_size"])
+def test_missing_values(experiment: dict[str, Any], field: str) -> None:
+    node = experiment
+    *path, last = field.split(".")
+    for key in path:
+        node = node[key]
+    del node[last]
+    assert refusal(experiment).field == field
+
+
+def test_nesterov_needs_momentum(experiment: dict[str, Any]) -> None:
+    experiment["optimizer"]["momentum"] = 0.0
+    assert refusal(experiment).field == "optimizer.nesterov"
+
+
+def test_fused_and_foreach_exclude_each_other(experiment: dict[str, Any]) -> None:
+    experiment["optimizer"].update(fused=True, foreach=True)
+    assert refusal(experiment).field == "optimizer.fused"
+
+
+def test_lists_of_hyperparameters(composed: Callable[..., DictConfig]) -> None:
+    for value, field in (
+        ("[0.9]", "betas"),
+        ("[0.9,1.0]", "betas[1]"),
+        ("[-0.1,0.9]", "betas[0]"),
+        ("[0.9,nan]", "betas[1]"),
+    ):
+        with pytest.raises(InputError) as info:
+            check(composed("optimizer=adamw", f"optimizer.betas={value}"))
+        assert info.value.field == f"optimizer.{field}"
+
+
+def test_an_objective_needs_its_evaluation(experiment: dict[str, Any]) -> None:
+    experiment["data"]["eval"] = None
+    assert refusal(experiment).field == "trainer.objective"
+    experiment["trainer"]["objective"] = "train/loss"
+    check(experiment)
+
+
+def test_did_you_mean(experiment: dict[str, Any]) -> None:
+    experiment["scheduler"]["t_warmup"] = "10"
+    assert refusal(experiment).fix == "did you mean '10ba' or '10ep'?"
+    experiment["scheduler"]["t_warmup"] = "1ep"
+    experiment["optimizer"]["weight_decya"] = 0.1
+    assert refusal(experiment).fix == "did you mean weight_decay?"
+
+
+def test_times_are_compared_across_units_where_the_data_is_known(experiment: dict[str, Any]) -> None:
+    # 16 epochs of 75 batches of 16 samples.
+    experiment["scheduler"]["t_warmup"] = "1199ba"
+    check(experiment)
+    experiment["scheduler"]["t_warmup"] = "1201ba"
+    refusal(experiment)
+    experiment["ssr"] = 1.1  # the warmup is not scaled, the run is
+    check(experiment)
+    experiment["ssr"], experiment["scheduler"]["t_warmup"] = 1.0, "19300sp"
+    refusal(experiment)
+
+
+def test_a_custom_data_set_is_compared_later(experiment: dict[str, Any]) -> None:
+    experiment["data"]["train"] = {"_target_": "my_package.Data"}
+    experiment["scheduler"]["t_warmup"] = "100000ba"  # how many batches an epoch has, nobody knows yet
+    check(experiment, trust="my_package")
+    experiment["scheduler"]["t_warmup"] = "1dur"
+    with pytest.raises(InputError):
+        check(experiment, trust="my_package")
+
+
+def test_a_users_scheduler_is_not_imported_but_what_stands_around_it_is_checked(experiment: dict[str, Any]) -> None:
+    mine = {"_target_": "not_installed.mine", "_partial_": True}
+    experiment["scheduler"] = scheduler("product", factors={"mine": mine, "step": scheduler("step")})
+    experiment["ssr"] = 0.5
+    check(experiment, trust=["not_installed"])
+    experiment["scheduler"]["factors"]["step"]["gamma"] = -1
+    with pytest.raises(InputError) as info:
+        check(experiment, trust=["not_installed"])
+    assert info.value.field == "scheduler.factors.step.gamma"
+
+
+def test_no_scheduler_is_a_constant(experiment: dict[str, Any]) -> None:
+    experiment["scheduler"] = None
+    check(experiment)
+
+
+def test_interpolations_are_resolved_before_they_are_checked(
+    experiment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TARGET", "os.system")
+    for text in ("${oc.env:SECRET_TARGET}", "${name}", "os.${oc.select:nowhere,system}"):
+        cfg = OmegaConf.create(experiment)
+        cfg.name = "os.system"
+        OmegaConf.update(cfg, "model._target_", text)
+        with pytest.raises(InputError) as info:
+            check(cfg)
+        assert (info.value.field, info.value.value) == ("model._target_", "os.system")
+    hidden = OmegaConf.create(experiment)
+    hidden.trainer.metrics = OmegaConf.create({"a": "${oc.create:'{_target_: os.system}'}"})
+    with pytest.raises(InputError, match="neither part"):
+        check(hidden)
+
+
+@pytest.mark.parametrize(
+    "text", ["${nowhere}", "${name}${", "${oc.env:NOT_SET_ANYWHERE}", "${nosuch:1}", "${ssr", "???"]
+)
+def test_interpolations_that_lead_nowhere(experiment: dict[str, Any], text: str) -> None:
+    experiment["name"] = text
+    try:
+        cfg = OmegaConf.create(experiment)
+    except Exception:
+        return  # OmegaConf refuses the text itself: nothing can be composed from it
+    refusal(cfg)
+
+
+def test_interpolations_in_a_circle(experiment: dict[str, Any]) -> None:
+    experiment["name"], experiment["max_duration"] = "${max_duration}", "${name}"
+    assert "\n" not in str(refusal(OmegaConf.create(experiment)))  # type: ignore[arg-type]
+
+
+def test_hydras_own_node_is_not_part_of_the_experiment(experiment: dict[str, Any]) -> None:
+    cfg = OmegaConf.create({**experiment, "hydra": {"job": {"num": "???"}, "sweep": {"subdir": "${hydra.job.num}"}}})
+    assert "hydra" not in check(cfg)
+
+
+def test_ten_thousand_durations(experiment: dict[str, Any]) -> None:
+    """Whatever is written where a duration belongs: the one error, or none; never another, never a hang."""
+    rng = random.Random(0)
+    pieces = [
+        *"0123456789.-+_/eE \t\n,:%",
+        "ep",
+        "ba",
+        "sp",
+        "tok",
+        "dur",
+        "iter",
+        "sec",
+        "h",
+        "m",
+        "s",
+        "d",
+        "nan",
+        "inf",
+    ]
+    pieces += [
+        "1e400",
+        "9" * 30,
+        "٣",
+        "½",
+        "ＢＡ",
+        "\0",
+        "💥",
+        "0x",
+        "${ssr}",
+        "ms",
+        "epochs",
+        "steps",
+        "None",
+        "1/3",
+        "\u202e",
+    ]
+    field_names = ("t_warmup", "t_max")
+    good, began = 0, time.process_time()  # of this process alone, whatever else the machine does
+    for number in range(10_000):
+        text = "".join(rng.choice(pieces) for _ in range(rng.randrange(0, 7)))
+        name = field_names[number % 2]
+        values = dict(experiment, scheduler=dict(experiment["scheduler"], **{name: text}))
+        try:
+            check_schedule(values, 75)
+            good += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert error.field == f"scheduler.{name}" or error.field.startswith("scheduler.t_")
+    assert good > 10
+    assert time.process_time() - began < 60
+
+
+def check_schedule(values: dict[str, Any], dataloader_len: int) -> None:
+    from ssr_hydra.app.check import check_schedule as checked
+
+    checked(values, dataloader_len=dataloader_len)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "digits"),
+        (["data=arrays", "data.train.path=t.csv"], "arrays"),
+        (["data=stdlib_bytes", "model=byte_mlp", "trainer=language"], "stdlib_bytes"),
+        (["data=cifar100", "model=resnet18"], "cifar100"),
+        (["data=custom", "data.train._target_=lab.NightSky", "trainer.objective=null"], "night_sky"),
+        (["data=arrays", "data.train.path=t.csv", "name=mine"], "mine"),
+        (["experiment=digits_wsd"], "digits_wsd"),
+    ],
+)
+def test_a_run_without_a_name_is_called_by_its_data(
+    composed: Callable[..., DictConfig], overrides: list[str], name: str
+) -> None:
+    assert check(composed(*overrides), trust=["lab"])["name"] == name

@@ -1,0 +1,167 @@
+"""What is refused of optimizers, rules and schedules of fields before torch is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from ssr_hydra.app.check import check
+from ssr_hydra.app.check_optimizers import optimizer_nodes
+from ssr_hydra.errors import InputError
+
+WEIGHT_DECAY = "+scheduler@schedules.weight_decay=cosine"
+
+
+def refused(cfg: DictConfig | dict[str, Any], trust: str | tuple[str, ...] = ()) -> InputError:
+    with pytest.raises(InputError) as info:
+        check(cfg, trust)
+    assert "\n" not in str(info.value)
+    return info.value
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "optimizer=muon_adamw",
+        "optimizer=muon_adamw optimizer.adamw.lr=1e-3 optimizer@optimizer.adamw=sgd",
+        "optimizer=muon_adamw +optimizer@optimizer.third=sgd optimizer.third.params='*.bias'",
+        "optimizer=adamw param_groups=no_decay",
+        "optimizer=adamw param_groups=[no_decay,layer_decay] param_groups.layer_decay.layer_decay=0.8",
+        "optimizer=muon_adamw param_groups=no_decay +param_groups.head={params:{layer:-1},lr_scale:10}",
+        f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.alpha_f=0.1",
+        f"optimizer=muon_adamw {WEIGHT_DECAY} +scheduler@schedules.momentum=linear +scheduler@schedules.beta2=rex",
+        # Muon has a momentum, and AdamW has not: the group that has it is driven.
+        "optimizer=muon_adamw +scheduler@schedules.momentum=linear schedules.momentum.alpha_f=0.9",
+        "+schedules.momentum=[{_target_:ssr_hydra.schedulers.LinearScheduler}]",
+        # 0 in the optimizer, and not in a group of it.
+        f"param_groups=no_decay param_groups.no_decay.weight_decay=0.1 {WEIGHT_DECAY}",
+        "+scheduler@schedules.momentum=linear schedules.momentum.alpha_i=1.1",  # 0.9 * 1.1 = 0.99
+        "~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear "
+        "+param_groups.head={params:{layer:-1},schedule:head}",
+    ],
+)
+def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) -> None:
+    check(composed(*overrides.split()))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "says"),
+    [
+        ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "must be >= 0"),
+        ("optimizer=muon_adamw optimizer.muon.params=null", "optimizer.adamw.params", "takes all parameters"),
+        ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
+        ("optimizer=muon_adamw +optimizer@optimizer.third=sgd", "optimizer.third.params", "takes all parameters"),
+        ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must have a _target_"),
+        ("optimizer=sgd optimizer.params=3", "optimizer.params", "a mapping of conditions"),
+        (
+            "optimizer=muon_adamw optimizer@optimizer.adamw=sgd optimizer.adamw.nesterov=true "
+            "optimizer.adamw.momentum=0.0",
+            "optimizer.adamw.nesterov",
+            "set optimizer.adamw.momentum=0.9",
+        ),
+        ("param_groups=no_decay optimizer=sparseadam", "param_groups.no_decay.weight_decay", "no such hyperparameter"),
+        ("+param_groups.a={momentun:0.5}", "param_groups.a.momentun", "did you mean momentum?"),
+        ("optimizer=adam +param_groups.a={momentum_scale:0.5}", "param_groups.a.momentum_scale", "torch.optim.Adam "),
+        ("+param_groups.a={params:{name:3},lr:1}", "param_groups.a.params.name", "must be a pattern"),
+        ("+param_groups.a={lr:fast}", "param_groups.a.lr", "must be a number"),
+        ("+param_groups.a={schedule:head,lr:1}", "param_groups.a.schedule", "one schedule for all"),
+        (
+            "~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head}",
+            "param_groups.a.schedule",
+            "there are default",
+        ),
+        ("+scheduler@schedules.lr=cosine", "schedules.lr", "use scheduler=..."),
+        ("optimizer=adamw +scheduler@schedules.weight_dceay=cosine", "schedules.weight_dceay", "did you mean weight"),
+        (
+            "optimizer=adamw +scheduler@schedules.momentum=cosine",
+            "schedules.momentum",
+            "beta1, beta2, eps, weight_decay",
+        ),
+        ("optimizer=adamw +scheduler@schedules.betas=cosine", "schedules.betas", "no such number"),
+        ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no such number"),
+        (WEIGHT_DECAY, "schedules.weight_decay", "0 times anything is 0"),
+        (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=3", "schedules.weight_decay.t_max", "unit"),
+        (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=0ba", "schedules.weight_decay.t_max", ""),
+        (
+            "+scheduler@schedules.momentum=linear_warmup schedules.momentum.t_warmup=99ep",
+            "schedules.momentum.t_warmup",
+            "",
+        ),
+        ("+schedules.momentum=linear", "schedules.momentum", "a mapping with a _target_"),
+        ("+schedules.momentum=[]", "schedules.momentum", "or a list of some"),
+        ("+schedules.momentum=null", "schedules.momentum", "a mapping with a _target_"),
+        ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of some"),
+        ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "not run"),
+        ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is no scheduler"),
+        (
+            "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2",
+            "schedules.momentum",
+            "alpha reaches 1.2, and momentum 1.08, which must stay below 1",
+        ),
+        (
+            "optimizer=adamw +scheduler@schedules.beta2=linear schedules.beta2.alpha_i=1.01",
+            "schedules.beta2",
+            "reaches 1.01",
+        ),
+    ],
+)
+def test_invalid_values_are_refused(composed: Callable[..., DictConfig], overrides: str, field: str, says: str) -> None:
+    error = refused(composed(*overrides.split()))
+    assert error.field == field
+    assert says in str(error)
+
+
+def test_a_torch_scheduler_drives_learning_rates_alone(experiment: dict[str, Any]) -> None:
+    experiment["schedules"] = {"momentum": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 3}}
+    assert refused(experiment).field.startswith("schedules.momentum")
+
+
+def test_an_optimizer_of_ones_own_is_looked_at_when_it_is_made(experiment: dict[str, Any]) -> None:
+    experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
+    experiment["param_groups"] = {"a": {"anything": 3}}
+    experiment["schedules"] = {"something": {"_target_": "ssr_hydra.schedulers.LinearScheduler"}}
+    check(experiment, "not_installed")
+    experiment["schedules"]["something"]["t_max"] = "0ba"
+    assert refused(experiment, "not_installed").field == "schedules.something.t_max"
+
+
+def test_names_of_optimizers(experiment: dict[str, Any]) -> None:
+    node = experiment["optimizer"]
+    assert list(optimizer_nodes(node)) == ["optimizer"]
+    assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
+    for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
+        with pytest.raises(InputError, match="must (have|be a mapping with) a _target_"):
+            optimizer_nodes(bad)
+    with pytest.raises(InputError, match="is no name for an optimizer"):
+        optimizer_nodes({"a.b": node})
+
+
+def test_a_saved_config_without_params_takes_all(experiment: dict[str, Any]) -> None:
+    del experiment["optimizer"]["params"]
+    check(experiment)
+
+
+@pytest.mark.parametrize("key", ["param_groups", "schedules"])
+def test_wrong_kinds(experiment: dict[str, Any], key: str) -> None:
+    for value in (None, [], "no_decay", 3):
+        experiment[key] = value
+        assert refused(experiment).field == key
+
+
+def test_weight_decay_is_taken_off_only_where_there_is_some(composed: Callable[..., DictConfig]) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed("param_groups=no_decay"))
+    assert caught.value.field == "param_groups.no_decay.weight_decay"
+    assert caught.value.fix.startswith("set optimizer.weight_decay above 0")
+    check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))
+    check(composed("param_groups=no_decay", "optimizer=muon_adamw", "optimizer.muon.weight_decay=0"))
+    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # it does something else
+    check(composed("param_groups=no_decay", "+param_groups.head={params: {layer: -1}, weight_decay: 0.1}"))
+
+
+def test_the_value_of_a_field_that_is_0_is_shown(composed: Callable[..., DictConfig]) -> None:
+    with pytest.raises(InputError, match=r"schedules.weight_decay=0.0: it is 0"):
+        check(composed("+scheduler@schedules.weight_decay=cosine"))

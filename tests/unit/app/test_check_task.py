@@ -1,0 +1,130 @@
+"""Losses that go with targets, before the data are read; models that go with data, after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from ssr_hydra.app.check import check
+from ssr_hydra.errors import InputError
+
+Composed = Callable[..., DictConfig]
+TABLE = ("data=arrays", "data.train.path=t.csv", "model=mlp", "max_duration=1ep", "trainer.progress=none")
+LENGTHS = ("data.train.task=regression", "data.train.inputs=[width]", "data.train.targets=[length]")
+KINDS = ("data.train.inputs=[width,length]", "data.train.targets=[kind]")
+
+
+@pytest.fixture
+def table(in_tmp: Path) -> None:
+    rows = [f"{k}.0,{2 * k}.5,{'abc'[k % 3]}\n" for k in range(30)]
+    (in_tmp / "t.csv").write_text("width,length,kind\n" + "".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "fix"),
+    [
+        ([*TABLE, *LENGTHS], "trainer.loss", "trainer=regression"),
+        ([*TABLE, *LENGTHS, "trainer.loss._target_=torch.nn.L1Loss"], "trainer.metrics.accuracy", "trainer=regression"),
+        ([*TABLE, "trainer=regression"], "trainer.loss", "trainer=default, or data.train.task=regression"),
+        (["trainer=regression"], "trainer.loss", "trainer=default"),
+        ([*TABLE, *LENGTHS, "trainer=regression", "trainer.loss=null"], "trainer.loss", "trainer=regression"),
+        (["data=fake", "model=vit", "trainer.loss._target_=torch.nn.HuberLoss"], "trainer.loss", "trainer=default"),
+    ],
+)
+def test_a_loss_for_other_targets_is_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert caught.value.field == field
+    assert caught.value.fix.startswith(f"choose {fix}")
+
+
+def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
+    keys = {"trainer.metrics.accuracy": "null", "+trainer.metrics.top2._target_": "ssr_hydra.trainer.accuracy"}
+    overrides = [f"{key}={value}" for key, value in keys.items()]
+    values = check(composed(*overrides, "trainer.objective=eval/top2"))
+    assert list(values["trainer"]["metrics"]) == ["top2"]
+    # Its targets are numbers now, which the preset's metric refuses.
+    check(composed(*TABLE, *LENGTHS, "trainer=regression", "+trainer.metrics.accuracy=null"))
+    with pytest.raises(InputError, match=r"^trainer\.objective='eval/accuracy': must be one of train/loss, eval/loss"):
+        check(composed("trainer.metrics.accuracy=null"))
+
+
+def test_what_belongs_together_is_good(composed: Composed) -> None:
+    check(composed(*TABLE, *LENGTHS, "trainer=regression"))
+    check(composed(*TABLE))
+    # Whatever a data set of one's own has for targets is not known.
+    own = composed("data=custom", "data.train._target_=ssr_hydra_own.Table", "data.eval=null", "trainer=regression")
+    own.trainer.objective = None
+    check(own, trust=["ssr_hydra_own"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (KINDS, "model.in_features=64: a sample of the data has 2 numbers; set model.in_features=2"),
+        (
+            (*KINDS, "model.in_features=2", "model.num_classes=2"),
+            "model.num_classes=2: the data has 3 classes; set model.num_classes=3",
+        ),
+        (
+            (*LENGTHS, "trainer=regression", "model.in_features=1"),
+            "model.num_classes=10: a sample of the data has 1 target, each of them an output; set model.num_classes=1",
+        ),
+        ((*KINDS, "model=conv"), "model._target_='ssr_hydra.models.ConvNet': takes images, and a sample of the data"),
+        ((*KINDS, "model=conv", "data.train.shape=[2,1,1]"), "model.in_channels=1: an image of the data is 2 x 1 x 1"),
+    ],
+)
+def test_a_model_that_does_not_fit_a_table_is_refused_once_it_is_read(
+    table: None, refused: Callable[..., str], overrides: tuple[str, ...], told: str
+) -> None:
+    assert refused(*TABLE, *overrides).startswith(f"error: {told}")
+
+
+def test_classes_that_only_evaluation_has_are_counted(refused: Callable[..., str], in_tmp: Path) -> None:
+    for name, classes in (("t.csv", 2), ("other.csv", 4)):
+        (in_tmp / name).write_text("x,y\n" + "".join(f"{k}.5,{k % classes}\n" for k in range(20)))
+    told = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
+    assert told.startswith("error: model.num_classes=2: the data has 4 classes")
+
+
+TABLES = Path(__file__).parents[1] / "data" / "tables"
+
+
+def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object], in_tmp: Path) -> None:
+    arguments = ("data=arrays", f"data.train.path={TABLES / 'trees_train.csv'}", "model=mlp", "model.in_features=2")
+    app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
+    result = json.loads((in_tmp / "out" / "result.json").read_text())
+    assert result["data"]["dataset"]["samples"] == 60
+    assert result["metrics"]["eval/accuracy"] == 1.0  # three clusters, far apart; with shifted classes it was 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("trailing_comma", "row 1, column 4 has no name"),
+        ("missing_label", "is missing (TABLE, row 9, column 'label')"),
+        ("no_header", "row 1, column 1 is the number 5.0; set header=false"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(refused: Callable[..., str], name: str, told: str) -> None:
+    table = str(TABLES / f"{name}.csv")
+    assert told.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
+
+
+def test_a_table_of_numbers_is_learned_by_its_trainer(table: None, app: Callable[..., object], in_tmp: Path) -> None:
+    app(*TABLE, *LENGTHS, "trainer=regression", "model.in_features=1", "model.num_classes=1", "hydra.run.dir=out")
+    result = json.loads((in_tmp / "out" / "result.json").read_text())
+    assert result["status"] == "completed"
+    assert result["metrics"]["eval/loss"] > 0
+
+
+def test_without_evaluation_data_the_objective_is_told_why(composed: Composed) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed("data.eval=null"))
+    assert caught.value.field == "trainer.objective"
+    assert caught.value.rule == "data.eval=null leaves only train/loss"
+    check(composed("data.eval=null", "trainer.objective=train/loss"))

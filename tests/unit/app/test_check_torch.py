@@ -1,0 +1,171 @@
+"""torch's schedulers in a config: what is refused before torch is imported, and what is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.configs import GROUPS
+from ssr_hydra.errors import InputError
+from ssr_hydra.torch_schedulers import CosineAnnealingLR, LinearLR, SequentialLR, StepLR
+
+NAMES = [name for name in GROUPS["scheduler"] if name.startswith("torch_")]
+OF_FUNCTIONS = ("torch_lambda", "torch_multiplicative")
+
+
+@pytest.mark.parametrize("ssr", ["1", "0.3"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_FUNCTIONS])
+def test_every_choice_runs_by_itself(composed: Callable[..., DictConfig], name: str, ssr: str) -> None:
+    values = check(composed(f"scheduler={name}", f"ssr={ssr}"))
+    made = make_schedulers(values, (), [])
+    assert type(made).__module__.startswith("ssr_hydra.torch_schedulers.")
+    assert f"ssr_hydra.torch_schedulers.{type(made).__name__}" == values["scheduler"]["_target_"]
+
+
+@pytest.mark.parametrize("name", OF_FUNCTIONS)
+def test_functions_are_named_and_trusted(composed: Callable[..., DictConfig], name: str) -> None:
+    with pytest.raises(InputError, match="must be given") as caught:
+        check(composed(f"scheduler={name}"))
+    assert caught.value.field == "scheduler.lr_lambda"
+    function = ["+scheduler.lr_lambda._target_=mine.decay", "+scheduler.lr_lambda._partial_=true"]
+    with pytest.raises(InputError, match=r"trust=\[mine\]"):
+        check(composed(f"scheduler={name}", "scheduler.lr_lambda={}", *function))
+    check(composed(f"scheduler={name}", "scheduler.lr_lambda={}", *function), trust="mine")
+
+
+def test_arguments_take_steps_and_times(composed: Callable[..., DictConfig]) -> None:
+    values = check(composed("scheduler=torch_step", "scheduler.step_size=30", "scheduler.pace=batch"))
+    assert make_schedulers(values, (), []) == StepLR(30, 0.1, pace="batch")
+    values = check(composed("scheduler=torch_step", "scheduler.step_size=30ba"))
+    assert make_schedulers(values, (), []) == StepLR("30ba", 0.1)
+
+
+def test_the_command_line_reaches_into_a_sequence(composed: Callable[..., DictConfig]) -> None:
+    values = check(
+        composed(
+            "scheduler=torch_sequential",
+            "scheduler.schedulers.warmup.start_factor=0.01",
+            "scheduler.milestones=[500ba]",
+            "scheduler.schedulers.decay.eta_min=1e-4",
+            "scheduler.pace=batch",
+        )
+    )
+    parts = {"warmup": LinearLR(0.01, total_iters="1dur"), "decay": CosineAnnealingLR("1dur", 1e-4)}
+    assert make_schedulers(values, (), []) == SequentialLR(parts, ["500ba"], pace="batch")
+    values = check(
+        composed("scheduler=torch_sequential", "scheduler@scheduler.schedulers.decay=torch_step", "max_duration=9ep")
+    )
+    assert isinstance(make_schedulers(values, (), []).schedulers["decay"], StepLR)
+
+
+def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictConfig]) -> None:
+    target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
+    values = check(composed("scheduler=custom", target, "+scheduler.step_size=3ep", "ssr=0.5"))
+    assert make_schedulers(values, (), []) == StepLR("3ep")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "words"),
+    [
+        (["torch_step", "scheduler.step_size=0"], "scheduler.step_size", "must be above 0"),
+        (["torch_step", "scheduler.step_size=-3"], "scheduler.step_size", "must be above 0"),
+        (["torch_step", "scheduler.step_size='3'"], "scheduler.step_size", "a duration needs a unit"),
+        (["torch_step", "scheduler.step_size=3 ep"], "scheduler.step_size", "did you mean '3ep'"),
+        (["torch_step", "scheduler.step_size=3tok", "scheduler.gamma=-1"], "scheduler.gamma", "at least 0"),
+        (["torch_step", "scheduler.pace=step"], "scheduler.pace", "epoch, batch"),
+        (["torch_step", "+scheduler.last_epoch=3"], "scheduler._target_", "last_epoch"),
+        (["torch_multistep", "scheduler.milestones=[1ep,-3]"], "scheduler.milestones[1]", "at least 0"),
+        (["torch_multistep", "scheduler.milestones=[]"], "scheduler.milestones", "at least one"),
+        (["torch_cosine", "max_duration=1ep"], "scheduler.pace", "within its first epoch, .*use scheduler.pace=batch"),
+        (["torch_cosine", "max_duration=100ba", "ssr=0.5"], "scheduler.pace", "the learning rate would never change"),
+        (["torch_step", "max_duration=2ep", "ssr=0.5", "control=truncate"], "scheduler.pace", "within its first epoch"),
+        (["torch_onecycle", "scheduler.total_steps=9"], "scheduler.total_steps", "before the run does"),
+        (["torch_onecycle", "optimizer=adagrad"], "scheduler.cycle_momentum", "Adagrad has no momentum"),
+        (["torch_onecycle", "+scheduler@schedules.momentum=cosine"], "scheduler.cycle_momentum", "drives momentum"),
+        (["torch_cyclic", "scheduler.step_size_down=4tok"], "scheduler.step_size_down", "tokens_per_batch"),
+        (["torch_plateau", "data.eval=null", "trainer.objective=null"], "scheduler", "no data for one"),
+        (["torch_plateau", "scheduler.mode=min"], "scheduler.mode", "must be max, because a higher"),
+        (["torch_plateau", "scheduler.mode=max", "trainer.objective=null"], "scheduler.mode", "must be min"),
+        (["torch_plateau", "scheduler.patience=-1"], "scheduler.patience", "at least 0"),
+        (["torch_sequential", "scheduler.milestones=[3,9]"], "scheduler.milestones", "one less"),
+        (["torch_sequential", "scheduler.schedulers.decay=torch_step"], "scheduler.schedulers.decay", "not its name"),
+        (["torch_sequential", "scheduler.schedulers.decay.pace=batch"], "scheduler.schedulers.decay.pace", "the whole"),
+        (
+            ["torch_chained", "scheduler@scheduler.schedulers.decay=torch_cosine_restarts"],
+            "scheduler.schedulers.decay",
+            "overwrites the others",
+        ),
+        (
+            ["torch_chained", "scheduler@scheduler.schedulers.decay=cosine"],
+            "scheduler.schedulers.decay",
+            "must be one of ssr_hydra.torch_schedulers.*multiply in a list",
+        ),
+        (["product", "scheduler@scheduler.factors.decay=torch_step"], "scheduler.factors.decay", "list both, .*YAML"),
+        (
+            ["sequence", "scheduler@scheduler.phases.warmup.scheduler=torch_step"],
+            "scheduler.phases.warmup.scheduler",
+            "list both, .*YAML",
+        ),
+        (
+            ["constant", "optimizer.weight_decay=0.1", "+scheduler@schedules.weight_decay=torch_step"],
+            "schedules.weight_decay",
+            "whole optimizer",
+        ),
+    ],
+)
+def test_invalid_values_are_refused_at_composition(
+    composed: Callable[..., DictConfig], overrides: list[str], field: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
+    assert caught.value.field == field
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# The digits have 1198 training images, 75 batches of 16.
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["torch_cosine", "max_duration=1ep", "scheduler.pace=batch"],
+        ["torch_cosine", "max_duration=1ep", "scheduler.pace=epoch"],
+        ["torch_cosine", "max_duration=1ep", "trainer.use_stepwise_scheduler=true"],
+        ["torch_cosine", "max_duration=1ep", "trainer.use_stepwise_scheduler=false"],
+        ["torch_cosine", "max_duration=76ba"],
+        ["torch_cosine", "max_duration=10m"],
+        ["torch_onecycle", "max_duration=1ep"],
+        ["torch_plateau", "max_duration=1ep"],
+    ],
+)
+def test_a_short_run_is_taken_where_a_pace_is_chosen_or_something_moves(
+    composed: Callable[..., DictConfig], overrides: list[str]
+) -> None:
+    check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
+
+
+def test_windows_of_text_say_how_many_tokens_make_an_epoch(composed: Callable[..., DictConfig]) -> None:
+    values = check(composed("experiment=byte_lm", "scheduler=torch_cosine"))  # the text has not been read
+    # A batch is 8 windows of 16 bytes, so 204,800 tokens are 1,600 batches.
+    with pytest.raises(InputError, match="within its first epoch") as caught:
+        check_schedule(values, dataloader_len=1600)
+    assert caught.value.field == "scheduler.pace"
+    check_schedule(values, dataloader_len=1599)
+
+
+def test_in_a_list_they_are_a_chain_with_each_other_and_multiply_with_ours(
+    composed: Callable[..., DictConfig],
+) -> None:
+    def listed(*names: str) -> dict[str, Any]:
+        values = dict(composed())
+        values["scheduler"] = [composed(f"scheduler={name}").scheduler for name in names]
+        return values
+
+    check(listed("torch_step", "torch_exponential", "cosine"))
+    check(listed("torch_cosine_restarts", "cosine"))
+    with pytest.raises(InputError, match="overwrites the others") as caught:
+        check(listed("cosine", "torch_step", "torch_cosine_restarts"))
+    assert caught.value.field == "scheduler[2]"

@@ -1,0 +1,107 @@
+"""Names, types and ranges of single values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node
+from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count, did_you_mean, number, one_of
+
+
+@dataclass
+class Config:
+    """One field of each kind."""
+
+    rate: float = 0.1
+    size: int = 1
+    flag: bool = False
+    word: str | None = None
+    pair: tuple[float, float] = (0.0, 1.0)
+    sizes: list[int] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    anything: Any = None
+
+
+GOOD: dict[str, Any] = {
+    "rate": 1,
+    "size": 2,
+    "flag": True,
+    "word": None,
+    "pair": [0.5, 1],
+    "sizes": [1, 2],
+    "parts": {"a": None},
+    "anything": object(),
+}
+
+
+def test_what_fits_its_config() -> None:
+    check_fields(GOOD, Config, "x")
+    check_fields({**GOOD, "word": "w", "anything": None, "_target_": "a.b"}, Config, "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("rate", "1", "x.rate"),
+        ("rate", None, "x.rate"),
+        ("rate", True, "x.rate"),
+        ("size", 1.0, "x.size"),
+        ("size", True, "x.size"),
+        ("flag", 1, "x.flag"),
+        ("word", 3, "x.word"),
+        ("pair", [1.0], "x.pair"),
+        ("pair", [1.0, "b"], "x.pair[1]"),
+        ("sizes", 3, "x.sizes"),
+        ("sizes", [1, 2.5], "x.sizes[1]"),
+        ("parts", [1], "x.parts"),
+        ("ratee", 1, "x.ratee"),
+    ],
+)
+def test_what_does_not(key: str, value: Any, place: str) -> None:
+    with pytest.raises(InputError) as info:
+        check_fields({**GOOD, key: value}, Config, "x")
+    assert info.value.field == place
+
+
+def test_what_is_missing() -> None:
+    with pytest.raises(InputError, match=r"^x\.size=None: is missing"):
+        check_fields({key: value for key, value in GOOD.items() if key != "size"}, Config, "x")
+
+
+def test_numbers_and_names() -> None:
+    assert (number(0, "x"), count(0, "x", 0), count(5, "x", 1, 5)) == (0, 0, 5)
+    for bad in (True, "1", None):
+        with pytest.raises(InputError):
+            number(bad, "x")
+    for bad in (True, 1.0, -1, 6):
+        with pytest.raises(InputError):
+            count(bad, "x", 0, 5)
+    assert did_you_mean("weight_decya", ["lr", "weight_decay", "_target_"]) == "did you mean weight_decay?"
+    assert did_you_mean("q", ["lr", "_target_"]) == "there are lr"
+
+
+def test_nodes() -> None:
+    check_node({"_target_": "a.b"}, "model", "model=conv")
+    for bad in (None, "conv", []):
+        with pytest.raises(InputError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):
+            check_node(bad, "model", "model=conv")
+    with pytest.raises(InputError, match=r"must have a _target_; begin its file with defaults: \[conv, _self_\]"):
+        check_node({"widths": [8]}, "model", "model=conv")
+    with pytest.raises(InputError, match=r"must be a mapping with a _target_"):
+        check_node({}, "data.train", "data=digits")
+    with pytest.raises(InputError, match=r"^model\.widht=3: is no argument of it; did you mean widths\?"):
+        check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
+    check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # nobody knows its arguments
+
+
+@pytest.mark.parametrize(("given", "fix"), [("fp61", "did you mean fp16?"), ("bogus", "write e.g. fp32"), (3, "fp32")])
+def test_a_few_words_are_listed_once(given: Any, fix: str) -> None:
+    one_of("bf16", "precision", ("fp32", "bf16", "fp16"))
+    with pytest.raises(InputError) as caught:
+        one_of(given, "precision", ("fp32", "bf16", "fp16"))
+    assert caught.value.fix.endswith(fix)
+    assert str(caught.value).count("bf16") == 1  # in the rule; the fix names another

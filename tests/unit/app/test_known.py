@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from ssr_hydra.app import known as module
+from ssr_hydra.app.check import check, known_dataloader_len
+from ssr_hydra.app.known import IMAGES, LEAST, known_samples
+from ssr_hydra.app.targets import instantiate
+from ssr_hydra.errors import InputError
+
+Composed = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSR_HYDRA_DATA", str(in_tmp / "sets"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=cifar10", "model=resnet18", "model.num_classes=10"],
+        ["data=cifar100", "model=resnet50", "model.num_classes=100", "model.small_images=true"],
+        ["data=mnist", "model=vit", "model.in_channels=1", "model.image_size=28"],
+        ["data=fashion_mnist"],
+        ["data=fashion_mnist", "model.num_classes=12"],
+        ["data=fake", "data.train.shape=[1,8,8]", "model=mlp"],
+        ["data=fake", "data.train.shape=[3,224,224]", "model=vit_b_16"],
+        ["data=fake", "model=vit_b_16", "+model.options.image_size=32"],
+        ["data=fake", "model=vit_b_16", "+data.augment._target_=torchvision.transforms.v2.Resize"],
+        ["data=fake", "data.train.shape=[3,75,75]", "model=torchvision", "model.name=inception_v3"],
+        ["data=image_folder", "data.train.root=x", "model=efficientnet_b0"],
+        ["data=imagenet", "data.train.root=x", "data.train.transforms.flip=null", "model=vit_b_16"],
+        ["data=arrays", "data.train.path=x.npz", "data.train.inputs=[images]", "data.train.shape=[1,8,8]"],
+        ["data=arrays", "data.train.path=x.npz", "model=torchvision", "model.name=swin_t", "model.weights=DEFAULT"],
+    ],
+)
+def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
+    values = check(composed(*overrides))
+    evaluation, train = values["data"]["eval"], values["data"]["train"]
+    differ = {key for key in train if train[key] != evaluation[key]}
+    assert differ <= {"split", "size", "folder", "transforms"}  # all else follows the training data
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "fix"),
+    [
+        (["data=cifar10"], "model.in_channels", "set model.in_channels=3"),
+        (["data=cifar10", "model=mlp"], "model.in_features", "set model.in_features=3072"),
+        (["data=mnist", "model=vit"], "model.in_channels", "=1"),
+        (["data=mnist", "model=vit", "model.in_channels=1"], "model.image_size", "=28"),
+        (["data=cifar100", "model=vit"], "model.num_classes", "=100"),
+        (["model.num_classes=9"], "model.num_classes", "=10"),
+        (["data=fake", "data.train.num_classes=11", "model=vit"], "model.num_classes", "=11"),
+        (["data=cifar10", "data.train.name=cifar"], "data.train.name", "cifar10"),
+        (["data=arrays", "data.train.path=x", "data.train.split=test"], "data.train.split", "train or eval"),
+        (["data=fake", "+data.train.colour=3"], "data.train.colour", "num_classes"),
+        (["data=fake", "data.prefetch_factor=2"], "data.prefetch_factor", "num_workers"),
+        (["data=fake", "data.num_workers=1", "data.prefetch_factor=0"], "data.prefetch_factor", ""),
+        (["data=fake", "data.num_workers=1"], "data.num_workers", "set it to 0"),
+        (["data.num_workers=1", "data.eval=null"], "data.num_workers", "set it to 0"),
+        (
+            ["data=image_folder", "data.train.root=x", "+data.augment._target_=ssr_hydra.data.RandomCropFlip"],
+            "data.augment",
+            "transforms",
+        ),
+        (["data=fake", "model=vit_b_16"], "model.name", "say +model.options.image_size=32"),
+        (
+            ["data=fake", "model=vit_b_16", "+model.options.image_size=64"],
+            "model.name",
+            "say model.options.image_size=32",
+        ),
+        (["data=fake", "model=torchvision", "model.name=vit_h_14"], "model.name", "choose another, e.g. model=vit"),
+        (["data=fake", "model=torchvision", "model.name=maxvit_t"], "model.name", "choose another, e.g. model=vit"),
+        (["data=fake", "model=torchvision", "model.name=inception_v3"], "model.name", "e.g. model=resnet18"),
+        (["model=torchvision", "model.in_channels=1", "model.name=vgg11"], "model.name", "e.g. model=resnet18"),
+        (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
+        (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
+        (["model=resnet18", "model.num_classes=0"], "model.num_classes", ""),
+        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "false"),
+        (
+            ["model=resnet18", "model.small_images=true", "model.weights=DEFAULT"],
+            "model.small_images",
+            "model.weights=null",
+        ),
+    ],
+)
+def test_invalid_values_are_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert caught.value.field == field
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("data.train.download", "yes"), ("data.train.name", 3), ("data.train.root", 5), ("data.train.size", 3)],
+)
+def test_handwritten_nodes_are_held_to_their_types(composed: Composed, field: str, value: Any) -> None:
+    from ssr_hydra.app.check import plain
+
+    values = plain(composed("data=mnist"))
+    values["data"]["train"] = {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist", field.split(".")[-1]: value}
+    with pytest.raises(InputError) as caught:
+        check(values)
+    assert caught.value.field == field
+
+
+# Where a config may have a download written: below the folder that the run starts in, or the person's own data folder.
+
+
+@pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
+def test_a_config_cannot_have_downloads_written_elsewhere(composed: Composed, in_tmp: Path, root: str) -> None:
+    (in_tmp / "link").symlink_to("/usr")
+    with pytest.raises(InputError) as caught:
+        check(composed("data=mnist", f"data.train.root='{root}'"))
+    assert caught.value.field == "data.train.root"
+    check(composed("data=mnist", f"data.train.root='{root}'", "data.train.download=false"))
+
+
+@pytest.mark.parametrize("root", ["data", "./a/b", "null", "sets/deep"])
+def test_downloads_below_the_folder_of_the_run_or_the_data_folder(composed: Composed, root: str) -> None:
+    check(composed("data=mnist", f"data.train.root={root}"))
+
+
+def test_the_data_folder_is_the_persons_own_word(
+    composed: Composed, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = in_tmp.parent / "elsewhere"
+    with pytest.raises(InputError):
+        check(composed("data=mnist", f"data.train.root={elsewhere}"))
+    monkeypatch.setenv("SSR_HYDRA_DATA", str(elsewhere))
+    check(composed("data=mnist", f"data.train.root={elsewhere}"))
+
+
+@pytest.mark.parametrize("place", ["model", "trainer.loss", "data.augment", "data.train"])
+def test_a_data_set_is_found_wherever_it_hides(composed: Composed, place: str) -> None:
+    from ssr_hydra.app.check import plain
+
+    values = plain(composed())
+    node: Any = values
+    for key in place.split("."):
+        node = node[key]
+    node["transforms" if place == "data.train" else "reduction"] = [
+        {"_target_": "ssr_hydra.data.SmallImages", "root": "/etc"}
+    ]
+    with pytest.raises(InputError):
+        check(values)
+    with pytest.raises(InputError, match=r"\[0\].root='/etc': downloads are written below"):
+        module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
+
+
+def test_without_torchvision_it_is_refused_at_composition(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    for overrides in (["model=resnet18"], ["data=mnist"], ["data=image_folder", "data.train.root=x"]):
+        with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
+            check(composed(*overrides))
+    check(composed())
+    check(composed("data=fake", "model=vit"))
+
+
+# What is written down here about data sets is what they are.
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "ssr_hydra.data.FakeData", "size": 30, "shape": [2, 4, 4], "num_classes": 3},
+        {"_target_": "ssr_hydra.data.FakeData"},
+        {"_target_": "ssr_hydra.data.Digits", "eval_fraction": 0.2},
+        {"_target_": "ssr_hydra.data.Digits", "split": "eval"},
+    ],
+)
+def test_sizes_and_shapes_are_those_of_the_data(node: dict[str, Any]) -> None:
+    data = instantiate(node)
+    assert known_samples(node) == len(data)
+    images = module._images(node)
+    assert images is not None
+    assert images.shape == tuple(data.tensors[0].shape[1:])
+    assert images.num_classes == int(data.tensors[1].max()) + 1
+
+
+def test_what_is_known_of_small_images_is_what_their_reader_knows() -> None:
+    from ssr_hydra.data.vision import _KNOWN
+    from ssr_hydra.models.vision import _WITH_STEM
+
+    assert set(IMAGES) == set(_KNOWN)
+    for name, known in _KNOWN.items():
+        assert (IMAGES[name].samples, IMAGES[name].num_classes) == (known.sizes, known.num_classes)
+        assert IMAGES[name].shape[0] == len(known.mean) == len(known.std)
+    assert module._WITH_STEM == _WITH_STEM
+
+
+def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> None:
+    values = check(composed("data=cifar10", "model=vit", "data.batch_size=128"))
+    assert known_dataloader_len(values["data"]) == 391  # 50,000 = 390 x 128 + 80
+    with pytest.raises(InputError, match="t_warmup"):  # 4,000 batches of warmup in 10 epochs of 391
+        check(
+            composed(
+                "data=cifar10", "model=vit", "data.batch_size=128", "max_duration=10ep", "scheduler.t_warmup=4000ba"
+            )
+        )
+
+
+@pytest.mark.parametrize("start", LEAST)
+def test_the_smallest_images_are_those_that_torchvisions_models_take(start: str) -> None:
+    models = pytest.importorskip("torchvision.models")
+    name = next(name for name in sorted(models.list_models(module=models)) if name.startswith(start))
+    settings = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):  # shapes alone
+        model = models.get_model(name, weights=None, num_classes=10, **settings)
+        assert model(torch.zeros(16, 3, LEAST[start], LEAST[start])).shape == (16, 10)
+        with pytest.raises((RuntimeError, ValueError)):
+            model(torch.zeros(16, 3, LEAST[start] - 1, LEAST[start] - 1))
+
+
+TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
+
+
+@pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
+def test_a_file_to_evaluate_on_is_known_to_both_data_sets(composed: Composed, key: str) -> None:
+    data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
+    assert [data[split][name] for split in ("train", "eval") for name in ("path", "eval_path")] == [
+        "t.csv",
+        "e.csv",
+    ] * 2
+    assert "eval_path" not in data
+    again = check(composed(*TWO_FILES, f"{key}=./t.csv"))["data"] if key == "data.eval.path" else data
+    assert again["eval"]["path"] == "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "fix"),
+    [
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "give one"),
+        ([*TWO_FILES, "data.train.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "give one"),
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "leave one of them out"),
+        ([*TWO_FILES, "data.eval.split_seed=1"], "data.eval.split_seed", "follows data.train"),
+        ([*TWO_FILES, "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", "follows data.train"),
+        ([*TWO_FILES, "data.eval.split=train"], "data.eval.split", "eval_on_train"),
+        (["data.eval.split_seed=1"], "data.eval.split_seed", ""),
+        (["data.train.eval_fraction=0.3", "data.eval.eval_fraction=0.4"], "data.eval.eval_fraction", ""),
+        (["experiment=byte_lm", "data.eval.split_seed=1"], "data.eval.split_seed", ""),
+        (["experiment=byte_lm_ragged", "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", ""),
+        (["data=cifar10", "data.eval.name=cifar100"], "data.eval.name", ""),
+        (["data=cifar10", "data.eval.split=train"], "data.eval.split", "eval_on_train"),
+        (["data=fake", "data.eval.data_seed=1"], "data.eval.data_seed", ""),
+        (["data=image_folder", "data.train.root=x", "data.eval.folder=train"], "data.eval.folder", "eval_on_train"),
+    ],
+)
+def test_evaluation_data_that_overlap_the_training_data_are_refused(
+    composed: Composed, overrides: list[str], field: str, fix: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert caught.value.field == field
+    assert fix in caught.value.fix
+
+
+def test_images_in_another_root_have_the_classes_of_training(composed: Composed, in_tmp: Path) -> None:
+    overrides = ["data=image_folder", "data.train.root=one", "model=resnet18"]
+    data = check(composed(*overrides, "data.eval.root=two"))["data"]
+    assert data["eval"]["classes_from"] == str(in_tmp / "one" / "train")
+    assert check(composed(*overrides))["data"]["eval"]["classes_from"] == "train"

@@ -1,0 +1,122 @@
+"""Errors of composition in one line; what Hydra itself raises is met in test_cli.py, this is the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.check import check
+from ssr_hydra.app.messages import explain
+from ssr_hydra.errors import InputError
+
+
+def raised(make: Any) -> BaseException:
+    with pytest.raises(OmegaConfBaseException) as caught:
+        make()
+    return caught.value
+
+
+def test_an_input_error_is_found_under_what_was_raised_over_it() -> None:
+    inner = InputError("a", 1, "b", "c")
+    outer = ConfigCompositionException("outside")
+    outer.__cause__ = ValueError("between")
+    outer.__cause__.__context__ = inner
+    assert explain(outer) is inner
+
+
+def test_a_circle_is_told_as_one() -> None:
+    assert "cycle" in explain(RecursionError()).fix
+
+
+def test_a_key_that_is_nearly_right() -> None:
+    node = OmegaConf.create({"warmup": 1, "decay": 2})
+    OmegaConf.set_struct(node, True)
+    error = explain(raised(lambda: node.warmpu))
+    assert (error.field, error.fix) == ("warmpu", "did you mean warmup?")
+
+
+def test_the_value_behind_an_interpolation_is_shown() -> None:
+    error = explain(raised(lambda: OmegaConf.create({"a": "${nowhere}"}).a))
+    assert (error.field, error.value) == ("a", "${nowhere}")
+
+
+def test_a_value_that_must_be_given() -> None:
+    error = explain(raised(lambda: OmegaConf.create({"a": {"b": "???"}}).a.b))
+    assert (error.field, error.fix) == ("a.b", "say a.b=...")
+
+
+@pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
+def test_whatever_else_it_is_one_line(message: str) -> None:
+    assert "\n" not in str(explain(HydraException(message)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("lr=0.1", "lr='0.1': there is no such key; did you mean optimizer.lr?"),
+        ("eval_fraction=.5", "eval_fraction='.5': there is no such key; did you mean data.train.eval_fraction?"),
+        (
+            "optimizer=muon_adamw lr=0.1",
+            "lr='0.1': there is no such key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
+        ),
+        ("lrr=0.1", "lrr='0.1': there is no such key; there are name, ssr, "),
+        ("callbacks=[emma]", "callbacks='emma': there is no such choice; did you mean ema?"),
+        ("logger=[cvs]", "logger='cvs': there is no such choice; did you mean csv?"),
+        ("param_groups=[no_decy]", "param_groups='no_decy': there is no such choice; did you mean no_decay?"),
+        ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': there is no callbacks.ema; choose it: callbacks=[ema]"),
+        (
+            "schedules.weight_decay=cosine",
+            "schedules.weight_decay='cosine': there is no such key; "
+            "choose it: +scheduler@schedules.weight_decay=cosine",
+        ),
+        (
+            "optimizer=muon_adamw optimizer.lr=0.1",
+            "optimizer.lr='0.1': there is no such key; say optimizer.muon.lr or optimizer.adamw.lr",
+        ),
+        ("callbacks.mine.x=1", "callbacks.mine.x='1': there is no callbacks.mine; to add it, say +callbacks.mine.x=1"),
+        ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
+        (
+            "scheduler=torch_cosine scheduler.T_max=10.5",
+            "scheduler.T_max='10.5': must be a whole number or a word, such as a time; "
+            "e.g. scheduler.T_max=10 or scheduler.T_max=0.5dur",
+        ),
+        (
+            "optimizer=adam optimizer.betas=0.9",
+            "optimizer.betas='0.9': must be a list; write optimizer.betas=[0.9,0.999]",
+        ),
+        (
+            "~scheduler +scheduler=[{_target_:a},{_target_:b}]",
+            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings is written in a YAML file; put it there",
+        ),
+        ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': there is no module nowhere_to_be_found; "),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_is_right(refused: Callable[..., str], typed: str, told: str) -> None:
+    assert refused(*typed.split()).startswith(f"error: {told}")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "callbacks=[ema] callbacks.ema.decay=.5",
+        "optimizer=adamw +scheduler@schedules.weight_decay=cosine",
+        "optimizer=muon_adamw optimizer.muon.lr=0.1",
+        "optimizer=adam optimizer.betas=[0.9,0.999]",
+        "scheduler=torch_cosine scheduler.T_max=10",
+        "scheduler=torch_cosine scheduler.T_max=0.5dur",
+    ],
+)
+def test_what_the_messages_advise_is_good(composed: Callable[..., DictConfig], typed: str) -> None:
+    check(composed(*typed.split()))
+
+
+def test_a_choice_that_a_file_asks_for_is_told_with_the_file(
+    refused: Callable[..., str], mine: Callable[[str, str], None]
+) -> None:
+    mine("experiment/x", "# @package _global_\ndefaults:\n  - override /logger: [cvs]\n")
+    assert refused("--config-dir", "mine", "experiment=x").startswith("error: logger='cvs': there is no such choice")

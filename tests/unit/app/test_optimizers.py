@@ -1,0 +1,260 @@
+"""Optimizers made from a config: who takes what, with which values, and that they train."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_helpers import Answer
+from omegaconf import DictConfig
+from torch import nn
+
+from ssr_hydra.app.check import check
+from ssr_hydra.app.optimizers import make_fields, make_optimizers
+from ssr_hydra.app.train import build
+from ssr_hydra.errors import InputError
+from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.schedulers import CosineAnnealingScheduler
+
+CPU = torch.device("cpu")
+Compose = Callable[..., DictConfig]
+
+
+def make(composed: Compose, model: nn.Module, *overrides: str) -> list[torch.optim.Optimizer]:
+    return make_optimizers(check(composed(*overrides)), (), model, CPU)
+
+
+def groups(optimizers: list[torch.optim.Optimizer], key: str) -> dict[str, Any]:
+    return {group["name"]: group[key] for optimizer in optimizers for group in optimizer.param_groups}
+
+
+def test_one_optimizer_without_rules_is_torchs_own(composed: Compose) -> None:
+    model = ConvNet()
+    model.classifier.bias.requires_grad_(False)
+    (optimizer,) = make(composed, model, "optimizer=adamw")
+    (group,) = optimizer.param_groups
+    assert group["params"] == [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert "name" not in group
+    assert group["fused"] is True
+
+
+@pytest.mark.parametrize(
+    ("override", "fused"),
+    [("optimizer.fused=null", True), ("optimizer.fused=false", False), ("optimizer.foreach=true", None)],
+)
+def test_fused_is_chosen_where_nothing_else_was(composed: Compose, override: str, fused: bool | None) -> None:
+    (optimizer,) = make(composed, MLP(), "optimizer=sgd", override)
+    assert optimizer.param_groups[0]["fused"] is fused
+
+
+def test_fused_is_chosen_for_each_of_several(composed: Compose) -> None:
+    # Muon has no such implementation; AdamW has, and keeps it with rules.
+    muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
+    assert "fused" not in muon.defaults
+    assert all(group["fused"] is True for group in adamw.param_groups)
+    half = MLP().double()
+    half.layers[1].weight = nn.Parameter(torch.zeros(128, 64, dtype=torch.complex64))
+    (optimizer,) = make(composed, half, "optimizer=adamw")
+    assert optimizer.param_groups[0]["fused"] is None
+
+
+def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> None:
+    class Counts(nn.Module):
+        def __init__(self, sparse: bool) -> None:
+            super().__init__()
+            self.table = nn.EmbeddingBag(16, 4, sparse=sparse)
+
+    (optimizer,) = make(composed, Counts(sparse=True), "optimizer=sparseadam")
+    assert len(optimizer.param_groups[0]["params"]) == 1
+    for model, name in ((Counts(sparse=False), "table.weight"), (MLP(), "layers.1.weight")):
+        with pytest.raises(InputError, match=f"those of {name} are dense; choose optimizer=adam") as caught:
+            make(composed, model, "optimizer=sparseadam")
+        assert caught.value.field == "optimizer.params"
+
+
+def test_muon_takes_hidden_matrices_and_adamw_the_rest(composed: Compose) -> None:
+    class Language(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(16, 8)
+            self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.lm_head = nn.Linear(8, 16)
+
+    model = Language()
+    muon, adamw = make(composed, model, "optimizer=muon_adamw", "optimizer.adamw.lr=1e-3")
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    assert [names[parameter] for parameter in muon.param_groups[0]["params"]] == [
+        "block.self_attn.in_proj_weight",
+        "block.self_attn.out_proj.weight",
+        "block.linear1.weight",
+        "block.linear2.weight",
+    ]
+    assert len(names) == 4 + len(adamw.param_groups[0]["params"])
+    assert groups([muon, adamw], "lr") == {"muon": 1e-2, "adamw": 1e-3}
+    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(adamw, torch.optim.AdamW)
+
+
+def test_rules_hold_within_each_optimizer(composed: Compose) -> None:
+    model = MLP(hidden=(8, 8))
+    head = "+param_groups.head={params:{layer:-1},lr_scale:10}"
+    optimizers = make(composed, model, "optimizer=muon_adamw", "param_groups=no_decay", head)
+    assert groups(optimizers, "lr") == {
+        "muon": 1e-2,
+        "muon.head": 0.1,
+        "adamw.no_decay": 1e-2,
+        "adamw.no_decay+head": 0.1,
+    }
+    decay = {"muon": 0.1, "muon.head": 0.1, "adamw.no_decay": 0.0, "adamw.no_decay+head": 0.0}
+    assert groups(optimizers, "weight_decay") == decay
+
+
+def test_a_scale_multiplies_the_default_of_an_optimizer_of_ones_own(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_optimizer.py").write_text(
+        "import torch\n"
+        "class Own(torch.optim.SGD):\n"
+        "    def __init__(self, params, lr=0.5, momentum=0.25):\n"
+        "        super().__init__(params, lr=lr, momentum=momentum)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    values = check(composed("optimizer=custom", "optimizer._target_=own_optimizer.Own"), "own_optimizer")
+    values["param_groups"] = {"head": {"params": {"layer": -1}, "lr_scale": 2, "momentum": 0.5}}
+    (optimizer,) = make_optimizers(values, ("own_optimizer",), MLP(), CPU)
+    assert groups([optimizer], "lr") == {"default": 0.5, "head": 1.0}
+    assert groups([optimizer], "momentum") == {"default": 0.25, "head": 0.5}
+    values["param_groups"] = {"head": {"params": {"layer": -1}, "momentun": 0.5}}
+    with pytest.raises(InputError, match=r"^param_groups\.head\.momentun='momentun': own_optimizer\.Own has no such"):
+        make_optimizers(values, ("own_optimizer",), MLP(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "says"),
+    [
+        ("optimizer=muon", "optimizer.params", "features.0.weight has 4 dimensions; choose optimizer=muon_adamw"),
+        ("optimizer=muon_adamw optimizer.muon.params={ndim:4}", "optimizer.muon.params", "give it params: {ndim: 2}"),
+        ("optimizer=muon_adamw optimizer.muon.params={ndim:3}", "optimizer.muon.params", "dimensions are 1, 2, 4"),
+        (
+            "optimizer=muon_adamw optimizer.adamw.params={ndim:1}",
+            "optimizer.adamw.params",
+            "no optimizer takes features.0",
+        ),
+        ("optimizer=sgd optimizer.params={ndim:2}", "optimizer.params", "no optimizer takes features.0.weight"),
+        ("+param_groups.a={params:encoder.*,lr:1}", "param_groups.a.params", "parameters are features.0.weight"),
+        ("optimizer=muon_adamw +param_groups.a={momentum:0.5}", "param_groups.a.momentum", "torch.optim.AdamW has no"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(composed: Compose, overrides: str, field: str, says: str) -> None:
+    with pytest.raises(InputError) as info:
+        make(composed, ConvNet(), *overrides.split())
+    assert info.value.field == field
+    assert says in str(info.value)
+
+
+def test_schedules_of_fields_are_made_by_name(composed: Compose) -> None:
+    overrides = ("optimizer=adamw", "+scheduler@schedules.weight_decay=cosine", "schedules.weight_decay.alpha_f=0.1")
+    fields = make_fields(check(composed(*overrides)), ())
+    assert fields == {"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}
+    several = composed("+schedules.momentum=[{_target_:ssr_hydra.schedulers.CosineAnnealingScheduler}]")
+    assert make_fields(check(several), ()) == {"momentum": [CosineAnnealingScheduler()]}
+    assert make_fields(check(composed()), ()) == {}
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv"])
+def test_muon_and_adamw_train(composed: Compose, model: str, in_tmp: Path) -> None:
+    """Both learn: after six epochs the small nets tell most digits, where guessing tells a tenth."""
+    cfg = composed("optimizer=muon_adamw", f"model={model}", "max_duration=6ep", "trainer.progress=none")
+    result = build(cfg).fit()
+    assert result.metrics["eval/accuracy"] > 0.8
+
+
+def test_weight_decay_follows_its_schedule_in_a_run(app: Callable[..., Answer], in_tmp: Path) -> None:
+    """Half way through a linear schedule from 1 to 0.5 the decay is three quarters of what it was."""
+    overrides = (
+        "optimizer=adamw optimizer.weight_decay=0.4 param_groups=no_decay max_duration=20ba ssr=2 "
+        "+scheduler@schedules.weight_decay=linear schedules.weight_decay.alpha_f=0.5 trainer.progress=none"
+    )
+    answer = app(*overrides.split(), "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    lines = [json.loads(line) for line in (in_tmp / "run/metrics.jsonl").read_text().splitlines()]
+    logged = {line["batch"]: line["weight_decay"] for line in lines if "weight_decay" in line}
+    # The groups are the matrices and the rest, which does not decay.
+    expected = {"default": 0.4 * 0.75, "no_decay": 0.0}
+    assert logged[20] == pytest.approx(expected, abs=0.4 * 0.5 / 40 + 1e-12)
+
+
+def test_a_group_follows_a_schedule_of_its_own(composed: Compose) -> None:
+    cfg = composed(
+        "~scheduler",
+        "+scheduler@scheduler.default=linear",
+        "+scheduler@scheduler.head=linear",
+        "scheduler.head.alpha_f=0.5",
+        "+param_groups.head={params:{layer:-1},schedule:head,lr_scale:10}",
+        "max_duration=10ba",
+        "trainer.progress=none",
+    )
+    trainer = build(cfg)
+    trainer.fit()
+    (optimizer,) = trainer.state.optimizers
+    assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
+
+
+def test_a_run_with_all_of_it_resumes_bitwise_and_takes_over_what_was_changed(composed: Compose, in_tmp: Path) -> None:
+    def trainer(folder: str, *overrides: str) -> Any:
+        cfg = composed(
+            "optimizer=muon_adamw",
+            "model=mlp",
+            "param_groups=[no_decay,layer_decay]",
+            "+scheduler@schedules.weight_decay=cosine",
+            "+scheduler@schedules.beta1=linear",
+            "max_duration=12ba",
+            "checkpoint.interval=4ba",
+            "trainer.log_interval=1ba",
+            "trainer.progress=none",
+            *overrides,
+        )
+        return build(cfg, run_dir=in_tmp / folder)
+
+    def logged(folder: str) -> dict[int, Any]:
+        lines = map(json.loads, (in_tmp / folder / "metrics.jsonl").read_text().splitlines())
+        return {line["batch"]: (line["weight_decay"], line["beta1"]) for line in lines if line["event"] == "train"}
+
+    class Killed(Exception):
+        pass
+
+    def kill(trainer: Any, loss: torch.Tensor) -> None:
+        if trainer.state.timestamp.batch.value == 6:
+            raise Killed
+
+    whole = trainer("whole")
+    whole.fit()
+    killed = trainer("parts")
+    killed.on("batch_end", kill)
+    with pytest.raises(Killed):
+        killed.fit()
+    resumed = trainer("parts")
+    resumed.fit()
+    pairs = zip(whole.model.parameters(), resumed.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert logged("parts") == logged("whole")
+
+    longer = trainer(
+        "parts",
+        "max_duration=24ba",
+        "resume.on_change=extend",
+        "optimizer.adamw.betas=[0.6,0.99]",
+        "optimizer.muon.weight_decay=0.4",
+    )
+    longer.fit()
+    # Batch 18 was trained with the values of timestamp 17, of 24.
+    decay, beta1 = logged("parts")[18]
+    cosine = (1 + math.cos(math.pi * 17 / 24)) / 2
+    assert list(decay.values()) == pytest.approx([0.4 * cosine, 0.4 * cosine, 0.0, 0.0])
+    assert [name.split(".")[0] for name in decay] == ["muon", "muon", "adamw", "adamw"]
+    assert beta1 == pytest.approx(0.6 * (1 - 17 / 24))

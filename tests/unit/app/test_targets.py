@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssr_hydra.app.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate, locate
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers import LinearScheduler, ProductScheduler, StepScheduler
+
+HOSTILE = """
+os.system os.popen os.execv os.remove os.rename os.putenv posix.system nt.system subprocess.Popen subprocess.run
+subprocess.check_output builtins.eval builtins.exec builtins.compile builtins.__import__ builtins.open eval exec
+pickle.loads pickle.load _pickle.loads marshal.loads shelve.open dill.loads cloudpickle.loads joblib.load
+torch.load torch.hub.load torch.jit.load torch.package.PackageImporter torch.utils.cpp_extension.load
+torch.serialization.load numpy.load numpy.memmap numpy.lib.npyio.load pandas.read_pickle
+site.addsitedir site.addpackage runpy.run_path runpy.run_module importlib.import_module shutil.rmtree shutil.move
+ctypes.CDLL pty.spawn code.interact pdb.run timeit.timeit webbrowser.open urllib.request.urlopen
+socket.create_connection multiprocessing.Process threading.Thread concurrent.futures.ThreadPoolExecutor
+functools.partial functools.reduce operator.methodcaller operator.attrgetter types.FunctionType
+hydra.utils.call hydra.utils.instantiate hydra.utils.get_method hydra.main omegaconf.OmegaConf.register_new_resolver
+logging.config.dictConfig yaml.unsafe_load tempfile.NamedTemporaryFile pathlib.Path.write_text
+ssr_hydra.app.train.train ssr_hydra.app.train.main ssr_hydra.app.targets.locate ssr_hydra.schedulers.protocol.importlib
+torch.optim.SGD.__init__.__globals__ torch.optim.SGD.step torch.nn torch.nn.Module torch.optim.LBFGS
+torch.optim.lr_scheduler.LambdaLR Torch.nn.Linear torch..nn.Linear .torch.nn.Linear torch.nn.Linear.
+""".split()
+
+
+@pytest.mark.parametrize("target", [*HOSTILE, "torch.nn.Linear ", "torch.nn.Linear\n", "tоrch.nn.Linear", ""])
+@pytest.mark.parametrize("trust", [(), ("my_package",)])
+def test_hostile_targets_are_refused_wherever_they_hide(target: str, trust: tuple[str, ...]) -> None:
+    node = {"_target_": target, "x": 1}
+    outer: dict[str, Any] = {"_target_": "torch.nn.Linear"}
+    places: list[Any] = [
+        node,
+        {**node, "_partial_": True},
+        {**node, "_recursive_": False},
+        {**node, "_convert_": "all"},
+        {"a": {"b": [{"c": [[node]]}]}},
+        {**outer, "x": node},
+        {**outer, "x": [1, node]},
+        {**outer, "_args_": [node]},
+        {**outer, "_args_": [{"deep": node}]},
+        {**outer, "_recursive_": False, "x": node},
+    ]
+    for place in places:
+        with pytest.raises(InputError):
+            check_targets(place, trust)
+        with pytest.raises(InputError):
+            instantiate(place, trust)
+    with pytest.raises(InputError):
+        locate(target, trust)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(HOSTILE) >= 40
+
+
+@pytest.mark.parametrize("target", [None, 1, ["os.system"], {"_target_": "os.system"}, True])
+def test_a_target_is_a_string(target: Any) -> None:
+    with pytest.raises(InputError):
+        check_targets({"_target_": target})
+
+
+def test_nothing_is_imported_before_its_name_has_passed() -> None:
+    sys.modules.pop("antigravity", None)
+    with pytest.raises(InputError):
+        locate("antigravity.fly")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("key", ["_args_", "_partial_", "_recursive_", "_convert_"])
+def test_hydras_keys_stand_beside_a_target_only(key: str) -> None:
+    with pytest.raises(InputError) as info:
+        check_targets({"a": {key: True}})
+    assert info.value.field == f"a.{key}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [({"_args_": "ab"}, "_args_"), ({"_partial_": "yes"}, "_partial_"), ({"_convert_": "none"}, "_convert_")],
+)
+def test_hydras_keys_are_checked(extra: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as info:
+        check_targets({"_target_": "torch.nn.Linear", **extra}, path="model")
+    assert info.value.field == f"model.{field}"
+
+
+def test_every_registered_name_exists() -> None:
+    for name in sorted(REGISTERED):
+        assert callable(locate(name)), name
+
+
+def test_torchs_schedulers_are_all_registered_but_those_that_take_functions() -> None:
+    import torch.optim.lr_scheduler as module
+
+    taking_functions = {
+        "LambdaLR",
+        "MultiplicativeLR",
+        "SequentialLR",
+        "ChainedScheduler",
+        "LRScheduler",
+        "_LRScheduler",
+    }
+    found = {name for name in module.__all__ if name not in taking_functions}
+    assert {name.rpartition(".")[2] for name in TORCH_SCHEDULERS} == found
+
+
+# -- trust
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os", "builtins", "subprocess", "os.path", "torch", "numpy", "hydra", "", "*", "a.*", "a b", "a/b", "a..b", 3],
+)
+def test_trust_that_is_too_wide_or_no_name(name: Any) -> None:
+    with pytest.raises(InputError) as info:
+        check_trust([name])
+    assert info.value.field == "trust"
+
+
+@pytest.fixture
+def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of the user's, that imports dangerous things as every package does."""
+    folder = tmp_path / "my_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import os, subprocess, functools\n"
+        "import torch\n"
+        "from os import system\n"
+        "from pickle import loads as restore\n"
+        "from my_package.nets import Net, make\n"
+        "from torch.nn import Linear\n"
+        "from collections import OrderedDict\n"
+        "shell = functools.partial(os.system, 'true')\n"
+        "table = {}\n"
+    )
+    (folder / "nets.py").write_text(
+        "import sys\n"
+        "class Net:\n"
+        "    def __init__(self, width=1, parts=()):\n        self.width, self.parts = width, parts\n"
+        "    @classmethod\n    def wide(cls):\n        return cls(100)\n"
+        "    class Inner:\n        pass\n"
+        "def make(width):\n    return Net(width)\n"
+        "def broken():\n    raise TypeError('mine')\n"
+    )
+    (folder / "unready.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "my_package"
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
+        del sys.modules[name]
+
+
+def test_a_trusted_package_is_not_a_door(my_package: str) -> None:
+    doors = """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
+    nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear"""
+    for name in doors.split():
+        with pytest.raises(InputError):
+            locate(f"{my_package}.{name}", [my_package])
+
+
+def test_what_is_the_packages_own_is_found(my_package: str) -> None:
+    trust = [my_package]
+    assert instantiate({"_target_": "my_package.Net", "width": 3}, trust).width == 3
+    assert instantiate({"_target_": "my_package.nets.make", "width": 3}, trust).width == 3
+    assert instantiate({"_target_": "my_package.nets.Net.wide"}, trust).width == 100
+    assert locate("my_package.nets.Net.Inner", trust).__name__ == "Inner"
+
+
+def test_an_exact_name_is_trusted_alone(my_package: str) -> None:
+    assert locate("my_package.Net", ["my_package.Net"]).__name__ == "Net"
+    with pytest.raises(InputError):
+        locate("my_package.make", ["my_package.Net"])
+    # A prefix is one of whole names.
+    with pytest.raises(InputError):
+        locate("my_package.Network", ["my_package.Net"])
+
+
+def test_a_reexport_can_be_trusted_by_its_origin(my_package: str) -> None:
+    with pytest.raises(InputError) as info:
+        locate("my_package.Linear", ["my_package"])
+    assert "torch.nn.modules.linear.Linear" in info.value.fix
+    assert locate("my_package.Linear", ["my_package", "torch.nn.modules.linear.Linear"]).__name__ == "Linear"
+
+
+@pytest.mark.parametrize(
+    "name", ["not_there.Net", "my_package.Nett", "my_package.nets.Nett", "my_package.nowhere.Net", "my_package"]
+)
+def test_what_is_not_there(my_package: str, name: str) -> None:
+    with pytest.raises(InputError) as info:
+        locate(name, ["my_package", "not_there"], "model._target_")
+    assert info.value.field == "model._target_"
+
+
+def test_errors_inside_the_users_code_stay_their_own(my_package: str) -> None:
+    with pytest.raises(TypeError, match="mine"):
+        instantiate({"_target_": "my_package.nets.broken"}, [my_package])
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        locate("my_package.unready.Net", [my_package])
+
+
+# -- making
+
+
+def test_nested_targets_lists_and_mappings() -> None:
+    made = instantiate(
+        {
+            "_target_": "ssr_hydra.schedulers.ProductScheduler",
+            "factors": {
+                "a": {"_target_": "ssr_hydra.schedulers.LinearScheduler"},
+                "b": {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"},
+            },
+        }
+    )
+    assert made == ProductScheduler({"a": LinearScheduler(), "b": StepScheduler("2ep")})
+    plain = instantiate({"a": [1, {"b": (2, 3)}], 4: None})
+    assert plain == {"a": [1, {"b": [2, 3]}], 4: None}
+    assert type(plain["a"]) is list
+
+
+def test_positional_arguments_and_partial() -> None:
+    layer = instantiate({"_target_": "torch.nn.Linear", "_args_": [3, 2], "bias": False})
+    assert (layer.in_features, layer.out_features, layer.bias) == (3, 2, None)
+    net = instantiate({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]})
+    assert len(net) == 1
+    partial = instantiate({"_target_": "torch.nn.Linear", "_partial_": True, "bias": False}, in_features=2)
+    assert isinstance(partial, functools.partial)
+    assert partial.keywords == {"bias": False, "in_features": 2}
+
+
+def test_lists_arrive_as_lists(my_package: str) -> None:
+    made = instantiate({"_target_": "my_package.Net", "parts": [1, {"a": [2]}]}, [my_package])
+    assert made.parts == [1, {"a": [2]}]
+    assert type(made.parts) is list
+    assert type(made.parts[1]) is dict
+
+
+def test_errors_name_the_place() -> None:
+    node = {"factors": {"decay": {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2"}}}
+    with pytest.raises(InputError) as info:
+        instantiate({"_target_": "ssr_hydra.schedulers.ProductScheduler", **node}, path="scheduler")
+    assert info.value.field == "scheduler.factors.decay.step_size"
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        ({"_target_": "torch.nn.Linear", "widht": 1}, "in_features, out_features"),
+        ({"_target_": "torch.nn.Linear"}, "missing"),
+        ({"_target_": "torch.nn.Linear", "_args_": [1, 2, True, None, None, 7]}, "too many positional"),
+        ({"_target_": "ssr_hydra.trainer.accuracy"}, "_partial_: true"),
+    ],
+)
+def test_arguments_that_the_target_does_not_take(node: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says) as info:
+        instantiate(node, path="model")
+    assert info.value.field == "model._target_"
+
+
+def test_what_torch_refuses_is_one_line() -> None:
+    with pytest.raises(InputError) as info:
+        instantiate({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 1, "groups": 2})
+    assert "\n" not in str(info.value)
+
+
+def test_mappings_of_other_kinds_are_walked_too() -> None:
+    for node in (OrderedDict(_target_="os.system"), types.MappingProxyType({"_target_": "os.system"})):
+        with pytest.raises(InputError):
+            check_targets([node])

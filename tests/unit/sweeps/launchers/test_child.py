@@ -1,0 +1,69 @@
+"""The process of a job, without the process: what it makes of results and errors."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from launch_lab import OddError
+
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.sweeps.launchers.child import JobTraceback, _packed
+
+
+def packed(status: JobStatus, value: Any) -> tuple[JobReturn, str]:
+    answer = _packed(JobReturn(overrides=["n=1"], status=status, _return_value=value))
+    assert answer.returned is not None
+    returned: JobReturn = pickle.loads(answer.returned)
+    assert list(returned.overrides or ()) == ["n=1"]
+    return returned, answer.trace
+
+
+def failed(error: Exception) -> tuple[JobReturn, str]:
+    try:
+        raise error
+    except Exception as raised:
+        return packed(JobStatus.FAILED, raised)
+
+
+def test_a_value_comes_back() -> None:
+    returned, trace = packed(JobStatus.COMPLETED, 0.5)
+    assert (returned.status, returned.return_value, trace) == (JobStatus.COMPLETED, 0.5, "")
+
+
+def test_an_error_comes_back_with_its_traceback() -> None:
+    returned, trace = failed(ValueError("odd"))
+    assert isinstance(returned._return_value, ValueError)
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("ValueError: odd\n")
+    assert str(JobTraceback(trace)) == f"\n{trace}"
+
+
+@pytest.mark.parametrize("error", [InputError("ssr", -1, "must be positive", "try 1"), RunError("the disk is full")])
+def test_an_error_that_says_all_has_no_traceback(error: Exception) -> None:
+    returned, trace = failed(error)
+    assert type(returned._return_value) is type(error)
+    assert (str(returned._return_value), trace) == (str(error), "")
+
+
+def test_an_error_that_cannot_be_read_again_is_told() -> None:
+    returned, trace = failed(OddError("this", "that"))
+    assert isinstance(returned._return_value, RunError)
+    assert str(returned._return_value) == "OddError: this and that"
+    assert "OddError" in trace
+
+
+def test_a_result_that_cannot_be_sent_is_a_failure() -> None:
+    returned, _ = packed(JobStatus.COMPLETED, lambda: None)
+    assert returned.status is JobStatus.FAILED
+    assert "its result, a function, cannot be sent" in str(returned._return_value)
+
+
+def test_a_config_that_cannot_be_sent_is_left_out() -> None:
+    returned = JobReturn(cfg=lambda: None, status=JobStatus.COMPLETED, _return_value=1)  # type: ignore[arg-type]
+    answer = _packed(returned)
+    assert answer.returned is not None
+    told: JobReturn = pickle.loads(answer.returned)
+    assert (told.cfg, told.status) == (None, JobStatus.FAILED)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.folder import STUDY, StudyFolder
+from ssr_hydra.sweeps.heartbeat import Heartbeat
+from ssr_hydra.sweeps.job_status import JOB, Description
+
+BASE: dict[str, Any] = {
+    "ssr": 1.0,
+    "seed": 0,
+    "name": None,
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9},
+    "scheduler": {"_target_": "Cosine", "alpha_f": 0.0},
+}
+CODE = {"torch": "2.15.0", "ssr_hydra": "0.1.0 abc"}
+
+
+def opened(
+    path: Path, swept: list[str], code: dict[str, str] = CODE, *, any_code: bool = False, **changes: Any
+) -> None:
+    StudyFolder(path).open({**BASE, **changes}, swept, code, any_code=any_code)
+
+
+def jobs(*names: str) -> list[tuple[tuple[str, ...], Description]]:
+    return [((f"x={name}",), Description(identity=name, config_hash=name)) for name in names]
+
+
+def done(folder: Path) -> None:
+    RunResult("completed", None, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
+
+
+def test_the_same_study_is_taken_up_and_another_refused_with_the_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so that its path is short
+    tmp_path = Path("study")
+    opened(tmp_path, ["ssr", "seed"])
+    opened(tmp_path, ["ssr"], seed=3, name="other")  # axes of every study, and what is free
+    sgd = {**BASE["optimizer"], "lr": 0.3}
+    before = (tmp_path / STUDY).read_bytes()
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path, ["ssr"], optimizer=sgd)
+    assert str(caught.value) == (
+        f"hydra.sweep.dir='{tmp_path}': is the folder of another study: optimizer.lr was 0.1 and is 0.3; "
+        "name a new folder, e.g. study=NAME, or sweep over it within this one: optimizer.lr=0.1,0.3"
+    )
+    with pytest.raises(
+        InputError, match=r"scheduler._target_ was 'Cosine' and is 'WSD'.*within this one: scheduler=\.\.\.$"
+    ):
+        opened(tmp_path, ["ssr"], scheduler={"_target_": "WSD", "t_decay": "0.1dur"})
+    assert (tmp_path / STUDY).read_bytes() == before
+
+
+def test_what_json_does_not_know_is_no_difference_to_itself(tmp_path: Path) -> None:
+    for _ in range(2):
+        opened(tmp_path, ["ssr"], milestones={30: 0.1}, kind=Path("a"))
+
+
+def test_what_is_swept_may_differ_from_then_on(tmp_path: Path) -> None:
+    opened(tmp_path, ["ssr"])
+    opened(tmp_path, ["ssr", "+optimizer.lr", "scheduler"])
+    opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "lr": 0.3}, scheduler={"_target_": "WSD"})
+    with pytest.raises(InputError, match=r"optimizer.momentum was 0.9 and is 0.8;"):
+        opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "momentum": 0.8})
+    opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an overlay may change it all
+
+
+def test_runs_of_other_code_are_another_study_unless_said(tmp_path: Path) -> None:
+    opened(tmp_path, ["ssr"])
+    new = {**CODE, "ssr_hydra": "0.1.0 def"}
+    with pytest.raises(
+        InputError, match=r"made by other code: ssr_hydra was '0.1.0 abc' and is '0.1.0 def'; .*study_code=any"
+    ):
+        opened(tmp_path, ["ssr"], new)
+    opened(tmp_path, ["ssr"], new, any_code=True)
+    opened(tmp_path, ["ssr"], new)
+    assert json.loads((tmp_path / STUDY).read_text())["codes"] == [CODE, new]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"base": {}, "code": 1}'])
+def test_a_torn_description_is_not_written_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / STUDY).write_text(content)
+    with pytest.raises(InputError, match="restore it, or name a new folder"):
+        opened(tmp_path, ["ssr"])
+    assert (tmp_path / STUDY).read_text() == content
+
+
+def test_jobs_are_numbered_once_whatever_the_order(tmp_path: Path) -> None:
+    first = StudyFolder(tmp_path).plan(jobs("a", "b", "a"))
+    assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
+    assert [job.folder.name for job in first.mine] == ["0", "1"]  # the one that is named twice is run once
+    again = StudyFolder(tmp_path).plan(jobs("c", "b", "a"))
+    assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
+
+
+def test_a_folder_that_is_there_already_is_not_given_to_a_job(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    assert [job.folder.name for job in StudyFolder(tmp_path).plan(jobs("a", "b")).jobs] == ["8", "9"]
+
+
+def test_folders_with_names_of_the_persons_own(tmp_path: Path) -> None:
+    StudyFolder(tmp_path).plan(jobs("a", "b"), ["x/a", "x/b"])
+    assert (tmp_path / "x/a" / JOB).exists()
+    StudyFolder(tmp_path).plan(jobs("a"), ["x/a"])
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* is another job's"):
+        StudyFolder(tmp_path).plan(jobs("b"), ["x/a"])
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': is a folder of the study's"):
+        StudyFolder(tmp_path).plan(jobs("b"), ["/x"])
+
+
+def test_what_another_sweep_has_in_hand_is_left_to_it_while_it_lives(tmp_path: Path) -> None:
+    one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
+    with Heartbeat(one.sign):
+        mine = one.plan(jobs("a", "b")).mine
+        done(mine[0].folder)
+        plan = two.plan(jobs("a", "b", "c"))
+        assert [job.folder.name for job in plan.mine] == ["0", "2"]  # what is done is nobody's any more
+        assert [job.folder.name for job in plan.others] == ["1"]
+        assert two.take_over(plan.others) == []
+    assert two.take_over(plan.others) == list(plan.others)
+    with Heartbeat(two.sign):
+        assert [job.folder.name for job in StudyFolder(tmp_path).plan(jobs("b")).others] == ["1"]
+
+
+def test_signs_of_the_dead_are_cleared(tmp_path: Path) -> None:
+    one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
+    with Heartbeat(one.sign):
+        left = one.sign.with_name("dead.json")
+        left.write_text(one.sign.read_text().replace('"started": "', '"started": "9'))
+        two.clear_signs()
+        assert one.sign.exists()
+        assert not left.exists()
+    one.clear_signs()
+    assert list(one.sign.parent.iterdir()) == []  # the folder stays, for a sweep that is just beginning

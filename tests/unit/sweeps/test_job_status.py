@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
+from ssr_hydra.sweeps.job_status import JOB, State, describe, read_identity, read_state
+
+VALUES: dict[str, Any] = {
+    "name": "a",
+    "ssr": 0.5,
+    "seed": 0,
+    "max_duration": "16ep",
+    "control": None,
+    "optimizer": {"lr": 0.1},
+    "data": {"batch_size": 16, "num_workers": 0, "prefetch_factor": None},
+    "trainer": {"objective": "eval/accuracy", "progress": "auto", "threads": None},
+    "logger": {},
+    "checkpoint": {"keep": 3},
+    "resume": {"path": "auto"},
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    values = json.loads(json.dumps(VALUES))
+    *keys, last = path.split(".")
+    node = values
+    for key in keys:
+        node = node[key]
+    node[last] = value
+    return dict(values)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("name", "b"),
+        ("data.num_workers", 2),
+        ("data.prefetch_factor", 4),
+        ("trainer.progress", "none"),
+        ("checkpoint.keep", 5),
+        ("resume.path", "never"),
+        ("logger.csv", {}),
+    ],
+)
+def test_how_a_run_is_called_and_watched_makes_no_other_job(path: str, value: object) -> None:
+    one, two = describe(VALUES), describe(changed(path, value))
+    assert one.identity == two.identity
+    assert one.config_hash != two.config_hash
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("ssr", 0.25), ("seed", 1), ("control", "truncate"), ("optimizer.lr", 0.2), ("trainer.threads", 1),
+     ("data.batch_size", 32), ("max_duration", "17ep"), ("trainer.names", "x"), ("resumes", "x")],
+)  # fmt: skip
+def test_whatever_decides_what_a_run_computes_does(path: str, value: object) -> None:
+    assert describe(VALUES).identity != describe(changed(path, value)).identity
+
+
+def record(folder: Path, status: str) -> None:
+    error = None if status == "completed" else "E"
+    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
+
+
+def test_how_far_a_job_has_come(tmp_path: Path) -> None:
+    assert read_state(tmp_path / "missing") is State.WAITING
+    assert read_state(tmp_path) is State.WAITING
+    with Heartbeat(tmp_path / HEARTBEAT):
+        assert read_state(tmp_path) is State.RUNNING
+        record(tmp_path, "failed")  # of the time before
+        assert read_state(tmp_path) is State.RUNNING
+        left = (tmp_path / HEARTBEAT).read_text()
+    assert read_state(tmp_path) is State.FAILED
+    (tmp_path / HEARTBEAT).write_text(json.dumps({**json.loads(left), "started": "1"}))
+    assert read_state(tmp_path) is State.DIED
+    for status in ("completed", "diverged"):  # the record was written, and then the process killed
+        record(tmp_path, status)
+        assert read_state(tmp_path) is State(status)
+    (tmp_path / "result.json").write_text('{"status": "completed"')  # torn
+    assert read_state(tmp_path) is State.DIED
+
+
+def test_whose_a_folder_is(tmp_path: Path) -> None:
+    assert read_identity(tmp_path) is None
+    for torn in ("", "{", "{}", "[]", '{"identity": 1}'):
+        (tmp_path / JOB).write_text(torn)
+        assert read_identity(tmp_path) is None
+    (tmp_path / JOB).write_text(json.dumps({"identity": "a", "sweep": "b", "pid": os.getpid()}))
+    assert read_identity(tmp_path) == ("a", "b")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
+from ssr_hydra.sweeps.jobs_table import show_sweep
+from ssr_hydra.trainer import RunResult
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def job(folder: Path, overrides: str, status: str | None = "completed", error: str | None = None) -> None:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("".join(f"- {item}\n" for item in overrides.split()))
+    (folder / ".hydra/config.yaml").write_text("trainer:\n  objective: eval/accuracy\n")
+    if status is not None:
+        metrics: dict[str, float | None] = {"eval/accuracy": 0.91234} if status == "completed" else {}
+        RunResult(status, error, "x", 1.0, "1ep", 0, 1200, 9, 0, 61.0, 62.0, metrics).save(folder)
+
+
+def shown(folder: Path, stream: io.StringIO) -> list[str]:
+    show_sweep(folder, stream)
+    return stream.getvalue().splitlines()
+
+
+def test_a_line_for_each_job_with_what_it_varies(tmp_path: Path) -> None:
+    for number in (10, 2):
+        job(tmp_path / str(number), f"ssr={number} seed=0")
+    assert shown(tmp_path, io.StringIO()) == [
+        "",
+        f"2 jobs in {tmp_path}: 2 completed",
+        "all with seed=0",
+        "job  ssr  status     steps  training  eval/accuracy",
+        "2    2    completed  1,200  1:01 min         0.9123",
+        "10   10   completed  1,200  1:01 min         0.9123",
+    ]
+
+
+def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
+    job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
+    job(tmp_path / "1", "model=b", None)
+    job(tmp_path / "2", "model=c")
+    (tmp_path / "2/result.json").write_text("{")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1].endswith("1 failed, 1 not begun, 1 without a record")
+    assert lines[-1].endswith("result.json is not a whole record")
+    assert lines[2].split()[:3] == ["job", "model", "status"]
+    assert lines[3].split()[:3] == ["0", "[red]", "failed"]
+    assert "ValueError: [bold] xxx" in lines[3]
+    assert len(lines) == 5  # the one that has not begun is a number
+
+
+def test_a_job_that_never_began_is_counted(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "job.json").write_text(f'{{"overrides": ["seed={number}"]}}')
+    why = "RunError: no process can be started for it"
+    RunResult("failed", why, "x", 1.0, "1ep", 1, 0, 0, 0, 0.0, 0.0).save(tmp_path / "1")
+    job(tmp_path / "2", "seed=2")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"3 jobs in {tmp_path}: 1 not begun, 1 failed, 1 completed"
+    assert [line.split()[0] for line in lines[2:]] == ["job", "1", "2"]
+    assert lines[3].split()[:3] == ["1", "1", "failed"]
+    assert lines[3].endswith(why)
+
+
+def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
+    for number in range(60):
+        job(tmp_path / str(number), f"seed={number}")
+    assert shown(tmp_path, io.StringIO()) == ["", f"60 jobs in {tmp_path}: 60 completed"]
+    job(tmp_path / "60", "seed=60", "diverged", "DivergedError: NaN")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"61 jobs in {tmp_path}: 60 completed, 1 diverged"
+    assert [line.split()[0] for line in lines[2:]] == ["job", "60"]
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    job(tmp_path / "0", "a=1", "failed", "ValueError: " + "word " * 50)
+    job(tmp_path / "1", "a=2")
+    assert max(len(line) for line in shown(tmp_path, Terminal())[2:]) <= columns
+
+
+def test_no_jobs_no_table(tmp_path: Path) -> None:
+    assert shown(tmp_path, io.StringIO()) == []
+    assert shown(tmp_path / "missing", io.StringIO()) == []
+
+
+def test_a_job_that_runs_was_stopped_or_has_died_is_called_so(tmp_path: Path) -> None:
+    for number in range(3):
+        job(tmp_path / str(number), f"seed={number}", None)
+    job(tmp_path / "3", "seed=3", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
+    with Heartbeat(tmp_path / "0" / HEARTBEAT):
+        sign = (tmp_path / "0" / HEARTBEAT).read_text()
+        (tmp_path / "1" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
+        lines = shown(tmp_path, io.StringIO())
+    assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 not begun, 1 stopped"
+    assert [line.split()[2] for line in lines[3:5]] == ["running", "died"]
+    assert lines[5].split()[2] == "stopped"

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.files import write_atomically
+from ssr_hydra.sweeps.pending import REFUSED, Pending, holds_a_run, pending_name
+
+
+def used(folder: Path) -> tuple[Pending, Path]:
+    """A folder that holds a run, and what Hydra has set aside for the next."""
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra/config.yaml").write_text("ssr: 1\n")
+    aside = folder / pending_name(".hydra")
+    aside.mkdir()
+    for name in ("config", "hydra", "overrides"):
+        (aside / f"{name}.yaml").write_text(f"{name} {aside.name}\n" if name == "hydra" else f"{name}\n")
+    return Pending(folder, {"output_subdir": aside.name}), aside
+
+
+def test_what_a_folder_may_lose(tmp_path: Path) -> None:
+    assert not holds_a_run(tmp_path, ".hydra")
+    (tmp_path / "result.json").write_text("{}")
+    assert holds_a_run(tmp_path, ".hydra")
+
+
+def test_it_is_put_in_place_once(tmp_path: Path) -> None:
+    job, aside = used(tmp_path)
+    assert job.waits
+    job.publish()
+    assert not job.waits
+    assert not aside.exists()
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "config\n"
+    assert (tmp_path / ".hydra/hydra.yaml").read_text() == "hydra .hydra\n"
+    job.publish()
+    job.drop()
+    assert sorted(path.name for path in (tmp_path / ".hydra").iterdir()) == [
+        "config.yaml",
+        "hydra.yaml",
+        "overrides.yaml",
+    ]
+
+
+def test_a_kill_while_it_is_put_in_place_leaves_a_whole_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = used(tmp_path)
+    write = write_atomically
+
+    def killed(path: Path, content: bytes) -> None:
+        if path.name == "config.yaml":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr("ssr_hydra.sweeps.pending.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        job.publish()
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # it says what run it is, and comes last
+
+
+def test_a_refusal_leaves_the_folder_and_says_why_to_a_sweep_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "job").mkdir()
+    job, aside = used(tmp_path / "run")
+    job.drop()
+    assert not aside.exists()
+    job, aside = used(tmp_path / "job")
+    job.drop("another run")
+    assert (aside / REFUSED).read_text() == "another run"
+    assert (aside / "overrides.yaml").read_text() == "overrides\n"
+    for folder in ("run", "job"):
+        assert (tmp_path / folder / ".hydra/config.yaml").read_text() == "ssr: 1\n"
+
+
+@pytest.mark.parametrize(("failed", "lines"), [(True, "hello\n"), (False, "")])
+def test_log_lines_wait_and_are_told_of_a_failure(tmp_path: Path, failed: bool, lines: str) -> None:
+    handler = logging.FileHandler(tmp_path / "train.log")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        job, _ = used(tmp_path)
+        root.warning("hello")
+        assert (tmp_path / "train.log").read_text() == ""
+        job.drop(failed=failed)
+        assert (tmp_path / "train.log").read_text() == lines
+        root.warning("after")
+        assert (tmp_path / "train.log").read_text() == f"{lines}after\n"
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def test_killed_start_leaves_nothing_and_what_earlier_ones_left_is_removed(tmp_path: Path) -> None:
+    left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
+    other = tmp_path / ".hydra.pending-mine"  # nobody's but the user's
+    for folder in (left, note, other):
+        folder.mkdir()
+    (note / REFUSED).write_text("why")  # for the table of a sweep that is still running
+    job, aside = used(tmp_path)
+    assert job.waits
+    assert [path for path in (aside, left, note, other) if path.exists()] == [note, other]
+    job.publish()
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "config\n"
+
+
+@pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
+def test_what_was_not_set_aside_stays(tmp_path: Path, subdir: str | None) -> None:
+    job = Pending(tmp_path, {"output_subdir": subdir})
+    assert not job.waits
+    job.publish()
+    job.drop()
+    assert list(tmp_path.iterdir()) == []

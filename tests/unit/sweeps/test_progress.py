@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps import progress as progress_module
+from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
+from ssr_hydra.sweeps.job_status import Description, Job, State
+from ssr_hydra.sweeps.progress import Progress, line
+
+COMMAND = "ssr-train -m study=first"
+
+
+def done(folder: Path, status: str = "completed") -> None:
+    error = None if status == "completed" else "E"
+    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
+
+
+def jobs(folder: Path, *ssrs: float) -> list[Job]:
+    found = [Job((), Description(str(n), "", ssr=ssr), folder / str(n)) for n, ssr in enumerate(ssrs)]
+    for job in found:
+        job.folder.mkdir()
+    return found
+
+
+def test_the_counts_in_words() -> None:
+    assert line({State.WAITING: 1}) == "0 of 1 job done"
+    counts = {State.COMPLETED: 3, State.FAILED: 2, State.DIVERGED: 1, State.RUNNING: 4, State.DIED: 5, State.WAITING: 6}
+    assert line(counts) == "6 of 21 jobs done (2 failed, 1 diverged), 4 running, 5 died"
+    assert line({State.COMPLETED: 1, State.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
+
+
+def named(folder: Path, count: int) -> list[Job]:
+    found = [
+        Job(("ssr=0.5", f"seed={n}"), Description(str(n), "", objective="eval/loss"), folder / str(n))
+        for n in range(count)
+    ]
+    for job in found:
+        job.folder.mkdir()
+    return found
+
+
+def end(job: Job, status: str, error: str | None = None) -> None:
+    metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
+    RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
+
+
+def test_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
+    stream = io.StringIO()
+    before, one, two, three = found = named(tmp_path, 4)
+    end(before, "completed")
+    with Progress(tmp_path, found, stream, "first", COMMAND) as progress:
+        with Heartbeat(one.folder / HEARTBEAT):
+            progress.look()
+            progress._show()
+        end(one, "completed")
+        progress.look()
+        progress._show()
+        progress._show()
+        end(two, "failed", "ValueError: over\ntwo lines")
+        end(three, "stopped", "terminated by SIGTERM")
+    lines = [re.sub("  about .*", "", each) for each in stream.getvalue().splitlines()]
+    assert lines == [
+        "first: 1 of 4 jobs done",
+        "first: 2/4  1  eval/loss 0.1235  2.50 s  seed=1",
+        "first: 3/4  2  failed  2.50 s  seed=2: ValueError: over two lines",
+        "first: 3/4  3  stopped  2.50 s  seed=3: terminated by SIGTERM",
+        "first: 3 of 4 jobs done (1 failed), 1 stopped",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_bars_and_lines_keep_the_width_of_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    found = [
+        Job((f"optimizer.weight_decay={n}" * 5,), Description(str(n), "", objective="eval/loss"), tmp_path / str(n))
+        for n in range(3)
+    ]
+    with ExitStack() as stack, Progress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
+        for job in found[:2]:
+            job.folder.mkdir()
+            beat = stack.enter_context(Heartbeat(job.folder / HEARTBEAT))
+            beat._pulse = replace(beat._pulse, frac_done=0.25)
+            beat._write()
+        progress.look()
+        progress._show()
+        end(found[0], "completed")
+        progress.look()
+        progress._show()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = [each.strip("\r") for each in text.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert any(re.match(r"  1 \(optimizer.weight_decay=1.*… .* 25%$", each) for each in lines)
+    assert any(re.match(r"first: 0 of 3 jobs done, 2 running .* 17%$", each) for each in lines)  # (0.25 + 0.25) / 3
+    assert any(each.startswith("first: 1/3  0  eval/loss 0.1235  2.50 s  optimizer.weight") for each in lines)
+    assert stream.getvalue().endswith("first: 1 of 3 jobs done, 1 running\n")
+
+
+def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path) -> None:
+    # ssr 0.5 took 10 s; 1 and 2 are left, six times as long: 60 s. What was done before tells nothing.
+    before, short, long, longer = jobs(tmp_path, 8, 0.5, 1, 2)
+    done(before.folder)
+    progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
+    assert progress._seconds_left() is None
+    with Heartbeat(short.folder / HEARTBEAT):
+        progress.look()
+    began = progress._began = time.monotonic() - 10
+    done(short.folder)
+    progress.look()
+    left = progress._seconds_left()
+    assert left is not None
+    assert 59.9 < left < 6 * (time.monotonic() - began) + 0.1  # it grows while nobody asks
+    done(long.folder)
+    done(longer.folder)
+    progress.look()
+    assert progress._seconds_left() is None
+
+
+def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp_path: Path) -> None:
+    # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
+    one, two, three, four, five, six = jobs(tmp_path, 1, 1, 1, 1, 1, 1)
+    progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
+    for job in (one, two, three):
+        done(job.folder)
+    with Heartbeat(four.folder / HEARTBEAT):
+        progress.look()
+        assert progress._seconds_left() is None
+    progress._began = time.monotonic() - 5
+    done(four.folder)
+    progress.look()
+    left = progress._seconds_left()
+    assert left is not None
+    assert left > 9.9  # 5 s for one, and two are left; with the three it would be 2.5 s
+
+
+def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path) -> None:
+    again, other = jobs(tmp_path, 1, 1)
+    done(again.folder, "failed")
+    progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
+    progress.look()
+    assert not progress._has_begun  # nothing has happened yet
+    with Heartbeat(again.folder / HEARTBEAT):
+        progress.look()
+    progress._began = time.monotonic() - 5
+    done(again.folder)
+    progress.look()
+    assert progress._seconds_left() == pytest.approx(5, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "left"),
+    [
+        (("1ep", "4ep"), 40),  # a quarter of the work took 10 s
+        (("100ba", "0.05ba"), 0.005),
+        (("1ep", "400ba"), 10),  # how many batches an epoch has nobody knows here: ssr alone
+        (("", "soon"), 10),
+    ],
+)
+def test_max_duration_tells_how_long_a_job_takes(tmp_path: Path, lengths: tuple[str, str], left: float) -> None:
+    found = [Job((), Description(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)]
+    for job in found:
+        job.folder.mkdir()
+    progress = Progress(tmp_path, found, io.StringIO(), "x", COMMAND)
+    with Heartbeat(found[0].folder / HEARTBEAT):
+        progress.look()
+    progress._began = time.monotonic() - 10
+    done(found[0].folder)
+    progress.look()
+    assert progress._seconds_left() == pytest.approx(left, rel=0.1)
+
+
+def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    stream.close()
+    with Progress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
+        pass
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    one, two = jobs(tmp_path, 1, 1)
+    done(one.folder)
+    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first", COMMAND):
+        done(two.folder, "stopped")
+        raise KeyboardInterrupt
+    last = stream.getvalue().splitlines()[-2:]
+    assert last == ["first: stopped with 1 of 2 jobs done; continue with", "  ssr-train -m study=first"]

@@ -1,0 +1,87 @@
+"""Sweeps as the command line starts them, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch  # noqa: F401  # its first import starts a process
+from cli_helpers import answer
+from omegaconf import OmegaConf
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.sweeps.launchers.traits import TRAITS
+from ssr_hydra.sweeps.sweeper import _set_workers
+
+SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "launcher=basic", "study=s")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("processes", "workers"), ("joblib", "n_jobs"), ("submitit_slurm", "array_parallelism")]
+)
+def test_workers_are_the_setting_of_each_launcher(name: str, setting: str) -> None:
+    cfg = OmegaConf.create({"hydra": {"launcher": {setting: 7}}})
+    _set_workers(cfg, TRAITS[name], None)
+    assert cfg.hydra.launcher == {setting: 7}
+    _set_workers(cfg, TRAITS[name], 3)
+    assert cfg.hydra.launcher == {setting: 3}
+
+
+@pytest.mark.parametrize(("name", "workers"), [("ray", 2), ("ray", 1), ("basic", 2)])
+def test_workers_are_refused_where_a_launcher_has_no_such_setting(name: str, workers: int) -> None:
+    cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
+    with pytest.raises(InputError, match=f"^workers={workers}: cannot be used with launcher={name}; choose launcher="):
+        _set_workers(cfg, TRAITS[name], workers)
+    _set_workers(cfg, TRAITS["basic"], 1)  # which is what it does
+
+
+def test_workers_are_for_sweeps(refused: Callable[..., str]) -> None:
+    assert refused("workers=2") == "error: workers='2': is of a sweep, and this is a single run; add -m\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "own"),
+    [
+        ("runs/${hydra.job.num}", "runs/0"),
+        ("runs/${hydra.job.id}", "runs/0"),
+        ("runs/x${oc.select:hydra.job.num,y}", "runs/x0"),
+        ("runs/${seed}", "runs/1"),
+        ("runs/${hydra.runtime.choices.scheduler}", "runs/linear"),
+        ("runs/${hydra.job.override_dirname}", "runs/scheduler=linear,seed=1"),
+        ("runs/${scheduler._target_}", "runs/ssr_hydra.schedulers.LinearScheduler"),
+    ],
+)
+def test_sweep_folder_that_differs_between_jobs_is_refused(refused: Callable[..., str], folder: str, own: str) -> None:
+    said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
+    assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
+    assert said.endswith("; leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job\n")
+
+
+def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:
+    for kind, more in (("sweep", ["-m"]), ("run", [])):
+        said = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
+        assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ once its")
+
+
+def test_folders_may_be_called_by_what_a_job_varies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What refers to the job is resolved in each job, not once for the sweep.
+    monkeypatch.chdir(tmp_path)
+    said = answer(capsys, "-m", "seed=0,1", "hydra.sweep.subdir=s${seed}_${hydra.job.num}", *SMALL)
+    assert said.code == 0, said.err
+    assert sorted(path.parent.name for path in tmp_path.glob("studies/s/*/result.json")) == ["s0_0", "s1_1"]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_sweep_of_batches_below_one_job_is_refused(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = answer(capsys, "-m", "seed=0,1", f"hydra.sweeper.max_batch_size={size}", *SMALL)
+    assert said.code == 2
+    assert said.err == (
+        f"error: hydra.sweeper.max_batch_size={size}: must be a whole number of at least 1; write e.g. 1\n"
+    )
+    assert list(tmp_path.iterdir()) == []

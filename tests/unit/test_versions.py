@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssr_hydra import versions as code
+from ssr_hydra.versions import code_version
+
+
+def test_every_source_file_counts_by_place_and_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "my_code_package"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner/a.py").write_text("x = 1\n")
+
+    def version() -> str:
+        return code_version(["my_code_package.inner.a"])["my_code_package"]
+
+    first = version()
+    assert version() == first
+    (package / "notes.txt").write_text("not code")
+    assert version() == first
+    (package / "inner/a.py").write_text("x = 2\n")
+    second = version()
+    assert second != first
+    (package / "inner/a.py").rename(package / "inner/b.py")
+    assert version() not in (first, second)
+
+
+def test_imported_package_keeps_its_digest_when_its_files_are_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_code_imported.py").write_text("x = 1\n")
+    first = code_version(["my_code_imported"])
+    importlib.import_module("my_code_imported")
+    assert code_version(["my_code_imported"]) == first
+    (tmp_path / "my_code_imported.py").write_text("x = 2\n")
+    assert code_version(["my_code_imported"]) == first  # which is what this process runs
+    del sys.modules["my_code_imported"]
+    monkeypatch.setattr(code, "_imported", {})
+    assert code_version(["my_code_imported"]) != first
+
+
+def test_a_single_file_and_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_code_file.py").write_text("x = 1\n")
+    versions = code_version(["my_code_file", "my_missing_code", "sys"])
+    assert sorted(versions) == ["my_code_file", "my_missing_code", "ssr_hydra", "sys"]
+    (tmp_path / "my_code_file.py").write_text("x = 2\n")
+    again = code_version(["my_code_file", "my_missing_code", "sys"])
+    assert {name for name in versions if versions[name] != again[name]} == {"my_code_file"}

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ssr_hydra.optim import compile_composer_scheduler as compile_composer_scheduler
     from ssr_hydra.previews import preview as preview
     from ssr_hydra.schedulers import *  # noqa: F403
+    from ssr_hydra.schedulers.annealing import *  # noqa: F403
+    from ssr_hydra.schedulers.combinators import *  # noqa: F403
+    from ssr_hydra.schedulers.cycles import *  # noqa: F403
+    from ssr_hydra.schedulers.plateaus import *  # noqa: F403
+    from ssr_hydra.schedulers.steps import *  # noqa: F403
     from ssr_hydra.state import State as State
     from ssr_hydra.time import Time as Time
     from ssr_hydra.time import Timestamp as Timestamp

@@ -3,8 +3,6 @@
 The names follow from the registry: a class and its row are exported, with the function form.
 """
 
-from typing import TYPE_CHECKING
-
 from ssr_hydra.schedulers import functions as _functions
 from ssr_hydra.schedulers.annealing import *  # noqa: F403
 from ssr_hydra.schedulers.combinators import *  # noqa: F403
@@ -40,8 +38,3 @@ __all__ = [
 __all__ += [row.scheduler.__name__ for row in _ROWS]
 __all__ += _functions.__all__
 __all__.sort()
-
-if TYPE_CHECKING:
-    from ssr_hydra.schedulers.registry import SchedulerFunction as _SchedulerFunction
-
-    def __getattr__(name: str) -> _SchedulerFunction: ...

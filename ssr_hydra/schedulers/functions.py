@@ -2,7 +2,8 @@
 
 They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its
 arguments and converts its durations again; a scheduler object does so once. The registry makes the functions, so
-``inspect.signature`` and ``help`` show their arguments; type checkers know the state, ssr and the result.
+``inspect.signature`` and ``help`` show their arguments. Type checkers read them in the stub, which
+``scripts/stubs.py`` writes.
 
 Example:
     >>> from ssr_hydra.state import State
@@ -15,11 +16,11 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import durations
-from ssr_hydra.schedulers.registry import ROWS, SchedulerFunction
+from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.schedulers.steps import MultiStepScheduler, StepScheduler
 from ssr_hydra.time import Number, Time, TimeLike
 
@@ -39,7 +40,3 @@ def step_scheduler(
 
 
 globals().update((row.function_name, row.function()) for row in ROWS if row.scheduler is not StepScheduler)
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> SchedulerFunction: ...

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,11 @@ def test_a_function_has_the_arguments_of_its_class(name: str) -> None:
         (f.name, inspect.Parameter.empty if f.default is MISSING else f.default) for f in fields(EXAMPLES[name])
     ]  # type: ignore[arg-type]
     assert [(parameter.name, parameter.default) for parameter in keywords] == arguments
+
+
+def test_stub_for_type_checkers_is_up_to_date() -> None:
+    script = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "stubs.py"))
+    assert script["STUB"].read_text() == script["stub"](), "run: python scripts/stubs.py"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

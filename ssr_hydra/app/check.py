@@ -83,9 +83,8 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 
     Example:
         >>> from hydra import compose, initialize_config_dir
-        >>> from ssr_hydra.configs import register
-        >>> from ssr_hydra.configs import conf_dir
-        >>> register()
+        >>> from ssr_hydra.configs import GROUPS, conf_dir, register
+        >>> register(GROUPS)
         >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         ...     cfg = compose("config", ["scheduler.t_warmup=10"])
         >>> check(cfg)

@@ -53,8 +53,8 @@ def train(
 
     Example:
         >>> from hydra import compose, initialize_config_dir
-        >>> from ssr_hydra.configs import conf_dir, register
-        >>> register()
+        >>> from ssr_hydra.configs import GROUPS, conf_dir, register
+        >>> register(GROUPS)
         >>> with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         ...     cfg = compose("config", ["scheduler=wsd", "ssr=0.5", "max_duration=20ba", "trainer.progress=none"])
         >>> 0 < train(cfg) < 1

@@ -58,12 +58,12 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
+def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
     """Store the configs in Hydra's ConfigStore. Repeated calls have the same result.
 
     Args:
-        groups: Some of :data:`GROUPS`; by default all of them, and the top level ``base_config``. An app that only
-            needs the schedulers calls ``register(["scheduler"])``.
+        groups: Some of :data:`GROUPS`; by default the schedulers. All of them, ``register(GROUPS)``, come with the top
+            level ``base_config``, the launchers and the sweepers: the whole app.
         prefix: A folder for the groups, if your app has groups with these names: with ``prefix="ssr"`` the choices are
             ``ssr/scheduler@scheduler=wsd``.
 
@@ -72,15 +72,15 @@ def register(groups: Iterable[str] | None = None, prefix: str = "") -> None:
 
     Example:
         >>> from hydra.core.config_store import ConfigStore
-        >>> register(["scheduler"])
+        >>> register()
         >>> "wsd.yaml" in ConfigStore.instance().list("scheduler")
         True
     """
-    chosen = list(GROUPS) if groups is None else list(groups)
+    chosen = list(groups)
     for group in chosen:
         if group not in GROUPS:
             raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
-    for preset in presets(chosen, prefix, is_app=groups is None):
+    for preset in presets(chosen, prefix, is_app=set(chosen) == set(GROUPS)):
         _store(preset)
 
 

@@ -4,7 +4,8 @@ A page is run from its first block to its last in one empty folder:
 
 - ``python`` blocks share a namespace; one that begins with a path (``# mylib.py``) is written there as well.
 - ``bash`` blocks run as they stand; ``train.py``, ``scripts/`` and the console scripts are those of this checkout.
-- ``yaml`` blocks that begin with a path (``# mine/experiment/short.yaml``) are written there and composed by the app;
+- ``yaml`` blocks that begin with a path (``# mine/experiment/short.yaml``) are written there and composed by the app,
+  or by the command of ``<!-- compose: python my_app.py --cfg job -->``;
   one without a path is output of the block before it.
 - ``text`` blocks are output of the block before them, with ``...`` for what is left out.
 - ``json`` blocks are parsed.
@@ -36,7 +37,7 @@ from warm import warm
 
 LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
-_MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
+_MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|compose|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
 _FILE = re.compile(r"^# (?P<path>[\w./-]+\.(?:py|yaml))\s*$")
 _COMMAND_SECONDS = 1200  # it bounds one that hangs
 
@@ -217,6 +218,8 @@ def console_scripts(repo: Path) -> dict[str, str]:
 def compose_command(block: Block) -> list[str]:
     """The command that composes a yaml block: ``mine/group/name.yaml`` as an option, ``mine/name.yaml`` as the root."""
     assert block.path is not None
+    if "compose" in block.markers:
+        return [block.markers["compose"]]
     parts = block.path.with_suffix("").parts
     assert len(parts) >= 2, f"{block.where}: put the file into a config folder, as in mine/experiment/{block.path}"
     folder, *group, name = parts

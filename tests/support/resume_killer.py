@@ -35,7 +35,7 @@ import ssr_hydra.trainer.trainer
 from ssr_hydra import metrics_log
 from ssr_hydra.app.main import main
 from ssr_hydra.checkpoints import load_latest_good
-from ssr_hydra.configs import register
+from ssr_hydra.configs import GROUPS, register
 
 _FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 _RECORDS = re.compile(r"checkpoints|metrics\.jsonl|result\.json")
@@ -427,7 +427,7 @@ SCENARIOS: dict[str, Callable[..., dict[str, Any]]] = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    register()
+    register(GROUPS)
     ssr_hydra.app.compose.register = lambda: None  # once is enough for all processes
     where = Path(sys.argv[2]).resolve()
     plans = [plan.partition(":") for plan in sys.argv[1].split(",")]

@@ -144,7 +144,7 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in PRELOADED:
         importlib.import_module(name)
-    ssr_hydra.configs.register()  # once or many times, the result is the same
+    ssr_hydra.configs.register(ssr_hydra.configs.GROUPS)  # once or many times, the result is the same
     with initialize_config_dir(f"{ssr_hydra.__path__[0]}/conf", version_base="1.3"):
         compose("config", ["ssr=0.5", "scheduler=wsd"])  # the first one fills the parser's caches
     GlobalHydra.instance().clear()

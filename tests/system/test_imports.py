@@ -28,9 +28,8 @@ SCHEDULES = "; ".join(
 CHECKS = """
 from hydra import compose, initialize_config_dir
 from ssr_hydra.app.check import check
-from ssr_hydra.configs import register
-from ssr_hydra.configs import conf_dir
-register()
+from ssr_hydra.configs import GROUPS, conf_dir, register
+register(GROUPS)
 with initialize_config_dir(str(conf_dir()), version_base="1.3"):
     for overrides in (
         ["scheduler=product"],
@@ -67,7 +66,7 @@ summary(load("s"))
     [
         (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
         (CHECKS, "torch torchvision numpy PIL"),
-        ("import ssr_hydra.configs as c; c.register()", "torch numpy"),
+        ("import ssr_hydra.configs as c; c.register(c.GROUPS)", "torch numpy"),
         (CHECKPOINTS, "torch"),
         ("import ssr_hydra.records, ssr_hydra.metrics_log", "torch"),
         (READING, "torch hydra omegaconf matplotlib"),

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.train import build
-from ssr_hydra.configs import conf_dir, register
+from ssr_hydra.configs import GROUPS, conf_dir, register
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer import RunResult
 
@@ -47,7 +47,7 @@ def composed(clean_hydra: None, in_tmp: Path) -> Callable[..., DictConfig]:
     rng = np.random.default_rng(0)
     rows = "".join(f"{','.join(f'{v:.3f}' for v in rng.normal(size=4))},{k % 3}\n" for k in range(30))
     (in_tmp / "table.csv").write_text(f"a,b,c,d,kind\n{rows}")
-    register()
+    register(GROUPS)
 
     def make(name: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ssr_hydra.app.train import build, train
-from ssr_hydra.configs import conf_dir, register
+from ssr_hydra.configs import GROUPS, conf_dir, register
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import ConvNet
 from ssr_hydra.trainer import RunResult
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("keep_threads")
 
 @pytest.fixture
 def composed(clean_hydra: None) -> Iterator[Callable[..., DictConfig]]:
-    register()
+    register(GROUPS)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield lambda *overrides: compose("config", [*QUICK, *overrides])
 

@@ -78,7 +78,7 @@ def test_every_choice_keeps_its_type_in_any_container(node: DictConfig) -> None:
 
 
 def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
-    register()
+    register(GROUPS)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["scheduler=product", "+scheduler@schedules.weight_decay=sequence", "+optimizer._partial_=true"]
         cfg = compose("config", overrides)

@@ -25,16 +25,16 @@ def names(store: ConfigStore, group: str) -> set[str]:
 
 
 def test_registers_every_choice_of_every_group(empty_store: ConfigStore) -> None:
-    register()
+    register(GROUPS)
     for group, choices in GROUPS.items():
         assert names(empty_store, group) == set(choices)
     assert "base_config.yaml" in empty_store.repo
 
 
 def test_twice_is_once(empty_store: ConfigStore) -> None:
-    register()
+    register(GROUPS)
     before = {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
-    register()
+    register(GROUPS)
     assert before == {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
 
 
@@ -52,7 +52,7 @@ def test_unknown_group(empty_store: ConfigStore) -> None:
 def test_does_not_replace_configs_of_another_app(empty_store: ConfigStore) -> None:
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
     with pytest.raises(InputError) as info:
-        register()
+        register(GROUPS)
     assert info.value.field == "optimizer/adam"
     assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
 
@@ -61,7 +61,7 @@ def test_a_prefix_keeps_clear_of_the_apps_own_groups(
     empty_store: ConfigStore, clean_hydra: None, tmp_path: Any
 ) -> None:
     empty_store.store(group="scheduler", name="step", node={"mine": 1}, provider="me")
-    register(prefix="ssr")
+    register(GROUPS, prefix="ssr")
     (tmp_path / "config.yaml").write_text("defaults:\n  - ssr/scheduler@scheduler: product\n  - _self_\n")
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         cfg = compose("config", ["ssr/scheduler@scheduler.factors.decay=polynomial"])
@@ -70,7 +70,7 @@ def test_a_prefix_keeps_clear_of_the_apps_own_groups(
 
 
 def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> None:
-    register()
+    register(GROUPS)
     node = empty_store.load("scheduler/sequence.yaml").node
     assert OmegaConf.get_type(node).__name__ == "SequentialSchedulerConfig"
     assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
@@ -81,7 +81,7 @@ def test_source_gives_what_register_stores(empty_store: ConfigStore) -> None:
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]
     made = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}
-    register()
+    register(GROUPS)
     assert {name for group, name in names if group == "scheduler"} == set(GROUPS["scheduler"])
     for (group, name), result in made.items():
         stored = empty_store.load(f"{group}/{name}.yaml".lstrip("/"))

@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ssr_hydra.configs import LAUNCHERS, ProcessLauncherConfig, StudySweeperConfig, conf_dir, register
+from ssr_hydra.configs import GROUPS, LAUNCHERS, ProcessLauncherConfig, StudySweeperConfig, conf_dir, register
 from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
 from ssr_hydra.sweeps.sweeper import StudySweeper
 
@@ -34,7 +34,7 @@ def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
 
 @pytest.mark.usefixtures("clean_hydra")
 def test_it_is_the_default_and_no_part_of_a_job() -> None:
-    register()
+    register(GROUPS)
     assert "processes.yaml" in ConfigStore.instance().list("hydra/launcher")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", return_hydra_config=True)

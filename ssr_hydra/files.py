@@ -1,9 +1,10 @@
-"""Atomic writes, locks, and errors that name the file."""
+"""Atomic writes, locks, rules for names of folders, and errors that name the file."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from ssr_hydra.errors import InputError, RunError
 
 __all__ = [
     "WriteError",
+    "check_folder_name",
+    "check_length",
     "check_path",
     "create",
     "flock",
@@ -23,6 +26,9 @@ __all__ = [
     "write_atomically",
     "write_error",
 ]
+
+_LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
+_LONGEST_PATH = 3_500  # bytes; a run's own files are below it, and Linux allows 4,095
 
 
 class WriteError(RunError, OSError):
@@ -44,6 +50,59 @@ def check_path(path: str | Path, field: str) -> Path:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(field, str(path), "is longer than the file system allows", "shorten it") from None
     return Path(path)
+
+
+def check_folder_name(
+    folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
+) -> None:
+    """Refuse a folder outside of another one, unless the command line has it typed like this.
+
+    Args:
+        folder: The folder, resolved.
+        field: The setting of the folder, for messages.
+        typed: The typed value of that setting; None if it does not matter.
+        base: Description of the outer folder, for messages.
+
+    Raises:
+        InputError: The folder has no name, is outside, or its name is too long.
+    """
+    if not folder.strip():
+        rule = "must be a folder: without one, files of the run would mix with those of the working directory"
+        raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
+    check_length(folder, field)
+    if "${" in folder:
+        raise InputError(field, folder, "must not contain ${ once its references are resolved", "choose another name")
+    parts = re.split(r"[\\/]", folder)
+    if typed is None:
+        if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
+            rule = f"must be below {base}"
+            raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
+        return
+    # A file may have the value to which a typed reference leads.
+    absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
+    if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
+        rule = f"must not lead elsewhere by a reference ({typed})"
+        raise InputError(field, folder, rule, "write the folder without the reference")
+
+
+def check_length(path: str, field: str) -> None:
+    """Refuse a path that no file system accepts.
+
+    Args:
+        path: A file or folder.
+        field: The setting of the path, for messages.
+
+    Raises:
+        InputError: A part has more than 255 bytes, or there is a NUL character.
+    """
+    if "\0" in path:
+        raise InputError(field, path, "must not hold a NUL character", "remove it")
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise InputError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
+    longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
+    if longest > _LONGEST_NAME:
+        rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"
+        raise InputError(field, path, rule, "shorten it")
 
 
 def open_regular(path: Path) -> BinaryIO:

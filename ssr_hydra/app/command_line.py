@@ -138,7 +138,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     if args.resolve and mode not in ("cfg", "help"):
         raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
     if args.config_name is not None:
-        from ssr_hydra.app.foreign import check_length
+        from ssr_hydra.files import check_length
 
         check_length(args.config_name, "--config-name")
     for override in args.overrides:
@@ -169,7 +169,7 @@ def _folder(flag: str, value: str | None) -> str | None:
     """Return the absolute path of a folder, relative to the current working directory."""
     if value is None:
         return None
-    from ssr_hydra.app.foreign import check_length
+    from ssr_hydra.files import check_length
 
     check_length(value, flag)
     if value.startswith("pkg://"):

@@ -23,9 +23,7 @@ from ssr_hydra.errors import InputError
 
 __all__ = [
     "FileBounds",
-    "check_folder_name",
     "check_hydra",
-    "check_length",
     "check_name",
     "check_place",
     "chosen_nodes",
@@ -512,60 +510,3 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{key}")
     else:
         yield path, node
-
-
-_LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
-_LONGEST_PATH = 3_500  # bytes; a run's own files are below it, and Linux allows 4,095
-
-
-def check_folder_name(
-    folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
-) -> None:
-    """Refuse a folder outside of another one, unless the command line has it typed like this.
-
-    Args:
-        folder: The folder, resolved.
-        field: The setting of the folder, for messages.
-        typed: The typed value of that setting; None if it does not matter.
-        base: Description of the outer folder, for messages.
-
-    Raises:
-        InputError: The folder has no name, is outside, or its name is too long.
-    """
-    if not folder.strip():
-        rule = "must be a folder: without one, files of the run would mix with those of the working directory"
-        raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
-    check_length(folder, field)
-    if "${" in folder:
-        raise InputError(field, folder, "must not contain ${ once its references are resolved", "choose another name")
-    parts = re.split(r"[\\/]", folder)
-    if typed is None:
-        if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
-            rule = f"must be below {base}"
-            raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
-        return
-    # A file may have the value to which a typed reference leads.
-    absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
-    if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
-        rule = f"must not lead elsewhere by a reference ({typed})"
-        raise InputError(field, folder, rule, "write the folder without the reference")
-
-
-def check_length(path: str, field: str) -> None:
-    """Refuse a path that no file system accepts.
-
-    Args:
-        path: A file or folder.
-        field: The setting of the path, for messages.
-
-    Raises:
-        InputError: A part has more than 255 bytes, or there is a NUL character.
-    """
-    if "\0" in path:
-        raise InputError(field, path, "must not hold a NUL character", "remove it")
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise InputError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
-    longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
-    if longest > _LONGEST_NAME:
-        rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"
-        raise InputError(field, path, rule, "shorten it")

@@ -11,7 +11,7 @@ are trusted like all installed code. Every other file must follow four rules:
    ``hydra`` node with that of the same command line without those files.
 3. It stays within :class:`~ssr_hydra.app.foreign.FileBounds`, which are checked before composing, and uses no
    resolver that reads the machine (:mod:`ssr_hydra.app.interpolations`).
-4. Its paths stay below the working directory (:func:`~ssr_hydra.app.foreign.check_folder_name`).
+4. Its paths stay below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
 :class:`CheckedSource` reads such files. It reads each file once: later compositions, including those in the processes
 of a sweep's jobs, use the checked text.

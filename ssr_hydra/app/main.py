@@ -13,7 +13,8 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import hydra
 from hydra.errors import HydraException
@@ -201,7 +202,14 @@ def _run(line: CommandLine, typed: Typed) -> None:
                 return
             if flight.sweep is not None:
                 flight.sweep.command = typed.in_study(flight.folder)
+                flight.sweep.report = _report_of_sweep
             _fly(flight)
+
+
+def _report_of_sweep(folder: Path, stream: TextIO) -> None:
+    from ssr_hydra.report.after_sweep import report_of_sweep  # imported after the jobs: it is slow to import
+
+    report_of_sweep(folder, stream)
 
 
 def _fly(flight: Flight) -> None:

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check_values import check_fields
-from ssr_hydra.app.foreign import check_length
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import InputError
+from ssr_hydra.files import check_length
 from ssr_hydra.metrics_log import has_log
 from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of

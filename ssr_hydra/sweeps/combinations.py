@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from hydra.core.override_parser.types import Override, RangeSweep
 
@@ -28,6 +29,7 @@ class PlannedSweep:
         swept: Keys that differ between jobs.
         trust: Modules whose code the jobs may run.
         command: The command that continues the sweep.
+        report: Writes the report of a folder and prints its answer; None for no report.
         pending: Name of the folder for a job's description while the job's folder is in use.
     """
 
@@ -35,6 +37,7 @@ class PlannedSweep:
     swept: frozenset[str] = frozenset()
     trust: tuple[str, ...] = ()
     command: str = "the same command"
+    report: Callable[[Path, TextIO], None] | None = None
     pending: str | None = None
 
     @property

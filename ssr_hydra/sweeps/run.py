@@ -16,10 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssr_hydra.app.foreign import check_folder_name
 from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import WriteError, write_atomically
+from ssr_hydra.files import WriteError, check_folder_name, write_atomically
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
@@ -63,7 +62,7 @@ def run_sweep(
     planner = _planner(cfg, study, planned, loader)
     at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
     launcher = StudyLauncher(inner, study, planner, sys.stderr, at_a_time=at_a_time, returns_failures=False)
-    reports = bool(cfg.get("study_report", True))
+    report = planned.report if cfg.get("study_report", True) else None
     try:
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
@@ -72,7 +71,7 @@ def run_sweep(
             for first in range(0, len(jobs), batch or len(jobs) or 1):
                 launcher.launch(jobs[first : first + (batch or len(jobs))], first)
     except (KeyboardInterrupt, TerminatedError):
-        reports = False  # a user who stops a sweep wants it to stop
+        report = None  # a user who stops a sweep wants it to stop
         raise
     except OSError as error:
         if error.errno not in _FULL or isinstance(error, WriteError):
@@ -82,23 +81,16 @@ def run_sweep(
     finally:
         alone = study.clear_signs()
         if launcher.has_jobs:
-            _show(folder, planned.pending, reports=reports)
+            with suppress(OSError):  # an error while printing does not end the sweep
+                show_sweep(folder, sys.stdout, planned.pending)
+                if report is not None:
+                    print()
+                    report(folder, sys.stdout)
         if planned.pending is not None:
             name = pending_pattern(planned.pending) if alone else planned.pending
             for path in folder.glob(f"**/{name}"):
                 shutil.rmtree(path, ignore_errors=True)
     launcher.check()
-
-
-def _show(folder: Path, pending: str | None, *, reports: bool) -> None:
-    """Print the table of the jobs and the report. An error while printing does not end the sweep."""
-    with suppress(OSError):
-        show_sweep(folder, sys.stdout, pending)
-        if reports:
-            from ssr_hydra.report.after_sweep import report_of_sweep
-
-            print()
-            report_of_sweep(folder, sys.stdout)
 
 
 def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader: ConfigLoader) -> Planner:

@@ -7,7 +7,9 @@ import importlib
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import REPO
@@ -102,32 +104,31 @@ def test_all_is_sorted_and_true(name: str) -> None:
     assert exported or not {key for key in own if not key.startswith("_")} or name.endswith(".train")
 
 
-# What each part may import, apart from itself and errors: the arrows point one way, so none can form a ring.
+# What each part of the package may import, apart from itself and errors.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "drawing": set(),
     "machine": set(),
-    "output": set(),
-    "files": set(),
     "metrics": set(),
+    "output": set(),
     "rules": set(),
-    "time": set(),
-    # configs: those of schedulers are made from the registry
-    "configs": {"schedulers", "settings", "time"},
-    "settings": {"metrics", "time"},
-    "models": {"data"},
-    "data": set(),
-    "state": {"time"},
-    "schedulers": {"state", "time"},
-    "torch_schedulers": {"schedulers", "state", "time"},
-    "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
-    "checkpoints": {"files", "settings", "state", "time"},
+    "versions": set(),
+    "conf": set(),
+    "files": set(),
     "records": {"files"},
     "metrics_log": {"files", "records"},
-    "callbacks": {"data", "files", "records", "schedulers", "time"},
-    # sweeps: how a job that has no record yet says that it lives
-    "studies": {"files", "sweeps", "metrics", "metrics_log", "records", "time"},
-    "report": {"drawing", "files", "output", "records", "studies"},
+    "time": set(),
+    "state": {"time"},
+    "schedulers": {"state", "time"},
+    "torch_schedulers": {"schedulers", "time"},
+    "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
+    "settings": {"metrics", "time"},
+    # configs: those of schedulers are made from the registry
+    "configs": {"schedulers", "settings", "time"},
+    "data": set(),
+    "models": {"data"},
+    "checkpoints": {"files", "settings", "state", "time"},
+    "callbacks": {"records", "schedulers", "settings", "time"},
     "trainer": {
         "callbacks",
         "checkpoints",
@@ -145,7 +146,67 @@ ARROWS: dict[str, set[str]] = {
         "time",
         "torch_schedulers",
     },
+    "sweeps": {
+        "checkpoints",
+        "configs",
+        "files",
+        "machine",
+        "metrics_log",
+        "records",
+        "settings",
+        "trainer",
+        "versions",
+    },
+    # sweeps: how a job that has no record yet says that it lives
+    "studies": {"files", "metrics", "metrics_log", "records", "sweeps", "time"},
+    "report": {"drawing", "files", "output", "records", "studies"},
+    "app": {
+        "callbacks",
+        "checkpoints",
+        "configs",
+        "data",
+        "files",
+        "metrics",
+        "metrics_log",
+        "optim",
+        "output",
+        "records",
+        "report",
+        "rules",
+        "schedulers",
+        "settings",
+        "state",
+        "sweeps",
+        "time",
+        "torch_schedulers",
+        "trainer",
+        "versions",
+    },
+    "previews": {
+        "app",
+        "drawing",
+        "files",
+        "output",
+        "schedulers",
+        "state",
+        "sweeps",
+        "time",
+        "torch_schedulers",
+        "versions",
+    },
+    "train": {"app"},
+    "evaluate": {"app"},
+    "__main__": {"app"},
+    "__init__": {"optim", "previews", "schedulers", "state", "time", "trainer"},
 }
+
+PAGE = (REPO / "docs/architecture.md").read_text(encoding="utf-8")
+LAYERS = {
+    part: int(row[1])
+    for row in re.finditer(r"^\| (\d+) \| ([^|]+) \|", PAGE, re.MULTILINE)
+    for part in re.findall(r"`(\w+)`", row[2])
+}
+HOPS = re.findall(r"^\d+\. `([\w.]+)`", PAGE, re.MULTILINE)
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -160,6 +221,35 @@ def imported(tree: ast.AST) -> set[str]:
     return found
 
 
+def test_every_part_has_its_arrows_and_its_layer() -> None:
+    paths = [path for path in (REPO / "ssr_hydra").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    assert sorted(ARROWS) == sorted(path.stem for path in paths) == sorted(LAYERS)
+
+
+def test_arrows_point_to_lower_layers() -> None:
+    upward = [(part, other) for part in ARROWS for other in ARROWS[part] if LAYERS[other] >= LAYERS[part]]
+    assert upward == []  # so there is no ring
+
+
+@pytest.mark.parametrize("hop", HOPS)
+def test_functions_of_the_architecture_page_exist(hop: str) -> None:
+    parts = ["ssr_hydra", *hop.split(".")]
+    found: Any = None
+    for length in range(len(parts), 0, -1):
+        with suppress(ModuleNotFoundError):
+            found = importlib.import_module(".".join(parts[:length]))
+            break
+    for name in parts[length:]:
+        found = getattr(found, name)
+    assert callable(found)
+    assert found.__module__ == ".".join(parts[:length])  # its own module, not one that only imports it
+
+
+def test_a_run_starts_within_twelve_hops() -> None:
+    trace = PAGE.partition("## From the command line")[2]
+    assert 2 <= len(re.findall(r"^\d+\. `", trace, re.MULTILINE)) <= 12
+
+
 @pytest.mark.parametrize("part", ARROWS)
 def test_parts_import_only_what_lies_below_them(part: str) -> None:
     home = REPO / "ssr_hydra" / part
@@ -170,7 +260,8 @@ def test_parts_import_only_what_lies_below_them(part: str) -> None:
     if part == "configs":
         outside = {name.split(".")[0] for name in names} - {"ssr_hydra", *sys.stdlib_module_names}
         assert outside <= {"hydra", "omegaconf"}
-        assert {name for name in names if name.startswith("hydra.")} == {"hydra.core.config_store.ConfigStore"}
+        used = {name for name in names if name.startswith("hydra.")}
+        assert used <= {"hydra.core.config_store.ConfigStore", "hydra.plugins.config_source.ConfigLoadError"}
 
 
 def test_type_checkers_know_the_names_and_arguments_of_schedulers(tmp_path: Path) -> None:

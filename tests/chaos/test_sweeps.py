@@ -14,6 +14,8 @@ from checkout import REPO
 from cli_helpers import Answer
 from warm import Process, warm
 
+from ssr_hydra.app.command_line import parse_command_line
+from ssr_hydra.app.preflight import checked
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.job_status import State, read_state
 
@@ -133,6 +135,20 @@ def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path
     both = [start(f"seed={','.join(map(str, side))}", *small) for side in seeds]
     assert [ended(process).code for process in both] == [0, 0]
     assert set(records(tmp_path)) == set(range(100))
+
+
+def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None) -> None:
+    began = time.process_time()
+    line = parse_command_line(
+        [
+            "-m", "scheduler=cosine,wsd,linear,step,rex", "optimizer.lr=.1,.2,.3,.4,.5,.6,.7,.8,.9,1",
+            "ssr=0.25,0.5,1,2", "seed=range(5)",
+        ]
+    )  # fmt: skip
+    with checked(line, "id") as found:
+        assert found.sweep is not None
+        assert len(found.sweep.jobs) == 1000
+    assert time.process_time() - began < 20
 
 
 def test_the_same_sweep_twice_at_once_does_each_job_once(start: Sweep, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_commands_in_help_compose(show: Show, app: Callable[..., Answer]) ->
         show(*[part for part in arguments if part != "job"])
 
 
-# Typed override -> the field that the error names. tests/unit/build/test_check.py has many more values.
+# Typed override -> the field that the error names. tests/unit/app/test_check.py has many more values.
 BAD = {
     "scheduler.t_warmup=10": "scheduler.t_warmup",
     "scheduler.t_warmup=": "scheduler.t_warmup",

@@ -23,3 +23,7 @@ def test_signals_at_random_points(tmp_path: Path) -> None:
 
 def test_kills_while_the_last_checkpoint_and_the_record_are_written(tmp_path: Path) -> None:
     assert scenarios("ends:3", tmp_path)["ends"]["kills"] >= 8
+
+
+def test_ctrl_c_in_a_terminal_in_training_and_in_evaluation_once_and_twice(tmp_path: Path) -> None:
+    assert scenarios("keyboard:4", tmp_path)["keyboard"]["codes"] == [130] * 4

@@ -226,10 +226,10 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
     """kill -9 at random points; the same command again, until it completes."""
     draw, places, chains = random.Random(0), [], 0
     for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
-        expected = whole(name)
-        while len(places) < wanted * number // len(CONFIGS):
+        while (missing := wanted * number // len(CONFIGS) - len(places)) > 0:
+            expected = whole(name)
             chain, chains = folder / name / f"chain{chains}", chains + 1
-            for _ in range(most):
+            for _ in range(min(most, missing)):
                 step, _ = expected.at(draw)
                 code = ended(start(chain, overrides, Killer(step)))
                 if code != -signal.SIGKILL:  # it was done before it came to that
@@ -339,11 +339,11 @@ def requeue(folder: Path) -> dict[str, Any]:
     return {"codes": codes}
 
 
-def keyboard(folder: Path) -> dict[str, Any]:
-    """ctrl-C in a terminal, whose whole group of processes gets it: once in training and in evaluation, and twice."""
+def keyboard(folder: Path, count: int) -> dict[str, Any]:
+    """ctrl-C in a terminal, whose whole group of processes gets it: in training and in evaluation, once and twice."""
     name = "adamw_ema"
     overrides, expected, codes = CONFIGS[name], whole(name), []
-    for what, times in (("train", 1), ("eval", 1), ("train", 2), ("eval", 2)):
+    for what, times in (("train", 1), ("eval", 2), ("train", 2), ("eval", 1))[:count]:
         here = folder / f"{what}{times}"
         ready, tell = os.pipe()
         step = [number for number, step in enumerate(expected.steps) if step == what][4]
@@ -375,7 +375,7 @@ def keyboard(folder: Path) -> dict[str, Any]:
         else:
             assert result["error"] == "KeyboardInterrupt: interrupted", result["error"]
         run_to_the_end(here, overrides, expected, stopped=True)
-    assert codes == [130] * 4, codes
+    assert codes == [130] * count, codes
     return {"codes": codes}
 
 

@@ -32,18 +32,18 @@ Run = Callable[..., Answer]
 # ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
 
 
-def test_a_kill_of_each_config_and_each_signal_at_random_points(tmp_path: Path) -> None:
-    found = scenarios("kills:6,signals:2", tmp_path)  # 30 kills and 20 SIGTERM in tests/chaos
-    assert found["kills"]["kills"] == 6
-    assert [found["signals"][name]["stopped"] for name in SIGNALS] == [2, 1, 1, 1]
+def test_kills_and_each_signal_at_random_points(tmp_path: Path) -> None:
+    found = scenarios("kills:3,signals:1", tmp_path)  # 30 kills and 20 SIGTERM in tests/chaos
+    assert found["kills"]["kills"] == 3
+    assert [found["signals"][name]["stopped"] for name in SIGNALS] == [1, 1, 1, 1]
 
 
 def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
-    found = scenarios("ends:6,keyboard,requeue,full_disk", tmp_path)
+    found = scenarios("ends:12,keyboard:2,requeue,full_disk", tmp_path)  # more in tests/chaos
     # Killed while the last checkpoint and the record are written.
-    assert found["ends"]["kills"] >= 4
-    # ctrl-C in a terminal: in training and in evaluation, once with a checkpoint, twice at once.
-    assert found["keyboard"]["codes"] == [130, 130, 130, 130]
+    assert found["ends"]["kills"] >= 2
+    # ctrl-C in a terminal: once in training, with a checkpoint; twice in an evaluation, at once.
+    assert found["keyboard"]["codes"] == [130, 130]
     # A job launcher's handler of SIGUSR2 is called after the checkpoint; the second one exits by itself.
     assert found["requeue"]["codes"] == [140, 7]
     # Path and bytes are named, and the checkpoint of before is good.

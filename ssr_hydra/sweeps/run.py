@@ -61,15 +61,15 @@ def run_sweep(
     study = StudyFolder(folder)
     planner = _planner(cfg, study, planned, loader)
     at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
-    launcher = StudyLauncher(inner, study, planner, sys.stderr, at_a_time=at_a_time, returns_failures=False)
+    launcher = StudyLauncher(
+        inner, study, planner, sys.stderr, at_a_time=at_a_time, batch=batch, returns_failures=False
+    )
     report = planned.report if cfg.get("study_report", True) else None
     try:
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
-            jobs = [list(overrides) for overrides, _ in planned.jobs]
-            for first in range(0, len(jobs), batch or len(jobs) or 1):
-                launcher.launch(jobs[first : first + (batch or len(jobs))], first)
+            launcher.launch([list(overrides) for overrides, _ in planned.jobs], 0)
     except (KeyboardInterrupt, TerminatedError):
         report = None  # a user who stops a sweep wants it to stop
         raise

@@ -31,7 +31,7 @@ from ssr_hydra.sweeps.launchers.traits import traits_of
 from ssr_hydra.sweeps.lost_jobs import record_lost
 from ssr_hydra.sweeps.progress import Progress
 
-__all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError"]
+__all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError", "run_order"]
 
 RETRIES = 3
 """The number of times a job is retried after its process died."""
@@ -64,6 +64,19 @@ class Planner(NamedTuple):
     extra: tuple[str, ...] = ()
 
 
+def run_order(jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
+
+    A machine that is busy for some minutes then slows down jobs of all recipes, not the block of one. The order
+    follows from the identities of the jobs, which are digests of their configs, so each run of the sweep has the same.
+
+    Args:
+        jobs: The jobs in the order of their numbers.
+    """
+    seeds = list(dict.fromkeys(job.description.seed for job in jobs))
+    return sorted(jobs, key=lambda job: (seeds.index(job.description.seed), job.description.identity))
+
+
 class StudyLauncher(Launcher):
     """Runs the missing jobs of a sweep with another launcher, until each job has ended or is given up.
 
@@ -77,6 +90,7 @@ class StudyLauncher(Launcher):
         stream: The stream that progress is written to.
         retries: The number of times a job is retried after its process died.
         at_a_time: The number of jobs to pass at a time to a launcher that starts all its jobs at once. None passes all.
+        batch: The number of jobs to pass at a time to any launcher. None passes all.
         returns_failures: If True, :meth:`launch` returns failed jobs as failed, which makes Hydra's basic sweeper stop.
             If False, only :meth:`check` reports them, after the sweep.
     """
@@ -90,12 +104,14 @@ class StudyLauncher(Launcher):
         *,
         retries: int = RETRIES,
         at_a_time: int | None = None,
+        batch: int | None = None,
         returns_failures: bool = True,
     ) -> None:
         self._inner, self._folder, self._planner = inner, folder, planner
         self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
         self._traits = traits = traits_of(type(inner).__name__)
-        self._at_a_time = at_a_time if traits.starts_all else None
+        self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
+        self._n_launched = 0  # of jobs, for their numbers in Hydra
         self._jobs: dict[Path, Job] = {}  # the jobs of all calls of launch()
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
         self._untold: Counter[Path] = Counter()  # the number of launches that left no trace
@@ -135,7 +151,7 @@ class StudyLauncher(Launcher):
         states = {job: read_state(job.folder) for job in plan.mine}
         # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
-        pending = [job for job, state in states.items() if not (state.is_final or state is State.RUNNING)]
+        pending = run_order([job for job, state in states.items() if not (state.is_final or state is State.RUNNING)])
         # Jobs that killed their process come last, so that jobs that share a process with them are done before.
         pending.sort(key=lambda job: states[job] is State.DIED)
         pending = [job for job in pending if not self._is_given_up(job)]
@@ -192,7 +208,8 @@ class StudyLauncher(Launcher):
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         self._launched = batch
-        launch = _Launch(self._inner, [self._order(job) for job in batch], first)
+        launch = _Launch(self._inner, [self._overrides_of(job) for job in batch], first + self._n_launched)
+        self._n_launched += len(batch)
         if self._traits.in_main_thread:
             launch.run()
         else:
@@ -226,7 +243,7 @@ class StudyLauncher(Launcher):
                 again.append(job)
         return again
 
-    def _order(self, job: Job) -> list[str]:
+    def _overrides_of(self, job: Job) -> list[str]:
         """Return the overrides for the inner launcher, which also name the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]

@@ -17,8 +17,8 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps import study_launcher as study
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.sweeps.job_status import Description, Job, LostJobError, State, read_state
-from ssr_hydra.sweeps.study_launcher import RETRIES, Planner, StudyLauncher, SweepError
+from ssr_hydra.sweeps.job_status import Description, Job, LostJobError, State, describe, read_state
+from ssr_hydra.sweeps.study_launcher import RETRIES, Planner, StudyLauncher, SweepError, run_order
 
 Act = Callable[[Path], JobReturn]
 
@@ -130,13 +130,13 @@ def once(act: Act) -> Act:
 def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any) -> StudyLauncher:
     folder = StudyFolder(inner.folder)
 
-    def describe(overrides: tuple[str, ...]) -> Description:
+    def describe_by_name(overrides: tuple[str, ...]) -> Description:
         return Description(" ".join(overrides), "", objective="loss")
 
     def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
         del jobs
 
-    planner = Planner(describe, None, open_folder, "ssr-train -m study=s")
+    planner = Planner(describe_by_name, None, open_folder, "ssr-train -m study=s")
     return StudyLauncher(inner, folder, planner, stream or io.StringIO(), **options)
 
 
@@ -172,6 +172,38 @@ def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -
     assert returns[0]._return_value is None
     with pytest.raises(SweepError, match=r"^1 of 2 jobs did not complete: 0 \(a\): ValueError: of its own; "):
         outer.check()
+
+
+# Seed and identity of five jobs in the order of their numbers. Seed 1 comes first, as typed; within a seed the order is
+# that of the identities: a, b, c of seed 1 are jobs 2, 4, 0, and b, d of seed 0 are jobs 1, 3.
+SEEDED = {"v": (1, "c"), "w": (0, "b"), "x": (1, "a"), "y": (0, "d"), "z": (1, "b")}
+
+
+def seeded(overrides: tuple[str, ...]) -> Description:
+    seed, identity = SEEDED[overrides[0]]
+    return Description(f"{identity}{seed}", "", seed=seed)
+
+
+@pytest.mark.parametrize(("batch", "launches"), [(None, ["xzvwy"]), (2, ["xz", "vw", "y"])])
+def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
+    tmp_path: Path, batch: int | None, launches: list[str]
+) -> None:
+    inner = ProcessLauncher(tmp_path)
+    planner = Planner(seeded, None, lambda jobs: None, "")
+    StudyLauncher(inner, StudyFolder(tmp_path), planner, io.StringIO(), batch=batch).launch(jobs(*SEEDED), 0)
+    assert ["".join(names) for names in inner.launches] == launches
+    folders = {path.parent.name: json.loads(path.read_text())["overrides"][0] for path in tmp_path.glob("*/job.json")}
+    assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # the numbers are Hydra's
+
+
+def test_order_of_jobs_mixes_the_ratios_of_a_seed(tmp_path: Path) -> None:
+    values = [{"ssr": ssr, "seed": seed} for ssr in (0.25, 0.5, 1, 2, 4, 8) for seed in (0, 1)]
+    numbered = [Job((), describe(each), tmp_path / str(number)) for number, each in enumerate(values)]
+    order = [int(job.folder.name) for job in run_order(numbered)]
+    assert [number % 2 for number in order] == [0] * 6 + [1] * 6
+    assert order[:6] != sorted(order[:6])
+    assert [number + 1 for number in order[:6]] != order[6:]  # each seed has an order of its own
+    assert order == [int(job.folder.name) for job in run_order(numbered)]
 
 
 def test_a_launcher_that_starts_all_at_once_is_given_a_few_at_a_time(tmp_path: Path) -> None:
@@ -429,12 +461,12 @@ def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
 
 def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None:
     # What did not begin because of another's death is launched with the others, however often that happens.
-    names = [f"{letter}{number}" for number in range(6) for letter in "xyz"]
-    inner = Pool(tmp_path, {f"x{number}": die for number in range(6)})
+    names = [f"{number}{letter}" for number in range(6) for letter in "xyz"]
+    inner = Pool(tmp_path, {f"{number}x": die for number in range(6)})
     launcher(inner).launch(jobs(*names, "last"), 0)
     assert [len(batch) for batch in inner.launches if len(batch) > 1] == [19, 16, 13, 10, 7, 4]
     assert inner.launches[6] == ["last"]
-    assert statuses(tmp_path) == {name: "failed" if name[0] == "x" else "completed" for name in [*names, "last"]}
+    assert statuses(tmp_path) == {name: "failed" if name[1] == "x" else "completed" for name in [*names, "last"]}
 
 
 def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_path: Path) -> None:

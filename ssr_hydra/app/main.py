@@ -66,6 +66,12 @@ def run_job(cfg: DictConfig) -> float | None:
     from ssr_hydra.app.train import train
 
     try:
+        if _launched() is not None:
+            from ssr_hydra.trainer.processes import Processes
+
+            # Hydra has created the folder in every process. Otherwise a slow process would create it after rank 0 has
+            # refused the run and removed the folder.
+            Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
         if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print additional lines about it

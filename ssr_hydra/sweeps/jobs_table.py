@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
+from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RESULT, RunResult
@@ -21,6 +22,7 @@ __all__ = ["show_sweep"]
 
 _MOST_BYTES = 10_000_000  # of a config
 _MOST_SHOWN = 50
+_OF_THE_SWEEP = (*APP_KEYS, "launcher")
 _WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
@@ -75,7 +77,7 @@ def _read(sweep: Path, folder: Path) -> _Job:
         state = None  # a truncated record
     return _Job(
         folder=folder.relative_to(sweep).as_posix(),
-        overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
+        overrides=_of_experiment(overrides),
         objective=objective if isinstance(objective, str) else None,
         result=result,
         state=state,
@@ -91,8 +93,13 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):  # it was killed, or is still starting elsewhere
         why = ""
-    shown = tuple(map(str, overrides)) if isinstance(overrides, list) else ()
-    return job._replace(overrides=shown, result=None, refused=why)
+    return job._replace(overrides=_of_experiment(overrides), result=None, refused=why)
+
+
+def _of_experiment(overrides: Any) -> tuple[str, ...]:
+    """Return the overrides that set the experiment, without those of the sweep, such as ``study=first``."""
+    listed = map(str, overrides) if isinstance(overrides, list) else ()
+    return tuple(each for each in listed if each.lstrip("+~").partition("=")[0] not in _OF_THE_SWEEP)
 
 
 def _yaml(path: Path) -> Any:

@@ -749,6 +749,23 @@ def app(arguments: list[str], all_fail: bool = False) -> Any:
     main(arguments)
 
 
+def slow_app(arguments: list[str]) -> Any:
+    """The app, where rank 1 reaches Hydra two seconds after rank 0."""
+    import time
+
+    from ssr_hydra.app import main
+
+    call_hydra = main._call_hydra
+
+    def call_late(argv: Any) -> None:
+        time.sleep(2 * rank_of()[0])
+        call_hydra(argv)
+
+    main._call_hydra = call_late
+    patient()
+    main.main(arguments)
+
+
 def absent() -> Any:
     """One of two processes ends before it has met the other."""
     import datetime

@@ -486,6 +486,14 @@ def test_what_all_processes_refuse_is_said_once(
     assert not folder.exists()  # as if it had not been tried
 
 
+def test_refused_run_leaves_no_folder_though_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["data.batch_size=1", *QUICK, f"hydra.run.dir={folder}"]
+    ended = pairs.run(cases.slow_app, arguments=arguments, fails=True)
+    assert ended.codes == [2, 2]
+    assert not folder.exists()
+
+
 def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
     arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
     ended = pairs.run(cases.app, world=1, arguments=arguments, fails=True)

@@ -42,6 +42,15 @@ def test_a_line_for_each_job_with_what_it_varies(tmp_path: Path) -> None:
     ]
 
 
+def test_keys_of_the_sweep_are_not_listed(tmp_path: Path) -> None:
+    # Two commands of one study: the first sets workers and trust, the second the launcher.
+    job(tmp_path / "0", "ssr=1 study=digits ++workers=2 trust=[mine] study_report=false")
+    job(tmp_path / "1", "ssr=2 study=digits launcher=basic plan=false")
+    lines = shown(tmp_path, io.StringIO())
+    assert lines[2].split() == ["job", "ssr", "status", "steps", "training", "eval/accuracy"]
+    assert not any(line.startswith("all with") for line in lines)
+
+
 def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
     job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
     job(tmp_path / "1", "model=b", None)

@@ -19,7 +19,6 @@ A rule is a mapping with a selection as ``params`` and with hyperparameters: ``w
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import did_you_mean, not_negative, number
 
 __all__ = [
     "BELOW_ONE",
@@ -130,7 +130,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         raise InputError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
     for key in value:
         if key not in _CONDITIONS:
-            raise InputError(f"{path}.{key}", value[key], "unknown condition", _did_you_mean(str(key), _CONDITIONS))
+            raise InputError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), _CONDITIONS))
     conditions: dict[str, Any] = {
         key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
         for key, item in value.items()
@@ -160,8 +160,8 @@ def _words(value: Any, path: str) -> tuple[str, ...]:
 def _counts(value: Any, path: str) -> tuple[int, ...]:
     numbers = tuple(value) if _is_list(value) else (value,)
     least = -math.inf if path.endswith(".layer") else 0
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+    for each in numbers:
+        if isinstance(each, bool) or not isinstance(each, int) or each < least:
             raise InputError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
     if not numbers:
         raise InputError(path, value, "is an empty list, which selects nothing", "name one, or remove it")
@@ -250,13 +250,13 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         if value is None:
             raise InputError(place, value, "must have a value", "give one, or remove it")
         if key.endswith(_SCALE):
-            scales[key.removesuffix(_SCALE)] = _scale(value, place)
+            scales[key.removesuffix(_SCALE)] = not_negative(value, place)
         else:
             check_hyperparameter(key, value, place)
             values[key] = tuple(value) if _is_list(value) else value
     layer_decay: Any = rule.get("layer_decay")
     layers = rule.get("layers")
-    if layer_decay is not None and not 0 < _scale(layer_decay, f"{path}.layer_decay") <= 1:
+    if layer_decay is not None and not 0 < number(layer_decay, f"{path}.layer_decay") <= 1:
         raise InputError(f"{path}.layer_decay", layer_decay, "must be above 0 and at most 1", "write e.g. 0.75")
     if layers is not None and layer_decay is None:
         raise InputError(f"{path}.layers", layers, "is used only with layer_decay", "give layer_decay too")
@@ -269,12 +269,6 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     patterns: tuple[str, ...] = () if layers is None else _words(layers, f"{path}.layers")
     given = rule.get("params")
     return Rule(name, path, parse_selection(given, f"{path}.params"), given, values, scales, layer_decay, patterns)
-
-
-def _scale(value: Any, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InputError(path, value, "must be a finite number >= 0", "write e.g. 0.1")
-    return value
 
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
@@ -301,16 +295,9 @@ def check_hyperparameter(key: str, value: Any, path: str) -> None:
         return
     if value is None or (isinstance(value, (bool, str)) and key not in _NUMBERS):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(path, value, "must be a number", "write e.g. 0.5 or 2")
-    if not math.isfinite(value):
+    if not math.isfinite(number(value, path)):
         raise InputError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
     if value < 0 and key in _NUMBERS:
         raise InputError(path, value, "must be >= 0", "write e.g. 0.1 or 3e-4")
     if value >= 1 and key in BELOW_ONE:
         raise InputError(path, value, "must be below 1", "write e.g. 0.9")
-
-
-def _did_you_mean(key: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"

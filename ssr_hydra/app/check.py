@@ -23,8 +23,8 @@ from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.settings import StepSettings, setting_of
-from ssr_hydra.settings.base import count, did_you_mean, number
+from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
+from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
 from ssr_hydra.time import simplest
 
 __all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
@@ -135,10 +135,9 @@ def _check_top(values: Mapping[str, Any]) -> None:
             raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # the scaled length must be a time too
-    if length.unit.value == "iter" and values["trainer"]["iteration_length"] is None:
-        rule = "iterations are counted where their length is given"
-        raise InputError("max_duration", str(length), rule, "set trainer.iteration_length, or use another unit")
-    count(values["seed"], "seed", 0, _LARGEST_SEED)
+    if values["trainer"]["iteration_length"] is None:
+        _check_no_iterations(length, "max_duration")
+    seed_number(values["seed"])
     _check_control(values["control"], ssr)
 
 
@@ -264,17 +263,7 @@ def _check_data(node: Any) -> None:
         check_node(node["eval"], "data.eval", "data=digits")
     if node["augment"] is not None:
         check_node(node["augment"], "data.augment", "data.augment=null")
-    count(node["batch_size"], "data.batch_size", 1)
-    count(node["eval_batch_size"], "data.eval_batch_size", 1)
-    count(node["num_workers"], "data.num_workers", 0, 1024)
-    for key in ("limit_train", "limit_eval"):
-        if node[key] is not None:
-            count(node[key], f"data.{key}", 1)
-    if node["prefetch_factor"] is not None:
-        count(node["prefetch_factor"], "data.prefetch_factor", 1, 1024)
-        if node["num_workers"] == 0:
-            rule = "without workers nothing is read ahead"
-            raise InputError("data.prefetch_factor", node["prefetch_factor"], rule, "set data.num_workers, or null")
+    setting_of(DataSettings, keys_of(DataSettings, node), "data")
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
@@ -309,12 +298,12 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     for key in ("get_num_samples_in_batch", "get_num_tokens_in_batch"):
         if node[key] is not None:
             check_node(node[key], f"trainer.{key}", "null")
-    for key in ("samples_per_batch", "tokens_per_batch"):
-        if node[key] is not None and not 0 < number(node[key], f"trainer.{key}") < math.inf:
-            raise InputError(f"trainer.{key}", node[key], "must be a finite number above 0", "or null")
-    for key in ("eval_interval", "log_interval", "iteration_length"):
-        if node[key] is not None:
-            _check_interval(node[key], f"trainer.{key}", node["iteration_length"])
+    counts = keys_of(CountSettings, node)
+    setting_of(CountSettings, {k: None if k.startswith("get_") else v for k, v in counts.items()}, "trainer")
+    for key in ("eval_interval", "log_interval"):
+        interval(node[key], f"trainer.{key}")
+        if node["iteration_length"] is None and node[key] is not None:
+            _check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
     if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
         raise InputError(
             "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
@@ -332,7 +321,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
             rule = "data.eval=null leaves only train/loss"
         fix = f"set trainer.objective={'train/loss, or null' if not evaluates else 'null for none'}"
         raise InputError("trainer.objective", node["objective"], rule, fix)
-    setting_of(StepSettings, {item.name: node[item.name] for item in fields(StepSettings)}, "trainer")
+    setting_of(StepSettings, keys_of(StepSettings, node), "trainer")
     return results
 
 
@@ -343,10 +332,8 @@ def _drop_removed(node: Any) -> None:
         node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
 
 
-def _check_interval(value: Any, field: str, iteration_length: Any) -> None:
-    time = duration(value, field)
-    if time.value <= 0:
-        raise InputError(field, str(time), "must be above 0", "write e.g. 1ep or 0.1dur")
-    if time.unit.value == "iter" and (iteration_length is None or field == "trainer.iteration_length"):
+def _check_no_iterations(time: Any, field: str) -> None:
+    """Refuse a time in iterations if their length is not set."""
+    if time.unit.value == "iter":
         rule = "iterations are counted where their length is given"
         raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")

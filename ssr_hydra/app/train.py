@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from ssr_hydra.app.optimizers import make_fields, make_optimizers
 from ssr_hydra.app.schedules import make_schedulers
 from ssr_hydra.app.targets import check_trust, instantiate
 from ssr_hydra.errors import InputError
-from ssr_hydra.settings import StepSettings
+from ssr_hydra.settings import CountSettings, StepSettings, keys_of
 from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import announce, summary
 from ssr_hydra.versions import code_version
@@ -133,7 +132,8 @@ def build(
     settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
     schedulers = make_schedulers(values, trust, optimizers)
     callbacks, loggers = make_callbacks(values, trust, processes.is_main)
-    step = {item.name: settings.pop(item.name) for item in fields(StepSettings)}
+    step, counts = keys_of(StepSettings, settings), keys_of(CountSettings, settings)
+    settings = {key: value for key, value in settings.items() if key not in (*step, *counts)}
     try:
         trainer = Trainer(
             model=model,
@@ -151,6 +151,7 @@ def build(
             callbacks=callbacks,
             loggers=loggers,
             step=step,
+            counts=counts,
             checkpoint=values["checkpoint"],
             resume=values["resume"],
             control=values["control"],
@@ -176,8 +177,8 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
     """Prefix an error of the trainer with the field's path in the config."""
     first, dot, rest = error.field.partition(".")
-    if first in settings or first == "step":
-        field = f"trainer.{rest if first == 'step' else error.field}"
+    if first in settings or first in ("step", "counts"):
+        field = f"trainer.{rest if first in ('step', 'counts') else error.field}"
         return type(error)(field, error.value, error.rule, error.fix)
     if first in ("loggers", "schedules"):
         return type(error)(error.field.replace("loggers", "logger", 1), error.value, error.rule, error.fix)

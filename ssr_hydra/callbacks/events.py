@@ -9,6 +9,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError, RunError, callable_name
 from ssr_hydra.records import as_number
+from ssr_hydra.settings.base import did_you_mean
 
 __all__ = ["EVENTS", "Events", "Listener"]
 
@@ -103,7 +104,7 @@ class Events:
             InputError: The event is unknown, or the function cannot be called with the event's arguments.
         """
         if event not in EVENTS:
-            raise InputError("event", event, "is no event of a run", _did_you_mean(event))
+            raise InputError("event", event, "is unknown", did_you_mean(str(event).removeprefix("on_"), EVENTS))
         if not callable(function):
             takes = ", ".join(EVENTS[event])
             raise InputError("function", function, "must be a function", f"give one of ({takes})")
@@ -215,7 +216,9 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
     if not methods:
         wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
         rule = "has no method for any event of a run"
-        fix = f"define one of {', '.join(EVENTS)}" if wrong is None else f"{wrong}? {_did_you_mean(wrong)}"
+        fix = f"define one of {', '.join(EVENTS)}"
+        if wrong is not None:
+            fix = f"{wrong}? {did_you_mean(wrong.removeprefix('on_'), EVENTS)}"
         raise InputError(field, type(item).__name__, rule, fix)
     for event, method in methods.items():
         _check_takes(method, event, f"{field}.{event}")
@@ -292,8 +295,3 @@ def _plain(value: Any, name: str, listener: Listener) -> Any:
 
 def _near(name: str) -> list[str]:
     return difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=0.75)
-
-
-def _did_you_mean(name: str) -> str:
-    close = _near(name) if isinstance(name, str) else []
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(EVENTS)}"

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from ssr_hydra.configs.derive import config_of
-from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings
+from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings
 
 __all__ = ["APP_KEYS", "TRAINERS", "AppConfig", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
 
@@ -30,15 +30,11 @@ class _TrainerConfig:
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
         objective: The final metric that the app returns, which a sweeper optimises; null for none.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        samples_per_batch: Samples per batch, for schedules that mix units; null asks the loader.
-        tokens_per_batch: Tokens per batch, for schedules that mix units.
-        iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
-        get_num_samples_in_batch: A function that counts the samples of a batch, by ``_target_``.
-        get_num_tokens_in_batch: A function that counts the tokens of a batch, by ``_target_``.
         threads: Threads of torch on the CPU. Another number changes the last bits of the result, so it is part of the
             run's description. Null leaves it to torch, which uses as many as the machine has cores.
 
-    The keys of :class:`~ssr_hydra.settings.StepSettings` follow: ``precision``, ``accumulate`` ...
+    The keys of :class:`~ssr_hydra.settings.CountSettings` (functions by ``_target_``) and of
+    :class:`~ssr_hydra.settings.StepSettings` follow: ``samples_per_batch``, ``precision``, ``accumulate`` ...
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -49,15 +45,11 @@ class _TrainerConfig:
     progress: str = "auto"
     objective: str | None = "eval/accuracy"
     log_interval: str | None = "10ba"
-    samples_per_batch: float | None = None
-    tokens_per_batch: float | None = None
-    iteration_length: str | None = None
-    get_num_samples_in_batch: Any = None
-    get_num_tokens_in_batch: Any = None
     threads: int | None = 1
 
 
-TrainerConfig: Any = config_of(StepSettings, name="TrainerConfig", module=__name__, bases=(_TrainerConfig,))
+_COUNTED = config_of(CountSettings, name="_CountConfig", module=__name__, bases=(_TrainerConfig,))
+TrainerConfig: Any = config_of(StepSettings, name="TrainerConfig", module=__name__, bases=(_COUNTED,))
 CheckpointConfig: Any = config_of(CheckpointSettings, name="CheckpointConfig", module=__name__)
 ResumeConfig: Any = config_of(ResumeSettings, name="ResumeConfig", module=__name__)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssr_hydra.configs.tasks import DataConfig
+from ssr_hydra.configs.tasks import data_config
 
 __all__ = [
     "LANGUAGE_DATA",
@@ -73,23 +73,22 @@ _HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}
 _HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}
 
 
-@dataclass
-class StdlibBytesDataConfig(DataConfig):
-    """``data=stdlib_bytes``: windows of bytes. Evaluation uses 1,024 windows, spread over all held-out files."""
-
-    train: StdlibBytesConfig = field(default_factory=StdlibBytesConfig)
-    eval: StdlibBytesConfig | None = field(default_factory=lambda: StdlibBytesConfig(**_HELD_OUT_BYTES))
-    eval_batch_size: int = 64
-
-
-@dataclass
-class StdlibDocumentsDataConfig(DataConfig):
-    """``data=stdlib_documents``: documents of different lengths, padded batch by batch."""
-
-    train: StdlibDocumentsConfig = field(default_factory=StdlibDocumentsConfig)
-    eval: StdlibDocumentsConfig | None = field(default_factory=lambda: StdlibDocumentsConfig(**_HELD_OUT_DOCUMENTS))
-    eval_batch_size: int = 64
-
+StdlibBytesDataConfig: Any = data_config(
+    "StdlibBytesDataConfig",
+    "``data=stdlib_bytes``: windows of bytes. Evaluation uses 1,024 windows, spread over all held-out files.",
+    StdlibBytesConfig(),
+    StdlibBytesConfig(**_HELD_OUT_BYTES),
+    __name__,
+    eval_batch_size=64,
+)
+StdlibDocumentsDataConfig: Any = data_config(
+    "StdlibDocumentsDataConfig",
+    "``data=stdlib_documents``: documents of different lengths, padded batch by batch.",
+    StdlibDocumentsConfig(),
+    StdlibDocumentsConfig(**_HELD_OUT_DOCUMENTS),
+    __name__,
+    eval_batch_size=64,
+)
 
 LANGUAGE_MODELS: dict[str, Any] = {"byte_mlp": ByteMLPConfig, "byte_transformer": ByteTransformerConfig}
 """Choices of the group ``model``."""

@@ -1,9 +1,14 @@
 """Configs of the built-in models and data sets."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+import copy
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import MISSING
+
+from ssr_hydra.configs.derive import config_of
+from ssr_hydra.settings import DataSettings
 
 __all__ = [
     "DATA",
@@ -18,6 +23,7 @@ __all__ = [
     "RandomShiftConfig",
     "ViTConfig",
     "as_train",
+    "data_config",
 ]
 
 
@@ -100,24 +106,45 @@ class RandomShiftConfig:
 
 
 @dataclass
-class DataConfig:
+class _DataConfig:
     """The group ``data``: the data sets, and how their batches are made (``ssr_hydra.data.make_loaders``).
 
-    ``data=custom`` has no data sets: set ``data.train._target_=my_package.MyDataset`` and its arguments.
+    ``data=custom`` has no data sets: set ``data.train._target_=my_package.MyDataset`` and its arguments. The keys of
+    :class:`~ssr_hydra.settings.DataSettings` follow: ``batch_size``, ``num_workers`` ...
     """
 
     train: Any = field(default_factory=lambda: {"_target_": MISSING})
     eval: Any = None
-    batch_size: int = 16
-    eval_batch_size: int = 256
-    shuffle: bool = True
-    drop_last: bool = False
-    num_workers: int = 0
     augment: Any = None
-    prefetch_factor: int | None = None
-    limit_train: int | None = None
-    limit_eval: int | None = None
-    eval_on_train: bool = False
+
+
+DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, bases=(_DataConfig,))
+
+
+def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = __name__, **defaults: Any) -> Any:
+    """Return the config of a choice of the group ``data``: a :class:`DataConfig` with other types and defaults.
+
+    Args:
+        name: The name of the config.
+        doc: Its docstring.
+        train: Its training data.
+        evaluation: Its evaluation data.
+        module: The module that has the config under its name.
+        defaults: Defaults of further fields: a number such as ``batch_size``, a config, or a type for a field that is
+            null by default.
+    """
+    given: list[tuple[str, Any, Any]] = [
+        ("train", type(train), field(default_factory=partial(copy.deepcopy, train))),
+        ("eval", type(evaluation) | None, field(default_factory=partial(copy.deepcopy, evaluation))),
+    ]
+    for key, value in defaults.items():
+        if isinstance(value, int):
+            given.append((key, int, field(default=value)))
+        elif isinstance(value, type):
+            given.append((key, value | None, field(default=None)))
+        else:
+            given.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
+    return make_dataclass(name, given, bases=(DataConfig,), namespace={"__module__": module, "__doc__": doc})
 
 
 def as_train(config: type, **own: Any) -> Any:
@@ -127,28 +154,24 @@ def as_train(config: type, **own: Any) -> Any:
     return config(**same | own)
 
 
-@dataclass
-class DigitsDataConfig(DataConfig):
-    """``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel."""
-
-    train: DigitsConfig = field(default_factory=DigitsConfig)
-    eval: DigitsConfig | None = field(
-        # The splits are disjoint only if both are cut in the same way.
-        default_factory=lambda: as_train(DigitsConfig, split="eval")
-    )
-    augment: RandomShiftConfig | None = field(default_factory=RandomShiftConfig)
-
-
-@dataclass
-class ArraysDataConfig(DataConfig):
+# The splits are disjoint only if both are cut in the same way, which as_train ensures.
+DigitsDataConfig: Any = data_config(
+    "DigitsDataConfig",
+    "``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel.",
+    DigitsConfig(),
+    as_train(DigitsConfig, split="eval"),
+    augment=RandomShiftConfig(),
+)
+ArraysDataConfig: Any = data_config(
+    "ArraysDataConfig",
     """``data=arrays``: ``data.train.path`` is the file; a fifth of it is held out for evaluation.
 
     ``data.eval_path``, or ``data.eval.path``, is a separate file to evaluate on.
-    """
-
-    train: ArraysConfig = field(default_factory=ArraysConfig)
-    eval: ArraysConfig | None = field(default_factory=lambda: as_train(ArraysConfig, split="eval"))
-    eval_path: str | None = None
+    """,
+    ArraysConfig(),
+    as_train(ArraysConfig, split="eval"),
+    eval_path=str,
+)
 
 
 # A custom target: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.

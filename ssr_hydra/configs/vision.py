@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ssr_hydra.configs.tasks import DataConfig, as_train
+from ssr_hydra.configs.tasks import as_train, data_config
 
 __all__ = [
     "TORCHVISION_MODELS",
@@ -85,15 +85,16 @@ class SmallImagesConfig:
     _target_: str = field(default="ssr_hydra.data.SmallImages", init=False)
 
 
-@dataclass
-class SmallImagesDataConfig(DataConfig):
-    """``data=cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``."""
-
-    train: SmallImagesConfig = field(default_factory=SmallImagesConfig)
-    eval: SmallImagesConfig | None = field(default_factory=lambda: as_train(SmallImagesConfig, split="eval"))
-    batch_size: int = 128
-    eval_batch_size: int = 1000
-    augment: RandomCropFlipConfig | None = None
+SmallImagesDataConfig: Any = data_config(
+    "SmallImagesDataConfig",
+    "``data=cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.",
+    SmallImagesConfig(),
+    as_train(SmallImagesConfig, split="eval"),
+    __name__,
+    batch_size=128,
+    eval_batch_size=1000,
+    augment=RandomCropFlipConfig,
+)
 
 
 @dataclass
@@ -109,12 +110,13 @@ class FakeDataConfig:
     _target_: str = field(default="ssr_hydra.data.FakeData", init=False)
 
 
-@dataclass
-class FakeDataDataConfig(DataConfig):
-    """``data=fake``: try out a model or an experiment without files."""
-
-    train: FakeDataConfig = field(default_factory=FakeDataConfig)
-    eval: FakeDataConfig | None = field(default_factory=lambda: as_train(FakeDataConfig, size=200, split="eval"))
+FakeDataDataConfig: Any = data_config(
+    "FakeDataDataConfig",
+    "``data=fake``: try out a model or an experiment without files.",
+    FakeDataConfig(),
+    as_train(FakeDataConfig, size=200, split="eval"),
+    __name__,
+)
 
 
 @dataclass
@@ -144,14 +146,15 @@ def _eval_folder() -> Any:
     return as_train(ImageFolderConfig, folder="val", transforms=transforms)
 
 
-@dataclass
-class ImageFolderDataConfig(DataConfig):
-    """``data=image_folder``: ``data.train.root`` has ``train/<class>/...`` and ``val/<class>/...``."""
-
-    train: ImageFolderConfig = field(default_factory=_train_folder)
-    eval: ImageFolderConfig | None = field(default_factory=_eval_folder)
-    batch_size: int = 64
-    eval_batch_size: int = 256
+ImageFolderDataConfig: Any = data_config(
+    "ImageFolderDataConfig",
+    "``data=image_folder``: ``data.train.root`` has ``train/<class>/...`` and ``val/<class>/...``.",
+    _train_folder(),
+    _eval_folder(),
+    __name__,
+    batch_size=64,
+    eval_batch_size=256,
+)
 
 
 _MODELS = "resnet18 resnet34 resnet50 mobilenet_v3_small efficientnet_b0 convnext_tiny vit_b_16"
@@ -163,7 +166,7 @@ VISION_MODELS: dict[str, Any] = {
 """Choices of the group ``model``."""
 
 
-def _small(name: str, augment: RandomCropFlipConfig | None = None) -> SmallImagesDataConfig:
+def _small(name: str, augment: RandomCropFlipConfig | None = None) -> Any:
     return SmallImagesDataConfig(train=SmallImagesConfig(name=name), augment=augment)
 
 

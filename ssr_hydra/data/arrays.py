@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 
 from ssr_hydra.data.describe import describe_tensors
-from ssr_hydra.data.seeding import check_count, check_seed
-from ssr_hydra.data.splits import check_share, check_split, hold_out
+from ssr_hydra.data.splits import check_split, hold_out
 from ssr_hydra.data.tables import MISSING, SampleTable, is_number, read_table
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count as check_count
+from ssr_hydra.settings.base import flag, number, one_of, positive
 
 __all__ = ["Arrays"]
 
@@ -100,9 +101,7 @@ class Arrays(TensorDataset):
         eval_fraction: float = 0.2,
         split_seed: int = 0,
     ) -> None:
-        self.path, self.split = path, check_split(split)
-        check_share(eval_fraction)
-        check_seed(split_seed, "split_seed")
+        self.path, self.split = path, check_split(split, eval_fraction, split_seed)
         self.part = split
         self.partition = {"path": _place(path), "eval_path": _place(eval_path)}
         if eval_path is None:
@@ -163,22 +162,19 @@ def _check_settings(
     divide_by: object,
     standardize: bool,
 ) -> None:
-    if task not in ("classification", "regression"):
-        raise InputError("task", task, "must be 'classification' or 'regression'", "choose one")
-    if header not in (True, False, None):
-        raise InputError("header", header, "must be true, false or null", "use null")
-    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
-        raise InputError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
+    one_of(task, "task", ("classification", "regression"))
     if decimal not in (".", ","):
         raise InputError("decimal", decimal, "must be '.' or ','", "use '.'")
-    if dtype not in _DTYPES:
-        raise InputError("dtype", dtype, f"must be one of {', '.join(_DTYPES)}", "use float32")
-    if layout is not None and layout not in _LAYOUTS:
-        raise InputError("layout", layout, f"must be one of {', '.join(_LAYOUTS)}, or null", "use chw")
+    one_of(dtype, "dtype", _DTYPES)
+    if header is not None:
+        flag(header, "header")
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
+        raise InputError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
+    if layout is not None:
+        one_of(layout, "layout", tuple(_LAYOUTS))
     for index, size in enumerate(shape or ()):
-        check_count(size, f"shape[{index}]", example=28)
-    if isinstance(divide_by, bool) or not isinstance(divide_by, (int, float)) or not 0 < divide_by < float("inf"):
-        raise InputError("divide_by", divide_by, "must be a finite number above 0", "use 255 for bytes")
+        check_count(size, f"shape[{index}]")
+    positive(number(divide_by, "divide_by"), "divide_by")
     if dtype == "int64" and (standardize or divide_by != 1):
         field, value = ("standardize", True) if standardize else ("divide_by", divide_by)
         raise InputError(field, value, "cannot be used with dtype=int64", "use dtype=float32")

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssr_hydra.data.seeding import check_count
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["Augment", "RandomCropFlip", "RandomShift"]
 
@@ -40,7 +40,7 @@ class RandomShift:
     """
 
     def __init__(self, pixels: int = 1) -> None:
-        self.pixels = check_count(pixels, "pixels", least=0, example=1)
+        self.pixels = check_count(pixels, "pixels", least=0)
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Return images [N, C, H, W], each with its own random shift."""
@@ -73,7 +73,7 @@ class RandomCropFlip:
     """
 
     def __init__(self, padding: int = 4, flip: bool = True) -> None:
-        self.padding, self.flip = check_count(padding, "padding", least=0, example=4), flip
+        self.padding, self.flip = check_count(padding, "padding", least=0), flip
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Return images [N, C, H, W], each with its own crop and flip."""

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 
 from ssr_hydra.data.describe import describe_tensors
-from ssr_hydra.data.seeding import check_seed
-from ssr_hydra.data.splits import check_share, check_split, hold_out
+from ssr_hydra.data.splits import check_split, hold_out
 
 __all__ = ["Digits"]
 
@@ -45,10 +44,9 @@ class Digits(TensorDataset):
     """
 
     def __init__(self, split: str = "train", eval_fraction: float = 1 / 3, split_seed: int = 0) -> None:
-        check_split(split)
-        check_share(eval_fraction)
+        check_split(split, eval_fraction, split_seed)
         images, labels = _read()
-        held_out = hold_out(labels, eval_fraction, check_seed(split_seed, "split_seed"))
+        held_out = hold_out(labels, eval_fraction, split_seed)
         self.split, self.total = split, len(labels)
         self.part, self.partition = split, {"eval_fraction": eval_fraction, "split_seed": split_seed}
         chosen = held_out if split == "eval" else ~held_out

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, Subset
 
-from ssr_hydra.data.seeding import check_count
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["Limited", "limited"]
 

@@ -12,9 +12,12 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 from ssr_hydra.data.augment import Augment
 from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeded import Padding, SeededDataLoader, share
-from ssr_hydra.data.seeding import AUGMENT_STREAM, ORDER_STREAM, check_count, check_seed, fold
+from ssr_hydra.data.seeding import AUGMENT_STREAM, ORDER_STREAM, fold
 from ssr_hydra.data.splits import check_apart
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings import DataSettings
+from ssr_hydra.settings.base import count as check_count
+from ssr_hydra.settings.base import seed_number as check_seed
 
 __all__ = ["TensorLoader", "known_length", "make_loaders"]
 
@@ -135,20 +138,13 @@ def known_length(loader: Any) -> int | None:
 def make_loaders(
     train: Any,
     eval: Any = None,
-    batch_size: int = 16,
-    eval_batch_size: int = 256,
-    shuffle: bool = True,
-    drop_last: bool = False,
-    num_workers: int = 0,
+    *,
     augment: Augment | None = None,
-    prefetch_factor: int | None = None,
-    limit_train: int | None = None,
-    limit_eval: int | None = None,
-    eval_on_train: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     rank: int = 0,
     world_size: int = 1,
+    **settings: Any,
 ) -> tuple[Any, Any]:
     """Create the two loaders of a run, whose every batch is a function of (seed, epoch).
 
@@ -159,54 +155,39 @@ def make_loaders(
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; or None.
-        batch_size: Samples per training batch, over all processes.
-        eval_batch_size: Samples per evaluation batch, over all processes.
-        shuffle: Whether to shuffle the training data in every epoch. Must be False for an ``IterableDataset``.
-        drop_last: Whether to drop a last training batch that is not full. Evaluation uses every sample.
-        num_workers: Processes that read samples. Must be 0 for data in memory.
         augment: Augmentation of whole batches of data in memory. Other data sets augment their own samples with
             Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
-        prefetch_factor: Batches that each worker loads in advance; None means torch's default, 2.
-        limit_train: Train on this many batches, spread evenly over the data set and the same in every epoch; None for
-            all. For trial runs.
-        limit_eval: Evaluate on this many batches; None for all.
-        eval_on_train: Evaluate on the training data instead of ``eval``, to see whether a model can overfit.
         seed: The run's seed.
         device: The device of training; data in memory is moved there once.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
+        settings: Arguments of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
 
     Returns:
         The training loader, and the evaluation loader or None.
 
     Raises:
-        InputError: A data set is empty, a batch size is below 1, an argument would be ignored, or built-in evaluation
-            data overlaps the training data.
+        InputError: A data set is empty, a setting is out of range or would be ignored, or built-in evaluation data
+            overlaps the training data.
 
     Example:
         >>> from ssr_hydra.data import Digits, RandomShift
-        >>> train, evaluation = make_loaders(Digits("train"), Digits("eval"), augment=RandomShift(1))
+        >>> train, evaluation = make_loaders(Digits("train"), Digits("eval"), batch_size=32, augment=RandomShift(1))
         >>> len(train), len(evaluation)
-        (75, 3)
+        (38, 3)
     """
     check_seed(seed)
-    workers = check_count(num_workers, "num_workers", least=0, example=0)
-    check_count(batch_size, "batch_size")
-    check_count(eval_batch_size, "eval_batch_size")
-    if prefetch_factor is not None:
-        check_count(prefetch_factor, "prefetch_factor", example=2)
-        if workers == 0:
-            rule = "has no effect without workers"
-            raise InputError("prefetch_factor", prefetch_factor, rule, "give num_workers, or prefetch_factor=None")
-    for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-        if size < world_size:
+    chosen = DataSettings(**settings)
+    for field in ("batch_size", "eval_batch_size"):
+        if getattr(chosen, field) < world_size:
             rule = f"must be at least the number of processes, {world_size}"
-            raise InputError(field, size, rule, f"give {world_size} or more")
+            raise InputError(field, getattr(chosen, field), rule, f"give {world_size} or more")
 
     check_apart(train, eval)
-    train = limited(train, limit_train, batch_size, "limit_train")
-    eval = train if eval_on_train else eval
-    eval = None if eval is None else limited(eval, limit_eval, eval_batch_size, "limit_eval")
+    train = limited(train, chosen.limit_train, chosen.batch_size, "limit_train")
+    eval = train if chosen.eval_on_train else eval
+    eval = None if eval is None else limited(eval, chosen.limit_eval, chosen.eval_batch_size, "limit_eval")
+    workers = chosen.num_workers
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
         try:
@@ -237,7 +218,7 @@ def make_loaders(
                 rank=rank,
                 world_size=world_size,
                 num_workers=workers,
-                prefetch_factor=prefetch_factor,
+                prefetch_factor=chosen.prefetch_factor,
                 collate_fn=getattr(
                     dataset, "collate_fn", None
                 ),  # the data set knows how to pad samples of different length
@@ -250,8 +231,8 @@ def make_loaders(
 
     if workers and all(_tensors_of(dataset) is not None for dataset in (train, eval) if dataset is not None):
         raise InputError("num_workers", workers, "must be 0 for data in memory", "give num_workers=0")
-    train_loader = loader(train, "train", batch_size, shuffle, drop_last, augment)
-    eval_loader = None if eval is None else loader(eval, "eval", eval_batch_size, False, False, None)
+    train_loader = loader(train, "train", chosen.batch_size, chosen.shuffle, chosen.drop_last, augment)
+    eval_loader = None if eval is None else loader(eval, "eval", chosen.eval_batch_size, False, False, None)
     return train_loader, eval_loader
 
 

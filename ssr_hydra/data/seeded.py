@@ -14,11 +14,11 @@ from ssr_hydra.data.seeding import (
     SAMPLE_STREAM,
     WORKERS_STREAM,
     GlobalRng,
-    check_count,
     fold,
     preserved_rng,
     seed_global_rng,
 )
+from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["Padding", "SeededDataLoader", "SeededDataset", "SeededSampler", "share"]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import seed_number
 
 __all__ = [
     "AUGMENT_STREAM",
@@ -18,8 +18,6 @@ __all__ = [
     "SAMPLE_STREAM",
     "WORKERS_STREAM",
     "GlobalRng",
-    "check_count",
-    "check_seed",
     "fold",
     "preserved_rng",
     "seed_everything",
@@ -61,20 +59,6 @@ def fold(seed: int, *counters: int) -> int:
     return state >> 1
 
 
-def check_seed(seed: object, field: str = "seed") -> int:
-    """Return ``seed`` as an int from 0 to 2**63 - 1, or raise an InputError."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(field, seed, "must be an integer from 0 to 2**63 - 1", "try 0")
-    return seed
-
-
-def check_count(value: object, field: str, least: int = 1, example: int = 16) -> int:
-    """Return ``value`` as an int of at least ``least``, or raise an InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(field, value, f"must be an integer >= {least}", f"try {example}")
-    return value
-
-
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global generators, on every device.
 
@@ -87,7 +71,7 @@ def seed_everything(seed: int) -> None:
     Example:
         >>> seed_everything(0)
     """
-    check_seed(seed)
+    seed_number(seed)
     seed_global_rng(seed)
     torch.manual_seed(seed)
 

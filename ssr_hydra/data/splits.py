@@ -10,43 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import fraction, one_of, seed_number
 
-__all__ = ["check_apart", "check_share", "check_split", "hold_out"]
-
-
-def check_split(value: object) -> str:
-    """Return ``train`` or ``eval``, or raise an InputError."""
-    if value not in ("train", "eval"):
-        raise InputError("split", value, "must be 'train' or 'eval'", "choose one")
-    assert isinstance(value, str)
-    return value
+__all__ = ["check_apart", "check_split", "hold_out"]
 
 
-def check_share(value: object) -> float:
-    """Return a fraction to hold out, or raise an InputError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise InputError("eval_fraction", value, "must be between 0 and 1", "try 0.2")
-    return value
+def check_split(split: object, eval_fraction: object = 0.5, split_seed: object = 0) -> str:
+    """Return a split, ``train`` or ``eval``, and check how it is cut."""
+    fraction(eval_fraction, "eval_fraction")
+    seed_number(split_seed, "split_seed")
+    return one_of(split, "split", ("train", "eval"))
 
 
-def hold_out(labels: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bool_]:
+def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
     """Select samples to hold out: the same fraction of every class, with a total as close to the fraction as possible.
 
     Args:
         labels: The class of each sample; equal labels ignore classes.
-        fraction: Fraction to hold out, between 0 and 1.
+        share: Fraction to hold out, between 0 and 1.
         seed: Seed of the split.
 
     Raises:
         InputError: The fraction is outside (0, 1), or one side would be empty.
     """
-    total = round(check_share(fraction) * len(labels))
+    total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
         raise InputError(
-            "eval_fraction", fraction, f"must leave some of the {len(labels)} samples on both sides", "try 0.2"
+            "eval_fraction", share, f"must leave some of the {len(labels)} samples on both sides", "try 0.2"
         )
     classes, counts = np.unique(labels, return_counts=True)
-    exact = fraction * counts
+    exact = share * counts
     taken = np.floor(exact).astype(int)
     # The classes with the largest remainders give one more sample each, until the total is reached.
     for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, TensorDataset
 
 from ssr_hydra.data.describe import digest
-from ssr_hydra.data.seeding import check_count, check_seed
-from ssr_hydra.data.splits import check_share, check_split, hold_out
+from ssr_hydra.data.splits import check_split, hold_out
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
 
@@ -48,14 +48,14 @@ class ByteWindows(TensorDataset):
     """
 
     def __init__(self, text: bytes, length: int = 64, limit: int | None = None) -> None:
-        count = (len(text) - 1) // check_count(length, "length", example=64)
+        count = (len(text) - 1) // check_count(length, "length")
         if count < 1:
             rule = f"must be less than the {len(text)} bytes of the text"
             raise InputError("length", length, rule, "give a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
         # Both are views of one text, so the targets need no memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
-        if limit is not None and check_count(limit, "limit", example=256) < count:
+        if limit is not None and check_count(limit, "limit") < count:
             chosen = torch.arange(limit) * count // limit
             inputs, targets = inputs[chosen], targets[chosen]
         self.length = length
@@ -141,7 +141,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
     ) -> None:
         self.part = self.split = split
         self.partition = {"eval_fraction": eval_fraction, "split_seed": split_seed}
-        self.max_length = check_count(max_length, "max_length", least=2, example=256)
+        self.max_length = check_count(max_length, "max_length", least=2)
         self._files = _files(split, eval_fraction, split_seed)
         documents = [
             piece
@@ -149,7 +149,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
             for part in text.split(b"\n\n")
             for piece in _pieces(part.strip(b"\n") + b"\n", max_length)
         ]
-        if limit is not None and check_count(limit, "limit", example=256) < len(documents):
+        if limit is not None and check_count(limit, "limit") < len(documents):
             documents = [documents[index * len(documents) // limit] for index in range(limit)]
         self._text = torch.frombuffer(bytearray(b"".join(documents)), dtype=torch.uint8)
         self._ends = np.cumsum([len(document) for document in documents]).tolist()
@@ -191,9 +191,7 @@ _File = tuple[str, bytes]
 
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
     """Return the files of one split, by name."""
-    check_split(split)
-    check_share(fraction)
-    check_seed(seed, "split_seed")
+    check_split(split, fraction, seed)
     files = _read(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
     return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]

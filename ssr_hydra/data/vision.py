@@ -16,9 +16,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ssr_hydra.data.describe import describe_tensors
-from ssr_hydra.data.seeding import check_count, check_seed, fold
+from ssr_hydra.data.seeding import fold
 from ssr_hydra.data.splits import check_split
 from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.settings.base import count as check_count
+from ssr_hydra.settings.base import not_negative, one_of
+from ssr_hydra.settings.base import seed_number as check_seed
 
 __all__ = ["FakeData", "SmallImages"]
 
@@ -84,8 +87,7 @@ class SmallImages(TensorDataset):
         download: bool = True,
         normalize: bool = True,
     ) -> None:
-        if name not in _KNOWN:
-            raise InputError("name", name, "unknown data set", f"choose {' or '.join(_KNOWN)}")
+        one_of(name, "name", tuple(_KNOWN))
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
         known = _KNOWN[name]
@@ -209,8 +211,7 @@ class FakeData(TensorDataset):
             raise InputError("shape", shape, "must be channels, height and width", "e.g. [3, 32, 32]")
         channels, height, width = (check_count(value, f"shape[{place}]") for place, value in enumerate(shape))
         self.num_classes, self.split = check_count(num_classes, "num_classes"), check_split(split)
-        if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
-            raise InputError("noise", noise, "must be a finite number >= 0", "try 1.0")
+        not_negative(noise, "noise")
         check_seed(data_seed, "data_seed")
         self.part = split
         self.partition = {"shape": list(shape), "num_classes": num_classes, "data_seed": data_seed}

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.models.nets import check_size
 from ssr_hydra.models.next_token import next_token_loss
+from ssr_hydra.settings.base import count, fraction, number
 
 __all__ = ["ByteMLP", "ByteTransformer"]
 
@@ -40,7 +40,7 @@ class ByteMLP(nn.Module):
     def __init__(self, vocab_size: int = 256, context: int = 6, width: int = 32, hidden: int = 288) -> None:
         super().__init__()
         for field, value in (("vocab_size", vocab_size), ("context", context), ("width", width), ("hidden", hidden)):
-            check_size(field, value)
+            count(value, field)
         self.context, self.nothing = context, vocab_size
         self.embed = nn.Embedding(vocab_size + 1, width)
         self.mix = nn.Linear(context * width, hidden)
@@ -108,11 +108,12 @@ class ByteTransformer(nn.Module):
     ) -> None:
         super().__init__()
         for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
-            check_size(field, value)
-        check_size("mlp_width", mlp_width)
-        check_size("width", width, 2 * num_heads)  # the values of a head are rotated in pairs
-        _check_number("dropout", dropout, 0 <= _real(dropout) < 1, "a share from 0 to below 1", "try 0.1")
-        _check_number("rope_base", rope_base, 1 < _real(rope_base) < float("inf"), "a number above 1", "try 100")
+            count(value, field)
+        count(mlp_width, "mlp_width")
+        count(width, "width", multiple=2 * num_heads)  # the values of a head are rotated in pairs
+        fraction(dropout, "dropout", zero=True)
+        if not 1 < number(rope_base, "rope_base") < float("inf"):
+            raise InputError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
         self.embed = nn.Embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList([_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)])
@@ -199,12 +200,3 @@ def _check_tokens(tokens: Tensor) -> None:
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
         rule = "a language model takes tokens [N, L] as whole numbers"
         raise InputError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")
-
-
-def _real(value: object) -> float:
-    return float("nan") if isinstance(value, bool) or not isinstance(value, (int, float)) else value
-
-
-def _check_number(field: str, value: object, good: bool, rule: str, fix: str) -> None:
-    if not good:
-        raise InputError(field, value, rule, fix)

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count
 
-__all__ = ["MLP", "ConvNet", "check_size"]
+__all__ = ["MLP", "ConvNet"]
 
 _GROUPS = 4
 
@@ -36,8 +37,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10, widths: Sequence[int] = (8, 16)) -> None:
         super().__init__()
-        check_size("in_channels", in_channels)
-        check_size("num_classes", num_classes)
+        count(in_channels, "in_channels")
+        count(num_classes, "num_classes")
         layers: list[nn.Module] = []
         channels = in_channels
         for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
@@ -73,8 +74,8 @@ class MLP(nn.Module):
 
     def __init__(self, in_features: int = 64, hidden: Sequence[int] = (128,), num_classes: int = 10) -> None:
         super().__init__()
-        check_size("in_features", in_features)
-        check_size("num_classes", num_classes)
+        count(in_features, "in_features")
+        count(num_classes, "num_classes")
         layers: list[nn.Module] = [nn.Flatten()]
         for width in _check_widths("hidden", hidden, 1, allow_none=True):
             layers += [nn.Linear(in_features, width), nn.ReLU()]
@@ -87,17 +88,10 @@ class MLP(nn.Module):
         return logits
 
 
-def check_size(field: str, value: object, multiple: int = 1) -> None:
-    """Raise unless the value is a whole number of at least 1 and a multiple of the given factor."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value % multiple:
-        what = "a whole number, 1 or more" if multiple == 1 else f"a positive multiple of {multiple}"
-        raise InputError(field, value, what, f"try {multiple * 2}")
-
-
 def _check_widths(field: str, widths: Any, multiple: int, allow_none: bool = False) -> list[int]:
     # OmegaConf's lists are sequences but not subclasses of list.
     if isinstance(widths, str) or not isinstance(widths, Sequence) or (len(widths) == 0 and not allow_none):
-        raise InputError(field, widths, "a list of layer widths", f"try [{multiple * 8}]")
+        raise InputError(field, widths, "must be a list of layer widths", f"write e.g. [{multiple * 8}]")
     for number, width in enumerate(widths):
-        check_size(f"{field}[{number}]", width, multiple)
+        count(width, f"{field}[{number}]", multiple=multiple)
     return list(widths)

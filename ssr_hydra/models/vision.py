@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import re
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from ssr_hydra.errors import InputError, RunError, missing_package
-from ssr_hydra.models.nets import check_size
+from ssr_hydra.settings.base import count, did_you_mean
 
 __all__ = ["torchvision_model"]
 
@@ -70,11 +69,9 @@ def torchvision_model(
         raise missing_package("name", name, "torchvision", "vision") from error
     known = models.list_models(module=models)
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise InputError("name", name, "is not a classification model of torchvision", fix)
-    check_size("num_classes", num_classes)
-    check_size("in_channels", in_channels)
+        raise InputError("name", name, "is not a classification model of torchvision", did_you_mean(str(name), known))
+    count(num_classes, "num_classes")
+    count(in_channels, "in_channels")
     if small_images:
         _check_stem(name, weights)
     settings = dict(options)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.models.nets import check_size
+from ssr_hydra.settings.base import count, fraction
 
 __all__ = ["ViT"]
 
@@ -55,19 +55,18 @@ class ViT(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_size("num_heads", num_heads)
-        check_size("patch_size", patch_size)
-        check_size("image_size", image_size)
+        count(num_heads, "num_heads")
+        count(patch_size, "patch_size")
+        count(image_size, "image_size")
         if image_size % patch_size:
             divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
             nearest = min(divisors, key=lambda size: abs(size - patch_size))
             raise InputError("patch_size", patch_size, f"must divide image_size, {image_size}", f"try {nearest}")
-        check_size("width", width, num_heads)
+        count(width, "width", multiple=num_heads)
         for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
-            check_size(field, value)
-        check_size("depth", depth)
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise InputError("dropout", dropout, "a share from 0 to below 1", "try 0.1")
+            count(value, field)
+        count(depth, "depth")
+        fraction(dropout, "dropout", zero=True)
         self.image_size, self.in_channels = image_size, in_channels
         self.embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))

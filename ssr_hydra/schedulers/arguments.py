@@ -9,10 +9,22 @@ from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import flag
+from ssr_hydra.settings.base import one_of as choice
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time, exact
 
 __all__ = [
-    "check_fit", "choice", "duration", "durations", "finish", "flag", "multiplier", "positive", "put", "reach",
+    "SHORTEN",
+    "check_fit",
+    "choice",
+    "duration",
+    "durations",
+    "finish",
+    "flag",
+    "multiplier",
+    "positive",
+    "put",
+    "reach",
 ]  # fmt: skip
 
 
@@ -68,20 +80,6 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
     return number
 
 
-def choice(value: Any, field: str, allowed: tuple[str, ...]) -> str:
-    """Check that a word is one of those allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise InputError(field, value, f"must be one of {', '.join(allowed)}", f"write e.g. {allowed[0]}")
-    return str(value)
-
-
-def flag(value: Any, field: str) -> bool:
-    """Check that a value is True or False; 0 and 1 are refused."""
-    if not isinstance(value, bool):
-        raise InputError(field, value, "must be true or false", "write true or false")
-    return value
-
-
 def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
     """Refuse ``first >= second`` if both have the same unit: one would leave no time for the other at any ssr."""
     if first.unit is second.unit and first >= second:
@@ -110,6 +108,10 @@ def reach(run: Run, t_max: Time) -> None:
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
+SHORTEN = "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"
+"""The fix of a warmup that is too long."""
+
+
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """Refuse a warmup that the run, or the phase of a sequence, never finishes.
 
@@ -128,8 +130,5 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
             rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
-            fix = "shorten it, or use a fraction of the run (0.05dur)" if field == "t_up" else _SHORTEN
+            fix = "shorten it, or use a fraction of the run (0.05dur)" if field == "t_up" else SHORTEN
             raise InputError(field, str(stated), rule, fix)
-
-
-_SHORTEN = "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"

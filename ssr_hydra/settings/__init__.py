@@ -1,11 +1,21 @@
-"""Settings of a run: each is an argument of the Trainer, the schema of its node in the config, and its own validator.
+"""Settings of a run: each is an argument in Python, the schema of its node in the config, and its own validator.
 
 No torch and no Hydra is imported here.
 """
 
-from ssr_hydra.settings.base import setting_of
+from ssr_hydra.settings.base import keys_of, setting_of
 from ssr_hydra.settings.checkpoint import CheckpointSettings
+from ssr_hydra.settings.counts import CountSettings
+from ssr_hydra.settings.data import DataSettings
 from ssr_hydra.settings.resume import ResumeSettings
 from ssr_hydra.settings.step import StepSettings
 
-__all__ = ["CheckpointSettings", "ResumeSettings", "StepSettings", "setting_of"]
+__all__ = [
+    "CheckpointSettings",
+    "CountSettings",
+    "DataSettings",
+    "ResumeSettings",
+    "StepSettings",
+    "keys_of",
+    "setting_of",
+]

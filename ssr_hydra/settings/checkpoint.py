@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import resolve_direction
-from ssr_hydra.settings.base import flag, one_of
-from ssr_hydra.time import TimeLike, as_time
+from ssr_hydra.settings.base import flag, interval, one_of
+from ssr_hydra.time import TimeLike
 
 __all__ = ["CheckpointSettings"]
 
@@ -41,8 +41,7 @@ class CheckpointSettings:
 
     def __post_init__(self) -> None:
         flag(self.enabled, "enabled")
-        if self.interval is not None and as_time(self.interval, "interval").value <= 0:
-            raise InputError("interval", str(self.interval), "must be above 0", "write e.g. 1ep or 10m")
+        interval(self.interval, "interval")
         if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
             rule = "must be at least 2, so that there is a second one if the last is damaged"
             raise InputError("keep", self.keep, rule, "write 2")

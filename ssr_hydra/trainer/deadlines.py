@@ -159,10 +159,7 @@ def make_deadlines(
     end = Deadline(state.max_duration, state, "max_duration")
     if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
         raise _no_iterations("max_duration", state.max_duration)
-    iteration = every(iteration_length, "iteration_length")
-    if iteration is not None and iteration.time.unit is TimeUnit.ITERATION:
-        rule = "cannot be in iterations"
-        raise InputError("iteration_length", str(iteration.time), rule, "write e.g. '2ep' or '100ba'")
+    iteration = every(iteration_length, "counts.iteration_length")
     evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
     return Deadlines(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
 

@@ -24,14 +24,8 @@ __all__ = [
     "check_loader",
     "check_optimizers",
     "check_same_length",
-    "hooks",
     "samples_per_batch",
 ]
-
-
-def hooks(samples: Any, tokens: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    """Return the functions that count a batch, by the names of their arguments."""
-    return ("get_num_samples_in_batch", samples), ("get_num_tokens_in_batch", tokens)
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:

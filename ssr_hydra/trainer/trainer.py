@@ -19,14 +19,15 @@ from ssr_hydra.callbacks.events import Events
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
-from ssr_hydra.data.seeding import check_seed, fold, seed_everything
+from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
 from ssr_hydra.records import RunResult, WriteError, config_hash
-from ssr_hydra.settings import CheckpointSettings, ResumeSettings, StepSettings, setting_of
-from ssr_hydra.settings.base import flag
+from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
+from ssr_hydra.settings.base import flag, function
+from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.deadlines import make_deadlines, scaled
@@ -39,7 +40,6 @@ from ssr_hydra.trainer.inputs import (
     check_loader,
     check_optimizers,
     check_same_length,
-    hooks,
 )
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
@@ -100,12 +100,8 @@ class Trainer:
             (``"eval/loss"`` if None).
         log_interval: How often to write loss and learning rate to ``metrics.jsonl``. On devices other than the CPU,
             the loss is checked to be finite at the same times.
-        samples_per_batch: Samples per batch, for schedules that mix units; None asks the loader for its ``batch_size``.
-        tokens_per_batch: Tokens per batch, for schedules that mix units.
-        iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
-        get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
-        get_num_tokens_in_batch: Counts the tokens of a batch. None counts ``attention_mask`` or ``input_ids`` of a
-            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+        counts: How samples, tokens and iterations are counted. A :class:`~ssr_hydra.settings.CountSettings`, or a
+            mapping of its arguments.
         precision: ``fp32``, ``bf16`` or ``fp16``; short for that of ``step``.
         step: How a step is taken: accumulation, clipping, compiling, several processes. A
             :class:`~ssr_hydra.settings.StepSettings`, or a mapping of its arguments.
@@ -175,11 +171,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         objective: str | None = None,
         log_interval: TimeLike | None = "10ba",
-        samples_per_batch: Number | None = None,
-        tokens_per_batch: Number | None = None,
-        iteration_length: TimeLike | None = None,
-        get_num_samples_in_batch: Callable[[Any], int] | None = None,
-        get_num_tokens_in_batch: Callable[[Any], int] | None = None,
+        counts: CountSettings | Mapping[str, Any] | None = None,
         precision: str | None = None,
         step: StepSettings | Mapping[str, Any] | None = None,
         schedules: Mapping[str, Any] | None = None,
@@ -200,9 +192,8 @@ class Trainer:
         self._control = check_control(control, ratio)
         if use_stepwise_scheduler is not None:
             flag(use_stepwise_scheduler, "use_stepwise_scheduler")
-        for field, value in (("loss", loss), *hooks(get_num_samples_in_batch, get_num_tokens_in_batch)):
-            if value is not None and not callable(value):
-                raise InputError(field, value, "must be a function", "give a function, or remove it")
+        function(loss, "loss")
+        counts = setting_of(CountSettings, counts, "counts")
         settings = setting_of(StepSettings, step, "step")
         if precision is not None:
             if settings.precision not in (StepSettings.precision, precision):
@@ -223,13 +214,13 @@ class Trainer:
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
         check_same_length(train_dataloader, "train_dataloader", processes)
         per_batch = loader_samples_per_batch(train_dataloader, processes)
-        counts = get_num_samples_in_batch, get_num_tokens_in_batch
         self._task = task = Task(
             model,
             loss,
             metrics,
             self.device,
-            *counts,
+            counts.get_num_samples_in_batch,
+            counts.get_num_tokens_in_batch,
             channels_last=settings.channels_last,
             loss_mean_over=settings.loss_mean_over,
         )
@@ -239,13 +230,14 @@ class Trainer:
         self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
-            samples_per_batch=per_batch if samples_per_batch is None else samples_per_batch,
-            tokens_per_batch=tokens_per_batch,
+            samples_per_batch=per_batch if counts.samples_per_batch is None else counts.samples_per_batch,
+            tokens_per_batch=counts.tokens_per_batch,
             optimizers=check_optimizers(optimizers, schedulers, model, loss),
         )
         self._events = Events(callbacks, loggers, self.is_main)
-        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration_length}
-        self._plan = make_deadlines(state, eval_interval, log_interval, iteration_length, self._checkpointing.interval)
+        iteration = counts.iteration_length
+        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration}
+        self._plan = make_deadlines(state, eval_interval, log_interval, iteration, self._checkpointing.interval)
         if not self._checkpointing.enabled or self.run_dir is None:
             self._plan.checkpoint = None  # its clock would be read after every batch
         self._description = {
@@ -255,8 +247,8 @@ class Trainer:
                 "seed": self._seed,
                 "control": control,
                 # As the user passed them: the loader's batch size is recorded separately.
-                "samples_per_batch": None if samples_per_batch is None else str(state.samples_per_batch),
-                "tokens_per_batch": None if tokens_per_batch is None else str(state.tokens_per_batch),
+                "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
+                "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
             },
             "scheduler": describe_schedule(schedulers),
             "schedules": describe_schedule(schedules or {}),
@@ -265,7 +257,7 @@ class Trainer:
             "model": describe_model(model),
             "data": describe_loader(train_dataloader),
             "loss": describe_schedule(loss),
-            "iteration_length": None if iteration_length is None else str(iteration_length),
+            "iteration_length": None if iteration is None else str(iteration),
             "step": {key: getattr(settings, key) for key in _DESCRIBED},
             "precision": settings.precision,
             "channels_last": settings.channels_last,

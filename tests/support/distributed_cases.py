@@ -455,7 +455,7 @@ def many_tokens(each: int) -> Any:
         batches.append(each + 1000 * rank + len(batch[0]))
         return batches[-1]
 
-    trainer = plain(nn.Linear(4, 3), loader, max_duration="1ep", get_num_tokens_in_batch=tokens)
+    trainer = plain(nn.Linear(4, 3), loader, max_duration="1ep", counts={"get_num_tokens_in_batch": tokens})
     trainer.fit()
     return {"when": when(trainer), "sum": sum(batches), "batches": len(batches)}
 

@@ -145,7 +145,11 @@ class Bag(nn.Module):
 @pytest.mark.parametrize("batch", [5, 9])
 def test_every_unit_goes_on(tmp_path: Path, length: str, batch: int) -> None:
     """Ragged batches of tokens; evaluations and checkpoints come when they would have come."""
-    options = {"iteration_length": "5ba", "checkpoint": {"interval": "20tok", "keep": 99}, "eval_interval": "7sp"}
+    options = {
+        "counts": {"iteration_length": "5ba"},
+        "checkpoint": {"interval": "20tok", "keep": 99},
+        "eval_interval": "7sp",
+    }
 
     def again(folder: str) -> Trainer:
         seed_everything(3)

@@ -313,7 +313,7 @@ BAD_TABLES = [
     ("a,b,c\n1;5,2,x\n2;5,3,y\n", {"delimiter": ","}, "path", "set delimiter=';'"),
     ('a,b\n1,"x\n2,y\n', {}, "path", "cannot be read"),
     ('a,b\n1,"x\ny"\n2,y\n', {}, "targets", "is not printable (t.csv, row 3, column 'b')"),
-    ("a,b\n1,0\n2,1\n", {"header": "yes"}, "header", "true, false or null"),
+    ("a,b\n1,0\n2,1\n", {"header": "yes"}, "header", "must be true or false"),
     ("a,b\n1,0\n2,1\n", {"decimal": ";"}, "decimal", "'.' or ','"),
     ("a,b\n1,0\nx,1\n", {}, "path", "row 3, column 'a' must be a number (is 'x')"),
     ("a,b\n1,0\n,1\n", {}, "path", "row 3, column 'a' is empty"),
@@ -340,8 +340,8 @@ BAD_TABLES = [
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),
     ("a,b\n1,0\n2,1\n", {"divide_by": 0}, "divide_by", "above 0"),
     ("a,b\n1,0\n2,1\n", {"dtype": "int64", "standardize": True}, "standardize", "float32"),
-    ("a,b\n1,0\n2,1\n", {"split": "test"}, "split", "must be 'train' or 'eval'"),
-    ("a,b\n1,0\n2,1\n", {"eval_fraction": 1.0}, "eval_fraction", "between 0 and 1"),
+    ("a,b\n1,0\n2,1\n", {"split": "test"}, "split", "must be one of train, eval"),
+    ("a,b\n1,0\n2,1\n", {"eval_fraction": 1.0}, "eval_fraction", "above 0 and below 1"),
     ("a,b\n1,\xff\n", {}, "path", "cannot be read"),
 ]
 

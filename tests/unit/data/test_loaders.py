@@ -224,5 +224,5 @@ def test_a_batch_has_a_sample_in_every_loader(kind: str, size: Any) -> None:
         "made for evaluation": lambda: make_loaders(Noisy(), Noisy(), eval_batch_size=size),
         "limit": lambda: limited(ten(), 2, size, "limit_train"),
     }
-    with pytest.raises(InputError, match="batch_size=.*: must be an integer >= 1"):
+    with pytest.raises(InputError, match="batch_size=.*: must be a whole number of at least 1"):
         make[kind]()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ssr_hydra.data.seeding import check_seed, fold, preserved_rng, seed_everything
+from ssr_hydra.data.seeding import fold, preserved_rng, seed_everything
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import seed_number
 
 
 def test_fold_depends_on_every_counter_and_its_position() -> None:
@@ -48,4 +49,4 @@ def test_preserved_rng_restores_state_even_after_an_exception() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, None, "0"])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(InputError, match="seed"):
-        check_seed(seed)
+        seed_number(seed)

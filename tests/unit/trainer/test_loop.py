@@ -191,7 +191,7 @@ class Bag(nn.Module):
 )
 def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
     ids = TensorLoader([torch.arange(30).reshape(6, 5) % 10, torch.arange(6) % 3], 2)  # 3 batches, 10 tokens each
-    run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), iteration_length="2ba").run()
+    run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), counts={"iteration_length": "2ba"}).run()
     assert run.result.steps == steps
     assert run.result.tokens == 10 * steps
     assert run.lrs[0] == LR
@@ -200,7 +200,9 @@ def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
 
 @pytest.mark.parametrize("length", ["9ba", "3iter"])
 def test_intervals_in_iterations_are_due_at_their_end(length: str) -> None:
-    run = Recorded(loader(7), None, length, eval=loader(2), iteration_length="3ba", eval_interval="1iter").run()
+    run = Recorded(
+        loader(7), None, length, eval=loader(2), counts={"iteration_length": "3ba"}, eval_interval="1iter"
+    ).run()
     assert [record["timestamp"]["batch"] for record in run.result.evaluations] == [3, 6, 9]
 
 
@@ -211,7 +213,7 @@ def test_units_mix_because_the_loader_has_a_batch_size() -> None:
     warmup = LinearWithWarmupScheduler("20tok", alpha_f=1.0)
     with pytest.raises(MissingRateError, match="tokens_per_batch"):
         Recorded(tokens, warmup, model=Bag())
-    assert Recorded(tokens, warmup, model=Bag(), tokens_per_batch=10).run().lrs == [0.0, LR / 2, LR, LR]
+    assert Recorded(tokens, warmup, model=Bag(), counts={"tokens_per_batch": 10}).run().lrs == [0.0, LR / 2, LR, LR]
 
 
 def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule(clock: Any) -> None:
@@ -273,7 +275,7 @@ def test_tokens_that_are_never_counted_do_not_make_a_run_endless() -> None:
     with pytest.raises(InputError, match="no tokens") as caught:
         Recorded(loader(3), None, "100tok", log_interval=None, eval_interval=None).run()
     assert caught.value.field == "max_duration"
-    run = Recorded(loader(3), None, "100tok", get_num_tokens_in_batch=lambda batch: 30).run()
+    run = Recorded(loader(3), None, "100tok", counts={"get_num_tokens_in_batch": lambda batch: 30}).run()
     assert (run.result.steps, run.result.tokens) == (4, 120)
 
 

@@ -133,10 +133,10 @@ def _seeded(make: Any) -> nn.Module:
 def test_batches_that_cannot_be_split_are_refused() -> None:
     # A batch that reports twice as many samples as its tensors have rows, so each part would count like the whole.
     with pytest.raises(InputError) as error:
-        trained(8, step={"accumulate": 2}, get_num_samples_in_batch=lambda batch: 16)
+        trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 16})
     assert error.value.field == "accumulate"
     assert "with 32 samples, but the batch has 16" in error.value.rule
-    trained(8, step={"accumulate": 2}, get_num_samples_in_batch=lambda batch: 2 * len(batch[0]))  # this one can be
+    trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})  # can be
 
 
 def test_a_part_without_tokens_adds_nothing() -> None:

@@ -172,7 +172,7 @@ def test_a_run_in_tokens_without_tokens_ends_before_its_first_step(settings: dic
         Trainer(model, loader, loader, device="cpu", progress="none", **settings).fit()
     assert caught.value.field in settings
     assert torch.equal(model.weight, weights)
-    settings["get_num_tokens_in_batch"] = lambda batch: 5 * len(batch[0])
+    settings["counts"] = {"get_num_tokens_in_batch": lambda batch: 5 * len(batch[0])}
     result = Trainer(nn.Linear(4, 2), loader, loader, device="cpu", progress="none", **settings).fit()
     assert result.tokens == 10 * result.steps
 
@@ -336,7 +336,7 @@ def test_an_iteration_may_have_any_length(length: str, iteration: Callable[[int]
         StepScheduler("1iter", gamma=0.5),
         "4iter",
         ssr=ssr,
-        iteration_length=length,
+        counts={"iteration_length": length},
         device="cpu",
         progress="none",
     )

@@ -237,10 +237,10 @@ def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Pa
 
 @pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
 def test_changed_learning_rate_is_refused(tmp_path: Path, rate: str) -> None:
-    small(run_dir=tmp_path, **{rate: 2}).fit()
+    small(run_dir=tmp_path, counts={rate: 2}).fit()
     with pytest.raises(InputError, match=f"run.{rate} was '2' and is '3'"):
-        small(run_dir=tmp_path, **{rate: 3})
-    assert small(run_dir=tmp_path, **{rate: 2.0}).fit().steps == 6
+        small(run_dir=tmp_path, counts={rate: 3})
+    assert small(run_dir=tmp_path, counts={rate: 2.0}).fit().steps == 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -329,7 +329,7 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
         ({"max_duration": "0ba"}, "max_duration"),
         ({"max_duration": "1dur"}, "max_duration"),
         ({"max_duration": "2iter"}, "max_duration"),
-        ({"max_duration": "1.5iter", "iteration_length": "2ba"}, "max_duration"),
+        ({"max_duration": "1.5iter", "counts": {"iteration_length": "2ba"}}, "max_duration"),
         ({"ssr": 0}, "ssr"),
         ({"ssr": float("nan")}, "ssr"),
         ({"ssr": "half"}, "ssr"),
@@ -337,7 +337,7 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
         ({"eval_interval": "0ep"}, "eval_interval"),
         ({"eval_interval": "1iter"}, "eval_interval"),
         ({"log_interval": "-1ba"}, "log_interval"),
-        ({"iteration_length": "1iter"}, "iteration_length"),
+        ({"counts": {"iteration_length": "1iter"}}, "counts.iteration_length"),
         ({"device": "abacus"}, "device"),
         ({"seed": -1}, "seed"),
         ({"seed": 1.5}, "seed"),
@@ -355,8 +355,8 @@ def test_plain_lines_and_the_summary(capsys: pytest.CaptureFixture[str], tmp_pat
         ({"schedulers": LinearScheduler}, "schedulers"),
         ({"schedulers": [LinearScheduler(), lambda: 1.0]}, "schedulers[1].scheduler"),
         ({"schedulers": lambda state: 1.0, "ssr": 0.5}, "ssr"),
-        ({"samples_per_batch": 0}, "samples_per_batch"),
-        ({"get_num_tokens_in_batch": 5}, "get_num_tokens_in_batch"),
+        ({"counts": {"samples_per_batch": 0}}, "counts.samples_per_batch"),
+        ({"counts": {"get_num_tokens_in_batch": 5}}, "counts.get_num_tokens_in_batch"),
     ],
 )
 def test_invalid_arguments_are_refused_before_anything_happens(

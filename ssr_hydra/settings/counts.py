@@ -1,0 +1,53 @@
+"""How the samples, tokens and iterations of a run are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import function, interval
+from ssr_hydra.time import TimeUnit, as_time, exact
+
+__all__ = ["CountSettings"]
+
+
+@dataclass(frozen=True)
+class CountSettings:
+    """How the units of a run's time are counted: ``Trainer(counts=...)``, and keys of the node ``trainer``.
+
+    Args:
+        samples_per_batch: Samples per batch, for schedules that mix units; None asks the loader for its ``batch_size``.
+        tokens_per_batch: Tokens per batch, for schedules that mix units.
+        iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
+        get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
+        get_num_tokens_in_batch: Counts the tokens of a batch. None counts ``attention_mask`` or ``input_ids`` of a
+            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+
+    Raises:
+        InputError: A rate is not above 0, a length is not a time or is in iterations, or a function cannot be called.
+
+    Example:
+        >>> CountSettings(tokens_per_batch=4096).tokens_per_batch
+        4096
+    """
+
+    samples_per_batch: float | None = None
+    tokens_per_batch: float | None = None
+    iteration_length: str | None = None
+    get_num_samples_in_batch: Callable[[Any], int] | None = None
+    get_num_tokens_in_batch: Callable[[Any], int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("samples_per_batch", "tokens_per_batch"):
+            value = getattr(self, name)
+            if value is not None and exact(value, name) <= 0:
+                raise InputError(name, value, "must be a finite number above 0", "write e.g. 16, or leave it out")
+        interval(self.iteration_length, "iteration_length")
+        if self.iteration_length is not None:
+            time = as_time(self.iteration_length, "iteration_length")
+            if time.unit is TimeUnit.ITERATION:
+                raise InputError("iteration_length", str(time), "cannot be in iterations", "write e.g. 2ep or 100ba")
+        function(self.get_num_samples_in_batch, "get_num_samples_in_batch")
+        function(self.get_num_tokens_in_batch, "get_num_tokens_in_batch")

@@ -1,0 +1,61 @@
+"""How the batches of a run are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import count, flag
+
+__all__ = ["DataSettings"]
+
+_MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How the batches of a run are made: keywords of :func:`~ssr_hydra.data.make_loaders`, and of the node ``data``.
+
+    Args:
+        batch_size: Samples per training batch, over all processes.
+        eval_batch_size: Samples per evaluation batch, over all processes.
+        shuffle: Whether to shuffle the training data in every epoch. Must be False for an ``IterableDataset``.
+        drop_last: Whether to drop a last training batch that is not full. Evaluation uses every sample.
+        num_workers: Processes that read samples. Must be 0 for data in memory.
+        prefetch_factor: Batches that each worker loads in advance; None means torch's default, 2.
+        limit_train: Train on this many batches, spread evenly over the data set and the same in every epoch; None for
+            all. For trial runs.
+        limit_eval: Evaluate on this many batches; None for all.
+        eval_on_train: Evaluate on the training data instead of the evaluation data, to see whether a model can overfit.
+
+    Raises:
+        InputError: A value is out of range, or ``prefetch_factor`` is given without workers.
+
+    Example:
+        >>> DataSettings(batch_size=0)
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: batch_size=0: must be a whole number of at least 1; write e.g. 1
+    """
+
+    batch_size: int = 16
+    eval_batch_size: int = 256
+    shuffle: bool = True
+    drop_last: bool = False
+    num_workers: int = 0
+    prefetch_factor: int | None = None
+    limit_train: int | None = None
+    limit_eval: int | None = None
+    eval_on_train: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size"):
+            count(getattr(self, name), name, 1)
+        for name in ("shuffle", "drop_last", "eval_on_train"):
+            flag(getattr(self, name), name)
+        count(self.num_workers, "num_workers", 0, _MOST_WORKERS)
+        for name in ("limit_train", "limit_eval", "prefetch_factor"):
+            if getattr(self, name) is not None:
+                count(getattr(self, name), name, 1)
+        if self.prefetch_factor is not None and self.num_workers == 0:
+            fix = "set num_workers, or leave prefetch_factor out (null)"
+            raise InputError("prefetch_factor", self.prefetch_factor, "has no effect without workers", fix)

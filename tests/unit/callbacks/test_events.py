@@ -254,7 +254,7 @@ def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) 
 
 
 def test_functions_are_added_to_events_that_there_are() -> None:
-    with pytest.raises(InputError, match="event='on_epoch_end': is no event of a run; did you mean epoch_end?"):
+    with pytest.raises(InputError, match="event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
     with pytest.raises(InputError, match=r"function=3: must be a function; give one of \(trainer, loss\)"):
         Events().on("batch_end", 3)  # type: ignore[arg-type]

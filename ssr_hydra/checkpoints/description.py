@@ -84,7 +84,7 @@ class Difference:
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.field} was {_shown(self.old)} and is {_shown(self.new)}"
+        return f"{self.field} was {_short_repr(self.old)} and is {_short_repr(self.new)}"
 
 
 def change_of(field: str) -> Change:
@@ -140,7 +140,7 @@ def _is_equal(old: Any, new: Any) -> bool:
     return isinstance(old, bool) is isinstance(new, bool) and bool(old == new)
 
 
-def _shown(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, Timestamp, TimeUnit, check_ssr
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
+from ssr_hydra.time.derived import DerivedTimestamp
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS
 
 __all__ = ["TimeMap"]
 

@@ -116,7 +116,7 @@ class ByteTransformer(nn.Module):
             raise InputError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
         self.embed = nn.Embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList([_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)])
+        self.blocks = nn.ModuleList([_DecoderBlock(width, num_heads, mlp_width, dropout) for _ in range(depth)])
         self.norm = nn.RMSNorm(width)
         self.unembed = nn.Linear(width, vocab_size, bias=False)
         # Norms remove the scale; with tied weights the first logits are of the order of sqrt(width) / 10.
@@ -148,7 +148,7 @@ class ByteTransformer(nn.Module):
         return _answer(self.unembed(self.norm(tokens)), labels)
 
 
-class _Block(nn.Module):
+class _DecoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:

@@ -73,7 +73,7 @@ class ViT(nn.Module):
         tokens = (image_size // patch_size) ** 2 + 1
         self.position = nn.Parameter(torch.empty(1, tokens, width).normal_(std=0.02))
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(_Block(width, num_heads, mlp_width, dropout) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_EncoderBlock(width, num_heads, mlp_width, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.classifier = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(self.embed.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
@@ -95,7 +95,7 @@ class ViT(nn.Module):
         return logits
 
 
-class _Block(nn.Module):
+class _EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, exact
-from ssr_hydra.time.timestamp import SteppedTimestamp
+from ssr_hydra.time.derived import SteppedTimestamp
 
 __all__ = ["StepClock"]
 

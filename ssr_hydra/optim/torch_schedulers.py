@@ -69,7 +69,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
         0.1
     """
     name = type(scheduler).__name__
-    if not _known(scheduler):
+    if not _is_of_torch(scheduler):
         rule = "is not one of torch's classes, so it is unknown between its steps"
         raise InputError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
     try:
@@ -85,12 +85,12 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
         raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
 
-def _known(scheduler: Any) -> bool:
+def _is_of_torch(scheduler: Any) -> bool:
     """Whether the scheduler and all of its parts are exactly torch's classes."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False
-    return all(_known(part) for part in getattr(scheduler, "_schedulers", ()))
+    return all(_is_of_torch(part) for part in getattr(scheduler, "_schedulers", ()))
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:

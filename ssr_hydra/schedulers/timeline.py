@@ -8,7 +8,8 @@ from functools import partial
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.time import Timestamp, TimeUnit
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
+from ssr_hydra.time.derived import DerivedTimestamp
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS
 
 __all__ = ["Timeline"]
 

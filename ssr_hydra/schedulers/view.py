@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, as_time
-from ssr_hydra.time.timestamp import TOTALS, DerivedTimestamp
+from ssr_hydra.time.derived import DerivedTimestamp
+from ssr_hydra.time.timestamp import TOTALS
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run

@@ -6,13 +6,13 @@ import datetime
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.time.duration import Time, TimeUnit, as_time
 from ssr_hydra.time.numbers import Number, exact
 
-__all__ = ["COUNTERS", "TOTALS", "DerivedTimestamp", "SteppedTimestamp", "Timestamp"]
+__all__ = ["COUNTERS", "SLOT_OF", "TOTALS", "Timestamp"]
 
 _NANOSECONDS = 10**9
 # Public name of each counter, its slot, its raw name, and its unit. Seconds are whole nanoseconds: floats would drift.
@@ -47,9 +47,10 @@ TOTALS: dict[TimeUnit, str] = {
 }
 """A mapping from unit to the raw counter of that unit since the start of the run."""
 
-_SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
+SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
+"""A mapping from raw counter to the slot that stores it."""
+
 _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
-SourceT = TypeVar("SourceT")
 
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
@@ -232,7 +233,7 @@ class Timestamp:
     @staticmethod
     def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
         """Return a function that reads the total in ``unit`` as a number, seconds in nanoseconds, for inner loops."""
-        return attrgetter(_SLOT_OF[TOTALS[unit]])
+        return attrgetter(SLOT_OF[TOTALS[unit]])
 
     def get(self, unit: TimeUnit | str) -> Time:
         """Return the total in ``unit``.
@@ -400,46 +401,3 @@ class Timestamp:
     def __repr__(self) -> str:
         shown = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))
         return f"Timestamp({', '.join(shown)})"
-
-
-class DerivedTimestamp(Timestamp, Generic[SourceT]):
-    """A timestamp that computes a counter when it is read, because a schedule reads only one or two.
-
-    Args:
-        source: The object from which the counters are computed.
-        functions: A mapping from raw counter (``"batches"``) to its function of the source. A function raises an error
-            if its counter is unknown, because a 0 would give a wrong alpha. Reading a counter without a function is an
-            ``AttributeError``.
-    """
-
-    __slots__ = ("_functions", "_source")
-
-    def __init__(self, source: SourceT, functions: Mapping[str, Callable[[SourceT], int]]) -> None:
-        self._source, self._functions = source, functions
-
-    def _compute(self, name: str) -> int:
-        try:
-            function = self._functions[name]
-        except KeyError:
-            raise AttributeError(name) from None
-        return function(self._source)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._source, self._functions)
-
-
-def _computed(name: str) -> property:
-    return property(lambda timestamp: timestamp._compute(name))
-
-
-for _name, _slot in _SLOT_OF.items():
-    setattr(DerivedTimestamp, _slot, _computed(_name))
-
-
-class SteppedTimestamp(DerivedTimestamp[SourceT]):
-    """A derived timestamp with a plain counter of batches, which a step increments as fast as a slot."""
-
-    __slots__ = ()
-
-    batches: int
-    batches = _batch = Timestamp.__dict__["_batch"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp, TimeUnit
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS, DerivedTimestamp
+from ssr_hydra.time.derived import DerivedTimestamp
+from ssr_hydra.time.timestamp import COUNTERS, TOTALS
 
 __all__ = ["EpochRun", "epoch_start", "moment"]
 

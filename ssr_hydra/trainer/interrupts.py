@@ -56,7 +56,7 @@ def terminable() -> Iterator[None]:
     theirs: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def hand_back(number: int, frame: FrameType | None) -> None:
-        with _told(number):
+        with _explained_exit(number):
             theirs[number](number, frame)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -181,13 +181,13 @@ class StopRequest:
             raise KeyboardInterrupt(f"interrupted{after}")
         before = self._before.get(number)
         if number in _PREEMPTS and callable(before) and not getattr(before, "_stops_a_job", False):
-            with _told(number, after):
+            with _explained_exit(number, after):
                 before(number, None)
         raise TerminatedError(number, after)
 
 
 @contextmanager
-def _told(number: int, after: str = "") -> Iterator[None]:
+def _explained_exit(number: int, after: str = "") -> Iterator[None]:
     """Add the reason to the SystemExit of a launcher that requeues the job."""
     try:
         yield

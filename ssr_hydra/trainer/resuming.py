@@ -104,7 +104,7 @@ class Resuming:
         error: Exception | None = None
         if self._processes.is_main:
             try:
-                found = self._found(saves)
+                found = self._choose(saves)
             except (InputError, RunError, OSError) as raised:
                 error = raised
         path, error = self._processes.from_main((None if found is None else found.path, error))
@@ -114,7 +114,7 @@ class Resuming:
             return found
         return load(Path(path))
 
-    def _found(self, saves: bool) -> Checkpoint | None:
+    def _choose(self, saves: bool) -> Checkpoint | None:
         folder = self._run_dir
         if folder is not None:
             refuse_links(folder)

@@ -22,7 +22,8 @@ from schedule_helpers import ForeignTime, alphas, refused
 import ssr_hydra
 from ssr_hydra.schedulers import Phase, SequentialScheduler
 from ssr_hydra.time import Time, Timestamp, TimeUnit
-from ssr_hydra.time.timestamp import COUNTERS, DerivedTimestamp
+from ssr_hydra.time.derived import DerivedTimestamp
+from ssr_hydra.time.timestamp import COUNTERS
 
 NAMES = [
     "iteration", "epoch", "batch", "sample", "token", "epoch_in_iteration", "token_in_iteration", "batch_in_epoch",

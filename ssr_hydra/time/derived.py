@@ -1,0 +1,55 @@
+"""Timestamps that compute their counters from something else: a phase of a run, a time map, the steps of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from ssr_hydra.time.timestamp import SLOT_OF, Timestamp
+
+__all__ = ["DerivedTimestamp", "SteppedTimestamp"]
+
+SourceT = TypeVar("SourceT")
+
+
+class DerivedTimestamp(Timestamp, Generic[SourceT]):
+    """A timestamp that computes a counter when it is read, because a schedule reads only one or two.
+
+    Args:
+        source: The object from which the counters are computed.
+        functions: A mapping from raw counter (``"batches"``) to its function of the source. A function raises an error
+            if its counter is unknown, because a 0 would give a wrong alpha. Reading a counter without a function is an
+            ``AttributeError``.
+    """
+
+    __slots__ = ("_functions", "_source")
+
+    def __init__(self, source: SourceT, functions: Mapping[str, Callable[[SourceT], int]]) -> None:
+        self._source, self._functions = source, functions
+
+    def _compute(self, name: str) -> int:
+        try:
+            function = self._functions[name]
+        except KeyError:
+            raise AttributeError(name) from None
+        return function(self._source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._source, self._functions)
+
+
+def _computed(name: str) -> property:
+    return property(lambda timestamp: timestamp._compute(name))
+
+
+for _name, _slot in SLOT_OF.items():
+    setattr(DerivedTimestamp, _slot, _computed(_name))
+
+
+class SteppedTimestamp(DerivedTimestamp[SourceT]):
+    """A derived timestamp with a plain counter of batches, which a step increments as fast as a slot."""
+
+    __slots__ = ()
+
+    batches: int
+    batches = _batch = Timestamp.__dict__["_batch"]

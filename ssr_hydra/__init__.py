@@ -45,7 +45,7 @@ _HOMES = {
 if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
 
     def _schedulers() -> list[str]:
-        """The schedulers and what goes with them; not the functions, which are schedulers' own."""
+        """Return the names that ``ssr_hydra.schedulers`` exports, except the function forms and ``Scheduler``."""
         home = importlib.import_module(f"{__name__}.schedulers")
         functions = importlib.import_module(f"{__name__}.schedulers.functions").__all__
         return [name for name in home.__all__ if name not in functions and name != "Scheduler"]

@@ -1,4 +1,4 @@
-"""Common parts of all figures: a style that is the same on every machine, a palette, and reproducible files."""
+"""Code that all figures use: a style that is the same on every machine, a palette, and reproducible files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
 
 FORMATS = ("png", "svg", "pdf")
-"""Formats of :func:`render`."""
+"""File formats that :func:`render` can write."""
 
-# Otherwise matplotlib writes the date and its version.
+# Metadata to leave out of the files: by default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
 # Okabe and Ito's palette without its yellow, which is hard to see on white.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of series, distinguishable with red-green colour blindness."""
+"""Colours of data series. People with red-green colour blindness can distinguish them."""
 
 LINE_WIDTH = 1.6
-"""In points."""
+"""Width of lines, in points."""
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -59,7 +59,10 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Use matplotlib's defaults and this project's changes, ignoring the machine's settings, inside the block."""
+    """Inside the ``with`` block, use this project's style: matplotlib's defaults with the changes above.
+
+    The style ignores the matplotlib settings of the machine.
+    """
     import matplotlib as mpl
 
     settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
@@ -69,7 +72,7 @@ def style() -> Iterator[None]:
 
 
 def render(drawn: Figure, file_format: str) -> bytes:
-    """Return the file's bytes, which depend only on the curves and the version of matplotlib."""
+    """Return the content of a figure's file. It depends only on the figure and the version of matplotlib."""
     buffer = io.BytesIO()
     with style():
         metadata = dict.fromkeys(_STAMPS[file_format])
@@ -78,10 +81,10 @@ def render(drawn: Figure, file_format: str) -> bytes:
 
 
 def check_math(field: str, text: str) -> None:
-    """Refuse text between dollar signs that matplotlib's math parser cannot read; drawing would fail only later.
+    """Check that matplotlib can parse the math between dollar signs, so that drawing does not fail later.
 
     Raises:
-        InputError: Names ``field``.
+        InputError: matplotlib cannot parse the math. The error names ``field``.
     """
     from matplotlib.cbook import is_math_text
     from matplotlib.mathtext import MathTextParser

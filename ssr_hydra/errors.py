@@ -1,6 +1,6 @@
 """The error types of the package: :class:`InputError` for invalid input and :class:`RunError` for a run that failed.
 
-Both have a message of one line, which the command line prints instead of a traceback.
+The message of both is one line, which the command line prints instead of a traceback.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 _LONGEST_VALUE = 80
-# Modules whose frames are not the user's code.
+# Files of frames that are not the user's code.
 _NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\/](torch|numpy)[\\/]")
 
 
 class _Shown(str):
-    """The text of a value that cannot be sent between processes."""
+    """The text that replaces a value in an error if the value cannot be pickled."""
 
     __slots__ = ()
 
@@ -66,12 +66,12 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
         self.field, self.value, self.rule, self.fix = field, value, rule, fix
-        # The repr of an array or a tensor may have several lines.
+        # The message is one line, but the repr of an array or a tensor may have several.
         message = f"{field}={_show(value)}: {rule}; {fix}"
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
     def within(self, prefix: str) -> InputError:
-        """Return the same error with the field ``prefix.field``."""
+        """Return the same error for the field ``prefix.field``, where ``field`` is the field of this error."""
         return type(self)(f"{prefix}.{self.field}", self.value, self.rule, self.fix)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
@@ -97,7 +97,7 @@ class UserCodeError(RunError, RuntimeError):
 
 
 class FirstBatchError(UserCodeError):
-    """The first batch does not go through model, loss and metrics. The cause has the traceback."""
+    """The model, the loss or a metric failed on the first batch. The cause has the traceback."""
 
 
 def visible(text: str) -> str:
@@ -127,7 +127,8 @@ def visible_lines(text: str) -> str:
 def callable_name(function: Any) -> str:
     """Return a function's name for a message.
 
-    A partial has the name of its inner function, an object the name of its class, and a lambda its file and line.
+    For a partial, return the name of its inner function. For an object, return the name of its class. For a lambda,
+    return its file and line.
 
     Example:
         >>> callable_name(functools.partial(round, ndigits=2)), callable_name(Path.exists)
@@ -146,7 +147,8 @@ def callable_name(function: Any) -> str:
 def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
     """Return an error that names the user's function that raised ``error``.
 
-    Return None if ``error`` is not a built-in type: then the function raised it on purpose, with its own message.
+    Return None if the type of ``error`` is not built-in, or if it is a MemoryError, an OSError or a Warning. Such an
+    error has a message of its own that should not change.
 
     Args:
         what: The role of the function, such as ``loss``.
@@ -175,7 +177,7 @@ def missing_package(field: str, value: object, package: str, extra: str) -> Inpu
 
     Args:
         field: The setting that needs the package.
-        value: Its value.
+        value: The value of the setting.
         package: The missing package.
         extra: The extra of this package that installs it.
 

@@ -1,4 +1,4 @@
-"""Atomic writes, locks, rules for names of folders, and errors that name the file."""
+"""Atomic writes, file locks, checks of folder names, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
-_LONGEST_PATH = 3_500  # bytes; a run's own files are below it, and Linux allows 4,095
+_LONGEST_PATH = 3_500  # bytes of a folder's path; Linux allows 4,095, and the run's files inside need the rest
 
 
 class WriteError(RunError, OSError):
@@ -55,16 +55,16 @@ def check_path(path: str | Path, field: str) -> Path:
 def check_folder_name(
     folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
 ) -> None:
-    """Refuse a folder outside of another one, unless the command line has it typed like this.
+    """Check that a folder is inside a base folder, unless the user typed the other place on the command line.
 
     Args:
-        folder: The folder, resolved.
+        folder: The folder, with all references resolved.
         field: The setting of the folder, for messages.
-        typed: The typed value of that setting; None if it does not matter.
-        base: Description of the outer folder, for messages.
+        typed: The value of that setting as typed on the command line; None if it was not typed there.
+        base: Description of the base folder, for messages.
 
     Raises:
-        InputError: The folder has no name, is outside, or its name is too long.
+        InputError: The folder has no name, is outside of the base folder, or its name is too long.
     """
     if not folder.strip():
         rule = "must be a folder: without one, files of the run would mix with those of the working directory"
@@ -76,9 +76,9 @@ def check_folder_name(
     if typed is None:
         if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
             rule = f"must be below {base}"
-            raise InputError(field, folder, rule, f"if you want it, say {field}=... on the command line")
+            raise InputError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A file may have the value to which a typed reference leads.
+    # A config file may define the value of a reference that the user typed, and so lead to another place.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must not lead elsewhere by a reference ({typed})"
@@ -86,14 +86,14 @@ def check_folder_name(
 
 
 def check_length(path: str, field: str) -> None:
-    """Refuse a path that no file system accepts.
+    """Check that file systems accept a path.
 
     Args:
         path: A file or folder.
         field: The setting of the path, for messages.
 
     Raises:
-        InputError: A part has more than 255 bytes, or there is a NUL character.
+        InputError: The path is too long, a name in it has more than 255 bytes, or it contains a NUL character.
     """
     if "\0" in path:
         raise InputError(field, path, "must not hold a NUL character", "remove it")
@@ -109,8 +109,8 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading. Reading from a pipe or a device could block or never end.
 
     Raises:
-        ValueError: It is not a regular file.
-        OSError: It is missing or cannot be read.
+        ValueError: ``path`` is not a regular file.
+        OSError: ``path`` is missing or cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -123,8 +123,8 @@ def read_bounded(path: Path, most: int) -> bytes:
     """Read a regular file of at most ``most`` bytes.
 
     Raises:
-        ValueError: It is not a regular file, or it is larger.
-        OSError: It is missing or cannot be read.
+        ValueError: ``path`` is not a regular file, or it is larger than ``most`` bytes.
+        OSError: ``path`` is missing or cannot be read.
     """
     with open_regular(path) as file:
         content = file.read(most + 1)
@@ -134,7 +134,7 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def create(path: Path) -> int:
-    """Create a file for appending and reading. It replaces an existing file or link of this name.
+    """Create a file for appending and reading. Remove an existing file or link with this name first.
 
     Returns:
         The file descriptor.
@@ -149,15 +149,15 @@ def create(path: Path) -> int:
 
 
 def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Write a file atomically: write a temporary file next to it, sync it, rename it, and sync the folder.
+    """Write a file atomically: write a temporary file in the same folder, sync it, rename it, and sync the folder.
 
     Args:
         path: The file.
-        content: Its content.
-        sync: Whether the file must survive a power failure; false for a file that is soon written again.
+        content: The content of the file.
+        sync: Whether the file must survive a power failure. False for a file that is soon written again.
 
     Raises:
-        WriteError: The file cannot be written. An existing file does not change.
+        WriteError: The file cannot be written. In this case, an existing file at ``path`` does not change.
     """
     content = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -173,7 +173,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
     except OSError as error:
         raise write_error(error, path, len(content)) from error
     finally:
-        temporary.unlink(missing_ok=True)  # it exists only after an error
+        temporary.unlink(missing_ok=True)  # the temporary file still exists only after an error
 
 
 def write_error(error: OSError, path: Path, size: int) -> WriteError:
@@ -182,7 +182,7 @@ def write_error(error: OSError, path: Path, size: int) -> WriteError:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
+    """Make renames of files in a folder durable, so that they survive a power failure."""
     if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -196,7 +196,8 @@ def flock(descriptor: int) -> bool | None:
     """Lock a file until it is closed or its process dies.
 
     Returns:
-        True if locked, False if another process holds the lock, None if the system or the file system has no locks.
+        True if this call locked the file. False if another process holds the lock. None if the operating system or the
+        file system has no locks.
     """
     try:
         import fcntl
@@ -212,5 +213,9 @@ def flock(descriptor: int) -> bool | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies. Return False only if another process holds the lock."""
+    """Lock a file until it is closed or its process dies.
+
+    Return False if another process holds the lock. Return True if this call locked the file, and also if the operating
+    system or the file system has no locks.
+    """
     return flock(descriptor) is not False

@@ -1,4 +1,4 @@
-"""The cores of this machine, and its load next to a run. Imports neither torch nor Hydra."""
+"""The number of cores of this machine, and its load during a run. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ __all__ = ["conditions", "cores"]
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores that this process may use: its CPU affinity, or its container's limit if lower.
+    """Return the number of cores that this process may use.
+
+    This is the size of the process's CPU affinity, or the CPU limit of its container if that is lower.
 
     Args:
-        root: Folder with the limits of containers.
+        root: The cgroup folder, which contains the limit.
 
     Example:
         >>> cores() >= 1
@@ -29,13 +31,14 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
-    """Return the load of the machine during a run, as in ``result.json``.
+    """Return the load of the machine during a run, for the key ``conditions`` of ``result.json``.
 
     Args:
         jobs_beside: The mean number of other jobs of the same sweep that ran on this machine.
 
     Returns:
-        ``jobs_beside``; ``load``, the system's load average over the last minute; and ``cpus``, see :func:`cores`.
+        A mapping with three keys: ``jobs_beside``, the argument; ``load``, the system's load average over the last
+        minute (missing on Windows); and ``cpus``, the result of :func:`cores`.
 
     Example:
         >>> sorted(conditions(1.5))

@@ -1,4 +1,4 @@
-"""Whether a metric is better when higher or lower, by its name. Imports neither torch nor Hydra."""
+"""The better direction of a metric (higher or lower), from the metric's name. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["DIRECTIONS", "Direction", "direction_by_name", "mode_of", "resolve_d
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-# Regular expressions of whole words. If two start alike, the longer one comes first.
+# Regular expressions of whole words. If two words begin with the same letters, the longer word comes first.
 _WORDS = {
     "min": """
         loss logloss error err perplexity ppl bits_per_byte bits_per_char(?:acter)? bits_per_(?:dim|token|word) bpb bpc
         bpd nll neg(?:ative)?_log_likelihood cross_?entropy xent r?mse mae s?mape r?msle wer cer ter eer ece brier
         kl_divergence kl divergence fid lpips fpr fnr false_(?:positive|negative)_rate regret
         """,
-    # Words that make a metric a difference or reverse it: neg_rmse, accuracy_drop, 1 - accuracy.
+    # Words that make a metric a difference or reverse its direction: neg_rmse, accuracy_drop, 1 - accuracy.
     "turns": """
         neg(?:ative)? minus inv(?:erse)? not? non reduction decrease increase drop delta diff(?:erence)? gap change
         (?<=^_)1
         """,
-    # Words that count only if no other word is known: top1_error, brier_score.
+    # Words that decide only if the name has no other known word: top1_accuracy, score. In top1_error, "error" decides.
     "weak": r"top_?\d+ score",
     "max": r"""
         accuracy acc precision recall sensitivity specificity tpr tnr true_(?:positive|negative)_rate f\d
@@ -37,9 +37,10 @@ _WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # losses, 
 
 
 def direction_by_name(metric: str) -> Direction | None:
-    """Return the better direction of a metric, or None if its name has no known word or words of both directions.
+    """Return the better direction of a metric from its name: ``max`` or ``min``.
 
-    The last part between slashes that has a known word decides: ``eval/loss``, ``accuracy/clean``.
+    If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
+    ``accuracy/clean``. Return None if no part has a known word, or if that part has words of both directions.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]
@@ -56,7 +57,7 @@ def direction_by_name(metric: str) -> Direction | None:
 
 
 def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
-    """Return ``given``, or if it is None or ``auto``, the better direction of the metric by its name.
+    """Return ``given``. If ``given`` is None or ``auto``, return the better direction from the metric's name.
 
     Args:
         given: ``max``, ``min``, ``auto`` or None.
@@ -64,7 +65,7 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
         field: The setting that gives the direction.
 
     Raises:
-        InputError: ``given`` is unknown, or the metric's name has no direction.
+        InputError: ``given`` is unknown, or a direction is needed but does not follow from the metric's name.
 
     Example:
         >>> resolve_direction("auto", "eval/perplexity", "checkpoint.mode")
@@ -80,7 +81,7 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
 
 
 def mode_of(given: str, metric: str, field: str) -> Direction:
-    """Return the mode of a scheduler that follows a metric. It must agree with the metric's name.
+    """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. It must agree with the metric's name.
 
     Args:
         given: ``max``, ``min`` or ``auto``.
@@ -88,8 +89,8 @@ def mode_of(given: str, metric: str, field: str) -> Direction:
         field: The setting that gives the mode.
 
     Raises:
-        InputError: As :func:`resolve_direction`, or ``given`` is the wrong direction, such as torch's default ``min``
-            for an accuracy.
+        InputError: For the errors of :func:`resolve_direction`, or if ``given`` is the wrong direction, such as torch's
+            default ``min`` for an accuracy.
     """
     mode, better = resolve_direction(given, metric, field), direction_by_name(metric)
     if better not in (None, mode):

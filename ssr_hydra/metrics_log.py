@@ -1,4 +1,4 @@
-"""The log of a run, ``metrics.jsonl``: written during the run, locked, and read back when the run continues."""
+"""The log of a run, ``metrics.jsonl``. A run writes and locks it, and reads it again when it resumes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
-    """Read the evaluations from the first bytes of a ``metrics.jsonl``.
+    """Read the evaluations from the first ``size`` bytes of a ``metrics.jsonl``.
 
     Args:
         path: The file.
         size: Number of bytes to read.
 
     Returns:
-        The evaluations as in ``result.json``, without truncated lines; an empty list if the file cannot be read.
+        The evaluations in the format of ``result.json``. Truncated or invalid lines are left out. The list is empty if
+        the file cannot be read.
     """
     found: list[dict[str, Any]] = []
     try:
@@ -70,16 +71,17 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill tears at most the last line.
+    """The file ``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill truncates only that line.
 
-    While the log is open the folder is locked, and a second run in it is refused. A run that continues keeps the
-    records up to its checkpoint and writes the later ones again. It copies the kept records to a new file that replaces
-    the old one: a hard link to the old file, or the target of a symbolic link, does not change.
+    While the log is open, the folder is locked, so a second run cannot use it. A run that resumes keeps the records up
+    to its checkpoint and writes the later records again. The log copies the kept records to a new file, which replaces
+    the old file. So a hard link to the old file, or the target of a symbolic link, does not change.
 
     Args:
         folder: The run's folder; created if missing.
-        keep: Number of bytes to keep of the file, which end with a line.
-        check: Called when the folder is locked, before anything in it changes; if it raises, nothing changes.
+        keep: Number of bytes of the existing file to keep. They end at the end of a line.
+        check: A function that is called after the folder is locked and before any file in it changes. If it raises an
+            error, no file changes.
 
     Raises:
         InputError: Another run is writing to the folder, or the folder cannot be written.
@@ -106,7 +108,7 @@ class MetricsLog:
         _open_logs.add(self)
 
     def _lock_old(self) -> BinaryIO:
-        """Open and lock the present file, or an empty new one."""
+        """Open and lock the existing file, or create an empty file and lock it."""
         while True:
             try:
                 file = open_regular(self.path)
@@ -149,9 +151,9 @@ class MetricsLog:
             return False
 
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
-        """Put a new file with the first ``keep`` bytes of the old one at the path; return it with its size."""
+        """Replace the file by a new file with the first ``keep`` bytes of ``old``. Return the new file and its size."""
         kept = old.read(max(keep, 0))
-        kept = kept[: kept.rfind(b"\n") + 1]  # the end of the file may be lost if the machine crashed
+        kept = kept[: kept.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
         temporary = self.path.with_name(f".{METRICS}.tmp")
         file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)
         try:
@@ -173,10 +175,10 @@ class MetricsLog:
         return file, len(kept)
 
     def check(self) -> None:
-        """Check that the file is the one that this run writes.
+        """Check that the file at the path is still the file that this run writes.
 
         Raises:
-            RunError: It was moved, removed, replaced or truncated.
+            RunError: The file was moved, removed, replaced or truncated.
         """
         if not self._is_at_path(self._file.fileno()):
             raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
@@ -185,11 +187,11 @@ class MetricsLog:
             raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
 
     def sync(self) -> int:
-        """Write the records to the disk durably, and return their number of bytes, for ``keep``.
+        """Sync the file to the disk, and return its size in bytes. A resumed run passes this size as ``keep``.
 
         Raises:
             RunError: The file was moved, removed, replaced or truncated.
-            WriteError: It cannot be written.
+            WriteError: The file cannot be written.
         """
         self.check()
         try:
@@ -203,7 +205,7 @@ class MetricsLog:
 
         Raises:
             RunError: The file was moved, removed, replaced or truncated.
-            WriteError: It cannot be written.
+            WriteError: The file cannot be written.
         """
         self.check()
         line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -236,14 +238,14 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """Close the logs in a forked child, which inherits the locks and may outlive a killed run."""
+    """Close the logs in a forked child. The child inherits the locks, and would keep them if the run is killed."""
     for log in list(_open_logs):
-        log._file.close()  # but not the soft lock, which belongs to the parent
+        log._file.close()  # but do not release the soft lock, which belongs to the parent
         _open_logs.discard(log)
 
 
 def has_log(folder: Path) -> bool:
-    """Whether a run has written records there. A refused run leaves an empty file."""
+    """Return whether a run has written records in a folder. A run that was refused leaves an empty file."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:

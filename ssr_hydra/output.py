@@ -1,4 +1,4 @@
-"""Standard output that cannot be written without ending the work: ``| head``, a full disk, a closed terminal."""
+"""Keep a program running when its standard output cannot be written: ``| head``, a full disk, a closed terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class _Output:
         stream: The stream.
 
     Attributes:
-        failure: Why a write failed. None if none failed, or if the reader closed the pipe, as ``head`` does.
+        failure: The error of the write that failed. None if no write failed, or if the reader closed the pipe, as
+            ``head`` does.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -29,7 +30,7 @@ class _Output:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write, with backslash escapes for characters that the stream cannot encode."""
+        """Write a text, with backslash escapes for characters that the stream cannot encode."""
         try:
             self._try(lambda: self._stream.write(text))
         except UnicodeEncodeError as error:
@@ -59,11 +60,11 @@ class _Output:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Discard output that cannot be written, in the block and when Python exits.
+    """Discard output that cannot be written, inside the ``with`` block and when Python exits.
 
-    Closed standard descriptors (``>&-``, cron) are opened on the null device. Otherwise the next opened file would get
-    their number, and printed output would go into that file. Also stop ``logging`` from printing a traceback for a line
-    that it cannot write.
+    If a standard descriptor is closed (``>&-``, cron), open it on the null device. Otherwise the next opened file would
+    get the number of this descriptor, and printed output would go into that file. Also stop ``logging`` from printing a
+    traceback for a line that it cannot write.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() takes the lowest free number
         os.set_inheritable(number, True)
@@ -81,10 +82,10 @@ def safe_output() -> Iterator[None]:
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """Return the stream, or a new one: Python creates none for a descriptor that is closed at start-up."""
+    """Return the stream, or a new stream if it is None: Python sets None if the descriptor was closed at start-up."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    with suppress(AttributeError, OSError, ValueError):  # a replaced stream, for example in a notebook
+    with suppress(AttributeError, OSError, ValueError):  # a stream that was replaced, for example in a notebook
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     return stream
 
@@ -93,7 +94,7 @@ def _settle(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # a stream without a descriptor is not flushed at exit
+        with suppress(OSError, ValueError):  # the stream has no descriptor, so Python does not flush it at exit
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

@@ -1,7 +1,7 @@
-"""The records of a run: ``metrics.jsonl`` during the run, and ``result.json`` last, written atomically.
+"""The records of a run. The run writes ``metrics.jsonl`` while it trains, and ``result.json`` atomically at its end.
 
-Readers of records (studies) import this module without torch. JSON has no NaN or infinity, so a number that is not
-finite is written as ``null``. If such a number ended the run, ``error`` has its value.
+Studies, which read the records, import this module without torch. JSON has no NaN or infinity, so a number that is not
+finite is written as ``null``. If a number that is not finite ended the run, the field ``error`` contains the number.
 """
 
 from __future__ import annotations
@@ -42,45 +42,45 @@ __all__ = [
 
 RESULT = "result.json"
 CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
-# Keys that records of earlier releases do not have.
+# Keys that are missing in records of earlier releases.
 _ADDED = frozenset({"code", "conditions", "control", "data", "resumes"})
-MOST_BYTES = 64 << 20  # of a record; 100,000 evaluations take 30 million
+MOST_BYTES = 64 << 20  # the maximum size of a record; 100,000 evaluations take 30 million bytes
 _LARGEST = 2**63 - 1
-# How the error of a stopped run starts in records of earlier releases, which have the status `failed`.
+# In records of earlier releases, a stopped run has the status `failed` and an error that starts with one of these.
 _STOPS = ("KeyboardInterrupt", "terminated by ")
 STATUSES = ("completed", "failed", "diverged", "stopped")
 
 
 @dataclass
 class RunResult:
-    """What a run did: the content of ``result.json``.
+    """The result of a run: the content of ``result.json``.
 
     Args:
         status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
-        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
-            or ``stopped`` (by ctrl-C or another signal: the run can continue).
+            or ``stopped`` (by ctrl-C or another signal; the run can be resumed).
         error: The error's type and message; None if the run completed.
         ssr: The scale schedule ratio.
         max_duration: The run's length before scaling, such as ``"20ep"``.
         seed: The run's seed, or None if none was set.
         steps: Optimizer steps taken.
-        samples: Samples trained on, each time counted.
-        tokens: Tokens trained on, 0 for data without them.
+        samples: Samples trained on. A sample counts each time that it is used.
+        tokens: Tokens trained on; 0 for data without tokens.
         train_seconds: Seconds of training, without evaluation and start-up.
         total_seconds: Seconds from the call of ``fit`` to its end.
-        metrics: Name to final value, such as ``eval/accuracy``; ``train/loss`` is the mean since the last evaluation.
-        evaluations: Every evaluation: its ``timestamp`` (epoch, batch, sample, token, train_seconds), its ``metrics``,
-            and the ``seconds`` it took.
-        config_hash: SHA-256 of the run's configuration as canonical JSON, or None without one.
-        versions: Of python, torch, numpy and ssr_hydra.
-        hardware: CPU, its instruction set and threads, the GPU, and the number of processes.
-        data: What was trained on: batches, samples, and what the data set says of itself.
+        metrics: A mapping from name (``eval/accuracy``) to final value. ``train/loss`` is the mean since the last
+            evaluation.
+        evaluations: The evaluations. Each has a ``timestamp`` (epoch, batch, sample, token, train_seconds), its
+            ``metrics``, and its length in ``seconds``.
+        config_hash: SHA-256 of the run's config as canonical JSON; None if the run has no config.
+        versions: The versions of python, torch, numpy and ssr_hydra.
+        hardware: The CPU, its instruction set and threads, the GPU, and the number of processes.
+        data: The training data: numbers of batches and samples, and the data set's description of itself.
         resumes: How often the run was resumed from a checkpoint.
-        control: ``truncate`` for a run that ended before its schedule did, as a control of stretching; else None.
-        conditions: What else the machine did meanwhile: ``jobs_beside``, the mean number of other jobs that ran next to
-            this one; ``load``, the machine's load average; ``cpus``, their number. Empty if it was not measured.
-        code: Package or module to a digest of its source as the run used it; several, joined by ``+``, if the run was
-            resumed with other code.
+        control: ``truncate`` for a control run, which ends before its schedule does. None for other runs.
+        conditions: The load of the machine during the run: ``jobs_beside``, the mean number of other jobs that ran at
+            the same time; ``load``, the load average; ``cpus``, the number of cores. Empty if it was not measured.
+        code: A mapping from package to the digest of the source that the run used. If the run was resumed
+            with other code, the digests are joined by ``+``.
     """
 
     status: str
@@ -113,7 +113,7 @@ class RunResult:
         """Write ``folder/result.json`` atomically.
 
         Raises:
-            WriteError: It cannot be written. The message has its path and size.
+            WriteError: The file cannot be written. The message contains its path and size.
         """
         path = folder / RESULT
         write_atomically(path, self.to_json())
@@ -121,11 +121,14 @@ class RunResult:
 
     @classmethod
     def load(cls, path: Path | str) -> RunResult:
-        """Read a ``result.json``, or the one in a folder.
+        """Read a ``result.json``.
+
+        Args:
+            path: The file, or the folder that contains it.
 
         Raises:
-            InputError: It is not a complete record with exactly these keys.
-            OSError: It is missing or cannot be read.
+            InputError: The file is not a complete record with the keys of this class.
+            OSError: The file is missing or cannot be read.
 
         Example:
             >>> RunResult.load("outputs/run").metrics["eval/accuracy"]  # doctest: +SKIP
@@ -152,10 +155,10 @@ class RunResult:
         return record
 
     def check(self) -> None:
-        """Refuse a record with a value of a wrong type or range: a damaged file may still be JSON.
+        """Check the types and ranges of the values, because a damaged file may still be valid JSON.
 
         Raises:
-            InputError: Names ``result.<field>``.
+            InputError: A value has a wrong type or range. The error names ``result.<field>``.
         """
         _require(is_number(self.ssr) and self.ssr > 0, "ssr", self.ssr)
         _require(self.seed is None or is_count(self.seed), "seed", self.seed)
@@ -174,19 +177,19 @@ class RunResult:
         _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)
 
     def check_evaluations(self) -> None:
-        """Refuse a record with an evaluation whose counters or metrics have a wrong type or range.
+        """Check the counters and metrics of every evaluation.
 
         Raises:
-            InputError: Names ``result.evaluations``.
+            InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
         """
         check_evaluations(self.evaluations)
 
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Refuse evaluations of a record whose counters or metrics have a wrong type or range.
+    """Check the counters and metrics of the evaluations of a record.
 
     Raises:
-        InputError: Names ``result.evaluations``.
+        InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
     """
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
@@ -215,7 +218,7 @@ def _require(holds: bool, field: str, value: Any) -> None:
 
 def is_number(value: Any) -> bool:
     """Whether a value from JSON is a finite number."""
-    if type(value) is float:  # nearly all numbers, and there are many
+    if type(value) is float:  # a fast path, because a record has many numbers and most are floats
         return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -231,18 +234,18 @@ def is_count(value: Any) -> bool:
 
 
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
-    """Refuse a folder that has the record of a run but no checkpoint to resume from, so that two runs never mix.
+    """Raise an InputError if a folder has the ``result.json`` of another run, so that the files of two runs never mix.
 
-    A run that failed or was stopped before its first batch has left nothing and may start again. So may the same run
-    before its first checkpoint.
+    Call this function for a folder without a checkpoint to resume from. A run that failed or was stopped may start
+    again in its folder if it trained no batch, or if it has the same config.
 
     Args:
         folder: The folder of the run.
         field: Name of the setting of the folder.
-        hashed: The run's :func:`config_hash`.
+        hashed: The :func:`config_hash` of the run that starts.
 
     Raises:
-        InputError: Names ``field``.
+        InputError: The folder has the ``result.json`` of another run. The error names ``field``.
     """
     if not (folder / RESULT).exists():
         return
@@ -257,13 +260,15 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
-    """Return the SHA-256 of a config as canonical JSON: keys sorted, no spaces, so order and layout do not matter.
+    """Return the SHA-256 of a config as canonical JSON, or None if ``config`` is None.
+
+    The JSON has sorted keys and no spaces, so the order and layout of the config do not matter.
 
     Args:
-        config: Plain dicts, lists, strings, numbers, booleans and None; or None.
+        config: Plain dicts, lists, strings, numbers, booleans and None.
 
     Raises:
-        InputError: It has another value, or NaN.
+        InputError: The config contains NaN, infinity or another object.
 
     Example:
         >>> config_hash({"ssr": 1.0, "seed": 0}) == config_hash({"seed": 0, "ssr": 1.0})
@@ -280,14 +285,16 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
 
 
 def as_number(value: Any) -> float | None:
-    """Return the single number in a value: a Python or NumPy number, or a tensor or array of one element. Else None.
+    """Return a value as a float if it is one number; otherwise return None.
+
+    One number is a Python or NumPy number, or a tensor or array of one element.
 
     Example:
         >>> import numpy as np
         >>> [as_number(value) for value in (True, np.float32(0.5), np.ones(1), np.ones(2), "1")]
         [1.0, 0.5, 1.0, None, None]
     """
-    item = getattr(value, "item", None)  # of a tensor, an array, or a NumPy scalar
+    item = getattr(value, "item", None)  # tensors, arrays and NumPy scalars have it
     try:
         value = item() if callable(item) else value
         return float(value) if isinstance(value, numbers.Real) else None
@@ -296,7 +303,7 @@ def as_number(value: Any) -> float | None:
 
 
 def finite(value: Any) -> Any:
-    """Return plain data with None for each number that is not finite."""
+    """Return plain data in which None replaces each number that is not finite."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):

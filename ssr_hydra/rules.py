@@ -7,14 +7,15 @@ A selection is a mapping of conditions that must all hold, or a list of selectio
 =========== ============================================================================================================
 ``name``    The parameter's dotted name: a pattern or a list of patterns. ``*`` matches any text, dots included. A
             selection that is a string is a name.
-``module``  The class of the module that holds the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
+``module``  The class of the module that contains the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
 ``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
 ``layer``   The parameter's layer, or a list of layers: counted from 0 at the input, or from -1 at the output.
 ``except``  A selection of parameters to exclude.
 =========== ============================================================================================================
 
-A rule is a mapping with a selection as ``params`` and with hyperparameters: ``weight_decay: 0`` sets one,
-``lr_scale: 0.1`` multiplies one, ``layer_decay: 0.75`` multiplies lr once for each layer to the output.
+A rule is a mapping with a selection as ``params`` and with hyperparameters. ``weight_decay: 0`` sets a hyperparameter,
+``lr_scale: 0.1`` multiplies lr by 0.1, and ``layer_decay: 0.75`` multiplies lr by 0.75 for each layer between the
+parameter's layer and the output.
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ __all__ = [
 
 
 UNFUSED = ("SGD", "Adagrad")
-"""Optimizers of torch whose fused kernels cannot step sharded models. Those of Adam and AdamW can."""
+"""Optimizers of torch whose fused kernels cannot update sharded models. Adam's and AdamW's fused kernels can."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """What selections need to know of a parameter.
+    """The properties of a parameter that selections use.
 
     Attributes:
-        aliases: Pairs of a dotted name and the classes (with bases) of the module that holds the parameter. A tied
+        aliases: Pairs of a dotted name and the classes (with bases) of the module that contains the parameter. A tied
             parameter has several pairs.
         ndim: Number of dimensions.
-        layer: Number of its layer, from 0 at the input.
+        layer: Number of the parameter's layer, from 0 at the input.
         layers: Number of layers in the model.
     """
 
@@ -75,7 +76,7 @@ class Selection:
     unless: tuple[Selection, ...] = ()
 
     def __call__(self, parameter: Described) -> bool:
-        """Whether the parameter is selected. A tied parameter is, if any of its names is."""
+        """Return whether the conditions select the parameter. For a tied parameter, one matching name is enough."""
         return (
             (not self.ndim or parameter.ndim in self.ndim)
             and (not self.layer or not {parameter.layer, parameter.layer - parameter.layers}.isdisjoint(self.layer))
@@ -98,11 +99,11 @@ _EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
-    """Read a selection, as a tuple of conditions. A parameter is selected if any of these selects it.
+    """Read a selection that a user wrote. Return a tuple; a parameter is selected if any element selects it.
 
     Args:
         value: A mapping of conditions, a pattern of names, a list of these, or None for every parameter.
-        path: Its dotted path, for error messages.
+        path: Dotted path of the selection in the config, for error messages.
 
     Raises:
         InputError: A condition is unknown or has a wrong type.
@@ -134,7 +135,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
     conditions: dict[str, Any] = {
         key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
         for key, item in value.items()
-        if key != "except" and item is not None  # null removes a condition, from the command line
+        if key != "except" and item is not None  # on the command line, null removes a condition
     }
     excluded = value.get("except")
     unless = () if excluded is None else parse_selection(excluded, f"{path}.except")
@@ -174,17 +175,18 @@ def _is_list(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, read and checked.
+    """A rule that was read and checked.
 
     Attributes:
-        name: Its name.
-        path: Its dotted path, for error messages.
-        params: Selections; the rule applies to a parameter if any of them selects it.
+        name: The name of the rule.
+        path: Dotted path of the rule in the config, for error messages.
+        params: Selections. The rule applies to a parameter if any selection selects the parameter.
         given: The selection as the user wrote it.
         values: Hyperparameters to set.
         scales: Hyperparameters to multiply, with their factors.
-        layer_decay: Factor of lr for each layer between a parameter's layer and the last one, or None.
-        layers: Patterns of the modules that are the layers; if empty, the model's structure decides.
+        layer_decay: Factor by which lr is multiplied for each layer between a parameter's layer and the last layer;
+            None for no such factor.
+        layers: Patterns of the names of the modules that count as layers; if empty, the model's structure decides.
     """
 
     name: str
@@ -197,12 +199,12 @@ class Rule:
     layers: tuple[str, ...] = ()
 
     def field_of(self, key: str) -> str:
-        """The dotted path of a hyperparameter."""
+        """Return the dotted path in the config at which this rule sets or multiplies a hyperparameter."""
         return f"{self.path}.{key}" if key in self.values else f"{self.path}.{key}_scale"
 
 
 _SCALE = "_scale"
-# Settings of a whole optimizer, and keys that torch and this package store in a group.
+# Settings of a whole optimizer, which a rule cannot set. _RESERVED: keys that torch and this package store in a group.
 _OF_THE_OPTIMIZER = ("foreach", "fused", "capturable", "differentiable")
 _NAME = re.compile(r"[\w-]+")
 _RESERVED = ("name", "param_names", "initial_lr")
@@ -213,10 +215,10 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 
     Args:
         rules: A mapping from name to rule.
-        path: Its dotted path, for error messages.
+        path: Dotted path of the mapping in the config, for error messages.
 
     Raises:
-        InputError: A rule sets nothing, has an unknown key, or sets something that a param group cannot have.
+        InputError: A rule sets nothing, has an unknown key, or sets a key that a param group cannot have.
 
     Example:
         >>> rule, = parse_rules({"no_decay": {"params": {"ndim": [0, 1]}, "weight_decay": 0}})
@@ -229,7 +231,7 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 
 
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
-    # Groups are named after their rules: "no_decay+layer_decay[3]".
+    # Groups are named after their rules, such as "no_decay+layer_decay[3]", so a name must not contain + or [.
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
         fix = "default is the group that no rule selects" if name == "default" else "write e.g. no_decay"
         raise InputError(path, name, "is not a valid name of a rule", fix)
@@ -273,18 +275,20 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
 BELOW_ONE = ("betas", "rho", "alpha", "momentum")
-"""Hyperparameters that weight past values against new ones."""
+"""Hyperparameters of moving averages: the weight of past values, which must be below 1."""
 
 _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
-    """Check the range of a hyperparameter by its name. None, bools and strings have their own checks.
+    """Check that the value of a hyperparameter is in range. The hyperparameter's name determines the range.
+
+    None, bools and strings are checked elsewhere, except that a known number must not be a bool or a string.
 
     Args:
-        key: Its name, such as ``betas``.
+        key: The hyperparameter's name, such as ``betas``.
         value: A number, or a list of numbers.
-        path: Its dotted path, for error messages.
+        path: Dotted path of the hyperparameter in the config, for error messages.
 
     Raises:
         InputError: A value is not finite, negative, or not below 1 where it must be.

@@ -1,4 +1,4 @@
-"""The state of a run that a schedule may read."""
+"""The state of a run: the only input of a schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["State"]
 
 
 def _rate(value: Any, field: str) -> int | Fraction | None:
-    """Return a positive rate as an exact number. A time of another library counts as its number."""
+    """Return a positive rate as an exact number; None if ``value`` is None. For a time, use its ``value``."""
     if value is None:
         return None
     number = exact(getattr(value, "value", value), field)
@@ -26,10 +26,10 @@ def _rate(value: Any, field: str) -> int | Fraction | None:
 
 
 class State:
-    """What schedules know of a run: its counters, its length, and the rates that convert between units.
+    """The state of a run that a schedule reads: counters, length, and the rates that convert between units.
 
     Args:
-        max_duration: The length that is run, that is, after scaling by ssr. Any unit but ``dur``.
+        max_duration: The actual length of the run, after multiplication by ssr. Any unit except ``dur``.
         dataloader_len: Batches per epoch.
         samples_per_batch: Samples per batch; needed to convert samples to or from other units.
         tokens_per_batch: Tokens per batch; needed to convert tokens to or from other units.
@@ -76,7 +76,7 @@ class State:
 
     @property
     def max_duration(self) -> Time | None:
-        """The length that is run, after scaling by ssr. None if it is unknown."""
+        """The actual length of the run, after multiplication by ssr. None if the length is unknown."""
         return self._max_duration
 
     @max_duration.setter
@@ -121,18 +121,19 @@ class State:
 
     @property
     def time(self) -> Timestamp:
-        """The timestamp, under an older name of Composer."""
+        """The timestamp, under the name that older versions of Composer use."""
         return self.timestamp
 
     @property
     def timer(self) -> Timestamp:
-        """The timestamp, under Composer's oldest name."""
+        """The timestamp, under the name that the oldest versions of Composer use."""
         return self.timestamp
 
     def get_elapsed_duration(self) -> Time | None:
-        """The completed fraction of the run, in ``dur``. None if ``max_duration`` is unknown.
+        """Return the completed fraction of the run, in ``dur``. Return None if ``max_duration`` is unknown.
 
-        If the run is measured in epochs and ``dataloader_len`` is known, batches within the epoch count too.
+        If the length is in epochs and ``dataloader_len`` is known, the fraction includes the finished batches of the
+        current epoch. If ``dataloader_len`` is unknown, it includes only finished epochs.
         """
         if self._max_duration is None:
             return None

@@ -1,4 +1,4 @@
-"""What computes a run: versions of the packages, and digests of the code. Needs neither torch nor Hydra."""
+"""The software of a run: versions of the packages, and digests of the code. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 12
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions as in a record: of python, torch, numpy and ssr_hydra; None if not installed."""
+    """Return the versions of python, torch, numpy and ssr_hydra for ``result.json``; None for a missing package."""
     return {
         "python": platform.python_version(),
         "torch": _installed("torch"),
@@ -46,16 +46,16 @@ def _installed(name: str) -> str | None:
 
 
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return a digest of the source of this package, and of each module that the config may name.
+    """Return a digest of the source of this package, and of each package that the config may name.
 
-    If this process has already imported a package, its digest is that of the first call: later edits of its files do
-    not change what the process runs.
+    If this process has already imported a package, each call returns the digest that the first call computed. Later
+    edits of the files do not change the code that the process runs.
 
     Args:
         modules: Names that were trusted on the command line: ``my_package`` or ``my_package.models``.
 
     Returns:
-        A mapping from package or module to the first digits of a SHA-256 over its Python files and their paths.
+        A mapping from package to the first 12 digits of a SHA-256 over its Python files and their paths.
 
     Example:
         >>> sorted(code_version(["json"]))

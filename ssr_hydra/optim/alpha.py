@@ -1,4 +1,4 @@
-"""The base of this package's torch schedulers: set the learning rates of optimizers from alpha."""
+"""The base class of this package's torch schedulers, which sets the learning rates of optimizers from alpha."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ __all__ = [
 ]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
-"""A scheduler, several that multiply, or a mapping of names from which param groups choose."""
+"""A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either.
+
+With a mapping, each param group names the schedule that it follows.
+"""
 
 _Group = dict[str, Any]
 
 
 def check_optimizer(optimizer: object, field: str) -> None:
-    """Refuse a value that is not a torch optimizer."""
+    """Raise an InputError if a value is not a torch optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a number of batches, as state dicts have it."""
+    """Return whether a value from a state dict is a valid number of batches: an int >= 0."""
     return type(value) is int and value >= 0
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
-    """Return every schedule by name, resolved against the run. A schedule without a name is the default."""
+    """Return a mapping from the name of each schedule to its curve. A schedule without a name is ``"default"``."""
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
@@ -77,7 +80,10 @@ def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> C
 
 
 def set_lr(group: _Group, base: float, alpha: float) -> None:
-    """Set the learning rate of a group. A tensor changes in place, because captured or compiled steps read it."""
+    """Set the learning rate of a group to ``base * alpha``.
+
+    A learning rate that is a tensor is changed in place, because CUDA graphs and compiled steps read this tensor.
+    """
     lr = group["lr"]
     if isinstance(lr, Tensor):
         lr.fill_(rate(lr, base, alpha))
@@ -107,8 +113,8 @@ class AlphaLR(LRScheduler, ABC):
         self._curves = curves
         for optimizer in self._optimizers:
             self._initial.remember(optimizer, self._alphas)
-        # A fast path for the common case: one optimizer whose groups all follow one schedule. Only then, _groups is
-        # the list of groups that was checked.
+        # A fast path for the common case: one optimizer whose groups all follow one schedule. In this case, _groups is
+        # the list of groups that was checked. Otherwise it is None.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
         self._curve = next(iter(curves.values()))
         self._groups: list[_Group] | None = None
@@ -117,7 +123,7 @@ class AlphaLR(LRScheduler, ABC):
 
     @abstractmethod
     def _now(self) -> Any:
-        """Return the timestamp for the learning rates."""
+        """Return the timestamp at which alpha is computed."""
 
     def _advance(self, epoch: int | None) -> None:
         """Count one step, or start at ``epoch``, which torch's SequentialLR passes."""
@@ -130,15 +136,15 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Use the optimizers' initial rates: another scheduler or a checkpoint sets the time."""
+        """Read the ``initial_lr`` of the groups again, because another scheduler or a checkpoint has set the time."""
         self._initial.forget()
         self._groups = None
 
     def _begin(self) -> None:
-        """Store the initial rates in the optimizers before their first step."""
+        """Store the initial rates in the optimizers when the schedule takes its first step."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
-        else:  # the state was moved to the time of another run
+        else:  # the state's timestamp was set to a later time, because the run resumes
             self._resume()
 
     # --- learning rates -----------------------------------------------------------------------------------------
@@ -157,7 +163,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._initial.is_stale():
-            self._check_names()  # set it first, so that the next step refuses the same group again
+            self._check_names()  # before _initial changes, so that the next step raises the same error again
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
             if self._is_plain:
@@ -172,7 +178,7 @@ class AlphaLR(LRScheduler, ABC):
             yield from optimizer.param_groups
 
     def _name_of(self, group: _Group, i: int) -> str:
-        """Return the schedule that a group follows."""
+        """Return the name of the schedule that a group follows."""
         name = group.get("schedule", DEFAULT)
         if isinstance(name, str) and name in self._curves:
             return name
@@ -194,7 +200,7 @@ class AlphaLR(LRScheduler, ABC):
         return self._rates({name: curve(timestamp) for name, curve in self._curves.items()})
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """Return the learning rate of every group (of every optimizer, in order) as it was last set."""
+        """Return the learning rate that was last set in every group, in order of the optimizers and their groups."""
         return self._rates(self._alphas)
 
     def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:

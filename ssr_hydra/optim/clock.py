@@ -1,4 +1,4 @@
-"""The clock of a scheduler that counts its own steps, for any training loop."""
+"""The clock of a scheduler in any training loop: it counts steps, and derives the other counters from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _NANOSECONDS = 10**9
 
 
 class _Amount:
-    """A count of samples or tokens: the rate times the batches, plus the deviations of batches with a given count."""
+    """The total number of samples or tokens of a run.
+
+    The total is the rate (number per batch) times the number of batches, plus a correction (``extra``) for the batches
+    whose number the caller passed to ``step``. ``told`` counts these batches.
+    """
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
 
@@ -31,28 +35,31 @@ class _Amount:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
-        """Set the total after ``batch`` batches. A total of 0 means that nothing was counted, so the rate applies."""
+        """Set the total after ``batch`` batches. A total of 0 means that nothing was counted, so the rate is used.
+
+        ``told`` is the number of batches whose number of samples or tokens was passed to ``step``. None means all
+        batches if ``total`` is above 0, else no batches.
+        """
         self.extra = total - batch * (self.rate or 0) if total else 0
-        # Number of batches with a given count.
         self.told = (batch if total else 0) if told is None else told
         self._mark, self._mark_epoch = self.extra, -1
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
-        """Set how much of the total was counted in the ``batch`` batches of the current epoch."""
+        """Set the total of the current epoch, after the first ``batch`` batches of the epoch."""
         if self.told == 0:
             return
         self._mark = self.extra - (total - batch * (self.rate or 0))
         self._mark_epoch = epoch
 
     def check(self, amount: Any) -> int | Fraction:
-        """Return the count of a batch, exact and not negative."""
+        """Return the number of samples or tokens of a batch as an exact number. Raise an InputError if it is < 0."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
             raise InputError(self.name, amount, "must be >= 0", "correct the count")
         return number
 
     def add(self, number: int | Fraction, epoch: int) -> None:
-        """Count one batch with ``number`` in ``epoch``."""
+        """Count one batch of ``epoch`` that has ``number`` samples or tokens."""
         if epoch != self._mark_epoch:
             self._mark, self._mark_epoch = self.extra, epoch
         self.extra += number - (self.rate or 0)
@@ -69,7 +76,7 @@ class _Amount:
         return self.extra - begin + batch_in_epoch * (self.rate or 0)
 
     def read(self, batch: int) -> int | Fraction:
-        """Return the total for a schedule. An unknown total is an error, because the schedule would not move."""
+        """Return the total for a schedule. Raise an error if it is unknown, because a total of 0 would be wrong."""
         if not self.is_known(batch):
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise InputError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
@@ -77,16 +84,16 @@ class _Amount:
 
 
 class StepClock:
-    """The time of a run that only counts its steps.
+    """The time of a run that counts only its steps.
 
-    A step only adds 1 to ``now.batches``. Every other counter is computed from the batches when it is read. Reading an
-    unknown counter is an error.
+    A step only adds 1 to ``now.batches``. Every other counter is computed from the batches when a schedule reads the
+    counter. Reading an unknown counter raises an error.
 
     Args:
-        state: The rates of the run; ``now`` becomes its timestamp.
+        state: The state of the run, with its rates. ``state.timestamp`` becomes ``now``.
 
     Attributes:
-        now: The timestamp, which moves.
+        now: The current timestamp. The object stays the same, and its counters change.
     """
 
     def __init__(self, state: State) -> None:
@@ -98,20 +105,24 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Set the number of samples and tokens of the next batch; None means the rate."""
+        """Set the number of samples and tokens of the next batch. None means the number per batch of the state."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         told = [
             (amount, amount.check(n))
             for amount, n in ((self._samples, samples), (self._tokens, tokens))
             if n is not None
         ]
-        for amount, number in told:  # check both before counting one
+        for amount, number in told:  # both were checked above, so an error leaves both totals unchanged
             amount.add(number, epoch)
 
     def set(self, timestamp: Timestamp, told: tuple[int, int] | None = None) -> None:
-        """Move to a time; ``told`` is the number of batches with a given number of samples, and of tokens.
+        """Set the current time.
 
-        Without ``told``, a count of 0 means that nothing was counted, and the rate applies. Other counts are complete.
+        Args:
+            timestamp: The new time.
+            told: The number of batches whose samples were passed to ``step``, and the number of batches whose tokens
+                were. If it is None, a total of 0 in ``timestamp`` means that nothing was counted, so the rate is used.
+                Any other total is then treated as counted batch by batch.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
@@ -128,7 +139,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches with a given number of samples, and of tokens."""
+        """The number of batches whose samples were passed to ``step``, and the number whose tokens were."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:
@@ -139,11 +150,11 @@ class StepClock:
         return self.now.batches // self._dataloader_len
 
     def batches_in_epoch(self) -> int:
-        """Return the batches of the current epoch."""
+        """Return the finished batches of the current epoch."""
         return self.now.batches - self.epochs() * (self._dataloader_len or 0)
 
     def nanoseconds(self) -> int:
-        """Return the time. It is computed once per batch, so that all reads between two steps agree."""
+        """Return the training time in nanoseconds. It is measured once per batch, so that reads between steps agree."""
         if self._read_at != self.now.batches:
             self._nanoseconds = time.perf_counter_ns() - self._origin
             self._read_at = self.now.batches
@@ -166,7 +177,7 @@ class StepClock:
         return self._tokens.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def snapshot(self) -> Timestamp:
-        """Return the current time as an immutable timestamp, with 0 for unknown counters."""
+        """Return the current time as an immutable timestamp. Unknown counters are 0."""
         batches, epoch, batch = self.now.batches, 0, 0
         if self._dataloader_len is not None:
             epoch, batch = divmod(batches, self._dataloader_len)

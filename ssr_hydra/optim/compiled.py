@@ -1,4 +1,4 @@
-"""Schedules bound to a state that the caller moves, as the trainer does."""
+"""A torch scheduler that reads the time from a state. The caller, such as the trainer, updates the state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CompiledScheduler(AlphaLR):
 
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates for ``state.timestamp``. Call it after the timestamp has moved."""
-        if self._step_count < 2:  # torch's check that the optimizer steps before the scheduler
+        if self._step_count < 2:  # torch's step() checks that the optimizer steps before the scheduler
             if self._step_count == 1:
                 self._begin()
             super().step()
@@ -53,7 +53,10 @@ class CompiledScheduler(AlphaLR):
         self._set_lrs(timestamp if self._clock is None else self._clock(timestamp))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps. The state holds the time, and the optimizers hold the initial learning rates."""
+        """Return the number of steps.
+
+        It is enough, because the run's state contains the time and the optimizers contain the initial learning rates.
+        """
         return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -62,7 +65,7 @@ class CompiledScheduler(AlphaLR):
         Load the optimizers and the state's timestamp first.
 
         Raises:
-            InputError: It is not the state of a scheduler. Nothing changes then.
+            InputError: ``state_dict`` is not the result of :meth:`state_dict`. In this case, nothing changes.
         """
         names = ("last_epoch", "_step_count")
         if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):
@@ -88,36 +91,38 @@ def compile_composer_scheduler(
     clock: Callable[[Any], Any] | None = None,
     plan: Any = None,
 ) -> LRScheduler:
-    """Create a torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in a state's optimizers.
+    """Create a torch ``LRScheduler`` that sets ``lr = initial_lr * alpha(state.timestamp)`` in ``state.optimizers``.
 
     ::
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the group's ``lr`` when its first schedule is created, or a later ``lr`` that you set.
+    ``initial_lr_g`` is the ``lr`` of group g when the first scheduler for its optimizer is created. If you set another
+    ``lr`` later and create a new scheduler, ``initial_lr_g`` is the ``lr`` that you set.
 
-    The learning rate of batch k is alpha at timestamp k. This function sets it for the current timestamp, and
-    ``step()`` for later ones. Call ``step()`` after ``state.timestamp`` has moved. alpha is computed once per step and
-    schedule.
+    The learning rate of batch k uses alpha at timestamp k. This function sets the learning rates for the current
+    timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is
+    computed once per step and schedule.
 
-    Param groups that are added later follow from the next step on. Learning rates that are tensors are changed in
-    place. If ``schedulers`` is a mapping, a param group chooses its schedule by the key ``"schedule"``, and
-    ``"default"`` without that key.
+    A param group that is added later gets its learning rate from the next step on. Learning rates that are tensors are
+    changed in place. If ``schedulers`` is a mapping, the key ``"schedule"`` of a param group names its schedule. A
+    group without this key uses the schedule ``"default"``.
 
     Args:
-        schedulers: A scheduler, several that multiply, or a mapping from name to either.
-        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), the rates, and ``optimizers``.
-            Composer's own state works too.
+        schedulers: A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either.
+        state: The state of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), the rates, and
+            ``optimizers``. Composer's own state works too.
         ssr: The scale schedule ratio.
-        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
-        plan: The run to which schedules are bound, if it is not ``state``.
+        clock: A function from the state's timestamp to the timestamp at which schedules are read. None means the
+            state's timestamp itself.
+        plan: A state whose length and rates resolve the times of the schedules. None means ``state``.
 
     Returns:
-        One scheduler for all optimizers. ``get_last_lr()`` lists their groups in order. Its ``state_dict`` has no
-        learning rates; loading it computes them from the state's timestamp.
+        One scheduler for all optimizers. ``get_last_lr()`` returns the learning rates of all groups in order. The
+        scheduler's ``state_dict`` has no learning rates: ``load_state_dict`` computes them from the state's timestamp.
 
     Raises:
-        InputError: There is no optimizer, a time cannot be resolved, or a group names an unknown schedule.
+        InputError: ``state`` has no optimizer, a time cannot be resolved, or a group names an unknown schedule.
 
     Example:
         >>> import torch

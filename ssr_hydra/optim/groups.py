@@ -24,27 +24,28 @@ def param_groups(
     among: Iterable[nn.Parameter] | None = None,
     **defaults: Any,
 ) -> list[dict[str, Any]]:
-    """Create param groups for any torch optimizer, by rules.
+    """Create param groups for any torch optimizer from rules.
 
-    A parameter's value of a hyperparameter ``x`` is
+    The value of a hyperparameter ``x`` for a parameter is
 
     ::
 
-        x = (x of the first rule that sets it, or else the default) * product of x_scale over its rules
+        x = (x of the first rule that sets x, or else the default) * product of x_scale over the parameter's rules
 
-    and its lr is also multiplied by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same rules form one
-    group, named after the rules (``"no_decay+head"``). Parameters without rules form the group ``"default"``, which
-    comes first. A tied parameter is in one group. A parameter that does not require gradients is in no group.
+    The lr of the parameter is also multiplied by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same
+    rules form one group, which is named after the rules (``"no_decay+head"``). Parameters without rules form the group
+    ``"default"``, which comes first. A tied parameter is in only one group. A parameter that does not require gradients
+    is in no group.
 
     Args:
         model: Any module.
-        rules: A mapping from name to rule: a selection ``params`` (all parameters by default) and hyperparameters;
-            see :mod:`ssr_hydra.rules`.
+        rules: A mapping from name to rule. A rule has a selection ``params`` (by default all parameters) and
+            hyperparameters; see :mod:`ssr_hydra.rules`.
         among: The parameters to group; by default all parameters of the model.
         defaults: Hyperparameters of every group, such as ``lr``. Rules may multiply them.
 
     Raises:
-        InputError: A rule selects nothing, changes nothing, or multiplies a hyperparameter that is not given.
+        InputError: A rule selects no parameter, changes nothing, or multiplies a hyperparameter that has no value.
 
     Example:
         >>> import torch
@@ -73,10 +74,15 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
     Args:
         model: Any module.
-        takers: A mapping from name to selection. The selection None, for one name, takes the remaining parameters.
+        takers: A mapping from the name of an optimizer to its selection. At most one selection may be None, which
+            means all remaining parameters.
+
+    Returns:
+        A mapping from the name of an optimizer to its parameters.
 
     Raises:
-        InputError: Two names take the same parameter, no name takes a parameter, or a name takes nothing.
+        InputError: Two optimizers select the same parameter, no optimizer selects a parameter, or an optimizer selects
+            no parameter.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
@@ -114,7 +120,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
 
 class Grouping:
-    """Rules that were checked with a model: each selects and changes something.
+    """Rules applied to a model, after a check that each rule selects a parameter and changes a value.
 
     Args:
         model: Any module.
@@ -146,14 +152,15 @@ class Grouping:
                 raise InputError(rule.path, dict(rule.values), what, "put it first, or remove it")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the groups, each with its name and its differences from the default.
+        """Return the param groups. Each has its name, its parameters, and the hyperparameters that rules change.
 
         Args:
             among: The parameters to group; None for all.
-            base: The hyperparameters that scales multiply.
+            base: The optimizer's hyperparameters, which rules may multiply.
 
         Raises:
-            InputError: A scale multiplies something that is missing or not a number, or the product is out of range.
+            InputError: A rule multiplies a hyperparameter that is missing or not a number, or the product is out of
+                range.
         """
         wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
         found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
@@ -170,14 +177,21 @@ class Grouping:
         return [group for group in found.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the dotted path of the rule that sets a hyperparameter of a group."""
+        """Return the dotted config path at which a rule sets a hyperparameter of a group.
+
+        If no rule sets the hyperparameter, return ``"param_groups"``.
+        """
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)
         return "param_groups" if rule is None else rule.field_of(key)
 
     def _contributors(self, described: Described) -> tuple[Rule, ...]:
-        """Return the rules that select a parameter and set something that no earlier rule has set."""
+        """Return the rules that affect a parameter.
+
+        A rule affects a parameter if it selects the parameter and multiplies a hyperparameter, or sets one that no
+        earlier rule has set.
+        """
         said: set[str] = set()
         members = []
         for rule in self._rules:
@@ -217,7 +231,7 @@ class Grouping:
 
 
 def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
-    """Return every parameter once, in order, with all its names."""
+    """Return a mapping from each parameter, in order, to its description. A tied parameter occurs once."""
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
     aliases: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
@@ -240,7 +254,7 @@ def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
 def _check_some(
     survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], given: Any, path: str
 ) -> None:
-    """Refuse a selection that selects nothing, and list what could be selected."""
+    """Raise an InputError if a selection selects no trainable parameter. The error lists what can be selected."""
     matched = [parameter for parameter, described in survey.items() if selects(selections, described)]
     if any(parameter.requires_grad for parameter in matched):
         return

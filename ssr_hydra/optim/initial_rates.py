@@ -14,39 +14,41 @@ from torch.optim import Optimizer
 __all__ = ["DEFAULT", "InitialRates", "begins", "rate"]
 
 DEFAULT = "default"
-"""The schedule of a group that does not name one."""
+"""Name of the schedule for a group that does not name a schedule."""
 
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# What the last schedule of this package wrote to an optimizer: the multiplier by the name of a schedule, or the
-# learning rate by the index of a group. It distinguishes a rate of a schedule from one that the user set.
+# What the last scheduler of this package wrote to an optimizer: a mapping from the name of a schedule to its alpha, or
+# from the index of a group to its learning rate. It shows whether a scheduler or the user has set a learning rate.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
 def rate(lr: Any, base: float, alpha: float) -> float:
-    """Return ``base * alpha`` as LambdaLR computes it: in the precision of a tensor ``base``."""
+    """Return ``base * alpha``, bitwise equal to LambdaLR's result for a learning rate ``lr``: a float or a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Two numbers of at most float32's precision. Their product is exact here, and rounded once when it is stored.
+        # Both factors have at most float32's precision. So their product is exact in float64, and it is rounded only
+        # once, when it is stored in the tensor.
         return base * c_float(alpha).value
     return base * alpha
 
 
 def begins(state: Any) -> bool:
-    """Whether a run is at its start, so that its schedules start. Otherwise they resume."""
+    """Return whether a run is at its start, so that its schedules start and do not resume."""
     return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
 
 
 class InitialRates:
     """The initial learning rate of every param group, including groups that are added or loaded later.
 
-    It is the group's ``initial_lr``, or its ``lr`` if it has none. If another schedule used the optimizer before, a
-    schedule that starts uses each ``lr`` that the user has set since then, as torch's schedulers do. :meth:`settle`
-    stores it as the group's ``initial_lr``. Until then, a schedule that resumes can :meth:`forget` it.
+    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. There is one
+    exception, as in torch's schedulers. If another schedule used the optimizer before, and the user has set the ``lr``
+    of a group since then, a schedule that starts uses this ``lr``. :meth:`settle` stores such an ``lr`` as the group's
+    ``initial_lr``. Before that, :meth:`forget` can drop it, if the schedule turns out to resume.
 
     Args:
         optimizers: The optimizers, in order.
-        begins: Whether a schedule starts and may use the groups' ``lr``. False if it resumes.
+        begins: Whether the schedule starts, and may therefore use an ``lr`` that the user has set. False if it resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:
@@ -55,16 +57,16 @@ class InitialRates:
         self._seen: list[tuple[list[_Group], int]] = []
         self._begins = begins
         self._before = [_left.get(optimizer) for optimizer in optimizers]
-        # torch marks the step of an optimizer that has a scheduler; what that scheduler wrote is unknown.
+        # torch marks the step method of an optimizer that has a scheduler. The rates that it wrote are unknown.
         self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Record what this schedule writes, for the next schedule; ``left`` is changed in place."""
+        """Register the mapping in which this schedule records what it writes, so that the next schedule can read it."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Whether groups were added, or a list of groups was replaced, as when an optimizer's state is loaded."""
+        """Return whether groups were added, or a list of groups was replaced (by loading an optimizer's state)."""
         seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(seen) != len(self._seen) or any(
             groups is not known or size != known_size
@@ -72,7 +74,7 @@ class InitialRates:
         )
 
     def follow(self) -> list[float]:
-        """Read the initial rate of every new group, and return those of all groups."""
+        """Read the initial rates of new groups, and return the initial rates of all groups."""
         values: list[float] = []
         known: dict[int, float] = {}  # by the identity of a tensor lr
         seen = []
@@ -94,7 +96,7 @@ class InitialRates:
         return values
 
     def _was_set(self, k: int, i: int, group: _Group, initial: float) -> bool:
-        """Whether the user has set the group's lr since another schedule wrote it."""
+        """Return whether the user has set the group's lr since another schedule wrote it."""
         lr = float(group["lr"])
         if lr == initial:
             return False
@@ -103,7 +105,7 @@ class InitialRates:
         return not self._was_left(k, i, group, initial)
 
     def _was_left(self, k: int, i: int, group: _Group, initial: float) -> bool:
-        """Whether this package's last schedule wrote the group's lr."""
+        """Return whether this package's last schedule wrote the group's lr."""
         lr, left = group["lr"], self._before[k] or {}
         alpha = left.get(str(group.get("schedule", DEFAULT)))
         written = left.get(i) if alpha is None else rate(lr, initial, alpha)
@@ -112,7 +114,11 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Use other rates for the groups whose lr this package's last schedule did not write."""
+        """Replace the initial rate of each group whose lr this package's last schedule did not write.
+
+        Args:
+            values: One rate per group, of all optimizers in order.
+        """
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):
@@ -123,7 +129,7 @@ class InitialRates:
         self.settle()
 
     def settle(self) -> None:
-        """Store the rates as the groups' ``initial_lr``, so that they are saved with the optimizer."""
+        """Store the rates that the user has set as the groups' ``initial_lr``, so that the optimizer saves them."""
         for group, value in self._set:
             lr = group["lr"]
             group["initial_lr"] = torch.full_like(lr, value) if isinstance(lr, Tensor) else value
@@ -138,7 +144,7 @@ class InitialRates:
 def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
     lr = group["lr"]
     if "initial_lr" not in group:
-        # A group that is added later gets the optimizer's default. If that is a tensor, the schedule has been writing
-        # to this tensor, so its value is no longer an initial rate.
+        # A group that is added later gets the optimizer's default lr. If this lr is a tensor, other groups share it and
+        # the schedule has written to it. So the tensor's current value is not an initial rate.
         group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
     return float(group["initial_lr"])

@@ -18,19 +18,19 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers") -> dict[nn.Parameter, int]:
     """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
-    By default the model's structure decides. Each entry of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer,
-    whether a block or a convolution, and so is a module outside of these that has no children. Modules with only
-    vectors (norms, class tokens) belong to the layer before them, or at the start to the one after. All embeddings are
-    one layer. In a vision transformer the layers are the stem, each block and the head; in a ResNet the stem, each
-    residual block and the classifier.
+    By default, the model's structure decides. Each entry of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer, for
+    example a block or a convolution. Outside of these containers, each module without children is one layer. Modules
+    that have only vectors (norms, class tokens) belong to the layer before them. At the start of the model, they belong
+    to the layer after them. All embeddings are one layer. The layers of a vision transformer are the stem, each block
+    and the head. The layers of a ResNet are the stem, each residual block and the classifier.
 
-    Or give patterns for the names of the modules that are the layers. Then the modules before the first one also form
-    a layer, and so do those after the last one or between two.
+    Alternatively, ``layers`` selects the modules that are layers by patterns of their names. Then all parameters before
+    the first layer also form a layer. So do the parameters after the last layer, and those between two layers.
 
     Args:
         model: Any module.
         layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the model's structure decides.
-        path: The dotted path of the patterns, for messages.
+        path: Dotted path of the patterns in the config, for messages.
 
     Raises:
         InputError: A pattern matches no module.
@@ -50,7 +50,7 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
     for module, parameters in _units(model):
         new = [
             parameter for parameter in parameters if parameter not in found
-        ]  # the first place of a tied parameter counts
+        ]  # a tied parameter belongs to the layer in which it occurs first
         if not new:
             continue
         kind = _kind(module, new)
@@ -65,12 +65,16 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
 def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
     if isinstance(module, _EMBEDDINGS):
         return "embeddings"
-    # A parameter of a module that has children: a class token, a table of positions.
+    # module is None for a parameter of a module with children: a class token or a table of positions.
     return "vectors" if module is None or all(parameter.ndim <= 1 for parameter in parameters) else "layer"
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
-    """Yield possible layers in order: entries of containers, modules without children, and single parameters."""
+    """Yield candidates for layers in order, each as a module and its parameters.
+
+    Candidates are entries of containers and modules without children. For the parameters that a module with children
+    has itself, the module is None.
+    """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:
         yield module, list(module.parameters())
@@ -87,7 +91,7 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parame
 def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -> dict[nn.Parameter, int]:
     names = [name for name, _ in model.named_modules() if name]
     chosen: list[str] = []
-    for name in names:  # in order, so that an outer module comes before the inner ones
+    for name in names:  # an outer module comes before its inner modules, which are then skipped
         if any(fnmatchcase(name, pattern) for pattern in patterns) and not any(
             name.startswith(f"{c}.") for c in chosen
         ):

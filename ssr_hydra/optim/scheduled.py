@@ -26,25 +26,28 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the group's ``lr`` when its first schedule is created, or a later ``lr`` that you set.
+    ``initial_lr_g`` is the ``lr`` of group g when the first scheduler for its optimizer is created. If you set another
+    ``lr`` later and create a new scheduler, ``initial_lr_g`` is the ``lr`` that you set.
 
-    Call ``step()`` after each optimizer step. SSR stretches the schedule and the run, which ends after
+    Call ``step()`` after each optimizer step. SSR stretches the schedule and the run. The run ends after
     ``max_duration * ssr``; see :attr:`max_duration` and :attr:`is_done`.
 
     Args:
-        optimizer: The optimizer. A param group may choose its schedule by the key ``"schedule"``.
-        schedulers: A scheduler, several that multiply, or a mapping of names (``"default"`` for groups without a name).
-        max_duration: Length of the run *before* scaling, in any unit but ``dur``; None if no schedule needs it.
+        optimizer: The optimizer. The key ``"schedule"`` of a param group may name the group's schedule.
+        schedulers: A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either. A
+            group that does not name a schedule uses the schedule ``"default"``.
+        max_duration: Length of the run *before* scaling, in any unit except ``dur``; None if no schedule needs it.
         dataloader_len: Batches per epoch; with gradient accumulation, optimizer steps per epoch.
-        samples_per_batch: Samples per batch, for steps without ``samples``.
-        tokens_per_batch: Tokens per batch, for steps without ``tokens``.
+        samples_per_batch: Samples per batch, used if ``step()`` is called without ``samples``.
+        tokens_per_batch: Tokens per batch, used if ``step()`` is called without ``tokens``.
         ssr: The scale schedule ratio.
 
     Raises:
         InputError: A time cannot be resolved, or a group names an unknown schedule.
 
-    Seconds count from construction, plus those of a resumed run. They include evaluation and everything else between
-    steps. The clocks of several processes of one run differ. If that matters, keep the time in one ``State`` and use
+    Seconds count from the creation of this object, plus the seconds of the run that is resumed. They include evaluation
+    and everything else between steps. In a run with several processes, each process measures slightly different
+    seconds. If that matters, keep the time in one ``State`` and use
     :func:`~ssr_hydra.optim.compile_composer_scheduler`.
 
     Example:
@@ -82,10 +85,11 @@ class ScheduledLR(AlphaLR):
         self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
-    # torch's name for the number of steps. It is the clock itself: torch's combinators reset it, and time with it.
+    # torch's name for the number of steps. It is the counter of the clock, so torch's combinators, which reset
+    # last_epoch, also reset the time.
     @property
     def last_epoch(self) -> int:
-        """Batches since the start."""
+        """Number of batches since the start of the run."""
         return self._clock.now.batches
 
     @last_epoch.setter
@@ -95,14 +99,15 @@ class ScheduledLR(AlphaLR):
 
     @property
     def max_duration(self) -> Time | None:
-        """The length that is run, after scaling by ssr."""
+        """The actual length of the run, after multiplication by ssr; None if it is unknown."""
         return self._bound[1].max_duration
 
     @property
     def timestamp(self) -> Timestamp:
-        """The current time; unknown counters are 0.
+        """The current time. Unknown counters are 0.
 
-        Assign to it to set the learning rates. Samples and tokens of 0 are then computed from their rates.
+        Assigning a timestamp sets the time and the learning rates. If its samples or tokens are 0, they are computed
+        from the number per batch.
 
         Raises:
             InputError: The assigned value is not a timestamp.
@@ -119,10 +124,10 @@ class ScheduledLR(AlphaLR):
 
     @property
     def is_done(self) -> bool:
-        """Whether ``max_duration * ssr`` is reached; False if the length is unknown.
+        """Whether the run has reached ``max_duration * ssr``. False if the length is unknown.
 
         Raises:
-            InputError: The length is in epochs, samples or tokens that are not counted.
+            InputError: The length is in epochs, samples or tokens, and the run does not count this unit.
         """
         if self._end is None:
             run = Run.of(self._bound[1])
@@ -134,13 +139,14 @@ class ScheduledLR(AlphaLR):
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
+        """Number of steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
 
-        It is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``, not from single steps.
+        The number is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``. Numbers that were
+        passed to ``step()`` do not change it.
 
         Raises:
-            AttributeError: The length is unknown, in seconds, or in a unit whose per-batch rate is unknown. Frameworks
-                call ``hasattr`` to find out whether a scheduler has an end.
+            AttributeError: The length is unknown, in seconds, or in a unit whose per-batch rate is unknown. The type is
+                AttributeError, because frameworks call ``hasattr`` to find out whether a scheduler has an end.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -159,18 +165,18 @@ class ScheduledLR(AlphaLR):
             self._clock.set(Timestamp(batch=epoch))
 
     def step(self, *, samples: int | None = None, tokens: int | None = None) -> None:  # type: ignore[override]
-        """Count one batch and set the learning rates for the next.
+        """Count one batch, and set the learning rates for the next batch.
 
         Args:
-            samples: Samples of the batch; None for ``samples_per_batch``.
-            tokens: Tokens of the batch; None for ``tokens_per_batch``.
+            samples: Samples of the batch; None means ``samples_per_batch``.
+            tokens: Tokens of the batch; None means ``tokens_per_batch``.
 
         Raises:
-            InputError: A schedule needs samples, tokens or epochs that are not counted.
+            InputError: A schedule needs samples, tokens or epochs, and the run does not count this unit.
         """
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)
-        if self._step_count < 2:  # torch's check that the optimizer steps first
+        if self._step_count < 2:  # torch's step() checks that the optimizer steps before the scheduler
             if self._step_count == 1:
                 self._begin()
             super().step()
@@ -181,7 +187,10 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the clock as numbers. It determines the learning rates; the optimizer stores the initial ones."""
+        """Return the time as plain numbers.
+
+        The time is enough to compute the learning rates, because the optimizer stores the initial learning rates.
+        """
         return {
             "timestamp": self.timestamp.state_dict(),
             "told": list(self._clock.told),
@@ -189,11 +198,11 @@ class ScheduledLR(AlphaLR):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the clock, and compute the learning rates from it. Load the optimizer first.
+        """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: The state is of another scheduler class or damaged (nothing changes then), or a schedule needs
-                samples or tokens that were not counted.
+            InputError: ``state_dict`` is from another scheduler class or damaged; in this case, nothing changes. Or a
+                schedule needs samples or tokens that the saved run did not count.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"

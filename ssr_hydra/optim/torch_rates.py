@@ -1,4 +1,4 @@
-"""The learning rates of torch's schedulers for one optimizer, before this package's schedulers multiply them."""
+"""The learning rates that torch's schedulers set for one optimizer, before this package's schedulers multiply them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _ROUNDING = 1e-6  # for rates that are float32 tensors
 
 @dataclass(frozen=True)
 class Entry:
-    """A torch scheduler as the user passed it.
+    """A torch scheduler that the user passed, and how it runs.
 
     Attributes:
-        field: Its path, for errors.
-        description: The scheduler as a function of time; None for one that runs unchanged.
-        instance: The torch scheduler itself, if the user created one.
-        pace: The length of one of its steps.
+        field: Path of the scheduler in the config or arguments, for errors.
+        description: The scheduler as a function of time; None if the torch scheduler itself runs, unchanged.
+        instance: The torch scheduler itself if the user created one; None if the scheduler comes from a config.
+        pace: The length of one step of the scheduler: ``"batch"`` or ``"epoch"``.
     """
 
     field: str
@@ -53,17 +53,19 @@ class _Part:
 
 
 class TorchRates:
-    """The rates of one optimizer by torch's schedulers: functions of time, ReduceLROnPlateau, and unchanged ones.
+    """The learning rates that torch's schedulers set for one optimizer.
 
-    Functions of time on one optimizer are a chain, as in torch. A scheduler that cannot be a function of time (a user's
-    class, a chain whose parts overwrite each other) runs unchanged, at ssr 1. It then has state.
+    There are three kinds of schedulers. Most are converted to functions of time; several of them form a chain, as in
+    torch. ReduceLROnPlateau follows a metric. A scheduler that is not a function of time runs unchanged, at ssr 1: a
+    user's class, or a chain whose schedulers overwrite each other's rates. The last two kinds have state, which
+    checkpoints must save.
 
     Args:
         optimizer: The optimizer.
-        entries: Its schedulers, in order.
-        run: The run to which they are bound.
+        entries: The schedulers of the optimizer, in order.
+        run: The run that resolves the times of the schedulers.
         runs_as_it_is: Whether a scheduler may run unchanged.
-        is_new: Whether the run starts; False if it resumes.
+        is_new: Whether the run starts. False if it resumes.
 
     Raises:
         InputError: A schedule does not fit the run, or schedulers cannot be combined.
@@ -73,13 +75,13 @@ class TorchRates:
         self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        is_driven = any(entry.instance is not None for entry in entries)  # torch's constructors have set rates already
+        is_driven = any(entry.instance is not None for entry in entries)  # their constructors have already set rates
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
         self._plateaus: list[Plateau] = []
         self._as_they_are: list[tuple[LRScheduler, str]] = []
-        self._waiting: list[ReduceLROnPlateau] = []  # for a user's class
+        self._waiting: list[ReduceLROnPlateau] = []  # instances that the user created; they wait for a metric
         functions = self._sort(entries, run)
         stepped = [entry for entry in entries if not _waits(entry)]
         if len(functions) < len(stepped) or (functions and self._waiting):
@@ -95,7 +97,7 @@ class TorchRates:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
                 rule = f"must be False, because {type(optimizer).__name__} has no momentum"
                 raise InputError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
-        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # by the unchanged schedulers
+        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # rates of the unchanged schedulers
         self._follow()
         self._initial.settle()
         if is_driven and is_new:
@@ -103,9 +105,11 @@ class TorchRates:
         self._initial.remember(optimizer, self._written)
 
     def _begin_where_torch_does(self) -> None:
-        """Update initial rates that were set after another schedule, because torch continues from the current rate.
+        """Correct the initial rates if the user has set an ``lr`` after another schedule used the optimizer.
 
-        Schedulers that set the rate (LambdaLR, a sequence) use the groups' ``initial_lr``, as in torch.
+        Most torch schedulers multiply the current rate, so the ``lr`` that the user has set is their start. Schedulers
+        that compute the rate from ``initial_lr`` (LambdaLR, a sequence) ignore the current rate, so nothing changes for
+        them.
         """
         courses = [part.course for part in self._parts]
         if self.runs_as_it_is or not all(course.chains and not holds_phases(course) for course in courses):
@@ -123,7 +127,7 @@ class TorchRates:
         return self._initial.values
 
     def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
-        """Return the functions of time; store the schedulers that follow a metric."""
+        """Return the entries that are functions of time, and store the schedulers that follow a metric."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
                 try:
@@ -145,12 +149,12 @@ class TorchRates:
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether a scheduler follows a metric."""
+        """Return whether an entry is a ReduceLROnPlateau, which waits for a metric."""
         return bool(self._plateaus or self._waiting)
 
     @property
     def runs_as_it_is(self) -> bool:
-        """Whether a scheduler is not a function of time."""
+        """Whether a torch scheduler runs unchanged, because it is not a function of time."""
         return bool(self._as_they_are or self._waiting)
 
     @property
@@ -159,13 +163,18 @@ class TorchRates:
         return any(part.course.has_momenta for part in self._parts)
 
     def moves_by(self, pace: str) -> bool:
-        """Whether a scheduler has this pace."""
+        """Return whether a scheduler has this pace (``"batch"`` or ``"epoch"``)."""
         return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
 
     # --- time -----------------------------------------------------------------------------------------------------
 
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """Compute the rates of schedulers with this pace, at a timestamp at one of its boundaries."""
+        """Compute the rates of the schedulers with this pace. Call it at the end of each batch or epoch.
+
+        Args:
+            pace: ``"batch"`` or ``"epoch"``.
+            timestamp: The time at the end of the batch or epoch.
+        """
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:
@@ -176,7 +185,7 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # A single scheduler returns rates; several return factors.
+        # With one scheduler, compute rates from the initial rates. With several, compute factors from 1.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:
@@ -185,7 +194,7 @@ class TorchRates:
                 _set_momentum(group, momentum)
 
     def _follow(self) -> None:
-        """Read the initial rate of every group, including groups that were added or loaded."""
+        """Read the initial rate of every group again, because groups were added or loaded."""
         self._initial.follow()
         groups = self.optimizer.param_groups
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
@@ -193,7 +202,7 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the unchanged schedulers of a pace, from the rates that they set last."""
+        """Step the unchanged schedulers of a pace. They see the rates that they set last, without alpha."""
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
             self._on_own_rates(steps)
@@ -208,7 +217,7 @@ class TorchRates:
         self._found = [_copy(group["lr"]) for group in self.optimizer.param_groups]
 
     def evaluated(self, metric: float, timestamp: Any) -> None:
-        """Pass a metric to the schedulers that follow one."""
+        """Pass the value of the metric to the schedulers that follow a metric."""
         if self._waiting:
             self._on_own_rates([lambda item=item: item.step(metric) for item in self._waiting])  # type: ignore[misc]
         for plateau in self._plateaus:
@@ -217,7 +226,7 @@ class TorchRates:
     # --- rates ----------------------------------------------------------------------------------------------------
 
     def rates(self) -> list[float]:
-        """Return the rate of each group by torch's schedulers."""
+        """Return the learning rate that torch's schedulers set for each group, without alpha."""
         if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:
@@ -234,7 +243,7 @@ class TorchRates:
         return rates
 
     def write(self, alpha: float) -> None:
-        """Set every group's learning rate, times alpha."""
+        """Set the learning rate of every group to the rate of torch's schedulers multiplied by alpha."""
         for i, (group, value) in enumerate(zip(self.optimizer.param_groups, self.rates(), strict=True)):
             set_lr(group, value, alpha)
             self._written[i] = float(group["lr"])
@@ -242,7 +251,7 @@ class TorchRates:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state; it is empty if all schedulers are functions of time."""
+        """Return the state of the schedulers. It is empty if all schedulers are functions of time."""
         state: dict[str, Any] = {}
         if self._plateaus:
             state["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
@@ -252,10 +261,10 @@ class TorchRates:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of :meth:`state_dict`. Load the optimizer first.
+        """Load the result of :meth:`state_dict`. Load the optimizer's state before this call.
 
         Raises:
-            InputError: It is the state of other schedulers.
+            InputError: ``state`` belongs to other schedulers.
         """
         own = self.state_dict()
         sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
@@ -279,7 +288,7 @@ def _described(entries: Sequence[Entry]) -> list[tuple[str, ours.TorchScheduler,
 
 
 def _waits(entry: Entry) -> bool:
-    """Whether a scheduler follows a metric."""
+    """Return whether an entry is a ReduceLROnPlateau, which waits for a metric."""
     return isinstance(entry.description, ours.ReduceLROnPlateau) or isinstance(entry.instance, ReduceLROnPlateau)
 
 
@@ -301,7 +310,7 @@ def _copy(rate: Any) -> Any:
 
 
 def _put(group: dict[str, Any], rate: Any) -> None:
-    # In place, so that a captured or compiled optimizer step reads it.
+    # Change a tensor in place, because CUDA graphs and compiled optimizer steps read this tensor.
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)
     else:

@@ -18,7 +18,7 @@ from ssr_hydra.schedulers.arguments import choice
 __all__ = ["Description", "Paced", "read"]
 
 Description = ours.TorchScheduler | ours.ReduceLROnPlateau
-"""The description of a torch scheduler, without its optimizer."""
+"""A torch scheduler as a function of time, described by its arguments without the optimizer."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Paced:
 
     Args:
         scheduler: A scheduler of ``torch.optim.lr_scheduler``.
-        pace: The length of one of its steps: ``"batch"`` or ``"epoch"``.
+        pace: The length of one step of the scheduler: ``"batch"`` or ``"epoch"``.
 
     Raises:
-        InputError: It is not such a scheduler, or the pace is unknown.
+        InputError: ``scheduler`` is not a torch scheduler or is a ReduceLROnPlateau, or ``pace`` is unknown.
 
     Example:
         >>> import torch
@@ -54,13 +54,13 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
 
     Args:
         scheduler: A scheduler that has not been stepped.
-        pace: Its own pace, if it has one.
+        pace: The length of one step of the scheduler; None for the trainer's default.
 
     Returns:
         The description with the same class and arguments.
 
     Raises:
-        InputError: The scheduler cannot be read; the error says why.
+        InputError: The scheduler is not one of torch's classes, or it has already been stepped.
 
     Example:
         >>> import torch
@@ -70,7 +70,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     """
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
-        rule = "is not one of torch's classes, so it is unknown between its steps"
+        rule = "is not one of torch's classes, so it cannot be stretched as a function of time"
         raise InputError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
     try:
         _check_fresh(scheduler, 0)
@@ -86,7 +86,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
 
 
 def _is_of_torch(scheduler: Any) -> bool:
-    """Whether the scheduler and all of its parts are exactly torch's classes."""
+    """Return whether the scheduler, and every scheduler inside it, is exactly one of torch's classes."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False
@@ -94,7 +94,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Refuse a scheduler that was stepped: a function of time starts with the run."""
+    """Raise an InputError if a scheduler has been stepped, because a function of time starts with the run."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):
@@ -105,7 +105,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, expected)
         return
     found = scheduler.last_epoch
-    # In a sequence torch reverts the first step of parts, and more than one step of nested parts.
+    # In a sequence, torch reverts the first step of each scheduler, and more than one step of nested schedulers.
     if (found != expected) if expected == 0 else (found > expected):
         rule = f"has been stepped already ({found} steps)"
         raise InputError("scheduler", type(scheduler).__name__, rule, "create a new one; the run sets its time")
@@ -124,7 +124,10 @@ def _check_bases(scheduler: Any) -> None:
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
-    """Return one value if all groups agree, so that it also applies to groups that are added later."""
+    """Return one value if all groups have the same value, so that it also applies to groups that are added later.
+
+    Otherwise return the list of values.
+    """
     plain = [float(value) if isinstance(value, Tensor) else value for value in values]
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 

@@ -1,6 +1,6 @@
 """Stateless, time-aware schedules with a scale schedule ratio. No torch and no Hydra is imported here.
 
-The names follow from the registry: a class and its row are exported, with the function form.
+For each row of the registry, this package exports the scheduler class and its function form.
 """
 
 from ssr_hydra.schedulers import functions as _functions

@@ -36,7 +36,11 @@ def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: Time
 
 
 def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> tuple[Time, Time]:
-    """Return both times on the clock of ``t_max``. Refuse a warmup that the schedule or the run never finishes."""
+    """Return the ends of the warmup and of the schedule on the clock of ``t_max``.
+
+    Raises:
+        InputError: The warmup ends after ``t_max``, or the run never finishes it.
+    """
     end = run.resolve(as_time(t_max, "t_max"), "t_max")
     stated = as_time(t_warmup, "t_warmup")
     warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
@@ -48,7 +52,7 @@ def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: 
 
 
 def _check_warmup(t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> dict[str, object]:
-    """Check the three arguments that every schedule with a warmup and an end has."""
+    """Check and return the three arguments that every schedule with a warmup and an end has."""
     warmup = duration(t_warmup, "t_warmup", above_zero=False)
     end = duration(t_max, "t_max")
     check_fit(warmup, "t_warmup", end, "t_max")
@@ -79,8 +83,8 @@ class LinearScheduler(Scheduler):
         >>> LinearScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=2)))
         0.75
 
-    Source: MosaicML Composer's ``LinearScheduler``; Li, Yumer and Ramanan 2020 (arXiv 1905.04753) for its strength at
-    every budget.
+    Source: MosaicML Composer's ``LinearScheduler``; Li, Yumer and Ramanan 2020 (arXiv 1905.04753) show that
+    linear decay works well at every budget.
     """
 
     alpha_i: float = 1.0
@@ -108,19 +112,19 @@ class LinearWithWarmupScheduler(Scheduler):
         alpha(t) = alpha_i t / t_warmup                   for t < t_warmup
         alpha(t) = alpha_i (1 - tau) + alpha_f tau,       tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
+    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
         alpha_i: Multiplier after the warmup, at least 0.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For a multiplier that is negative or not finite, a warmup that leaves no room before ``t_max``, or a
-            ``t_max`` before the end of the run.
+        InputError: For a multiplier that is negative or not finite, a warmup that does not end before ``t_max`` or
+            before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -197,18 +201,18 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                                       for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
+    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, a warmup that leaves no room before ``t_max``, or
-            a ``t_max`` before the end of the run.
+        InputError: For an ``alpha_f`` that is negative or not finite, a warmup that does not end before ``t_max`` or
+            before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -289,11 +293,11 @@ class PolynomialWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                                  for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds for the decay as a function of tau.
+    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
         power: Exponent, above 0.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
@@ -301,7 +305,7 @@ class PolynomialWithWarmupScheduler(Scheduler):
 
     Raises:
         InputError: For a ``power`` that is not above 0, an ``alpha_f`` that is negative or not finite, a warmup that
-            leaves no room before ``t_max``, or a ``t_max`` before the end of the run.
+            does not end before ``t_max`` or before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
         >>> from ssr_hydra.state import State

@@ -1,4 +1,4 @@
-"""Checks of scheduler arguments at construction, and of resolved times against the run."""
+"""Checks for schedulers: of their arguments at construction, and of their resolved times against the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def put(scheduler: object, **values: object) -> None:
 
 
 def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
-    """Check a duration. It must be above 0, or at least 0 if ``above_zero`` is false, as for a warmup."""
+    """Read a duration and check that it is above 0, or at least 0 if ``above_zero`` is false (for a warmup)."""
     time = as_time(value, field)
     if time.value < 0 or (above_zero and time.value == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
@@ -44,7 +44,7 @@ def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
 
 
 def durations(values: Any, field: str) -> tuple[Time, ...]:
-    """Check a list of moments >= 0. Any order is allowed; a repeated moment counts twice, as in torch."""
+    """Read a list of milestones and check that each is >= 0. Any order is allowed; a repeated one counts twice."""
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
         raise InputError(field, values, "must be a list of durations", fix)
@@ -63,7 +63,7 @@ def _number(value: Any, field: str, rule: str) -> float:
 
 
 def multiplier(value: Any, field: str) -> float:
-    """Check a finite number >= 0: alpha, or a factor of it."""
+    """Check that a value is a finite number >= 0, for alpha or a factor of alpha. Return it as a float."""
     rule = "must be a finite number >= 0"
     number = _number(value, field, rule)
     if number < 0:
@@ -72,7 +72,7 @@ def multiplier(value: Any, field: str) -> float:
 
 
 def positive(value: Any, field: str, *, least: float = 0.0) -> float:
-    """Check a finite number above 0, or of at least ``least``."""
+    """Check that a value is a finite number above 0 and at least ``least``. Return it as a float."""
     rule = f"must be a finite number of at least {least:g}" if least else "must be a finite number above 0"
     number = _number(value, field, rule)
     if number <= 0 or number < least:
@@ -81,16 +81,20 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
 
 
 def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
-    """Refuse ``first >= second`` if both have the same unit: one would leave no time for the other at any ssr."""
+    """Raise an InputError if ``first >= second`` and both have the same unit.
+
+    In this case ``first`` leaves no time before ``second`` at any ssr. Times in different units are compared later,
+    when the schedule is bound to a run.
+    """
     if first.unit is second.unit and first >= second:
         rule = f"must be below {second_field} ({second})"
         raise InputError(first_field, str(first), rule, f"shorten {first_field} or lengthen {second_field}")
 
 
 def reach(run: Run, t_max: Time) -> None:
-    """Refuse a schedule with warmup that ends before the run. Composer does so too; here the scaling is exact.
+    """Raise an InputError if a schedule with a warmup ends before the run does, as Composer does.
 
-    Nothing is refused if the run's length is unknown, or if no rate connects the two units.
+    Do nothing if the run's length is unknown, or if no rate connects the unit of ``t_max`` with the unit of the length.
     """
     if t_max.unit is TimeUnit.DURATION:
         end, length = t_max, Time(1, TimeUnit.DURATION)
@@ -113,15 +117,15 @@ SHORTEN = "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"
 
 
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
-    """Refuse a warmup that the run, or the phase of a sequence, never finishes.
+    """Raise an InputError if the run, or the phase of a sequence, ends before the warmup does.
 
-    Nothing is refused if the length is unknown, or if no rate connects the two units.
+    Do nothing if the length is unknown, or if no rate connects the unit of the warmup with the unit of the length.
 
     Args:
         run: The run or the phase.
         warmup: The end of the warmup, resolved.
         field: The argument that sets the warmup.
-        stated: Its value.
+        stated: The value of that argument as the user wrote it.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run

@@ -20,7 +20,7 @@ __all__ = ["Phase", "ProductScheduler", "SequentialScheduler"]
 
 
 def product(curves: list[Curve]) -> Curve:
-    """Return the product of curves; a single curve costs nothing extra."""
+    """Return the product of curves; a single curve is returned unchanged."""
     if len(curves) == 1:
         return curves[0]
 
@@ -34,7 +34,7 @@ def product(curves: list[Curve]) -> Curve:
 
 
 def _parts(value: Any, field: str) -> dict[str, Any]:
-    """Check a mapping from name to part with at least one part."""
+    """Check that a value maps at least one name to a part (a factor or a phase), and return it as a dict."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
         raise InputError(field, value, "must be a mapping of names", fix)
@@ -48,7 +48,7 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
 
 @contextmanager
 def _within(field: str) -> Iterator[None]:
-    """Prefix errors of a part with its path."""
+    """Prefix the field of each InputError with ``field``, the path of the factor or phase."""
     try:
         yield
     except InputError as error:
@@ -107,7 +107,7 @@ class Phase(metaclass=Opaque):
         scheduler: The schedule of the phase. It sees the phase as a separate run: time starts at 0, and ``dur`` is a
             fraction of the phase.
         until: The end of the phase, counted from the start of the sequence. Only the last phase may omit it; it
-            then ends with the run.
+            then ends when the run ends.
         scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1,
             which is usual for a warmup.
 
@@ -136,7 +136,7 @@ class Phase(metaclass=Opaque):
 
 
 def _phase(value: Any, field: str) -> Phase:
-    """Return a phase from a Phase, from a mapping or config of its arguments, or from a scheduler."""
+    """Create a phase from a Phase, from a mapping or config with the arguments of a phase, or from a scheduler."""
     if isinstance(value, Phase):
         return value
     if is_dataclass(value) and {item.name for item in fields(value)} == {item.name for item in fields(Phase)}:
@@ -159,20 +159,20 @@ class SequentialScheduler(Scheduler):
         alpha(t) = alpha_k(t - start_k)    for start_k <= t < end_k,    start_{k+1} = end_k
         end_k = ssr * until_k                                           if scale (the default)
         end_k = start_k + (until_k - until_{k-1})                       if not scale
-        end_k = fraction until_k of the run                             for an until in dur, whatever scale is
+        end_k = fraction until_k of the run                             for an until in dur, with any value of scale
 
-    Each phase sees a separate run: time from its own start, ``dur`` as a fraction of the phase, ssr 1 if it is not
-    scaled. ``alpha_ssr(t) = alpha(t / ssr)`` exactly if every phase is scaled; with an unscaled phase it holds in the
-    phases before it.
+    Each phase sees a separate run: time starts at 0 when the phase starts, ``dur`` is a fraction of the phase, and ssr
+    is 1 if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled. If a
+    phase is not scaled, the equation holds only in the phases before it.
 
     Args:
-        phases: A mapping from name to :class:`Phase`, in order. A mapping of a phase's arguments also works, and a
-            scheduler alone for the last phase.
+        phases: A mapping from name to :class:`Phase`, in order of time. A phase may also be a mapping of its arguments,
+            and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases, a phase other than the last has no ``until``, the ends do not increase (found
-            at construction if their units agree, else when bound), an unscaled phase follows an end in ``dur`` and
-            ends in another unit, or the run never reaches a phase.
+        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase (checked
+            at construction for equal units, otherwise when the schedule is bound to a run); a phase is not scaled, ends
+            in a unit other than ``dur`` and follows a phase that ends in ``dur``; or the run never reaches a phase.
 
     Example:
         >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
@@ -235,17 +235,19 @@ class SequentialScheduler(Scheduler):
 
 
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
-    """Return where each phase ends. Check that the ends increase and are within the run, if rates allow it.
+    """Return the end time of each phase. Check that the ends increase and are within the run.
+
+    The checks are skipped for ends that no known rate connects.
 
     Args:
         run: The run of the sequence.
-        phases: Its phases, in order.
+        phases: The phases of the sequence, in order.
 
     Returns:
-        The ends on clocks of the run, measured from its start; None for a last phase without an end.
+        The ends on clocks of the run, measured from the start of the run; None for a last phase without an end.
 
     Raises:
-        InputError: A phase ends before it starts, or leaves no time for the next.
+        InputError: A phase does not end after its start, or leaves no time for the next phase.
     """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)

@@ -1,4 +1,7 @@
-"""Curves: schedules resolved against a run, as closures over plain integers. Each formula is written once, here."""
+"""Curves: schedules resolved against a run, as closures over plain integers.
+
+Each formula that several schedules use exists only in this module.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +17,34 @@ from ssr_hydra.time import Time, TimeUnit
 __all__ = ["Curve", "Shape", "annealed", "cosine", "linear", "piecewise", "polynomial", "rex", "stepped"]
 
 Curve = Callable[[Any], float]
-"""A schedule resolved against a run: a function from a timestamp, of the state's type, to alpha."""
+"""A schedule resolved against a run: a function from a timestamp to alpha. The timestamp must have the same type as the
+timestamp of the state that the schedule was bound to."""
 
 Shape = Callable[[float], float]
-"""A shape of annealing: a function from tau, the elapsed fraction from 0 to 1, to alpha."""
+"""The shape of a decay: a function from tau to alpha, where tau is the elapsed fraction of the decay, from 0 to 1."""
 
-_NEVER = math.inf  # the end of a schedule without one; an int and a float compare exactly
+_NEVER = math.inf  # the end of a schedule that has no end; Python compares an int with it exactly
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:
-    """alpha_i (1 - tau) + alpha_f tau. Exact at both ends, unlike alpha_i + (alpha_f - alpha_i) tau."""
+    """Return alpha_i (1 - tau) + alpha_f tau, which is exact at both ends, unlike alpha_i + (alpha_f - alpha_i) tau."""
     return lambda tau: alpha_i * (1.0 - tau) + alpha_f * tau
 
 
 def cosine(alpha_i: float, alpha_f: float) -> Shape:
-    """alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
+    """Return alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
     half, pi, cos = (alpha_i - alpha_f) / 2.0, math.pi, math.cos
     return lambda tau: alpha_f + half * (1.0 + cos(pi * tau))
 
 
 def polynomial(power: float, alpha_f: float) -> Shape:
-    """alpha_f + (1 - alpha_f) (1 - tau)^power."""
+    """Return alpha_f + (1 - alpha_f) (1 - tau)^power."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) ** power
 
 
 def rex(alpha_f: float) -> Shape:
-    """alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
+    """Return alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) / (1.0 - tau / 2.0)
 
@@ -55,38 +59,38 @@ def annealed(
     field: str = "t_max",
     is_endless: bool = False,
 ) -> Curve:
-    """alpha(t) = warmup(t) * shape(tau(t)): the only place that combines warmup and annealing.
+    """Return the curve alpha(t) = warmup(t) * shape(tau(t)). Only this function combines a warmup with a decay.
 
     ::
 
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    A shape starts at its peak, shape(0), which the warmup reaches. All times are resolved; ``warmup <= begin``.
+    The warmup ends at the peak of the shape, which is shape(0). All times are resolved, and ``warmup <= begin``.
 
     Args:
         run: The run.
         shape: alpha as a function of tau.
-        begin: Start of the annealing.
+        begin: Start of the decay.
         end: Time at which tau is 1.
         warmup: Length of the warmup; None means ``begin``.
         field: The argument that sets ``end``, for errors.
-        is_endless: Whether tau continues beyond 1 instead of staying there.
+        is_endless: Whether tau increases beyond 1 after ``end``. If false, tau stays at 1.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
     start, ramp_end, first, last = clock.points
     ramp, width = ramp_end - start, last - first
     peak = shape(0.0)
-    # A warmup that fills the whole run reaches its peak at the end; nothing is left to anneal.
+    # If the warmup fills the whole run, alpha reaches the peak at the end and no time is left for a decay.
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
     if is_endless:
-        shape = _of_floats(shape)  # such shapes compare tau with their bends
+        shape = _of_floats(shape)  # endless shapes compare tau with floats
 
     def curve(timestamp: Any) -> float:
-        # The most frequent case comes first. tau is a float, or a Fraction if the counter is one; the first float in
-        # the formula turns it into the same float.
+        # The most frequent case comes first. tau is a float, or a Fraction if the counter is a Fraction. The first
+        # float in the formula converts such a Fraction to the same float.
         count = read(timestamp) * factor
         if first < count < stop:
             return shape((count - first) / width)
@@ -104,7 +108,13 @@ def _of_floats(shape: Shape) -> Shape:
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
-    """alphas[number of milestones reached]. Each milestone, with its field name, is read on its own clock."""
+    """Return the curve alphas[number of milestones reached].
+
+    Args:
+        run: The run.
+        milestones: Pairs of a resolved time and its field name for errors. Each time is read on the clock of its unit.
+        alphas: The values of alpha: one more than there are milestones.
+    """
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
     for milestone in milestones:
         by_unit.setdefault(milestone[0].unit, []).append(milestone)

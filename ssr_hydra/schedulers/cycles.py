@@ -18,7 +18,7 @@ from ssr_hydra.time import Time, TimeLike, as_time, exact
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
-# With more bits than this, exact cycle bounds cost too much and floats are used (t_mult like 1.0001).
+# Exact cycle bounds with more bits than this are too slow, so floats replace them (for a t_mult such as 1.0001).
 _MOST_BITS = 1 << 14
 _LARGEST_GROWTH = 1e300
 
@@ -32,11 +32,11 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
         cycle n lasts t_0 t_mult^n and begins at t_0 (t_mult^n - 1) / (t_mult - 1), or at n t_0 for t_mult = 1
         alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
 
-    The cycle is found in closed form. SSR stretches ``t_0``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+    SSR stretches ``t_0``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
         t_0: Length of the first cycle.
-        t_mult: Ratio of the lengths of two cycles in a row, at least 1.
+        t_mult: Length of a cycle divided by the length of the cycle before it, at least 1.
         alpha_f: Multiplier at the end of a cycle, at least 0.
 
     Raises:
@@ -78,9 +78,13 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Find the position in its cycle of a time, for cycles of growing length.
+    """Cycles of growing length, which locate a time within its cycle.
 
-    Caches the bounds of the last cycle, because the next time is mostly in the same cycle.
+    The object caches the bounds of the last cycle, because the next time is usually in the same cycle.
+
+    Args:
+        width: Length of the first cycle in counts of the clock.
+        ratio: Length of a cycle divided by the length of the cycle before it.
     """
 
     def __init__(self, width: int, ratio: Fraction) -> None:
@@ -90,7 +94,7 @@ class Cycles:
         self._bounds = (1, 0, width)  # factor, and the cycle's begin and end in units of 1/factor
 
     def tau(self, count: int) -> float:
-        """Return the elapsed fraction of the cycle, correctly rounded."""
+        """Return the elapsed fraction of the current cycle at ``count`` (counts of the clock since the start)."""
         if self._ratio == 1:
             return float(count % self._width / self._width)
         factor, begin, end = self._bounds
@@ -99,14 +103,14 @@ class Cycles:
             if index * self._bits > _MOST_BITS:
                 return self._tau_in_floats(count, index)
             while not begin <= count * factor < end:
-                # Near a boundary the logarithm may be off by one; the exact bounds decide.
+                # Near a boundary the index from the logarithm may be wrong by one, so check it with exact bounds.
                 factor, begin, end = self._exact_bounds(index)
                 index += 1 if count * factor >= end else -1
             self._bounds = (factor, begin, end)
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # A huge ratio can make this infinite. Any estimate works here: the bounds correct it in a cycle or two.
+        # The cap avoids an infinite product for a huge ratio. The index is only an estimate: tau() corrects it.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 
@@ -133,18 +137,19 @@ class OneCycleScheduler(Scheduler):
         alpha(t) = 1 + (alpha_f - 1) s((t - t_up) / (t_max - t_up))          until t_max, then alpha_f
         s(tau)   = (1 - cos(pi tau)) / 2 for "cosine", tau for "linear"
 
-    The optimizer's learning rate is the peak. SSR stretches both parts: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
+    The optimizer's learning rate is the peak. SSR stretches the increase and the decrease:
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        t_up: Length of the climb.
-        t_max: End of the descent, counted from the start of the run.
+        t_up: Length of the increase.
+        t_max: End of the decrease, counted from the start of the run.
         alpha_i: Multiplier at the start (torch: ``1 / div_factor``).
         alpha_f: Multiplier at the end (torch: ``1 / (div_factor * final_div_factor)``).
         anneal: ``"cosine"`` or ``"linear"``.
 
     Raises:
-        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or a climb that leaves no
-            room before ``t_max`` or that the run never finishes.
+        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or an increase that does
+            not end before ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -192,7 +197,7 @@ class OneCycleScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class PiecewiseLinearScheduler(Scheduler):
-    """Interpolate linearly between points of time and alpha; constant before the first and after the last.
+    """Interpolate linearly between points (time, alpha). Alpha is constant before the first and after the last point.
 
     ::
 
@@ -201,7 +206,7 @@ class PiecewiseLinearScheduler(Scheduler):
     SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        points: At least one pair (time, alpha), in order of time; or a mapping from time to alpha.
+        points: A list of at least one pair (time, alpha), in order of time, or a mapping from time to alpha.
 
     Raises:
         InputError: There are no points, an item is not a pair, an alpha is negative or not finite, or times do not

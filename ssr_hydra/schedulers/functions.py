@@ -1,9 +1,9 @@
-"""Every scheduler as a function of the state, with its arguments as keywords.
+"""Function forms of the schedulers: functions of the state that take the scheduler's arguments as keywords.
 
-They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each call checks its
-arguments and converts its durations again; a scheduler object does so once. The registry makes the functions, so
-``inspect.signature`` and ``help`` show their arguments. Type checkers read them in the stub, which
-``scripts/stubs.py`` writes.
+They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. A function checks its
+arguments and converts its durations in each call, while a scheduler object does so once. The registry creates the
+functions with their signatures, so ``inspect.signature`` and ``help`` show the arguments. Type checkers read the
+signatures from the stub file that ``scripts/stubs.py`` writes.
 
 Example:
     >>> from ssr_hydra.state import State
@@ -30,12 +30,12 @@ __all__ = sorted(row.function_name for row in ROWS)
 def step_scheduler(
     state: Any, ssr: Number = 1.0, *, step_size: TimeLike | Sequence[TimeLike], gamma: float = 0.1
 ) -> float:
-    """alpha of :class:`StepScheduler`, or of :class:`MultiStepScheduler` for a list of milestones."""
+    """Return alpha of :class:`StepScheduler`, or of :class:`MultiStepScheduler` if ``step_size`` is a list."""
     if isinstance(step_size, (str, Time)) or not isinstance(step_size, Sequence):
         return StepScheduler(step_size, gamma)(state, ssr)
     if not step_size:
         raise InputError("step_size", list(step_size), "must not be empty", "write e.g. '5ep' or ['5ep', '10ep']")
-    # The check names the argument as the caller wrote it.
+    # durations() checks the list here, so that an error names step_size and not milestones.
     return MultiStepScheduler(durations(step_size, "step_size"), gamma)(state, ssr)
 
 

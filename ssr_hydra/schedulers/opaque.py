@@ -1,4 +1,4 @@
-"""Dataclasses that OmegaConf does not convert when they are put into its containers."""
+"""A metaclass for dataclasses that OmegaConf must not convert into configs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Opaque(ABCMeta):
     """Metaclass of dataclasses that ``hydra.utils.instantiate`` can create anywhere in a config.
 
     OmegaConf converts a dataclass instance in one of its containers into a config of its fields. Hydra collects
-    instantiated objects in such containers. So a config that holds a scheduler would contain a config instead, or fail
-    with an error about unsupported types. OmegaConf has no option for this, but it calls ``dataclasses.is_dataclass``;
-    this metaclass makes that call return False there, and only there.
+    instantiated objects in such containers. So a scheduler in a config would be replaced by a config, or would cause an
+    error about unsupported types. OmegaConf has no option against this conversion, but it calls
+    ``dataclasses.is_dataclass``. This metaclass makes the call return False for OmegaConf, and for no other caller.
 
     Example:
         >>> from omegaconf import OmegaConf

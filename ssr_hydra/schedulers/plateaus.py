@@ -1,4 +1,4 @@
-"""Schedules that do not depend on the run's length until their end: warmup-stable-decay and inverse square root."""
+"""Schedules whose main part does not depend on the run's length: warmup-stable-decay and inverse square root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
 
 
 def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
-    """alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
+    """Return alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
     height, sqrt = alpha_i - alpha_f, math.sqrt
     return lambda tau: alpha_f + height * (1.0 - sqrt(tau))
 
@@ -28,7 +28,7 @@ _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt
 
 
 def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, stated: TimeLike) -> None:
-    """Refuse a decay or cooldown that would start within the warmup. All times are on one clock."""
+    """Raise an InputError if the decay or cooldown would start within the warmup. All times have the same unit."""
     if warmup + tail > end:
         taken = f"{tail} after a warmup of {warmup}; the schedule ends at {end}{at_ssr}"
         rule = f"must fit between the warmup and t_max ({taken})"
@@ -37,7 +37,7 @@ def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, st
 
 @dataclass(frozen=True)
 class WarmupStableDecayScheduler(Scheduler):
-    """Warm up to 1, stay there, and decay over the last ``t_decay``.
+    """Warm up to 1, stay at 1, and decay during the last ``t_decay`` before ``t_max``.
 
     ::
 
@@ -46,21 +46,21 @@ class WarmupStableDecayScheduler(Scheduler):
         d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi tau)) / 2
 
     Until the decay begins, runs of every length have the same learning rates, so one long run can branch into several
-    shorter ones. SSR stretches ``t_max`` and ``t_decay``, and the warmup only with ``scale_warmup`` (or if it is given
-    in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds from
-    ``max(1, ssr) * t_warmup`` on.
+    shorter ones. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only with ``scale_warmup``, or if
+    ``t_warmup`` is in ``dur``; then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds
+    from ``max(1, ssr) * t_warmup`` on.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
         t_decay: Length of the decay, which ends at ``t_max``.
-        t_max: End of the decay, counted from the start of the run; after it alpha stays at ``alpha_f``.
+        t_max: End of the decay, counted from the start of the run. After ``t_max``, alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end, at least 0.
         decay: ``"1-sqrt"``, ``"linear"`` or ``"cosine"``.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, or a warmup and a decay
-            that do not both fit before ``t_max``, or a warmup that the run never finishes.
+        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, a warmup and a decay that
+            do not both fit before ``t_max``, or a warmup that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -117,24 +117,24 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         alpha(t) = r(t) = sqrt(t_scale / (t_scale + t - t_warmup))       until t_max - t_cooldown
         alpha(t) = r(t_max - t_cooldown) (1 - tau) + alpha_f tau         tau = elapsed fraction of the cooldown, clipped
 
-    With ``t_scale = t_warmup`` (the default) the body is ``sqrt(t_warmup / t)``, as in the Transformer. Without a
-    cooldown the schedule has no end and does not depend on the run's length. SSR stretches ``t_scale`` if it is given,
-    ``t_max`` and ``t_cooldown``, and the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup that is also the scale, runs of every SSR share one
-    curve until the cooldown.
+    With ``t_scale = t_warmup`` (the default), alpha after the warmup is ``sqrt(t_warmup / t)``, as in the Transformer.
+    Without a cooldown, the schedule has no end and does not depend on the run's length. SSR stretches ``t_max``,
+    ``t_cooldown``, and ``t_scale`` if it is set. SSR stretches the warmup only with ``scale_warmup``, or if
+    ``t_warmup`` is in ``dur``; then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If the warmup is fixed and ``t_scale``
+    is None, runs of every SSR have the same curve until the cooldown.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none, and then ``t_scale`` is needed.
-        t_scale: Time scale of the decay; None for the length of the warmup.
-        t_cooldown: Length of the cooldown, which ends at ``t_max``; ``0ba`` for none.
-        t_max: End of the cooldown, counted from the start of the run; then alpha stays at ``alpha_f``.
+        t_warmup: Length of the warmup. ``0ba`` means no warmup and requires ``t_scale``.
+        t_scale: Time scale of the decay. None means the length of the warmup.
+        t_cooldown: Length of the cooldown, which ends at ``t_max``; ``0ba`` for no cooldown.
+        t_max: End of the cooldown, counted from the start of the run. After ``t_max``, alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end of the cooldown, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, no warmup and no ``t_scale``, ``t_max`` or
-            ``alpha_f`` without a cooldown, a warmup and a cooldown that do not both fit before ``t_max``, or a warmup
-            that the run never finishes.
+        InputError: ``alpha_f`` is negative or not finite; there is neither a warmup nor a ``t_scale``; ``t_max`` or
+            ``alpha_f`` is set without a cooldown; the warmup and the cooldown do not both fit before ``t_max``; or the
+            run never finishes the warmup.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -162,7 +162,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         t_cooldown = duration(self.t_cooldown, "t_cooldown", above_zero=False)
         t_max, alpha_f = duration(self.t_max, "t_max"), multiplier(self.alpha_f, "alpha_f")
         if t_cooldown.value == 0:
-            # Both describe only the cooldown; without one they would be ignored.
+            # alpha_f and t_max describe only the cooldown. Without a cooldown they would be ignored.
             for name, value, default in (("alpha_f", alpha_f, 0.0), ("t_max", t_max, Time("1dur"))):
                 if value != default:
                     rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
@@ -185,7 +185,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         cooldown = run.resolve(as_time(self.t_cooldown, "t_cooldown"), "t_cooldown")
         if cooldown.value == 0:
-            # Without a cooldown there is no end, so nothing must be convertible to its clock.
+            # Without a cooldown the schedule has no end, so no time must be converted to the clock of the end.
             warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:
@@ -200,7 +200,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             scale = run.convert(scale, warmup.unit, "t_scale")
         shape: Shape = _inverse_sqrt
         if cooldown.value != 0:
-            # tau counts time scales: 0 at the end of the warmup, last at the end of the cooldown.
+            # Here tau is the time since the end of the warmup, in units of t_scale.
             brink = float((end - cooldown - warmup).value / scale.value)
             shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
         return annealed(run, shape, warmup, warmup + scale, warmup=warmup, field="t_warmup", is_endless=True)
@@ -211,7 +211,7 @@ def _inverse_sqrt(tau: float) -> float:
 
 
 def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
-    """Return the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
+    """Return a shape: the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:

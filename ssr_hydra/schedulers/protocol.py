@@ -35,8 +35,9 @@ __all__ = [
 class ComposerScheduler(Protocol):
     """A stateless schedule: a function of the run's state that returns alpha, a multiplier of the learning rate.
 
-    The learning rate is ``lr(t) = lr_initial * alpha(t)``; several schedules multiply. With a scale schedule ratio,
-    ``alpha_ssr(t) = alpha(t / ssr)``. A plain function ``f(state)`` or ``f(state, ssr)`` is a scheduler as well.
+    The learning rate is ``lr(t) = lr_initial * alpha(t)``. If there are several schedules, their alphas are multiplied.
+    With a scale schedule ratio, ``alpha_ssr(t) = alpha(t / ssr)``. A plain function ``f(state)`` or ``f(state, ssr)``
+    is a scheduler as well.
     """
 
     def __call__(self, state: State, ssr: float = 1.0) -> float:
@@ -52,7 +53,7 @@ _TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
 
 
 def check_scheduler(part: object, field: str = "scheduler") -> None:
-    """Refuse a value that cannot be called with a state, such as a class."""
+    """Raise an InputError if a value is not a scheduler or a function of a state: a class or a torch scheduler."""
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
         fix = "list both, which multiplies them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
@@ -63,14 +64,20 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
 
 
 class Moment(Protocol):
-    """Resolves an argument of a scheduler, or ``time`` under its name, to an exact time on the axis of a preview."""
+    """A function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the time."""
+        """Return the value of the argument ``name``, or ``time`` if it is given, as a time on the axis.
+
+        Args:
+            name: The scheduler's argument. Errors name it.
+            time: One time of an argument that holds several, such as a milestone.
+            scale: Whether SSR stretches the time.
+        """
         ...
 
 
-# A figure cannot show more; beyond this number the curve is sampled.
+# A figure cannot show more landmarks than this.
 _MOST_REPEATS = 1000
 
 
@@ -81,7 +88,7 @@ def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fract
 
 
 def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fraction]:
-    """Yield the ends of periods within ``length``; each period is ``ratio`` times as long as the one before."""
+    """Yield the ends of periods before ``length``. Each period is ``ratio`` times as long as the one before it."""
     time = period
     for _ in range(_MOST_REPEATS):
         if time >= length:
@@ -99,11 +106,13 @@ class Scheduler(metaclass=Opaque):
         """Return the schedule resolved against ``run``."""
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
-        """Yield label and time of each point that previews name, counted from the start: warmup and ``t_max``.
+        """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
+
+        Times are counted from the start of the run.
 
         Args:
-            at: Resolves a time of the scheduler by the name of its argument.
-            length: The length of the run in the same unit.
+            at: Returns a time of the scheduler from the name of its argument.
+            length: The length of the run, in the unit of these times.
         """
         if hasattr(self, "t_warmup"):
             yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]
@@ -111,26 +120,29 @@ class Scheduler(metaclass=Opaque):
             yield "t_max", at("t_max")
 
     def bind(self, state: Any, ssr: Number = 1.0) -> Curve:
-        """Resolve against a state's ``max_duration`` and rates, to a fast function of timestamps.
+        """Resolve the schedule with the ``max_duration`` and rates of ``state``, and return the curve.
+
+        The curve is a fast function from a timestamp to alpha.
 
         Raises:
-            InputError: A time cannot be resolved, ssr is not above 0, or times contradict each other.
+            InputError: A time cannot be resolved, ssr is not above 0, or times of the schedule are in a wrong order.
         """
         return self.curve(Run.of(state, ssr))
 
     def __call__(self, state: Any, ssr: Number = 1.0) -> float:
-        """Return alpha at ``state.timestamp``. Raises the errors of :meth:`bind`."""
+        """Return alpha at ``state.timestamp``. The errors are those of :meth:`bind`."""
         return self.bind(state, ssr)(state.timestamp)
 
 
 def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Resolve any scheduler against a run.
 
-    Reads the state's ``max_duration`` and rates once. A user's function is called with a state at each time.
+    This function reads the ``max_duration`` and rates of ``state`` once. If ``scheduler`` is a user's function, each
+    call of the result creates a state for the timestamp and calls the user's function with it.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
-        state: The run. Its ``max_duration`` is already scaled by ssr.
+        state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
         ssr: The scale schedule ratio.
 
     Returns:
@@ -151,7 +163,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """Do the same as :func:`bind` for a resolved run. Combinators use it for their parts."""
+    """Resolve any scheduler against a :class:`Run`. Combinators use this function for their factors or phases."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)
@@ -190,7 +202,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
 
 
 def _how_to_pass_ssr(function: Any, name: str) -> str | None:
-    """Return ``"keyword"`` or ``"positional"``, or None if the function does not take ssr."""
+    """Return how a function takes ssr: ``"keyword"`` or ``"positional"``; None if it does not take ssr."""
     check_scheduler(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -212,14 +224,14 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
 
 
 def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
-    """Convert a time to an absolute moment of the run.
+    """Convert a time of a schedule to a time of the run, counted from the start of the run.
 
-    ``dur`` becomes that fraction of ``state.max_duration`` (which is already scaled by ssr). Other units are multiplied
-    by ssr. Epochs become batches. Nothing is rounded.
+    A time in ``dur`` becomes that fraction of ``state.max_duration``, which is already multiplied by ssr. A time in
+    another unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.
 
     Args:
         time: A Time or a time string.
-        state: The run, with ``max_duration`` and ``dataloader_len`` if the conversion needs them.
+        state: The state of the run, with ``max_duration`` and ``dataloader_len`` if the conversion needs them.
         ssr: The scale schedule ratio.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The registry of schedulers: the name of each in configs, its class, and presets for the command line.
+"""The registry of schedulers. A row has a scheduler's name in configs, its class, and presets for the command line.
 
-The structured config of the group ``scheduler``, the function form, the exports and the picture in the documentation
-are made from the row.
+Other modules create from a row the structured config in the group ``scheduler``, the function form, the exports and the
+picture in the documentation.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ class SchedulerFunction(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """A scheduler.
+    """A scheduler of the registry.
 
     Args:
-        name: Its choice in the group ``scheduler``.
-        scheduler: Its class.
+        name: The scheduler's name in the config group ``scheduler``.
+        scheduler: The scheduler's class.
         presets: Values for arguments without a default, so that ``scheduler=<name>`` alone works. Times are
             in ``dur``, which fits a run of any length and unit.
-        example: Arguments of the picture in the documentation, a run of 20 epochs, if the presets do not show enough.
+        example: Arguments for the picture in the documentation, which shows a run of 20 epochs. The picture uses them
+            together with the presets.
     """
 
     name: str
@@ -108,4 +109,4 @@ ROWS = (
     Row("product", combinators.ProductScheduler, {"factors": {}}, {"factors": _FACTORS}),
     Row("sequence", combinators.SequentialScheduler, {"phases": {}}, {"phases": _PHASES}),
 )
-"""One row per scheduler, in the order of the choices."""
+"""One row per scheduler."""

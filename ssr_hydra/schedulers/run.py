@@ -1,7 +1,7 @@
-"""A run as a schedule sees it: every time becomes an exact number on one of the run's clocks.
+"""The run that resolves the times of a schedule: each time becomes an exact number on a clock of the run.
 
-The clocks are the run's counters: batches, samples, tokens, seconds and iterations. Times in epochs are read on the
-batch clock, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` are read on the clock of
+A clock is a counter of the run: batches, samples, tokens, seconds or iterations. Times in epochs use the clock of
+batches, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` use the clock of
 ``max_duration``.
 """
 
@@ -25,7 +25,7 @@ RATES = {
     TimeUnit.SAMPLE: "samples_per_batch",
     TimeUnit.TOKEN: "tokens_per_batch",
 }
-"""The rate that connects a unit with batches."""
+"""A mapping from unit to the name of the rate that converts between this unit and batches."""
 _EXAMPLES = {"dataloader_len": "len(loader)"}
 
 _ZERO = Time(0, TimeUnit.BATCH)
@@ -33,7 +33,7 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter of the run, and the times that a curve compares with it, as integers.
+    """A clock of the run, and the times of a schedule that a curve compares with this clock, as integers.
 
     Let ``count = read(timestamp) * factor``. A time ``points[i]`` of the schedule is reached when
     ``count >= points[i]``. All values are ints, so comparisons are exact, and the quotient of two of them is the
@@ -47,18 +47,18 @@ class Counter:
 
 @dataclass(frozen=True)
 class Run:
-    """What is needed to resolve the times of a schedule.
+    """A run, or a phase of a run, with the values that resolve the times of a schedule.
 
     Args:
         ssr: The scale schedule ratio.
-        max_duration: The length that is run, already scaled; None if unknown.
+        max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
         dataloader_len: Batches per epoch.
         samples_per_batch: Samples per batch.
         tokens_per_batch: Tokens per batch.
-        state: The state that this run was made from. A user's function is called with it.
-        start: Where this run starts on the counters of the state; above zero in a phase of a sequence.
-        whole: The run that contains this phase; None for the whole run.
-        open_because: Why ``max_duration`` is unknown, if it could not be computed.
+        state: The state from which this run was created. User functions get this state.
+        start: Time of the state's counters at which this run starts: above zero for a phase of a sequence.
+        whole: The whole run if this object is a phase; None if this object is the whole run.
+        open_because: The error that made ``max_duration`` unknown; None if there was no error.
     """
 
     ssr: Fraction
@@ -73,10 +73,10 @@ class Run:
 
     @classmethod
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
-        """Create a run from a state: this package's, or one of another library with the same attributes."""
+        """Create a run from a state of this package, or from another library's state with the same attributes."""
         known = state
         if not isinstance(state, State):
-            # This package's state has checked its length and rates already; that of another library has not.
+            # A State of this package checks its length and rates. Another library's state may not, so convert it.
             known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
         rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in RATES.values()}
         return cls(
@@ -90,14 +90,14 @@ class Run:
 
     @property
     def is_native(self) -> bool:
-        """Whether timestamps are this package's. Those of another library are read through ``get(unit)``."""
+        """Whether timestamps have this package's type. Other libraries' timestamps are read through ``get(unit)``."""
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:
-        """Resolve a time of the schedule on a clock of the run, measured from this run's start.
+        """Resolve a time of the schedule: return it on a clock of the run, measured from the start of this run.
 
-        A fraction of the run (``dur``) follows ``max_duration``, which is already scaled. Any other time is multiplied
-        by ssr if ``scale``. Epochs become batches.
+        A time in ``dur`` becomes a fraction of ``max_duration``, which is already multiplied by ssr. Any other time is
+        multiplied by ssr if ``scale`` is true. Epochs are converted to batches.
 
         Raises:
             MissingRateError: The length of the run or ``dataloader_len`` is needed and unknown.
@@ -115,7 +115,7 @@ class Run:
         return time
 
     def length(self) -> Time | None:
-        """The run's end on one of its clocks; None if it is unknown, or in epochs of unknown length."""
+        """Return the run's length on a clock of the run. None if it is unknown, or in epochs of unknown length."""
         try:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
@@ -123,19 +123,19 @@ class Run:
 
     @property
     def at_ssr(self) -> str:
-        """The ratio of the whole run for an error message: ``" at ssr 0.5"``, or an empty string at ssr 1."""
+        """The SSR of the whole run for an error message: ``" at ssr 0.5"``, or an empty string at ssr 1."""
         ssr = self.ssr if self.whole is None else self.whole.ssr
         return "" if ssr == 1 else f" at ssr {float(ssr):g}"
 
     def _share(self, time: Time, field: str) -> Time:
-        """Return a fraction of the run on one of its clocks."""
+        """Return a time in ``dur``, a fraction of the run, as a time on a clock of the run."""
         assert self.max_duration is not None
         share = self.max_duration * time.value
         if share.unit is not TimeUnit.EPOCH:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # the error is about a time that the user did not write
+        except MissingRateError as error:  # its text names a time that the user did not write
             rule = f"is a fraction of max_duration, which is {self.max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
@@ -147,7 +147,7 @@ class Run:
         return MissingRateError(field, str(time), rule, "set max_duration, or give the time in another unit")
 
     def _per_batch(self, unit: TimeUnit, time: Time, other: TimeUnit, field: str) -> Fraction:
-        """Return how many of ``unit`` a batch contains."""
+        """Return how much of ``unit`` one batch contains. ``time``, ``other`` and ``field`` are for the error."""
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
@@ -164,8 +164,8 @@ class Run:
         """Convert a time to another unit by the rates of the run.
 
         Raises:
-            MissingRateError: The rate that connects the units is unknown.
-            InputError: No rate connects the units.
+            MissingRateError: The rate that converts between the units is unknown.
+            InputError: No rate can convert between the units.
         """
         if time.unit is unit or time.value == 0:
             return Time(time.value, unit)
@@ -173,14 +173,14 @@ class Run:
         return Time(batches * self._per_batch(unit, time, unit, field), unit)
 
     def is_before(self, first: Time, second: Time) -> bool | None:
-        """Whether one resolved time is before another; None if no rate connects their units."""
+        """Return whether one resolved time is before another; None if the rate between their units is unknown."""
         try:
             return self.convert(first, second.unit, "time") < second
         except InputError:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter of ``unit`` with resolved times as its points. points[0] is this run's start.
+        """Return the counter of ``unit``, with the start of this run as points[0], followed by the given times.
 
         Raises:
             InputError: A point cannot be converted to ``unit``.
@@ -197,10 +197,11 @@ class Run:
         return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
-        """Return a :meth:`reader` whose count is never before ``start``.
+        """Return a :meth:`reader` whose count is never below ``start``.
 
-        A phase may start on one counter and be timed by another, and rates are only averages (the last batch of an
-        epoch is often smaller). So without this, the second counter could be before the start in the first batches.
+        The start of a phase may be counted in another unit than the times of its schedule. Rates between units are only
+        averages, because the last batch of an epoch is often smaller. So without this minimum, the count could be below
+        the start of the phase in its first batches.
         """
         read = self.reader(unit)
         if start == 0:
@@ -209,10 +210,10 @@ class Run:
         return lambda timestamp: max(read(timestamp), floor)
 
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
-        """Return a function that reads the counter of ``unit`` from a timestamp; seconds as nanoseconds."""
+        """Return a function that reads the counter of ``unit`` from a timestamp. It reads seconds in nanoseconds."""
         if self.is_native:
             return Timestamp.reader(unit)
-        name = unit.value  # a plain string is what other libraries' get() understands
+        name = unit.value  # get() of other libraries accepts a plain string
         if unit is TimeUnit.SECOND:
             return lambda timestamp: round(timestamp.get(name).value * _NANOSECONDS)
 
@@ -223,11 +224,16 @@ class Run:
         return read_foreign
 
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
-        """Return a part of the run from ``start`` to ``end``, both resolved. Its time begins at ``start``.
+        """Return the phase of the run from ``start`` to ``end``, as a run of its own whose time starts at 0.
 
-        ``dur`` is then a fraction of the part. If ``scale`` is false, the part is run at ssr 1.
+        In this run, ``dur`` is a fraction of the phase. If ``scale`` is false, its ssr is 1.
+
+        Args:
+            start: The resolved start of the phase.
+            end: The resolved end of the phase; None for the end of this run.
+            scale: Whether SSR stretches the schedule of the phase.
         """
-        # Zero is the same in every unit: a phase that starts with its sequence needs no rate.
+        # Zero is the same in every unit, so a phase that starts with its sequence needs no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:

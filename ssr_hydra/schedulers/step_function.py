@@ -1,4 +1,4 @@
-"""A schedule as a plain function of the step, for loops and libraries that know nothing of this package."""
+"""A schedule as a plain function of the step, for training loops and libraries that do not use this package's types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_function(
     samples_per_batch: Number | None = None,
     tokens_per_batch: Number | None = None,
 ) -> Callable[[Any], float]:
-    """Return the schedule of a run as a plain function ``step -> alpha``, with ``alpha_ssr(k) = alpha(k / ssr)``.
+    """Return a schedule as a plain function ``step -> alpha``, with ``alpha_ssr(k) = alpha(k / ssr)``.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
@@ -37,8 +37,8 @@ def as_function(
         tokens_per_batch: Tokens per batch, if a time is in tokens.
 
     Returns:
-        A function from the number of steps before this one, an int >= 0, to the multiplier of the learning rate. It
-        raises an ``InputError`` if the step is not such a number.
+        A function from the number of finished steps, an int >= 0, to the multiplier of the learning rate. The function
+        raises an ``InputError`` if its argument is not an int >= 0.
 
     Raises:
         InputError: An argument is invalid, a time of the schedule cannot be resolved, or the schedule reads seconds.
@@ -67,5 +67,5 @@ def as_function(
             raise InputError("step", step, "must be >= 0", "pass the number of steps so far")
         return curve(timeline.at(Fraction(count)))
 
-    alpha(0)  # a schedule that reads a counter without a rate fails here, not in the first step
+    alpha(0)  # raises an error now, not in the first step, if the schedule reads a counter whose rate is unknown
     return alpha

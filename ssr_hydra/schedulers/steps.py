@@ -1,4 +1,4 @@
-"""Schedules that change in steps or by a constant factor, and constant ones: step, multistep, exponential, constant."""
+"""Schedules with steps, with exponential decay, or with a constant value: step, multistep, exponential, constant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _pow: Callable[[float, float], float] = operator.pow
 
 
 def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
-    """gamma ** exponent(time, period), both as integers of one clock."""
+    """Return the curve gamma ** exponent(time, period). ``exponent`` gets both as integers of the same clock."""
     clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
@@ -46,14 +46,13 @@ def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable
 
 @dataclass(frozen=True)
 class StepScheduler(Scheduler):
-    """Decay by ``gamma`` after every ``step_size``.
+    """Multiply alpha by ``gamma`` after every ``step_size``.
 
     ::
 
         alpha(t) = gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, also where a step then falls between two
-    batches.
+    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, also if a step is then between two batches.
 
     Args:
         step_size: Time between decays.
@@ -87,7 +86,7 @@ class StepScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class ExponentialScheduler(Scheduler):
-    """Decay continuously, by ``gamma`` per ``decay_period``.
+    """Decay continuously, by a factor of ``gamma`` in each ``decay_period``.
 
     ::
 
@@ -97,7 +96,7 @@ class ExponentialScheduler(Scheduler):
 
     Args:
         gamma: Factor per period, at least 0.
-        decay_period: Time in which alpha falls by ``gamma``.
+        decay_period: Time in which alpha is multiplied by ``gamma``.
 
     Raises:
         InputError: For a ``gamma`` that is negative or not finite, or a period that is not above 0.
@@ -124,18 +123,17 @@ class ExponentialScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class MultiStepScheduler(Scheduler):
-    """Decay by ``gamma`` at each milestone.
+    """Multiply alpha by ``gamma`` at each milestone.
 
     ::
 
         alpha(t) = gamma ** (number of milestones <= t)
 
-    SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is read on the clock of its
-    own unit, so they may be mixed without rates.
+    SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is compared with the
+    counter of its own unit. So milestones in different units need no rates that convert between the units.
 
     Args:
-        milestones: Times of the decays, in any order. A repeated milestone decays twice.
-        milestones: Times of the decays, in any order. A repeated milestone decays twice.
+        milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
 
     Raises:
         InputError: For a bare string, or a ``gamma`` that is negative or not finite.
@@ -167,7 +165,7 @@ class MultiStepScheduler(Scheduler):
 
 
 def _decays(gamma: float, steps: int) -> list[float]:
-    """Return gamma ** 0 ... gamma ** steps, or an error if one overflows."""
+    """Return gamma ** 0 ... gamma ** steps, or raise an InputError if a power overflows."""
     try:
         return [gamma**k for k in range(steps + 1)]
     except OverflowError:
@@ -182,26 +180,27 @@ def _milestones(run: Run, milestones: Sequence[TimeLike]) -> list[tuple[Time, st
 
 @dataclass(frozen=True)
 class MultiStepWithWarmupScheduler(Scheduler):
-    """Warm up from 0 to 1, then decay by ``gamma`` at each milestone.
+    """Warm up from 0 to 1, then multiply alpha by ``gamma`` at each milestone.
 
     ::
 
         alpha(t) = t / t_warmup                             for t < t_warmup
-        alpha(t) = gamma ** (number of milestones <= t)     after it
+        alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
-    A milestone inside the warmup acts when the warmup ends. Warmup and milestones are each read on the clock of their
-    own unit, so they may be mixed without rates. SSR stretches the milestones, and the warmup only with
-    ``scale_warmup`` (or if it is given in ``dur``): then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup
-    this holds from ``max(1, ssr) * t_warmup`` on.
+    A milestone inside the warmup takes effect when the warmup ends. The warmup and each milestone are compared with the
+    counters of their own units. So different units need no rates that convert between them. SSR stretches the
+    milestones. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds from ``max(1, ssr) * t_warmup``
+    on.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
-        milestones: Moments of decay, counted from the start of the run.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        milestones: Times of the decays, counted from the start of the run.
         gamma: Factor of each decay, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: As :class:`MultiStepScheduler`, or for a warmup that the run never finishes.
+        InputError: For the errors of :class:`MultiStepScheduler`, or for a warmup that the run never finishes.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -263,7 +262,7 @@ class ConstantScheduler(Scheduler):
 
     Args:
         alpha: The multiplier, at least 0.
-        t_max: How long it holds.
+        t_max: Time until which alpha applies.
 
     Raises:
         InputError: For an ``alpha`` that is negative or not finite, or a ``t_max`` that is not above 0.
@@ -288,17 +287,18 @@ class ConstantScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class ConstantWithWarmupScheduler(Scheduler):
-    """Warm up from 0 to ``alpha``, then stay there.
+    """Warm up from 0 to ``alpha``, then stay at ``alpha``.
 
     ::
 
         alpha(t) = alpha * min(1, t / t_warmup)
 
-    SSR stretches the warmup only with ``scale_warmup`` (or if it is given in ``dur``): then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup this holds from ``max(1, ssr) * t_warmup`` on.
+    SSR stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds from ``max(1, ssr) * t_warmup``
+    on.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for none.
+        t_warmup: Length of the warmup; ``0ba`` for no warmup.
         alpha: The multiplier after the warmup, at least 0.
         t_max: End of the schedule; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.

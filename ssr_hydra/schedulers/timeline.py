@@ -1,4 +1,4 @@
-"""The timeline of a run: for any time x of the run, the timestamp of a training loop at x."""
+"""The timeline of a run, which computes the timestamp at any time x of the run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NANOSECONDS = 10**9
 
 
 class Timeline:
-    """The timeline of one run, in the unit of its length.
+    """The timeline of one run, in the unit of the run's length.
 
     Args:
-        unit: The unit of the axis, that of ``max_duration``.
+        unit: The unit of times on the timeline: the unit of ``max_duration``.
         dataloader_len: Batches per epoch.
         samples_per_batch: Samples per batch.
         tokens_per_batch: Tokens per batch.
@@ -49,12 +49,12 @@ class Timeline:
         self._batches = in_batches.get(unit)
 
     def at(self, x: Fraction) -> Timestamp:
-        """Return the timestamp at ``x``; a counter raises if no rate connects it with the axis."""
+        """Return the timestamp at ``x``. Reading a counter of it raises an error if its value at ``x`` is unknown."""
         counts = {TOTALS[self.unit]: x}
         if self._batches is not None:
             batch = counts["batches"] = x * self._batches
             if self._epoch is not None:
-                # As in a run: the number of finished epochs, and the counters within the current one.
+                # As in a training loop: count finished epochs, and the batches of the current epoch.
                 epoch = batch // self._epoch
                 counts["epochs"] = Fraction(epoch)
                 counts["batches_in_epoch"] = batch - epoch * self._epoch
@@ -67,7 +67,7 @@ class Timeline:
         return DerivedTimestamp((self, counts), _FUNCTIONS)
 
     def unknown(self, name: str) -> InputError:
-        """Return the error that says why the counter of that name is unknown."""
+        """Return the error that explains why the counter ``name`` is unknown."""
         unit = next((unit for unit, total in TOTALS.items() if name.startswith(total)), None)
         rates = [RATES[unit] for unit in (unit, self.unit) if unit in RATES]
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
@@ -84,7 +84,7 @@ def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
     if name not in counts:
         raise timeline.unknown(name)
     count = counts[name]
-    # Timestamps hold an int where they can; their annotation says nothing of fractions.
+    # Return an int if possible. The annotation of Timestamp ignores fractions.
     return count.numerator if count.denominator == 1 else count  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""The state that a user's function gets at a time of a run, or of a phase of a run."""
+"""The state that a user's scheduler function gets at a time of a run, or of a phase of a run."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ _NANOSECONDS = 10**9
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
-    """A total counted from the start of the phase.
+    """Return the time since the start of the phase in ``unit``. Seconds are returned as nanoseconds.
 
-    A counter is shifted when it is read. If no rate connects a counter with the phase's start, only a function that
-    reads this counter gets an error. Counters within the epoch are those of the run.
+    The time is computed only when a function reads it. So if a rate for ``unit`` is unknown, only a function that reads
+    this counter gets an error.
     """
     run, timestamp = source
     if unit is TimeUnit.EPOCH:
-        # Whole epochs since the phase started, which may be in the middle of an epoch.
+        # Whole epochs since the phase started. The phase may have started in the middle of an epoch.
         batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
         return int(run.convert(batches, unit, "timestamp").value)
     total = Time(timestamp.get(unit.value).value, unit)
-    # At least 0, because rates are only averages: see Run.clock.
+    # At least 0, because rates are only averages: see Run._reader_from.
     time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
     return time.value * _NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
 
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
-    """A counter that a phase does not shift; ``foreign`` is its name in another library's timestamp."""
+    """Return a counter of the run, which is the same in a phase.
+
+    Args:
+        name: Name of the counter in this package's timestamp.
+        foreign: Name of the counter in another library's timestamp.
+        source: The run and the timestamp.
+    """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
         return getattr(timestamp, name)
@@ -66,10 +72,10 @@ _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
 
 
 def view(run: Run, timestamp: Any) -> Any:
-    """Return the run's state at ``timestamp``; in a phase, the state of the phase as a separate run."""
+    """Return the state of the run at ``timestamp``. For a phase, return a state in which the phase is a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
-    # A time of another library may not compare with this package's times.
+    # as_time, because another library's time may not be comparable with this package's times.
     is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:

@@ -1,6 +1,7 @@
-"""Settings of a run: each is an argument in Python, the schema of its node in the config, and its own validator.
+"""Settings of a run as dataclasses. Imports neither torch nor Hydra.
 
-No torch and no Hydra is imported here.
+The same class is the type of an argument in Python, the schema of a node in the config, and the validator of the
+values.
 """
 
 from ssr_hydra.settings.base import keys_of, setting_of

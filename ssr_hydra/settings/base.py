@@ -1,4 +1,4 @@
-"""Checks of single values, and settings from plain mappings."""
+"""Functions that check single values, and a function that creates a setting from a plain mapping."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ SettingT = TypeVar("SettingT")
 
 
 def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | None, field: str) -> SettingT:
-    """Return the setting that an argument means: itself, one made of a mapping, or the default for None.
+    """Return an argument as a setting.
 
     Args:
         setting: The class of the setting.
-        given: The argument.
+        given: A setting, which is returned unchanged; a mapping with the setting's values; or None for the default.
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or the argument is not a mapping.
+        InputError: The mapping has an unknown key or an invalid value, or ``given`` has another type.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings
@@ -64,39 +64,39 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a node that are arguments of a setting."""
+    """Return the values of a config node whose keys are arguments of a setting class."""
     return {item.name: node[item.name] for item in fields(setting)}
 
 
 def flag(value: Any, field: str) -> bool:
-    """Return True or False; 0 and 1 are refused."""
+    """Return a value if it is True or False; otherwise raise an InputError. 0 and 1 are errors."""
     if not isinstance(value, bool):
         raise InputError(field, value, "must be true or false", "write true or false")
     return value
 
 
 def number(value: Any, field: str) -> float:
-    """Return a number; true and false are not numbers."""
+    """Return a value if it is a number; otherwise raise an InputError. True and False are not numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
     return value
 
 
 def positive(value: Any, field: str) -> None:
-    """Refuse a value that is not a finite number above 0; None is allowed."""
+    """Raise an InputError if a value is not None and not a finite number above 0."""
     if value is not None and not 0 < number(value, field) < math.inf:
         raise InputError(field, value, "must be a finite number above 0", "write e.g. 1.0, or leave it out (null)")
 
 
 def not_negative(value: Any, field: str) -> float:
-    """Return a finite number >= 0."""
+    """Return a value if it is a finite number >= 0; otherwise raise an InputError."""
     if not 0 <= number(value, field) < math.inf:
         raise InputError(field, value, "must be a finite number >= 0", "write e.g. 0.1")
     return float(value)
 
 
 def fraction(value: Any, field: str, *, zero: bool = False) -> float:
-    """Return a number between 0 and 1, both excluded; 0 is allowed if ``zero``."""
+    """Return a value if it is above 0 and below 1; otherwise raise an InputError. ``zero`` also allows 0."""
     if not (number(value, field) > 0 or (zero and value == 0)) or value >= 1:
         rule = f"must be {'at least' if zero else 'above'} 0 and below 1"
         raise InputError(field, value, rule, "write e.g. 0.2")
@@ -104,7 +104,10 @@ def fraction(value: Any, field: str, *, zero: bool = False) -> float:
 
 
 def count(value: Any, field: str, least: int = 1, most: int | None = None, multiple: int = 1) -> int:
-    """Return a whole number within bounds, and a multiple of another."""
+    """Return a value if it is a whole number from ``least`` to ``most`` and a multiple of ``multiple``.
+
+    Otherwise raise an InputError. If ``most`` is None, there is no upper bound.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
         raise InputError(field, value, rule, f"write e.g. {max(least, multiple)}")
@@ -114,14 +117,14 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
 
 
 def seed_number(value: Any, field: str = "seed") -> int:
-    """Return a seed, which fits every random generator here."""
+    """Return a value if it is a valid seed for every random generator: a whole number from 0 to 2**63 - 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InputError(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
     return value
 
 
 def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
-    """Return one of a few words. If it is another, the fix is the closest word, or the first."""
+    """Return a value if it is in ``choices``. Otherwise raise an InputError that suggests the closest word."""
     if not isinstance(value, str) or value not in choices:
         close = difflib.get_close_matches(str(value), choices, n=1)
         fix = f"did you mean {close[0]}?" if close else f"write e.g. {choices[0]}"
@@ -130,19 +133,19 @@ def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
 
 
 def function(value: Any, field: str) -> None:
-    """Refuse a value that cannot be called; None is allowed."""
+    """Raise an InputError if a value is not None and cannot be called."""
     if value is not None and not callable(value):
         raise InputError(field, value, "must be a function", "give a function, or leave it out")
 
 
 def interval(value: Any, field: str) -> None:
-    """Refuse a value that is not a time above 0; None is allowed."""
+    """Raise an InputError if a value is not None and not a time above 0."""
     if value is not None and as_time(value, field).value <= 0:
         raise InputError(field, str(value), "must be above 0", "write e.g. 1ep, 100ba or 10m")
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """Return the fix for an unknown name: the closest one, or all of them."""
+    """Return the suggestion for an unknown name: the closest known name, or else all known names."""
     names = [name for name in names if name != "_target_"]
     close = difflib.get_close_matches(key, names, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and which are kept."""
+"""Settings: when a run writes checkpoints, and which of them it keeps."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ __all__ = ["CheckpointSettings"]
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """When checkpoints are written into a run's folder, and which are kept: ``Trainer(checkpoint=...)``.
+    """When a run writes checkpoints into its folder, and which of them it keeps: ``Trainer(checkpoint=...)``.
 
     Args:
-        enabled: False writes none, and a signal ends the run at once.
-        interval: Time between two, in any unit, not scaled by ssr; None writes them only at the end. One is always
-            written at the end, and when a signal stops the run.
-        keep: How many of the last are kept, 2 or more, so that there is always a second one if the last is damaged.
-        best: A metric whose best checkpoint is kept as well, such as ``"eval/accuracy"``.
-        mode: Whether the best is the ``max`` or the ``min``; ``auto`` reads that from the metric's name
+        enabled: Whether to write checkpoints. If false, a signal ends the run at once.
+        interval: Time between two checkpoints, in any unit. SSR does not scale it. The run also writes a checkpoint at
+            its end, and when a signal stops it. None means only these.
+        keep: Number of the newest checkpoints to keep, at least 2. So a second checkpoint exists if the newest one is
+            damaged.
+        best: A metric, such as ``"eval/accuracy"``. The checkpoint with the best value of this metric is also kept.
+        mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
 
     Raises:
-        InputError: A value is out of range, or ``mode`` is ``auto`` and the name of ``best`` has no direction.
+        InputError: A value is out of range, or ``mode`` is ``auto`` and the direction does not follow from the name of
+            ``best``.
 
     Example:
         >>> CheckpointSettings(best="eval/bits_per_byte").best_mode
@@ -49,7 +51,7 @@ class CheckpointSettings:
         if self.best is not None and not self.enabled:
             rule = "cannot be used with checkpoint.enabled=false"
             raise InputError("best", self.best, rule, "set checkpoint.enabled=true, or checkpoint.best=null")
-        _ = self.best_mode  # refuses a metric whose direction is unknown
+        _ = self.best_mode  # raises an error if the direction of the metric is unknown
 
     @property
     def best_mode(self) -> str | None:

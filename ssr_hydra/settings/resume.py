@@ -1,4 +1,4 @@
-"""Where a run starts, and how a changed run continues."""
+"""Settings: from which checkpoint a run starts, and how it resumes with a changed config."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ ON_CHANGE = ("refuse", "extend", "rescale")
 
 @dataclass(frozen=True)
 class ResumeSettings:
-    """Where a run starts: ``Trainer(resume=...)`` and the node ``resume``. Both also take the path alone.
+    """From which checkpoint a run starts: ``Trainer(resume=...)`` and the config node ``resume``.
+
+    Both also accept the path alone.
 
     Args:
-        path: ``auto`` continues what the run's own folder holds, ``never`` starts from the beginning; else the folder
-            of a run, or a checkpoint.
-        on_change: ``refuse`` a run that is not configured as the checkpoint's was; ``extend`` follows the new schedule
-            at the true time; ``rescale`` the rest of the schedule over the rest of the time.
+        path: ``auto`` resumes from the newest checkpoint in the run's own folder, if there is one. ``never`` starts
+            from the beginning. Otherwise the folder of a run, or a checkpoint.
+        on_change: What to do if the run's config differs from the checkpoint's. ``refuse`` raises an error. ``extend``
+            reads the new schedule at the true time. ``rescale`` stretches the rest of the schedule over the rest of the
+            run.
 
     Raises:
-        InputError: A value is unknown.
+        InputError: ``path`` is not a path, or ``on_change`` is unknown.
 
     Example:
         >>> ResumeSettings.of("outputs/run")
@@ -44,7 +47,7 @@ class ResumeSettings:
 
     @classmethod
     def of(cls, given: ResumeSettings | Mapping[str, Any] | str | Path | None) -> ResumeSettings:
-        """Return the setting of an argument or a config node, which may be the path alone."""
+        """Create the setting from an argument or a config node. The value may be the path alone."""
         if isinstance(given, (str, Path)):
             return setting_of(cls, {"path": given}, "resume")
         return setting_of(cls, given, "resume")

@@ -1,4 +1,4 @@
-"""How an optimizer step is taken."""
+"""Settings: how the trainer computes an optimizer step."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ PARALLEL = ("ddp", "fsdp")
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How a step is taken: ``Trainer(step=...)``, and keys of the node ``trainer``.
+    """How the trainer computes an optimizer step: ``Trainer(step=...)``, and keys of the config node ``trainer``.
 
     Args:
-        precision: ``fp32``; ``bf16`` or ``fp16`` run the forward pass under autocast, also in evaluation, and fp16
-            scales the loss. Weights stay in fp32.
-        accumulate: Number of parts of a batch for forward and backward, with one optimizer step for all.
-        clip_grad_norm: The maximum 2-norm of all gradients together.
-        clip_grad_value: The maximum absolute value of a gradient.
-        compile: Whether to compile the model in place with ``torch.compile``; that time does not count as training.
+        precision: ``fp32``, ``bf16`` or ``fp16``. The last two run the forward pass under autocast, also in evaluation.
+            ``fp16`` also scales the loss. Weights stay in fp32.
+        accumulate: Number of parts into which a batch is split. Each part has its own forward and backward pass, and
+            one optimizer step uses the sum of their gradients.
+        clip_grad_norm: The maximum 2-norm of all gradients together; None for no limit.
+        clip_grad_value: The maximum absolute value of a gradient; None for no limit.
+        compile: Whether to compile the model in place with ``torch.compile``. Compilation does not count as training
+            time.
         channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
-        parallel: With several processes: ``ddp`` copies the model; ``fsdp`` expects one that
-            :func:`ssr_hydra.trainer.parallel.shard` sharded before its optimizer was made.
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``: the weight of its parts.
-            Tokens are those that the loss counts by ``loss.num_averaged(batch)`` if it has that, else those of the
-            run's time.
+        parallel: How to use several processes. ``ddp`` copies the model to each process. ``fsdp`` requires a model that
+            :func:`ssr_hydra.trainer.parallel.shard` sharded before its optimizer was created.
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This determines the weight
+            of each part of a batch. The number of tokens is ``loss.num_averaged(batch)`` if the loss has that method,
+            otherwise the number that the run's timestamp counts.
 
     Raises:
-        InputError: A value is out of range, or both ways of clipping are set.
+        InputError: A value is out of range, or both ``clip_grad_norm`` and ``clip_grad_value`` are set.
 
     Example:
         >>> StepSettings(accumulate=4, clip_grad_norm=1.0).is_plain
@@ -63,7 +65,7 @@ class StepSettings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a step is only forward, backward and update."""
+        """Whether a step is only forward, backward and update: no autocast, no accumulation and no clipping."""
         return (
             self.precision == "fp32"
             and self.accumulate == 1

@@ -1,9 +1,8 @@
 """Exact durations with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
 
 Amounts are rational numbers, so a time in a YAML file loses no digit: ``0.29dur`` of 100 batches is batch 29, not
-28.999999999999996. A float is read as the decimal that it prints. A ratio is read as the simplest number that it may
-stand for, because ratios often come from arithmetic. The names are those of MosaicML Composer's
-``composer.core.time``.
+28.999999999999996. A float is read as the decimal that it prints. The classes and methods have the same names as in
+MosaicML Composer's ``composer.core.time``.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Accept a member's name in any case, and an equal enum of another library."""
+        """Accept a unit's value or name in any case, and a unit of another library's enum; None for other values."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -77,7 +76,7 @@ def _shrink(value: Fraction) -> int | Fraction:
 
 
 def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
-    """Return the amount and unit of a time string. An InputError names ``field``."""
+    """Return the amount and unit of a time string, or raise an InputError that names ``field``."""
     if len(text) > LONGEST_STRING:
         raise InputError(field, text, f"a duration has at most {LONGEST_STRING} characters", "write e.g. '10ep'")
     if match := _WITH_UNIT.fullmatch(text):
@@ -124,12 +123,12 @@ class Time(Generic[_Value]):
     """An exact amount of training time with its unit.
 
     ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are equal. ``value`` is an int if the amount is
-    whole, else a ``Fraction``. Arithmetic and comparison need equal units; a plain number has the unit of the other
-    operand. Annotations for Composer's generic class, such as ``Time[int]``, are accepted.
+    whole, else a ``Fraction``. Arithmetic and comparison need equal units. A plain number gets the unit of the other
+    operand. The class accepts a type parameter, such as ``Time[int]``, because Composer's class has one.
 
     Args:
-        value: The amount, or a time string when ``unit`` is left out.
-        unit: A :class:`TimeUnit` or its string.
+        value: The amount; without ``unit``, a time string such as ``"5ep"``.
+        unit: A :class:`TimeUnit`, or its string such as ``"ep"``.
         field: Name of the argument for error messages.
 
     Raises:
@@ -176,7 +175,7 @@ class Time(Generic[_Value]):
 
     @property
     def unit(self) -> TimeUnit:
-        """The unit."""
+        """The unit of the amount."""
         return self._unit
 
     @classmethod
@@ -188,48 +187,48 @@ class Time(Generic[_Value]):
 
     @classmethod
     def from_input(cls, i: TimeLike | int | float, default_int_unit: TimeUnit | str | None = None) -> Time:
-        """Read a Time, a time string, or a number with the unit ``default_int_unit``."""
+        """Read a Time, a time string, or a number, which gets the unit ``default_int_unit``."""
         if default_int_unit is None or isinstance(i, (str, Time)) or hasattr(i, "unit"):
             return as_time(i, "time")
         return cls(i, default_int_unit)
 
     @classmethod
     def from_iteration(cls, iteration: int) -> Time:
-        """``iteration`` iterations."""
+        """Return a time of ``iteration`` iterations."""
         return cls(iteration, TimeUnit.ITERATION)
 
     @classmethod
     def from_epoch(cls, epoch: Number) -> Time:
-        """``epoch`` epochs."""
+        """Return a time of ``epoch`` epochs."""
         return cls(epoch, TimeUnit.EPOCH)
 
     @classmethod
     def from_batch(cls, batch: Number) -> Time:
-        """``batch`` batches."""
+        """Return a time of ``batch`` batches."""
         return cls(batch, TimeUnit.BATCH)
 
     @classmethod
     def from_sample(cls, sample: Number) -> Time:
-        """``sample`` samples."""
+        """Return a time of ``sample`` samples."""
         return cls(sample, TimeUnit.SAMPLE)
 
     @classmethod
     def from_token(cls, token: Number) -> Time:
-        """``token`` tokens."""
+        """Return a time of ``token`` tokens."""
         return cls(token, TimeUnit.TOKEN)
 
     @classmethod
     def from_duration(cls, duration: Number) -> Time:
-        """A fraction ``duration`` of a run."""
+        """Return a time that is the fraction ``duration`` of a run."""
         return cls(duration, TimeUnit.DURATION)
 
     @classmethod
     def from_second(cls, second: Number) -> Time:
-        """``second`` seconds."""
+        """Return a time of ``second`` seconds."""
         return cls(second, TimeUnit.SECOND)
 
     def to_timestring(self) -> str:
-        """Return the exact string that :meth:`from_timestring` reads: a decimal if it terminates, else a/b."""
+        """Return an exact string for :meth:`from_timestring`: a finite decimal if possible, else a ratio a/b."""
         if isinstance(self._value, int):
             return f"{self._value}{self._unit.value}"
         return f"{_decimal(self._value)}{self._unit.value}"
@@ -241,7 +240,7 @@ class Time(Generic[_Value]):
         return f"Time({self.to_timestring()!r})"
 
     def _amount(self, other: object) -> int | Fraction | None:
-        """Return ``other`` in this unit, or None if it is not a time."""
+        """Return the amount of ``other`` in this time's unit; None if ``other`` is not a time or a number."""
         if isinstance(other, str):
             other = Time(other)
         if isinstance(other, Time):
@@ -264,7 +263,7 @@ class Time(Generic[_Value]):
         return NotImplemented if amount is None else self._value == amount
 
     def __hash__(self) -> int:
-        # A time equals an int or Fraction of its unit, so the hash must be that of the number.
+        # A time equals a plain number with its amount, so both must have the same hash.
         return hash(self._value)
 
     def __lt__(self, other: object) -> bool:
@@ -317,7 +316,7 @@ class Time(Generic[_Value]):
     __rmul__ = __mul__
 
     def __truediv__(self, other: object) -> Time:
-        """Divide by a number, to a time; or by a time of the same unit, to their ratio in ``dur``."""
+        """Divide by a number, which gives a time, or by a time of the same unit, which gives a ratio in ``dur``."""
         share = isinstance(other, (Time, str))
         amount = self._amount(other)
         if amount is None:
@@ -328,12 +327,12 @@ class Time(Generic[_Value]):
         return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
 
     def __floordiv__(self, other: object) -> Time:
-        """Return how many whole times another time or number fits into this one, in this unit."""
+        """Return how many whole times ``other`` (a time or number) fits into this time, as a time in its unit."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value // amount)
 
     def __mod__(self, other: object) -> Time:
-        """Return the remainder of :meth:`__floordiv__`."""
+        """Return the remainder of the division in :meth:`__floordiv__`."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value % amount)
 
@@ -345,7 +344,7 @@ class Time(Generic[_Value]):
 
 
 def _decimal(value: Fraction) -> str:
-    """Return the shortest exact decimal of a rational, or a/b if its decimals do not end."""
+    """Return a rational as its shortest exact decimal, or as a/b if the decimal is infinite or too long."""
     twos, rest = 0, value.denominator
     while rest % 2 == 0:
         twos, rest = twos + 1, rest // 2
@@ -371,7 +370,7 @@ def as_time(time: Any, field: str) -> Time:
         field: Name of the argument for the error.
 
     Raises:
-        InputError: It is not a time. A plain number is an error, because it has no unit.
+        InputError: ``time`` is not a time. A plain number is an error, because it has no unit.
 
     Example:
         >>> as_time("90m", "max_duration")

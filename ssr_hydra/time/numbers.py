@@ -23,14 +23,14 @@ _LARGEST_SSR = 10**6
 
 
 def exact(number: Any, field: str = "number") -> Fraction:
-    """Read a number as an exact rational; a float as the decimal that it prints: ``1.3`` is 13/10.
+    """Read a number as an exact rational. A float is read as the decimal that it prints: ``1.3`` is 13/10.
 
     Args:
         number: An int, float, ``Fraction``, ``Decimal`` or a string such as ``"0.3"`` or ``"1/3"``.
         field: Field name for the error.
 
     Raises:
-        InputError: It is not a finite number.
+        InputError: ``number`` is not a finite number.
 
     Example:
         >>> exact(1.3)
@@ -57,20 +57,20 @@ def exact(number: Any, field: str = "number") -> Fraction:
 
 
 def _bits(number: Any) -> int | None:
-    """Return the significant bits of a scalar of NumPy or torch that is shorter than Python's float."""
+    """Return the number of significant bits of a NumPy or torch scalar; None if its type is not a shorter float."""
     bits = {"float32": 24, "float16": 11, "bfloat16": 8}
     return bits.get(str(getattr(number, "dtype", "")).rpartition(".")[2])
 
 
 def _shortest(value: float, bits: int) -> Fraction:
-    """Return the shortest decimal for a float with this many significant bits, as NumPy prints it."""
+    """Return the shortest decimal that rounds to ``value`` in a float format with ``bits`` significant bits."""
     stored, half_step = Fraction(value), Fraction(2) ** (math.frexp(value)[1] - bits - 1)
     shortened = (Fraction(f"{value:.{digits}g}") for digits in range(1, 17))
     return next((decimal for decimal in shortened if abs(decimal - stored) <= half_step), stored)
 
 
 def _is_plain_number(text: str) -> bool:
-    """Whether a string is a short ASCII number. Fraction also accepts spaces, underscores and non-ASCII digits."""
+    """Return whether a string is a short ASCII number; Fraction alone would also accept spaces and underscores."""
     return len(text) <= LONGEST_STRING and re.fullmatch(rf"-?(?:{DECIMAL}|{RATIO})", text, re.ASCII) is not None
 
 
@@ -81,11 +81,11 @@ RATIO = r"\d+/0*[1-9]\d*"
 
 
 def simplest(ratio: float) -> Fraction:
-    """Return the simplest number that a computed ratio may stand for.
+    """Undo the rounding of a computed ratio: return the simple number that it approximates.
 
-    A float that prints more than 12 digits is read as the fraction with a denominator of at most 100, or else as the
-    decimal of at most 12 digits, if one lies within the rounding error of some operations. Any other float is the
-    decimal that it prints.
+    If a float prints more than 12 digits, it is probably the result of arithmetic. Then the function returns the first
+    of these numbers that is within the rounding error of a few operations: a fraction with a denominator of at most
+    100, or a decimal of at most 12 digits. Otherwise it returns the decimal that the float prints.
 
     Args:
         ratio: A finite number above 0.
@@ -99,7 +99,7 @@ def simplest(ratio: float) -> Fraction:
     if len(text) <= 13 or decimal == ratio:
         return Fraction(text)
     printed, error = Fraction(text), ratio / 2**46
-    if Fraction(ratio).numerator.bit_length() <= 24:  # it was a float32
+    if Fraction(ratio).numerator.bit_length() <= 24:  # the value fits into a float32
         printed, error, decimal = _shortest(ratio, 24), ratio / 2**22, float(f"{ratio:.6g}")
     for denominator in range(1, 101):
         numerator = round(ratio * denominator)
@@ -116,7 +116,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
             that it approximates within rounding error.
 
     Raises:
-        InputError: It is not such a number.
+        InputError: ``ssr`` is not a number above 0 and of at most 1e6.
 
     Example:
         >>> check_ssr(0.3), check_ssr(0.1 + 0.2)

@@ -15,7 +15,8 @@ from ssr_hydra.time.numbers import Number, exact
 __all__ = ["COUNTERS", "SLOT_OF", "TOTALS", "Timestamp"]
 
 _NANOSECONDS = 10**9
-# Public name of each counter, its slot, its raw name, and its unit. Seconds are whole nanoseconds: floats would drift.
+# Public name of each counter: its slot, its raw name and its unit. Seconds are stored as whole nanoseconds, because
+# sums of floats would drift.
 _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
     "iteration": ("_iteration", "iterations", TimeUnit.ITERATION),
     "epoch": ("_epoch", "epochs", TimeUnit.EPOCH),
@@ -35,7 +36,7 @@ _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
 _SLOTS = tuple(slot for slot, _, _ in _COUNTERS.values())
 _UNITS = {raw: unit for _, raw, unit in _COUNTERS.values()}
 COUNTERS = tuple(_UNITS)
-"""Names of the raw counters of a :class:`Timestamp`: plain numbers, seconds in nanoseconds."""
+"""Names of the raw counters of a :class:`Timestamp`. They are plain numbers; times are in nanoseconds."""
 
 TOTALS: dict[TimeUnit, str] = {
     TimeUnit.ITERATION: "iterations",
@@ -45,7 +46,7 @@ TOTALS: dict[TimeUnit, str] = {
     TimeUnit.TOKEN: "tokens",
     TimeUnit.SECOND: "nanoseconds",
 }
-"""A mapping from unit to the raw counter of that unit since the start of the run."""
+"""A mapping from unit to the name of the raw counter that counts this unit from the start of the run."""
 
 SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
 """A mapping from raw counter to the slot that stores it."""
@@ -54,7 +55,7 @@ _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
 
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
-    """Return a counter >= 0 from a number, a Time of its unit or a timedelta; seconds in nanoseconds."""
+    """Return a counter value >= 0 from a number, a Time in ``unit`` or a timedelta. Seconds become nanoseconds."""
     amount = value
     if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
         amount = Fraction((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 10**6)
@@ -68,19 +69,19 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
         raise InputError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * _NANOSECONDS)
-    # Typed as int, which it is in every real run; see the class about fractions.
+    # Typed as int, because every counter of a real run is one. Timestamp's docstring explains fractions.
     counted: int = number.numerator if number.denominator == 1 else number
     return counted
 
 
 def _as_operand(other: object) -> Time | None:
-    """Return the time to which a timestamp is compared, or None if the value is not a time."""
+    """Read the value that a timestamp is compared with; None if it is not a time or a string."""
     is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
     return as_time(other, "time") if is_time else None
 
 
 class _Counter:
-    """A counter of a timestamp, read as a :class:`Time`."""
+    """Attribute that reads a counter of a timestamp as a :class:`Time`."""
 
     def __init__(self, slot: str, unit: TimeUnit, doc: str) -> None:
         self._slot, self._unit, self.__doc__ = slot, unit, doc
@@ -97,7 +98,7 @@ class _Counter:
 
 
 class _WallClock:
-    """A counter of seconds under Composer's name, read as a ``timedelta``."""
+    """Attribute with Composer's name that reads a counter of seconds as a ``timedelta``."""
 
     def __init__(self, slot: str, doc: str) -> None:
         self._slot, self.__doc__ = slot, doc
@@ -113,16 +114,16 @@ class _WallClock:
 
 
 def _raw(slot: str, doc: str) -> int:
-    """Return a read-only attribute for a slot; ``attrgetter`` reads it without a Python call."""
+    """Return a read-only attribute for a slot. ``attrgetter`` is fast, because it calls no Python function."""
     return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
 
 
 class Timestamp:
-    """The counters of a run at one moment. Immutable: each batch makes a new one.
+    """The counters of a run at one moment. Immutable: each batch creates a new timestamp.
 
-    Counters read as :class:`Time` and compare with plain numbers, so ``timestamp.epoch < 10`` works. A timestamp
-    compares with times and strings on the counter of their unit: ``timestamp < "10ep"``. A counter may be a fraction,
-    because schedules are also read between batches, for pictures and proofs.
+    A counter is a :class:`Time` and compares with plain numbers, so ``timestamp.epoch < 10`` works. A timestamp
+    compares with a time or a time string: ``timestamp < "10ep"`` compares the counter of epochs. A counter may be a
+    fraction, because figures and tests also evaluate schedules between batches.
 
     The plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``, ``timestamp.nanoseconds``) read the
     same counters as plain numbers.
@@ -131,14 +132,14 @@ class Timestamp:
         iteration: Finished iterations.
         epoch: Finished epochs.
         batch: Finished batches (optimizer steps).
-        sample: Samples so far.
-        token: Tokens so far.
+        sample: Samples trained on so far.
+        token: Tokens trained on so far.
         epoch_in_iteration: Finished epochs of this iteration.
         token_in_iteration: Tokens of this iteration so far.
         batch_in_epoch: Finished batches of this epoch.
         sample_in_epoch: Samples of this epoch so far.
         token_in_epoch: Tokens of this epoch so far.
-        seconds: Seconds of training, a number or a ``timedelta``; kept to the nanosecond.
+        seconds: Seconds of training as a number or a ``timedelta``, rounded to nanoseconds.
         iteration_seconds: Seconds of this iteration.
         epoch_seconds: Seconds of this epoch.
         batch_seconds: Seconds of the last batch.
@@ -216,7 +217,7 @@ class Timestamp:
         @property
         def batches(self) -> int: ...
 
-    else:  # a derived timestamp can assign to it
+    else:  # not Final for type checkers, because a derived timestamp can assign to it
         batches = _raw("_batch", "Batches finished, as a number.")
     samples: Final = _raw("_sample", "Samples seen, as a number.")
     tokens: Final = _raw("_token", "Tokens seen, as a number.")
@@ -232,14 +233,15 @@ class Timestamp:
 
     @staticmethod
     def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
-        """Return a function that reads the total in ``unit`` as a number, seconds in nanoseconds, for inner loops."""
+        """Return a fast function that reads the total in ``unit`` as a number; seconds are read in nanoseconds."""
         return attrgetter(SLOT_OF[TOTALS[unit]])
 
     def get(self, unit: TimeUnit | str) -> Time:
-        """Return the total in ``unit``.
+        """Return the time since the start of the run in ``unit``.
 
         Raises:
-            InputError: ``unit`` is ``dur``; only the :class:`~ssr_hydra.State` knows fractions of the run.
+            InputError: ``unit`` is unknown, or it is ``dur``: a timestamp does not know the length of the run. Use
+                :class:`~ssr_hydra.State` for ``dur``.
         """
         try:
             unit = TimeUnit(unit)
@@ -262,9 +264,9 @@ class Timestamp:
             duration: Time of the batch, in seconds or as a ``timedelta``; None if it was not measured.
 
         Raises:
-            InputError: A count is negative.
+            InputError: An argument is negative.
         """
-        # Called in every step: slots and no loop. Integers skip the checks for other types.
+        # Every training step calls this method, so it sets the slots without a loop and checks integers first.
         if type(samples) is not int or samples < 0:
             samples = _count(samples, "samples", TimeUnit.SAMPLE)
         if type(tokens) is not int or tokens < 0:
@@ -291,7 +293,7 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next epoch; ``duration`` is time that belongs to no batch."""
+        """Return the timestamp at the start of the next epoch; ``duration`` adds time outside of the batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -306,7 +308,7 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next iteration; ``duration`` is time that belongs to no batch."""
+        """Return the timestamp at the start of the next iteration; ``duration`` adds time outside of the batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,
@@ -319,7 +321,7 @@ class Timestamp:
         )
 
     def copy(self, **changes: Time | Number | datetime.timedelta) -> Timestamp:
-        """Return a copy with some counters changed, by their public names.
+        """Return a copy with new values for some counters, given by their public names.
 
         Raises:
             InputError: A name is not a counter, or the constructor refuses a value.
@@ -339,18 +341,18 @@ class Timestamp:
         return new
 
     def state_dict(self) -> dict[str, int | str]:
-        """Return every counter as an int, for a checkpoint; seconds as nanoseconds, a fraction as ``"a/b"``."""
+        """Return every counter for a checkpoint: an int, or a string ``"a/b"`` for a fraction; times in nanoseconds."""
         values = zip(_SLOTS, _slots_of(self), strict=True)
         return {slot[1:]: value if isinstance(value, int) else str(value) for slot, value in values}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
-        """Load the counters of :meth:`state_dict`.
+        """Set the counters to the values that :meth:`state_dict` returned.
 
         This is the only method that changes a timestamp in place. It exists because Composer has it;
         :meth:`from_state_dict` creates a new timestamp.
 
         Raises:
-            InputError: A counter is missing, unknown or negative. Nothing changes then.
+            InputError: A counter is missing, unknown or negative. No counter changes in this case.
         """
         names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
@@ -358,14 +360,14 @@ class Timestamp:
         if set(state) != set(names):
             odd = sorted(map(str, set(state) ^ set(names)))
             raise InputError("timestamp", odd, "must have exactly the counters of state_dict()", "load a whole one")
-        # Nanoseconds are integers: read as a count, not as seconds.
+        # Read nanoseconds like counts of batches: the values are already integers, not seconds.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():
             setattr(self, slot, value)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, int | str]) -> Timestamp:
-        """Create a timestamp from :meth:`state_dict`. Raises :class:`InputError` as :meth:`load_state_dict` does."""
+        """Create a timestamp from the result of :meth:`state_dict`. The errors are those of :meth:`load_state_dict`."""
         new = cls()
         new.load_state_dict(state)
         return new
@@ -376,7 +378,7 @@ class Timestamp:
         try:
             time = _as_operand(other)
             return NotImplemented if time is None else self.get(time.unit) == time
-        except InputError:  # a string that is not a time, or dur
+        except InputError:  # ``other`` is a string that is not a time, or a time in dur
             return False
 
     def __hash__(self) -> int:

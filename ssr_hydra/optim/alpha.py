@@ -92,12 +92,12 @@ def set_lr(group: _Group, base: float, alpha: float) -> None:
 
 
 class AlphaLR(LRScheduler, ABC):
-    """Sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
+    """Scheduler that sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
-    Subclasses know the time: they call :meth:`_set_lrs` with it, and :meth:`_advance` moves it.
+    A subclass keeps the time. It passes the time to :meth:`_set_lrs`, and its :meth:`_advance` moves the time.
 
-    alpha is computed once per step and schedule, whatever the number of groups. The list of ``get_last_lr`` is created
-    when it is called.
+    alpha is computed once per step and schedule, for any number of groups. The list of learning rates is created only
+    when ``get_last_lr`` is called.
     """
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors

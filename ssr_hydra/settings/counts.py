@@ -1,4 +1,4 @@
-"""How the samples, tokens and iterations of a run are counted."""
+"""Settings: how a run counts samples, tokens and iterations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ __all__ = ["CountSettings"]
 
 @dataclass(frozen=True)
 class CountSettings:
-    """How the units of a run's time are counted: ``Trainer(counts=...)``, and keys of the node ``trainer``.
+    """How a run counts samples, tokens and iterations: ``Trainer(counts=...)``, and keys of the config node ``trainer``.
 
     Args:
-        samples_per_batch: Samples per batch, for schedules that mix units; None asks the loader for its ``batch_size``.
-        tokens_per_batch: Tokens per batch, for schedules that mix units.
+        samples_per_batch: Samples per batch, for schedules that mix units. None means the loader's ``batch_size``.
+        tokens_per_batch: Tokens per batch, for schedules that mix units; None if unknown.
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
-        get_num_samples_in_batch: Counts the samples of a batch; None reads the first dimension of its first tensor.
-        get_num_tokens_in_batch: Counts the tokens of a batch. None counts ``attention_mask`` or ``input_ids`` of a
-            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
+        get_num_samples_in_batch: Function that returns the number of samples of a batch. None means the first dimension
+            of the batch's first tensor.
+        get_num_tokens_in_batch: Function that returns the number of tokens of a batch. None means: if the batch is a
+            mapping, count ``attention_mask`` or ``input_ids``; if its inputs are an int64 or int32 tensor [N, L], count
+            the numbers in the tensor; any other batch has no tokens.
 
     Raises:
         InputError: A rate is not above 0, a length is not a time or is in iterations, or a function cannot be called.

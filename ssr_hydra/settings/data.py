@@ -1,4 +1,4 @@
-"""How the batches of a run are made."""
+"""Settings: how a run creates its batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_WORKERS = 1024
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How the batches of a run are made: keywords of :func:`~ssr_hydra.data.make_loaders`, and of the node ``data``.
+    """How a run creates its batches: keywords of :func:`~ssr_hydra.data.make_loaders`, and keys of the node ``data``.
 
     Args:
         batch_size: Samples per training batch, over all processes.
@@ -23,13 +23,14 @@ class DataSettings:
         drop_last: Whether to drop a last training batch that is not full. Evaluation uses every sample.
         num_workers: Processes that read samples. Must be 0 for data in memory.
         prefetch_factor: Batches that each worker loads in advance; None means torch's default, 2.
-        limit_train: Train on this many batches, spread evenly over the data set and the same in every epoch; None for
-            all. For trial runs.
-        limit_eval: Evaluate on this many batches; None for all.
-        eval_on_train: Evaluate on the training data instead of the evaluation data, to see whether a model can overfit.
+        limit_train: Number of batches to train on in each epoch, for trial runs. They are spread evenly over the data
+            set and are the same in every epoch. None means all batches.
+        limit_eval: Number of batches to evaluate on; None means all batches.
+        eval_on_train: Whether to evaluate on the training data instead of the evaluation data. This shows whether a
+            model can overfit.
 
     Raises:
-        InputError: A value is out of range, or ``prefetch_factor`` is given without workers.
+        InputError: A value is out of range, or ``prefetch_factor`` is set without workers.
 
     Example:
         >>> DataSettings(batch_size=0)

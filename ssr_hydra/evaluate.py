@@ -1,6 +1,7 @@
-"""``python -m ssr_hydra.evaluate``: the same as ``ssr-evaluate``. See :mod:`ssr_hydra.app.evaluate`."""
+"""``python -m ssr_hydra.evaluate``: the same as ``ssr-evaluate``; and the function :func:`evaluate`."""
 
-from ssr_hydra.app.evaluate import Evaluation, evaluate, main
+from ssr_hydra.app.evaluate import Evaluation, evaluate
+from ssr_hydra.app.evaluate_command import main
 
 __all__ = ["Evaluation", "evaluate", "main"]
 

@@ -14,12 +14,13 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of
-from ssr_hydra.app.foreign import check_name, chosen_nodes, shown_path
 from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters, register_source
+from ssr_hydra.app.hydra_rules import chosen_nodes
 from ssr_hydra.app.interpolations import check_growth
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.presets import register_source as register_presets
 from ssr_hydra.app.targets import trust_of
+from ssr_hydra.app.yaml_files import check_name, shown_path
 from ssr_hydra.configs import APP_KEYS, conf_dir
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers

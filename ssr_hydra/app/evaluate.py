@@ -1,4 +1,4 @@
-"""Evaluate a run's checkpoint again: ``python -m ssr_hydra.app.evaluate run=outputs/run``; see ``--help``.
+"""Evaluate a run's checkpoint again, and compare its metrics with the recorded ones.
 
 The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
 registered or trusted on the command line, and a checkpoint cannot run code. Nothing is written into the run's folder.
@@ -6,34 +6,26 @@ registered or trusted on the command line, and a checkpoint cannot run code. Not
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
-import os
 import re
-import sys
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check import plain
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.continuing import quoted
-from ssr_hydra.app.messages import explain
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.train import build
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.errors import InputError, RunError, visible_lines
+from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path, write_atomically
-from ssr_hydra.output import safe_output
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.processes import launched
@@ -41,35 +33,10 @@ from ssr_hydra.trainer.processes import launched
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["Evaluation", "evaluate", "main"]
+__all__ = ["TOLERANCE", "Evaluation", "evaluate"]
 
 TOLERANCE = 1e-6
 _EMA = "ssr_hydra.callbacks.EMA"
-_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
-_OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
-
-_DESCRIPTION = """\
-Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
-
-arguments, as name=value:
-  run         folder of the run; required
-  checkpoint  latest (the default), best, a name such as ba1200, or the path of one
-  weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
-  export      a file for these weights, such as model.pt
-  tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
-  device      a device instead of the run's, e.g. cpu
-  trust       as for train.py: a run's folder cannot grant trust
-Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
-data.eval.path=new.csv, are not compared.
-
-exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
-"""
-_EXAMPLES = """\
-examples:
-  python -m ssr_hydra.app.evaluate run=outputs/run
-  python -m ssr_hydra.app.evaluate run=outputs/run checkpoint=best export=model.pt
-  python -m ssr_hydra.app.evaluate run=outputs/run device=cpu data.eval_batch_size=512 tolerance=1e-4
-"""
 
 
 @dataclass(frozen=True)
@@ -96,21 +63,21 @@ class Evaluation:
     @property
     def differences(self) -> dict[str, float]:
         """Return the difference of every metric that was recorded; relative to a record above 1."""
-        return {name: _off(value, self._known[name]) for name, value in self.metrics.items() if name in self._known}
+        return {name: _off(value, self._record[name]) for name, value in self.metrics.items() if name in self._record}
 
     @property
-    def _known(self) -> Mapping[str, float | None]:
+    def _record(self) -> Mapping[str, float | None]:
         return self.recorded or {}
 
     def table(self, tolerance: float = TOLERANCE) -> str:
         """Return the metrics next to the recorded ones, as plain lines."""
-        lines = [f"{self.checkpoint}: batch {self.batch}, {_named(self.weights)}"]
+        lines = [f"{self.checkpoint}: batch {self.batch}, {_words_for(self.weights)}"]
         rows = [("", "recorded", "now", "")]
         off = self.differences
         for name, value in self.metrics.items():
             missing = "not recorded" if self.recorded is None else "not compared"
             verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
-            rows.append((_printable(name), repr(self._known[name]) if name in off else "", repr(value), verdict))
+            rows.append((_printable(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         for *cells, verdict in rows:
             padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
@@ -186,7 +153,7 @@ def evaluate(
     metrics = trainer.evaluate()
     if target is not None:
         _export(trainer, found, chosen, target)
-        messages.append(f"saved {_named(chosen)} as {target}")
+        messages.append(f"saved {_words_for(chosen)} as {target}")
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch)
     trusted = [each for each in overrides if key_of(each) == "trust"]
@@ -195,7 +162,7 @@ def evaluate(
         recorded, changes = _comparable(recorded, own, config)
         about += changes
     if chosen != evaluated:
-        recorded, about = None, [f"the run evaluated with {_named(evaluated)}"]
+        recorded, about = None, [f"the run evaluated with {_words_for(evaluated)}"]
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
@@ -406,89 +373,10 @@ def _off(now: float, before: float | None) -> float:
     return abs(now - before) / max(1.0, abs(before))
 
 
-def _named(weights: str) -> str:
+def _words_for(weights: str) -> str:
     return "the weights that were trained" if weights == "raw" else f"the average of {_printable(weights)}"
 
 
 def _printable(text: str) -> str:
     """Return a name from someone else's file, without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command ``ssr-evaluate``; see ``--help``.
-
-    Args:
-        argv: Arguments that replace those of the process.
-
-    Raises:
-        SystemExit: 0 if all metrics are as recorded, 1 if not or on failure, 2 for invalid input, 130 for ctrl-C.
-    """
-    with safe_output():
-        _main(argv)
-
-
-def _main(argv: Sequence[str] | None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="ssr-evaluate",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
-    given = parser.parse_args(argv).arguments
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    overrides: list[str] = []
-    try:
-        own, overrides = _split(given)
-        tolerance = _tolerance(own.pop("tolerance", None))
-        found = evaluate(overrides=overrides, **own)
-        print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
-        sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
-    except InputError as error:
-        _exit(f"error: {error}", _BAD_INPUT, full)
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(f"error: {explain(error, overrides)}", _BAD_INPUT, full)
-    except RunError as error:
-        _exit(f"error: {error}", _FAILED, full)
-    except KeyboardInterrupt:
-        _exit("interrupted", _INTERRUPTED, False)
-
-
-def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Split arguments of this command from overrides of the run's config."""
-    own: dict[str, Any] = {}
-    overrides = []
-    for argument in given:
-        key, equals, value = argument.partition("=")
-        if key not in _OWN:
-            overrides.append(argument)
-        elif not equals or not value:
-            raise InputError(key, value, "needs a value", f"write {key}=...")
-        elif key == "device":
-            overrides.append(f"trainer.device={value}")
-        else:
-            own[key] = value
-    if "run" not in own:
-        raise InputError("run", None, "has to be given", "write run=<folder of the run>")
-    return own, overrides
-
-
-def _tolerance(given: str | None) -> float:
-    if given is None:
-        return TOLERANCE
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise InputError("tolerance", given, "must be a finite number, 0 or above", "write e.g. 1e-6")
-    return value
-
-
-def _exit(message: str, code: int, full: bool) -> NoReturn:
-    if full:
-        traceback.print_exc()
-    print(visible_lines(message), file=sys.stderr)
-    sys.exit(code)

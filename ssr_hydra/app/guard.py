@@ -9,7 +9,7 @@ are trusted like all installed code. Every other file must follow four rules:
    ``trust``.
 2. It sets neither ``trust`` nor ``hydra.*``, except a few plain values. :func:`check_hydra_node` compares the composed
    ``hydra`` node with that of the same command line without those files.
-3. It stays within :class:`~ssr_hydra.app.foreign.FileBounds`, which are checked before composing, and uses no
+3. It stays within :class:`~ssr_hydra.app.yaml_files.FileBounds`, which are checked before composing, and uses no
    resolver that reads the machine (:mod:`ssr_hydra.app.interpolations`).
 4. Its paths stay below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
@@ -36,16 +36,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.foreign import (
-    FileBounds,
-    check_hydra,
-    check_name,
-    check_place,
-    chosen_nodes,
-    shown_path,
-)
+from ssr_hydra.app.hydra_rules import check_hydra, check_place, chosen_nodes
 from ssr_hydra.app.interpolations import check_interpolations
 from ssr_hydra.app.presets import is_preset
+from ssr_hydra.app.yaml_files import FileBounds, check_name, shown_path
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import InputError

@@ -27,7 +27,7 @@ from ssr_hydra.versions import versions
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["Job", "hydra_run_dir", "log", "recorded"]
+__all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded"]
 
 
 def hydra_run_dir() -> str | None:
@@ -37,7 +37,7 @@ def hydra_run_dir() -> str | None:
     return None if folder is None else str(folder)
 
 
-class Job(NamedTuple):
+class RecordedJob(NamedTuple):
     """A job in progress.
 
     Args:
@@ -59,7 +59,7 @@ class Job(NamedTuple):
 
 
 @contextmanager
-def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Job]:
+def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
     """In this block a job is created and trained. If it ends early, it still leaves a ``result.json`` in ``run_dir``.
 
     The trainer records errors of training. This function records earlier errors: data that cannot be read, a model that
@@ -74,7 +74,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
         run_dir: The job's folder; None for no records.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
-        yield Job(pending, heartbeat)
+        yield RecordedJob(pending, heartbeat)
 
 
 @contextmanager

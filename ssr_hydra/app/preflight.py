@@ -23,8 +23,8 @@ from ssr_hydra.app.check import check
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.continuing import STUDY_NAME, quoted
-from ssr_hydra.app.foreign import check_place
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
+from ssr_hydra.app.hydra_rules import check_place
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.targets import check_there, trust_of

@@ -27,7 +27,7 @@ _WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begu
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
 
-class _Job(NamedTuple):
+class _Row(NamedTuple):
     folder: str
     overrides: tuple[str, ...]
     objective: str | None
@@ -61,7 +61,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
         stream.flush()
 
 
-def _read(sweep: Path, folder: Path) -> _Job:
+def _read(sweep: Path, folder: Path) -> _Row:
     config = _yaml(folder / ".hydra/config.yaml")
     trainer = config.get("trainer") if isinstance(config, dict) else None
     objective = trainer.get("objective") if isinstance(trainer, dict) else None
@@ -75,7 +75,7 @@ def _read(sweep: Path, folder: Path) -> _Job:
     state: State | None = read_state(folder)
     if state is State.WAITING and (folder / RESULT).exists():
         state = None  # a truncated record
-    return _Job(
+    return _Row(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=_of_experiment(overrides),
         objective=objective if isinstance(objective, str) else None,
@@ -84,7 +84,7 @@ def _read(sweep: Path, folder: Path) -> _Job:
     )
 
 
-def _read_refused(sweep: Path, folder: Path, pending: str) -> _Job:
+def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
     """A job that did not start because its folder has another run, whose record is there."""
     aside = folder / pending
     job = _read(sweep, folder)
@@ -109,7 +109,7 @@ def _yaml(path: Path) -> Any:
         return None
 
 
-def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
+def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -150,7 +150,7 @@ def _table(folder: Path, jobs: list[_Job], stream: TextIO) -> str:
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _status(job: _Job) -> str:
+def _status(job: _Row) -> str:
     if job.refused:
         return "refused"
     if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record may be in the folder
@@ -160,7 +160,7 @@ def _status(job: _Job) -> str:
     return job.result.status
 
 
-def _outcome(job: _Job) -> tuple[str, str, str, str, str]:
+def _outcome(job: _Row) -> tuple[str, str, str, str, str]:
     from ssr_hydra.trainer.progress import duration
 
     result = job.result

@@ -16,7 +16,8 @@ from cli_helpers import Answer
 from resume_lab import DIGITS, Net, arguments
 from warm import warm
 
-from ssr_hydra.app.evaluate import TOLERANCE, Evaluation, evaluate, main
+from ssr_hydra.app.evaluate import TOLERANCE, Evaluation, evaluate
+from ssr_hydra.app.evaluate_command import main
 from ssr_hydra.checkpoints import load
 from ssr_hydra.errors import InputError
 
@@ -301,6 +302,6 @@ def test_how_far_off(now: float, before: float | None, off: float) -> None:
 
 
 def test_the_command(finished: Path, tmp_path: Path) -> None:
-    done = warm.run("-m", "ssr_hydra.app.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
+    done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("equal to the record, to the last bit\n")

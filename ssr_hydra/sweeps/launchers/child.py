@@ -27,11 +27,11 @@ from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError, terminab
 
 __all__ = [
     "OUTPUT",
-    "Answer",
+    "JobAnswer",
+    "JobOrder",
     "JobTraceback",
-    "Order",
-    "Placed",
-    "Shared",
+    "OutputFile",
+    "SharedSetup",
     "print_to",
     "spawned",
     "stop_process",
@@ -48,7 +48,7 @@ _EXIT_SECONDS = 60.0
 
 
 @dataclass
-class Order:
+class JobOrder:
     """A job, in values that can be read before importing any of its modules.
 
     Args:
@@ -57,7 +57,7 @@ class Order:
         folder: The working directory.
         argv: ``sys.argv``.
         main: How to import the main module of the sweep's process, if the job needs it.
-        shared: What all jobs of the sweep share, a pickled :class:`Shared`.
+        shared: What all jobs of the sweep share, a pickled :class:`SharedSetup`.
         overrides: The overrides of the job.
         number: The number of the job.
     """
@@ -72,7 +72,7 @@ class Order:
     number: int
 
 
-class Shared(NamedTuple):
+class SharedSetup(NamedTuple):
     """Hydra's part of a job: the launcher's setup, Hydra's global state, and the id in folder names."""
 
     context: Any
@@ -82,13 +82,13 @@ class Shared(NamedTuple):
     run_id: str | None = None
 
 
-class Placed(NamedTuple):
+class OutputFile(NamedTuple):
     """The job has a folder, and its output goes there."""
 
     output: str
 
 
-class Answer(NamedTuple):
+class JobAnswer(NamedTuple):
     """How the job ended: Hydra's result, pickled; or why it stopped, with the traceback of an error."""
 
     returned: bytes | None
@@ -107,7 +107,7 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
     """Run the job that the connection describes. Return the exit code of the process.
 
     Args:
-        connection: Sends an :class:`Order` and receives an :class:`Answer`. When its other end closes, the job stops.
+        connection: Sends a :class:`JobOrder`, receives a :class:`JobAnswer`. When its other end closes, the job stops.
         ready: Called when signal handlers are installed.
     """
     code = 0
@@ -119,12 +119,12 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
     except (KeyboardInterrupt, TerminatedError) as error:
         _ignore_stops()
         code = error.exit_code if isinstance(error, TerminatedError) else 130
-        answer = Answer(None, str(error) or "interrupted")
+        answer = JobAnswer(None, str(error) or "interrupted")
     except SystemExit as error:
         if not isinstance(error.code, int):
             sys.stderr.write("" if error.code is None else f"{error.code}\n")
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        answer = Answer(None, f"called sys.exit with exit code {code} before it was done")
+        answer = JobAnswer(None, f"called sys.exit with exit code {code} before it was done")
     with suppress(OSError):  # the sweep has ended
         connection.send(answer)
     _leave(code)
@@ -152,9 +152,9 @@ def _leave(code: int) -> None:
             stream.flush()
 
 
-def _answer(connection: Connection) -> Answer:
+def _answer(connection: Connection) -> JobAnswer:
     try:
-        order: Order = connection.recv()
+        order: JobOrder = connection.recv()
     except (EOFError, OSError):  # the sweep has already ended
         sys.exit(1)
     threading.Thread(target=_watch, args=(connection,), name="sweep", daemon=True).start()
@@ -188,7 +188,7 @@ def stop_process() -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _run(order: Order, connection: Connection) -> Any:
+def _run(order: JobOrder, connection: Connection) -> Any:
     """Set up Hydra, as its launchers do in their workers."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
@@ -199,7 +199,7 @@ def _run(order: Order, connection: Connection) -> Any:
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
     plugins = Plugins.instance()  # first, because it imports the plugins' modules, and the configs' classes, again
-    shared = Shared(*pickle.loads(order.shared))
+    shared = SharedSetup(*pickle.loads(order.shared))
     # Like Singleton.set_state, but without finding the plugins again; resolvers are functions and cannot be sent.
     instances: dict[type, Any] = {**shared.state, Plugins: plugins}
     Singleton._instances = instances
@@ -213,7 +213,7 @@ def _run(order: Order, connection: Connection) -> Any:
     HydraConfig.instance().set_config(config)
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
     print_to(folder / OUTPUT)
-    connection.send(Placed(str((folder / OUTPUT).absolute())))
+    connection.send(OutputFile(str((folder / OUTPUT).absolute())))
     return run_job(
         hydra_context=shared.context,
         task_function=shared.task,
@@ -234,7 +234,7 @@ def print_to(path: Path) -> None:
     os.close(file)
 
 
-def _packed(returned: Any) -> Answer:
+def _packed(returned: Any) -> JobAnswer:
     """Return the result of a job as bytes that can be unpickled."""
     from hydra.core.utils import JobReturn, JobStatus
 
@@ -257,7 +257,7 @@ def _packed(returned: Any) -> Answer:
             break
         except Exception:
             continue
-    return Answer(data, text, trace)
+    return JobAnswer(data, text, trace)
 
 
 def _trace(error: BaseException) -> str:

@@ -124,7 +124,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     environment = os.environ if environment is None else environment
     said = environment.get(VISIBLE)
     if said is None:
-        return _listed(environment)
+        return _visible_ids(environment)
     found = []
     for part in said.split(","):
         if not _IDENTITY.fullmatch(part.strip()):  # as in CUDA: GPUs after the first invalid one are ignored
@@ -133,7 +133,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     return found
 
 
-def _listed(environment: Mapping[str, str]) -> list[str]:
+def _visible_ids(environment: Mapping[str, str]) -> list[str]:
     try:
         done = subprocess.run(
             ["nvidia-smi", "-L"],

@@ -30,10 +30,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.machine import cores
 from ssr_hydra.sweeps.job_status import LostJobError
-from ssr_hydra.sweeps.launchers.child import Answer, JobTraceback, Order, Placed, Shared
+from ssr_hydra.sweeps.launchers.child import JobAnswer, JobOrder, JobTraceback, OutputFile, SharedSetup
 from ssr_hydra.sweeps.launchers.devices import THREADS, VISIBLE, assign, visible_gpus
 from ssr_hydra.sweeps.launchers.resources import uses_gpu
-from ssr_hydra.sweeps.launchers.starters import Ended, Starter, import_path, make_starter, signal_name
+from ssr_hydra.sweeps.launchers.starters import ProcessEnd, Starter, import_path, make_starter, signal_name
 from ssr_hydra.sweeps.launchers.stops import Stops
 
 __all__ = ["ProcessLauncher"]
@@ -76,7 +76,7 @@ class ProcessLauncher(Launcher):
         self.on_end: Callable[[int, JobReturn], object] | None = None
         self._places: list[dict[str, str]] = []
         self._fitting = 1
-        self._shared: Shared | None = None
+        self._shared: SharedSetup | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Launcher``."""
@@ -90,7 +90,7 @@ class ProcessLauncher(Launcher):
             self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
         except InputError as error:
             raise error.within("hydra.launcher") from None
-        self._shared = Shared(hydra_context, task_function, config)
+        self._shared = SharedSetup(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs. Return their results in the order of the jobs.
@@ -114,14 +114,14 @@ class ProcessLauncher(Launcher):
             f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
         )
         _log.info("1 job" if len(job_overrides) == 1 else f"{len(job_overrides)} jobs, {at_a_time}")
-        launch = _Launch(self, self._shared, self._places)
+        launch = _JobQueue(self, self._shared, self._places)
         with Stops() as stops:
             launch.run([list(map(str, item)) for item in job_overrides], initial_job_idx, stops)
         return launch.returns()
 
 
 @dataclass
-class _Job:
+class _RunningJob:
     """A running job."""
 
     number: int
@@ -129,7 +129,7 @@ class _Job:
     place: dict[str, str]
     pid: int
     connection: Connection
-    answer: Answer | None = None
+    answer: JobAnswer | None = None
     output: Path | None = None
     is_deaf: bool = False  # no more data will arrive
 
@@ -138,9 +138,9 @@ class _Job:
         try:
             while not self.is_deaf and self.connection.poll():
                 said = self.connection.recv()
-                if isinstance(said, Placed):
+                if isinstance(said, OutputFile):
                     self.output = Path(said.output)
-                elif isinstance(said, Answer):
+                elif isinstance(said, JobAnswer):
                     self.answer = said
         except (EOFError, OSError):
             self.is_deaf = True
@@ -154,16 +154,16 @@ class _Job:
                 os.kill(self.pid, number)
 
 
-class _Launch:
-    """One call of the launcher."""
+class _JobQueue:
+    """The jobs of one call of the launcher: those that wait, and those that run."""
 
-    def __init__(self, launcher: ProcessLauncher, shared: Shared, places: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, launcher: ProcessLauncher, shared: SharedSetup, places: Sequence[Mapping[str, str]]) -> None:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
         self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
         self._main = _main_module() if b"__main__" in self._shared else {}
         self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
-        self._running: dict[int, _Job] = {}
+        self._running: dict[int, _RunningJob] = {}
         self._returns: dict[int, JobReturn] = {}
         self._stopped: list[str] = []
 
@@ -198,7 +198,7 @@ class _Launch:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # the output cannot be written
                 stream.flush()
-        order = Order(
+        order = JobOrder(
             environment={**os.environ, **place},
             path=import_path(),
             folder=str(Path.cwd()),
@@ -215,13 +215,13 @@ class _Launch:
             self._free.append(place)
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
             return
-        self._running[number] = _Job(number, overrides, place, pid, connection)
+        self._running[number] = _RunningJob(number, overrides, place, pid, connection)
         with suppress(OSError):  # it was killed at once
             connection.send(order)
         if self._launcher.on_start is not None:
             self._launcher.on_start(number, pid)
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: ProcessEnd) -> None:
         job = self._running.pop(ended.serial)
         job.listen()
         job.connection.close()
@@ -285,7 +285,7 @@ def _threads_of(environment: Mapping[str, str]) -> int:
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
-def _result(job: _Job, ended: Ended) -> JobReturn:
+def _result(job: _RunningJob, ended: ProcessEnd) -> JobReturn:
     """Return the end of a job: its own answer, or how its process ended."""
     answer = job.answer
     if answer is None:
@@ -308,7 +308,7 @@ def _result(job: _Job, ended: Ended) -> JobReturn:
 _CAUSES = {"SIGSEGV": "a crash in native code", "SIGBUS": "a crash in native code", "SIGABRT": "native code gave up"}
 
 
-def _death(ended: Ended, output: Path | None) -> str:
+def _death(ended: ProcessEnd, output: Path | None) -> str:
     if ended.code is None:
         text = "its process ended, and nobody saw how, since the one that starts them was killed too"
     elif ended.code >= 0:

@@ -24,13 +24,13 @@ from ssr_hydra.errors import RunError
 from ssr_hydra.sweeps.launchers.child import spawned
 from ssr_hydra.sweeps.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
 
-__all__ = ["Ended", "ForkServer", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
+__all__ = ["ForkServer", "ProcessEnd", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
 
 
 _POLL_SECONDS = 0.2
 
 
-class Ended(NamedTuple):
+class ProcessEnd(NamedTuple):
     """The end of a process.
 
     Args:
@@ -72,7 +72,7 @@ class Starter(Protocol):
     def waitables(self) -> list[Any]:
         """Return what becomes readable when a process has ended."""
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[ProcessEnd]:
         """Return the processes that have ended since the last call."""
 
 
@@ -112,7 +112,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
-        self._ended: list[Ended] = []
+        self._ended: list[ProcessEnd] = []
         self._pids: dict[int, int] = {}
         self._orphans: dict[int, int] = {}  # of an earlier server
 
@@ -204,7 +204,7 @@ class ForkServer:
         kind, serial, pid, code, peak = MESSAGE.unpack(data)
         if kind == ENDED:
             self._pids.pop(serial, None)
-            self._ended.append(Ended(serial, code, peak))
+            self._ended.append(ProcessEnd(serial, code, peak))
         return kind, serial, pid
 
     def _check_server(self) -> None:
@@ -241,7 +241,7 @@ class ForkServer:
         """See :class:`Starter`."""
         return [] if self._socket is None else [self._socket]
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[ProcessEnd]:
         """See :class:`Starter`."""
         with suppress(LostServerError):
             self._check_server()
@@ -251,7 +251,7 @@ class ForkServer:
         for serial, pid in list(self._orphans.items()):
             if not _lives(pid):
                 del self._orphans[serial]
-                self._ended.append(Ended(serial, None))
+                self._ended.append(ProcessEnd(serial, None))
         self.polls = bool(self._orphans)
         ended, self._ended = self._ended, []
         return ended
@@ -294,13 +294,13 @@ class Spawner:
         """See :class:`Starter`."""
         return [process.sentinel for process in self._processes.values()]
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[ProcessEnd]:
         """See :class:`Starter`."""
         over = [serial for serial, process in self._processes.items() if process.exitcode is not None]
         found = []
         for serial in over:
             process = self._processes.pop(serial)
-            found.append(Ended(serial, process.exitcode))
+            found.append(ProcessEnd(serial, process.exitcode))
             process.close()
         return found
 

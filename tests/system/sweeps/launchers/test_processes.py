@@ -27,10 +27,10 @@ from warm import Process, warm
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.launchers import processes, starters
-from ssr_hydra.sweeps.launchers.child import Answer, JobTraceback
+from ssr_hydra.sweeps.launchers.child import JobAnswer, JobTraceback
 from ssr_hydra.sweeps.launchers.devices import THREADS
-from ssr_hydra.sweeps.launchers.processes import _Job, _result
-from ssr_hydra.sweeps.launchers.starters import Ended
+from ssr_hydra.sweeps.launchers.processes import _result, _RunningJob
+from ssr_hydra.sweeps.launchers.starters import ProcessEnd
 
 NOBODY: Any = None
 
@@ -226,7 +226,7 @@ def test_launch_ends_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypat
         def waitables(self) -> list[object]:
             return []
 
-        def ended(self) -> list[Ended]:
+        def ended(self) -> list[ProcessEnd]:
             return []
 
     monkeypatch.setattr(processes, "make_starter", lambda variables: Full())
@@ -517,13 +517,13 @@ def test_no_server_is_left(script: Callable[..., Script], tmp_path: Path) -> Non
 
 def test_what_a_job_has_said_counts_more_than_how_its_process_ended() -> None:
     """One that has sent its result and is killed while it leaves has been done."""
-    answer = Answer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
-    assert _result(_Job(0, [], {}, 1, NOBODY, answer), Ended(0, -9)).return_value == 3
+    answer = JobAnswer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
+    assert _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, -9)).return_value == 3
 
 
 def test_an_error_of_a_class_that_the_sweep_cannot_import_is_told() -> None:
-    answer = Answer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
-    returned = _result(_Job(0, [], {}, 1, NOBODY, answer), Ended(0, 0))
+    answer = JobAnswer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
+    returned = _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, 0))
     assert how(returned) == ("FAILED", "RunError: KindError: gone")
     assert str(returned._return_value.__cause__) == "\nthe traceback"
 

@@ -1,4 +1,4 @@
-"""Rules for config files from outside the package, on plain data: what they may contain, choose and set.
+"""Rules for config files from outside the package: how large they may be, and what they may contain and choose.
 
 Someone else's file describes an experiment. It cannot run code, read or write outside its folder, or keep the program
 busy. This module does not depend on Hydra, and nothing is composed before these checks pass.
@@ -11,22 +11,19 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
 
+from ssr_hydra.app.hydra_rules import chosen_nodes, is_below_hydra
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError
 
 __all__ = [
     "FileBounds",
-    "check_hydra",
     "check_name",
-    "check_place",
-    "chosen_nodes",
     "shown_path",
 ]
 
@@ -38,8 +35,6 @@ _MOST_DEFAULTS = 100
 _LONGEST_NUMBER = 400
 _LONGEST_REFERENCE = 2_000
 _LONGEST_ENTRY = 300
-_LONGEST_SWEEP = 2_000
-_DEEPEST_SWEEP = 10
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
@@ -314,12 +309,12 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
             rule = f"leads out of the folder of {file}"
             raise InputError("defaults", text, rule, "move what it needs into that folder")
     root = entry.root
-    is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or _is_hydras(entry.package)
+    is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or is_below_hydra(entry.package)
     if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
         return
     if entry.names and not all((root, name) in _OWN_CHOICES for name in entry.names):
         short = "launcher" if root == "hydra/launcher" else root
-        is_group = entry.group is not None and not _is_hydras(entry.package)
+        is_group = entry.group is not None and not is_below_hydra(entry.package)
         fix = f"say {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
         raise InputError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
 
@@ -408,105 +403,3 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
 def _line_of(group: str, names: Sequence[str], here: str) -> str:
     shown = f"[{', '.join(names)}]" if group in ("logger", "callbacks", "param_groups") else ", ".join(names)
     return f"override /{group}: {shown}" if here else f"{group}: {shown}"
-
-
-def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Return the Hydra group for which the command line has chosen a file, and the nodes that the file may set.
-
-    Args:
-        group: The group of the file.
-        typed: The keys of the command line.
-
-    Example:
-        >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
-        (('hydra/launcher', ('hydra.launcher.',)), None)
-    """
-    if group not in typed or not (group == "launcher" or group.startswith("hydra/")):
-        return None
-    if group == "hydra/output":  # this package's own, for the two folders
-        return group, ("hydra.run.", "hydra.sweep.")
-    own = "hydra/launcher" if group == "launcher" else group
-    return own, (f"{own.replace('/', '.')}.",)
-
-
-def _is_hydras(package: str | None) -> bool:
-    return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
-
-
-def check_place(path: str, package: str | None) -> None:
-    """Refuse to put anything except Hydra's own groups below ``hydra``, where Hydra calls what it finds.
-
-    Args:
-        path: The config, as Hydra names it, such as ``model/conv``.
-        package: Its package.
-
-    Raises:
-        InputError: It is below ``hydra``.
-    """
-    if _is_hydras(package) and path.partition("/")[0] != "hydra":
-        raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
-
-
-_SETTINGS = {
-    "hydra.mode": "RUN or MULTIRUN",
-    "hydra.verbose": "true, false or names of loggers",
-    "hydra.job.chdir": "true or false",
-    "hydra.run.dir": "a folder",
-    "hydra.sweep.dir": "a folder",
-}
-
-
-def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse what a file sets under ``hydra``, except a few harmless values.
-
-    Args:
-        node: The file's node ``hydra``, plain and unresolved.
-        file: The file, for messages.
-        chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
-
-    Raises:
-        InputError: Names the key.
-    """
-    params = node
-    for key in ("sweeper", "params"):
-        params = params.get(key) if isinstance(params, Mapping) else None
-    if params is not None:
-        _check_params(params, file)
-    for key, value in _leaves(node, "hydra"):
-        if key.startswith(("hydra.sweeper.params", *chosen)):
-            continue
-        if key not in _SETTINGS or isinstance(value, Mapping):
-            rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
-            raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
-        if "$" in str(value):
-            rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or say {key}=... on the command line")
-
-
-def _check_params(params: Any, file: str) -> None:
-    if not isinstance(params, Mapping):
-        raise InputError("hydra.sweeper.params", params, f"must be a mapping ({file})", "write {ssr: '0.5,1'}")
-    for name, value in params.items():
-        key = f"hydra.sweeper.params.{name}"
-        if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
-            rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
-            raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
-        # Hydra resolves the value and parses the result as an override, which is resolved again.
-        if "$" in f"{name}{value}":
-            rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, "write the values out, or sweep on the command line")
-        depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
-        if depth > _DEEPEST_SWEEP:
-            rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
-            raise InputError(key, value, rule, "flatten it")
-    if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
-        rule = f"must hold at most {_LONGEST_SWEEP:,} characters in a file ({file}), and it holds {length:,}"
-        raise InputError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}")
-    else:
-        yield path, node

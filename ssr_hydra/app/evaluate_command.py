@@ -1,0 +1,126 @@
+"""The command ``ssr-evaluate``: its arguments, its output and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from ssr_hydra.app.evaluate import TOLERANCE, evaluate
+from ssr_hydra.app.messages import explain
+from ssr_hydra.errors import InputError, RunError, visible_lines
+from ssr_hydra.output import safe_output
+
+__all__ = ["main"]
+
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
+
+_DESCRIPTION = """\
+Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
+
+arguments, as name=value:
+  run         folder of the run; required
+  checkpoint  latest (the default), best, a name such as ba1200, or the path of one
+  weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
+  export      a file for these weights, such as model.pt
+  tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
+  device      a device instead of the run's, e.g. cpu
+  trust       as for train.py: a run's folder cannot grant trust
+Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
+data.eval.path=new.csv, are not compared.
+
+exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
+"""
+_EXAMPLES = """\
+examples:
+  python -m ssr_hydra.evaluate run=outputs/run
+  python -m ssr_hydra.evaluate run=outputs/run checkpoint=best export=model.pt
+  python -m ssr_hydra.evaluate run=outputs/run device=cpu data.eval_batch_size=512 tolerance=1e-4
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command ``ssr-evaluate``; see ``--help``.
+
+    Args:
+        argv: Arguments that replace those of the process.
+
+    Raises:
+        SystemExit: 0 if all metrics are as recorded, 1 if not or on failure, 2 for invalid input, 130 for ctrl-C.
+    """
+    with safe_output():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="ssr-evaluate",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
+    given = parser.parse_args(argv).arguments
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    overrides: list[str] = []
+    try:
+        own, overrides = _split(given)
+        tolerance = _tolerance(own.pop("tolerance", None))
+        found = evaluate(overrides=overrides, **own)
+        print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
+        sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
+    except InputError as error:
+        _exit(f"error: {error}", _BAD_INPUT, full)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(f"error: {explain(error, overrides)}", _BAD_INPUT, full)
+    except RunError as error:
+        _exit(f"error: {error}", _FAILED, full)
+    except KeyboardInterrupt:
+        _exit("interrupted", _INTERRUPTED, False)
+
+
+def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Split arguments of this command from overrides of the run's config."""
+    own: dict[str, Any] = {}
+    overrides = []
+    for argument in given:
+        key, equals, value = argument.partition("=")
+        if key not in _OWN:
+            overrides.append(argument)
+        elif not equals or not value:
+            raise InputError(key, value, "needs a value", f"write {key}=...")
+        elif key == "device":
+            overrides.append(f"trainer.device={value}")
+        else:
+            own[key] = value
+    if "run" not in own:
+        raise InputError("run", None, "has to be given", "write run=<folder of the run>")
+    return own, overrides
+
+
+def _tolerance(given: str | None) -> float:
+    if given is None:
+        return TOLERANCE
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError("tolerance", given, "must be a finite number, 0 or above", "write e.g. 1e-6")
+    return value
+
+
+def _exit(message: str, code: int, full: bool) -> NoReturn:
+    if full:
+        traceback.print_exc()
+    print(visible_lines(message), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,118 @@
+"""Rules for what config files from outside the package may set below ``hydra``, on plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from ssr_hydra.errors import InputError
+
+__all__ = ["check_hydra", "check_place", "chosen_nodes", "is_below_hydra"]
+
+_LONGEST_SWEEP = 2_000
+_DEEPEST_SWEEP = 10
+
+
+def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
+    """Return the Hydra group for which the command line has chosen a file, and the nodes that the file may set.
+
+    Args:
+        group: The group of the file.
+        typed: The keys of the command line.
+
+    Example:
+        >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
+        (('hydra/launcher', ('hydra.launcher.',)), None)
+    """
+    if group not in typed or not (group == "launcher" or group.startswith("hydra/")):
+        return None
+    if group == "hydra/output":  # this package's own, for the two folders
+        return group, ("hydra.run.", "hydra.sweep.")
+    own = "hydra/launcher" if group == "launcher" else group
+    return own, (f"{own.replace('/', '.')}.",)
+
+
+def is_below_hydra(package: str | None) -> bool:
+    """Whether a config of this package is put below ``hydra``."""
+    return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
+
+
+def check_place(path: str, package: str | None) -> None:
+    """Refuse to put anything except Hydra's own groups below ``hydra``, where Hydra calls what it finds.
+
+    Args:
+        path: The config, as Hydra names it, such as ``model/conv``.
+        package: Its package.
+
+    Raises:
+        InputError: It is below ``hydra``.
+    """
+    if is_below_hydra(package) and path.partition("/")[0] != "hydra":
+        raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
+
+
+_SETTINGS = {
+    "hydra.mode": "RUN or MULTIRUN",
+    "hydra.verbose": "true, false or names of loggers",
+    "hydra.job.chdir": "true or false",
+    "hydra.run.dir": "a folder",
+    "hydra.sweep.dir": "a folder",
+}
+
+
+def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
+    """Refuse what a file sets under ``hydra``, except a few harmless values.
+
+    Args:
+        node: The file's node ``hydra``, plain and unresolved.
+        file: The file, for messages.
+        chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
+
+    Raises:
+        InputError: Names the key.
+    """
+    params = node
+    for key in ("sweeper", "params"):
+        params = params.get(key) if isinstance(params, Mapping) else None
+    if params is not None:
+        _check_params(params, file)
+    for key, value in _leaves(node, "hydra"):
+        if key.startswith(("hydra.sweeper.params", *chosen)):
+            continue
+        if key not in _SETTINGS or isinstance(value, Mapping):
+            rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
+            raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
+        if "$" in str(value):
+            rule = f"must be plain text in a file ({file}), without references"
+            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or say {key}=... on the command line")
+
+
+def _check_params(params: Any, file: str) -> None:
+    if not isinstance(params, Mapping):
+        raise InputError("hydra.sweeper.params", params, f"must be a mapping ({file})", "write {ssr: '0.5,1'}")
+    for name, value in params.items():
+        key = f"hydra.sweeper.params.{name}"
+        if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
+            rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
+            raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
+        # Hydra resolves the value and parses the result as an override, which is resolved again.
+        if "$" in f"{name}{value}":
+            rule = f"must be plain text in a file ({file}), without references"
+            raise InputError(key, value, rule, "write the values out, or sweep on the command line")
+        depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
+        if depth > _DEEPEST_SWEEP:
+            rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
+            raise InputError(key, value, rule, "flatten it")
+    if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
+        rule = f"must hold at most {_LONGEST_SWEEP:,} characters in a file ({file}), and it holds {length:,}"
+        raise InputError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    else:
+        yield path, node

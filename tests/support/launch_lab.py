@@ -28,7 +28,7 @@ from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
 from ssr_hydra.sweeps.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
-LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources")
+LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "launch_lab")
 """What jobs need that do not train."""
 
 _PATIENCE = 300.0  # it bounds a job that nobody tells anything

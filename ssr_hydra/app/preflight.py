@@ -219,7 +219,8 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         check_parameters({**params, **swept})
         sweep.swept = frozenset(swept) | {str(key) for key in params}
         check_job_count(given)
-        jobs = JobComposer(composer, [each for each in parsed if each.is_hydra_override()], given)
+        hydra_overrides = [each for each in parsed if each.is_hydra_override()]
+        jobs = JobComposer(composer, hydra_overrides, given, None if params else master)
         for overrides in combinations(given):
             sweep.jobs.append((overrides, describe(check(jobs.compose(overrides), sweep.trust))))
         if "${" in _text_of(master, "hydra.sweep.dir") and line.is_typed("hydra.sweep.dir"):
@@ -288,9 +289,16 @@ class JobComposer:
         composer: See :class:`~ssr_hydra.app.compose.Composer`.
         hydra_overrides: The typed overrides of ``hydra.*``.
         overrides: All other overrides, including sweeps.
+        master: The config composed without the sweeps, if all overrides were typed: jobs can start from it.
     """
 
-    def __init__(self, composer: Composer, hydra_overrides: Sequence[Override], overrides: Sequence[Override]) -> None:
+    def __init__(
+        self,
+        composer: Composer,
+        hydra_overrides: Sequence[Override],
+        overrides: Sequence[Override],
+        master: DictConfig | None = None,
+    ) -> None:
         self._composer = composer
         self.hydra_overrides = [str(each.input_line) for each in hydra_overrides]
         self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
@@ -304,6 +312,15 @@ class JobComposer:
             and not composer.is_group(each.key_or_group)
             and sum(_overlap(each.key_or_group, key) for key in keys) == 1
         }
+        if master is not None:
+            self._keep(tuple(str(each.input_line) for each in overrides if not each.is_sweep_override()), master)
+
+    def _keep(self, shared: tuple[str, ...], cfg: DictConfig) -> None:
+        choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
+        cfg = copy.deepcopy(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        self._bases[shared] = cfg, choices
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose the config of one job, without its ``hydra`` node.
@@ -315,12 +332,8 @@ class JobComposer:
         shared = self._shared(overrides)
         if shared not in self._bases:
             # It keeps the first job's values: every other job sets the same keys.
-            cfg = self._composer.compose([*self.hydra_overrides, *shared, *plain])
-            choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
-            with open_dict(cfg):
-                del cfg["hydra"]
-            self._bases[shared] = cfg, choices
-            return copy.deepcopy(cfg)
+            self._keep(shared, self._composer.compose([*self.hydra_overrides, *shared, *plain]))
+            return copy.deepcopy(self._bases[shared][0])
         cfg = copy.deepcopy(self._bases[shared][0])
         for override in plain:
             if override not in self._values:
@@ -330,6 +343,7 @@ class JobComposer:
             try:
                 OmegaConf.update(cfg, key, value, merge=True)
             except Exception as error:
+                self._composer.compose([*self.hydra_overrides, *overrides])  # Hydra explains the error
                 raise explain(error, overrides) from error
         return cfg
 

@@ -131,7 +131,8 @@ def _jobs(args: argparse.Namespace) -> list[_Preview]:
         overrides = composer.parse([f"{key}={value}" for key, value in (params or {}).items()])
         overrides += [each for each in parsed if not each.is_hydra_override()]
         check_count(check_job_count(overrides))
-        composed = JobComposer(composer, [each for each in parsed if each.is_hydra_override()], overrides)
+        hydra_overrides = [each for each in parsed if each.is_hydra_override()]
+        composed = JobComposer(composer, hydra_overrides, overrides, None if params else master)
         jobs = list(combinations(overrides))
         varied = {
             key

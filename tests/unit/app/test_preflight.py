@@ -118,7 +118,8 @@ def test_a_job_that_is_set_on_a_copy_is_the_one_that_is_composed(typed: list[str
     """Both ways give the same config, for every job."""
     with composing(parse_command_line(["-m", *typed])) as composer:
         parsed = composer.parse(typed)
-        jobs = JobComposer(composer, [], parsed)
+        fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+        jobs = JobComposer(composer, [], parsed, composer.compose(fixed))
         for job in combinations(parsed):
             whole: Any = OmegaConf.to_container(composer.compose(job))
             del whole["hydra"]
@@ -162,7 +163,10 @@ def test_sweep_is_composed_once_per_choice_of_groups(monkeypatch: pytest.MonkeyP
     found = flight("-m", "scheduler=cosine,wsd,rex", "optimizer.lr=.1,.2", "ssr=0.25,0.5,1,2", "seed=range(3)")
     assert found.sweep is not None
     assert len(found.sweep.jobs) == 72
-    assert len(compositions) <= 1 + 3  # the sweep itself, and a job for each scheduler
+    assert len(compositions) == 1 + 3  # the sweep itself, and a job for each scheduler
+    compositions.clear()
+    flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
+    assert len(compositions) == 1  # the jobs are copies of it
 
 
 def test_a_folder_is_plain_text_once_it_is_checked(in_tmp: Path) -> None:

@@ -1,7 +1,7 @@
-"""The description of a run in its checkpoints, and which of its fields may differ when the run resumes.
+"""The description of a run in its checkpoints, and the rules that say which fields may differ when the run resumes.
 
 A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``.
-Every field in which two descriptions differ has a rule in the table below.
+The table below has a rule for every field.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """When a field may differ from the checkpoint."""
+    """When the value of a field may differ from its value in the checkpoint."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -40,7 +40,7 @@ class Change(Enum):
 
 # The first pattern that matches a field's name applies; list indices are removed from names.
 _RULES: tuple[tuple[str, Change], ...] = (
-    # Tensors in the checkpoint have shapes, names and meanings that depend on these.
+    # The shapes, names and meanings of the checkpoint's tensors depend on these fields.
     ("model", Change.NEVER),
     ("model.*", Change.NEVER),
     ("precision", Change.NEVER),
@@ -49,7 +49,7 @@ _RULES: tuple[tuple[str, Change], ...] = (
     ("optimizers.*parameters*", Change.NEVER),
     ("optimizers.*amsgrad", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
     ("optimizers.*centered", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
-    # The content of an epoch's batches: within an epoch, samples would be repeated or skipped.
+    # These fields determine the batches of an epoch. A change within an epoch would repeat or skip samples.
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),
     ("run.seed", Change.EPOCH),
@@ -59,14 +59,14 @@ _RULES: tuple[tuple[str, Change], ...] = (
 
 
 class _Missing:
-    """A missing value; messages show its repr."""
+    """The type of :data:`MISSING`. Messages show the repr."""
 
     def __repr__(self) -> str:
         return "not there"
 
 
 MISSING: Final = _Missing()
-"""The value of a field that one of two descriptions does not have."""
+"""The value of a field in the description that does not have this field."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Difference:
     """One field in which two descriptions differ.
 
     Args:
-        field: Its dotted name: ``optimizers[0].lr``.
+        field: The dotted name of the field, such as ``optimizers[0].lr``.
         old: The value in the checkpoint.
-        new: The value now.
+        new: The value in the run that resumes.
     """
 
     field: str
@@ -88,7 +88,7 @@ class Difference:
 
 
 def change_of(field: str) -> Change:
-    """Return the rule of a field.
+    """Return the rule for a field.
 
     Example:
         >>> change_of("optimizers[0].lr").name, change_of("data.batch_size").name, change_of("model.weight").name
@@ -99,9 +99,9 @@ def change_of(field: str) -> Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Return every field in which two descriptions, or other nested mappings, differ, in order.
+    """Return every field in which two descriptions, or other nested mappings, differ. Keep the order of the fields.
 
-    Data with the same SHA-256 is the same, whatever its name, which contains its path.
+    If data has the same SHA-256 in both, a difference in its name is ignored, because the name contains the path.
 
     Args:
         old: The checkpoint's description.
@@ -136,7 +136,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_equal(old: Any, new: Any) -> bool:
-    """Whether two values are equal in JSON: 1 equals 1.0, and True does not equal 1."""
+    """Return whether two values are equal in JSON: 1 equals 1.0, and True does not equal 1."""
     return isinstance(old, bool) is isinstance(new, bool) and bool(old == new)
 
 
@@ -146,16 +146,17 @@ def _short_repr(value: Any) -> str:
 
 
 def check_change(found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
-    """Refuse to resume a run with a changed config, unless ``on_change`` allows it.
+    """Raise an InputError if a run must not resume because its config has changed.
 
     Args:
-        found: :func:`differences` of the checkpoint's description and the run's.
+        found: The :func:`differences` between the checkpoint's description and the run's description.
         on_change: ``refuse``, ``extend`` or ``rescale``.
         timestamp: The checkpoint's timestamp.
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: ``on_change`` does not allow the differences here. The message has both values of every field.
+        InputError: ``on_change``, or the position of the checkpoint, does not allow the differences. The message
+            contains both values of every such field.
     """
     if on_change not in ON_CHANGE:
         raise InputError("resume.on_change", on_change, f"one of {', '.join(ON_CHANGE)}", "write refuse")

@@ -1,7 +1,7 @@
 """The two files of a checkpoint: ``state.pt`` with plain tensors, and ``checkpoint.json`` with its checksum.
 
-``checkpoint.json`` has size and SHA-256 of ``state.pt`` and its own digest, so any altered bit is detected before the
-content is used. ``torch.load`` alone reads most damaged files without an error.
+``checkpoint.json`` contains the size and SHA-256 of ``state.pt``, and a digest of its own content. So any altered bit
+is detected before the content is used. ``torch.load`` alone reads most damaged files without an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CheckpointError(RunError):
     Args:
         path: The file.
         what: The problem.
-        fix: What to do.
+        fix: The action that solves the problem.
     """
 
     def __init__(self, path: Path, what: str, fix: str = _OTHERWISE) -> None:
@@ -60,7 +60,7 @@ class Index:
         sha256: SHA-256 of ``state.pt``.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The metric that decides which checkpoint is best; None if there is none, or it is not finite.
+        metric: The value of the metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 
     number: int
@@ -72,14 +72,14 @@ class Index:
 
     @property
     def batch(self) -> int:
-        """Batches that were trained."""
+        """Number of batches that the run had trained."""
         return int(self.timestamp["batch"])
 
     def write(self, folder: Path) -> None:
         """Write and sync ``folder/checkpoint.json``.
 
         Raises:
-            WriteError: It cannot be written. The message has its path and size.
+            WriteError: The file cannot be written. The message contains its path and size.
         """
         path, content = folder / INDEX, _encode(self._content())
         try:
@@ -105,7 +105,7 @@ class Index:
         """Read and verify ``folder/checkpoint.json``.
 
         Raises:
-            CheckpointError: It is missing, truncated, altered, or of another format.
+            CheckpointError: The file is missing, truncated, altered, or has another format version.
         """
         path = folder / INDEX
         try:
@@ -119,7 +119,7 @@ class Index:
             is_whole = _encode(content) == text
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             is_whole = False
-        if not is_whole:  # equal to the original in every byte, because its digest matches
+        if not is_whole:  # a matching digest means that every byte equals the original
             raise CheckpointError(path, "it is truncated or altered: its content does not match its digest")
         if content.get("format") != _FORMAT:
             what = f"it has format {content.get('format')!r}, but this release reads {_FORMAT}"
@@ -140,17 +140,17 @@ class Index:
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
-    """Return the file's bytes: the content, followed by its digest."""
+    """Return the bytes of ``checkpoint.json``: the content, followed by the digest of the content."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
     digest = hashlib.sha256(body.encode()).hexdigest()
     return json.dumps({**content, "digest": digest}, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Return a mapping as JSON reads it back.
+    """Convert a mapping to JSON and back, and return the result.
 
     Raises:
-        InputError: It has values that JSON cannot represent: other objects, keys that are not strings, NaN.
+        InputError: JSON cannot represent a value: an object of another type, a key that is not a string, or NaN.
     """
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
@@ -169,14 +169,14 @@ def _without_tuples(value: Any) -> Any:
 
 
 def check_state(value: Any, field: str = "state") -> None:
-    """Refuse, before writing, any value that ``torch.load(weights_only=True)`` would refuse to read.
+    """Check before writing that ``torch.load(weights_only=True)`` can read a state.
 
     Args:
         value: The state.
-        field: Its dotted name.
+        field: Dotted name of the state, for errors.
 
     Raises:
-        InputError: It has a value that is not a tensor, number, string, list or dict.
+        InputError: The state contains a value that is not a tensor, number, string, list or dict.
 
     Example:
         >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
@@ -186,7 +186,7 @@ def check_state(value: Any, field: str = "state") -> None:
     """
     import torch
 
-    kind = type(value)  # exact types: a subclass, such as NumPy's float64, is pickled by its own name
+    kind = type(value)  # not isinstance: pickle stores a subclass, such as NumPy's float64, by the subclass's name
     if kind in (bool, int, float, str, type(None), torch.Tensor, torch.nn.Parameter):
         return
     if kind in (dict, OrderedDict):
@@ -204,10 +204,10 @@ def check_state(value: Any, field: str = "state") -> None:
 
 
 class _HashingFile:
-    """A file for ``torch.save`` that computes its hash while writing, and raises write errors at the end.
+    """A file for ``torch.save`` that computes the hash of its content, and stores a write error instead of raising it.
 
-    If a write fails, ``torch.save`` raises a different error about its own position. So this class keeps the first
-    error, and afterwards only counts bytes.
+    If a write raised an error, ``torch.save`` would replace the error by its own error about a wrong position. So this
+    class stores the first error in ``error``, and then only counts bytes. The caller raises ``error`` at the end.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -227,7 +227,7 @@ class _HashingFile:
         return size
 
     def flush(self) -> None:
-        """Do nothing: the file is synced at its end."""
+        """Do nothing, because the caller flushes and syncs the file at the end."""
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -237,7 +237,7 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
     """Write and sync ``folder/state.pt``, and return its size and SHA-256.
 
     Raises:
-        WriteError: It cannot be written. The message has its path and size.
+        WriteError: The file cannot be written. The message contains its path and size.
     """
     import torch
 
@@ -253,7 +253,7 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
             file.flush()
             os.fsync(file.fileno())
         finally:
-            with suppress(OSError):  # closing tries again to write the rest
+            with suppress(OSError):  # after an error, close() tries again to write the rest and fails again
                 file.close()
     except OSError as error:
         raise write_error(error, path, 0 if out is None else out.size) from error
@@ -261,10 +261,10 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
 
 
 def read_state(folder: Path, index: Index) -> dict[str, Any]:
-    """Verify ``folder/state.pt`` and read it to the CPU.
+    """Verify ``folder/state.pt``, and load it to the CPU.
 
     Raises:
-        CheckpointError: It is missing, truncated, altered, or not plain data.
+        CheckpointError: The file is missing, truncated, altered, or contains more than plain data.
     """
     import torch
 
@@ -276,7 +276,7 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
                 raise CheckpointError(path, f"it is truncated: {size} bytes of {index.size}")
             if _sha256(file) != index.sha256:
                 raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
-            file.seek(0)  # the same file that was hashed, even if another is renamed to its path
+            file.seek(0)  # read the open file, which was hashed; another file may have been renamed to its path
             try:
                 _check_archive(file, size)
                 file.seek(0)
@@ -295,7 +295,7 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
 
 
 class _Outline(pickle.Unpickler):
-    """Reads the pickle of a checkpoint without its tensors. Nothing is imported, called or allocated."""
+    """Unpickler that reads a checkpoint's pickle without its tensors. It imports, calls and allocates nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -303,7 +303,7 @@ class _Outline(pickle.Unpickler):
         if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
             return _no_tensor
         if module in ("torch", "torch.storage"):
-            return name  # a numeric type; a string cannot be called
+            return name  # a numeric type; return a string, which cannot be called
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, _: Any) -> None:
@@ -318,11 +318,11 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Refuse, before torch reads it, a file that would take more memory than its size.
+    """Check that reading a file would not take more memory than its size, before torch reads it.
 
     Raises:
-        ValueError: It is not an archive in torch's format.
-        Exception: Any error of unpickling.
+        ValueError: The file would take more memory than its size, or it is nested too deeply.
+        Exception: Any error of unzipping or unpickling.
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -331,7 +331,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
             raise ValueError(f"its {size:,} bytes would unpack to {total:,}")
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
         outline = [_Outline(io.BytesIO(archive.read(member))).load() for member in pickles]
-    # Repeated references are stored once, so a small file could contain a structure too large to visit.
+    # A pickle stores repeated references once. So a small file could contain a structure that is too large to visit.
     left, seen = [(value, 0) for value in outline], 0
     while left:
         value, level = left.pop()

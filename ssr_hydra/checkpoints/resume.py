@@ -16,19 +16,20 @@ _FIX = "give the folder of a run, of its checkpoints, or of one checkpoint; or r
 
 
 def find(resume: str | Path, run_dir: Path | None) -> Path | None:
-    """Return the place to resume from. Reads no checkpoint, and does not import torch.
+    """Return the folder to resume from. This function reads no checkpoint and does not import torch.
 
     Args:
-        resume: ``auto``: the run's own folder, if it has checkpoints. ``never``: nowhere. Otherwise a path: of a run,
-            of its checkpoints, of one checkpoint, or of its ``state.pt``. If a run started at a path outside of its
-            folder and was stopped, it continues from its own checkpoints, as a requeued job must.
+        resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Otherwise the
+            path of a run, of the checkpoints of a run, of one checkpoint, or of the ``state.pt`` of a checkpoint. If
+            this path is outside of the run's own folder, the run uses it only until it has checkpoints of its own. So a
+            requeued job does not lose its progress.
         run_dir: The run's own folder; None if it writes no files.
 
     Returns:
-        A folder of checkpoints, the folder of one checkpoint, or None to start from scratch.
+        A folder of checkpoints, the folder of one checkpoint, or None if the run must start from the beginning.
 
     Raises:
-        InputError: The path does not exist, or is not and does not contain a checkpoint.
+        InputError: The path does not exist, or it neither is nor contains a checkpoint.
     """
     check_path(resume, "resume")
     if run_dir is not None:
@@ -42,7 +43,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _names_own(resume: str | Path, own: Path) -> bool:
-    """Whether a path is one of the run's own checkpoints, which is then used as given."""
+    """Return whether a path is the run's own folder or inside its own checkpoints. Then the path is used as given."""
     path = Path(resume).expanduser().resolve()
     return str(resume) != AUTO and (path == own.parent.resolve() or own.resolve() in (path, *path.parents))
 
@@ -71,11 +72,12 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
         run_dir: See :func:`find`.
 
     Returns:
-        The checkpoint, and one line for each newer checkpoint that was refused; None to start from scratch.
+        The checkpoint and a list of messages: one line for each newer checkpoint that cannot be used, and one line if
+        the run's own checkpoints replace those at ``resume``. None if the run must start from the beginning.
 
     Raises:
         InputError: See :func:`find`.
-        CheckpointError: The given checkpoint, or every available one, cannot be used.
+        CheckpointError: The checkpoint at the path, or every checkpoint in the folder, cannot be used.
     """
     found = find(resume, run_dir)
     if found is None:
@@ -87,6 +89,6 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
 
 
 def _is_elsewhere(resume: str | Path, found: Path, run_dir: Path | None) -> bool:
-    """Whether the run's own checkpoints are used instead of those at the given path."""
+    """Return whether the run's own checkpoints are used instead of those at the path ``resume``."""
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
     return found == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)

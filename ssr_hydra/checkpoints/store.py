@@ -1,12 +1,13 @@
-"""The folder of a run's checkpoints: written atomically, with the newest ones and the best one kept.
+"""The folder of a run's checkpoints. It keeps the newest checkpoints and the best one, and writes them atomically.
 
 ::
 
     checkpoints/ba1200/state.pt          tensors and plain values
     checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and its own digest
 
-A checkpoint is written into a folder with a temporary name, synced, and renamed. To remove one, it is renamed before it
-is deleted. So a folder with a checkpoint's name is always complete, at whatever moment the process is killed.
+The store writes a checkpoint into a folder with a temporary name, syncs it, and renames it. To remove a checkpoint, the
+store renames the folder and then deletes it. So a folder with a checkpoint's name is always complete, even if the
+process is killed at any moment.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = [
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a run's folder."""
 
-# The second is the old checkpoint while a new one of the same batch replaces it.
+# ".replaced" is the old checkpoint while a new checkpoint of the same batch replaces it.
 _NAME = re.compile(r"ba\d+(\.replaced)?")
 _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"
@@ -62,11 +63,11 @@ class Checkpoint:
     """A checkpoint that was read and verified.
 
     Args:
-        path: Its folder.
+        path: The checkpoint's folder.
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The metric that decides which checkpoint is best, or None.
+        metric: The value of the metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 
     path: Path
@@ -77,10 +78,11 @@ class Checkpoint:
 
     @contextmanager
     def part(self, name: str) -> Iterator[Any]:
-        """Use a part of the state in a ``with`` statement.
+        """Return a context manager that gives one entry of the state, such as ``"model"``.
 
         Raises:
-            CheckpointError: The part is missing, or using it raises an error: it does not fit this run.
+            CheckpointError: The entry is missing, or the code in the ``with`` block raises an error, because the entry
+                does not fit this run.
         """
         try:
             yield self.state[name]
@@ -94,15 +96,15 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """Writes checkpoints ``folder/ba<batch>/``, and keeps the last ``keep`` of them and the best.
+    """Folder that stores checkpoints as ``folder/ba<batch>/``, and keeps the newest ``keep`` checkpoints and the best.
 
-    Their order is the order of saving, not of batches: a run that resumes from an earlier checkpoint saves fewer
-    batches than the abandoned attempt, but is newer. Only one of several processes saves.
+    The newest checkpoint is the one that was saved last, even if another checkpoint has more batches. This matters for
+    a run that resumes from an earlier checkpoint. In a run with several processes, only one process saves.
 
     Args:
-        folder: The folder of the checkpoints, created with the first one.
-        keep: How many of the newest to keep, at least 2, so that a damaged one is not the only one.
-        best_mode: ``max`` or ``min``: also keep the one with the best metric. None: do not.
+        folder: The folder of the checkpoints, created with the first checkpoint.
+        keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
+        best_mode: ``max`` or ``min``: also keep the checkpoint with the best metric. None: do not keep it.
 
     Raises:
         InputError: ``keep`` or ``best_mode`` is invalid.
@@ -137,23 +139,25 @@ class CheckpointStore:
         description: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write a checkpoint durably, then remove those that are not kept.
+        """Write a checkpoint durably. Then remove the checkpoints that are not kept.
 
-        It replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
+        The new checkpoint replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
 
         Args:
             state: Tensors, numbers, strings, lists and dicts.
             timestamp: ``Timestamp.state_dict()``.
             description: The description of the run, as JSON.
-            metric: The metric that decides which checkpoint is best; a value that is not finite counts as None.
+            metric: The value of the metric that decides which checkpoint is best. A value that is not finite is stored
+                as None.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            InputError: A value in the state or the description is not plain; nothing is written.
-            WriteError: The disk is full, for example. The message has path and size; older checkpoints stay intact.
-            RunError: Another process has been saving into this folder for a minute.
+            InputError: A value in the state or the description is not plain data. In this case, nothing is written.
+            WriteError: The files cannot be written, for example because the disk is full. The message contains path and
+                size. Older checkpoints stay intact.
+            RunError: Another process has been saving into this folder for more than a minute.
         """
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
         batch = counters.get("batch")
@@ -175,16 +179,16 @@ class CheckpointStore:
                     sync_folder(new)
                     _put(new, target)
                 finally:
-                    shutil.rmtree(new, ignore_errors=True)  # it exists only after an error
+                    shutil.rmtree(new, ignore_errors=True)  # this folder still exists only after an error
                 self._rotate()
         except RunError:
             raise
-        except OSError as error:  # rename the folder, not a file in it
+        except OSError as error:  # from the folder itself; errors of its files are RunErrors already
             raise write_error(error, Path(error.filename or target), 0) from error
         return target
 
     def _rotate(self) -> None:
-        """Remove checkpoints that are not kept. An incomplete one does not count and is removed with older ones."""
+        """Remove checkpoints that are not kept. An incomplete checkpoint does not count as one of the newest."""
         whole = _whole(self._folder)
         kept = {path for path, _ in whole[-self._keep :]}
         best = self._best(whole)
@@ -194,7 +198,10 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the best by the metrics on disk, so that a killed process loses nothing; of equal ones the first."""
+        """Return the checkpoint with the best metric; for equal metrics, the first. None if there is none.
+
+        The metrics are read from the disk, so a resumed run knows the best checkpoint of the killed process.
+        """
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -202,23 +209,34 @@ class CheckpointStore:
         return choose(scored, key=lambda item: item[0])[1]
 
     def all(self) -> list[tuple[int, Path]]:
-        """Return batch and folder of the checkpoints that seem complete, in the order of saving. Reads no tensors."""
+        """Return the batch and the folder of each checkpoint whose files have the recorded sizes, oldest first.
+
+        This reads no tensors, so a damaged checkpoint may be in the list.
+        """
         return [(index.batch, path) for path, index in _whole(self._folder)]
 
     def latest(self) -> Path | None:
-        """Return the checkpoint that was saved last."""
+        """Return the folder of the checkpoint that was saved last; None if there is no checkpoint."""
         return next((path for _, path in reversed(self.all())), None)
 
     def best(self) -> Path | None:
-        """Return the checkpoint with the best metric; None if none has a metric, or without ``best_mode``."""
+        """Return the folder of the checkpoint with the best metric.
+
+        Return None if no checkpoint has a metric, or if ``best_mode`` is None.
+        """
         return self._best(_whole(self._folder))
 
 
 def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
-    """Refuse a run's folder in which one of these is a link, because the run would write outside of its folder.
+    """Check that no entry of a run's folder is a link, because the run would write outside of its folder.
+
+    Args:
+        folder: The run's folder.
+        names: Names of the entries to check.
+        field: The setting of the folder, for errors.
 
     Raises:
-        InputError: Names ``field``.
+        InputError: An entry is a link.
     """
     for name in names:
         if (folder / name).is_symlink():
@@ -227,18 +245,18 @@ def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder has anything with the name of a checkpoint."""
+    """Return whether a folder contains a folder with the name of a checkpoint."""
     return bool(_checkpoint_folders(folder))
 
 
 def load(path: Path | str) -> Checkpoint:
-    """Read a checkpoint, and verify all of it before it is used.
+    """Read a checkpoint, and verify all of its content before anything uses it.
 
     Args:
-        path: Its folder.
+        path: The checkpoint's folder.
 
     Raises:
-        CheckpointError: It is missing, truncated, altered, or not plain data. The message names the file.
+        CheckpointError: A file is missing, truncated, altered, or not plain data. The message names the file.
     """
     path = Path(path)
     index = Index.read(path)
@@ -252,10 +270,12 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         folder: The folder of checkpoints.
 
     Returns:
-        The checkpoint, and one line for each newer one that was refused; None if there are no checkpoints.
+        The checkpoint, and a list with one line for each newer checkpoint that cannot be read. None if the folder
+        contains no checkpoints.
 
     Raises:
-        CheckpointError: There are checkpoints, but none can be read: a run never silently starts from scratch.
+        CheckpointError: The folder contains checkpoints, but none can be read. It is an error, because a run must not
+            start from the beginning without a message.
     """
     folder = check_path(folder, "folder")
     for _ in range(_TRIES):
@@ -264,10 +284,10 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         for path in _newest_first(folder):
             try:
                 return load(path), refused
-            except CheckpointError as error:  # noqa: PERF203 - try the next one
+            except CheckpointError as error:  # noqa: PERF203 - try the next checkpoint
                 if path.exists():
                     refused.append(f"refused {error.path}: {error.what}")
-                else:  # the run that is writing here has removed it
+                else:  # another process that saves into this folder has removed it
                     has_vanished = True
         if not has_vanished:
             break
@@ -280,7 +300,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
 
 
 def _checkpoint_folders(folder: Path) -> list[Path]:
-    """Return folders with the name of a checkpoint."""
+    """Return the folders that have the name of a checkpoint, in order of their batches."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -292,13 +312,13 @@ def _indexed(folder: Path) -> list[tuple[Path, Index]]:
     """Return checkpoints whose index is complete, in the order of saving."""
     found = []
     for path in _checkpoint_folders(folder):
-        with suppress(CheckpointError):  # reading it raises the error
+        with suppress(CheckpointError):  # load() raises this error if the checkpoint is used
             found.append((path, Index.read(path)))
     return sorted(found, key=lambda item: item[1].number)
 
 
 def _whole(folder: Path) -> list[tuple[Path, Index]]:
-    """Return those whose state has its recorded size."""
+    """Return the checkpoints whose ``state.pt`` has the recorded size, in the order of saving."""
     return [(path, index) for path, index in _indexed(folder) if _size(path / STATE) == index.size]
 
 
@@ -310,13 +330,20 @@ def _size(path: Path) -> int | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return the order to try. A checkpoint without an index has no number, so it comes first."""
+    """Return the folders of checkpoints in the order in which to try them: the newest first.
+
+    A checkpoint without a readable index has no number. Such checkpoints come first.
+    """
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
 
 def _put(new: Path, target: Path) -> None:
-    """Rename a checkpoint to its name. A folder cannot be replaced atomically, so the old one keeps a valid name."""
+    """Rename a new checkpoint to its final name.
+
+    A folder cannot be replaced atomically. So the old checkpoint of the same batch keeps a valid name (``.replaced``)
+    until the new one is in place.
+    """
     folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
     if target.exists():
         if any(path == target for path, _ in _whole(folder)):
@@ -330,7 +357,7 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Rename, then delete, so that an incomplete checkpoint never has a checkpoint's name."""
+    """Rename a checkpoint and then delete it, so that an incomplete folder never has a checkpoint's name."""
     if path.exists():
         gone = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}.gone")
         shutil.rmtree(gone, ignore_errors=True)
@@ -340,7 +367,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the leftovers of killed processes. The lock is held, so no running process uses them."""
+    """Remove the temporary folders of killed processes. Call it while the lock is held: then no process uses them."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             if path.is_symlink():
@@ -350,7 +377,10 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time save. The kernel releases the lock of a killed process."""
+    """Return a context manager in which only one process at a time saves.
+
+    The kernel releases the lock of a killed process.
+    """
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

@@ -1,16 +1,17 @@
-"""The time map of a run that was resumed with a changed plan: the time at which its schedules are read.
+"""The time map of a run that resumes with a changed plan: it computes the time at which schedules are read.
 
-A schedule is a function of time, so after a change one decision is needed: at which time to read it. There are two
-answers, both closed forms of the true time t, where t0 is the time of the checkpoint:
+A plan is the length of a run with its SSR and its rates. A schedule is a function of time. So after a change of the
+plan, the run must know at which time to read its schedules. There are two choices. Both compute this time from the true
+time t of the run, where t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
-``alpha_new`` is the scheduler of the new config. With ``extend`` it is bound to the new length M. With ``rescale`` it
-stays bound to the length N with which the run started, and is read at a virtual time v. At the checkpoint v is v0,
-which is t0 if the run was not rescaled before. So the rest of the plan, from v0 to N, takes the rest of the run, from
-t0 to M. On the axis of its own plan a schedule cannot jump, whatever units its times have: if only the length changes,
-the learning rate is continuous, and a finished warmup stays finished.
+``alpha_new`` is the scheduler of the new config. With ``extend``, its times are resolved with the new length M. With
+``rescale``, its times are still resolved with the length N with which the run started, and alpha is read at a virtual
+time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N,
+is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at
+the checkpoint, and a finished warmup stays finished, for times in any unit.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _COUNTER_OF = {
     TimeUnit.TOKEN: "token",
     TimeUnit.SECOND: "nanoseconds",
 }
-_COUNTERS = tuple(_COUNTER_OF.values())  # as they are named in checkpoints
+_COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
 _NANOSECONDS = 10**9
 _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at the true time"
@@ -47,7 +48,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at t
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """A length that is run, the ratio in it, and the rates: what a schedule needs to be bound."""
+    """A plan, which resolves the times of schedules: a run's actual length, the SSR in this length, and the rates."""
 
     max_duration: Time
     ssr: Fraction
@@ -64,30 +65,30 @@ class _PlannedRun:
 
     @property
     def counter(self) -> str:
-        """The counter of the length. Epochs of a known length are counted in batches."""
+        """The counter that measures the length. Epochs of a known length are counted in batches."""
         unit = self.max_duration.unit
         return "batch" if unit is TimeUnit.EPOCH and self.dataloader_len is not None else _COUNTER_OF[unit]
 
     @property
     def end(self) -> Fraction:
-        """The length on that counter."""
+        """The length in counts of :attr:`counter`."""
         value, unit = Fraction(self.max_duration.value), self.max_duration.unit
         if unit is TimeUnit.EPOCH and self.dataloader_len is not None:
             return value * self.dataloader_len
         return value * _NANOSECONDS if unit is TimeUnit.SECOND else value
 
     def position(self, timestamp: Timestamp) -> Fraction:
-        """Return the position of the run on that counter.
+        """Return the position of the run in counts of :attr:`counter`.
 
-        All epochs count with their current number of batches: after a change of the batch size, the end of epoch 5 of
-        10 is still half of the run.
+        Every finished epoch counts with the current number of batches per epoch. So after a change of the batch size,
+        the end of epoch 5 of 10 is still half of the run.
         """
         if self.max_duration.unit is TimeUnit.EPOCH and self.dataloader_len is not None:
             return Fraction(timestamp.epochs * self.dataloader_len + timestamp.batches_in_epoch)
         return Fraction(_READ[self.counter](timestamp))
 
     def time(self, count: Fraction) -> Time:
-        """Return a count of that counter in the unit of the length, for messages."""
+        """Convert a count of :attr:`counter` to the unit of the length, for messages."""
         return Time(count * Fraction(self.max_duration.value) / self.end, self.max_duration.unit)
 
 
@@ -103,7 +104,7 @@ class _Line(NamedTuple):
 
 
 def _through(source: str, now: Timestamp, value: Fraction, slope: Fraction) -> _Line:
-    """Return the line with ``value`` at ``now``."""
+    """Return the line with this slope that has the value ``value`` at the time ``now``."""
     return _Line(source, value - slope * _READ[source](now), slope)
 
 
@@ -144,7 +145,7 @@ class TimeMap:
         """Return the map of an unchanged run.
 
         Args:
-            state: The run; its ``max_duration`` is already scaled by ssr.
+            state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
             ssr: The scale schedule ratio.
 
         Raises:
@@ -154,23 +155,23 @@ class TimeMap:
 
     @property
     def max_duration(self) -> Time:
-        """Length of the plan to which schedules are bound, already scaled by ssr."""
+        """Length of the plan, already multiplied by ssr."""
         return self._plan.max_duration
 
     @property
     def ssr(self) -> Fraction:
-        """The ratio with which schedules are bound."""
+        """The scale schedule ratio of the plan."""
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the new plan at the true time, as in a run that was planned like this from the start.
+        """Return the map for ``extend``: the new plan at the true time, as in a run that had this plan from the start.
 
-        This discards an earlier rescaling. In a run measured in epochs whose number of batches per epoch has changed,
-        the true time is that of the epochs: schedules read the number of batches that so many new epochs have.
+        This discards an earlier rescaling. If the run is measured in epochs and the number of batches per epoch has
+        changed, schedules count every finished epoch with the new number of batches.
 
         Args:
-            state: The run with its new length and rates, at the timestamp of the checkpoint.
-            ssr: The new ratio.
+            state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
+            ssr: The new scale schedule ratio.
 
         Raises:
             InputError: The run is already at or after its new end.
@@ -183,12 +184,13 @@ class TimeMap:
         return TimeMap(plan, lines)
 
     def rescaled(self, state: State) -> TimeMap:
-        """Return the rest of the plan, stretched over the rest of the run.
+        """Return the map for ``rescale``: the rest of the old plan, stretched over the rest of the run.
 
-        ssr is part of the run's length here: schedules keep the ratio of their plan and are stretched to the new end.
+        The plan keeps its ssr. A new ssr of the run changes only the run's length, and so the end to which the rest of
+        the plan is stretched.
 
         Args:
-            state: The run with its new length and rates, at the timestamp of the checkpoint.
+            state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
             InputError: The run is already at or after its new end, the plan has no time left, or the unit of the length
@@ -205,15 +207,15 @@ class TimeMap:
         relative = _relative_slopes(self._plan, plan)
         stretch = left / (rest if mine == theirs else rest * _mean_rate(plan, now, mine, theirs)) / relative[mine]
         lines = {name: _through(name, now, value, stretch * relative[name]) for name, value in values.items()}
-        if mine != theirs:  # in the run's own measure, so that both ends coincide
+        if mine != theirs:  # use the counter of the run's length, so that plan and run end at the same time
             lines[mine] = _through(theirs, now, values[mine], left / rest)
         return TimeMap(self._plan, lines)
 
     def plan(self, state: State) -> State:
-        """Return the state for binding schedules: the plan's length and rates, at the plan's time.
+        """Return a state for resolving schedules, with the plan's length and rates, at the plan's time.
 
         Args:
-            state: The run. It is returned as is if the run is unchanged.
+            state: The state of the run. It is returned itself if the plan has not changed.
         """
         if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state
@@ -228,9 +230,9 @@ class TimeMap:
         )
 
     def __call__(self, timestamp: Timestamp) -> Timestamp:
-        """Return the plan's time at a timestamp of the run. In an unchanged run it is the timestamp itself.
+        """Return the plan's time for a timestamp of the run. In an unchanged run, return the timestamp itself.
 
-        Counters within the epoch, except its batches, are those of the run.
+        Counters within the current epoch are the run's counters, except the counter of batches.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
@@ -248,7 +250,7 @@ class TimeMap:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> TimeMap:
-        """Return the map from the dict of :meth:`state_dict`.
+        """Create a map from the result of :meth:`state_dict`.
 
         Raises:
             InputError: The dict is invalid.
@@ -287,7 +289,7 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
-    """Return the position of the run on the plan's counter. Refuse a run that is at its end."""
+    """Return the position of the run on the plan's counter. Raise an InputError if the run is at or after its end."""
     position = plan.position(now)
     if position >= plan.end:
         rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
@@ -297,14 +299,15 @@ def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
 
 
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
-    """Return the speed of each counter of the plan relative to the run's counter, divided by that of the batches.
+    """Return the relative speed of each counter of the plan.
 
-    It is 1 if batches have their old size. If a batch has twice the samples and counts as two, the plan's samples move
-    as fast as the run's, and its batches twice as fast.
+    The speed of a counter is the increase of the plan's counter for an increase of 1 of the run's counter. The relative
+    speed is the speed of the counter divided by the speed of batches. All relative speeds are 1 if the batch size is
+    unchanged. If the new batches have twice the samples, the relative speed of samples is 1/2.
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
-    # Clocks without a rate to batches move with the samples and tokens that are trained on.
+    # No rate converts seconds, epochs or iterations to batches, so they have the relative speed of samples or tokens.
     other = next((rate for rate in by_rate if rate is not None), Fraction(1))
     of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
     return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}
@@ -315,7 +318,7 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the run's ratio of two counters so far; no fixed rate is needed to connect them."""
+    """Return the ratio of two counters of the run so far. So no fixed rate between their units is needed."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
@@ -340,7 +343,7 @@ _Count = Callable[[Timestamp], int]
 
 
 def _compiled(line: _Line) -> _Count:
-    """Return the line as a function in integers: (offset + slope * source) / denominator."""
+    """Return a line as a function that computes with integers: (offset + slope * source) / denominator."""
     read, denominator = _READ[line.source], math.lcm(line.offset.denominator, line.slope.denominator)
     offset, slope = int(line.offset * denominator), int(line.slope * denominator)
 
@@ -360,7 +363,7 @@ def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[s
     batches, nanoseconds = counts["batches"], counts["nanoseconds"]
     functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
     functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
-    if dataloader_len is not None:  # whole epochs by the batches of the plan, as a run of that plan would have finished
+    if dataloader_len is not None:  # finished epochs follow from the plan's batches, as in a run with this plan
         functions["epochs"] = lambda true: batches(true) // dataloader_len
         functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
     return functions

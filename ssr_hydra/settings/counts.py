@@ -15,7 +15,7 @@ __all__ = ["CountSettings"]
 
 @dataclass(frozen=True)
 class CountSettings:
-    """How a run counts samples, tokens and iterations: ``Trainer(counts=...)``, and keys of the config node ``trainer``.
+    """How a run counts samples, tokens and iterations: ``Trainer(counts=...)``, and keys of the node ``trainer``.
 
     Args:
         samples_per_batch: Samples per batch, for schedules that mix units. None means the loader's ``batch_size``.

@@ -17,19 +17,20 @@ from ssr_hydra.records import WriteError, write_atomically
 __all__ = ["CSVLogger"]
 
 _FIRST = ("event", *CLOCKS)
-# Spreadsheets read a cell that begins with one of these as a formula, and formulas can call programs.
+# If a cell begins with one of these, spreadsheets read it as a formula, and formulas can start programs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(eq=False)
 class CSVLogger:
-    """Write ``metrics.csv`` in the run's folder: a row for every record of ``metrics.jsonl``, a column for each name.
+    """Write ``metrics.csv`` in the run's folder: a row for each record of ``metrics.jsonl``, a column for each name.
 
-    A name that first appears later (such as ``eval/accuracy`` at the first evaluation) gets a column on the right. The
-    logger then rewrites the table atomically, with an empty cell in earlier rows. Numbers keep all their digits;
-    non-finite ones are ``nan``, ``inf``, ``-inf``. Text that looks like a formula gets a leading ``'``.
+    If a later record has a new name (such as ``eval/accuracy`` at the first evaluation), the logger adds a column on
+    the right. It then rewrites the table atomically, with an empty cell in the earlier rows. Numbers keep all their
+    digits; numbers that are not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading
+    ``'``.
 
-    A resume drops the rows past the checkpoint, so each record appears once.
+    A resumed run drops the rows after its checkpoint, so each record appears only once.
 
     Example:
         >>> import tempfile
@@ -54,7 +55,7 @@ class CSVLogger:
         self._names: list[str] = []
 
     def fit_start(self, trainer: Any) -> None:
-        """Open the table and drop the rows past the run's position."""
+        """Open the table, and drop the rows after the run's current position."""
         self._path = run_folder(trainer, "csv") / "metrics.csv"
         self._names, rows = _read(self._path, trainer.state.timestamp.batches)
         self._rewrite(rows)
@@ -70,7 +71,7 @@ class CSVLogger:
             self._names = [*self._names, *new]
             self._rewrite(rows)
         assert self._file is not None
-        # One unbuffered write per row: a kill tears at most the last row, which a resume drops.
+        # Each row is one unbuffered write. So a kill truncates at most the last row, and a resumed run drops that row.
         line = _text([[values.get(name, "") for name in self._names]])
         try:
             written = self._file.write(line)
@@ -96,14 +97,14 @@ class CSVLogger:
 
 
 def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Return the columns and the unparsed rows of a table: those of the first ``until`` batches, or all."""
+    """Return the column names and the rows of a table. With ``until``, only rows of the first ``until`` batches."""
     names = list(_FIRST)
     try:
-        # The csv module splits the bytes, so a line break within a cell is kept.
+        # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return names, []
-    if not text.endswith("\n"):  # torn by a kill; the run writes this record again
+    if not text.endswith("\n"):  # a kill truncated the last row; the run writes this record again
         text = text[: text.rfind("\n") + 1]
     table = list(csv.reader(io.StringIO(text, newline="")))
     if not table or table[0][: len(_FIRST)] != names:

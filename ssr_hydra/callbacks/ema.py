@@ -23,28 +23,30 @@ _DEFAULT = 0.999
 
 @dataclass(eq=False)
 class EMA:
-    """Keep an exponential moving average of the weights, and evaluate with it.
+    """Keep an exponential moving average of the weights, and evaluate the model with the average.
 
-    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``, starting from the first
-    weights. With ``warmup`` the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, which soon forgets
-    the first weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too; others are copied.
+    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``. The first average is the
+    initial weights. With ``warmup``, the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so the
+    average soon forgets the initial weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too;
+    other buffers are copied.
 
-    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run, so the average spans the same part of the
-    schedule at every SSR. It does not change a ``decay`` or a half-life in other units.
+    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run, so the average covers the same part of the
+    schedule at every SSR. SSR does not change a ``decay``, or a ``half_life`` in other units.
 
-    Checkpoints hold the average and the number of updates, so a resumed run is bitwise equal. The model itself always
-    has the trained weights, also after the run: :meth:`copy_to` and :meth:`swapped` give the average.
+    Checkpoints contain the average and the number of updates, so a resumed run is bitwise equal to an uninterrupted
+    run. Outside of evaluations, the model has the trained weights, also after the run. :meth:`copy_to` and
+    :meth:`swapped` give access to the average.
 
     Args:
         decay: Decay of one update, from 0 to below 1; None is 0.999, or the value that ``half_life`` implies.
-        half_life: Time after which the weight of a contribution has halved:
-            ``decay = 0.5 ** (interval / half_life)``, both in batches.
+        half_life: Time after which an old value contributes half as much to the average:
+            ``decay = 0.5 ** (interval / half_life)``, with both times in batches.
         interval: Batches between two updates.
-        warmup: Whether the decay grows over the first updates.
-        evaluate: Whether evaluations use the average instead of the weights. False only keeps the average.
+        warmup: Whether the decay increases during the first updates.
+        evaluate: Whether evaluations use the average instead of the trained weights.
 
     Raises:
-        InputError: A value out of range; both ``decay`` and ``half_life``.
+        InputError: A value is out of range, or both ``decay`` and ``half_life`` are set.
 
     Example:
         >>> from torch import nn
@@ -90,15 +92,15 @@ class EMA:
         self._saved: Mapping[str, Any] | None = None
 
     def fit_start(self, trainer: Any) -> None:
-        """Start with the model's weights, or with the average from a checkpoint."""
+        """Start the average with the model's weights, or with the average from a checkpoint."""
         self.decay = self.decay_in(trainer.state)
         self.attach(trainer.model)
 
     def decay_in(self, state: Any) -> float:
-        """Return the decay of one update in a run.
+        """Return the decay of one update in a run with this state.
 
         Raises:
-            InputError: The run lacks the rate that converts the half-life to batches.
+            InputError: The run does not know the rate that converts the half-life to batches.
         """
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay
@@ -111,14 +113,14 @@ class EMA:
         return float(0.5 ** (self.interval / Fraction(batches)))
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
-        """Update the average every ``interval`` batches."""
+        """Update the average if the number of batches is a multiple of ``interval``."""
         del loss
         if trainer.state.timestamp.batches % self.interval == 0:
             self.update()
 
     def eval_start(self, trainer: Any) -> None:
-        """Replace the weights by the average."""
-        if self.evaluate and not self._model:  # evaluation without training: use the average from a checkpoint
+        """Replace the model's weights by the average."""
+        if self.evaluate and not self._model:  # evaluation before training: use the average from a checkpoint
             saved = self._saved
             self.attach(trainer.model)
             self._saved, self._is_passing = saved, True
@@ -126,24 +128,24 @@ class EMA:
             self._swap()
 
     def eval_end(self, trainer: Any, metrics: dict[str, float]) -> None:
-        """Restore the weights bitwise."""
+        """Restore the trained weights bitwise."""
         del trainer, metrics
         if self._swapped:
             self._swap()
-        if self._is_passing:  # training starts with the same average as without the evaluation
+        if self._is_passing:  # undo attach(), so that training starts as if this evaluation had not happened
             self._model, self._average, self._is_passing = {}, {}, False
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Restore the weights if an evaluation was interrupted."""
+        """Restore the trained weights if an evaluation was interrupted."""
         del trainer, result
         if self._swapped:
             self._swap()
 
     def attach(self, model: nn.Module) -> None:
-        """Start averaging a model, with its weights as the first average.
+        """Start to average a model. The first average is the model's weights.
 
         Raises:
-            InputError: Its parameters are shards, or the average from a checkpoint does not fit the model.
+            InputError: The model's parameters are shards, or the average from a checkpoint does not fit the model.
         """
         import torch
 
@@ -164,7 +166,7 @@ class EMA:
             self.load_state_dict(saved)
 
     def update(self) -> None:
-        """Take in the weights as they are."""
+        """Update the average with the current weights of the model."""
         import torch
         from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -193,10 +195,10 @@ class EMA:
             self._swap()
 
     def copy_to(self, model: nn.Module) -> None:
-        """Copy the average to a model of the same architecture, for example for export.
+        """Copy the average to another model of the same architecture, for example to export it.
 
         Raises:
-            InputError: The architecture differs.
+            InputError: The architecture of ``model`` is different.
         """
         import torch
 
@@ -212,10 +214,10 @@ class EMA:
         return {"updates": self.updates, "average": {name: tensor.detach().clone() for name, tensor in average.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved average, now or as soon as :meth:`attach` is called.
+        """Load a saved average. If no model is attached yet, :meth:`attach` loads it later.
 
         Raises:
-            InputError: The average does not fit the model.
+            InputError: ``state`` is not a saved average, or the average does not fit the model.
         """
         import torch
 
@@ -232,7 +234,10 @@ class EMA:
             self._average[name].copy_(tensor)
 
     def _swap(self) -> None:
-        """Exchange the contents of tensors, because compiled models, DDP and optimizers refer to the tensors."""
+        """Exchange the values of the weights and the average.
+
+        The values are copied and the tensors stay the same, because compiled models, DDP and optimizers refer to them.
+        """
         import torch
 
         with torch.no_grad():

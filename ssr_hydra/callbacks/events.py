@@ -1,4 +1,4 @@
-"""Events of a run, and their listeners: the methods of callbacks and loggers."""
+"""The events of a run, and their listeners: the methods of callbacks and loggers."""
 
 from __future__ import annotations
 
@@ -26,33 +26,34 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "fit_end": ("trainer", "result"),
     "close": (),
 }
-"""A mapping from event to the arguments of its listeners."""
+"""A mapping from the name of an event to the names of the arguments that its listeners get."""
 
-# End events call every listener even after an error, because files must be closed and weights restored.
+# These events call every listener, even after a listener has raised an error, because files must be closed and weights
+# must be restored.
 _FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
 
 
 class Events:
-    """The listeners of a run: for each event the functions to call, in order, callbacks before loggers.
+    """The listeners of a run: for each event, the functions to call in order. Callbacks come before loggers.
 
-    A callback is any object with one or more of the methods in :data:`EVENTS`. Events without a method cost nothing. A
-    logger is a callback that has ``log``. A callback with ``state_dict`` and ``load_state_dict`` is part of
-    checkpoints, under its name.
+    A callback is any object with one or more of the methods in :data:`EVENTS`. An event without a listener costs
+    nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
+    checkpoints contain its state under its name.
 
-    An exception of a callback ends the run unchanged, because it is the user's code. An exception of a logger ends the
-    run as a :class:`~ssr_hydra.errors.RunError` that names the logger. Nothing is lost: ``metrics.jsonl`` has every
-    record, and the run can be resumed.
+    If a callback raises an exception, the run ends with the same exception, because the code is the user's. If a logger
+    raises an exception, the run ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. In this case
+    nothing is lost: ``metrics.jsonl`` has every record, and the run can be resumed.
 
     Args:
-        callbacks: A mapping from name to object, or a sequence of objects, named after their classes (``ema``, a second
-            ``ema-2``).
-        loggers: The same for loggers.
+        callbacks: A mapping from name to callback, or a sequence of callbacks. In a sequence, a callback is named after
+            its class: ``ema``, and ``ema-2`` for a second callback of the class.
+        loggers: A mapping or sequence of loggers in the same format.
         is_main: Whether this process is rank 0. Other processes have no loggers, and no callbacks whose attribute
             ``main_only`` is true.
 
     Raises:
-        InputError: An object has no method for an event, or one that does not accept the event's arguments; a logger
-            has no ``log``; or two have the same name.
+        InputError: An object has no method for any event; a method does not accept the arguments of its event; a logger
+            has no ``log``; or two objects have the same name.
 
     Example:
         >>> class Count:
@@ -75,7 +76,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
-        self._completing = 0  # how many of the listeners to records are callbacks
+        self._completing = 0  # number of listeners to the event log that are callbacks, which may add to the record
         named = [(name, item, False) for name, item in _with_names(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _with_names(loggers, "loggers")]
         names: set[str] = set()
@@ -83,7 +84,7 @@ class Events:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
             methods = _methods(item, field, is_logger)
             if name in names:
-                raise InputError(field, type(item).__name__, "two of one name", "give it another name")
+                raise InputError(field, type(item).__name__, "has the same name as another object", "rename one")
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):
                 continue
@@ -94,11 +95,11 @@ class Events:
                 self._stateful[name] = item
 
     def on(self, event: str, function: Listener) -> None:
-        """Call a function at an event, after all earlier listeners.
+        """Add a function to the listeners of an event. It is called after all earlier listeners.
 
         Args:
             event: One of :data:`EVENTS`.
-            function: Accepts the event's arguments, such as ``(trainer, loss)`` for ``batch_end``.
+            function: A function that accepts the event's arguments, such as ``(trainer, loss)`` for ``batch_end``.
 
         Raises:
             InputError: The event is unknown, or the function cannot be called with the event's arguments.
@@ -107,23 +108,24 @@ class Events:
             raise InputError("event", event, "is unknown", did_you_mean(str(event).removeprefix("on_"), EVENTS))
         if not callable(function):
             takes = ", ".join(EVENTS[event])
-            raise InputError("function", function, "must be a function", f"give one of ({takes})")
+            raise InputError("function", function, "must be a function", f"pass a function of ({takes})")
         _check_takes(function, event, "function")
         self._listeners[event] += (function,)
 
     def listeners(self, event: str) -> tuple[Listener, ...]:
-        """Return the listeners of an event, in order; empty if there are none."""
+        """Return the listeners of an event, in the order in which they are called."""
         return self._listeners[event]
 
     def fire(self, event: str, *args: Any) -> None:
         """Call all listeners of an event.
 
-        A listener to ``eval_end`` may add a metric as a number of any kind; it becomes a float.
+        A listener to ``eval_end`` may add a metric to the metrics, as a number of any type. The number is converted to
+        a float.
 
         Raises:
-            InputError: A listener added something else; the error names the listener and the metric.
-            Exception: The first exception of a listener. At ``eval_end``, ``fit_end`` and ``close`` the other
-                listeners are still called.
+            InputError: A listener added a metric that is not a number. The error names the listener and the metric.
+            Exception: The first exception that a listener raised. At ``eval_end``, ``fit_end`` and ``close``, the other
+                listeners are called before this exception is raised.
         """
         if event not in _FOR_ALL:
             for listener in self._listeners[event]:
@@ -141,14 +143,18 @@ class Events:
             raise first
 
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
-        """Call ``log`` listeners and write the record: first callbacks, which may add to it; the file; then loggers.
+        """Pass a record to the ``log`` listeners, and write it to ``metrics.jsonl``.
 
-        So ``metrics.jsonl`` has what a callback adds, and also a record whose logger fails.
+        First the callbacks get the record, and may add values to it. Then the record is written to the file. Then the
+        loggers get it. So the file contains the values that callbacks add, and also a record for which a logger fails.
 
         Args:
             trainer: The object that listeners get as the trainer.
             record: The record.
-            write: Writes it to ``metrics.jsonl``; None if there is no such file.
+            write: Function that writes the record to ``metrics.jsonl``; None if the run writes no files.
+
+        Raises:
+            InputError: A callback added a value that is not plain data.
         """
         listeners = self._listeners["log"]
         for listener in listeners[: self._completing]:
@@ -161,20 +167,20 @@ class Events:
             listener(trainer, record)
 
     def close(self) -> None:
-        """Close every listener, even after an error; raise the first error at the end. Later calls do nothing."""
+        """Close every listener, even after an error, and then raise the first error. Later calls do nothing."""
         if not self._closed:
             self._closed = True
             self.fire("close")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a mapping from name to state, for listeners that have state."""
+        """Return a mapping from the name of each callback with state to its state."""
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load each listener's state, by name.
+        """Load the state of each callback by its name.
 
-        A state without a listener is ignored, and a listener without a state starts new. What may change in a run is
-        checked elsewhere, when it resumes.
+        A state without a callback is ignored, and a callback without a state starts with its initial state. The check
+        of which settings may change at a resume is in :mod:`ssr_hydra.checkpoints.description`.
         """
         if not isinstance(state, Mapping):
             raise TypeError("callbacks have a state each, by their names")
@@ -189,7 +195,7 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
     if isinstance(items, Mapping):
         for name in items:
             if not isinstance(name, str) or not name.strip():
-                raise InputError(field, name, "is named by a word", "write {name: object}")
+                raise InputError(field, name, "must have a string as its name", "write {name: object}")
         return list(items.items())
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         rule = "must be a list of objects, or a mapping of names to objects"
@@ -226,18 +232,18 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
 
 
 def _check_takes(function: Listener, event: str, field: str) -> None:
-    """Refuse at once a listener that would fail at its event."""
+    """Raise an InputError now if a listener does not accept its event's arguments and would fail later."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C have none
+    except (TypeError, ValueError):  # some functions that are written in C have no signature
         return
     names = EVENTS[event]
     try:
         signature.bind(*names)
     except TypeError:
         shown = getattr(function, "__qualname__", type(function).__name__)
-        rule = f"is called as {event}({', '.join(names)}), and takes {signature}"
-        raise InputError(field, shown, rule, f"let it take ({', '.join(names)})") from None
+        rule = f"is called as {event}({', '.join(names)}), but its arguments are {signature}"
+        raise InputError(field, shown, rule, f"change its arguments to ({', '.join(names)})") from None
 
 
 def _is_stateful(item: object, field: str) -> bool:
@@ -249,7 +255,7 @@ def _is_stateful(item: object, field: str) -> bool:
 
 
 def _guarded(method: Listener, name: str, event: str) -> Listener:
-    """Add the logger's name to the errors of its method."""
+    """Return a function that calls a logger's method and adds the logger's name to its errors."""
 
     def call(*args: Any) -> None:
         try:
@@ -277,7 +283,7 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
 
 
 def _plain(value: Any, name: str, listener: Listener) -> Any:
-    """Convert a record to plain data; numbers of any kind become Python numbers."""
+    """Convert a value of a record to plain data. Numbers of any type become Python numbers."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""MLflow, by its own client."""
+"""Logger for MLflow, which uses MLflow's client."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ _PARAMS_AT_ONCE = 100
 
 @dataclass(eq=False)
 class MLflowLogger:
-    """Log to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to ``mlflow/mlflow.db`` in the run's folder.
+    """Log to MLflow.
 
-    Every number of a record is a metric whose step is the number of batches; so are the counters ``epoch``, ``sample``,
-    ``token`` and ``train_seconds``. The config's values are params. The server comes from the environment, never from a
-    config.
+    The logger sends to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to ``mlflow/mlflow.db``
+    in the run's folder. The server comes only from the environment, never from a config.
 
-    MLflow cannot delete records. ``mlflow.json`` in the run's folder holds the run's id and the last batch sent, so a
-    resumed run continues the same MLflow run and sends no record twice. If a run with a changed config goes back to an
-    earlier batch, or a run starts from the beginning, it becomes a new MLflow run, whose tag ``resumed_from`` names the
-    old one.
+    Every number of a record is a metric, and so are the counters ``epoch``, ``sample``, ``token`` and
+    ``train_seconds``. The step of a metric is the number of batches. The values of the config are params.
+
+    MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
+    batch that was sent. With it, a resumed run continues the same MLflow run and sends no record twice. There are two
+    exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning again.
+    Then the logger starts a new MLflow run, whose tag ``resumed_from`` names the old MLflow run.
 
     Args:
-        experiment: The experiment that the run appears in; created if missing.
+        experiment: The MLflow experiment of the run; created if missing.
 
     Raises:
         InputError: The package ``mlflow`` is not installed.
@@ -50,7 +52,7 @@ class MLflowLogger:
         require_extra("mlflow")
         self._client: Any = None
         self._sent: Sent | None = None
-        self._status = "FAILED"  # until the run has ended well
+        self._status = "FAILED"  # MLflow's status of the run unless fit_end sets another
 
     def fit_start(self, trainer: Any) -> None:
         """Start the MLflow run, or continue it."""
@@ -91,7 +93,7 @@ class MLflowLogger:
             self._sent.add(record)
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
-        """Note how the run ended."""
+        """Send the run's status and error to MLflow."""
         del trainer
         if self._client is not None and self._sent is not None:
             self._status = {"completed": "FINISHED", "stopped": "KILLED"}.get(result.status, "FAILED")
@@ -123,7 +125,7 @@ def _allowed(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress MLflow's messages about each table of a new store."""
+    """Inside the ``with`` block, suppress MLflow's messages about each table of a new database."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

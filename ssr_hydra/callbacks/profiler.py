@@ -12,7 +12,7 @@ from ssr_hydra.settings.base import count, flag
 
 __all__ = ["Profiler"]
 
-_MOST_PROFILED = 1000  # each profiled batch takes memory until it is written
+_MOST_PROFILED = 1000  # the data of each profiled batch stays in memory until it is written
 _SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 
 
@@ -20,23 +20,24 @@ _SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 class Profiler:
     """Profile ``active`` batches and write ``profile/`` in the run's folder.
 
-    The profiler skips the first ``wait`` batches, profiles ``warmup`` batches and discards their data, because the
-    start of a profile is slow, and records ``active`` batches. After that it costs nothing. Open ``trace-<batch>.json``
-    with <https://ui.perfetto.dev> or ``chrome://tracing``; ``table-<batch>.txt`` lists the slowest operators. Both
-    names contain the last profiled batch. With several processes, only rank 0 is profiled.
+    The profiler skips the first ``wait`` batches. Then it profiles ``warmup`` batches and discards their data, because
+    the start of a profile is slow. Then it records ``active`` batches. After that it costs nothing. The file
+    ``trace-<batch>.json`` can be opened with <https://ui.perfetto.dev> or ``chrome://tracing``. The file
+    ``table-<batch>.txt`` lists the slowest operators. ``<batch>`` is the number of the last profiled batch. In a run
+    with several processes, only rank 0 is profiled.
 
     Args:
         wait: Batches without profiling.
         warmup: Batches whose profile is discarded.
         active: Batches whose profile is written.
-        repeat: Number of such cycles.
+        repeat: Number of cycles of ``wait``, ``warmup`` and ``active`` batches.
         record_shapes: Whether to record the shapes of the operators' inputs.
         profile_memory: Whether to record allocations.
         with_stack: Whether to record the Python line that called each operator.
-        rows: Rows of the table.
+        rows: Number of rows in the table.
 
     Raises:
-        InputError: A number out of range.
+        InputError: A number is out of range, or a switch is not a bool.
 
     Example:
         >>> from ssr_hydra.callbacks import Events
@@ -65,7 +66,7 @@ class Profiler:
         self._batch = 0
 
     def fit_start(self, trainer: Any) -> None:
-        """Start counting batches."""
+        """Start the profiler."""
         from torch.profiler import ProfilerActivity, profile, schedule
 
         self._folder = run_folder(trainer, "profiler") / "profile"
@@ -78,13 +79,13 @@ class Profiler:
             activities=activities,
             schedule=schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=self.repeat),
             on_trace_ready=self._write,
-            acc_events=True,  # suppress torch's message that it writes the events cycle by cycle
+            acc_events=True,  # suppresses torch's message that events are cleared after each cycle
             **{name: getattr(self, name) for name in _SWITCHES},
         )
         self._profile.start()
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
-        """Count a batch."""
+        """Count a batch, and stop the profiler after the last cycle."""
         del loss
         if self._profile is not None:
             self._batch = trainer.state.timestamp.batches
@@ -94,7 +95,7 @@ class Profiler:
                 self._stop()
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Write the profile of a cycle that the end of the run cut, or a note if there is none."""
+        """Write the profile of a cycle that is not complete. If no batch was profiled, write a note instead."""
         del trainer, result
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Memory of the records that an append-only store received, so that a resumed run sends none twice."""
+"""A file that stores which records an append-only service has received, so that a resumed run sends no record twice."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ssr_hydra.records import config_hash
 
 __all__ = ["Sent"]
 
-# Parts of a config that do not change the numbers of a run.
+# Nodes of a config that do not change the results of a run.
 _NO_MATTER = ("name", "resume", "checkpoint", "logger")
 
 
 class Sent:
-    """The id of a run in a store, and the last record that the store received.
+    """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
-    A killed run resumes from its last checkpoint and repeats the records since then, with the same values;
-    :meth:`is_new` tells which ones are new. With a changed config the repeated records may have different values, but
-    the store keeps the old ones. In that case, and if a run starts from the beginning again, :meth:`resume` drops the
-    old id, so that the run gets a new one.
+    A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
+    values. :meth:`is_new` returns which records are new to the store. If the config has changed, the repeated records
+    may have other values, but the store keeps the old values. In that case, and if a run starts from the beginning
+    again, :meth:`resume` drops the old id, so that the run gets a new id.
 
     Args:
-        path: Path of the JSON file; its folder exists.
-        place: The store; an id is valid only there.
+        path: Path of the JSON file. Its folder must exist.
+        place: The name of the store. An id is valid only in one store.
         config: The run's config.
     """
 
@@ -39,7 +39,13 @@ class Sent:
         self._before: tuple[int, list[str]] = (-1, [])
 
     def resume(self, batch: int) -> str | None:
-        """Return the id of this run in the store, or None. Call it once, with the number of batches so far."""
+        """Return the id with which the run continues in the store; None if the run needs a new id.
+
+        Call this method once, before any record is sent, because it sets the records that :meth:`is_new` compares with.
+
+        Args:
+            batch: The number of batches that the run has trained.
+        """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             place, known, config = content["place"], str(content["id"]), content["config"]
@@ -47,7 +53,7 @@ class Sent:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            return None  # not written by this class, or damaged: the run gets a new id
+            return None  # the file is damaged or from another program, so the run gets a new id
         if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
             self.previous = known if place == self._place else None
             return None
@@ -56,18 +62,18 @@ class Sent:
         return known
 
     def start(self, identity: str) -> None:
-        """Save the id that the store assigned."""
+        """Save the id that the store assigned to the run."""
         self.id = identity
         self._save()
 
     def is_new(self, record: Mapping[str, Any]) -> bool:
-        """Return whether the store lacks this record."""
+        """Return whether the store has not received this record yet."""
         last, events = self._before
         batch: int = record["batch"]
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Save that the store has this record."""
+        """Save that the store has received this record."""
         batch, event = record["batch"], record.get("event", "")
         self._events = [*self._events, event] if batch == self._batch else [event]
         self._batch = batch
@@ -81,8 +87,8 @@ class Sent:
             "batch": self._batch,
             "events": self._events,
         }
-        # Atomic but not synced: after a power cut a record may be sent twice, which costs less than a
-        # sync with every record.
+        # The write is atomic but not synced. After a power failure a record may be sent twice, which is better than a
+        # slow sync for each record.
         temporary = self._path.with_name(f".{self._path.name}.tmp")
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
         temporary.replace(self._path)

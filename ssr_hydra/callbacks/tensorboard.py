@@ -12,19 +12,20 @@ from ssr_hydra.records import RunResult
 
 __all__ = ["TensorBoardLogger"]
 
-# The final metrics have separate names, because a scalar has one value at each step.
+# The final metrics have this prefix, because a scalar name has only one value at each step.
 _FINAL = "final"
 
 
 @dataclass(eq=False)
 class TensorBoardLogger:
-    """Write event files into ``tensorboard/`` in the run's folder; ``tensorboard --logdir outputs`` shows all runs.
+    """Write event files into ``tensorboard/`` in the run's folder. ``tensorboard --logdir outputs`` shows all runs.
 
-    Every number of a record is a scalar whose step is the number of batches. The config is under *Text* and, at the end
-    of the run, under *HParams* with the final metrics. Each record is flushed, so a kill loses none.
+    Every number of a record is a scalar whose step is the number of batches. The tab *Text* shows the config. After the
+    end of the run, the tab *HParams* shows the config with the final metrics. Each record is flushed, so a kill loses
+    no record.
 
-    A resume marks records past the checkpoint as void (TensorBoard's ``purge_step``): they stay in the old event file,
-    and readers skip them.
+    A resumed run uses TensorBoard's ``purge_step`` to hide the records after its checkpoint. They stay in the old event
+    file, but TensorBoard skips them.
 
     Raises:
         InputError: The package ``tensorboard`` is not installed.
@@ -49,7 +50,7 @@ class TensorBoardLogger:
         self._config = trainer.config
         if self._config is not None:
             text = json.dumps(self._config, indent=2, ensure_ascii=False)
-            # Markdown shows text indented by four as it is: nothing in it can close the block.
+            # Markdown shows text that is indented by four spaces unchanged. No text can end such a block early.
             self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
             self._writer.flush()
 
@@ -61,7 +62,7 @@ class TensorBoardLogger:
         self._writer.flush()
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
-        """Write the hyperparameters with the final metrics."""
+        """Write the config as hyperparameters, with the final metrics."""
         from torch.utils.tensorboard.summary import hparams
 
         del trainer

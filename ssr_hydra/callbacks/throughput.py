@@ -12,11 +12,11 @@ _RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch":
 
 @dataclass(eq=False)
 class Throughput:
-    """Add the speed since the previous record to each training record.
+    """Add the training speed since the previous training record to each training record.
 
-    ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, and the
-    same for batches and, if there are any, tokens. The time excludes evaluation and checkpoints. The first record after
-    a start has no speed.
+    ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, where
+    "then" is the previous training record. Batches and tokens have the same formula; data without tokens has no speed
+    for tokens. The time excludes evaluations and checkpoints. The first record after a start has no speed.
 
     Example:
         >>> throughput = Throughput()
@@ -34,7 +34,7 @@ class Throughput:
         self._then: dict[str, Any] | None = None
 
     def log(self, trainer: Any, record: dict[str, Any]) -> None:
-        """Complete a record of training."""
+        """Add the speed to a training record."""
         del trainer
         if record.get("event") != "train":
             return

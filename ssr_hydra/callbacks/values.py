@@ -1,4 +1,4 @@
-"""Helpers of loggers: the numbers of a record, the run's folder, and the packages of extras."""
+"""Functions for loggers: the numbers of a record, the run's folder, and the packages that a logger needs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ssr_hydra.errors import InputError, missing_package
 __all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
 
 CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
-"""Keys of a record that give the position of the run."""
+"""Keys of a record that contain the position of the run."""
 
 PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
-"""Extra of this package -> the modules that it installs."""
+"""A mapping from an extra of this package to the modules that the extra installs."""
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with one value per name: ``lrs`` of several param groups become ``lr/0``, ``lr/1``.
+    """Return a record in which each name has a single value: lists and mappings are split into several names.
 
-    A list is spread under its name, without the plural's s where the singular stands in the record too; a mapping
-    under its name and its keys, so ``lrs`` of named param groups become ``lr/body``, ``lr/head``.
+    A list ``lrs`` becomes ``lrs/0``, ``lrs/1``. A mapping ``lrs`` becomes ``lrs/body``, ``lrs/head``. If the record
+    also has the name without the final s (``lr``), the new names use this name: ``lr/0``, ``lr/body``.
 
     Example:
         >>> columns({"event": "train", "batch": 10, "lr": 0.1, "lrs": [0.1, 0.01], "momentum": {"body": 0.9}})
@@ -44,10 +44,11 @@ def columns(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a record tells, without those of its clocks; NaN and infinity are numbers.
+    """Return the numbers of a record, without the counters in :data:`CLOCKS`. NaN and infinity are numbers.
 
-    The ``train/loss`` of an evaluation is the mean since the evaluation before, and that of a record of training the
-    mean since the record before. Stores have one value for a name at a step, so the first is ``train/loss_since_eval``.
+    In a record of an evaluation, ``train/loss`` is the mean since the previous evaluation. In a training record, it is
+    the mean since the previous record. A store has only one value for a name at a step. So for an evaluation, this
+    function renames ``train/loss`` to ``train/loss_since_eval``.
 
     Example:
         >>> scalars({"event": "eval", "batch": 10, "eval/accuracy": 0.5, "note": "x", "eval/loss": None})
@@ -61,7 +62,7 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool]:
-    """Flatten a config to dotted names with plain values; None becomes the word ``null``, as in YAML.
+    """Return a flat mapping from the dotted names of a config to plain values. None becomes ``"null"``, as in YAML.
 
     Example:
         >>> flat({"ssr": 0.5, "scheduler": {"t_warmup": None, "milestones": ["0.5dur"]}})
@@ -85,10 +86,10 @@ def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool
 
 
 def run_folder(trainer: Any, logger: str) -> Path:
-    """Return the folder of the run.
+    """Return the run's folder, and create it if it is missing.
 
     Raises:
-        InputError: The run has no folder, but this logger writes files.
+        InputError: The run has no folder, but the logger writes files.
     """
     if trainer.run_dir is None:
         raise InputError("run_dir", None, f"the {logger} logger writes into the run's folder", "give run_dir")
@@ -101,7 +102,7 @@ def require_extra(extra: str) -> None:
     """Check that the packages of an extra of this package are installed, without importing them.
 
     Raises:
-        InputError: A package is not installed; the error says how to install it.
+        InputError: A package is not installed. The error contains the command that installs it.
     """
     for module in PACKAGES[extra]:
         if importlib.util.find_spec(module) is None:

@@ -19,26 +19,26 @@ __all__ = ["WandbLogger"]
 
 @dataclass(eq=False)
 class WandbLogger:
-    """Log to Weights & Biases, with files in ``wandb/`` in the run's folder.
+    """Log to Weights & Biases. Its files are in ``wandb/`` in the run's folder.
 
     Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
-    ``token`` and ``train_seconds`` are logged too, and can be the x axis of a chart. The run's owner and server
-    come from the login and environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
+    ``token`` and ``train_seconds`` are logged too, and can be the x axis of a chart. The owner of the run and the
+    server come only from the W&B login and the environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
-    W&B cannot delete records. ``wandb.json`` in the run's folder holds the run's id and the last batch sent, so a
-    resumed run continues the same W&B run and sends no record twice. If a run with a changed config goes back to an
-    earlier batch, or a run starts from the beginning, it becomes a new W&B run, which names the old one in
-    ``resumed_from``.
+    W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
+    that was sent. With it, a resumed run continues the same W&B run and sends no record twice. There are two
+    exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning again.
+    Then the logger starts a new W&B run, whose config value ``resumed_from`` names the old W&B run.
 
     Args:
-        project: The project that the run appears in.
-        mode: ``online``, or ``offline``, which sends nothing until ``wandb sync``. None is the value of
-            ``WANDB_MODE``, else online.
+        project: The W&B project of the run.
+        mode: ``online`` or ``offline``. An offline run sends nothing until ``wandb sync`` is called. None means the
+            value of ``WANDB_MODE``, or online if this variable is not set.
         tags: Tags of the run.
-        group: Group under which W&B shows the run with others, such as those of a sweep; None for no group.
+        group: Name under which W&B groups the run with other runs, such as the runs of a sweep; None for no group.
 
     Raises:
-        InputError: The package ``wandb`` is not installed; an unknown mode.
+        InputError: The package ``wandb`` is not installed, ``mode`` is unknown, or a name is not a string.
 
     Example:
         >>> from ssr_hydra.callbacks import Events
@@ -55,11 +55,11 @@ class WandbLogger:
             one_of(self.mode, "mode", ("online", "offline"))
         for field, name in (("project", self.project), ("group", self.group)):
             if name is not None and (not isinstance(name, str) or not name.strip()):
-                raise InputError(field, name, "must be a name", "write e.g. digits")
+                raise InputError(field, name, "must be a name", "use a name such as digits")
         require_extra("wandb")
         self._run: Any = None
         self._sent: Sent | None = None
-        self._exit_code = 1  # until the run has ended well
+        self._exit_code = 1  # fit_end sets it to 0 if the run completes
 
     def fit_start(self, trainer: Any) -> None:
         """Start the W&B run, or continue it."""
@@ -77,9 +77,9 @@ class WandbLogger:
             project=self.project,
             name=trainer.name,
             id=known or secrets.token_hex(8),
-            resume="allow" if online else None,  # offline, W&B warns that it does not know what the server has
+            resume="allow" if online else None,  # offline, "allow" would print a warning
             dir=str(folder),
-            mode=self.mode,  # type: ignore[arg-type]  # one of its words
+            mode=self.mode,  # type: ignore[arg-type]  # the check above allows only valid modes
             tags=tuple(self.tags) or None,
             group=self.group,
             config=config,
@@ -100,14 +100,14 @@ class WandbLogger:
             self._sent.add(record)
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
-        """Note how the run ended."""
+        """Add the run's status and error to the W&B summary."""
         del trainer
         if self._run is not None:
             self._exit_code = 0 if result.status == "completed" else 1
             self._run.summary.update({"status": result.status, "error": result.error})
 
     def close(self) -> None:
-        """Finish the W&B run: wait until everything is sent."""
+        """Finish the W&B run, and wait until all records are sent."""
         if self._run is not None:
             run, self._run = self._run, None
             run.finish(exit_code=self._exit_code)

@@ -112,19 +112,20 @@ _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
 
 
 class TimeMap:
-    """The plan to which schedules are bound, and the time in that plan for a timestamp of the run.
+    """The plan that resolves the times of schedules, and a function from the run's time to the plan's time.
 
-    In an unchanged run both are the run's own. :meth:`extended` and :meth:`rescaled` continue a run with another plan;
-    the state is then at the checkpoint. A checkpoint contains its map, so rescaling twice composes.
+    In an unchanged run, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the map
+    with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
 
-    Each counter of the plan is a linear function of a counter of the run, in exact fractions. The counter of the plan's
-    length reaches its end exactly when the run does, even if the unit of the length has changed. The other counters
-    move in proportion: at the same speed if batches have their old size, else by the rates.
+    Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
+    that measures the plan's length reaches the end of the plan exactly when the run ends, even if the unit of the
+    run's length has changed. The other counters have the same relative speed if the batch size is unchanged. Otherwise
+    the rates determine their speed.
 
     Attributes:
-        max_duration: Length of the plan to which schedules are bound, already scaled by ssr.
-        ssr: The ratio with which they are bound.
-        is_identity: Whether the plan's time is the run's.
+        max_duration: Length of the plan, already multiplied by ssr.
+        ssr: The scale schedule ratio of the plan.
+        is_identity: Whether the plan's time equals the run's time.
 
     Example:
         >>> run = State(max_duration="10ep", dataloader_len=100, timestamp=Timestamp(epoch=5, batch=500))
@@ -307,7 +308,7 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
-    # No rate converts seconds, epochs or iterations to batches, so they have the relative speed of samples or tokens.
+    # Seconds, epochs and iterations have the relative speed of samples or, if it is unknown, that of tokens.
     other = next((rate for rate in by_rate if rate is not None), Fraction(1))
     of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
     return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}

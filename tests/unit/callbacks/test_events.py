@@ -241,10 +241,13 @@ class Lightning:
         ({"callbacks": [Memory]}, "callbacks.type='Memory': is a class, and a run needs an object; write Memory()"),
         ({"callbacks": Memory()}, "callbacks=<"),
         ({"callbacks": "ema"}, "must be a list of objects, or a mapping of names to objects"),
-        ({"callbacks": {3: Memory()}}, "callbacks=3: is named by a word"),
+        ({"callbacks": {3: Memory()}}, "callbacks=3: must have a string as its name"),
         ({"loggers": [Memory()]}, "loggers.memory='Memory': a logger has a method log(trainer, record)"),
         ({"callbacks": [OneOfTwo()]}, "state_dict and load_state_dict belong together"),
-        ({"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}}, "loggers.a='Logger': two of one name"),
+        (
+            {"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}},
+            "loggers.a='Logger': has the same name as another object",
+        ),
     ],
 )
 def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -256,7 +259,7 @@ def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) 
 def test_functions_are_added_to_events_that_there_are() -> None:
     with pytest.raises(InputError, match="event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
-    with pytest.raises(InputError, match=r"function=3: must be a function; give one of \(trainer, loss\)"):
+    with pytest.raises(InputError, match=r"function=3: must be a function; pass a function of \(trainer, loss\)"):
         Events().on("batch_end", 3)  # type: ignore[arg-type]
 
 
@@ -282,4 +285,4 @@ def test_method_that_cannot_take_the_events_arguments_is_refused_at_once() -> No
     with pytest.raises(InputError) as caught:
         Events({"own": Mine()})
     assert caught.value.field == "callbacks.own.epoch_end"
-    assert caught.value.fix == "let it take (trainer)"
+    assert caught.value.fix == "change its arguments to (trainer)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssr_hydra.records import RunResult
-    from ssr_hydra.trainer.task import accuracy
+    from ssr_hydra.trainer.evaluation import accuracy
     from ssr_hydra.trainer.trainer import Trainer
     from ssr_hydra.trainer.watch import DivergedError
 
@@ -20,7 +20,7 @@ _HOMES = {
     "DivergedError": "ssr_hydra.trainer.watch",
     "RunResult": "ssr_hydra.records",
     "Trainer": "ssr_hydra.trainer.trainer",
-    "accuracy": "ssr_hydra.trainer.task",
+    "accuracy": "ssr_hydra.trainer.evaluation",
 }
 
 

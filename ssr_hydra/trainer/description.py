@@ -23,13 +23,93 @@ from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeded import SeededDataset
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
+from ssr_hydra.settings import CountSettings, StepSettings
+from ssr_hydra.state import State
 from ssr_hydra.time import Time
 from ssr_hydra.trainer.inputs import batch_size
-from ssr_hydra.trainer.parallel import class_name
+from ssr_hydra.trainer.parallel import class_name, is_sharded
 
-__all__ = ["describe_data", "describe_loader", "describe_model", "describe_optimizer", "describe_schedule"]
+__all__ = [
+    "describe_data",
+    "describe_loader",
+    "describe_model",
+    "describe_optimizer",
+    "describe_run",
+    "describe_schedule",
+    "merged_code",
+    "shared_description",
+]
 
 _MOST_SHOWN, _MOST_ROWS = 64, 256
+
+
+# The settings of a step in a description, next to its precision and memory format.
+_OF_STEP = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
+_SHARED = (
+    *("precision", "scheduler", "schedules", "optimizers", "model", "loss"),
+    *("use_stepwise_scheduler", "channels_last", "device"),
+)
+
+
+def describe_run(
+    state: State,
+    *,
+    run: Mapping[str, Any],
+    control: str | None,
+    counts: CountSettings,
+    schedulers: Any,
+    schedules: Mapping[str, Any] | None,
+    use_stepwise_scheduler: bool | None,
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss: Any,
+    step: StepSettings,
+    device: str,
+    processes: int,
+) -> dict[str, Any]:
+    """Describe a run for its checkpoints. Arguments are those of the trainer, and the state that it has made."""
+    return {
+        "run": {
+            **run,
+            "control": control,
+            # As the user passed them: the loader's batch size is recorded separately.
+            "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
+            "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
+        },
+        "scheduler": describe_schedule(schedulers),
+        "schedules": describe_schedule(schedules or {}),
+        "use_stepwise_scheduler": use_stepwise_scheduler,
+        "optimizers": [describe_optimizer(optimizer) for optimizer in state.optimizers],
+        "model": describe_model(model),
+        "data": describe_loader(loader),
+        "loss": describe_schedule(loss),
+        "iteration_length": None if counts.iteration_length is None else str(counts.iteration_length),
+        "step": {key: getattr(step, key) for key in _OF_STEP},
+        "precision": step.precision,
+        "channels_last": step.channels_last,
+        "threads": torch.get_num_threads() if device == "cpu" else None,
+        "device": device,
+        "processes": processes,
+        "sharded": is_sharded(model),
+    }
+
+
+def shared_description(description: Mapping[str, Any], *, with_data: bool) -> dict[str, Any]:
+    """Return the parts of a description that must be equal in all processes of a run.
+
+    Args:
+        description: The description of the run in this process.
+        with_data: Whether the loader's settings must be equal too.
+    """
+    data = {key: value for key, value in description["data"].items() if key != "dataset"} if with_data else None
+    shared = {key: description[key] for key in _SHARED}
+    return {**description["run"], **description["step"], **shared, "data": data}
+
+
+def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return every version of the code that a run used: before a resume, and now."""
+    both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
+    return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

@@ -7,14 +7,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from ssr_hydra.callbacks.events import Events
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError
 from ssr_hydra.metrics_log import evaluation_record
@@ -22,71 +20,21 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadlines
 from ssr_hydra.trainer.fields import FieldSchedules, by_group
-from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
-from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.progress import Progress, Snapshot
 from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
+from ssr_hydra.trainer.surroundings import AgreedStop, Surroundings
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Around", "Loop"]
+__all__ = ["Loop"]
 
 _Record = dict[str, Any]
 
 
-@dataclass
-class Around:
-    """The environment of a loop; by default empty.
-
-    Args:
-        events: Listeners.
-        owner: The object that listeners get as the trainer.
-        processes: The processes that train together.
-        stop: Tells whether a signal has asked to stop.
-        save: Writes a checkpoint; None if there are none.
-        is_best: Whether an evaluation's metrics are worth a checkpoint; None if the best is not kept.
-        compile_time: Returns the nanoseconds of compilation since the last call; None if nothing is compiled.
-    """
-
-    events: Events = field(default_factory=Events)
-    owner: Any = None
-    processes: Processes = ALONE
-    stop: StopRequest = field(default_factory=StopRequest)
-    save: Callable[[], object] | None = None
-    is_best: Callable[[Mapping[str, float]], bool] | None = None
-    compile_time: Callable[[], int] | None = None
-
-
 class _Stopped(BaseException):
     """A signal ended an evaluation. It is repeated when the run resumes."""
-
-
-class _AgreedStop:
-    """A signal as all processes see it, at the same batch boundary: if any process got one, all stop.
-
-    Args:
-        request: The signal of this process.
-        processes: The processes that must agree.
-    """
-
-    def __init__(self, request: StopRequest, processes: Processes) -> None:
-        self.number = 0
-        self._request, self._processes = request, processes
-
-    def agree(self, nanoseconds: int) -> int:
-        """Check whether any process got a signal, and share rank 0's time, so that all processes have one clock."""
-        asked = self._request.number
-        mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
-        nanoseconds, *counts = self._processes.sum(mine)
-        self.number = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), 0)
-        return nanoseconds
-
-    def leave(self, after: str = "") -> NoReturn:
-        """End the run with the signal that all processes agreed on."""
-        self._request.number = self.number
-        self._request.leave(after)
 
 
 class Loop:
@@ -126,13 +74,13 @@ class Loop:
         progress: Progress,
         record: Callable[[_Record], None],
         objective: str,
-        around: Around | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self._step, self._task, self._state, self._rates, self._fields = step, task, state, rates, fields
         self._train, self._evaluation, self._plan = train, evaluation, plan
         self._progress, self._record, self._objective = progress, record, objective
-        self._around = around = Around() if around is None else around
-        self._stop = around.stop if around.processes.world_size == 1 else _AgreedStop(around.stop, around.processes)
+        self._around = around = Surroundings() if around is None else around
+        self._stop = around.stop if around.processes.world_size == 1 else AgreedStop(around.stop, around.processes)
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
         self._rereading = None if hasattr(train, "seek") else Rereading(train)
         self._watch = watch
@@ -197,7 +145,7 @@ class Loop:
         """
         task, state, around = self._task, self._state, self._around
         clock, stop = time.perf_counter_ns, self._stop
-        agree = stop.agree if isinstance(stop, _AgreedStop) else None
+        agree = stop.agree if isinstance(stop, AgreedStop) else None
         listeners = around.events.listeners("batch_end")
         # With several processes all must know it, because they sum the loss together.
         self._step.keeps_loss = around.processes.sum([len(listeners)])[0] > 0

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import InputError, RunError, UserCodeError
 from ssr_hydra.records import config_hash
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched"]
+__all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched", "lost_process"]
 
 # Below the ports that systems use for outgoing connections, which start at 32768.
 _FIRST_PORT, _PORTS = 15000, 17000
@@ -40,6 +40,20 @@ class LostProcessError(RunError):
         # gloo's message has first a place in its source, and last a general hint.
         text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
+
+
+# Parts of torch's messages about a gradient exchange that failed because another process has ended.
+_SIGNS_OF_LOSS = ("connection closed by peer", "connection reset", "broken pipe", "timed out waiting", "nccl", "gloo")
+
+
+def lost_process(error: BaseException, processes: Processes) -> LostProcessError | None:
+    """Return a short error if a gradient exchange failed because another process has ended; None for other errors."""
+    if isinstance(error, UserCodeError) and error.__cause__ is not None:
+        error = error.__cause__
+    if processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
+        return None
+    text = str(error).lower()
+    return LostProcessError("the gradients", error) if any(sign in text for sign in _SIGNS_OF_LOSS) else None
 
 
 class RankAndSize(NamedTuple):

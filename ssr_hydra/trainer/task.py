@@ -3,93 +3,24 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
-from ssr_hydra.errors import InputError, UserCodeError, callable_name, user_code_error
-from ssr_hydra.records import as_number
-from ssr_hydra.trainer.first import check_loss, describe_value, first_batch, one_number
+from ssr_hydra.errors import InputError, UserCodeError, user_code_error
+from ssr_hydra.trainer.batch_reading import counted, num_samples, num_tokens, pair_of, returned_loss
+from ssr_hydra.trainer.evaluation import EvaluationMean, accuracy, add_up, check_metrics, metric_values, removal
+from ssr_hydra.trainer.first import check_loss, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["Task", "accuracy"]
-
-_TOKEN_TYPES = (torch.int64, torch.int32)
-
-
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return for each sample whether the largest logit is that of the target's class.
-
-    Args:
-        outputs: Logits [N, C] or [N, C, ...].
-        targets: Classes [N] or [N, ...], or probabilities of the shape of the logits.
-
-    Returns:
-        Booleans [N] or [N, ...].
-
-    Raises:
-        InputError: The classes have another shape, so they would be compared with those of other samples.
-
-    Example:
-        >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-        tensor([ True, False])
-    """
-    if targets.is_floating_point():
-        targets = targets.argmax(1)
-    classes = outputs.argmax(1)
-    if classes.shape != targets.shape:
-        rule = f"must have the shape {list(classes.shape)} for outputs {list(outputs.shape)}"
-        fix = f"correct them, or {_removal('accuracy', accuracy)}"
-        raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
-    return classes == targets
-
-
-class _Mean:
-    """The mean of a loss or metric over the samples of an evaluation.
-
-    One number for a batch counts as often as the batch has samples. A value per sample or token counts once. A single
-    value in a tensor of shape [1] is ambiguous: it counts as the batch's number, unless another batch has several
-    values.
-
-    Attributes:
-        total, count: Sum and number of the values.
-        more, more_count: What a batch's single value adds if it is the batch's number.
-        each: How many batches have several values, or none.
-    """
-
-    def __init__(self) -> None:
-        self.total: Tensor | float = 0.0
-        self.more: Tensor | float = 0.0
-        self.count = self.more_count = self.each = 0
-
-    def add(self, values: Tensor, samples: int) -> None:
-        """Add the values of a batch. Sums stay on the device until the end."""
-        precise = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
-        if values.ndim == 0:
-            self.total, self.count = self.total + values.to(precise) * samples, self.count + samples
-            return
-        total = values.sum(dtype=precise)
-        self.total, self.count = self.total + total, self.count + values.numel()
-        if values.numel() == 1:
-            self.more, self.more_count = self.more + total * (samples - 1), self.more_count + samples - 1
-        else:
-            self.each += 1
-
-    def value(self) -> float:
-        """Return the mean, or NaN if there are no values."""
-        total, count = self.total, self.count
-        if not self.each:
-            total, count = total + self.more, count + self.more_count
-        return float(total) / count if count else math.nan
+__all__ = ["Task"]
 
 
 class Task:
@@ -137,7 +68,7 @@ class Task:
         self.given_loss, self._loss = loss, F.cross_entropy if loss is None else loss
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is None else {}
-        self.metrics = _check_metrics(metrics)
+        self.metrics = check_metrics(metrics)
         self._count_samples, self._count_tokens = count_samples, count_tokens
         self._by_tokens = loss_mean_over == "tokens"
         while isinstance(loss, functools.partial):
@@ -183,17 +114,17 @@ class Task:
     @staticmethod
     def length(batch: Any) -> int:
         """Return the first dimension of a batch's first tensor, along which it can be split."""
-        return _samples(batch if isinstance(batch, Mapping) else _pair(batch)[0])
+        return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
         """Return samples and tokens of a batch, read before it is moved, so that the device is not waited for."""
-        inputs = batch if isinstance(batch, Mapping) else _pair(batch)[0]
+        inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
-        samples = _samples(inputs) if count is None else _whole(count(batch), "get_num_samples_in_batch", count)
+        samples = num_samples(inputs) if count is None else counted(count(batch), "get_num_samples_in_batch", count)
         tokens = (
-            _tokens(inputs)
+            num_tokens(inputs)
             if count_tokens is None
-            else _whole(count_tokens(batch), "get_num_tokens_in_batch", count_tokens)
+            else counted(count_tokens(batch), "get_num_tokens_in_batch", count_tokens)
         )
         return samples, tokens
 
@@ -211,8 +142,8 @@ class Task:
             outputs = model(**batch)
             if self.given_loss is not None:
                 return self._loss_of(outputs, batch), outputs, batch
-            return _own_loss(outputs), outputs, batch
-        inputs, targets = _pair(batch)
+            return returned_loss(outputs), outputs, batch
+        inputs, targets = pair_of(batch)
         if self._move:
             inputs, targets = self._to_device(inputs), self._to_device(targets)
         if isinstance(inputs, Tensor):
@@ -238,8 +169,8 @@ class Task:
         except Exception as error:
             if (named := user_code_error(f"metrics.{name}", metric, error)) is None:
                 raise
-            raise UserCodeError(f"{named}; {_removal(name, metric)}") from error
-        return _values(name, metric, returned)
+            raise UserCodeError(f"{named}; {removal(name, metric)}") from error
+        return metric_values(name, metric, returned)
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of a loader's first batch, without side effects.
@@ -303,7 +234,7 @@ class Task:
             InputError: The loader has no batch.
         """
         modes = [(module, module.training) for module in self.model.modules()]
-        means = {name: _Mean() for name in (*(f"eval/{name}" for name in self.metrics), "eval/loss")}
+        means = {name: EvaluationMean() for name in (*(f"eval/{name}" for name in self.metrics), "eval/loss")}
         is_new = True
         self.model.eval()
         try:
@@ -327,7 +258,7 @@ class Task:
             for module, mode in modes:
                 module.training = mode
         if processes.world_size > 1:
-            _add_up(list(means.values()), processes)
+            add_up(list(means.values()), processes)
         if not means["eval/loss"].count:
             raise InputError(
                 "eval_dataloader",
@@ -345,101 +276,3 @@ class Task:
             return {}
         found = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in self.metrics}
         return {**found, "eval/loss": one_number(loss, self._loss)}
-
-
-def _add_up(means: list[_Mean], processes: Processes) -> None:
-    """Sum over all processes. A process with an empty part adds nothing."""
-    totals = processes.sum_floats([float(part) for mean in means for part in (mean.total, mean.more)], "an evaluation")
-    counts = processes.sum([n for mean in means for n in (mean.count, mean.more_count, mean.each)], "an evaluation")
-    for index, mean in enumerate(means):
-        mean.total, mean.more = totals[2 * index : 2 * index + 2]
-        mean.count, mean.more_count, mean.each = counts[3 * index : 3 * index + 3]
-
-
-def _values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """Return the value of a metric as a tensor: a number of any kind, or an array or list of numbers."""
-    values = returned
-    if not isinstance(returned, Tensor):
-        number = as_number(returned)
-        with suppress(RuntimeError, TypeError, ValueError):
-            if isinstance(returned, np.ndarray) and not np.iscomplexobj(returned):
-                values = torch.from_numpy(np.array(returned, dtype=np.float64))
-            elif number is not None or isinstance(returned, (list, tuple)):
-                values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
-    if not isinstance(values, Tensor) or values.is_complex():
-        rule = f"must return one number for the batch, or one per sample (got {describe_value(returned)})"
-        raise InputError(f"metrics.{name}", callable_name(metric), rule, "change its result")
-    return values.detach()
-
-
-def _removal(name: str, metric: Callable[..., Any]) -> str:
-    """Return how to remove a metric, and where it comes from if the user did not name it."""
-    origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
-    return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
-
-
-def _whole(returned: Any, field: str, function: Callable[..., Any]) -> int:
-    """Return the result of a counting function: an integer of any kind."""
-    if type(returned) is int and returned >= 0:  # the usual case
-        return returned
-    number = as_number(returned)
-    if number is None or not number.is_integer() or number < 0:
-        rule = f"must return an integer >= 0 (got {describe_value(returned)})"
-        raise InputError(field, callable_name(function), rule, "change its result")
-    return int(number)
-
-
-def _pair(batch: Any) -> tuple[Any, Any]:
-    try:
-        if isinstance(batch, (tuple, list)):
-            inputs, targets = batch
-            return inputs, targets
-    except ValueError:
-        pass
-    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
-    raise InputError("train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn")
-
-
-def _first_tensor(inputs: Any) -> Tensor | None:
-    if isinstance(inputs, Tensor):
-        return inputs
-    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
-    return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
-
-
-def _samples(inputs: Any) -> int:
-    tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
-    if tensor is None or tensor.ndim == 0:
-        rule = "must have a tensor with a first dimension to count its samples"
-        raise InputError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
-    return tensor.size(0)
-
-
-def _tokens(inputs: Any) -> int:
-    if isinstance(inputs, Tensor):
-        return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0
-    if isinstance(inputs, Mapping):
-        if isinstance(mask := inputs.get("attention_mask"), Tensor):
-            return int(mask.sum())
-        if isinstance(ids := inputs.get("input_ids"), Tensor):
-            return ids.numel()
-    return 0
-
-
-def _own_loss(outputs: Any) -> Tensor:
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
-    if not isinstance(loss, Tensor):
-        rule = "is needed for a batch that is a mapping, unless the model returns its loss"
-        raise InputError("loss", None, rule, "give loss=f(outputs, batch)")
-    return loss
-
-
-def _check_metrics(metrics: Any) -> dict[str, Callable[..., Tensor]]:
-    if not isinstance(metrics, Mapping):
-        raise InputError("metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}")
-    for name, metric in metrics.items():
-        if not isinstance(name, str) or not name or name == "loss":
-            raise InputError("metrics", name, "must be a string other than 'loss'", "rename it")
-        if not callable(metric):
-            raise InputError(f"metrics.{name}", metric, "must be a function of (outputs, targets)", "give a function")
-    return dict(metrics)

@@ -20,7 +20,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import fold, seed_everything
-from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
@@ -31,7 +31,13 @@ from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.deadlines import make_deadlines, scaled
-from ssr_hydra.trainer.description import describe_loader, describe_model, describe_optimizer, describe_schedule
+from ssr_hydra.trainer.description import (
+    describe_loader,
+    describe_optimizer,
+    describe_run,
+    merged_code,
+    shared_description,
+)
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.inputs import (
@@ -44,21 +50,19 @@ from ssr_hydra.trainer.inputs import (
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
-from ssr_hydra.trainer.loop import Around, Loop
+from ssr_hydra.trainer.loop import Loop
 from ssr_hydra.trainer.parallel import is_sharded, wrapped
-from ssr_hydra.trainer.processes import LostProcessError, Processes
+from ssr_hydra.trainer.processes import Processes, lost_process
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import restore_weights, saved_weights
 from ssr_hydra.trainer.step import TrainStep, autocast, compile_clock
+from ssr_hydra.trainer.surroundings import Surroundings
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 from ssr_hydra.trainer.workers import shielded
 
 __all__ = ["Trainer"]
-
-# What the description of a checkpoint says of the step, next to its precision and memory format.
-_DESCRIBED = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
 
 
 class Trainer:
@@ -240,32 +244,21 @@ class Trainer:
         self._plan = make_deadlines(state, eval_interval, log_interval, iteration, self._checkpointing.interval)
         if not self._checkpointing.enabled or self.run_dir is None:
             self._plan.checkpoint = None  # its clock would be read after every batch
-        self._description = {
-            "run": {
-                "ssr": self._ssr,
-                "max_duration": self._max_duration.to_timestring(),
-                "seed": self._seed,
-                "control": control,
-                # As the user passed them: the loader's batch size is recorded separately.
-                "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
-                "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
-            },
-            "scheduler": describe_schedule(schedulers),
-            "schedules": describe_schedule(schedules or {}),
-            "use_stepwise_scheduler": use_stepwise_scheduler,
-            "optimizers": [describe_optimizer(optimizer) for optimizer in state.optimizers],
-            "model": describe_model(model),
-            "data": describe_loader(train_dataloader),
-            "loss": describe_schedule(loss),
-            "iteration_length": None if iteration is None else str(iteration),
-            "step": {key: getattr(settings, key) for key in _DESCRIBED},
-            "precision": settings.precision,
-            "channels_last": settings.channels_last,
-            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
-            "device": self.device.type,
-            "processes": processes.world_size,
-            "sharded": is_sharded(model),
-        }
+        self._description = describe_run(
+            state,
+            run={"ssr": self._ssr, "max_duration": self._max_duration.to_timestring(), "seed": self._seed},
+            control=control,
+            counts=counts,
+            schedulers=schedulers,
+            schedules=schedules,
+            use_stepwise_scheduler=use_stepwise_scheduler,
+            model=model,
+            loader=train_dataloader,
+            loss=loss,
+            step=settings,
+            device=self.device.type,
+            processes=processes.world_size,
+        )
         if follows_metric(schedulers):  # then the data and times of evaluation affect training
             self._description["follows"] = {
                 "objective": self._objective,
@@ -273,18 +266,8 @@ class Trainer:
                 "eval": None if self._eval is None else describe_loader(self._eval),
             }
         self.jobs_beside: Callable[[], float] = lambda: 0.0
-        settings_of_all = {
-            **self._description["run"],
-            **self._description["step"],
-            **{
-                key: self._description[key]
-                for key in ("precision", "scheduler", "schedules", "optimizers", "model", "loss")
-            },
+        shared = {
             **{name: None if each is None else as_time(each, name).to_timestring() for name, each in intervals.items()},
-            "use_stepwise_scheduler": use_stepwise_scheduler,
-            "data": {key: value for key, value in self._description["data"].items() if key != "dataset"}
-            if hasattr(train_dataloader, "global_batch_size")  # each process reads its part of one order
-            else None,
             "objective": self._objective,
             "metrics": list(task.metrics),
             "evaluates": self._eval is not None,
@@ -295,10 +278,10 @@ class Trainer:
             "on_change": resuming_from.on_change,
             "parallel": settings.parallel,
             "compile": settings.compile,
-            "channels_last": settings.channels_last,
-            "device": self.device.type,
         }
-        processes.check_same(settings_of_all)
+        # With a global batch size, each process reads its part of one order.
+        is_one_order = hasattr(train_dataloader, "global_batch_size")
+        processes.check_same({**shared_description(self._description, with_data=is_one_order), **shared})
         self._started = False
         self._best: float | None = None
         self._log: MetricsLog | None = None
@@ -376,7 +359,7 @@ class Trainer:
             if saves:
                 stack.enter_context(shielded(self._train, self._eval))
             self._began, self._progress_shown = began, progress
-            around = Around(
+            around = Surroundings(
                 self._events,
                 self,
                 self._processes,
@@ -409,7 +392,7 @@ class Trainer:
             except BaseException as error:
                 # Signals are recorded too: a stopped run is not a run in progress.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
-                lost = self._lost(error)
+                lost = lost_process(error, self._processes)
                 self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
                 if lost is not None:
                     raise lost from error
@@ -538,7 +521,7 @@ class Trainer:
             "log_bytes": 0 if self._log is None else self._log.sync(),
             "total_seconds": time.perf_counter() - self._began,
             "resumes": self._resuming.count,
-            "code": self._code_so_far(),
+            "code": merged_code(self._code_before, self.code),
         }
         metric = None
         if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp.batches:
@@ -556,16 +539,6 @@ class Trainer:
     def _deterministic(self) -> AbstractContextManager[Any]:
         """On CUDA, request deterministic cuDNN kernels for a seeded run. The CPU is deterministic anyway."""
         return nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels()
-
-    def _lost(self, error: BaseException) -> RunError | None:
-        """Shorten the error of a failed gradient exchange, which means that another process has ended."""
-        if isinstance(error, UserCodeError) and error.__cause__ is not None:
-            error = error.__cause__
-        if self._processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
-            return None
-        text = str(error).lower()
-        signs = ("connection closed by peer", "connection reset", "broken pipe", "timed out waiting", "nccl", "gloo")
-        return LostProcessError("the gradients", error) if any(sign in text for sign in signs) else None
 
     def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
@@ -606,13 +579,8 @@ class Trainer:
             resumes=self._resuming.count,
             control=self._control,
             conditions=conditions(self.jobs_beside()),
-            code=self._code_so_far(),
+            code=merged_code(self._code_before, self.code),
         )
-
-    def _code_so_far(self) -> dict[str, str]:
-        """Return every version of the code that the run used, including the parts before a resume."""
-        both = {name: f"{self._code_before.get(name, '')}+{digest}" for name, digest in self.code.items()}
-        return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
     def _check_metric(self, metric: str | None, field: str) -> str | None:
         known = ["train/loss"]

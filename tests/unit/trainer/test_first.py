@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssr_hydra.errors import FirstBatchError, InputError, UserCodeError
 from ssr_hydra.trainer import RunResult, Trainer, accuracy
-from ssr_hydra.trainer.processes import LostProcessError
+from ssr_hydra.trainer.processes import LostProcessError, Processes, lost_process
 from ssr_hydra.trainer.task import Task
 
 CPU = torch.device("cpu")
@@ -247,12 +246,11 @@ def test_trial_evaluation_does_not_change_the_run() -> None:
         assert torch.equal(tensor, trained(True)[name]), name
 
 
-def test_process_lost_in_the_first_batch_is_reported_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(nn.Linear(4, 3), [(X, CLASSES)], progress="none")
-    monkeypatch.setattr(trainer, "_processes", SimpleNamespace(world_size=2))
+def test_process_lost_in_the_first_batch_is_reported_as_lost() -> None:
     error = FirstBatchError("of the loader")
     error.__cause__ = RuntimeError("Connection closed by peer")  # as gloo says it
-    assert isinstance(trainer._lost(error), LostProcessError)
+    assert isinstance(lost_process(error, Processes(0, world_size=2)), LostProcessError)
+    assert lost_process(error, Processes()) is None
 
 
 def test_only_the_first_batch_is_validated_and_other_errors_are_unchanged() -> None:

@@ -1,0 +1,77 @@
+"""The parts of a batch, and the number of its samples and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.records import as_number
+from ssr_hydra.trainer.first import describe_value
+
+__all__ = ["counted", "num_samples", "num_tokens", "pair_of", "returned_loss"]
+
+_TOKEN_TYPES = (torch.int64, torch.int32)
+
+
+def pair_of(batch: Any) -> tuple[Any, Any]:
+    """Return inputs and targets of a batch that is a pair. An InputError names the type of any other batch."""
+    try:
+        if isinstance(batch, (tuple, list)):
+            inputs, targets = batch
+            return inputs, targets
+    except ValueError:
+        pass
+    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
+    raise InputError("train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn")
+
+
+def _first_tensor(inputs: Any) -> Tensor | None:
+    if isinstance(inputs, Tensor):
+        return inputs
+    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
+    return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
+
+
+def num_samples(inputs: Any) -> int:
+    """Return the first dimension of the first tensor in the inputs."""
+    tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
+    if tensor is None or tensor.ndim == 0:
+        rule = "must have a tensor with a first dimension to count its samples"
+        raise InputError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
+    return tensor.size(0)
+
+
+def num_tokens(inputs: Any) -> int:
+    """Return the tokens in the inputs; 0 if the inputs are neither [N, L] integers nor a mapping with ``input_ids``."""
+    if isinstance(inputs, Tensor):
+        return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0
+    if isinstance(inputs, Mapping):
+        if isinstance(mask := inputs.get("attention_mask"), Tensor):
+            return int(mask.sum())
+        if isinstance(ids := inputs.get("input_ids"), Tensor):
+            return ids.numel()
+    return 0
+
+
+def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
+    """Return the result of a counting function: an integer of any kind."""
+    if type(returned) is int and returned >= 0:  # the usual case
+        return returned
+    number = as_number(returned)
+    if number is None or not number.is_integer() or number < 0:
+        rule = f"must return an integer >= 0 (got {describe_value(returned)})"
+        raise InputError(field, callable_name(function), rule, "change its result")
+    return int(number)
+
+
+def returned_loss(outputs: Any) -> Tensor:
+    """Return the loss that a model has computed itself. An InputError says that the model returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if not isinstance(loss, Tensor):
+        rule = "is needed for a batch that is a mapping, unless the model returns its loss"
+        raise InputError("loss", None, rule, "give loss=f(outputs, batch)")
+    return loss

@@ -48,14 +48,21 @@ FIXES = {
     "trainer.device=cuda:99": "use 'auto' or 'cpu'",
     "data.batch_size=0": "must be a whole number of at least 1",
     "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is no scheduler",
+    "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
+    "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
+        "checkpoint.mode='auto': the name eval/wer_accuracy does not say whether more is better; write max or min"
+    ),
+    "checkpoint.mode=maxx": "did you mean max?",
+    "resume.on_change=extand": "did you mean extend?",
+    "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
+    "hydra.run.dir=": "leave hydra.run.dir out, or name a folder",
+    "trainer.precision=fp8": "must be one of fp32, bf16, fp16",
 }
 
 
 @pytest.mark.parametrize("typed", FIXES)
-def test_a_refusal_says_what_to_write(app: App, in_tmp: Path, typed: str) -> None:
-    answer = app(*typed.split(), *(() if "max_duration" in typed else QUICK))
-    assert answer.code == 2
-    assert FIXES[typed] in one_line(answer)
+def test_a_refusal_says_what_to_write(refused: Callable[..., str], typed: str) -> None:
+    assert FIXES[typed] in refused(*typed.split(), *(() if "max_duration" in typed else QUICK))
 
 
 def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

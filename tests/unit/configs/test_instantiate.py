@@ -66,8 +66,12 @@ def test_every_choice_is_instantiated(node: DictConfig) -> None:
             assert made == expected
 
 
-@pytest.mark.parametrize("node", CHOICES, indirect=True)
-def test_every_choice_keeps_its_type_in_any_container(node: DictConfig) -> None:
+# A plain one, compositions by name, and torch's, alone and in a sequence.
+KINDS = ("cosine_warmup", "multistep", "product", "sequence", "torch_plateau", "torch_sequential")
+
+
+@pytest.mark.parametrize("node", KINDS, indirect=True)
+def test_every_kind_keeps_its_type_in_any_container(node: DictConfig) -> None:
     holder = {"lr": 0.1, "default": node, "heads": [node], "optim": {"scheduler": node, "name": "${lr}"}}
     for convert in CONVERT:
         check_made(instantiate(OmegaConf.create([node, node]), _convert_=convert)[1], node)

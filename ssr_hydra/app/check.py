@@ -16,7 +16,7 @@ from ssr_hydra.app.check_language import check_language
 from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.app.check_task import check_task
 from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
-from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node, duration
+from ssr_hydra.app.check_values import check_against_choices, check_fields, check_no_iterations, check_node, duration
 from ssr_hydra.app.known import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_checkpoint, check_resume
@@ -136,7 +136,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
     ssr = check_ssr(number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # the scaled length must be a time too
     if values["trainer"]["iteration_length"] is None:
-        _check_no_iterations(length, "max_duration")
+        check_no_iterations(length, "max_duration")
     seed_number(values["seed"])
     _check_control(values["control"], ssr)
 
@@ -303,7 +303,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     for key in ("eval_interval", "log_interval"):
         interval(node[key], f"trainer.{key}")
         if node["iteration_length"] is None and node[key] is not None:
-            _check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
+            check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
     if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
         raise InputError(
             "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
@@ -330,10 +330,3 @@ def _drop_removed(node: Any) -> None:
     metrics = node.get("metrics") if isinstance(node, dict) else None
     if isinstance(metrics, dict):
         node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
-
-
-def _check_no_iterations(time: Any, field: str) -> None:
-    """Refuse a time in iterations if their length is not set."""
-    if time.unit.value == "iter":
-        rule = "iterations are counted where their length is given"
-        raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
-from ssr_hydra.app.check_values import check_type
+from ssr_hydra.app.check_values import check_arguments, check_held_out
 from ssr_hydra.configs import StdlibBytesConfig, StdlibDocumentsConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.settings.base import count, did_you_mean, number
+from ssr_hydra.settings.base import count
 
 __all__ = ["check_language"]
 
@@ -77,18 +77,8 @@ def _check_no_tokens(values: Mapping[str, Any]) -> None:
 
 
 def _check_text(node: Mapping[str, Any], path: str) -> None:
-    config = _TEXTS[node["_target_"]]
-    types = {name: kind for name, kind in get_type_hints(config).items() if name != "_target_"}
-    for key, value in node.items():
-        if key in types:
-            check_type(value, types[key], f"{path}.{key}")
-        elif not str(key).startswith("_"):
-            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(str(key), types))
-    split, fraction = node.get("split", "train"), node.get("eval_fraction", 0.1)
-    if split not in ("train", "eval"):
-        raise InputError(f"{path}.split", split, "there are two splits", "use train or eval")
-    if not 0 < number(fraction, f"{path}.eval_fraction") < 1:
-        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.1")
+    check_arguments(node, _TEXTS[node["_target_"]], path)
+    check_held_out(node, path, 0.1)
     for key, least in (("length", 1), ("max_length", 2), ("limit", 1), ("split_seed", 0)):
         if node.get(key) is not None:
             count(node[key], f"{path}.{key}", least)

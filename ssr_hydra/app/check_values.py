@@ -12,8 +12,11 @@ from ssr_hydra.settings.base import did_you_mean, number
 
 __all__ = [
     "check_against_choices",
+    "check_arguments",
     "check_base",
     "check_fields",
+    "check_held_out",
+    "check_no_iterations",
     "check_node",
     "check_type",
     "duration",
@@ -36,6 +39,33 @@ def check_against_choices(node: Mapping[str, Any], group: str) -> None:
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
             return
+
+
+def check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
+    """Check names and types of the arguments that a node gives; omitted arguments have defaults."""
+    types = {name: kind for name, kind in get_type_hints(config).items() if name != "_target_"}
+    for key, value in node.items():
+        if key in types:
+            check_type(value, types[key], f"{path}.{key}")
+        elif not str(key).startswith("_"):
+            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(str(key), types))
+
+
+def check_held_out(node: Mapping[str, Any], path: str, default: float) -> float:
+    """Check the split of built-in data, and return the fraction that is held out for evaluation."""
+    split, fraction = node.get("split", "train"), node.get("eval_fraction", default)
+    if split not in ("train", "eval"):
+        raise InputError(f"{path}.split", split, "is not a split", "write train or eval")
+    if not 0 < number(fraction, f"{path}.eval_fraction") < 1:
+        raise InputError(f"{path}.eval_fraction", fraction, "must be between 0 and 1", "try 0.1")
+    return float(fraction)
+
+
+def check_no_iterations(time: Any, field: str) -> None:
+    """Refuse a time in iterations if their length is not set."""
+    if time.unit.value == "iter":
+        rule = "cannot be in iterations without trainer.iteration_length"
+        raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
 
 
 def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:

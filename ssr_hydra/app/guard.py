@@ -38,7 +38,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.hydra_rules import check_hydra, check_place, chosen_nodes
 from ssr_hydra.app.interpolations import check_interpolations
+from ssr_hydra.app.messages import overlay_error
 from ssr_hydra.app.presets import is_preset
+from ssr_hydra.app.targets import how_to_trust
 from ssr_hydra.app.yaml_files import FileBounds, check_name, shown_path
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
@@ -169,8 +171,7 @@ class CheckedSource(ConfigSource):
         name, group = f"{place}.yaml", place.rpartition("/")[0]
         header = self._get_header_dict(text[:512])
         if group.partition("/")[0] == "experiment" and header["package"] is None:
-            rule = "an overlay goes over the whole experiment"
-            raise InputError("experiment", place, rule, "begin its file with # @package _global_")
+            raise overlay_error(place)
         check_place(place, header["package"])
         try:
             config = OmegaConf.load(io.StringIO(text))
@@ -304,8 +305,7 @@ def check_hydra_node(
 def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
     value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
     if value != own:
-        names = ",".join(map(str, value)) if isinstance(value, list) and value else "..."
-        fix = f"if you know what it does, say trust=[{names}] on the command line"
+        fix = how_to_trust(map(str, value) if isinstance(value, list) and value else ["..."])
         raise InputError("trust", value, "is read from the command line alone, never from a file", fix)
 
 

@@ -8,11 +8,10 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
-from ssr_hydra.app.check_values import check_type
+from ssr_hydra.app.check_values import check_arguments, check_held_out
 from ssr_hydra.configs import (
     TORCHVISION_MODELS,
     ArraysConfig,
@@ -24,7 +23,7 @@ from ssr_hydra.configs import (
     SmallImagesConfig,
 )
 from ssr_hydra.errors import InputError, missing_package
-from ssr_hydra.settings.base import count, did_you_mean, number
+from ssr_hydra.settings.base import count, did_you_mean
 
 __all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples", "with_two_sources"]
 
@@ -76,9 +75,8 @@ def check_known(values: Mapping[str, Any]) -> None:
     for path, node in _nodes(values, ""):
         target = str(node["_target_"])
         if target in _CONFIGS:
-            _check_arguments(node, _CONFIGS[target], path)
-            if node.get("split", "train") not in ("train", "eval"):
-                raise InputError(f"{path}.split", node["split"], "there are two splits", "use train or eval")
+            check_arguments(node, _CONFIGS[target], path)
+            check_held_out(node, path, 1 / 3)
         if target == "ssr_hydra.data.Digits":
             _check_digits(node, path)
         elif target == "ssr_hydra.data.SmallImages":
@@ -201,21 +199,10 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _nodes(value, f"{path}[{index}]")
 
 
-def _check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Check names and types; omitted arguments have defaults."""
-    types = get_type_hints(config)
-    names = [item.name for item in fields(config)]
-    for key, value in node.items():
-        if key in names and key != "_target_":
-            check_type(value, types[key], f"{path}.{key}")
-        elif not key.startswith("_"):
-            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(key, names))
-
-
 def _check_digits(node: Mapping[str, Any], path: str) -> None:
     fraction = node.get("eval_fraction", 1 / 3)
-    if not 0 < number(fraction, f"{path}.eval_fraction") < 1 or not 0 < round(fraction * _DIGITS) < _DIGITS:
-        raise InputError(f"{path}.eval_fraction", fraction, "a share held out lies between 0 and 1", "try 0.2")
+    if not 0 < round(fraction * _DIGITS) < _DIGITS:
+        raise InputError(f"{path}.eval_fraction", fraction, "must leave images on both sides", "try 0.2")
 
 
 def _check_small_images(node: Mapping[str, Any], path: str) -> None:

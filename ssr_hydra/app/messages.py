@@ -24,7 +24,7 @@ from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.settings.base import did_you_mean
 from ssr_hydra.sweeps.launchers.traits import TRAITS
 
-__all__ = ["explain"]
+__all__ = ["explain", "overlay_error"]
 
 
 _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
@@ -58,6 +58,16 @@ def explain(
             return _of_omegaconf(cause, error, overrides)
         cause = cause.__cause__ or cause.__context__
     return _of_hydra(error, overrides, choices)
+
+
+def overlay_error(place: str) -> InputError:
+    """Return the error of an experiment file without a package.
+
+    Args:
+        place: The config, as Hydra names it.
+    """
+    rule = "must apply to the whole experiment"
+    return InputError("experiment", place, rule, "begin its file with # @package _global_")
 
 
 def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
@@ -229,8 +239,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
-        rule = "an overlay goes over the whole experiment"
-        return InputError("experiment", match[1], rule, "begin its file with # @package _global_")
+        return overlay_error(match[1])
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
         return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")

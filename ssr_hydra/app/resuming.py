@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.check_values import check_fields
+from ssr_hydra.app.check_values import check_fields, check_no_iterations
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
@@ -21,7 +21,7 @@ from ssr_hydra.metrics_log import has_log
 from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
-from ssr_hydra.time import TimeUnit, as_time
+from ssr_hydra.time import as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume"]
 
@@ -68,13 +68,8 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     if isinstance(node, Mapping):
         check_fields(node, CheckpointConfig, "checkpoint")
     checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
-    if (
-        checkpoint.interval is not None
-        and as_time(checkpoint.interval, "checkpoint.interval").unit is TimeUnit.ITERATION
-        and values["trainer"]["iteration_length"] is None
-    ):
-        rule = "iterations are counted where their length is given"
-        raise InputError("checkpoint.interval", node["interval"], rule, "set trainer.iteration_length")
+    if checkpoint.interval is not None and values["trainer"]["iteration_length"] is None:
+        check_no_iterations(as_time(checkpoint.interval, "checkpoint.interval"), "checkpoint.interval")
     if checkpoint.best is not None and checkpoint.best not in results:
         rule = f"must be one of {', '.join(results)}"
         raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")

@@ -182,7 +182,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
         raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "neither part of this package nor trusted, so it is not run"
-        raise InputError(field, name, rule, _how_to_trust(name, trust, whole))
+        raise InputError(field, name, rule, _how_to_trust_all(name, trust, whole))
     if not isinstance(node.get("_args_", []), (list, tuple)):
         raise InputError(_join(path, "_args_"), node["_args_"], "a list of positional arguments", "write [a, b]")
     if not isinstance(node.get("_partial_", False), bool):
@@ -196,7 +196,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
         raise InputError(_join(path, "_convert_"), node["_convert_"], rule, "take it out")
 
 
-def _how_to_trust(name: str, trust: tuple[str, ...], whole: Any) -> str:
+def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
     """Return the fix for an untrusted name: one ``trust`` for all such names of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return (
@@ -207,6 +207,11 @@ def _how_to_trust(name: str, trust: tuple[str, ...], whole: Any) -> str:
         entry = _package_of(target)
         if not is_trusted(target, names) and entry.split(".")[0] not in sys.stdlib_module_names:
             names.append(entry)
+    return how_to_trust(names)
+
+
+def how_to_trust(names: Iterable[str]) -> str:
+    """Return the fix for names that are not trusted."""
     return f"if you know what it does, say trust=[{','.join(names)}] on the command line"
 
 
@@ -344,7 +349,7 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
             field,
             name,
             f"comes from {origin}, which is not trusted",
-            f"if you know what it does, say trust=[{','.join([*trust, entry])}] on the command line",
+            how_to_trust([*trust, entry]),
         )
 
 

@@ -165,9 +165,10 @@ def build(
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
     """Refuse settings that do not fit the number of processes, before data is read."""
-    if world_size == 1 and values["trainer"]["parallel"] == "fsdp":
-        rule = "needs several processes"
-        raise InputError("trainer.parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
+    from ssr_hydra.trainer.parallel import check_several
+
+    if values["trainer"]["parallel"] == "fsdp":
+        _within("trainer", lambda: check_several(world_size))
     for key in ("batch_size", "eval_batch_size"):
         if values["data"][key] < world_size:
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"

@@ -23,7 +23,7 @@ from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipe
 from ssr_hydra.studies.record_checks import check_record, direction_of
 from ssr_hydra.studies.study import COLUMNS, CONDITIONS, Direction, Problem, Study
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
-from ssr_hydra.sweeps.job_status import JOB, State
+from ssr_hydra.sweeps.job_status import JOB, KILLED, State
 from ssr_hydra.time import simplest
 
 __all__ = ["as_frame", "load", "without_duplicates"]
@@ -147,7 +147,7 @@ class _Reading:
         if running or _is_alive(folder):
             return Problem(str(folder), "running", "the run is being trained now")
         if Pulse.read(folder / HEARTBEAT) is not None:
-            return Problem(str(folder), "unfinished", "its process ended without a result; it was probably killed")
+            return Problem(str(folder), "unfinished", KILLED)
         if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
             return Problem(str(folder), "waiting", "a sweep has planned it, and it has not begun")
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")

@@ -18,6 +18,7 @@ from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
 __all__ = [
     "JOB",
+    "KILLED",
     "Columns",
     "Description",
     "Job",
@@ -33,6 +34,9 @@ __all__ = [
 _MOST_BYTES = 10_000_000
 JOB = "job.json"
 """File that identifies the job of a folder."""
+
+KILLED = "its process ended without a result; it was probably killed"
+"""The error of a job that left only a heartbeat."""
 
 # Settings that may differ between two runs of a job: names, logging, checkpoints, and how data is loaded.
 _FREE = re.compile(

@@ -24,7 +24,7 @@ from ssr_hydra.errors import RunError
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.sweeps.folder import Plan, StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse
-from ssr_hydra.sweeps.job_status import Description, Job, LostJobError, State, columns_of, read_state
+from ssr_hydra.sweeps.job_status import KILLED, Description, Job, LostJobError, State, columns_of, read_state
 from ssr_hydra.sweeps.launchers.patience import patient
 from ssr_hydra.sweeps.launchers.ray_cluster import start_cluster
 from ssr_hydra.sweeps.launchers.traits import traits_of
@@ -337,7 +337,7 @@ class StudyLauncher(Launcher):
         returned = self._returns.get(job.folder)
         if returned is not None and returned.status is JobStatus.FAILED:
             return str(returned._return_value)
-        return "its process ended without a result; it was probably killed"
+        return KILLED
 
     def _give_up(self, job: Job, error: str) -> None:
         record_lost(job, error)

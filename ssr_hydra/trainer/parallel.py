@@ -15,6 +15,7 @@ from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
+    "check_several",
     "check_sharded",
     "class_name",
     "in_step",
@@ -51,6 +52,13 @@ def check_sharded(optimizers: Sequence[Optimizer]) -> None:
             raise InputError(f"optimizers[{index}].fused", True, rule, "give fused=False, or parallel='ddp'")
 
 
+def check_several(world_size: int) -> None:
+    """Refuse to shard a model over one process."""
+    if world_size == 1:
+        rule = "needs several processes"
+        raise InputError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
+
+
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
@@ -65,9 +73,7 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
     Raises:
         InputError: There is only one process.
     """
-    if processes.world_size == 1:
-        rule = "needs several processes"
-        raise InputError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
+    check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

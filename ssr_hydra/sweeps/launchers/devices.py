@@ -10,6 +10,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.machine import cores
+from ssr_hydra.settings.base import count
 
 __all__ = ["THREADS", "VISIBLE", "assign", "visible_gpus"]
 
@@ -64,8 +65,7 @@ def assign(
     ):
         if value is None and is_open:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(name, value, "must be a whole number of at least 1", f"e.g. {name}=1")
+        count(value, name)
     identities = _identities(gpus, environment)
     there = (
         f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"

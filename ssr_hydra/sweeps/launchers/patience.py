@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from ssr_hydra.errors import RunError
-from ssr_hydra.sweeps.job_status import LostJobError
+from ssr_hydra.sweeps.job_status import KILLED, LostJobError
 from ssr_hydra.sweeps.launchers.slurm import queue_watcher
 from ssr_hydra.sweeps.launchers.traits import traits_of
 
@@ -72,8 +72,7 @@ def _patient_submitit() -> Iterator[None]:
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it began; the same command runs it") from None
-                why = "its process ended without a result; it was probably killed"
-                raise LostJobError(f"{why}; what it printed is in {self._job.paths.folder}") from None
+                raise LostJobError(f"{KILLED}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):
         def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:

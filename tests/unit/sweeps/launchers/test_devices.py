@@ -86,7 +86,7 @@ def test_the_variable_says_what_is_visible(said: str, expected: list[str]) -> No
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"workers": 0}, "workers=0: must be a whole number of at least 1; e.g. workers=1"),
+        ({"workers": 0}, "workers=0: must be a whole number of at least 1; write e.g. 1"),
         ({"workers": True}, "workers=True: must be a whole number"),
         ({"workers": 1.5}, "workers=1.5: must be a whole number"),
         ({"threads": -1}, "threads=-1: must be a whole number"),

@@ -1,4 +1,4 @@
-"""Benchmarks: `python scripts/bench.py schedulers`, `loop`, `features`, `throughput` or `startup`."""
+"""Benchmarks: `python scripts/bench.py schedulers`, `loop`, `features`, `throughput`, `startup` or `sharing`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _BENCHES = {
     "throughput": "samples per second compared with a plain loop, on a GPU if there is one",
     "features": "the cost of each feature of the trainer",
     "startup": "the start-up time of the command line",
+    "sharing": "the planner of shared prefixes, and a sweep with and without them",
 }
 
 

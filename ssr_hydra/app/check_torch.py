@@ -11,10 +11,11 @@ from ssr_hydra.metrics import mode_of
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
 
-__all__ = ["check_torch_schedulers", "is_description"]
+__all__ = ["WINDOWS", "check_torch_schedulers", "is_description"]
 
 _HOME = "ssr_hydra.torch_schedulers."
-_WINDOWS = "ssr_hydra.data.StdlibBytes"  # of one length each
+WINDOWS = "ssr_hydra.data.StdlibBytes"
+"""Data whose samples are windows of one length."""
 
 
 def is_description(node: Any) -> bool:
@@ -85,7 +86,7 @@ def _as_run(values: Mapping[str, Any], state: State) -> State:
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:
         length = length * check_ssr(values["ssr"])
-    if tokens is None and data["train"]["_target_"] == _WINDOWS and trainer["get_num_tokens_in_batch"] is None:
+    if tokens is None and data["train"]["_target_"] == WINDOWS and trainer["get_num_tokens_in_batch"] is None:
         tokens = data["batch_size"] * data["train"].get("length", 64)
     return State(length, state.dataloader_len, state.samples_per_batch, tokens)
 

@@ -29,7 +29,8 @@ class CommandLine:
     """A parsed command line.
 
     Args:
-        overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``.
+        overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``, and ``share.keep`` written as
+            ``share_keep``.
         mode: What to do: ``run``, ``multirun``, or one of the flags that only print something.
         show: The flags of that mode, for Hydra.
         config_name: Name of the main config.
@@ -145,7 +146,10 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if not key_of(override).strip():
             raise InputError("overrides", override, "has no key", "write key=value")
     return CommandLine(
-        overrides=tuple(re.sub(r"^resume=(?!\s*\{)", "resume.path=", override) for override in args.overrides),
+        overrides=tuple(
+            re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", override))
+            for override in args.overrides
+        ),
         mode=mode,
         show=_show_flags(args, mode),
         config_name=args.config_name or "config",

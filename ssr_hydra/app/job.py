@@ -27,7 +27,7 @@ from ssr_hydra.versions import versions
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded"]
+__all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded", "sweep_dir"]
 
 
 def hydra_run_dir() -> str | None:
@@ -80,7 +80,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
     """In this block, a heartbeat in the folder of a sweep's job shows that the job runs."""
-    study = _sweep_dir()
+    study = sweep_dir()
     if run_dir is None or study is None:
         yield None
         return
@@ -144,7 +144,7 @@ def _overrides() -> str:
     return "" if cfg is None else " ".join(cfg.hydra.overrides.task)
 
 
-def _sweep_dir() -> Path | None:
+def sweep_dir() -> Path | None:
     """Return the folder of the sweep that runs this job, for any working directory of the job; None outside a sweep."""
     cfg: Any = HydraConfig.instance().cfg
     if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
@@ -153,7 +153,7 @@ def _sweep_dir() -> Path | None:
 
 
 def _in_sweep() -> bool:
-    return _sweep_dir() is not None
+    return sweep_dir() is not None
 
 
 def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:

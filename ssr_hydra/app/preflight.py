@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ssr_hydra.app.guard import CheckedFiles, check_parameters
 from ssr_hydra.app.hydra_rules import check_place
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
+from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_folder_name, check_length
@@ -34,7 +36,10 @@ from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
 from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep, check_job_count, combinations
 from ssr_hydra.sweeps.job_status import describe
+from ssr_hydra.sweeps.launchers.resources import jobs_at_once
+from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
 from ssr_hydra.sweeps.pending import holds_a_run, pending_name
+from ssr_hydra.sweeps.sharing.plan import ENDS, KEEPS
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
 __all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]
@@ -139,7 +144,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
         if line.is_typed(group):
             rule = "starts the jobs of a sweep, and this is a single run"
             raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
-    for key in ("study", "study_code", "study_report", "plan", "workers"):
+    for key in ("study", "study_code", "study_report", "plan", "workers", "share", "share_keep"):
         if line.is_typed(key):
             raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
     _check_lengths(cfg)
@@ -211,6 +216,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     if most is not None:
         count(most, "hydra.sweeper.max_batch_size", 1)
     sweep = PlannedSweep(trust=trust_of(master))
+    shares = _check_share(master)
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
         given = composer.parse([f"{key}={value}" for key, value in params.items()])
@@ -221,8 +227,13 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         check_job_count(given)
         hydra_overrides = [each for each in parsed if each.is_hydra_override()]
         jobs = JobComposer(composer, hydra_overrides, given, None if params else master)
+        sweep.keep, sweep.workers = str(master.share_keep) if shares else None, _workers(master)
+        sweep.describe = partial(candidate, trust=sweep.trust)
         for overrides in combinations(given):
-            sweep.jobs.append((overrides, describe(check(jobs.compose(overrides), sweep.trust))))
+            values = check(jobs.compose(overrides), sweep.trust)
+            sweep.jobs.append((overrides, describe(values)))
+            if shares or master.get("plan"):
+                sweep.candidates.append((values, sweep.describe(values)))
         if "${" in _text_of(master, "hydra.sweep.dir") and line.is_typed("hydra.sweep.dir"):
             for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in everything that the jobs vary
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
@@ -280,6 +291,38 @@ def _check_study(cfg: DictConfig) -> None:
     if cfg.get("study_code", "same") not in ("same", "any"):
         choices = ("same", "any")
         raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, choices))
+
+
+def _workers(cfg: DictConfig) -> int:
+    """Return how many jobs run at a time, as far as the config says."""
+    traits = traits_of(str(cfg.hydra.launcher._target_))
+    if traits.in_main_thread and traits.workers is None:
+        return 1
+    stated = cfg.get("workers") or (traits.workers and OmegaConf.select(cfg, f"hydra.launcher.{traits.workers}"))
+    if isinstance(stated, int) and stated > 0:
+        return stated
+    return jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
+
+
+def _check_share(cfg: DictConfig) -> bool:
+    """Refuse to share steps where it is not possible. Return whether the jobs of a sweep share them."""
+    if cfg.get("share_keep", ENDS) not in KEEPS:
+        rule = f"must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}"
+        raise InputError("share_keep", cfg.share_keep, rule, did_you_mean(cfg.share_keep, KEEPS))
+    if not cfg.get("share"):
+        return False
+    launcher = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
+    if not traits_of(str(cfg.hydra.launcher._target_)).shares:
+        known = [name for name, traits in TRAITS.items() if traits.shares]
+        fix = f"choose launcher={known[0]} (or {', '.join(known[1:])}), or leave out share"
+        raise InputError("share", True, f"cannot be used with launcher={launcher}", fix)
+    if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
+        rule = "cannot be used with another sweeper, which chooses its jobs one after another"
+        raise InputError("share", True, rule, "leave out hydra/sweeper, or share")
+    if cfg.hydra.sweeper.get("max_batch_size") is not None:
+        rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
+        raise InputError("share", True, rule, "leave out one of them")
+    return True
 
 
 class JobComposer:

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from ssr_hydra.app.callbacks import make_callbacks, run_name
 from ssr_hydra.app.check import check, check_schedule
 from ssr_hydra.app.check_task import check_built
-from ssr_hydra.app.job import hydra_run_dir, log, recorded
+from ssr_hydra.app.job import hydra_run_dir, log, recorded, sweep_dir
 from ssr_hydra.app.optimizers import make_fields, make_optimizers
+from ssr_hydra.app.prefix import Prefix
 from ssr_hydra.app.schedules import make_schedulers
 from ssr_hydra.app.targets import check_trust, instantiate
 from ssr_hydra.errors import InputError
@@ -65,9 +66,16 @@ def train(
     is_main = place is None or place.rank == 0
     if is_main and hydra_run_dir() is not None:
         announce(cfg["trainer"]["progress"])
+    prefix = Prefix.of(sweep_dir(), run_dir) if is_main else None
+    if prefix is not None and not prefix.wait():
+        return None
     with recorded(cfg, run_dir if is_main else None) as job:
+        if prefix is not None:
+            prefix.take(check(cfg, trust), check_trust(trust))
         trainer = build(cfg, trust, run_dir)
         job.follow(trainer)
+        if prefix is not None:
+            prefix.follow(trainer)
         result = trainer.fit()
         if is_main and not job.pending.waits:
             log(logging.INFO, summary(result, None))

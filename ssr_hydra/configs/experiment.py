@@ -108,6 +108,10 @@ class AppConfig(ExperimentConfig):
         study_report: Whether a sweep ends with a report.
         plan: Whether a sweep only prints which of its jobs are done, missing or failed.
         workers: How many jobs of a sweep run at a time; null leaves it to the launcher.
+        share: Whether the jobs of a sweep train steps that are the same in several jobs only once.
+        share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start there: ``ends`` the
+            last one before the own part of each job, ``all`` also those before, ``none`` no checkpoints. Also written
+            as ``share.keep``.
     """
 
     trust: Any = field(default_factory=list)
@@ -116,6 +120,8 @@ class AppConfig(ExperimentConfig):
     study_report: bool = True
     plan: bool = False
     workers: int | None = None
+    share: bool = False
+    share_keep: str = "ends"
 
 
 APP_KEYS = frozenset(AppConfig.__dataclass_fields__) - frozenset(ExperimentConfig.__dataclass_fields__)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import duration, flag, put
-from ssr_hydra.schedulers.curves import Curve
+from ssr_hydra.schedulers.curves import Curve, joined, multiplied, pieces_of, with_pieces
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
 from ssr_hydra.schedulers.run import Run
@@ -30,7 +32,7 @@ def product(curves: list[Curve]) -> Curve:
             alpha *= factor(timestamp)
         return alpha
 
-    return curve
+    return with_pieces(curve, multiplied([pieces_of(factor) for factor in curves]))
 
 
 def _parts(value: Any, field: str) -> dict[str, Any]:
@@ -231,7 +233,11 @@ class SequentialScheduler(Scheduler):
                     return part(timestamp)
             return last(timestamp)
 
-        return curve
+        units = {time.unit for time in ends if time is not None}
+        if len(units) > 1:  # a phase then starts on one counter and is timed by another
+            return curve
+        stops = [(Fraction(stop, factor), pieces_of(part)) for _, factor, stop, part in segments]
+        return with_pieces(curve, joined([*stops, (math.inf, pieces_of(last))]))
 
 
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:

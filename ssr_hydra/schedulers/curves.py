@@ -7,14 +7,31 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 
-__all__ = ["Curve", "Shape", "annealed", "cosine", "linear", "piecewise", "polynomial", "rex", "stepped"]
+__all__ = [
+    "Curve",
+    "Pieces",
+    "Shape",
+    "annealed",
+    "cosine",
+    "joined",
+    "linear",
+    "multiplied",
+    "pieces_of",
+    "piecewise",
+    "polynomial",
+    "rex",
+    "stepped",
+    "with_pieces",
+]
 
 Curve = Callable[[Any], float]
 """A schedule resolved against a run: a function from a timestamp to alpha. The timestamp must have the same type as the
@@ -23,7 +40,53 @@ timestamp of the state that the schedule was bound to."""
 Shape = Callable[[float], float]
 """The shape of a decay: a function from tau to alpha, where tau is the elapsed fraction of the decay, from 0 to 1."""
 
+Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
+"""The pieces of a curve: the unit of its counter, then the end of each piece, exclusive, and the piece's key.
+
+Two pieces with equal keys return the same float at the same count. So two curves need no evaluation where their pieces
+have equal keys.
+"""
+
 _NEVER = math.inf  # the end of a schedule that has no end; Python compares an int with it exactly
+
+
+def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:
+    """Attach a curve's pieces to it, and return it. None: they are unknown."""
+    if pieces is not None:
+        curve.__dict__["pieces"] = pieces
+    return curve
+
+
+def pieces_of(curve: Curve) -> Pieces | None:
+    """Return the pieces of a curve; None if they are unknown."""
+    pieces: Pieces | None = getattr(curve, "pieces", None)
+    return pieces
+
+
+def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | None:
+    """Return the pieces of curves that follow each other, each until its end; None if they have several counters."""
+    units = {None if pieces is None else pieces[0] for _, pieces in parts}
+    if len(units) != 1 or None in units:
+        return None
+    found: list[tuple[Fraction | float, Hashable]] = []
+    begin: Fraction | float = -math.inf
+    for end, pieces in parts:
+        assert pieces is not None
+        found += [(min(until, end), key) for until, key in pieces[1] if until > begin]
+        begin = end
+        while len(found) > 1 and found[-2][0] >= end:
+            found.pop()
+    return parts[0][1][0], tuple(found)  # type: ignore[index]
+
+
+def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
+    """Return the pieces of a product of curves; None if they have several counters."""
+    units = {None if pieces is None else pieces[0] for pieces in factors}
+    if len(units) != 1 or None in units:
+        return None
+    ends = sorted({end for pieces in factors for end, _ in pieces[1]})  # type: ignore[index]
+    keys = [tuple(next(key for until, key in pieces[1] if until >= end) for pieces in factors) for end in ends]  # type: ignore[index]
+    return factors[0][0], tuple(zip(ends, keys, strict=True))  # type: ignore[index]
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:
@@ -85,6 +148,14 @@ def annealed(
     # If the warmup fills the whole run, alpha reaches the peak at the end and no time is left for a decay.
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
+    at = [Fraction(point, factor) for point in clock.points]
+    pieces: list[tuple[Fraction | float, Hashable]] = [
+        (at[1], ("ramp", peak, at[0], at[1])),
+        (at[2], peak),
+        (_NEVER if is_endless else at[3], ("shape", shape, at[2], at[3])),
+    ]
+    if not is_endless:
+        pieces.append((_NEVER, final))
     if is_endless:
         shape = _of_floats(shape)  # endless shapes compare tau with floats
 
@@ -100,7 +171,7 @@ def annealed(
             return peak
         return peak * ((count - start) / ramp)
 
-    return curve
+    return with_pieces(curve, (end.unit, tuple(pieces)))
 
 
 def _of_floats(shape: Shape) -> Shape:
@@ -122,7 +193,11 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
     readers = [(clock.read, clock.factor, sorted(clock.points[1:])) for clock in clocks]
     if len(readers) == 1:
         ((read, factor, points),) = readers
-        return lambda timestamp: alphas[bisect_right(points, read(timestamp) * factor)]
+        ends: list[Fraction | float] = [*(Fraction(point, factor) for point in points), _NEVER]
+        return with_pieces(
+            lambda timestamp: alphas[bisect_right(points, read(timestamp) * factor)],
+            (next(iter(by_unit)), tuple(zip(ends, alphas, strict=True))),
+        )
 
     def curve(timestamp: Any) -> float:
         return alphas[sum(bisect_right(points, read(timestamp) * factor) for read, factor, points in readers)]
@@ -159,4 +234,8 @@ def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[fl
         begin = times[index]
         return shapes[index](float((count - begin) / (times[index + 1] - begin)))
 
-    return curve
+    at = [Fraction(point, factor) for point in times]
+    lines = [
+        (until, (make, start, until, points[i][1], points[i + 1][1])) for i, (start, until) in enumerate(pairwise(at))
+    ]
+    return with_pieces(curve, (unit, ((at[0], first), *lines, (_NEVER, last))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import duration, durations, finish, flag, multiplier, put, reach
-from ssr_hydra.schedulers.curves import Curve, annealed, linear, stepped
+from ssr_hydra.schedulers.curves import Curve, Pieces, annealed, joined, linear, pieces_of, stepped, with_pieces
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeLike, as_time
@@ -42,6 +43,21 @@ def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable
             raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
 
     return curve
+
+
+_MOST_STAIRS = 1000
+
+
+def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
+    """Return the pieces of gamma ** floor(t / period) within the run; None if they are unknown or too many."""
+    length = run.length()
+    if length is None or run.start.value != 0 or length.unit is not period.unit:
+        return None
+    count = math.ceil(Fraction(length.value) / Fraction(period.value))
+    if count > _MOST_STAIRS:
+        return None
+    stairs = [(Fraction(period.value) * (k + 1), ("power", gamma, k)) for k in range(count)]
+    return period.unit, (*stairs, (math.inf, None))
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,8 @@ class StepScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         period = run.resolve(as_time(self.step_size, "step_size"), "step_size")
-        return _powers(run, self.gamma, period, "step_size", lambda count, width: count // width)
+        curve = _powers(run, self.gamma, period, "step_size", lambda count, width: count // width)
+        return with_pieces(curve, _stairs(run, self.gamma, period))
 
 
 @dataclass(frozen=True)
@@ -247,7 +264,9 @@ class MultiStepWithWarmupScheduler(Scheduler):
             alpha = ramp(timestamp)
             return alpha if alpha < 1.0 else steps(timestamp)
 
-        return curve
+        unit_and_pieces = pieces_of(ramp)
+        assert unit_and_pieces is not None
+        return with_pieces(curve, joined([(unit_and_pieces[1][0][0], unit_and_pieces), (math.inf, pieces_of(steps))]))
 
 
 @dataclass(frozen=True)

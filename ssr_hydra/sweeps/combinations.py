@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.job_status import Description
+from ssr_hydra.sweeps.sharing.candidates import Candidate
 
 __all__ = ["PLANNED", "PlannedSweep", "check_job_count", "combinations"]
 
@@ -30,12 +31,20 @@ class PlannedSweep:
         trust: Modules whose code the jobs may run.
         command: The command that continues the sweep.
         report: Writes the report of a folder and prints its answer; None for no report.
+        candidates: The config of each job, and what decides whether it shares steps; empty if nobody asks.
+        describe: Does the same for the config of another job.
+        keep: Which checkpoints of shared steps the study keeps; None if its jobs share no steps.
+        workers: How many jobs run at a time, as far as it is known.
         pending: Name of the folder for a job's description while the job's folder is in use.
     """
 
     jobs: list[tuple[tuple[str, ...], Description]] = field(default_factory=list)
     swept: frozenset[str] = frozenset()
     trust: tuple[str, ...] = ()
+    candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None
+    keep: str | None = None
+    workers: int = 1
     command: str = "the same command"
     report: Callable[[Path, TextIO], None] | None = None
     pending: str | None = None

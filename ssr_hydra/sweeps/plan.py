@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TextIO
 
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.job_status import JOB, State, read_identity, read_state
+from ssr_hydra.sweeps.sharing.plan import NONE, Entry, SharingPlan
 
-__all__ = ["show_plan"]
+__all__ = ["plan_of", "show_plan"]
 
 _WORDS = {
     State.COMPLETED: "done",
     State.DIVERGED: "diverged",
     State.FAILED: "failed",
+    State.STOPPED: "stopped",
     State.DIED: "failed",
     State.RUNNING: "running",
     State.WAITING: "missing",
@@ -22,7 +25,7 @@ _WORDS = {
 
 
 def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print a line for each job of a sweep: its status, its folder, and its swept values.
+    """Print a line for each job of a sweep: its status, its folder, and its swept values; then the steps to train.
 
     Args:
         folder: The sweep's folder.
@@ -41,4 +44,26 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
         lines.append(f"  {word:<9} {where:<5} {' '.join(each for each in overrides if each not in shared)}".rstrip())
     head = ", ".join(f"{count} {word}" for word, count in counts.items())
     total = len(sweep.jobs)
-    print(f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}", *lines, sep="\n", file=stream, flush=True)
+    lines = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}", *lines]
+    plan = plan_of(folder, sweep, owners)
+    lines += plan.lines(sweep.workers) if sweep.keep is not None else plan.hint()
+    print(*lines, sep="\n", file=stream, flush=True)
+
+
+def plan_of(
+    study: Path, sweep: PlannedSweep, folders: Mapping[str, Path], mine: Collection[str] | None = None
+) -> SharingPlan:
+    """Return what the jobs of a sweep share.
+
+    Args:
+        study: The sweep's folder.
+        sweep: Its jobs, checked by preflight.
+        folders: The folders of its jobs, by identity, as far as they have one.
+        mine: The identities of the jobs that this sweep runs; None for all.
+    """
+    entries = [
+        Entry(description.identity, overrides, values, candidate, folders.get(description.identity))
+        for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)
+    ]
+    assert sweep.describe is not None
+    return SharingPlan(study, entries, sweep.keep or NONE, sweep.describe, mine)

@@ -20,11 +20,15 @@ from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, check_folder_name, write_atomically
 from ssr_hydra.sweeps.combinations import PlannedSweep
-from ssr_hydra.sweeps.folder import StudyFolder
+from ssr_hydra.sweeps.folder import Plan, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
+from ssr_hydra.sweeps.job_status import JOB, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.pending import pending_pattern
+from ssr_hydra.sweeps.plan import plan_of
+from ssr_hydra.sweeps.sharing.orders import SHARED, clear_orders, clear_points, cost_of, points_of
+from ssr_hydra.sweeps.sharing.plan import ALL, ENDS, NONE, cost_text
 from ssr_hydra.sweeps.study_launcher import Planner, StudyLauncher
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.versions import code_version, versions
@@ -65,6 +69,8 @@ def run_sweep(
         inner, study, planner, sys.stderr, at_a_time=at_a_time, batch=batch, returns_failures=False
     )
     report = planned.report if cfg.get("study_report", True) else None
+    if planned.keep is None:  # those of a sweep that was killed
+        clear_orders(folder, [description.identity for _, description in planned.jobs])
     try:
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
@@ -83,14 +89,40 @@ def run_sweep(
         if launcher.has_jobs:
             with suppress(OSError):  # an error while printing does not end the sweep
                 show_sweep(folder, sys.stdout, planned.pending)
+                _show_sharing(folder, planned)
                 if report is not None:
                     print()
                     report(folder, sys.stdout)
+        _close_sharing(folder, planned, alone=alone)
         if planned.pending is not None:
             name = pending_pattern(planned.pending) if alone else planned.pending
             for path in folder.glob(f"**/{name}"):
                 shutil.rmtree(path, ignore_errors=True)
     launcher.check()
+
+
+def _close_sharing(folder: Path, planned: PlannedSweep, *, alone: bool) -> None:
+    """Remove what jobs that share steps no longer need."""
+    if planned.keep is None:
+        return
+    clear_orders(folder, [description.identity for _, description in planned.jobs])
+    if planned.keep == NONE and alone and all(read_state(path.parent).is_final for path in folder.glob(f"**/{JOB}")):
+        clear_points(folder)
+
+
+def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
+    """Print what sharing has saved, and which checkpoints are kept."""
+    if planned.keep is None:
+        return
+    cost = cost_of(folder)
+    if cost is not None:
+        print(cost_text(cost))
+    sizes = [point.size() for point in points_of(folder)] if planned.keep in (ALL, ENDS) else []
+    if sizes:
+        print(
+            f"{len(sizes)} checkpoints of shared steps, {sum(sizes) / 1e6:,.1f} MB, are kept in {folder / SHARED}, "
+            "so that later jobs can start there (share.keep=none keeps none)"
+        )
 
 
 def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader: ConfigLoader) -> Planner:
@@ -118,9 +150,23 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
         check_folder_name(place, "hydra.sweep.subdir", None, "the sweep's folder")
         return place
 
+    def arrange(plan: Plan) -> dict[str, int]:
+        folders = {job.description.identity: job.folder for job in plan.jobs}
+        sharing = plan_of(study.path, planned, folders, {job.description.identity for job in plan.mine})
+        print(*sharing.lines(planned.workers), sep="\n", flush=True)
+        sharing.write_orders(folders)
+        return sharing.order()
+
     numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
     descriptions = dict(planned.jobs)
-    return Planner(descriptions.__getitem__, None if numbered else subdir, open_folder, planned.command, planned.extra)
+    return Planner(
+        descriptions.__getitem__,
+        None if numbered else subdir,
+        open_folder,
+        planned.command,
+        planned.extra,
+        None if planned.keep is None else arrange,
+    )
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Planner(NamedTuple):
         open: Given the overrides of all jobs, makes the folder a study, or checks that it is the same study.
         command: The command that continues the sweep.
         extra: Overrides that are added to those of every job.
+        arrange: Given the jobs, tells them what they share, and returns the place of each job in the order in which to
+            start them, by its identity. None: the jobs share nothing.
     """
 
     describe: Callable[[tuple[str, ...]], Description]
@@ -62,6 +64,7 @@ class Planner(NamedTuple):
     open: Callable[[Iterable[tuple[str, ...]]], None]
     command: str
     extra: tuple[str, ...] = ()
+    arrange: Callable[[Plan], Mapping[str, int]] | None = None
 
 
 def run_order(jobs: Sequence[Job]) -> list[Job]:
@@ -118,6 +121,7 @@ class StudyLauncher(Launcher):
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
         self._starts_jobs = False  # True once a job was seen to start
         self._launched: list[Job] = []
+        self._places: Mapping[str, int] = {}  # of jobs that share steps, in the order of starting them
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up the inner launcher."""
@@ -137,6 +141,7 @@ class StudyLauncher(Launcher):
         plan = self._folder.plan([(item, self._planner.describe(item)) for item in overrides], place)
         for job in plan.jobs:
             self._jobs[job.folder] = job
+        self._places = {} if self._planner.arrange is None else self._planner.arrange(plan)
         self._work(plan, initial_job_idx)
         return [self._return_of(job) for job in plan.jobs]
 
@@ -153,7 +158,8 @@ class StudyLauncher(Launcher):
         others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
         pending = run_order([job for job, state in states.items() if not (state.is_final or state is State.RUNNING)])
         # Jobs that killed their process come last, so that jobs that share a process with them are done before.
-        pending.sort(key=lambda job: states[job] is State.DIED)
+        # Jobs that share steps come after the job that trains them.
+        pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is State.DIED))
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:
             self._forget_failure(job)
@@ -163,7 +169,7 @@ class StudyLauncher(Launcher):
         with Progress(folder, jobs, self._stream, folder.name, self._planner.command, live=live) as progress:
             try:
                 while pending or suspects or others:
-                    if pending:
+                    if pending and not (suspects and self._places):
                         most = self._at_a_time or len(pending)
                         batch, pending = pending[:most], pending[most:]
                     elif suspects:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ssr_hydra.errors import InputError, MissingRateError
@@ -110,13 +110,17 @@ def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
 
 @dataclass
 class Deadlines:
-    """When events are due in a run; None means never. The end of a run is always evaluated if there is data."""
+    """When events are due in a run; None means never. The end of a run is always evaluated if there is data.
+
+    A checkpoint is also due after each of the batches ``saves``, which ascend.
+    """
 
     end: Deadline
     evaluation: Deadline | None
     log: Deadline | None
     iteration: Deadline | None = None
     checkpoint: Deadline | None = None
+    saves: list[int] = field(default_factory=list)
 
     def all(self) -> list[Deadline]:
         """The deadlines that are set."""
@@ -125,7 +129,13 @@ class Deadlines:
 
     def next_batch(self) -> float:
         """The first batch before which nothing is due except by the clock; 0 if a deadline has an unknown batch."""
-        return min((due.batch for due in self.all() if due.nanoseconds is None), default=math.inf)
+        return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
+
+    def saves_at(self, batch: int) -> bool:
+        """Whether ``saves`` has this batch. Remove it and all earlier ones."""
+        is_due = batch in self.saves
+        self.saves = [later for later in self.saves if later > batch]
+        return is_due
 
     def next_time(self) -> float:
         """The first nanosecond of training at which something is due by the clock, which all processes share."""

@@ -326,7 +326,8 @@ class Loop:
             self._show()
         if ended:
             self._check_weights(timestamp)
-        saving = ended or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
+        saving = plan.saves_at(timestamp.batches) or ended
+        saving = saving or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
         if self._around.is_best is not None and self._evaluated_at == timestamp.batches:
             saving = saving or self._around.is_best(self.metrics)
         if saving and plan.checkpoint is not None:

@@ -59,6 +59,8 @@ class Resuming:
         messages: Messages for the user.
         changes: The differences from the checkpoint, as text.
         count: How often the run was resumed.
+        is_planned: Whether the run continues from steps that another run trained for it, which is not recorded as a
+            resume.
         logged_evaluations: How many of its evaluations its log already has.
 
     Raises:
@@ -85,14 +87,16 @@ class Resuming:
         self.path = None if checkpoint is None else checkpoint.path
         self.count = self.keep = self.logged_evaluations = 0
         self.seconds_before = 0.0
+        self.is_planned = False
         if checkpoint is None:
             return
         if missing := [key for key in _HELD if key not in checkpoint.state]:
             raise CheckpointError(
                 checkpoint.path / STATE, f"it is not a checkpoint of a run: it lacks {', '.join(missing)}"
             )
+        self.is_planned = checkpoint.state.get("planned") is True
         with checkpoint.part("resumes") as resumes:
-            self.count = _count(resumes) + 1
+            self.count = _count(resumes) + (not self.is_planned)
         with checkpoint.part("log_bytes") as log_bytes:
             self._log_bytes = _count(log_bytes)
         with checkpoint.part("total_seconds") as seconds:

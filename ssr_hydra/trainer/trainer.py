@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -132,6 +132,7 @@ class Trainer:
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.
         jobs_beside: Returns the mean number of other jobs of the same sweep that ran on this machine, for the record.
+        checkpoints_at: Batches after which a checkpoint is written as well.
         code: A mapping from package or module to a digest of its source, for the record; the app sets it.
 
     Raises:
@@ -290,6 +291,7 @@ class Trainer:
         )
         self.resumed_from = resuming.path
         self.code: Mapping[str, str] = {}
+        self.checkpoints_at: Collection[int] = ()
         held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
         self._code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
@@ -355,6 +357,7 @@ class Trainer:
             log = MetricsLog(self.run_dir, self._resuming.keep, self._resuming.check_still)
         progress = choose_progress(self._progress if self.is_main else "none", self.name or "training")
         saves = self._checkpointing.enabled and self.run_dir is not None
+        self._plan.saves = sorted(self.checkpoints_at) if saves else []
         with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
             if saves:
                 stack.enter_context(shielded(self._train, self._eval))
@@ -474,7 +477,7 @@ class Trainer:
             if self._step.scaler is not None and scaler is not None:
                 self._step.scaler.load_state_dict(scaler)
         self._events.fire("fit_start", self)
-        if self.is_main:
+        if self.is_main and not resuming.is_planned:
             # Also record skipped checkpoints, for runs that nobody watches.
             told = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}

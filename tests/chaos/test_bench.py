@@ -49,3 +49,8 @@ def test_the_dispatcher_names_what_it_can_measure(
 
     assert script.main(arguments) == status
     assert "schedulers" in capsys.readouterr().out
+
+
+def test_the_sharing_bench_prints_a_row_for_each_plan() -> None:
+    lines = bench("sharing", "--jobs", "20", "--long-jobs", "4")
+    assert [line.split()[0] for line in lines[1:]] == 2 * ["wsd,", "multistep", "step", "cosine"]

@@ -21,6 +21,8 @@ class Traits(NamedTuple):
         starts_all: Whether it starts all jobs at once, whatever their number.
         is_quiet: Whether its jobs print into files, so that the sweep can use the terminal.
         workers: Its setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
+        shares: Whether jobs can wait for steps that another job trains: they start in order on one file system, and
+            a waiting job keeps no device from others.
     """
 
     launcher: str = ""
@@ -32,14 +34,17 @@ class Traits(NamedTuple):
     starts_all: bool = False
     is_quiet: bool = False
     workers: str | None = None
+    shares: bool = False
 
 
 TRAITS = {
-    "processes": Traits("ProcessLauncher", isolates=True, in_main_thread=True, is_quiet=True, workers="workers"),
-    "basic": Traits("BasicLauncher", isolates=True, in_main_thread=True),
-    "joblib": Traits("JoblibLauncher", "joblib", is_quiet=True, workers="n_jobs"),
+    "processes": Traits(
+        "ProcessLauncher", isolates=True, in_main_thread=True, is_quiet=True, workers="workers", shares=True
+    ),
+    "basic": Traits("BasicLauncher", isolates=True, in_main_thread=True, shares=True),
+    "joblib": Traits("JoblibLauncher", "joblib", is_quiet=True, workers="n_jobs", shares=True),
     "submitit_local": Traits(
-        "LocalLauncher", "submitit", isolates=True, finds_out=True, starts_all=True, is_quiet=True
+        "LocalLauncher", "submitit", isolates=True, finds_out=True, starts_all=True, is_quiet=True, shares=True
     ),
     "submitit_slurm": Traits(
         "SlurmLauncher",

@@ -139,7 +139,7 @@ def test_version_without_torch(tmp_path: Path, start: tuple[str, ...]) -> None:
 
 
 def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_sweep_dir", lambda: tmp_path)
+    monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),
         pytest.raises(InputError, match="another process runs the job of this folder"),
@@ -154,7 +154,7 @@ def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: py
 def test_a_job_that_a_scheduler_puts_on_another_machine_waits_for_the_sign_of_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_sweep_dir", lambda: tmp_path)
+    monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     sign = tmp_path / HEARTBEAT
     sign.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1", "attempt": 1}))
     waited: list[float] = []

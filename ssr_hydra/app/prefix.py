@@ -1,0 +1,183 @@
+"""The shared steps of one job, in the job's own process: wait for them, take them, and publish those for others.
+
+A branch is a resume: taking a prefix writes into the job's folder what the job would have there if it had been stopped
+after the shared steps. Then the job starts as any stopped job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssr_hydra.app.optimizers import make_fields
+from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.checkpoints.resume import find
+from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore, load
+from ssr_hydra.errors import RunError
+from ssr_hydra.records import RESULT
+from ssr_hydra.settings.resume import AUTO
+from ssr_hydra.sweeps.folder import SWEEPS
+from ssr_hydra.sweeps.heartbeat import is_alive
+from ssr_hydra.sweeps.job_status import State, read_identity, read_state
+from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, publish
+from ssr_hydra.time import as_time, check_ssr
+from ssr_hydra.versions import code_version
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer import Trainer
+
+__all__ = ["Prefix"]
+
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 5.0  # a signal that has stopped another job reaches this one within this time
+_START_SECONDS = 120.0  # the time in which a job that was started before this one shows that it lives
+
+
+class Prefix:
+    """The shared steps of a job.
+
+    Args:
+        study: The folder of the study.
+        run_dir: The folder of the job.
+        identity: The identity of the job.
+        sweep: The sweep that runs the job.
+        orders: What the sweep tells the job.
+    """
+
+    def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
+        self._study, self._run_dir, self._identity, self._sweep = study, run_dir, identity, sweep
+        self._orders = orders
+
+    @classmethod
+    def of(cls, study: Path | None, run_dir: str | Path | None) -> Prefix | None:
+        """Return that of a job; None if the job shares no steps.
+
+        Args:
+            study: The folder of the sweep that runs the job; None outside of a sweep.
+            run_dir: The folder of the job.
+        """
+        if study is None or run_dir is None:
+            return None
+        owner = read_identity(Path(run_dir))
+        orders = None if owner is None else Orders.read(study, owner[0])
+        return None if owner is None or orders is None else cls(study, Path(run_dir), *owner, orders)
+
+    # ---- take
+
+    def wait(self) -> bool:
+        """Wait until the shared steps are trained.
+
+        Returns:
+            False if the job that trains them has died. The sweep then starts both again.
+
+        Raises:
+            RunError: That job was stopped.
+        """
+        orders, since, last = self._orders, time.monotonic(), None
+        while orders.source is not None and not self._is_begun() and self._point() is None:
+            source = self._study / orders.source
+            state = read_state(source)
+            if state is not last:
+                last, since = state, time.monotonic()
+            waited = time.monotonic() - since
+            if state in (State.COMPLETED, State.DIVERGED, State.FAILED):
+                break  # it ended before that step, or has not published it; this job trains all of its steps
+            if state is State.DIED or (state is State.WAITING and waited > _START_SECONDS and not self._is_queued()):
+                return self._point() is not None
+            if state is State.STOPPED and waited > _STOP_SECONDS:
+                what = f"job {orders.source}, which trains the first {orders.begin} steps of this job, was stopped"
+                raise RunError(f"{what}; the same command continues both")
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _is_queued(self) -> bool:
+        """Whether another sweep that is alive has the job that trains the shared steps."""
+        owner = read_identity(self._study / str(self._orders.source))
+        return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
+
+    def _is_begun(self) -> bool:
+        """Whether the job has trained steps of its own, or has ended."""
+        return find(AUTO, self._run_dir) is not None or read_state(self._run_dir).is_final
+
+    def _point(self) -> Point | None:
+        return None if self._orders.point is None else Point.read(self._study, self._orders.point)
+
+    def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
+        """Put the shared steps into the job's folder, unless it has trained steps of its own.
+
+        Args:
+            values: The checked experiment, as plain values.
+            trust: Modules whose code the job may run.
+
+        Raises:
+            CheckpointError: The published checkpoint cannot be used.
+            WriteError: The folder cannot be written.
+        """
+        point = self._point()
+        if point is None or self._is_begun():
+            return
+        checkpoint = load(point.checkpoint)
+        code = code_version(trust)
+        if any(code.get(name, digest) != digest for name, digest in point.code.items()):
+            return  # the steps were trained by other code
+        (self._run_dir / RESULT).unlink(missing_ok=True)  # of an attempt that failed
+        point.copy_records(self._run_dir, int(checkpoint.state["log_bytes"]))
+        state = {**checkpoint.state, "planned": True, "time_map": _time_map(checkpoint.state["time_map"], values)}
+        store = CheckpointStore(self._run_dir / CHECKPOINTS, values["checkpoint"]["keep"])
+        description = _description(checkpoint.description, values, tuple(trust))
+        store.save(state, timestamp=checkpoint.timestamp, description=description)
+        Taken(point.step, checkpoint.timestamp["nanoseconds"] / 1e9).write(self._study, self._identity)
+
+    # ---- publish
+
+    def follow(self, trainer: Trainer) -> None:
+        """Publish checkpoints of a run, those that other jobs wait for."""
+        orders = self._orders
+        if not orders.publish:
+            return
+        trainer.checkpoints_at = frozenset(orders.publish)
+        trainer.on("checkpoint_saved", self._saved)
+        for step in orders.publish:  # an attempt before was killed between the two
+            path = self._run_dir / CHECKPOINTS / f"ba{step}"
+            if path.exists():
+                self._publish(trainer, path, step)
+
+    def _saved(self, trainer: Trainer, path: Path) -> None:
+        step, orders = trainer.state.timestamp.batches, self._orders
+        if step in orders.publish or (orders.publishes_all and step < max(orders.publish)):
+            self._publish(trainer, path, step)
+
+    def _publish(self, trainer: Trainer, path: Path, step: int) -> None:
+        assert trainer.config is not None
+        publish(self._study, path, self._identity, step, trainer.config, trainer.code)
+
+
+def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the time map of a run that was planned like this from the start."""
+    length, ssr = as_time(values["max_duration"], "max_duration"), check_ssr(values["ssr"])
+    if values["control"] is None:
+        length = length * ssr
+    else:  # the schedule is that of the whole run
+        ssr = Fraction(1)
+    return {**state, "max_duration": [str(length.value), length.unit.value], "ssr": str(ssr)}
+
+
+def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
+    """Return the description of a job, from that of a job with which it shares steps."""
+    from ssr_hydra.trainer.description import describe_schedule
+
+    run = {
+        **description["run"],
+        "ssr": float(check_ssr(values["ssr"])),
+        "max_duration": as_time(values["max_duration"], "max_duration").to_timestring(),
+        "control": values["control"],
+    }
+    return {
+        **description,
+        "run": run,
+        "scheduler": describe_schedule(make_schedulers(values, trust, ())),
+        "schedules": describe_schedule(make_fields(values, trust) or {}),
+    }

@@ -1,0 +1,166 @@
+"""Which jobs may share steps: jobs that agree in everything but what names the future of their schedules."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ssr_hydra.app.check import are_named, known_dataloader_len, scheduler_parts
+from ssr_hydra.app.check_torch import WINDOWS, is_description
+from ssr_hydra.app.known import known_samples
+from ssr_hydra.app.targets import as_description, instantiate, locate
+from ssr_hydra.errors import InputError
+from ssr_hydra.schedulers.combinators import product
+from ssr_hydra.schedulers.protocol import bind
+from ssr_hydra.state import State
+from ssr_hydra.sweeps.job_status import is_free
+from ssr_hydra.sweeps.sharing.candidates import Candidate
+from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track, UnknownCounterError
+from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
+
+__all__ = ["candidate"]
+
+# The first pattern that matches a field decides that jobs that differ in it may share steps.
+_FUTURE: tuple[tuple[str, str], ...] = (
+    (r"ssr", "the tracks have its effect on the schedules, and the number of steps its effect on the end"),
+    (r"max_duration", "like ssr"),
+    (r"control", "a truncated run follows the schedule of a longer one; its track has that schedule"),
+    (r"scheduler(\..*|\[.*)?", "compared value by value"),
+    (r"schedules\..*", "compared value by value; the names of the scheduled fields must be equal"),
+)
+_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # averages weights by batches; its state is in checkpoints
+_LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # its table is a file that can be copied
+_PROBES = 16
+_CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "trainer.iteration_length")
+
+
+def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
+    """Describe a job for the planner. Reads no data.
+
+    Args:
+        values: The checked experiment, as plain values.
+        trust: Modules whose code the job may run.
+    """
+    length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
+    fields = {path: text for path, value in _leaves(values, "") if (text := _compared(path, value, length)) is not None}
+    fields["the scheduled fields"] = ", ".join(sorted(values["schedules"])) or "none"
+    refused = next(_refusals(values, tuple(trust)), None)
+    if refused is not None:
+        return Candidate(fields, None, refused)
+    try:
+        sequences = _sequences(values, tuple(trust), length)
+    except UnknownCounterError as error:
+        return Candidate(fields, None, f"a schedule or max_duration counts {error.counter}, which only training knows")
+    except InputError as error:  # a rate that only the data has, or a user's scheduler that needs its optimizer
+        return Candidate(fields, None, f"{error.field}: {error.rule}")
+    fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
+    return Candidate(fields, sequences, hint=_hint(values))
+
+
+def _hint(values: Mapping[str, Any]) -> str:
+    """Say what keeps the first steps of a job from being shared, if it is a warmup in fractions of the run."""
+    for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
+        warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
+        if isinstance(warmup, str) and warmup.endswith("dur"):
+            return f"; {field}.t_warmup={warmup} is a fraction of the run, and one in ba or ep can be shared"
+    return ""
+
+
+def _compared(path: str, value: Any, length: Time) -> str | None:
+    """Return a field as text for comparison; None if jobs that share steps may differ in it."""
+    if is_free(path) or any(re.fullmatch(pattern, path) for pattern, _ in _FUTURE):
+        return None
+    if isinstance(value, str) and value.rstrip().endswith("dur"):
+        try:
+            time = as_time(value, path)
+        except InputError:
+            return json.dumps(value)
+        return str(length * time.value)  # a fraction of the run falls elsewhere in a run of another length
+    return json.dumps(value, sort_keys=True)
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str]:
+    """Yield why a job cannot share steps with any other."""
+    for field in _CLOCKED:
+        node: Any = values
+        for key in field.split("."):
+            node = node[key]
+        if node is not None and as_time(node, field).unit is TimeUnit.SECOND:
+            yield f"{field}={node} is by the clock, so it falls at another step each time"
+    checkpoint, resume = values["checkpoint"], values["resume"]
+    if not checkpoint["enabled"]:
+        yield "checkpoint.enabled=false: a job gets the shared steps as a checkpoint"
+    if checkpoint["best"] is not None:
+        yield f"checkpoint.best={checkpoint['best']}: the best checkpoint of the shared steps is not passed on"
+    path = resume["path"] if isinstance(resume, Mapping) else resume
+    if path != "auto":
+        yield f"resume.path={path}: the job does not start from the beginning"
+    for name, node in values["logger"].items():
+        if node["_target_"] not in _LOGGERS:
+            yield f"logger.{name} would get the shared steps of one job only"
+    for name, node in values["callbacks"].items():
+        target = node["_target_"]
+        if target in _SHAREABLE:
+            continue
+        if target.startswith("ssr_hydra."):
+            yield f"callbacks.{name} has a state that checkpoints do not contain"
+        elif getattr(locate(target, trust, f"callbacks.{name}._target_"), "shareable", None) is not True:
+            rule = "may depend on the length of the run; if it does not, set shareable = True in its class"
+            yield f"callbacks.{name} ({target}) {rule}"
+    parts = [*scheduler_parts(values["scheduler"])] if values["scheduler"] is not None else []
+    for path, part in parts:
+        if is_description(as_description(part)):
+            yield f"{path} is one of torch's schedulers; this package's (multistep, cosine ...) can share"
+    if str(values["trainer"]["device"]).startswith("mps"):
+        yield "trainer.device=mps: its kernels are not deterministic"
+
+
+def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], length: Time) -> Sequences:
+    ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
+    data, trainer = values["data"], values["trainer"]
+    batches = known_dataloader_len(data)
+    samples = known_samples(data["train"])
+    if samples is not None and batches is not None:
+        samples = min(samples, batches * data["batch_size"])
+    tokens = None
+    if data["train"]["_target_"] == WINDOWS and trainer["get_num_tokens_in_batch"] is None:
+        tokens = data["train"].get("length", 64)
+    is_counted = trainer["get_num_samples_in_batch"] is None
+    calendar = Calendar(data["batch_size"], batches, samples, tokens, is_counted)
+    state = State(
+        max_duration=as_time(values["max_duration"], "max_duration") * ssr,
+        dataloader_len=batches,
+        samples_per_batch=trainer["samples_per_batch"] or data["batch_size"],
+        tokens_per_batch=trainer["tokens_per_batch"],
+    )
+
+    steps = calendar.steps(length)
+
+    def bound(node: Any, path: str, *, by_epoch: bool = False) -> Track:
+        parts = node if isinstance(node, list) else [node]
+        curves = [bind(instantiate(part, trust, path), state, ssr) for part in parts]
+        track = Track(product(curves), calendar, by_epoch=by_epoch)
+        if track.is_exact:
+            for step in range(0, steps, max(1, steps // _PROBES)):  # an unknown counter is an error here
+                track.values(step, step + 1)
+        return track
+
+    by_epoch = trainer["use_stepwise_scheduler"] is False
+    tracks = {f"schedules.{name}": bound(node, f"schedules.{name}") for name, node in values["schedules"].items()}
+    scheduler = values["scheduler"]
+    if are_named(scheduler):
+        for name, node in scheduler.items():
+            tracks[f"scheduler.{name}"] = bound(node, f"scheduler.{name}", by_epoch=by_epoch)
+    elif scheduler is not None:
+        tracks["scheduler"] = bound(scheduler, "scheduler", by_epoch=by_epoch)
+    return Sequences(steps, tracks)

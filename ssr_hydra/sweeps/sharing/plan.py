@@ -1,0 +1,296 @@
+"""The plan of a sweep whose jobs share steps: what each job trains, what it saves, and why jobs do not share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore
+from ssr_hydra.errors import InputError
+from ssr_hydra.sweeps.job_status import State, columns_of, read_state
+from ssr_hydra.sweeps.sharing.candidates import Candidate, differing
+from ssr_hydra.sweeps.sharing.orders import Cost, Orders, Point, point_name, points_of
+from ssr_hydra.sweeps.sharing.sequences import first_difference
+from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, is_worth, plan_stages
+from ssr_hydra.time import check_ssr
+
+__all__ = ["ALL", "ENDS", "KEEPS", "NONE", "Entry", "SharingPlan", "cost_text"]
+
+ALL, ENDS, NONE = "all", "ends", "none"
+KEEPS = (ALL, ENDS, NONE)
+"""Values of ``share_keep``."""
+
+_MOST_SHOWN = 60
+_LONGER = 2  # how much longer a run may be that starts from a kept checkpoint later
+
+
+class Entry(NamedTuple):
+    """A job to plan.
+
+    Args:
+        identity: The identity of the job.
+        overrides: Its overrides.
+        values: Its checked config, as plain values.
+        candidate: What decides whether it shares steps.
+        folder: Its folder; None if it has none yet.
+    """
+
+    identity: str
+    overrides: tuple[str, ...]
+    values: dict[str, Any]
+    candidate: Candidate
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a job begins without the other jobs of the sweep."""
+
+    step: int = 0
+    point: Point | None = None
+
+
+class SharingPlan:
+    """What each unfinished job of a sweep trains, so that every shared step is trained once.
+
+    Args:
+        study: The folder of the study.
+        entries: All jobs of the sweep, in order.
+        keep: Which published checkpoints the study keeps: ``all``, ``ends`` or ``none``.
+        describe: Describes a job from its config.
+        mine: The identities of the jobs that this sweep runs; None for all.
+    """
+
+    def __init__(
+        self,
+        study: Path,
+        entries: Sequence[Entry],
+        keep: str,
+        describe: Callable[[Mapping[str, Any]], Candidate],
+        mine: Collection[str] | None = None,
+    ) -> None:
+        self._study, self._keep, self._all, self._describe = study, keep, entries, describe
+        states = [State.WAITING if each.folder is None else read_state(each.folder) for each in entries]
+        unique = {each.identity: each for each in reversed(entries)}
+        ready = {
+            each.identity
+            for each, state in zip(entries, states, strict=True)
+            if not state.is_final and state is not State.RUNNING and (mine is None or each.identity in mine)
+        }
+        self.entries = [
+            unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready
+        ]
+        origins = _origins(study, describe)
+        self._starts = [_start(each, origins) for each in self.entries]
+        self.stages: StagePlan = plan_stages(
+            [
+                Planned(each.candidate.sequences, each.candidate.group, start.step)
+                for each, start in zip(self._known(), self._starts_of_known(), strict=True)
+                if each.candidate.sequences is not None
+            ]
+        )
+        self._index = {each.identity: index for index, each in enumerate(self._known())}
+
+    def _known(self) -> list[Entry]:
+        return [each for each in self.entries if each.candidate.sequences is not None]
+
+    def _starts_of_known(self) -> list[_Start]:
+        pairs = zip(self.entries, self._starts, strict=True)
+        return [start for each, start in pairs if each.candidate.sequences is not None]
+
+    def order(self) -> dict[str, int]:
+        """Return the place of each job in the order in which to start them, by its identity."""
+        known = self._known()
+        planned = [known[index].identity for index in self.stages.order]
+        others = [each.identity for each in self.entries if each.candidate.sequences is None]
+        return {identity: place for place, identity in enumerate([*planned, *others])}
+
+    def write_orders(self, folders: dict[str, Path]) -> None:
+        """Tell each job what it shares.
+
+        Args:
+            folders: The folder of each job, by its identity.
+
+        Raises:
+            WriteError: The study's folder cannot be written.
+        """
+        known, starts = self._known(), self._starts_of_known()
+        for index, (each, start) in enumerate(zip(known, starts, strict=True)):
+            branch = self.stages.branches[index]
+            point, source = None, None
+            if branch.source is not None:
+                point = point_name(known[branch.source].identity, branch.begin)
+                source = folders[known[branch.source].identity].relative_to(self._study).as_posix()
+            elif start.point is not None:
+                point = start.point.folder.name
+            steps = [*self.stages.published(index), *self._end(each, branch.begin)]
+            orders = Orders(branch.begin, point, source, sorted(set(steps)), self._keep == ALL)
+            if orders != Orders():
+                orders.write(self._study, each.identity)
+            else:
+                Orders.remove(self._study, each.identity)
+        for each in self.entries:
+            if each.candidate.sequences is None:
+                Orders.remove(self._study, each.identity)
+
+    def _end(self, each: Entry, begin: int) -> Iterator[int]:
+        """Yield the last step that a longer run could share, if it is one of the job's own."""
+        sequences = each.candidate.sequences
+        if self._keep == NONE or sequences is None:
+            return
+        longer = {**each.values, "control": None, "ssr": float(check_ssr(each.values["ssr"]) * _LONGER)}
+        with suppress(InputError):
+            other = self._describe(longer).sequences
+            if other is not None and other.tracks.keys() == sequences.tracks.keys():
+                step = first_difference(sequences, other, 0, sequences.steps - 1)
+                if step > begin and is_worth(step, sequences.steps):
+                    yield step
+
+    # ---- words
+
+    def lines(self, workers: int) -> Iterator[str]:
+        """Yield the plan as text.
+
+        Args:
+            workers: How many jobs run at a time.
+        """
+        if not self.entries:
+            return
+        stages, known = self.stages, self._known()
+        if known:
+            saved = Fraction(stages.alone - stages.shared, max(1, stages.alone))
+            yield (
+                f"steps: {stages.shared:,} with shared prefixes, {stages.alone:,} without: {float(saved):.1%} saved; "
+                f"the longest path has {stages.longest:,}; about {stages.took(workers):,} in a row with "
+                f"{workers} {'worker' if workers == 1 else 'workers'}"
+            )
+            yield from self._tree()
+        yield from self._reasons()
+
+    def _lonely(self) -> Iterator[str]:
+        """Yield at which step jobs leave all others that could share their first steps."""
+        known, branches = self._known(), self.stages.branches
+        groups: dict[Hashable, list[int]] = {}
+        for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
+            groups.setdefault(known[index].candidate.group, []).append(index)
+        steps: dict[tuple[int, str], int] = Counter()
+        for group in groups.values():
+            for index in group:
+                branch, own = branches[index], known[index].candidate.sequences
+                rest = known[group[0] if index != group[0] else group[-1]].candidate.sequences
+                if (
+                    len(group) > 1
+                    and branch.source is None
+                    and not branch.children
+                    and not branch.begin
+                    and own
+                    and rest
+                ):
+                    step = first_difference(own, rest, 0, min(own.steps, rest.steps) - 1)
+                    steps[step, known[index].candidate.hint] += 1
+        for (step, hint), count in steps.items():
+            yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
+
+    def hint(self) -> Iterator[str]:
+        """Yield the number of steps of a sweep without sharing, and what sharing would save."""
+        if self.stages.branches:
+            less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
+            yield f"steps: {self.stages.alone:,}{less}"
+
+    def _tree(self) -> Iterator[str]:
+        known, columns = self._known(), columns_of([each.overrides for each in self._all])
+        rows = {each.identity: row for row, each in reversed(list(enumerate(self._all)))}
+        width = max(len(f"{branch.steps:,}") for branch in self.stages.branches)
+        shown = 0
+
+        def below(index: int, depth: int) -> Iterator[str]:
+            nonlocal shown
+            branch = self.stages.branches[index]
+            shown += 1
+            words = columns.words(rows[known[index].identity])
+            yield f"  {'  ' * depth}steps {branch.begin:>{width},} to {branch.steps:>{width},}  {words}"
+            for child in branch.children:
+                yield from below(child, depth + 1)
+
+        for index in self.stages.order:
+            if self.stages.branches[index].source is None:
+                for line in below(index, 0):
+                    if shown > _MOST_SHOWN:
+                        yield f"  and {len(known) - _MOST_SHOWN} more jobs"
+                        return
+                    yield line
+
+    def _reasons(self) -> Iterator[str]:
+        """Yield why jobs share no steps."""
+        refused = Counter(each.candidate.refused for each in self.entries if each.candidate.refused is not None)
+        for reason, count in refused.items():
+            yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"
+        yield from self._lonely()
+        for field in differing([each.candidate for each in self.entries]):
+            yield f"  jobs with another {field} share no steps{_note(field, self.entries)}"
+
+
+def cost_text(cost: Cost) -> str:
+    """Return what a study took, and what sharing saved, as a sentence.
+
+    Example:
+        >>> cost_text(Cost(6200, 40.0, 3796, 24.8))
+        'cost of the study: 3,796 steps in 24.8 s instead of 6,200 steps in 40 s: 38.8% fewer steps'
+    """
+    saved = 1 - cost.trained_steps / cost.steps
+    return (
+        f"cost of the study: {cost.trained_steps:,} steps in {cost.trained_seconds:.3g} s instead of "
+        f"{cost.steps:,} steps in {cost.seconds:.3g} s: {saved:.1%} fewer steps"
+    )
+
+
+def _note(field: str, entries: Sequence[Entry]) -> str:
+    """Explain a field that differs although its text in the config is the same."""
+    node: Any = [each.values for each in entries]
+    for key in field.split("."):
+        node = [each.get(key) if isinstance(each, dict) else None for each in node]
+    stated = {repr(value) for value in node}
+    if len(stated) == 1 and node[0] is not None:
+        return f": {node[0]} is a fraction of the run, so it is another step in a run of another length"
+    return ""
+
+
+def _origins(study: Path, describe: Callable[[Mapping[str, Any]], Candidate]) -> list[tuple[Point, Candidate]]:
+    """Return the published checkpoints of a study with their jobs."""
+    jobs: dict[str, Candidate] = {}
+    found = []
+    for point in points_of(study):
+        with suppress(InputError, KeyError, TypeError):  # of another release
+            if point.identity not in jobs:
+                jobs[point.identity] = describe(point.values)
+            found.append((point, jobs[point.identity]))
+    return found
+
+
+def _start(each: Entry, origins: Sequence[tuple[Point, Candidate]]) -> _Start:
+    own = _own_step(each.folder)
+    sequences = each.candidate.sequences
+    if sequences is None or own:
+        return _Start(own)
+    best = _Start()
+    group: Hashable = each.candidate.group
+    for point, origin in origins:
+        if origin.sequences is None or origin.group != group or not best.step < point.step < sequences.steps:
+            continue
+        if first_difference(origin.sequences, sequences, 0, point.step) == point.step:
+            best = _Start(point.step, point)
+    return best
+
+
+def _own_step(folder: Path | None) -> int:
+    """Return the step of the newest checkpoint in a job's own folder."""
+    if folder is None:
+        return 0
+    store = CheckpointStore(folder / CHECKPOINTS)
+    latest = store.latest()
+    return 0 if latest is None else next(batch for batch, path in store.all() if path == latest)

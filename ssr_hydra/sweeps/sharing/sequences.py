@@ -1,0 +1,270 @@
+"""The values that a run sets before each step, and the first step at which the values of two runs differ."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NoReturn
+
+from ssr_hydra.schedulers.curves import Curve, pieces_of
+from ssr_hydra.time import Time, Timestamp, TimeUnit
+from ssr_hydra.time.derived import SteppedTimestamp
+from ssr_hydra.time.timestamp import COUNTERS
+from ssr_hydra.torch_schedulers.moments import epoch_start
+
+__all__ = ["Calendar", "Sequences", "Track", "UnknownCounterError", "first_difference"]
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 8, 4096
+_NAMES = {"nanoseconds": "seconds"}
+
+
+class UnknownCounterError(Exception):
+    """A schedule or the length of a run reads a counter that only training knows.
+
+    Args:
+        counter: The counter, such as ``tokens``.
+    """
+
+    def __init__(self, counter: str) -> None:
+        self.counter = counter
+        super().__init__(counter)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The counters of a run at each batch boundary, as far as they are known before its data is read.
+
+    Args:
+        batch_size: Samples of a batch.
+        batches: Batches of an epoch; None if unknown.
+        samples: Samples of an epoch; None if unknown.
+        tokens: Tokens of a sample; None if unknown.
+        is_counted: Whether the samples of a batch are counted by its size, not by a function of the user.
+
+    A batch has at most ``batch_size`` samples. So without the size of the data set there is still a step that a count
+    is not reached before.
+
+    Example:
+        >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
+        >>> calendar.count(TimeUnit.SAMPLE, 75), calendar.first(TimeUnit.SAMPLE, 1199)
+        (1198, 76)
+    """
+
+    batch_size: int
+    batches: int | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    is_counted: bool = True
+
+    def is_exact(self, unit: TimeUnit) -> bool:
+        """Whether the total at each step is known, not only how large it can be."""
+        if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
+            return self.is_counted and self.batches is not None and self.samples is not None
+        return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
+
+    def most(self, unit: TimeUnit, step: int) -> int:
+        """Return the largest possible total after ``step`` batches.
+
+        Raises:
+            UnknownCounterError: It is unknown.
+        """
+        if unit is TimeUnit.TOKEN and self.tokens is not None:
+            return self.tokens * self.most(TimeUnit.SAMPLE, step)
+        if unit is TimeUnit.SAMPLE and self.is_counted and not self.is_exact(unit):
+            return self.batch_size * step
+        return self.count(unit, step)
+
+    def count(self, unit: TimeUnit, step: int) -> int:
+        """Return a total after ``step`` batches.
+
+        Raises:
+            UnknownCounterError: It is unknown.
+        """
+        if unit is TimeUnit.BATCH:
+            return step
+        if unit is TimeUnit.EPOCH and self.batches is not None:
+            return step // self.batches
+        if unit is TimeUnit.TOKEN and self.tokens is not None:
+            return self.tokens * self.count(TimeUnit.SAMPLE, step)
+        if unit is TimeUnit.SAMPLE and self.is_counted and self.batches is not None and self.samples is not None:
+            epochs, rest = divmod(step, self.batches)
+            return epochs * self.samples + min(rest * self.batch_size, self.samples)
+        raise UnknownCounterError({"sp": "samples", "tok": "tokens", "sec": "seconds", "ep": "epochs"}.get(unit, unit))
+
+    def first(self, unit: TimeUnit, count: Fraction | float) -> int | float:
+        """Return the first step at which a total can be at least ``count``."""
+        if count == math.inf:
+            return math.inf
+        if unit is TimeUnit.BATCH:
+            return max(0, math.ceil(count))
+        low, high = 0, 1
+        while self.most(unit, high) < count:
+            low, high = high, high * 2
+        return bisect_right(range(high), False, low, high, key=lambda step: self.most(unit, step) >= count)
+
+    def steps(self, length: Time) -> int:
+        """Return the number of steps of a run of a length, at least.
+
+        Raises:
+            UnknownCounterError: Only training knows it.
+        """
+        if length.unit is TimeUnit.EPOCH:
+            if self.batches is None:
+                raise UnknownCounterError("epochs")
+            return math.ceil(length.value * self.batches)
+        return int(self.first(length.unit, Fraction(length.value)))
+
+    def timestamps(self, begin: int, end: int) -> Iterator[Timestamp]:
+        """Yield the timestamp of each step: one object that moves. Reading an unknown counter raises an error."""
+        moment = _Moment(self, begin)
+        timestamp = SteppedTimestamp(moment, _COUNTS)
+        for step in range(begin, end):
+            moment.step = timestamp.batches = step
+            yield timestamp
+
+
+@dataclass
+class _Moment:
+    """A batch boundary of a run."""
+
+    calendar: Calendar
+    step: int
+
+    def count(self, unit: TimeUnit) -> int:
+        return self.calendar.count(unit, self.step)
+
+    def batches_in_epoch(self) -> int:
+        if self.calendar.batches is None:
+            raise UnknownCounterError("epochs")
+        return self.step % self.calendar.batches
+
+    def samples_in_epoch(self) -> int:
+        before = self.calendar.count(TimeUnit.SAMPLE, self.step - self.batches_in_epoch())
+        return self.count(TimeUnit.SAMPLE) - before
+
+
+def _unknown(name: str) -> Callable[[_Moment], NoReturn]:
+    def count(moment: _Moment) -> NoReturn:  # noqa: ARG001
+        raise UnknownCounterError(_NAMES.get(name, name))
+
+    return count
+
+
+_COUNTS: Mapping[str, Callable[[_Moment], int]] = {
+    **{name: _unknown(name) for name in COUNTERS},
+    "epochs": lambda moment: moment.count(TimeUnit.EPOCH),
+    "samples": lambda moment: moment.count(TimeUnit.SAMPLE),
+    "tokens": lambda moment: moment.count(TimeUnit.TOKEN),
+    "batches_in_epoch": _Moment.batches_in_epoch,
+    "samples_in_epoch": _Moment.samples_in_epoch,
+}
+
+
+class Track:
+    """The multipliers of one schedule before each step of a run.
+
+    Args:
+        curve: The schedule, bound to the run.
+        calendar: The counters of the run.
+        by_epoch: Whether the multiplier changes only at the start of an epoch.
+
+    Attributes:
+        is_exact: Whether its values are known at each step, not only the pieces that they are of.
+    """
+
+    def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
+        self._curve, self._calendar, self._by_epoch = curve, calendar, by_epoch
+        self._stops: list[int | float] = []
+        self._keys: list[Hashable] = []
+        pieces = None if by_epoch else pieces_of(curve)
+        self.is_exact = True
+        if pieces is not None:
+            unit, parts = pieces
+            self.is_exact = calendar.is_exact(unit)
+            self._stops = [calendar.first(unit, end) for end, _ in parts]
+            self._keys = [key for _, key in parts]
+
+    def piece(self, step: int) -> tuple[Hashable, int | float]:
+        """Return the key of the piece of a step, and the step at which the piece ends. The key is None if unknown."""
+        if not self._stops:
+            return None, math.inf
+        index = bisect_right(self._stops, step)
+        return self._keys[index], self._stops[index]
+
+    def values(self, begin: int, end: int) -> array[float]:
+        """Return the multipliers of steps ``begin`` to ``end``, exclusive."""
+        timestamps = self._calendar.timestamps(begin, end)
+        return array("d", map(self._curve, map(epoch_start, timestamps) if self._by_epoch else timestamps))
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The values of a run that depend on time: its number of steps, and a track for each schedule.
+
+    Args:
+        steps: The number of steps.
+        tracks: A mapping from schedule, such as ``scheduler`` or ``schedules.momentum``, to its track.
+    """
+
+    steps: int
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+
+    def at(self, begin: int, end: int) -> tuple[Any, ...]:
+        """Return the values of a few steps, to look up runs with the same ones."""
+        return tuple(
+            track.values(begin, end).tobytes()
+            if track.is_exact
+            else tuple(track.piece(step)[0] for step in range(begin, end))
+            for track in self.tracks.values()
+        )
+
+
+def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
+    """Return the first step from ``begin`` to ``end``, exclusive, at which two runs have different floats, or ``end``.
+
+    Args:
+        one: A run.
+        other: A run with the same tracks.
+        begin: The first step to compare.
+        end: The step before which to stop.
+
+    Example:
+        >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
+        >>> from ssr_hydra.state import State
+        >>> calendar, scheduler = Calendar(batch_size=16), WarmupStableDecayScheduler("10ba", decay="linear")
+        >>> runs = [
+        ...     Sequences(length, {"scheduler": Track(scheduler.bind(State(f"{length}ba"), length / 1000), calendar)})
+        ...     for length in (1000, 2000)
+        ... ]
+        >>> first_difference(*runs, 0, 1000)
+        901
+    """
+    for track, counterpart in _pairs(one, other):
+        end = _first_of(track, counterpart, begin, end)
+    return end
+
+
+def _pairs(one: Sequences, other: Sequences) -> Sequence[tuple[Track, Track]]:
+    return [(track, other.tracks[name]) for name, track in one.tracks.items()]
+
+
+def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
+    step, size = begin, _FIRST_BLOCK
+    while step < end:
+        (key, stop), (other_key, other_stop) = one.piece(step), other.piece(step)
+        until = min(stop, other_stop, end)
+        if key is not None and key == other_key:
+            step = int(until)
+            continue
+        if not (one.is_exact and other.is_exact):
+            return step  # other pieces may have other values
+        until = int(min(until, step + size))
+        mine, theirs = one.values(step, until), other.values(step, until)
+        if mine != theirs:
+            return step + next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
+        step, size = until, min(2 * size, _LARGEST_BLOCK)
+    return end

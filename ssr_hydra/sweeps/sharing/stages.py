@@ -1,0 +1,227 @@
+"""Which steps of which job each job of a sweep shares, as a tree, and what that saves."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
+
+__all__ = ["Branch", "Planned", "StagePlan", "is_worth", "plan_stages"]
+
+_LEAST = Fraction(1, 1000)  # the smallest prefix that is worth a checkpoint, as a fraction of the run
+_PROBED = 2  # steps that runs must share at least
+
+
+def is_worth(prefix: int, steps: int) -> bool:
+    """Whether a prefix of a run is long enough to share it.
+
+    Example:
+        >>> is_worth(1, 100), is_worth(2, 100), is_worth(9, 10_000)
+        (False, True, False)
+    """
+    return prefix >= _PROBED and prefix >= steps * _LEAST
+
+
+class Planned(NamedTuple):
+    """A job to plan.
+
+    Args:
+        sequences: The values that it sets.
+        group: Jobs with different groups share nothing. None: the job shares nothing.
+        start: The step that it has already reached, in its own folder or by a kept checkpoint.
+    """
+
+    sequences: Sequences
+    group: Hashable
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What one job trains itself.
+
+    Args:
+        steps: The length of the run.
+        begin: The first step that the job trains.
+        source: The index of the job that trains the steps before; None if nobody has to.
+        children: The jobs that begin with a prefix of this one, in the order of their first steps.
+    """
+
+    steps: int
+    begin: int
+    source: int | None = None
+    children: tuple[int, ...] = ()
+
+
+@dataclass
+class _Stage:
+    """Steps that the same jobs share.
+
+    Args:
+        begin: The first step.
+        end: The step after the last.
+        jobs: The jobs that take these steps; the first has the longest run.
+        children: The stages that follow, by the values of their first steps.
+    """
+
+    begin: int
+    end: int
+    jobs: list[int]
+    children: dict[Hashable, _Stage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What each job of a sweep trains, so that every shared step is trained once.
+
+    Args:
+        branches: One for each job.
+        order: The indices of jobs in the order in which to start them: the longest remaining path first.
+    """
+
+    branches: tuple[Branch, ...]
+    order: tuple[int, ...]
+
+    @property
+    def alone(self) -> int:
+        """The steps of all jobs without sharing."""
+        return sum(branch.steps for branch in self.branches)
+
+    @property
+    def shared(self) -> int:
+        """The steps of all jobs with sharing."""
+        return sum(branch.steps - branch.begin for branch in self.branches)
+
+    @property
+    def longest(self) -> int:
+        """The steps of the longest path: with unlimited workers the sweep takes this long."""
+        return self.took(len(self.branches) or 1)
+
+    def took(self, workers: int) -> int:
+        """Return the time of the whole sweep in steps, with a number of workers.
+
+        A job whose first steps another job trains takes a worker when its turn comes, and starts when that job has
+        reached the step.
+        """
+        free = [0] * min(workers, len(self.branches) or 1)
+        starts: dict[int, int] = {}
+        last = 0
+        for job in self.order:
+            branch = self.branches[job]
+            start = heapq.heappop(free)
+            if branch.source is not None:
+                start = max(start, starts[branch.source] + branch.begin - self.branches[branch.source].begin)
+            starts[job] = start
+            end = start + branch.steps - branch.begin
+            heapq.heappush(free, end)
+            last = max(last, end)
+        return last
+
+    def published(self, job: int) -> tuple[int, ...]:
+        """Return the steps after which other jobs begin with a prefix of this one."""
+        return tuple(sorted({self.branches[child].begin for child in self.branches[job].children}))
+
+
+def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
+    """Find for each job the latest step at which it can begin, because another job trains the same steps before it.
+
+    Every job trains at least its last step itself, because the end of a run is not part of a longer one.
+
+    Args:
+        jobs: The jobs.
+
+    Example:
+        >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
+        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra.sweeps.sharing.sequences import Calendar, Track
+        >>> calendar, scheduler = Calendar(batch_size=16), WarmupStableDecayScheduler("10ba", decay="linear")
+        >>> def planned(steps):
+        ...     curve = scheduler.bind(State(f"{steps}ba"), steps / 1000)
+        ...     return Planned(Sequences(steps, {"scheduler": Track(curve, calendar)}), group="all")
+        >>> plan = plan_stages([planned(steps) for steps in (250, 500, 1000)])
+        >>> [branch.begin for branch in plan.branches], plan.alone, plan.shared
+        ([226, 451, 0], 1750, 1073)
+    """
+    begins = [job.start for job in jobs]
+    sources: list[int | None] = [None] * len(jobs)
+    # Roots by their values at steps 1, 2, 4 ...: a job looks only at those that have its own value where it counts.
+    roots: dict[Hashable, list[_Stage]] = {}
+    for index in sorted(range(len(jobs)), key=lambda index: (-jobs[index].sequences.steps, jobs[index].start)):
+        job, steps = jobs[index], jobs[index].sequences.steps
+        if job.group is None or steps <= _PROBED:
+            continue
+        probe = 1 << (max(_PROBED, math.ceil(steps * _LEAST)) - 1).bit_length() - 1
+        for root in roots.get((job.group, probe, job.sequences.at(probe, probe + 1)), ()):
+            found = _insert(root, index, jobs, begins)
+            if found is not None:
+                begin, source = found
+                if source is not None and begin > job.start:
+                    begins[index], sources[index] = begin, source
+                break
+        else:
+            whole = _Stage(0, steps, [index])
+            for probe in (1 << bit for bit in range((steps - 1).bit_length())):
+                roots.setdefault((job.group, probe, job.sequences.at(probe, probe + 1)), []).append(whole)
+    children: dict[int, list[int]] = {}
+    for index, source in enumerate(sources):
+        if source is not None:
+            children.setdefault(source, []).append(index)
+    branches = tuple(
+        Branch(
+            job.sequences.steps,
+            begins[index],
+            sources[index],
+            tuple(sorted(children.get(index, ()), key=lambda child: begins[child])),
+        )
+        for index, job in enumerate(jobs)
+    )
+    left = _remaining(branches)
+    return StagePlan(branches, tuple(sorted(range(len(jobs)), key=lambda index: (-left[index], begins[index], index))))
+
+
+def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
+    """Add a job to the tree of a root; return its first own step and the job that trains the steps before, if any.
+
+    Return None if it shares too little with the tree. No job in the tree has a shorter run.
+    """
+    own = jobs[index].sequences
+    most = own.steps - 1
+    stage, above = root, list[_Stage]()
+    while True:
+        rest = jobs[stage.jobs[0]].sequences
+        same = first_difference(rest, own, stage.begin, min(stage.end, most))
+        if same < stage.end:
+            break
+        above.append(stage)
+        following = stage.children.get(own.at(stage.end, stage.end + 1)) if stage.end < most else None
+        if following is None:
+            break
+        stage = following
+    if not is_worth(same, own.steps):
+        return None
+    if same < stage.end:
+        lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
+        stage.end, stage.children = same, {rest.at(same, same + 1): lower}
+        above.append(stage)
+    # The longest job that still has to pass this step.
+    source = next((job for job in above[-1].jobs if begins[job] < same), None)
+    for each in above:
+        each.jobs.append(index)
+    own_key: Hashable = own.at(same, same + 1) if same < most else ("end", index)
+    above[-1].children[own_key] = _Stage(same, own.steps, [index])
+    return same, source
+
+
+def _remaining(branches: Sequence[Branch]) -> list[int]:
+    """Return the steps from the start of each job to the end of the last job that depends on it."""
+    left = [branch.steps - branch.begin for branch in branches]
+    for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
+        source = branches[index].source
+        if source is not None:
+            left[source] = max(left[source], branches[index].begin - branches[source].begin + left[index])
+    return left

@@ -1,0 +1,53 @@
+"""Whether two runs are the same, bitwise: weights, optimizers, random numbers, records and config, times aside."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssr_hydra.checkpoints.store import load_latest_good
+
+# Times, what a machine did meanwhile, and names of studies; the bytes of a log depend on the digits of times.
+_FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
+
+
+def plain(value: Any) -> Any:
+    """A value without its times; tensors as bytes."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if not _FREE.search(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def content_of(run_dir: Path) -> dict[str, Any]:
+    """Everything that a run leaves, without times."""
+    checkpoint, refused = load_latest_good(run_dir / "checkpoints") or (None, [])
+    assert checkpoint is not None
+    assert not refused
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    config = (run_dir / ".hydra" / "config.yaml").read_text().splitlines()
+    overrides = (run_dir / ".hydra" / "overrides.yaml").read_text().splitlines()
+    return {
+        "state": plain(checkpoint.state),
+        "description": checkpoint.description,
+        "timestamp": plain(checkpoint.timestamp),
+        "result": plain(json.loads((run_dir / "result.json").read_text())),
+        "records": plain(records),
+        "config": [line for line in config if not re.match("study|share", line)],
+        "overrides": [line for line in overrides if not re.match("- (study|share)", line)],
+        "files": sorted(path.name for path in run_dir.iterdir() if not path.name.startswith(".metrics")),
+    }
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Compare two runs part by part."""
+    mine, theirs = content_of(one), content_of(other)
+    for part, value in mine.items():
+        assert value == theirs[part], part

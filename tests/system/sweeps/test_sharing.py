@@ -1,0 +1,153 @@
+"""Sweeps whose jobs share steps: each job is bitwise the same as alone, and each shared step is trained once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_helpers import Answer
+from run_equality import assert_same, content_of
+
+from ssr_hydra.app import prefix
+from ssr_hydra.checkpoints.store import Checkpoint, load
+
+App = Callable[..., Answer]
+QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
+# Six batches per epoch, the last of 198 samples.
+SMALL = (*QUIET, "max_duration=24ba", "data.batch_size=200", "trainer.log_interval=5ba")
+WSD = ("scheduler=wsd", "scheduler.t_warmup=4ba", "scheduler.t_decay=0.25dur", "scheduler.decay=linear")
+RICH = (
+    "model=custom",
+    "model._target_=sharing_lab.Net",
+    "trust=[sharing_lab]",
+    "callbacks=[ema]",
+    "callbacks.ema.half_life=null",
+    "callbacks.ema.decay=0.9",
+    "optimizer=adamw",
+    "+scheduler@schedules.weight_decay=constant_warmup",
+    "schedules.weight_decay.t_warmup=6ba",
+)
+
+
+def sweep(app: App, study: str, *typed: str, code: int = 0) -> Answer:
+    done = app("-m", f"study={study}", *typed)
+    assert done.code == code, done.err
+    return done
+
+
+def steps_of(done: Answer) -> tuple[int, int]:
+    """The steps of a plan: with sharing, and without."""
+    found = re.search(r"steps: ([\d,]+) with shared prefixes, ([\d,]+) without", done.out)
+    assert found is not None, done.out
+    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+
+
+def jobs_of(study: str) -> dict[str, Path]:
+    """The folders of a study's jobs by their overrides, without those of studies."""
+    found = {}
+    for path in Path("studies", study).glob("*/job.json"):
+        overrides = json.loads(path.read_text())["overrides"]
+        found[" ".join(each for each in overrides if re.match(r"ssr=|seed=|scheduler=", each))] = path.parent
+    return found
+
+
+def test_every_job_is_as_alone(app: App, in_tmp: Path) -> None:
+    """Batch norm, dropout, augmentation, an uneven last batch, EMA, a schedule of weight decay, three schedulers."""
+    grid = ("scheduler=wsd,multistep_warmup,cosine_warmup", "ssr=0.5,1", "seed=0,1", "scheduler.t_warmup=4ba")
+    shared = sweep(app, "shared", *SMALL, *RICH, *grid, "share=true")
+    sweep(app, "alone", *SMALL, *RICH, *grid)
+    # Without a decay in common, all six jobs of a seed share the warmup of 4 steps and the first step after it.
+    with_sharing, without = steps_of(shared)
+    assert without == 2 * 3 * (12 + 24)
+    assert with_sharing < without - 2 * 5 * 4
+    mine, theirs = jobs_of("shared"), jobs_of("alone")
+    assert mine.keys() == theirs.keys()
+    assert len(mine) == 12
+    for name, folder in mine.items():
+        assert_same(folder, theirs[name])
+
+
+def test_study_grows_from_its_branch_points(app: App, in_tmp: Path) -> None:
+    first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
+    # The decay of SSR 0.5 begins at step 9 of 12; its first step is still at the peak.
+    assert steps_of(first) == (24 + 12 - 10, 36)
+    planned = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1,2", "share=true", "plan=true")
+    grown = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1,2", "share=true", "share.keep=none")
+    # A longer run leaves SSR 1 where its decay begins, at step 18.
+    assert steps_of(planned) == steps_of(grown) == (48 - 19, 48)
+    sweep(app, "alone", *SMALL, *WSD, "ssr=2")
+    assert_same(Path("studies/s/2"), Path("studies/alone/0"))
+    assert "cost of the study: 55 steps" in grown.out  # 26 and 29
+    assert not list(Path("studies/s/shared").glob("points/*"))
+    record = json.loads(Path("studies/s/2/result.json").read_text())
+    taken = [json.loads(path.read_text()) for path in Path("studies/s/shared/taken").iterdir()]
+    assert max(each["train_seconds"] for each in taken) < record["train_seconds"]
+
+
+def test_callback_that_may_use_the_length_is_refused(app: App, in_tmp: Path) -> None:
+    nudge = ("trust=[sharing_lab]", "+callbacks.nudge._target_=sharing_lab.Nudge")
+    refused = sweep(app, "s", *SMALL, *WSD, *nudge, "ssr=0.5,1", "share=true", "plan=true")
+    assert "2 jobs share no steps: callbacks.nudge (sharing_lab.Nudge) may depend on the length" in refused.out
+    notes = ("trust=[sharing_lab]", "+callbacks.notes._target_=sharing_lab.Notes")
+    assert steps_of(sweep(app, "s", *SMALL, *WSD, *notes, "ssr=0.5,1", "share=true", "plan=true")) == (26, 36)
+
+
+def test_branch_without_a_part_of_the_state_is_not_as_alone(
+    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison of these tests sees each part of a checkpoint."""
+    sweep(app, "alone", *SMALL, *WSD, *RICH, "ssr=0.5")
+    shared = (*SMALL, *WSD, *RICH, "ssr=0.5,1", "share=true")
+    sweep(app, "s", *shared)
+    assert_same(Path("studies/s/0"), Path("studies/alone/0"))
+    for part in ("model", "optimizers", "random", "callbacks", "position", "watch"):
+
+        def damaged(path: Path, part: str = part) -> Checkpoint:
+            checkpoint = load(path)
+            damage(checkpoint.state, part)
+            if part == "position":
+                checkpoint.timestamp.update(checkpoint.state["timestamp"])
+            return checkpoint
+
+        monkeypatch.setattr(prefix, "load", damaged)
+        shutil.rmtree("studies/s/0")
+        app("-m", "study=s", *shared)  # it begins at the kept checkpoint again
+        try:
+            (folder,) = [path.parent for path in Path("studies/s").glob("*/job.json") if "ssr=0.5" in path.read_text()]
+            same = content_of(folder) == content_of(Path("studies/alone/0"))
+            folder.rename("studies/s/0")
+        except (AssertionError, OSError, ValueError):  # it could not even start
+            same = False
+        assert not same, part
+
+
+def damage(state: dict[str, Any], part: str) -> None:
+    """Lose a part of the state of a branch."""
+    if part == "random":
+        state["random"][0]["cpu"] = torch.Generator().manual_seed(7).get_state()
+    elif part == "optimizers":
+        for values in state["optimizers"][0]["state"].values():
+            values["exp_avg"].zero_()
+    elif part == "callbacks":
+        state["callbacks"] = {}
+    elif part == "position":
+        state["timestamp"]["batch_in_epoch"] -= 1
+    elif part == "watch":
+        state["loop"]["watch"] = {
+            name: value + 1 if isinstance(value, float) else value for name, value in state["loop"]["watch"].items()
+        }
+    else:
+        next(iter(state["model"].values())).add_(1e-6)
+
+
+def test_launcher_that_cannot_share_is_refused_in_one_line(app: App, in_tmp: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    done = app("-m", "ssr=0.5,1", "share=true", "hydra/launcher=submitit_slurm")
+    assert done.code == 2
+    assert done.err.startswith("error: share=True: cannot be used with launcher=submitit_slurm; choose launcher=")

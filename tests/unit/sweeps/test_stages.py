@@ -1,0 +1,157 @@
+"""Tests of the tree of shared steps: which job trains which steps, and what that saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    CosineAnnealingScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    InverseSquareRootWithWarmupScheduler,
+    LinearWithWarmupScheduler,
+    MultiStepScheduler,
+    MultiStepWithWarmupScheduler,
+    PiecewiseLinearScheduler,
+    StepScheduler,
+    WarmupStableDecayScheduler,
+)
+from ssr_hydra.state import State
+from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track, first_difference
+from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, plan_stages
+
+N = 10_000
+GRIDS = {
+    "halves": (0.25, 0.5, 1, 2),
+    "octaves": (0.125, 0.25, 0.5, 1, 2, 4, 8),
+    "tenths": tuple(k / 10 for k in range(1, 11)),
+}
+CALENDAR = Calendar(batch_size=16)
+
+
+def run_of(scheduler: Any, ssr: float, steps: int = N) -> Sequences:
+    length = round(steps * ssr)
+    curve = scheduler.bind(State(f"{length}ba"), ssr)
+    return Sequences(length, {"scheduler": Track(curve, CALENDAR)})
+
+
+def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) -> StagePlan:
+    return plan_stages([Planned(run_of(item, ssr, steps), "all") for item in schedulers for ssr in grid])
+
+
+# Saving = f (1 - max / sum), where f is the fraction of a run before its first step that depends on its length.
+@pytest.mark.parametrize(
+    ("scheduler", "savings"),
+    [
+        (WarmupStableDecayScheduler("0ba", "0.1dur"), (42.0, 44.7, 73.6)),
+        (WarmupStableDecayScheduler("500ba", "0.1dur", decay="linear"), (42.0, 44.7, 73.6)),
+        (WarmupStableDecayScheduler("0ba", "0.2dur"), (37.3, 39.7, 65.5)),
+        (MultiStepScheduler(["0.5dur", "0.75dur"]), (23.3, 24.8, 40.9)),
+        (MultiStepWithWarmupScheduler("400ba", ["0.5dur", "0.75dur"]), (23.3, 24.8, 40.9)),
+        (StepScheduler("0.3333333333333333dur"), (15.6, 16.5, 27.3)),
+        (ConstantScheduler(), (46.7, 49.6, 81.8)),
+        (InverseSquareRootWithWarmupScheduler("500ba"), (46.7, 49.6, 81.8)),
+        (CosineAnnealingWithWarmupScheduler("500ba"), (4.0, 1.9, 8.2)),
+        (LinearWithWarmupScheduler("500ba"), (4.0, 1.9, 8.2)),
+    ],
+    ids=str,
+)
+def test_saving_of_each_schedule_and_grid(scheduler: Any, savings: tuple[float, float, float]) -> None:
+    for (name, grid), saving in zip(GRIDS.items(), savings, strict=True):
+        plan = plan_of([scheduler], grid)
+        assert plan.alone == round(N * sum(grid))
+        assert 100 * (1 - plan.shared / plan.alone) == pytest.approx(saving, abs=0.06), name
+
+
+def test_decay_shapes_and_lengths_share_one_trunk() -> None:
+    shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
+    plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs; a trunk of 0.9 and 3 * 5.5 decays of a tenth
+    assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
+    lengths = [WarmupStableDecayScheduler("0ba", t_decay) for t_decay in ("0.05dur", "0.1dur", "0.2dur")]
+    plan = plan_of(lengths, GRIDS["tenths"], 100_000)  # a trunk of 0.95 and 0.35 * 5.5 of decays
+    assert plan.alone / plan.shared == pytest.approx(5.74, abs=0.005)
+
+
+def test_ladder_of_the_language_model() -> None:
+    plan = plan_of([WarmupStableDecayScheduler("50ba", "0.2dur")], (0.125, 0.25, 0.5, 1, 2), 1600)
+    # Decays of 40, 80, 160, 320 steps and the whole of 3,200. The first step of a decay is still at the peak.
+    assert (plan.alone, plan.shared) == (6200, 3800 - 4)
+    assert [branch.begin for branch in plan.branches] == [161, 321, 641, 1281, 0]
+    assert plan.branches[4].children == (0, 1, 2, 3)
+    assert plan.published(4) == (161, 321, 641, 1281)
+    assert plan.longest == 3200
+    assert plan.took(1) == plan.shared
+    assert plan.took(2) == 3200  # all decays fit next to the trunk
+    assert plan.order[0] == 4
+
+
+def test_nested_trees_and_order() -> None:
+    grid = (1, 2)
+    schedulers = [WarmupStableDecayScheduler("0ba", length, decay="linear") for length in ("0.1dur", "0.2dur")]
+    plan = plan_of(schedulers, grid, 1000)  # jobs: (.1, 1), (.1, 2), (.2, 1), (.2, 2)
+    assert [branch.source for branch in plan.branches] == [1, None, 1, 1]
+    assert [branch.begin for branch in plan.branches] == [901, 0, 801, 1601]
+    starts = {job: place for place, job in enumerate(plan.order)}
+    assert all(branch.source is None or starts[branch.source] < starts[job] for job, branch in enumerate(plan.branches))
+
+
+def test_groups_share_nothing_and_ends_are_never_shared() -> None:
+    run = run_of(ConstantScheduler(), 1, 100)
+    plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
+    assert plan.shared == plan.alone == 400
+    plan = plan_stages([Planned(run, "a"), Planned(run, "a")])
+    assert plan.shared == 101  # the last step of a run, with its evaluation, is its own
+
+
+def test_tiny_prefix_is_not_shared() -> None:
+    plan = plan_of([CosineAnnealingScheduler()], (1, 2), 1000)  # only step 0, at the peak, is the same
+    assert plan.shared == plan.alone
+
+
+def test_started_jobs_train_only_the_rest() -> None:
+    scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
+    trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
+    # The trunk has passed the branch point of the short job, so nobody trains its prefix.
+    plan = plan_stages([Planned(trunk, "a", 1500), Planned(short, "a")])
+    assert [branch.begin for branch in plan.branches] == [1500, 0]
+    plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a")])
+    assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (901, 0)]
+    plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a", 950)])
+    assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (950, None)]
+
+
+def test_unknown_sizes_share_what_is_sure() -> None:
+    """In a run of tokens, batches may be smaller than their size: only equal pieces of the schedules count."""
+    calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
+
+    def run(steps: int, decay: str) -> Sequences:
+        scheduler = WarmupStableDecayScheduler("1280tok", "0.25dur", decay=decay)
+        curve = scheduler.bind(State(f"{128 * steps}tok", tokens_per_batch=128), steps / 100)
+        return Sequences(calendar.steps(State(f"{128 * steps}tok").max_duration), {"scheduler": Track(curve, calendar)})
+
+    plan = plan_stages([Planned(run(100, "linear"), "a"), Planned(run(200, "linear"), "a")])
+    assert [(branch.steps, branch.begin) for branch in plan.branches] == [(100, 75), (200, 0)]
+    plan = plan_stages([Planned(run(100, "linear"), "a"), Planned(run(100, "cosine"), "a")])
+    assert plan.shared == 125
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: WarmupStableDecayScheduler("37ba", "0.17dur", decay="cosine", alpha_f=0.1),
+        lambda: MultiStepWithWarmupScheduler("11ba", ["0.3dur", "0.61dur"]),
+        lambda: PiecewiseLinearScheduler([("0ba", 0.0), ("20ba", 1.0), ("0.5dur", 1.0), ("1dur", 0.0)]),
+        lambda: InverseSquareRootWithWarmupScheduler("10ba", t_cooldown="0.2dur"),
+        lambda: StepScheduler("0.2dur"),
+    ],
+)
+def test_pieces_agree_with_every_step(make: Callable[[], Any]) -> None:
+    """The first difference is that of the two lists of floats, whatever the pieces say."""
+    for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
+        one, other = (run_of(make(), ssr, 500) for ssr in ssrs)
+        end = min(one.steps, other.steps)
+        a, b = (run.tracks["scheduler"].values(0, end) for run in (one, other))
+        assert first_difference(one, other, 0, end) == next((i for i in range(end) if a[i] != b[i]), end)

@@ -1,4 +1,4 @@
-"""The loggers and callbacks of an experiment: checked at composition, and created from its config."""
+"""Check the loggers and callbacks of an experiment at composition, and create them from its config."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KEYS = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse invalid loggers and callbacks, and those whose package is missing. Imports neither torch nor them.
+    """Refuse loggers and callbacks that are invalid or need a missing package. Imports neither torch nor that package.
 
     Args:
-        values: The experiment as plain values; its targets have been checked.
+        values: The experiment as plain values. :func:`~ssr_hydra.app.targets.check_targets` has checked its targets.
 
     Raises:
-        InputError: Names the field by its dotted path.
+        InputError: A logger or callback is refused; the error names the dotted path of the field.
     """
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
@@ -51,12 +51,15 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 def make_callbacks(
     values: Mapping[str, Any], trust: tuple[str, ...], is_main: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Create the callbacks and the loggers of a checked experiment, by name.
+    """Create the callbacks and the loggers of a checked experiment.
 
     Args:
         values: The experiment as plain values.
-        trust: What the command line trusts.
-        is_main: Whether this process is rank 0; the others have no loggers.
+        trust: The names that the command line trusts.
+        is_main: Whether this process is rank 0. Other ranks have no loggers.
+
+    Returns:
+        A mapping from name to callback, and a mapping from name to logger.
     """
 
     def make(group: str) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def make_callbacks(
 
 
 def run_name(values: Mapping[str, Any]) -> str:
-    """Return the displayed name of a run. The name of a debug run shows its preset.
+    """Return the name of a run as it is displayed. For a debug run, the name contains the debug preset.
 
     Example:
         >>> run_name({"name": "digits", "debug": None}), run_name({"name": "digits", "debug": "one_batch"})
@@ -89,7 +92,7 @@ def _check_package(choice: str, path: str) -> None:
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
     from ssr_hydra.state import State
 
-    # Whether the half-life can be converted to batches does not depend on the values of the rates.
+    # Check that the half-life can be converted to batches. The check does not depend on the values of these rates.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "an average of weights that are sharded cannot be saved whole"

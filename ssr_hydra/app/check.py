@@ -1,4 +1,4 @@
-"""Checks of every value of an experiment, before data, model or torch are used."""
+"""Check every value of an experiment before any data is read, any model is created or torch is imported."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _LONGEST_NAME = 200
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
-    All later code uses only this result, so resolved values are checked, and checked values are used. A run without a
-    name gets the name of its data. A computed ssr is read as by :func:`~ssr_hydra.time.simplest`, so that jobs with
-    the same ratio are the same job.
+    All later code uses only this result, so the values that are checked are the values that are used. A run without a
+    name gets the name of its data. :func:`~ssr_hydra.time.simplest` undoes the rounding of ``ssr``, so two jobs whose ratios
+    differ only by a rounding error count as the same job.
 
     Raises:
         InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
-        # Key by key, because Hydra's own node has values that exist only in a running job.
+        # Resolve the keys one by one, without Hydra's node: some of its values exist only in a running job.
         values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
         values = {
             key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
@@ -69,17 +69,17 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) -> dict[str, Any]:
-    """Refuse an invalid experiment. Needs neither torch nor data, and takes milliseconds.
+    """Refuse an invalid experiment. The check needs neither torch nor data, and takes milliseconds.
 
     Args:
-        cfg: The composed experiment, as ``train.py`` gets it from Hydra.
+        cfg: The composed experiment, as Hydra passes it to ``train.py``.
         trust: Modules, in addition to this package's, whose classes and functions the config may name by ``_target_``.
 
     Returns:
         The experiment as plain Python values.
 
     Raises:
-        InputError: Names the dotted path of the field, the value, the rule and the fix.
+        InputError: A value is invalid. The error names the dotted path of the field, the value, the rule and the fix.
 
     Example:
         >>> from hydra import compose, initialize_config_dir
@@ -100,7 +100,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     for key in known:
         if key not in values:
             raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
-    # Targets come first: if a target is not allowed, nothing else of the config is read.
+    # Check targets first: if the config names a target that is not allowed, no other value of the config is read.
     check_targets(values, trust)
     _check_data(values["data"])
     _check_model(values["model"])
@@ -134,7 +134,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
             raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(number(values["ssr"], "ssr"))
-    length = _run_length(values["max_duration"]) * ssr  # the scaled length must be a time too
+    length = _run_length(values["max_duration"]) * ssr  # raises if the scaled length is not a valid time
     if values["trainer"]["iteration_length"] is None:
         check_no_iterations(length, "max_duration")
     seed_number(values["seed"])
@@ -156,14 +156,16 @@ def _run_length(value: Any) -> Any:
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
-    """Create the scheduler of a checked experiment and bind it to the run, as far as its rates are known.
+    """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
+
+    A scheduler is not bound if that needs ``dataloader_len`` and it is still unknown.
 
     Args:
         values: The experiment as plain values.
-        dataloader_len: Batches per epoch, if already known.
+        dataloader_len: Number of batches per epoch; None if it is still unknown.
 
     Raises:
-        InputError: A scheduler's arguments are invalid, or its times contradict each other or the run.
+        InputError: The arguments of a scheduler are invalid, or its times contradict each other or the run.
     """
     from ssr_hydra.schedulers import bind
     from ssr_hydra.state import State
@@ -175,7 +177,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             rule = "must be a scheduler, or a list of some that multiply"
             raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
-    # A truncated run has the schedule of the full run.
+    # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
     state = State(
         max_duration=_run_length(values["max_duration"]) * ssr,
@@ -208,7 +210,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
-    """Yield the scheduler, or each one of a list or mapping, with its path in the config."""
+    """Return pairs of path and node: one pair for a single scheduler, several for a list or mapping of schedulers."""
     if isinstance(node, list):
         return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
     if are_named(node):
@@ -217,7 +219,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
 
 
 def are_named(node: Any) -> bool:
-    """Whether a node is a mapping from name to scheduler, from which param groups choose."""
+    """Whether a node is a mapping from name to scheduler. Each param group then chooses one scheduler by its name."""
     return (
         isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
     )
@@ -230,7 +232,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
-    """Replaces a user's own scheduler, which may need torch, so that the rest can be checked."""
+    """Replace a custom scheduler, whose module may import torch, so that the other schedulers can be checked."""
     return 1.0
 
 
@@ -267,10 +269,13 @@ def _check_data(node: Any) -> None:
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Return the batches per epoch of built-in data, whose size is known without loading it; None for other data.
+    """Return the number of batches per epoch of built-in data, without loading the data.
 
     Args:
         data: The node ``data`` of a checked experiment.
+
+    Returns:
+        The number of batches; None if it is 0, or if the number of samples is known only after loading.
     """
     samples = known_samples(data["train"])
     if samples is None:
@@ -283,7 +288,7 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 
 
 def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
-    """Refuse invalid values, and return the names of the metrics that the run computes."""
+    """Refuse invalid values of ``trainer``, and return the names of the metrics that the run computes."""
     from ssr_hydra.trainer.progress import check_progress
 
     if not isinstance(node, Mapping):
@@ -326,7 +331,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
 
 
 def _drop_removed(node: Any) -> None:
-    """Remove the metrics of a preset that were set to null."""
+    """Remove the metrics of a trainer preset that the user has set to null."""
     metrics = node.get("metrics") if isinstance(node, dict) else None
     if isinstance(metrics, dict):
         node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}

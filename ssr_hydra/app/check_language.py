@@ -1,4 +1,4 @@
-"""Checks that built-in models, losses and units of time fit the kind of data: tokens or images."""
+"""Check that built-in models, losses and units of time fit the kind of data: text or images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BYTES = 256
 
 
 def check_language(values: Mapping[str, Any]) -> None:
-    """Refuse invalid text data, images treated as text, and text treated as images.
+    """Refuse invalid text data, models and losses for images on text data, and models and losses for text on images.
 
     Args:
-        values: The experiment as plain values; targets, data, model and trainer have valid types.
+        values: The experiment as plain values. The types in its targets, data, model and trainer have been checked.
 
     Raises:
-        InputError: Names the field: an invalid argument of the text; a model, loss or metric for the other kind of
-            data; or a time in tokens for data without tokens, which would never be reached.
+        InputError: An argument of the text data is invalid; a model, loss or metric is made for the other kind of
+            data; or a time is in tokens although the data has no tokens, so the run would never reach that time.
     """
     data, model, trainer = values["data"], values["model"], values["trainer"]
     for split in ("train", "eval"):

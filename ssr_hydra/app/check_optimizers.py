@@ -1,4 +1,4 @@
-"""Checks of optimizers, rules of param groups, and schedules of hyperparameters, at composition."""
+"""Check optimizers, the rules of param groups, and schedules of hyperparameters, at composition."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimiz
 
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# Settings of the computation and switches, which are neither scheduled nor set per group.
+# Arguments that are not hyperparameters: they can be neither scheduled nor set per param group.
 _SWITCHES = ("params", "_target_", "foreach", "fused", "capturable", "differentiable")
 _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the optimizers of an experiment by path: ``optimizer`` itself, or several in it by name.
+    """Return a mapping from path to optimizer.
+
+    The only path is ``optimizer`` for one optimizer. Several optimizers have paths such as ``optimizer.adamw``.
+
+    Args:
+        node: The node ``optimizer`` of an experiment.
 
     Raises:
-        InputError: It is neither an optimizer nor a mapping from name to optimizer.
+        InputError: The node is neither an optimizer nor a mapping from name to optimizer.
     """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
@@ -43,13 +48,13 @@ def _is_node(value: Any) -> bool:
 
 
 def check_optimizers(values: Mapping[str, Any]) -> None:
-    """Check the optimizers, the parameters that they take, and the rules of their param groups.
+    """Check the optimizers, the selection of their parameters, and the rules of their param groups.
 
     Args:
-        values: The experiment as plain values, with checked targets.
+        values: The experiment as plain values. Its targets have been checked.
 
     Raises:
-        InputError: Names the field.
+        InputError: A value is invalid; the error names its field.
     """
     nodes = optimizer_nodes(values["optimizer"])
     rest = None
@@ -101,7 +106,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse rules that remove weight decay from some parameters if there is no weight decay."""
+    """Refuse rules that remove weight decay from some parameters if no optimizer has weight decay."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):
@@ -124,7 +129,7 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
-    """Return the hyperparameters that any of the optimizers has; None if one of them is the user's own."""
+    """Return the hyperparameters that at least one optimizer has; None if one of the optimizers is a custom class."""
     known: dict[str, None] = {}
     for node in nodes.values():
         config = _OPTIMIZERS.get(node["_target_"])
@@ -139,10 +144,10 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def check_scheduled_fields(values: Mapping[str, Any]) -> None:
-    """Check the names of ``schedules``: fields that an optimizer has, and that are not 0 everywhere.
+    """Check the names in ``schedules``: each must be a numeric field of an optimizer that is not 0 in all groups.
 
     Args:
-        values: The experiment as plain values, with checked optimizers and rules.
+        values: The experiment as plain values. Its optimizers and rules have been checked.
 
     Raises:
         InputError: A field is ``lr``, exists in no optimizer, is not a number, or is 0 in every group.
@@ -158,7 +163,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         if name == "lr":
             raise InputError(place, name, "the learning rate is what scheduler drives", "use scheduler=...")
         if known is None:
-            continue  # the user's own optimizer: its fields are checked when it is created
+            continue  # a custom optimizer: its fields are checked when the optimizer is created
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
@@ -174,16 +179,18 @@ _PIECES = 256  # number of points at which alpha is sampled to find its maximum
 
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
-    """Refuse a schedule that moves a field out of its range during the run, which would end the run there.
+    """Refuse a schedule that would move momentum, ``beta2`` or a similar field out of its range during the run.
+
+    Without this check, the run would fail at the step at which the field leaves its range.
 
     Args:
         values: The experiment as plain values.
-        name: Name of the field.
-        curve: Its schedule, bound to the run.
-        state: The run.
+        name: Name of the scheduled field.
+        curve: The schedule of the field, bound to the run.
+        state: The length and the rates of the run.
 
     Raises:
-        InputError: A weight of past values, such as momentum or ``beta2``, would reach 1.
+        InputError: A field that must stay below 1, such as momentum or ``beta2``, would reach 1.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.schedulers.timeline import Timeline
@@ -199,7 +206,7 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     try:
         alpha = max(curve(timeline.at(Fraction(length.value) * k / _PIECES)) for k in range(_PIECES + 1))
     except InputError:
-        return  # a clock that is unknown before the data is read
+        return  # the schedule needs a rate that is unknown until the data is read
     if initial * alpha >= 1:
         rule = f"alpha reaches {alpha:.4g}, and {name} {initial * alpha:.4g}, which must stay below 1"
         raise InputError(f"schedules.{name}", name, rule, f"lower its peak, or optimizer's {name}, {initial:g}")
@@ -210,7 +217,7 @@ def _is_weight(node: Mapping[str, Any], name: str) -> bool:
 
 
 def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the numbers in an optimizer's param groups that can be scheduled: ``beta1`` and ``beta2`` of ``betas``."""
+    """Return the numbers of an optimizer that can be scheduled; ``betas`` becomes ``beta1`` and ``beta2``."""
     return {
         name: [number]
         for key, value in node.items()

@@ -1,4 +1,4 @@
-"""Checks that loss and metrics fit the targets, and that the model fits data that was read."""
+"""Check that loss and metrics fit the targets of the data, and that the model fits the data after it was read."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 
 
 def check_task(values: Mapping[str, Any]) -> None:
-    """Refuse a loss for classes if built-in data has numeric targets, and the other way round.
+    """Refuse a loss for classes if the targets are numbers, and a loss for numbers if the targets are classes.
 
-    Cross entropy over one class is always 0, and the mean squared difference between class numbers and logits is
-    meaningless. Both would train without learning.
+    Only the targets of built-in data are known. Cross entropy over one class is always 0, and the mean squared
+    difference between class numbers and logits is meaningless. With both losses the model would learn nothing.
 
     Args:
-        values: The experiment as plain values; data and trainer have valid types.
+        values: The experiment as plain values. The types in its data and trainer have been checked.
 
     Raises:
-        InputError: Names the loss or metric, and the trainer to choose.
+        InputError: A loss or metric does not fit the targets; the error names it and the trainer to choose.
     """
     train, trainer = values["data"]["train"], values["trainer"]
     table = train["_target_"] == _ARRAYS
@@ -50,15 +50,15 @@ def check_task(values: Mapping[str, Any]) -> None:
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """Refuse a built-in model that does not fit a table or a folder of images, after they have been read.
+    """Refuse a built-in model that does not fit a table or a folder of images that has been read.
 
     Args:
-        values: The experiment, checked.
-        train: Its training data.
-        evaluation: Its evaluation data, or None.
+        values: The checked experiment as plain values.
+        train: The data set for training.
+        evaluation: The data set for evaluation; None if there is none.
 
     Raises:
-        InputError: Names the argument of the model, and its right value.
+        InputError: An argument of the model does not fit the data; the error names the argument and its right value.
     """
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))

@@ -1,4 +1,4 @@
-"""Checks of torch's own schedulers, before torch is imported."""
+"""Check the use of torch's own schedulers, before torch is imported."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ WINDOWS = "ssr_hydra.data.StdlibBytes"
 
 
 def is_description(node: Any) -> bool:
-    """Whether a node of a config is one of torch's schedulers."""
+    """Whether a config node is this package's description of one of torch's schedulers."""
     return isinstance(node, Mapping) and str(node.get("_target_", "")).startswith(_HOME)
 
 
 def check_torch_schedulers(
     found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
 ) -> None:
-    """Bind torch's schedulers of an experiment to the run, as far as its rates are known, and to each other.
+    """Check torch's schedulers of an experiment: each of them against the run, and all of them together.
+
+    Checks that need ``dataloader_len`` are skipped while it is unknown.
 
     Args:
-        found: Path and description of each.
+        found: The path and the description of each scheduler.
         values: The experiment as plain values.
-        state: The run.
+        state: The length and the rates of the run.
         ssr: The scale schedule ratio.
 
     Raises:
-        InputError: Times do not fit the run, a scheduler is in a wrong place, schedulers overwrite each other, the
-            optimizer has no momentum to cycle or another schedule sets it, or there is no evaluation to follow.
+        InputError: A time does not fit the run; a scheduler is used in a field that it cannot drive; two schedulers
+            overwrite each other; ``cycle_momentum`` is set, but the optimizer has no momentum or another schedule
+            sets it; or ``ReduceLROnPlateau`` is used without an evaluation.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
@@ -81,7 +84,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return the state of the run with what is known of its batches. A truncated run ends before ``state`` does."""
+    """Return ``state`` with the real length of a truncated run, and with the tokens per batch if they are known."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

@@ -1,4 +1,4 @@
-"""Checks of single config values: names, types and ranges. Other checks are made of these."""
+"""Check single config values: names, types and ranges. The other ``check_*`` modules use these functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def check_node(node: Any, path: str, example: str) -> None:
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Check a node of a built-in target against its config."""
+    """Check a node with a built-in target against the structured config of that target.
+
+    The function accepts any node whose target is not built in.
+    """
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
@@ -69,7 +72,7 @@ def check_no_iterations(time: Any, field: str) -> None:
 
 
 def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Check names and types of a built-in target's arguments: a replayed or handwritten config has no schema."""
+    """Check the names and types of a built-in target's arguments, because a config from a file may have no schema."""
     assert is_dataclass(config)
     types = get_type_hints(config)
     names = [field.name for field in fields(config)]
@@ -88,11 +91,11 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a trainer or data file without the base of its group, which has all fields.
+    """Refuse a ``trainer`` or ``data`` node without all fields: its file does not extend the base preset of the group.
 
     Args:
-        group: The group.
-        node: The chosen config.
+        group: The config group. Only ``trainer`` and ``data`` are checked.
+        node: The node that the chosen config has created.
 
     Raises:
         InputError: Fields are missing.
@@ -146,7 +149,7 @@ _SIMPLE: dict[Any, tuple[str, str]] = {
 
 
 def duration(value: Any, field: str) -> Any:
-    """Read a time."""
+    """Return the :class:`~ssr_hydra.time.Time` of a value such as ``10ep``. An error names the field."""
     from ssr_hydra.time import as_time
 
     return as_time(value, field)

@@ -15,7 +15,7 @@ __all__ = ["WINDOWS", "check_torch_schedulers", "is_description"]
 
 _HOME = "ssr_hydra.torch_schedulers."
 WINDOWS = "ssr_hydra.data.StdlibBytes"
-"""Data whose samples are windows of one length."""
+"""The built-in data set whose samples all have the same number of tokens."""
 
 
 def is_description(node: Any) -> bool:

@@ -41,8 +41,8 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
     All later code uses only this result, so the values that are checked are the values that are used. A run without a
-    name gets the name of its data. :func:`~ssr_hydra.time.simplest` undoes the rounding of ``ssr``, so two jobs whose ratios
-    differ only by a rounding error count as the same job.
+    name gets the name of its data. :func:`~ssr_hydra.time.simplest` undoes the rounding of a computed ``ssr``, so two
+    jobs whose ratios differ only by a rounding error count as the same job.
 
     Raises:
         InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.

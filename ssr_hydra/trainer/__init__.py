@@ -1,6 +1,6 @@
 """The trainer: a plain torch loop whose schedules follow training time, and the records of a run.
 
-Names are imported when they are first used, so that reports read records without loading torch.
+Each public name is imported when it is first used, so a report can read records without loading torch.
 """
 
 from __future__ import annotations

@@ -18,7 +18,11 @@ _TOKEN_TYPES = (torch.int64, torch.int32)
 
 
 def pair_of(batch: Any) -> tuple[Any, Any]:
-    """Return inputs and targets of a batch that is a pair. An InputError names the type of any other batch."""
+    """Return the inputs and targets of a batch.
+
+    Raises:
+        InputError: The batch is not a pair. The error names the type of the batch.
+    """
     try:
         if isinstance(batch, (tuple, list)):
             inputs, targets = batch
@@ -37,7 +41,11 @@ def _first_tensor(inputs: Any) -> Tensor | None:
 
 
 def num_samples(inputs: Any) -> int:
-    """Return the first dimension of the first tensor in the inputs."""
+    """Return the number of samples: the size of the first dimension of the first tensor in the inputs.
+
+    Raises:
+        InputError: The inputs have no tensor, or their first tensor has no dimension.
+    """
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
         rule = "must have a tensor with a first dimension to count its samples"
@@ -46,7 +54,11 @@ def num_samples(inputs: Any) -> int:
 
 
 def num_tokens(inputs: Any) -> int:
-    """Return the tokens in the inputs; 0 if the inputs are neither [N, L] integers nor a mapping with ``input_ids``."""
+    """Return the number of tokens in the inputs.
+
+    A mapping has as many tokens as ones in ``attention_mask``, else as numbers in ``input_ids``. A tensor [N, L] of
+    int64 or int32 has N * L tokens. All other inputs have 0 tokens.
+    """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0
     if isinstance(inputs, Mapping):
@@ -58,7 +70,16 @@ def num_tokens(inputs: Any) -> int:
 
 
 def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
-    """Return the result of a counting function: an integer of any kind."""
+    """Return the result of a user's counting function as an int.
+
+    Args:
+        returned: The result of the function. It may be an integer of Python, NumPy or torch.
+        field: The name of the argument that holds the function, for errors.
+        function: The function.
+
+    Raises:
+        InputError: The result is not an integer >= 0.
+    """
     if type(returned) is int and returned >= 0:  # the usual case
         return returned
     number = as_number(returned)
@@ -69,7 +90,11 @@ def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
 
 
 def returned_loss(outputs: Any) -> Tensor:
-    """Return the loss that a model has computed itself. An InputError says that the model returned none."""
+    """Return the loss in a model's outputs: ``outputs["loss"]`` or ``outputs.loss``.
+
+    Raises:
+        InputError: The outputs have no loss.
+    """
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
         rule = "is needed for a batch that is a mapping, unless the model returns its loss"

@@ -1,4 +1,4 @@
-"""When a run has reached a time: exact comparisons of its counters, fast enough for every step."""
+"""The times at which a run evaluates, logs, saves and ends. Comparisons are exact, and fast enough for every step."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class Deadline:
     """The next time at which an event is due: once, or at every multiple of an interval.
 
     The event is due at the first batch boundary at or after that time. If the loader's length is known, epochs are
-    counted in batches, so half an epoch of seven batches is due after the fourth. Otherwise only whole epochs can be
-    used. Epochs count with their current number of batches: a run that resumes with another batch size ends at the
-    end of an epoch.
+    counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
+    unknown, only whole epochs can be used. After a resume with a different batch size, past epochs are counted with
+    the new number of batches per epoch, so the run still ends at the end of an epoch.
 
     Args:
-        time: The time or the interval, in the run's own counters; it is not scaled here. ``dur`` is a fraction of
+        time: The time or the interval. It is not scaled by the SSR here. ``dur`` is a fraction of
             ``state.max_duration``.
-        state: The run, for its length and ``dataloader_len``.
+        state: The run. Its ``max_duration`` and ``dataloader_len`` are read.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
 
     Raises:
-        MissingRateError: It is a fraction of an epoch, and the loader has no length.
-        InputError: It is not a time, zero, in ``dur`` for a run without a length, or a fraction of an iteration.
+        MissingRateError: ``time`` is a fraction of an epoch, and the loader has no length.
+        InputError: ``time`` is not a time, is not above 0, is a fraction of an iteration, or is in ``dur`` although
+            the run has no ``max_duration``.
     """
 
     __slots__ = ("_epoch_length", "_interval", "_read", "_shift", "_unit", "count", "field", "time")
@@ -45,7 +46,9 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        self._shift = 0  # batches that the run has had beyond those of its epochs with their current length
+        # Trained batches, minus the trained epochs in batches of the current epoch length. Not 0 only if the number of
+        # batches per epoch has changed at a resume.
+        self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
@@ -73,26 +76,26 @@ class Deadline:
 
     @property
     def batch(self) -> int:
-        """The batch after which the event is due, or 0 if unknown."""
+        """The number of batches after which the event is due, or 0 if that number is unknown."""
         return self.count + self._shift if self._unit is TimeUnit.BATCH else 0
 
     @property
     def nanoseconds(self) -> int | None:
-        """The nanosecond of training at which the event is due; None if it is not due by the clock."""
+        """The training time in nanoseconds at which the event is due; None if its time is not in seconds."""
         return self.count if self._unit is TimeUnit.SECOND else None
 
     def renew(self, timestamp: Timestamp) -> None:
-        """Move to the next multiple of the interval."""
+        """Set the due time to the first multiple of the interval after this timestamp."""
         assert self._interval is not None
         done = math.floor(self._now(timestamp) / self._interval)
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return the completed fraction, from 0 to 1."""
+        """Return the fraction of the due time that is over at this timestamp, from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
-        """Return the number of batches at which it is reached, if the rates are known."""
+        """Return the number of batches after which the event is due; None if the rate of its unit is unknown."""
         rates = {
             TimeUnit.BATCH: 1,
             TimeUnit.SAMPLE: state.samples_per_batch,
@@ -103,16 +106,17 @@ class Deadline:
 
 
 def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
-    """Return the length that is run: ``max_duration * ssr``, exactly."""
+    """Return the length of the run, ``max_duration * ssr``, exactly."""
     time = as_time(max_duration, "max_duration")
     return Time(time.value * ssr, time.unit)
 
 
 @dataclass
 class Deadlines:
-    """When events are due in a run; None means never. The end of a run is always evaluated if there is data.
+    """The deadlines of the events of a run. An event whose deadline is None is never due.
 
-    A checkpoint is also due after each of the batches ``saves``, which ascend.
+    In addition, the loop evaluates at the end of the run if there is evaluation data. The loop also writes a checkpoint
+    after each number of batches in ``saves``, which is sorted in ascending order.
     """
 
     end: Deadline
@@ -123,26 +127,32 @@ class Deadlines:
     saves: list[int] = field(default_factory=list)
 
     def all(self) -> list[Deadline]:
-        """The deadlines that are set."""
+        """Return all deadlines that are not None."""
         dues = (self.end, self.evaluation, self.log, self.iteration, self.checkpoint)
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """The first batch before which nothing is due except by the clock; 0 if a deadline has an unknown batch."""
+        """Return the number of batches after which the next event is due; events in seconds do not count.
+
+        The number is 0 if it is unknown for an event, and infinity if there is no event.
+        """
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
-        """Whether ``saves`` has this batch. Remove it and all earlier ones."""
+        """Return whether ``saves`` has this number of batches. Remove it and all smaller numbers from ``saves``."""
         is_due = batch in self.saves
         self.saves = [later for later in self.saves if later > batch]
         return is_due
 
     def next_time(self) -> float:
-        """The first nanosecond of training at which something is due by the clock, which all processes share."""
+        """Return the training time in nanoseconds at which the next event in seconds is due; infinity if there is none.
+
+        All processes have the same training time.
+        """
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
-        """Move repeated deadlines to their next time after a timestamp."""
+        """Move each repeated deadline to its first time after the timestamp from which a run resumes."""
         for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
             if due is not None:
                 due.renew(timestamp)
@@ -155,7 +165,7 @@ def make_deadlines(
     iteration_length: TimeLike | None,
     checkpoint_interval: TimeLike | None,
 ) -> Deadlines:
-    """Return when events are due in a run of ``state.max_duration``."""
+    """Return the deadlines of a run with length ``state.max_duration``. An interval of None means no such event."""
 
     def every(interval: TimeLike | None, field: str) -> Deadline | None:
         if interval is None:

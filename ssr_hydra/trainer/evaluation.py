@@ -20,17 +20,17 @@ __all__ = ["EvaluationMean", "accuracy", "add_up", "check_metrics", "metric_valu
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return for each sample whether the largest logit is that of the target's class.
+    """Return for each sample whether the class with the largest logit is the target's class.
 
     Args:
         outputs: Logits [N, C] or [N, C, ...].
-        targets: Classes [N] or [N, ...], or probabilities of the shape of the logits.
+        targets: Classes [N] or [N, ...], or probabilities with the shape of the logits.
 
     Returns:
         Booleans [N] or [N, ...].
 
     Raises:
-        InputError: The classes have another shape, so they would be compared with those of other samples.
+        InputError: The targets have a wrong shape, so torch would compare classes of different samples.
 
     Example:
         >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
@@ -49,14 +49,14 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
-    One number for a batch counts as often as the batch has samples. A value per sample or token counts once. A single
-    value in a tensor of shape [1] is ambiguous: it counts as the batch's number, unless another batch has several
-    values.
+    If a batch has one value (a scalar), the weight of this value is the number of the batch's samples. If a batch has
+    a value per sample or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it is read as the
+    value of the batch, unless another batch has several values.
 
     Attributes:
-        total, count: Sum and number of the values.
-        more, more_count: What a batch's single value adds if it is the batch's number.
-        each: How many batches have several values, or none.
+        total, count: Weighted sum of the values, and sum of their weights. Each tensor of shape [1] has weight 1.
+        more, more_count: The amounts to add to ``total`` and ``count`` if tensors of shape [1] are values of batches.
+        each: The number of batches whose tensor of values has dimensions and a size other than 1.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class EvaluationMean:
         self.count = self.more_count = self.each = 0
 
     def add(self, values: Tensor, samples: int) -> None:
-        """Add the values of a batch. Sums stay on the device until the end."""
+        """Add the values of a batch that has ``samples`` samples. The sums stay on the device of the values."""
         precise = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
         if values.ndim == 0:
             self.total, self.count = self.total + values.to(precise) * samples, self.count + samples
@@ -86,7 +86,7 @@ class EvaluationMean:
 
 
 def add_up(means: list[EvaluationMean], processes: Processes) -> None:
-    """Sum over all processes. A process with an empty part adds nothing."""
+    """Replace the sums in each mean by the sums over all processes. A process without samples adds 0."""
     totals = processes.sum_floats([float(part) for mean in means for part in (mean.total, mean.more)], "an evaluation")
     counts = processes.sum([n for mean in means for n in (mean.count, mean.more_count, mean.each)], "an evaluation")
     for index, mean in enumerate(means):
@@ -95,7 +95,16 @@ def add_up(means: list[EvaluationMean], processes: Processes) -> None:
 
 
 def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """Return the value of a metric as a tensor: a number of any kind, or an array or list of numbers."""
+    """Return the result of a metric as a tensor.
+
+    Args:
+        name: The name of the metric, for errors.
+        metric: The function of the metric, for errors.
+        returned: The result: a tensor, an array, a list of numbers, or a number of Python or NumPy.
+
+    Raises:
+        InputError: The result has another type, or is complex.
+    """
     values = returned
     if not isinstance(returned, Tensor):
         number = as_number(returned)
@@ -111,13 +120,17 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 
 
 def removal(name: str, metric: Callable[..., Any]) -> str:
-    """Return how to remove a metric, and where it comes from if the user did not name it."""
+    """Return a hint for an error: how to remove a metric, and where the default metric comes from."""
     origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
     return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
 
 
 def check_metrics(metrics: Any) -> dict[str, Callable[..., Tensor]]:
-    """Return the metrics by name. An InputError names a metric that is not a function or has no valid name."""
+    """Return the metrics as a dict from name to function.
+
+    Raises:
+        InputError: ``metrics`` is not a mapping, or a metric is not a function or has an invalid name.
+    """
     if not isinstance(metrics, Mapping):
         raise InputError("metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}")
     for name, metric in metrics.items():

@@ -1,4 +1,7 @@
-"""The hardware of a run. It is part of the run's description, because the last bits depend on CPU and threads."""
+"""The hardware and package versions of a run, for its record.
+
+The last bits of a result depend on the CPU and the number of threads.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ __all__ = ["choose_device", "hardware", "repeatable_kernels", "versions"]
 def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
     """Return the device of a run: ``auto`` is CUDA if available, else Apple's MPS, else the CPU.
 
-    Each of several processes on a machine gets its own GPU.
+    If several processes run on a machine, each process gets its own GPU.
 
     Raises:
-        InputError: The device is unknown, or this machine does not have it.
+        InputError: The device is unknown, or this machine does not have the device.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -55,8 +58,9 @@ def _own_gpu(processes: Processes) -> torch.device:
 def repeatable_kernels() -> Iterator[None]:
     """In this block, cuDNN uses deterministic kernels.
 
-    Only the two switches for this are changed: ``torch.backends.cudnn.flags`` also sets the precision of float32, and
-    reading its previous value raises an error if the user has set it with ``fp32_precision``.
+    The block changes only ``benchmark`` and ``deterministic``. It does not use ``torch.backends.cudnn.flags``, which
+    also sets the float32 precision: if the user has set that precision with ``fp32_precision``, ``flags`` raises an
+    error.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
@@ -68,7 +72,7 @@ def repeatable_kernels() -> Iterator[None]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Return the CPU's model, instruction set and cores, torch's threads, the device and the GPU's name."""
+    """Describe the hardware: CPU model, instruction set, number of cores and of torch's threads, device, GPU name."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "cpu": _cpu_model(),
@@ -81,7 +85,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of the packages that computed the result."""
+    """Return the versions of Python, torch, NumPy and this package; None for a version that is not known."""
     numpy = sys.modules.get("numpy")
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Checks of the trainer's arguments, each by itself, before training."""
+"""Checks of single arguments of the trainer, before training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Refuse an unknown control, and one that would not end the run before its schedule."""
+    """Return the control. Refuse an unknown control, and ``truncate`` if ssr is above 1, because nothing is cut off."""
     if control is None:
         return None
     if control != "truncate":
@@ -41,7 +41,12 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:
-    """Refuse a schedule of the momentum next to a scheduler that also sets momentum."""
+    """Refuse a schedule of the momentum if a torch scheduler also sets the momentum.
+
+    Args:
+        schedules: The schedules, by hyperparameter.
+        drives_momentum: Whether a torch scheduler sets the momentum.
+    """
     for field in schedules:
         if drives_momentum and field in ("momentum", "betas", "beta1"):
             rule = "cannot be used with a torch scheduler that sets the momentum"
@@ -49,7 +54,7 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
 
 
 def check_loader(loader: Any, field: str) -> Iterable[Any]:
-    """Refuse a loader without batches."""
+    """Return the loader. Refuse a loader that is not iterable, has no batches, or has a batch size below 1."""
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
         raise InputError(field, type(loader).__name__, "must be an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
@@ -64,7 +69,7 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:
-    """Refuse loaders whose length differs between processes, because schedules would differ too."""
+    """Refuse a loader whose length differs between processes, because the schedules would differ too."""
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:
@@ -74,7 +79,7 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
 
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
-    """Return the samples of one batch over all processes, if every loader has a batch size."""
+    """Return the number of samples in one batch of all processes; None if the loader of a process has no batch size."""
     shared = getattr(loader, "global_batch_size", None)
     if shared is not None:
         return int(shared)
@@ -84,7 +89,7 @@ def samples_per_batch(loader: Any, processes: Processes) -> int | None:
 
 
 def batch_size(loader: Any) -> int | None:
-    """Return the samples per batch of a loader, if it has such an attribute and it is a number."""
+    """Return the number of samples per batch from the loader's attributes; None if no attribute has it."""
     shared = getattr(loader, "global_batch_size", None)
     if shared is not None:
         return int(shared)
@@ -96,9 +101,16 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the optimizers of a run. If none is given, those of torch's schedulers, else the default.
+    """Return the optimizers of a run.
 
-    Each must have a parameter of the model, or of a loss with parameters.
+    Args:
+        optimizers: The optimizers. None means the optimizers of the torch schedulers, or SGD if there are none.
+        schedulers: The schedulers of the run.
+        model: The model.
+        loss: The loss, which may have parameters too.
+
+    Raises:
+        InputError: An optimizer has no parameter of the model or the loss, or it cannot be used by this trainer.
     """
     if optimizers is None:
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}

@@ -1,4 +1,4 @@
-"""Loaders without epochs and seeds: resume them in the middle of an epoch."""
+"""Resume a loader that has no ``seek`` in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ __all__ = ["Rereading"]
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    Such a loader draws its order from the global random state, or from its own generator, when an epoch starts. This
-    class stores that state. A resumed epoch starts from the stored state, and batches that were already trained are
-    read again and skipped. The batches are the same if the loader uses no other random numbers.
+    When an epoch starts, such a loader draws the order of its batches from the global random state or from its own
+    generator. This class stores this random state. A resumed epoch starts from the stored random state. The class
+    reads the batches that were already trained again, and skips them. The other batches are the same as without the
+    interruption if the loader uses no other random numbers.
 
     Args:
-        loader: Any iterable.
+        loader: Any iterable of batches.
     """
 
     def __init__(self, loader: Iterable[Any]) -> None:
@@ -30,9 +31,10 @@ class Rereading:
         self._saved: Mapping[str, Any] | None = None
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """Yield the batches of an epoch from a given one on."""
+        """Return an iterator over the batches of an epoch, without its first ``start`` batches."""
         *outer, within = self._parts()
-        if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:  # otherwise it calls set_epoch itself
+        # If the batch sampler has set_epoch, it calls set_epoch of its own sampler.
+        if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:
             outer.append(within)
         for part in outer:
             set_epoch = getattr(part, "set_epoch", None)
@@ -53,25 +55,30 @@ class Rereading:
         return batches
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the random state at the start of the epoch, or the current one if the next epoch has not started."""
+        """Return the random state from which the loader can start the epoch again.
+
+        Args:
+            within: Whether the run is within an epoch. If so, the method returns the random state at the start of that
+                epoch, else the current random state.
+        """
         random, generators = self._began if within and self._began is not None else self._now()
         return {"random": plain_random_numbers(random), "generators": generators}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Start the next epoch from such a state."""
+        """Start the next epoch from the random state that :meth:`state_dict` returned."""
         self._saved = state
 
     def _now(self) -> tuple[GlobalRng, list[torch.Tensor]]:
         return GlobalRng.now(), [generator.get_state() for generator in self._generators()]
 
     def _parts(self) -> list[Any]:
-        """Yield the loader, its sampler, its batch sampler, and the sampler of that."""
+        """Return the loader, its sampler, its batch sampler and the batch sampler's sampler; None if one is missing."""
         loader = self._loader
         sampler, batch_sampler = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
         return [loader, sampler, batch_sampler, getattr(batch_sampler, "sampler", None)]
 
     def _generators(self) -> list[torch.Generator]:
-        """Return the generators of the loader and its samplers, each once."""
+        """Return the torch generators of the loader and its samplers, without duplicates."""
         found: dict[int, torch.Generator] = {}
         for part in self._parts():
             generator = getattr(part, "generator", None)

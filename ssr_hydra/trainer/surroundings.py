@@ -1,4 +1,4 @@
-"""The surroundings of a training loop: listeners, other processes, signals and checkpoints."""
+"""Objects outside the training loop that the loop uses: listeners, other processes, signals and checkpoints."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ __all__ = ["AgreedStop", "Surroundings"]
 
 @dataclass
 class Surroundings:
-    """The surroundings of a training loop; by default there are none.
+    """Objects outside the training loop that the loop uses. The defaults do nothing.
 
     Args:
-        events: Listeners.
-        owner: The object that listeners get as the trainer.
+        events: The listeners that the loop calls at events.
+        owner: The trainer. Listeners get it as their first argument.
         processes: The processes that train together.
-        stop: Tells whether a signal has asked to stop.
-        save: Writes a checkpoint; None if there are none.
-        is_best: Whether an evaluation's metrics are worth a checkpoint; None if the best is not kept.
-        compile_time: Returns the nanoseconds of compilation since the last call; None if nothing is compiled.
+        stop: Stores a signal that asks the run to stop.
+        save: A function that writes a checkpoint; None if the run writes no checkpoints.
+        is_best: A function that returns whether an evaluation's metrics are the best so far, so that a checkpoint
+            is written; None if the run does not keep its best checkpoint.
+        compile_time: A function that returns the nanoseconds of compilation since its last call; None if nothing is
+            compiled.
     """
 
     events: Events = field(default_factory=Events)
@@ -37,10 +39,10 @@ class Surroundings:
 
 
 class AgreedStop:
-    """A signal as all processes see it, at the same batch boundary: if any process got one, all stop.
+    """A stop signal that all processes see at the same batch boundary: if any process got a signal, all stop.
 
     Args:
-        request: The signal of this process.
+        request: Stores the signal of this process.
         processes: The processes that must agree.
     """
 
@@ -49,7 +51,11 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Check whether any process got a signal, and share rank 0's time, so that all processes have one clock."""
+        """Share a stop signal of any process with all processes. Return rank 0's ``nanoseconds``, so clocks are equal.
+
+        Args:
+            nanoseconds: The training time of the last batch in this process.
+        """
         asked = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)

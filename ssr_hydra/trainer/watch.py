@@ -15,13 +15,14 @@ __all__ = ["DivergedError", "LossWatch"]
 
 
 class DivergedError(RunError, RuntimeError):
-    """A loss, or at the end a weight, was NaN or infinite, so the run cannot continue.
+    """A loss, or at the end of the run a weight, was NaN or infinite, so the run cannot continue.
 
     Args:
-        what: The loss, such as ``"train/loss"``, or the weight.
-        value: Its value, or the value of a sum that contains it.
-        batch: Batches trained when it was found.
-        since: Batches trained when it was last known to be finite; equal to ``batch`` if every step is checked.
+        what: The name of the loss, such as ``"train/loss"``, or of the weight.
+        value: The value of the loss or weight, or of a sum that contains the loss.
+        batch: The number of trained batches when the value was found.
+        since: The number of trained batches at the previous check, which found no such value; equal to ``batch`` if
+            every step is checked.
     """
 
     def __init__(self, what: str, value: float, batch: int, since: int | None = None) -> None:
@@ -35,12 +36,13 @@ class DivergedError(RunError, RuntimeError):
 
 
 class LossWatch:
-    """Sums the losses and finds one that is not finite.
+    """Sums the losses of training, and raises an error for a loss that is not finite.
 
-    On the CPU every loss is read before the optimizer uses its gradients. On another device a read would make Python
-    wait for the device in every step, so the sum stays on the device and is read only by :meth:`flush`. A sum with
-    one NaN or infinite term is not finite, so none is missed. With several processes each has its part of every loss.
-    The parts are summed over processes, so that all of them get the same value.
+    On the CPU the class reads every loss before the optimizer uses the gradients. On another device such a read would
+    make Python wait for the device in every step. So there the sum stays on the device, and only :meth:`settle` and
+    :meth:`flush` read it. A sum with a NaN or infinite term is not finite, so no such loss is missed. If there are
+    several processes, each process adds its part of every loss. The class sums the parts over all processes, so all
+    processes get the same value.
 
     Args:
         device: The device of the losses.
@@ -59,7 +61,11 @@ class LossWatch:
         self.last = math.nan
 
     def add(self, loss: Tensor, batch: int) -> None:
-        """Add the loss of a step, ``batch`` steps into the run.
+        """Add the loss of a step.
+
+        Args:
+            loss: The loss.
+            batch: The number of steps before this step.
 
         Raises:
             DivergedError: On the CPU, the loss is not finite.
@@ -75,7 +81,10 @@ class LossWatch:
             self._pending += loss.detach()
 
     def settle(self, batch: int) -> None:
-        """Read the sum from the device.
+        """Read the sum of the losses from the device.
+
+        Args:
+            batch: The number of steps so far.
 
         Raises:
             DivergedError: A loss since the last call was not finite.
@@ -90,10 +99,15 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """Return the mean loss since the last flush, in a run of ``batch`` steps.
+        """Return the mean loss of the steps since the last call.
+
+        If there was no such step, return the previous mean, or NaN at the start.
+
+        Args:
+            batch: The number of steps so far.
 
         Raises:
-            DivergedError: A loss since then was not finite.
+            DivergedError: A loss since the last call was not finite.
         """
         self.settle(batch)
         if self.count > self._logged_count:
@@ -102,14 +116,21 @@ class LossWatch:
         return self.last
 
     def since_evaluation(self) -> float:
-        """Return the mean loss since the last call; NaN if there was no step. Call :meth:`flush` first."""
+        """Return the mean loss of the steps since the last evaluation; NaN if there was no step.
+
+        Call :meth:`settle` or :meth:`flush` first, so that no loss is missing. The trainer calls this method once per
+        evaluation.
+        """
         mean = self.sum / self.count if self.count else math.nan
         self.sum = self._logged_sum = 0.0
         self.count = self._logged_count = 0
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return the sums so far, and how much of them was logged. Call :meth:`settle` first."""
+        """Return sum and number of the losses since the last evaluation, of all losses and of the logged ones.
+
+        Call :meth:`settle` first, so that no loss is missing.
+        """
         return {
             "sum": self.sum,
             "count": self.count,
@@ -119,7 +140,7 @@ class LossWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, float], batch: int) -> None:
-        """Load such a state, ``batch`` steps into the run."""
+        """Load the sums that :meth:`state_dict` returned after ``batch`` steps."""
         self.sum, self.count = float(state["sum"]), int(state["count"])
         self._logged_sum, self._logged_count = float(state["logged_sum"]), int(state["logged_count"])
         self.last, self._checked = float(state["last"]), batch

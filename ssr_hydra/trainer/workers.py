@@ -1,4 +1,4 @@
-"""The workers of a loader while signals ask their run to stop."""
+"""Keep the workers of a DataLoader alive when a signal asks the run to stop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["shielded"]
 
 
 class _Shield:
-    """A ``worker_init_fn`` that has a worker pass over signals to stop, until training is over.
+    """A ``worker_init_fn`` that makes a worker ignore stop signals until training is over.
 
-    A time limit, a scheduler that preempts a job and ctrl-C reach every process of a job. A worker that ended by them
-    would fail the very step that is to be finished before the checkpoint.
+    A time limit, a preemption and ctrl-C send a signal to every process of a job. The run finishes its current step
+    and then writes a checkpoint. If the signal killed a worker, that step would fail.
 
     Args:
         init: The loader's own ``worker_init_fn``, or None.
-        over: Shared with the workers: 1 when training is over, and a signal ends them.
+        over: A value in shared memory: 0 during training. 1 means that training is over, and a signal ends the worker.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
@@ -41,17 +41,18 @@ class _Shield:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self._over.value:
-            # As torch's own handler of SIGTERM, which this one replaces: if the signal killed the worker, torch would
-            # raise an error in the main process, where multiprocessing ends the workers at its exit.
+            # Exit with code 0, like torch's handler of SIGTERM, which this handler replaces. At the exit of the main
+            # process, multiprocessing sends SIGTERM to the workers. If a worker were killed by it, torch would raise
+            # an error in the main process.
             os._exit(0)
 
 
 @contextmanager
 def shielded(*loaders: Any) -> Iterator[None]:
-    """Within it, the workers that loaders start outlive signals to stop; afterwards they end by them.
+    """In this block, workers that the loaders start ignore stop signals. After the block, a stop signal ends them.
 
     Args:
-        loaders: Those of torch that have workers are meant; of others nothing is known.
+        loaders: Any loaders. Only a ``DataLoader`` of torch that has workers is changed.
     """
     meant = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
     if not meant:
@@ -61,7 +62,7 @@ def shielded(*loaders: Any) -> Iterator[None]:
     before = [loader.worker_init_fn for loader in meant]
     for loader, init in zip(meant, before, strict=True):
         loader.worker_init_fn = _Shield(init, over)
-    # Until its init is called, a forked worker has the handlers of this process.
+    # A forked worker has the signal handlers of this process until its worker_init_fn is called.
     outlive = functools.partial(_goes_on, over)
     StopRequest.children_outlive.append(outlive)
     try:

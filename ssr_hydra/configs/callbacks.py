@@ -1,4 +1,4 @@
-"""Configs of loggers and callbacks, derived from their classes; several choices of a group can be used at once."""
+"""Configs of loggers and callbacks, derived from their classes. Several choices of these groups can be combined."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LOGGERS = {
 _CALLBACKS = {"ema": "EMA", "profiler": "Profiler", "throughput": "Throughput"}
 
 LOGGERS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _LOGGERS.items()})
-"""Choices of the group ``logger``, each in its own package ``logger.<name>``."""
+"""Choices of the group ``logger``. The config of each choice is at ``logger.<name>``."""
 
 CALLBACKS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _CALLBACKS.items()})
-"""Choices of the group ``callbacks``, each in its own package ``callbacks.<name>``."""
+"""Choices of the group ``callbacks``. The config of each choice is at ``callbacks.<name>``."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Structured configs derived from what they configure: the same arguments, order and defaults, in OmegaConf's types."""
+"""Structured configs derived from classes: the same arguments, order and defaults, with OmegaConf's types."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ __all__ = ["Choices", "config_of"]
 
 
 class Choices(Mapping[str, Any]):
-    """The choices of a group: a mapping from name to config. A config is derived from its class when it is first used.
+    """The choices of a config group: a mapping from name to config.
+
+    A config is derived from its class when it is used for the first time.
 
     Args:
-        home: The module in which :meth:`attribute` finds the configs, by which they are pickled.
-        sources: A mapping from name to the dotted path of a class and the presets of its arguments.
-        own: A mapping from name to a function that returns another config.
+        home: The name of the module that has the configs as attributes (see :meth:`attribute`), so that pickle can find
+            them.
+        sources: A mapping from name to a pair: the dotted path of a class, and presets for the class's arguments.
+        own: A mapping from name to a function that returns the config, for configs that are not derived from a class.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Choices(Mapping[str, Any]):
         return len(self._sources) + len(self._own)
 
     def attribute(self, name: str) -> Any:
-        """Return a config by the name of its class, as a module's ``__getattr__`` does."""
+        """Return the config with this class name, for the ``__getattr__`` of the module ``home``."""
         for choice, (path, _) in self._sources.items():
             if name == f"{path.rpartition('.')[2]}Config":
                 return self[choice]
@@ -70,17 +73,18 @@ def config_of(
     module: str = "ssr_hydra.configs.schedulers",
     bases: tuple[type, ...] = (),
 ) -> Any:
-    """Create a dataclass with the arguments of another dataclass as its fields, keyword-only ones last.
+    """Create a config class: a dataclass whose fields are the arguments of another dataclass, keyword-only ones last.
 
-    OmegaConf would make a config of a frozen dataclass read-only, so a class itself cannot be the config.
+    The other dataclass itself cannot be the config, because it is frozen and OmegaConf would make its config read-only.
 
     Args:
-        source: The class.
-        presets: Values that replace defaults. Without one, an argument without a default is mandatory (``???``).
-        target: The ``_target_`` of the config.
-        name: The name of the config; by default that of the class with ``Config`` at its end.
-        module: The module that has the config under its name.
-        bases: Dataclasses whose fields come first.
+        source: The class with the arguments.
+        presets: Values that replace the defaults of arguments. An argument with neither a preset nor a default is
+            mandatory (``???``).
+        target: The ``_target_`` of the config; None for a config without a target.
+        name: The name of the config class; by default the name of ``source`` followed by ``Config``.
+        module: The name of the module that has the config class as an attribute.
+        bases: Dataclasses whose fields come before those of ``source``.
     """
     hints = get_type_hints(source)
     made: list[tuple[str, Any, Any]] = []
@@ -99,7 +103,7 @@ def config_of(
 
 
 def _plain(hint: Any) -> Any:
-    """Return the type of a config's field for an argument's type; ``Any`` if OmegaConf has no such type."""
+    """Return the type of a config field for an argument of type ``hint``; ``Any`` if OmegaConf has no such type."""
     if hint is Time:
         return str
     origin, arguments = get_origin(hint), get_args(hint)

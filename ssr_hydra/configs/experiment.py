@@ -1,4 +1,4 @@
-"""The top level of an experiment, and its trainer."""
+"""The config of the trainer, and the top level of the config."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,24 +17,26 @@ def _accuracy() -> dict[str, Any]:
 
 @dataclass
 class _TrainerConfig:
-    """``trainer=default``: how the run is trained and evaluated: arguments of ``ssr_hydra.Trainer``, and threads.
+    """``trainer=default``: how a run is trained and evaluated.
+
+    Except ``threads``, the keys are arguments of ``ssr_hydra.Trainer``, or of its settings.
 
     Attributes:
-        use_stepwise_scheduler: Null steps this package's schedulers before every batch, and torch's at their usual
-            pace. True steps all by batch, and false all by epoch.
-        loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null uses the
+        use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). Null means
+            every batch for this package's schedulers, and torch's usual pace for torch's schedulers.
+        loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null means the
             model's own loss if a batch is a mapping, else cross entropy.
         metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample.
-        eval_interval: Time between two evaluations; null evaluates only at the end. The end is always evaluated.
+        eval_interval: Time between two evaluations. The run is always evaluated at its end. Null means only at its end.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
-        objective: The final metric that the app returns, which a sweeper optimises; null for none.
+        objective: The final metric that the app returns, which a sweeper can optimize; null for none.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        threads: Threads of torch on the CPU. Another number changes the last bits of the result, so it is part of the
-            run's description. Null leaves it to torch, which uses as many as the machine has cores.
+        threads: Number of threads of torch on the CPU. Another number changes the last bits of the results, so it is
+            part of the run's description. Null means torch's default, which is the number of cores.
 
-    The keys of :class:`~ssr_hydra.settings.CountSettings` (functions by ``_target_``) and of
-    :class:`~ssr_hydra.settings.StepSettings` follow: ``samples_per_batch``, ``precision``, ``accumulate`` ...
+    The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` (with functions by ``_target_``) and of
+    :class:`~ssr_hydra.settings.StepSettings`: ``samples_per_batch``, ``precision``, ``accumulate`` ...
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -60,22 +62,23 @@ class ExperimentConfig:
 
     Attributes:
         name: Name of the run in records and reports; null uses the name of the data, such as ``digits``.
-        ssr: Scale schedule ratio: stretches the schedule and the run's length.
+        ssr: Scale schedule ratio. It stretches the schedule and the length of the run.
         max_duration: Length of the run at ssr 1.
         seed: Seed of the weights, the order of the data, and the augmentation.
-        control: ``truncate`` ends the run at ``max_duration * ssr`` with the schedule of the full run: a control.
+        control: ``truncate`` for a control run, which ends at ``max_duration * ssr`` but uses the schedule of the full
+            run. Null for a normal run.
         scheduler: Group ``scheduler``.
         optimizer: Group ``optimizer``.
         model: Group ``model``.
         data: Group ``data``.
         trainer: Group ``trainer``.
         param_groups: A mapping from name to rule: a selection of parameters, and their hyperparameters.
-        schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
-        logger: Group ``logger``, several at once.
-        callbacks: Group ``callbacks``, several at once.
+        schedules: A mapping from a hyperparameter other than lr (``weight_decay``, ``momentum``) to its scheduler.
+        logger: Group ``logger``; several choices can be combined.
+        callbacks: Group ``callbacks``; several choices can be combined.
         checkpoint: See :class:`~ssr_hydra.settings.CheckpointSettings`.
-        resume: See :class:`~ssr_hydra.settings.ResumeSettings`; or the path alone.
-        debug: The preset of the group ``debug``, which makes this a short trial run; null for a normal run.
+        resume: See :class:`~ssr_hydra.settings.ResumeSettings`. The value may also be the path alone.
+        debug: A preset of the group ``debug``, which shortens the run to a trial run; null for a normal run.
     """
 
     name: str | None = None
@@ -99,15 +102,16 @@ class ExperimentConfig:
 
 @dataclass
 class AppConfig(ExperimentConfig):
-    """``base_config``: an experiment and the app's own settings. No run depends on the latter.
+    """``base_config``: the config of an experiment, and the settings of the app. No run depends on the app's settings.
 
     Attributes:
-        trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line sets it.
-        study: Name of a sweep's study: its folder is ``studies/NAME``, or the name itself if it contains a ``/``.
-        study_code: ``any`` lets one study hold runs of different code; ``same`` refuses it.
+        trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line can set
+            it.
+        study: Name of a sweep's study. The study's folder is ``studies/NAME``, or ``NAME`` if it contains a ``/``.
+        study_code: ``any`` allows runs of different code in one study; ``same`` makes them an error.
         study_report: Whether a sweep ends with a report.
-        plan: Whether a sweep only prints which of its jobs are done, missing or failed.
-        workers: How many jobs of a sweep run at a time; null leaves it to the launcher.
+        plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
+        workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether the jobs of a sweep train steps that are the same in several jobs only once.
         share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start there: ``ends`` the
             last one before the own part of each job, ``all`` also those before, ``none`` no checkpoints. Also written
@@ -125,7 +129,7 @@ class AppConfig(ExperimentConfig):
 
 
 APP_KEYS = frozenset(AppConfig.__dataclass_fields__) - frozenset(ExperimentConfig.__dataclass_fields__)
-"""Keys of the config that describe the app, not the experiment: no record or hash contains them."""
+"""Keys of the config that describe the app and not the experiment. Records and hashes do not contain them."""
 
 TRAINERS: dict[str, Any] = {
     "default": TrainerConfig,

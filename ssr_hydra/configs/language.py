@@ -45,7 +45,7 @@ class ByteTransformerConfig:
 
 @dataclass
 class StdlibBytesConfig:
-    """One split of the standard library's source, in windows."""
+    """One split of the source code of Python's standard library, as windows of bytes."""
 
     split: str = "train"
     length: int = 64
@@ -57,7 +57,7 @@ class StdlibBytesConfig:
 
 @dataclass
 class StdlibDocumentsConfig:
-    """One split of the standard library's source, in documents of different lengths."""
+    """One split of the source code of Python's standard library, as documents of different lengths."""
 
     split: str = "train"
     max_length: int = 256
@@ -67,7 +67,7 @@ class StdlibDocumentsConfig:
     _target_: str = field(default="ssr_hydra.data.StdlibDocuments", init=False)
 
 
-# The splits are disjoint only if both are cut in the same way.
+# The two splits are disjoint only if both have the same fraction and seed.
 _SAME: dict[str, Any] = {"eval_fraction": "${..train.eval_fraction}", "split_seed": "${..train.split_seed}"}
 _HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}", "limit": 1024, **_SAME}
 _HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}
@@ -83,7 +83,7 @@ StdlibBytesDataConfig: Any = data_config(
 )
 StdlibDocumentsDataConfig: Any = data_config(
     "StdlibDocumentsDataConfig",
-    "``data=stdlib_documents``: documents of different lengths, padded batch by batch.",
+    "``data=stdlib_documents``: documents of different lengths. Each batch is padded to its longest document.",
     StdlibDocumentsConfig(),
     StdlibDocumentsConfig(**_HELD_OUT_DOCUMENTS),
     __name__,

@@ -1,4 +1,4 @@
-"""Configs of Hydra's own groups ``hydra/launcher`` and ``hydra/sweeper``: how the jobs of a sweep are run."""
+"""Configs for Hydra's groups ``hydra/launcher`` and ``hydra/sweeper``, which run the jobs of a sweep."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ __all__ = ["LAUNCHERS", "SWEEPERS", "ProcessLauncherConfig", "StudySweeperConfig
 
 @dataclass
 class ProcessLauncherConfig:
-    """``hydra/launcher=processes``: each job in its own process, several at a time.
+    """``hydra/launcher=processes``: run each job in its own process, several jobs at a time.
 
     The fields are the arguments of :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`.
     """
@@ -22,11 +22,12 @@ class ProcessLauncherConfig:
 
 @dataclass
 class StudySweeperConfig:
-    """``hydra/sweeper=study``: runs what is missing of a study.
+    """``hydra/sweeper=study``: run the missing jobs of a study.
 
     Attributes:
-        max_batch_size: How many jobs the launcher is given at a time; null for all.
-        params: Key to values, of a sweep that a file describes; the command line's values replace them.
+        max_batch_size: Maximum number of jobs that the launcher gets at a time; null for all jobs.
+        params: A mapping from key to values, for a sweep that a config file describes. Values of the command line
+            replace these values.
     """
 
     _target_: str = field(default="hydra_plugins.ssr_hydra.StudySweeper", init=False)
@@ -35,7 +36,7 @@ class StudySweeperConfig:
 
 
 LAUNCHERS: dict[str, Any] = {"processes": ProcessLauncherConfig}
-"""Choice of the group ``hydra/launcher`` -> config."""
+"""A mapping from a choice of the group ``hydra/launcher`` to its config."""
 
 SWEEPERS: dict[str, Any] = {"study": StudySweeperConfig}
-"""Choice of the group ``hydra/sweeper`` -> config."""
+"""A mapping from a choice of the group ``hydra/sweeper`` to its config."""

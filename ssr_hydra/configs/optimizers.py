@@ -1,8 +1,8 @@
-"""One config per first-order optimizer of ``torch.optim``, with its arguments, order and defaults.
+"""One config for each first-order optimizer of ``torch.optim``, with the optimizer's arguments, order and defaults.
 
-torch itself is not imported. If an optimizer accepts a number or a tensor, the config accepts a number. ``params`` is a
-selection of the model's parameters, see :mod:`ssr_hydra.rules`; null means all of them, or all that other optimizers do
-not take.
+This module does not import torch. If an argument of an optimizer may be a number or a tensor, the config accepts only a
+number. ``params`` is a selection of the model's parameters, see :mod:`ssr_hydra.rules`. Null means all parameters, or
+all that no other optimizer selects.
 """
 
 from dataclasses import field, make_dataclass
@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["OPTIMIZERS"]
 
-# Keyword-only arguments of several optimizers. None leaves the choice to torch.
+# Keyword-only arguments that several optimizers have, with their defaults. With None, torch chooses.
 _SWITCHES = {
     "capturable": False,
     "decoupled_weight_decay": False,
@@ -28,7 +28,13 @@ def _type(name: str, default: Any) -> Any:
 
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
-    """Return the config of an optimizer of torch, from its arguments in order and the names of its switches."""
+    """Create the config of an optimizer of torch.
+
+    Args:
+        optimizer: Name of the optimizer's class.
+        keyword_only: Names of its arguments from ``_SWITCHES``, separated by spaces.
+        arguments: Its other arguments with their defaults, in order.
+    """
     given: list[tuple[str, Any, Any]] = [("params", Any, None)]
     given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
     given += [
@@ -144,7 +150,7 @@ _CONFIGS = (
         adjust_lr_fn=None,
     ),
 )
-globals().update((config.__name__, config) for config in _CONFIGS)  # pickled by name
+globals().update((config.__name__, config) for config in _CONFIGS)  # pickle finds the classes by name
 
 OPTIMIZERS: dict[str, Any] = {config.__name__.removesuffix("Config").lower(): config for config in _CONFIGS}
 """Choices of the group ``optimizer``."""

@@ -36,13 +36,14 @@ GROUPS: dict[str, Mapping[str, Any]] = {
     "logger": LOGGERS,
     "callbacks": CALLBACKS,
 }
-"""Group -> choice -> config."""
+"""A mapping from the name of a group to its choices, which map the name of a choice to its config."""
 
-# Groups of which you can choose several: each choice has its own node: logger=[csv,tensorboard].
+# Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has its own node in the config.
 _SEVERAL = ("logger", "callbacks")
 
-# The default parts of a composite scheduler: their place, and a choice of the same group. They are a defaults list, so
-# that the command line can replace each by name. They cannot be fields, because a config has the fields of its class.
+# The default schedulers inside a composite scheduler: a mapping from their place in its config to a choice of the group
+# scheduler. They become a defaults list, so that the command line can replace each scheduler by name. They cannot be
+# fields, because a config has exactly the fields of its class.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -52,20 +53,23 @@ _PARTS: dict[str, dict[str, str]] = {
 
 
 def conf_dir() -> Path:
-    """Return the folder of the YAML presets: in the package where it is installed, next to it in a checkout."""
+    """Return the folder of the YAML presets.
+
+    In an installed package, it is inside the package. In a checkout, it is next to the package.
+    """
     package = Path(__file__).resolve().parent.parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
-    """Store the configs in Hydra's ConfigStore. Repeated calls have the same result.
+    """Store the configs of this package in Hydra's ConfigStore. Repeated calls change nothing.
 
     Args:
-        groups: Some of :data:`GROUPS`; by default the schedulers. All of them, ``register(GROUPS)``, come with the top
-            level ``base_config``, the launchers and the sweepers: the whole app.
-        prefix: A folder for the groups, if your app has groups with these names: with ``prefix="ssr"`` the choices are
-            ``ssr/scheduler@scheduler=wsd``.
+        groups: Names from :data:`GROUPS`; by default only the schedulers. ``register(GROUPS)`` registers the whole app:
+            all groups, the top level ``base_config``, the launchers and the sweepers.
+        prefix: A folder for the groups, if your app has other groups with these names. With ``prefix="ssr"``, a
+            scheduler is chosen by ``ssr/scheduler@scheduler=wsd``.
 
     Raises:
         InputError: A group is unknown, or another config already has the name of a choice.
@@ -85,12 +89,12 @@ def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
 
 
 class Preset(NamedTuple):
-    """A config of the package: where it is, and how it is made.
+    """A config of this package for the ConfigStore.
 
     Args:
         path: Group and name, such as ``scheduler/wsd``.
-        make: Returns the config.
-        package: Where it goes in the composed config; None for its group.
+        make: Function that returns the config.
+        package: The node of the composed config that contains it; None for the node named like the group.
     """
 
     path: str
@@ -102,9 +106,9 @@ def presets(groups: Iterable[str] = GROUPS, prefix: str = "", *, is_app: bool = 
     """Yield the configs of groups.
 
     Args:
-        groups: Which of :data:`GROUPS`.
-        prefix: A folder that the groups are in.
-        is_app: Whether to include the app's own: the top level, launchers and sweepers.
+        groups: Names from :data:`GROUPS`.
+        prefix: The folder that contains the groups; empty for none.
+        is_app: Whether to include the app's own configs: the top level, launchers and sweepers.
     """
     start = f"{prefix}/" if prefix else ""
     if is_app:
@@ -135,7 +139,7 @@ def _with_parts(path: str, name: str) -> Any:
 
 def _store(preset: Preset) -> None:
     store = ConfigStore.instance()
-    with suppress(ConfigLoadError):  # there is none yet
+    with suppress(ConfigLoadError):  # no config with this name exists yet
         existing = store.load(f"{preset.path}.yaml")
         if existing.provider == PROVIDER:
             return

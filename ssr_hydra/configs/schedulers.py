@@ -1,22 +1,22 @@
-"""One config per scheduler of this package and of torch, derived from its class.
+"""One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
 Durations are strings. If an argument of a class has no default, the config has a preset, so that ``scheduler=<name>``
-alone works; functions have none, so ``scheduler.lr_lambda._target_`` must be set. The name of a config is
+alone works. Functions have no preset, so ``scheduler.lr_lambda._target_`` must be set. The name of a config is
 ``<class>Config``: ``RexSchedulerConfig``.
 
-Some choices need more than a value on the command line:
+Some choices need more than one value on the command line:
 
 - ``scheduler=piecewise_linear scheduler.points=[[0dur,0],[0.2dur,1],[1dur,0.1]]``.
-- ``scheduler=product``: named factors, each a choice of the group; the preset is ``warmup`` times ``decay``.
+- ``scheduler=product``: named factors, each a choice of the same group. The preset is ``warmup`` times ``decay``.
   ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
   one, ``~scheduler@scheduler.factors.warmup`` removes one.
-- ``scheduler=sequence``: named phases one after another; the preset is ``warmup``, then ``decay``.
+- ``scheduler=sequence``: named phases, one after another. The preset is ``warmup``, then ``decay``.
   ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
-  ``scheduler.phases.warmup.until`` sets the end of a phase (the last one needs none),
-  ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds one.
+  ``scheduler.phases.warmup.until`` sets the end of a phase (the last phase needs no end),
+  ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds a phase.
 - ``scheduler=torch_sequential``: ``warmup`` for a twentieth of the run, then ``decay``.
-  ``scheduler@scheduler.schedulers.decay=torch_exponential`` replaces a part, ``scheduler.milestones=[5]`` sets the
-  starts of all parts but the first.
+  ``scheduler@scheduler.schedulers.decay=torch_exponential`` replaces a scheduler. ``scheduler.milestones=[5]`` sets
+  the start of each scheduler except the first.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ssr_hydra.schedulers.registry import ROWS
 
 __all__ = ["SCHEDULERS", "PhaseConfig"]
 
-# torch's schedulers: the class of each choice, and the presets of its arguments. torch_plateau reads from the name of
-# trainer.objective whether lower or higher is better; torch's own default is min.
+# torch's schedulers: the class of each choice, and presets for its arguments. With mode auto, torch_plateau uses the
+# name of trainer.objective to decide whether lower or higher is better; torch's own default is min.
 _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "torch_step": ("StepLR", {"step_size": "0.3dur"}),
     "torch_multistep": ("MultiStepLR", {"milestones": ["0.5dur", "0.75dur"]}),
@@ -54,7 +54,7 @@ SCHEDULERS: Choices = Choices(
         **{choice: (f"ssr_hydra.torch_schedulers.{name}", presets) for choice, (name, presets) in _TORCH.items()},
     },
     {
-        # From 0 to 1, the usual first phase of a sequence.
+        # An increase from 0 to 1, which is the usual first phase of a sequence.
         "ramp": lambda: SCHEDULERS["linear"](alpha_i=0.0, alpha_f=1.0),
         "custom": lambda: {"_target_": "???"},
     },

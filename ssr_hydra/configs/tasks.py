@@ -65,7 +65,7 @@ class ViTConfig:
 
 @dataclass
 class DigitsConfig:
-    """One split of the digits."""
+    """One split of scikit-learn's digits."""
 
     split: str = "train"
     eval_fraction: float = 1 / 3
@@ -75,7 +75,7 @@ class DigitsConfig:
 
 @dataclass
 class ArraysConfig:
-    """One split of the user's arrays or table."""
+    """One split of the user's arrays or table file."""
 
     path: str = MISSING
     eval_path: str | None = None
@@ -107,10 +107,10 @@ class RandomShiftConfig:
 
 @dataclass
 class _DataConfig:
-    """The group ``data``: the data sets, and how their batches are made (``ssr_hydra.data.make_loaders``).
+    """The group ``data``: the data sets, and the settings of their batches (see ``ssr_hydra.data.make_loaders``).
 
-    ``data=custom`` has no data sets: set ``data.train._target_=my_package.MyDataset`` and its arguments. The keys of
-    :class:`~ssr_hydra.settings.DataSettings` follow: ``batch_size``, ``num_workers`` ...
+    ``data=custom`` has no data set: set ``data.train._target_=my_package.MyDataset`` and the arguments of the class.
+    The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
     """
 
     train: Any = field(default_factory=lambda: {"_target_": MISSING})
@@ -122,16 +122,16 @@ DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, ba
 
 
 def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = __name__, **defaults: Any) -> Any:
-    """Return the config of a choice of the group ``data``: a :class:`DataConfig` with other types and defaults.
+    """Create the config class for a choice of the group ``data``: a :class:`DataConfig` with other types and defaults.
 
     Args:
-        name: The name of the config.
-        doc: Its docstring.
-        train: Its training data.
-        evaluation: Its evaluation data.
-        module: The module that has the config under its name.
-        defaults: Defaults of further fields: a number such as ``batch_size``, a config, or a type for a field that is
-            null by default.
+        name: The name of the config class.
+        doc: The docstring of the config class.
+        train: The config of the training data.
+        evaluation: The config of the evaluation data.
+        module: The name of the module that has the config class as an attribute.
+        defaults: Defaults of other fields: an int such as ``batch_size``, a config, or a type for a field that is null
+            by default.
     """
     given: list[tuple[str, Any, Any]] = [
         ("train", type(train), field(default_factory=partial(copy.deepcopy, train))),
@@ -148,7 +148,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
 
 
 def as_train(config: type, **own: Any) -> Any:
-    """Return the config of the evaluation data; by default its values follow those of the training data."""
+    """Return a config of evaluation data whose values refer to those of the training data, except those in ``own``."""
     assert is_dataclass(config)
     same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
     return config(**same | own)
@@ -164,9 +164,9 @@ DigitsDataConfig: Any = data_config(
 )
 ArraysDataConfig: Any = data_config(
     "ArraysDataConfig",
-    """``data=arrays``: ``data.train.path`` is the file; a fifth of it is held out for evaluation.
+    """``data=arrays``: ``data.train.path`` is the user's file. A fifth of its rows is used only for evaluation.
 
-    ``data.eval_path``, or ``data.eval.path``, is a separate file to evaluate on.
+    Alternatively, ``data.eval_path`` or ``data.eval.path`` is a separate file for evaluation.
     """,
     ArraysConfig(),
     as_train(ArraysConfig, split="eval"),
@@ -174,7 +174,7 @@ ArraysDataConfig: Any = data_config(
 )
 
 
-# A custom target: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.
+# A custom class: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.
 _CUSTOM = {"_target_": MISSING}
 
 MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": _CUSTOM}

@@ -36,7 +36,7 @@ TORCHVISION_MODELS = tuple(
         "vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2"
     ).split()
 )
-"""torchvision's classification models. With this list, a name is checked without importing torchvision."""
+"""Names of torchvision's classification models, so that a name can be checked without importing torchvision."""
 
 TRANSFORMS = tuple(
     (
@@ -48,12 +48,15 @@ TRANSFORMS = tuple(
         "RandomSolarize RandomVerticalFlip Resize ScaleJitter ToImage ToPILImage ToPureTensor TrivialAugmentWide"
     ).split()
 )
-"""torchvision's transforms v2 that need no trust: they only compute on an image. ``Lambda`` could call anything."""
+"""Names of torchvision's v2 transforms that need no ``trust``, because they only compute on an image.
+
+``Lambda`` is not in the list, because it can call any function.
+"""
 
 
 @dataclass
 class TorchvisionModelConfig:
-    """``model=torchvision`` with a ``name``, or a choice for one model, such as ``model=resnet50``."""
+    """``model=torchvision`` with the setting ``name``, or a choice for one model, such as ``model=resnet50``."""
 
     name: str = MISSING
     num_classes: int = 1000
@@ -66,7 +69,7 @@ class TorchvisionModelConfig:
 
 @dataclass
 class RandomCropFlipConfig:
-    """Pad and crop every image of a batch, and flip every second one."""
+    """Pad and randomly crop every image of a batch, and flip each image with probability 1/2."""
 
     padding: int = 4
     flip: bool = True
@@ -99,7 +102,7 @@ SmallImagesDataConfig: Any = data_config(
 
 @dataclass
 class FakeDataConfig:
-    """Generated images."""
+    """One split of a generated data set of images."""
 
     size: int = 1000
     shape: list[int] = field(default_factory=lambda: [3, 32, 32])
@@ -112,7 +115,7 @@ class FakeDataConfig:
 
 FakeDataDataConfig: Any = data_config(
     "FakeDataDataConfig",
-    "``data=fake``: try out a model or an experiment without files.",
+    "``data=fake``: generated images, to try a model or an experiment without files.",
     FakeDataConfig(),
     as_train(FakeDataConfig, size=200, split="eval"),
     __name__,
@@ -121,7 +124,7 @@ FakeDataDataConfig: Any = data_config(
 
 @dataclass
 class ImageFolderConfig:
-    """One split of images in one folder per class."""
+    """One split of a data set of image files, in one folder per class."""
 
     root: str = MISSING
     folder: str = "train"
@@ -148,7 +151,7 @@ def _eval_folder() -> Any:
 
 ImageFolderDataConfig: Any = data_config(
     "ImageFolderDataConfig",
-    "``data=image_folder``: ``data.train.root`` has ``train/<class>/...`` and ``val/<class>/...``.",
+    "``data=image_folder``: image files in ``train/<class>/`` and ``val/<class>/`` below ``data.train.root``.",
     _train_folder(),
     _eval_folder(),
     __name__,

@@ -1,4 +1,4 @@
-"""Models of the built-in tasks: small nets, transformers for images and for bytes, and torchvision's models by name."""
+"""Models of the built-in tasks: small nets, transformers for images and for bytes, and torchvision's models."""
 
 from ssr_hydra.models.language import ByteMLP, ByteTransformer
 from ssr_hydra.models.nets import MLP, ConvNet

@@ -18,8 +18,8 @@ __all__ = ["ByteMLP", "ByteTransformer"]
 class ByteMLP(nn.Module):
     """Predict the next byte from the last ``context`` bytes: concatenated embeddings, one hidden layer, logits.
 
-    Position i reads the tokens i - context + 1 to i. A special token replaces positions before the window. The
-    defaults give 138 thousand weights, and a run takes seconds on a laptop.
+    Position i reads the tokens i - context + 1 to i. A special token replaces positions before the start of the window.
+    With the defaults, the model has 138 thousand weights, and a run takes seconds on a laptop.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
@@ -28,7 +28,7 @@ class ByteMLP(nn.Module):
         hidden: Units of the hidden layer.
 
     Raises:
-        InputError: A count below 1.
+        InputError: A size is below 1.
 
     Example:
         >>> ByteMLP()(torch.zeros(8, 16, dtype=torch.int64)).shape
@@ -52,16 +52,17 @@ class ByteMLP(nn.Module):
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 for padding, which the model reads as positions before the window.
-            labels: The tokens again, -100 for positions without a loss; each is predicted from the tokens before it.
+            attention_mask: [N, L], 0 for padding. The model treats padding like positions before the window.
+            labels: The same tokens, with -100 for positions without a loss. The model predicts each token from the
+                tokens before it.
         """
         _check_tokens(input_ids)
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask == 0, self.nothing)
         tokens = self.embed(F.pad(input_ids, (self.context - 1, 0), value=self.nothing))
-        # [N, L, width, context] is a view of the embeddings; the concatenation is the only copy.
+        # unfold() returns a view [N, L, width, context] of the embeddings, so flatten() makes the only copy.
         around = tokens.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
-        # Autocast may give bf16 or fp16; a norm needs the precision of its weights.
+        # Under autocast, the values may be bf16 or fp16, but the norm needs the precision of its weights.
         hidden = F.gelu(self.mix(around)).to(self.norm.weight.dtype)
         return _answer(self.unembed(self.norm(hidden)), labels)
 
@@ -69,10 +70,12 @@ class ByteMLP(nn.Module):
 class ByteTransformer(nn.Module):
     """Decoder transformer: pre-norm blocks of causal attention and a perceptron, rotary positions, no biases.
 
-    ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, ``depth`` times; a norm; and logits, computed with the
-    embedding's weights if ``tied``. Every block starts as the identity. The defaults give 115 thousand weights.
-    Positions are encoded only by rotation, so windows may have any length, but a model that was trained on short
-    windows is poor on longer ones.
+    The model has ``depth`` blocks. A block computes ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. A norm and a
+    linear layer for the logits follow. With ``tied``, this layer uses the embedding's weights. Every block is the
+    identity at initialization. With the defaults, the model has 115 thousand weights.
+
+    Positions are encoded only by rotation, so a window may have any length. But a model that was trained on short
+    windows is poor on longer windows.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
@@ -85,7 +88,8 @@ class ByteTransformer(nn.Module):
         rope_base: The slowest rotation takes about ``2 pi rope_base`` positions, which should exceed a window.
 
     Raises:
-        InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1), a base that is not above 1.
+        InputError: A size is below 1, ``width`` is not a multiple of ``2 * num_heads``, ``dropout`` is outside of
+            [0, 1), or ``rope_base`` is not above 1.
 
     Example:
         >>> ByteTransformer()(torch.zeros(8, 64, dtype=torch.int64)).shape
@@ -119,7 +123,7 @@ class ByteTransformer(nn.Module):
         self.blocks = nn.ModuleList([_DecoderBlock(width, num_heads, mlp_width, dropout) for _ in range(depth)])
         self.norm = nn.RMSNorm(width)
         self.unembed = nn.Linear(width, vocab_size, bias=False)
-        # Norms remove the scale; with tied weights the first logits are of the order of sqrt(width) / 10.
+        # Norms remove the scale of the embeddings. With tied weights, the first logits are about sqrt(width) / 10.
         nn.init.normal_(self.embed.weight, std=0.1)
         nn.init.normal_(self.unembed.weight, std=0.1)
         if tied:
@@ -134,8 +138,9 @@ class ByteTransformer(nn.Module):
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 for padding, which no token attends to.
-            labels: The tokens again, -100 for positions without a loss; each is predicted from the tokens before it.
+            attention_mask: [N, L], 0 for padding. No token attends to padding.
+            labels: The same tokens, with -100 for positions without a loss. The model predicts each token from the
+                tokens before it.
         """
         _check_tokens(input_ids)
         length = input_ids.shape[1]
@@ -149,7 +154,7 @@ class ByteTransformer(nn.Module):
 
 
 class _DecoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A block of the transformer: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
         super().__init__()
@@ -159,7 +164,7 @@ class _DecoderBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(width, mlp_width, bias=False), nn.Linear(mlp_width, width, bias=False)
         for linear in (self.qkv, self.widen):
             nn.init.normal_(linear.weight, std=width**-0.5)
-        for linear in (self.project, self.narrow):  # a block starts as the identity
+        for linear in (self.project, self.narrow):  # so that the block is the identity at initialization
             nn.init.zeros_(linear.weight)
 
     def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
@@ -174,15 +179,16 @@ class _DecoderBlock(nn.Module):
 
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs of values by angles proportional to the position, so that products depend only on distances."""
+    """Rotate pairs of values by angles proportional to the position, so that attention depends only on distances."""
     a, b = heads.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # autocast may give bf16 or fp16
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # bf16 or fp16 under autocast
 
 
 def _seen(mask: Tensor) -> Tensor:
-    """Return the attention mask [N, 1, L, L]: a position sees itself and earlier tokens but no padding.
+    """Return the attention mask [N, 1, L, L]: a position attends to itself and to earlier tokens, but not to padding.
 
-    Padding attends to itself too, because an empty row would divide by zero; its output is not used.
+    Padding attends to itself too, because softmax over an empty row would divide by zero. The output at padding is not
+    used.
     """
     length = mask.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()

@@ -18,8 +18,9 @@ _GROUPS = 4
 class ConvNet(nn.Module):
     """Convolutional net: 3x3 convolutions with GroupNorm, a 2x2 average pooling, a linear layer.
 
-    Each convolution but the first halves the image. With GroupNorm instead of BatchNorm, only the weights pass from
-    batch to batch: the last batch of an epoch may have any size, and training and evaluation compute the same.
+    Each convolution except the first halves the height and width of the image. The model uses GroupNorm and not
+    BatchNorm, so it has no running statistics: the last batch of an epoch may have any size, and the model computes the
+    same in training and evaluation.
 
     Args:
         in_channels: Channels of the images.
@@ -27,7 +28,7 @@ class ConvNet(nn.Module):
         widths: Channels of each convolution, multiples of 4.
 
     Raises:
-        InputError: A count below 1, or a width that is not a multiple of 4.
+        InputError: A size is below 1, or a width is not a multiple of 4.
 
     Example:
         >>> import torch
@@ -42,7 +43,7 @@ class ConvNet(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
-            # GroupNorm subtracts the mean of a group, so a bias before it has no effect.
+            # No bias, because the GroupNorm after it subtracts the mean of each group and has its own bias.
             layers.append(nn.Conv2d(channels, width, 3, stride=1 if number == 0 else 2, padding=1, bias=False))
             layers += [nn.GroupNorm(_GROUPS, width), nn.ReLU()]
             channels = width
@@ -60,11 +61,11 @@ class MLP(nn.Module):
 
     Args:
         in_features: Number of values in one sample.
-        hidden: Width of each hidden layer; an empty list gives a linear model.
+        hidden: Width of each hidden layer. With an empty list, the model is linear.
         num_classes: Number of classes.
 
     Raises:
-        InputError: A count below 1.
+        InputError: A size is below 1.
 
     Example:
         >>> import torch
@@ -83,7 +84,7 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(in_features, num_classes))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits [N, num_classes] of inputs [N, ...] with ``in_features`` values each."""
+        """Return logits [N, num_classes] of inputs [N, ...]. Each sample has ``in_features`` values."""
         logits: Tensor = self.layers(inputs)
         return logits
 

@@ -18,17 +18,18 @@ __all__ = ["bits_per_byte", "next_token_loss"]
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.
 
-    It accepts two kinds of batches. For a pair ``(inputs, targets)``, ``outputs`` are logits [N, L, C] and ``targets``
-    [N, L] hold the token that follows each position. For a mapping with ``input_ids`` and ``labels``, the format of
-    Hugging Face models, ``outputs`` hold ``logits`` and the labels are the inputs themselves; this function shifts them
-    by one unless the model has computed its ``loss`` already. A target of -100 does not count.
+    The function accepts two kinds of batches. If a batch is a pair ``(inputs, targets)``, ``outputs`` are logits
+    [N, L, C], and ``targets`` [N, L] contains the token that follows each position. If a batch is a mapping with
+    ``input_ids`` and ``labels``, as for Hugging Face models, ``outputs`` contains ``logits``, and the labels are equal
+    to the inputs. If the model has computed its own ``loss``, this function returns it. Otherwise it shifts the labels
+    by one position. A target of -100 is ignored.
 
     Args:
-        outputs: Logits, or a mapping with ``logits`` (and ``loss``), or an object with these attributes.
+        outputs: Logits; or a mapping with ``logits`` and optionally ``loss``; or an object with these attributes.
         targets: Targets, or the batch with its ``labels``.
 
     Raises:
-        InputError: Shapes that do not fit together, or a mapping without ``labels``.
+        InputError: The shapes of logits and targets do not match, or a mapping has no ``labels``.
 
     Example:
         >>> import torch
@@ -44,32 +45,32 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
 
 
 def _num_averaged(batch: Any) -> int:
-    """Return the number of targets of a batch that :func:`next_token_loss` averages over."""
+    """Return the number of targets over which :func:`next_token_loss` averages a batch."""
     if not isinstance(batch, Mapping):
         return int((batch[1] != IGNORED).sum())
     labels = batch.get("labels")
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# The weight of a part of a batch, with several processes or accumulation.
+# The trainer uses it as the weight of a part of a batch, with several processes or gradient accumulation.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
 
 
 def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
     """Return the cross entropy of every predicted byte, in bits: the code length of an ideal compressor.
 
-    The trainer averages over bytes, not over samples or batches. The value is bits per token, which equals bits per
-    byte if a token is a byte.
+    The trainer averages the values over bytes, not over samples or batches. In general, the values are bits per token.
+    They are bits per byte if each token is a byte.
 
     Args:
-        outputs: As for :func:`next_token_loss`.
-        targets: As for :func:`next_token_loss`.
+        outputs: See :func:`next_token_loss`.
+        targets: See :func:`next_token_loss`.
 
     Returns:
-        A flat tensor with one value for each target that counts.
+        A flat tensor with one value for each target that is not -100.
 
     Raises:
-        InputError: As :func:`next_token_loss`.
+        InputError: See :func:`next_token_loss`.
 
     Example:
         >>> import torch
@@ -83,7 +84,7 @@ def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
 
 
 def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Return logits [N, L, C] and the target of each position [N, L]."""
+    """Return logits [N, L, C] and targets [N, L], so that the target of a position is the token to predict there."""
     logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
     shifted = not isinstance(targets, Tensor)
     wanted = _part(targets, "labels") if shifted else targets

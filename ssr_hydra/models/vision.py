@@ -1,4 +1,4 @@
-"""torchvision's classification models, by name, for images of any size and number of channels."""
+"""torchvision's classification models, for images of any size and number of channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ssr_hydra.settings.base import count, did_you_mean
 
 __all__ = ["torchvision_model"]
 
-# Families whose stem (a strided first convolution, perhaps a pooling) can be replaced, by the start of their names.
+# Starts of the names of models whose stem can be replaced. The stem is a strided first convolution, and in some models
+# a pooling.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 _CLASSES_OF_WEIGHTS = 1000
 
@@ -39,21 +40,23 @@ def torchvision_model(
     The model has no auxiliary classifiers (GoogLeNet, Inception), so every model has one output.
 
     Args:
-        name: As in ``torchvision.models.list_models(module=torchvision.models)``: ``resnet50``, ``vit_b_16`` ...
-        num_classes: Number of classes. If it differs from that of ``weights``, the last layer is new.
-        in_channels: Channels of the images. For one channel, the first convolution sums its weights over the three
-            channels; for other numbers it repeats the three in turn, scaled by 3 / in_channels, as timm does. A grey
-            image then gives the same output as its colour version.
-        small_images: For images of about 32x32 pixels: the first convolution has stride 1 (and 3x3 instead of 7x7
-            weights) without pooling, so the image enters the first stage at full size. Available for ResNets and
-            related models, DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
-        weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``. They are downloaded once into
-            torch's cache (``TORCH_HOME``); their SHA-256 is checked at every use.
+        name: A name from ``torchvision.models.list_models(module=torchvision.models)``: ``resnet50``, ``vit_b_16`` ...
+        num_classes: Number of classes. If the pretrained weights have another number of classes, the last layer is
+            replaced by a new layer.
+        in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For one
+            channel, its weights are summed over the three channels. For other numbers, its weights for the three
+            channels are repeated in turn and multiplied by 3 / in_channels. So a grey image gives the same output as
+            its colour version.
+        small_images: Whether to change the stem for images of about 32x32 pixels. Then the first convolution has stride
+            1 (and 3x3 instead of 7x7 weights) and no pooling follows, so the first stage gets the image at full size.
+            Available for ResNets and related models, DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
+        weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``; None for random weights. The
+            weights are downloaded once into torch's cache (``TORCH_HOME``). Their SHA-256 is checked at every use.
         options: Further arguments of torchvision's class, such as ``zero_init_residual`` or ``dropout``.
 
     Raises:
-        InputError: torchvision is not installed; an unknown model or name of weights; unknown options;
-            ``small_images`` for a model without such a stem, or together with ``weights``.
+        InputError: torchvision is not installed; the model, the name of the weights or an option is unknown; or
+            ``small_images`` is set for a model without such a stem, or together with ``weights``.
         RunError: The weights cannot be downloaded, or the hash of the file does not match its name.
 
     Example:
@@ -61,7 +64,7 @@ def torchvision_model(
         >>> net(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
 
-    Source: the stem for small images is that of He et al. 2016, section 4.2.
+    Source: the stem for small images is from He et al. 2016, section 4.2.
     """
     try:
         from torchvision import models
@@ -78,7 +81,7 @@ def torchvision_model(
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
         raise InputError(f"options.{min(owned)}", settings[min(owned)], "is not an option here", "leave it out")
     if name in ("googlenet", "inception_v3"):
-        settings["aux_logits"] = weights is not None  # loaded with the weights, removed below
+        settings["aux_logits"] = weights is not None  # the weights contain them; they are removed below
         if weights is None:
             settings.setdefault("init_weights", True)
     chosen = None if weights is None else _verified(models.get_model_weights(name), name, weights)
@@ -109,8 +112,8 @@ def _check_stem(name: str, weights: str | None) -> None:
 
 
 def _verified(choices: Any, name: str, wanted: str) -> Any:
-    """Download and verify the file of the named weights, so that torchvision then loads a verified file."""
-    known = choices.__members__  # DEFAULT among them
+    """Download and verify the file of the named weights, so that torchvision then loads the verified file."""
+    known = choices.__members__  # including DEFAULT
     if wanted not in known:
         raise InputError("weights", wanted, f"is not among the weights of {name}", f"choose {' or '.join(known)}")
     url = known[wanted].url
@@ -122,7 +125,8 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Write a temporary file, verify and rename it: neither a kill nor another process leaves half a file.
+            # torch writes a temporary file, verifies it and renames it. So a kill or another process cannot leave an
+            # incomplete file.
             torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
         except (OSError, HTTPException, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -160,7 +164,7 @@ def _replace_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if convolution.kernel_size == (7, 7):
         small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
-        # The initial distribution that torchvision uses for networks that begin with 7x7.
+        # torchvision uses this initial distribution for networks that begin with a 7x7 convolution.
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         model.set_submodule(place, small)
     for pool in ("maxpool", "features.pool0"):
@@ -193,7 +197,7 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
 
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:
-    """Replace the last layer, which computes the classes of the weights, by a new one."""
+    """Replace the last layer, whose outputs are the classes of the pretrained weights, by a new layer."""
     heads = [
         (name, module)
         for name, module in model.named_modules()

@@ -17,9 +17,10 @@ __all__ = ["ViT"]
 class ViT(nn.Module):
     """Vision transformer: patches as tokens, a class token, pre-norm blocks, and a linear layer on the class token.
 
-    The model cuts the image into (image_size / patch_size)^2 patches, each a token of ``width`` values. The defaults
-    are for 32x32 images: 64 tokens and 2.7 million weights. Layers and initial distributions equal those of
-    torchvision's ``VisionTransformer``, but it takes any number of channels and does not need torchvision.
+    The model cuts the image into (image_size / patch_size)^2 patches. Each patch becomes a token of ``width`` values.
+    The defaults are for 32x32 images: 64 tokens and 2.7 million weights. The layers and initial distributions equal
+    those of torchvision's ``VisionTransformer``. Unlike that class, this model accepts any number of channels and does
+    not need torchvision.
 
     Args:
         image_size: Height and width of the images, in pixels, a multiple of ``patch_size``.
@@ -33,7 +34,8 @@ class ViT(nn.Module):
         dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
 
     Raises:
-        InputError: A count below 1, sizes that do not divide, a dropout outside [0, 1).
+        InputError: A size is below 1, ``patch_size`` does not divide ``image_size``, ``num_heads`` does not divide
+            ``width``, or ``dropout`` is outside of [0, 1).
 
     Example:
         >>> ViT(image_size=8, patch_size=2, in_channels=1)(torch.zeros(16, 1, 8, 8)).shape
@@ -78,7 +80,7 @@ class ViT(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(self.embed.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
         assert self.embed.bias is not None
-        # All classes start equal: the first loss is log(num_classes).
+        # All classes have the same first logit, so the first loss is log(num_classes).
         for zero in (self.embed.bias, self.classifier.weight, self.classifier.bias):
             nn.init.zeros_(zero)
 
@@ -96,7 +98,7 @@ class ViT(nn.Module):
 
 
 class _EncoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A block of the transformer: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Curves of schedules without training: a figure and a table.
+"""Previews: the curves of schedules as a figure and a table, without training.
 
-Use :func:`preview` from Python; :func:`main` is the command ``ssr-preview``. Neither needs torch or data.
+:func:`preview` is the function for Python. :func:`main` is the command ``ssr-preview``. Neither needs torch or data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command ``ssr-preview``; see ``--help``.
 
     Args:
-        argv: Arguments instead of those of the process.
+        argv: The arguments; None for the command-line arguments of the process.
 
     Raises:
         SystemExit: 2 for invalid input.

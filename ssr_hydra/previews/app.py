@@ -1,4 +1,4 @@
-"""The command ``ssr-preview``: the overrides of ``train.py``, and a picture instead of a run."""
+"""The command ``ssr-preview``: it accepts the overrides of ``train.py``, and draws a picture instead of training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ examples:
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Parse, compose, draw, print; see :func:`ssr_hydra.previews.main`."""
+    """Run the command: parse the arguments, compose the configs, draw the picture, and print the table."""
     args = _parser().parse_intermixed_args(argv)
     try:
         shown = Preview(tuple(_curve(job, args) for job in _jobs(args)))
@@ -69,7 +69,7 @@ def _exit(error: InputError) -> NoReturn:
 
 
 def _as_flag(error: InputError) -> InputError:
-    """An error of the library in the words of the command line."""
+    """Return an error of the library with the flags of the command line as its field and fix."""
     if error.field in _FLAGS:
         return InputError(_FLAGS[error.field], error.value, error.rule, error.fix)
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
@@ -116,7 +116,7 @@ class _Preview(NamedTuple):
 
 
 def _jobs(args: argparse.Namespace) -> list[_Preview]:
-    """Compose and check every experiment of the overrides, as Hydra does in a multirun."""
+    """Compose and check every experiment that the overrides describe, as Hydra does in a multirun."""
     flags = [
         f"--{name.replace('_', '-')}={value}"
         for name in ("config_path", "config_name", "config_dir")
@@ -146,7 +146,7 @@ def _jobs(args: argparse.Namespace) -> list[_Preview]:
 
 
 def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
-    """Return the choice of the schedule, and whatever else differs between the curves."""
+    """Return the name of a curve: the choice of the schedule, and the overrides that differ between the curves."""
     parts = [] if choice is None else [choice]
     for override in job:
         key, _, value = override.partition("=")
@@ -156,7 +156,7 @@ def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> st
 
 
 def _short(key: str) -> str:
-    """``scheduler@scheduler.factors.decay`` -> ``decay``; ``scheduler.t_decay`` -> ``t_decay``."""
+    """Shorten a key: ``scheduler@scheduler.factors.decay`` -> ``decay``; ``scheduler.t_decay`` -> ``t_decay``."""
     names = key.lstrip("+~").rpartition("@")[2].split(".")
     return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 

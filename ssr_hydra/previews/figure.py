@@ -1,4 +1,4 @@
-"""The figure of a preview, in the format of a paper."""
+"""The figure of a preview, in a format for papers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["AXES", "draw", "figure"]
 
 AXES = ("alpha", "lr")
-"""What the vertical axis can show."""
+"""The quantities that the vertical axis can show."""
 
 WIDTH, HEIGHT = 6.3, 3.1
 """Size in inches: the text width of an article on A4 or letter paper. A long legend adds to the height."""
 
-_BETWEEN = 0.09  # inches between the lines of schedules and of ratios
+_BETWEEN = 0.09  # inches between the two lines of the legend: schedules and ratios
 _TITLE = 0.25  # inches that a title adds
 _ONE_LINE = 0.2  # inches of legend included in HEIGHT
 
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 # For the ratios of one schedule: dark to light along viridis without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
-_PALEST = 0.6  # how far the lightest of several ratios goes towards white
+_PALEST = 0.6  # lightness of the lightest of several ratios: 0 is the full colour, 1 is white
 _UNITS = {
     TimeUnit.ITERATION: "iterations",
     TimeUnit.EPOCH: "epochs",
@@ -45,17 +45,17 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
-    """Draw the curves in one pair of axes, with a legend above it.
+    """Draw the curves in one pair of axes, with a legend above the axes.
 
     Args:
         curves: The curves.
         axis: ``"alpha"`` or ``"lr"``.
-        normalize: Whether time is the fraction of each run instead of the time of the scaled run.
-        title: A title; papers use the caption.
+        normalize: Whether the horizontal axis is the fraction of each run instead of the time of the scaled run.
+        title: A title; None for figures with a caption, as in papers.
 
     Raises:
-        InputError: An unknown axis, an unknown learning rate, values or a title that matplotlib cannot draw, or runs in
-            different units.
+        InputError: The axis or the learning rate is unknown, matplotlib cannot draw the values or the title, or the
+            runs have different units.
     """
     _check(curves, axis, normalize)
     check_math("title", title or "")
@@ -94,14 +94,15 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:
-    """What alpha is multiplied by."""
+    """Return the factor by which alpha is multiplied for this axis."""
     return 1.0 if axis == "alpha" or curve.lr is None else curve.lr
 
 
 def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
     """Draw curves into the caller's axes, and label the axes.
 
-    The horizontal axis is the time of the run. A dot marks the end of a run. Lines at the edges are not clipped.
+    The horizontal axis is the time of the run. A dot marks the end of a run. Lines at the edges of the axes are not
+    clipped.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -118,7 +119,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
             1 + float(curve.max_duration)
         )  # the shorter run is on top, or the longer one would hide it where both agree
         width = LINE_WIDTH
-        if normalize and len(ratios) > 1:  # runs may then agree everywhere
+        if normalize and len(ratios) > 1:  # curves may be equal, so use different widths to show all of them
             width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)
         axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=width, clip_on=False, zorder=order)
         axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=3.6, clip_on=False, zorder=order)
@@ -134,7 +135,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
 
 
 def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: str) -> tuple[float, str]:
-    """Return the divisor of values and the axis label that contains it as a power of ten."""
+    """Return the divisor of the values, and the axis label, which shows the divisor as a power of ten."""
     name = "Learning rate" if axis == "lr" else r"Multiplier $\alpha$"
     top = max(max(curve.alphas) * height for curve, height in zip(curves, heights, strict=True))
     exponent = math.floor(math.log10(top)) if top > 0 else 0
@@ -144,7 +145,7 @@ def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: 
 
 
 def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
-    """Return the divisor of times and the axis label that contains it."""
+    """Return the divisor of the times, and the axis label, which shows the divisor."""
     unit = curves[0].unit
     longest = max(float(curve.max_duration) for curve in curves)
     if unit is TimeUnit.SECOND:
@@ -163,7 +164,7 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 
 
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
-    """Return colour and dashes of each curve: a hue per schedule, a lightness per ratio."""
+    """Return the colour and the dashes of each curve. The schedule determines the hue, the ratio the lightness."""
     names, ratios = _names_and_ratios(curves)
     if len(names) == 1:
         return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
@@ -179,7 +180,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _paleness(rank: int, count: int) -> float:
-    """Return the lightness of a ratio: 0 for the longest run."""
+    """Return the lightness for a ratio: 0, the darkest, for the longest run."""
     return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
 
 
@@ -189,7 +190,7 @@ def _paler(colour: str, share: float) -> str:
 
 
 def _ramp(rank: int, count: int) -> str:
-    """Return the colour of one of several ratios of a single schedule; the longest run is the darkest."""
+    """Return the colour for one of several ratios of a single schedule. The longest run is the darkest."""
     if count == 1:
         return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
@@ -202,9 +203,9 @@ def _ramp(rank: int, count: int) -> str:
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
-    """Draw the legend above the axes: schedules by hue on the left, ratios by lightness on the right.
+    """Draw the legend above the axes: the hues of schedules on the left, the lightnesses of ratios on the right.
 
-    If both do not fit side by side, the ratios get a separate line and the figure grows.
+    If both do not fit on one line, the ratios get a separate line, and the height of the figure increases.
     """
     names, ratios = _names_and_ratios(curves)
     schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []
@@ -214,7 +215,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
             colour = _ramp(rank, len(ratios)) if len(names) == 1 else _paler("#333333", _paleness(rank, len(ratios)))
             shades.append((f"SSR {ratio:g}", colour, "-"))
     figure: Any = axes.figure
-    figure.draw_without_rendering()  # now the axes have their width
+    figure.draw_without_rendering()  # computes the width of the axes
     room = axes.bbox.width
     left = _row(axes, schedules, room, 0.0) if schedules else None
     if not shades:
@@ -237,7 +238,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
 
 
 def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, height: float) -> Legend:
-    """Draw a legend with as many columns as fit."""
+    """Draw a legend with as many columns as fit into ``room`` pixels."""
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
@@ -259,7 +260,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
             columnspacing=1.4,
         )
         axes.add_artist(legend)
-        legend.set_clip_on(False)  # artists that are clipped to the axes get no room outside of them
+        legend.set_clip_on(False)  # the layout reserves no room outside of the axes for clipped artists
         if _size(legend)[0] <= room:
             break
         if columns > 1:
@@ -268,7 +269,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Return axes coordinates that are raised by a gap and ``height`` pixels."""
+    """Return a transform for axes coordinates that adds a gap and ``height`` pixels in the vertical direction."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

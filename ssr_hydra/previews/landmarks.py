@@ -1,4 +1,4 @@
-"""Landmarks of a schedule: exact, named times such as the end of a warmup, a milestone, a restart."""
+"""Landmarks of a schedule: exact times with a name, such as the end of a warmup, a milestone or a restart."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["find", "holds_functions", "needs_only_epochs"]
 
 
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction) -> Iterator[tuple[str, Fraction]]:
-    """Yield label and time of every landmark between the start and the end of the run, unordered.
+    """Yield the label and the time of every landmark between the start and the end of the run, in no fixed order.
 
     Args:
         scheduler: Any scheduler; functions have no landmarks.
-        run: The run that it is bound to.
-        unit: The unit of the times returned.
-        end: The end of the run in that unit.
+        run: The run that resolves the times of the scheduler.
+        unit: The unit of the returned times.
+        end: The end of the run in this unit.
     """
     yield from _walk(scheduler, run, unit, end, "")
 
@@ -38,7 +38,7 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
         for (name, phase), until in zip(phases.items(), phase_ends(run, phases), strict=True):
             first = begin + _value(run.convert(start, unit, "until"))
             last = end if until is None else min(end, begin + _value(run.convert(until, unit, "until")))
-            if start.value != 0:  # the first phase begins where the sequence does
+            if start.value != 0:  # the first phase starts with the sequence, so its start is not a landmark
                 yield f"{prefix}{name}: start", first
             part = run.phase(start, until, scale=phase.scale)
             yield from _walk(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
@@ -60,7 +60,10 @@ def _value(time: Time) -> Fraction:
 
 
 def _times(part: Any) -> Iterator[Time | None]:
-    """Yield every time in a scheduler and its parts, and None for each function, whose times are unknown."""
+    """Yield every time argument of a scheduler and of the schedulers in it.
+
+    Yield None for each function, because its times are unknown.
+    """
     if isinstance(part, Time):
         yield part
     elif isinstance(part, (Scheduler, Phase)) and is_dataclass(part):
@@ -77,11 +80,14 @@ def _times(part: Any) -> Iterator[Time | None]:
 
 
 def holds_functions(scheduler: Any) -> bool:
-    """Return whether it is, or contains, something other than a scheduler of this package."""
+    """Return whether a scheduler is, or contains, a user's function."""
     return any(time is None for time in _times(scheduler))
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Return whether all its times are in epochs or ``dur``: the curve then does not depend on ``dataloader_len``."""
+    """Return whether all times of a scheduler are in epochs or ``dur``.
+
+    In this case, the curve does not depend on ``dataloader_len``.
+    """
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

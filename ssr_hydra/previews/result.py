@@ -1,4 +1,4 @@
-"""``ssr_hydra.preview`` and its result: curves of schedules without a training run."""
+"""The function ``ssr_hydra.preview`` and its result: curves of schedules without a training run."""
 
 from __future__ import annotations
 
@@ -35,29 +35,30 @@ _MOST_CURVES = 64
 
 @dataclass(frozen=True)
 class Preview:
-    """Curves of schedules over the runs they would have.
+    """Curves of schedules, each over the run that it would have.
 
     Attributes:
-        curves: A :class:`PreviewCurve` for each schedule and ratio.
+        curves: A :class:`PreviewCurve` for each schedule and scale schedule ratio.
     """
 
     curves: tuple[PreviewCurve, ...]
 
     def table(self) -> str:
-        """Return time, fraction of the run, alpha and learning rate at the start, the landmarks and the end."""
+        """Return a text table: time, fraction of the run, alpha and learning rate at the start, landmarks and end."""
         return table(self.curves)
 
     def figure(self, *, axis: str | None = None, normalize: bool = False, title: str | None = None) -> Figure:
         """Return the curves as a matplotlib figure with the text width of a paper.
 
         Args:
-            axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier; ``"lr"`` by default if it
-                is known.
-            normalize: Whether time is the fraction of each run, so that runs of all lengths span the axis.
+            axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier. None means ``"lr"`` if all
+                learning rates are known, otherwise ``"alpha"``.
+            normalize: Whether the horizontal axis is the fraction of each run, so that every curve spans the axis.
             title: A title, for a figure without a caption.
 
         Raises:
-            InputError: An axis that is unknown or cannot be drawn, or runs in different units without ``normalize``.
+            InputError: The axis is unknown or cannot be drawn, or the runs have different units and ``normalize`` is
+                false.
         """
         if axis is None:
             axis = "alpha" if any(curve.lr is None for curve in self.curves) else "lr"
@@ -71,20 +72,21 @@ class Preview:
         normalize: bool = False,
         title: str | None = None,
     ) -> tuple[Path, ...]:
-        """Write the figure: all of its files, or none.
+        """Write the figure to one or several files. If one file cannot be written, no file changes.
 
         Args:
-            path: A file with the suffix ``.png``, ``.svg`` or ``.pdf``; without a suffix, a PNG and an SVG. Missing
-                folders are created.
+            path: A file with the suffix ``.png``, ``.svg`` or ``.pdf``. Without a suffix, the method writes a PNG and
+                an SVG. Missing folders are created.
             axis: See :meth:`figure`.
             normalize: See :meth:`figure`.
             title: See :meth:`figure`.
 
         Returns:
-            The written paths. The same curves give the same bytes, so figures can be kept under version control.
+            The paths of the written files. The same curves give the same bytes, so figures can be kept under version
+            control.
 
         Raises:
-            InputError: As :meth:`figure`; an unknown suffix; or a path that cannot be written.
+            InputError: For the errors of :meth:`figure`, for an unknown suffix, or if a file cannot be written.
         """
         targets = _targets(path)
         drawn = self.figure(axis=axis, normalize=normalize, title=title)
@@ -93,7 +95,7 @@ class Preview:
 
 
 def _targets(place: Any) -> tuple[Path, ...]:
-    """The files to write."""
+    """Return the paths of the files to write."""
     fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
     name = os.fspath(place) if isinstance(place, os.PathLike) else place
     if not isinstance(name, str) or "\0" in name:
@@ -109,7 +111,7 @@ def _targets(place: Any) -> tuple[Path, ...]:
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:
-    """Write temporary files first, then rename all of them, so that no file is ever half written."""
+    """Write temporary files first, and then rename all of them, so that no file is incomplete at any time."""
     waiting: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
@@ -141,25 +143,26 @@ def preview(
     lr: float | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Preview:
-    """Compute the curves of schedules over the runs they would have, without training, data or torch.
+    """Compute the curve of each schedule over the run that it would have, without training, data or torch.
 
     ::
 
         lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
 
-    Time is that of the scaled run, so SSR stretches the horizontal axis. Curves are exact at jumps and peaks: steps are
-    vertical at their exact time, and no peak falls between two samples.
+    Time is the time of the scaled run, so SSR stretches the horizontal axis. Curves are exact at jumps and peaks: a
+    jump is vertical at its exact time, and no peak is lost between two samples.
 
     Args:
-        schedulers: One scheduler; or several to overlay (use ``ProductScheduler`` to multiply), as a mapping of names
-            or as a sequence, which names them by their classes.
+        schedulers: One scheduler, or several schedulers whose curves are drawn in one figure. Several are a mapping
+            from name to scheduler, or a sequence, whose schedulers are named after their classes. To multiply
+            schedulers, use ``ProductScheduler``.
         max_duration: Length of the run at SSR 1.
-        ssr: One ratio or several; each schedule is drawn at each ratio.
+        ssr: One scale schedule ratio or several. Each schedule is drawn at each ratio.
         dataloader_len: Batches per epoch; needed only by schedules that mix epochs with other units.
         samples_per_batch: Samples per batch; needed only by schedules that mix samples with other units.
         tokens_per_batch: Tokens per batch; needed only by schedules that mix tokens with other units.
-        lr: The optimizer's learning rate. With None, the table and the figure show only alpha.
-        path: Path of the figure to write; see :meth:`Preview.save`.
+        lr: The optimizer's learning rate. If it is None, the table and the figure show only alpha.
+        path: Path of the figure to write; see :meth:`Preview.save`. None writes no file.
 
     Raises:
         MissingRateError: A schedule needs a rate that is unknown.
@@ -202,15 +205,15 @@ def preview(
 
 
 def check_lr(lr: Any) -> float | None:
-    """A learning rate, or None."""
+    """Check a learning rate, and return it as a float. Return None if it is None."""
     return None if lr is None else multiplier(lr, "lr")
 
 
 def _ratios(ssr: Any) -> tuple[Fraction, ...]:
-    """One ratio or several, each once."""
+    """Return the ratios as exact numbers, without duplicates."""
     try:
         given = (ssr,) if isinstance(ssr, str) else tuple(ssr)
-    except TypeError:  # one number; also a 0-d array, which claims to be iterable
+    except TypeError:  # one number, or a 0-d array, which has __iter__ but cannot be iterated
         given = (ssr,)
     if not given:
         raise InputError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
@@ -218,7 +221,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
 
 
 def check_count(count: int) -> None:
-    """Check the number of curves."""
+    """Raise an InputError if there are too many curves for one figure."""
     if count > _MOST_CURVES:
         rule = f"a picture shows at most {_MOST_CURVES} curves"
         raise InputError("curves", count, rule, "ask for fewer schedules or ratios at a time")
@@ -242,7 +245,10 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
 
 
 def _name_of(scheduler: Any) -> str:
-    """Return the name of a curve: ``CosineAnnealingScheduler()`` -> ``cosine annealing``; a function's own name."""
+    """Return a scheduler's name for a curve: ``CosineAnnealingScheduler()`` -> ``cosine annealing``.
+
+    A function keeps its own name.
+    """
     name: str = getattr(scheduler, "__name__", None) or type(scheduler).__name__
     if name == type(scheduler).__name__:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.removesuffix("Scheduler")).lower()

@@ -1,4 +1,4 @@
-"""Adaptive sampling of a schedule: vertices are dense where it bends, and come in pairs where it jumps."""
+"""Adaptive sampling of a schedule: more points where the curve bends, and two points at the same time for a jump."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ __all__ = ["Trace", "trace"]
 
 Alpha = Callable[[Fraction], float]
 
-_PIECES = 256  # the least number of pieces of a run
-_TOLERANCE = 1 / 4000  # of the highest alpha: a third of a pixel in a large picture
-_EQUAL = 1e-9  # relative: two values closer than this differ only by rounding
+_PIECES = 256  # the minimum number of intervals of a run
+_TOLERANCE = 1 / 4000  # relative to the highest alpha: a third of a pixel in a large picture
+_EQUAL = 1e-9  # two values whose relative difference is smaller differ only by rounding
 _MOST_CALLS = 20_000
-# Distance of the point just before a time. This package's schedulers compare exact numbers, so the point can be
-# arbitrarily close, and its float is that of the limit. A user's function computes with floats and needs a distance.
+# Distance of the point just before a time, as a fraction of the run. This package's schedulers compare exact numbers,
+# so the point can be so close that alpha there equals the limit. A user's function computes with floats, so the
+# distance must be larger than the rounding errors.
 _JUST_EXACT, _JUST_FLOAT = Fraction(1, 2**200), Fraction(1, 2**40)
 
 
 @dataclass
 class Trace:
-    """A schedule as vertices of a polygonal line.
+    """A schedule as the vertices of a polygonal line.
 
     Attributes:
-        times: Times in ascending order; a time appears twice where alpha jumps.
-        alphas: alpha at those times.
+        times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.
+        alphas: alpha at each of these times.
         jumps: Exact times of the jumps.
     """
 
@@ -37,17 +38,19 @@ class Trace:
 
 
 def trace(alpha: Alpha, breaks: Sequence[Fraction], *, is_exact: bool) -> Trace:
-    """Sample alpha from the first to the last of ``breaks``.
+    """Sample alpha from the first to the last time in ``breaks``.
 
-    At a break, the function takes the value before it and the value at it, so a jump there is vertical at its exact
-    time. Between breaks it halves intervals until the curve is straight in each. This also encloses a jump that is not
-    a break; the jump is placed at the simplest fraction of the interval if alpha has one value before that fraction and
-    the other from it on. At the last break only the value before it counts, because a run has no batch at its end.
+    At each break, this function computes alpha just before the break and at the break, so a jump at a break is drawn as
+    a vertical line at its exact time. Between two breaks, it halves intervals until the curve is straight in each
+    interval. In this way it also finds a small interval around a jump that is not at a break. Such a jump is placed at
+    the fraction with the smallest denominator in the interval, if alpha has one value before this fraction and the
+    other value from it on. At the last break, only alpha just before the break is used, because a run has no batch at
+    its end.
 
     Args:
         alpha: Function from time to alpha.
-        breaks: Times in ascending order; the first and the last are the ends.
-        is_exact: Whether alpha distinguishes times however close they are, as this package's schedulers do.
+        breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
+        is_exact: Whether alpha distinguishes times with any distance, as this package's schedulers do.
     """
     tracer = _Tracer(alpha, breaks, is_exact)
     for begin, end in pairwise(breaks):
@@ -83,11 +86,14 @@ class _Tracer:
         self.done.alphas.append(value)
 
     def _differ(self, a: float, b: float) -> bool:
-        """Return whether alpha jumps from a to b; relative, so that the tenth step of a schedule counts too."""
+        """Return whether alpha jumps from ``a`` to ``b``.
+
+        The difference is relative to the values, so that the tenth step of a step schedule is also a jump.
+        """
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self.is_exact else self.scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:
-        """Insert the vertices that are needed strictly between two vertices."""
+        """Insert the vertices that are needed between two vertices."""
         if self.calls >= _MOST_CALLS:
             return
         self.calls += 1
@@ -113,7 +119,7 @@ class _Tracer:
 
 
 def _simplest(low: Fraction, high: Fraction) -> Fraction:
-    """Return the fraction with the smallest denominator in [low, high], both at least 0, by the Stern-Brocot tree."""
+    """Return the fraction with the smallest denominator in [low, high], for 0 <= low <= high (Stern-Brocot tree)."""
     above = math.ceil(low)
     if above <= high:
         return Fraction(above)

@@ -1,4 +1,4 @@
-"""The curve of one schedule over one run: vertices for the figure, landmarks for the table."""
+"""The curve of one schedule over one run, with vertices for the figure and landmarks for the table."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Landmark(NamedTuple):
     """A time of a run that the table shows.
 
     Attributes:
-        label: Name of the event; simultaneous events are separated by commas.
+        label: Name of the event at this time. The names of several events are separated by commas.
         time: Exact time in the scaled run.
-        alpha: The multiplier from that time on; at the end, the last multiplier of the run.
+        alpha: The multiplier from this time on. At the end of the run, the last multiplier of the run.
     """
 
     label: str
@@ -40,12 +40,12 @@ class PreviewCurve:
     """The curve of a schedule over a run.
 
     Attributes:
-        name: Name in legend and table.
+        name: Name in the legend and the table.
         ssr: The scale schedule ratio.
         max_duration: Length of the scaled run.
-        lr: The learning rate that alpha multiplies, or None if unknown.
-        times: Times of the vertices in the unit of ``max_duration``; a time appears twice where alpha jumps.
-        alphas: alpha at those times.
+        lr: The learning rate that alpha multiplies; None if it is unknown.
+        times: Times of the vertices, in the unit of ``max_duration``. A time at which alpha jumps appears twice.
+        alphas: alpha at each of these times.
         jumps: Exact times of the jumps.
         landmarks: Landmarks in order of time, from the start to the end.
     """
@@ -61,7 +61,7 @@ class PreviewCurve:
 
     @property
     def unit(self) -> TimeUnit:
-        """The unit of ``times``."""
+        """The unit of the times."""
         return self.max_duration.unit
 
 
@@ -83,8 +83,8 @@ def draw_out(
         max_duration: Length of the run at SSR 1.
         ssr: The scale schedule ratio.
         rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``; None if unknown.
-        lr: The learning rate that alpha multiplies.
-        path: Prefix of the schedule's fields in error messages.
+        lr: The learning rate that alpha multiplies; None if it is unknown.
+        path: Prefix for the names of the schedule's arguments in error messages.
 
     Raises:
         MissingRateError: The schedule needs a rate that is unknown.
@@ -98,7 +98,7 @@ def draw_out(
             rule = "is needed, because a custom function may read batches and the run is measured in epochs"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
-            known["dataloader_len"] = 1  # any number gives the same curve
+            known["dataloader_len"] = 1  # the curve is the same for any number
     state = State(max_duration=length, **known)  # type: ignore[arg-type]
     try:
         return _follow(scheduler, name, Run.of(state, sigma), lr)

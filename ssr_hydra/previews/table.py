@@ -15,7 +15,7 @@ _HEADER = ("", "time", "share", "alpha", "lr")
 
 
 def table(curves: Sequence[PreviewCurve]) -> str:
-    """Return time, fraction of the run, alpha and learning rate at the landmarks of each curve."""
+    """Return a text table: time, fraction of the run, alpha and learning rate at the landmarks of each curve."""
     with_lr = any(curve.lr is not None for curve in curves)
     blocks = [(f"{curve.name}, ssr {curve.ssr:g}", _rows(curve)) for curve in curves]
     columns = len(_HEADER) if with_lr else len(_HEADER) - 1
@@ -46,7 +46,7 @@ def _row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:
 
 
 def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
-    """Keep the first few and the last of many milestones, steps or restarts."""
+    """Replace most of many milestones, steps or restarts by a line "... N more". Keep the first four and the last."""
     kinds: dict[str, list[int]] = {}
     for place, landmark in enumerate(landmarks):
         if match := re.fullmatch(r"(.*) \d+", landmark.label):

@@ -22,16 +22,16 @@ _COUNTS = ("step_size", "milestones", "total_iters", "T_max", "T_0", "step_size_
 
 @dataclass(frozen=True)
 class TorchCurve(Scheduler):
-    """Several torch schedulers on one param group, relative to the optimizer's learning rate.
+    """The learning rate that torch schedulers set in one param group, divided by the optimizer's learning rate.
 
     Args:
-        schedulers: Path, scheduler and pace of each.
-        lr: The optimizer's learning rate; alpha is the learning rate divided by it.
-        times: Every time in the schedulers, as durations: a scheduler's own steps are batches or epochs.
+        schedulers: The path, the scheduler and the pace (``"batch"`` or ``"epoch"``) of each scheduler.
+        lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
+        times: Every time in the schedulers. Numbers of steps are converted to batches or epochs.
         functions: Every function in the schedulers.
 
     Raises:
-        InputError: A scheduler without a curve, because it waits for a metric; or no learning rate.
+        InputError: A scheduler has no curve, because it waits for a metric; or the learning rate is unknown.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -49,7 +49,7 @@ class TorchCurve(Scheduler):
 
     @classmethod
     def of(cls, found: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
-        """Create the curve from schedulers and their paths."""
+        """Create the curve from pairs of a path and a scheduler."""
         for path, scheduler in found:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "waits for the metric of a run, so there is no curve to draw without one"
@@ -69,7 +69,7 @@ class TorchCurve(Scheduler):
     def curve(self, run: Run) -> Curve:
         try:
             courses = together(self.schedulers, run)
-        except InputError as error:  # who draws a schedule knows that it is one, as with ours
+        except InputError as error:  # remove the prefix "scheduler.", as in errors of this package's schedulers
             raise type(error)(error.field.removeprefix("scheduler."), error.value, error.rule, error.fix) from None
 
         def alpha(timestamp: Any) -> float:
@@ -82,9 +82,9 @@ class TorchCurve(Scheduler):
 
 
 def _walk(part: Any, pace: str) -> Iterator[Any]:
-    """Return every time and function in a scheduler."""
+    """Yield every time and every function in a torch scheduler and in the schedulers inside it."""
     if isinstance(part, TorchScheduler):
-        yield Time(1, TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH)  # a step, whose length a curve may follow
+        yield Time(1, TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH)  # one step of the scheduler
         for item in fields(part):
             value = getattr(part, item.name)
             values = value if item.name == "milestones" else (value,)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ssr_hydra.report.scheduled_rates import scheduled_rates
+from ssr_hydra.studies.recipes import ConfigReader
 from ssr_hydra.studies.study import Axis, Study, spread_out
 from ssr_hydra.studies.training_curves import logged_rates
 
@@ -21,12 +23,13 @@ MOST_CURVES = 160
 MOST_POINTS = 200
 """Maximum number of points of a curve."""
 
+_COUNTED = ("steps", "samples", "tokens", "seconds")
 _CELL = ["recipe", "control", "ssr"]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The curve of one run: ``values``, and for each axis the positions at which they were taken."""
+    """The curve of one run: ``values``, and for each axis their positions; ``dots``: nothing is known between them."""
 
     recipe: str
     control: str
@@ -35,6 +38,7 @@ class Curve:
     folder: str
     values: list[float]
     places: dict[Axis, list[float]]
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,40 @@ def learning(study: Study, axes: Sequence[Axis]) -> Curves:
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
-    """Return the learning rate of one run of each recipe, control and SSR; none if no run has logged it."""
+    """Return the learning rate of one run of each recipe, control and SSR.
+
+    It is computed from the schedule in the run's config. If that is impossible, the logged rates are dots.
+    """
     runs = study.completed.drop_duplicates(_CELL)
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:
         return Curves([])
     drawn = []
     apart: set[int] = set()
+    reader = ConfigReader()
     for _, row in chosen.iterrows():
-        points = logged_rates(Path(row["folder"]))
-        if len(points["lr"]):
+        logged = logged_rates(Path(row["folder"]))
+        if (points := _scheduled(reader, row, logged)) is not None:
             drawn.append(_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
-        if len(points["lr"]) > 1:
-            apart.add(round(float(np.median(np.diff(points["steps"])))))
+        elif len(logged["lr"]):
+            drawn.append(replace(_curve(row, logged, "lr", {axis: logged[axis] for axis in axes}), dots=True))
+            if len(logged["lr"]) > 1:
+                apart.add(round(float(np.median(np.diff(logged["steps"])))))
     return Curves(drawn, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
+
+
+def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the scheduled rates on every axis; samples, tokens and seconds are spread evenly over the steps."""
+    folder = Path(row["folder"])
+    try:
+        config = reader.read(folder)
+    except (OSError, ValueError, RecursionError):
+        return None
+    rates = None if config is None else scheduled_rates(folder, config, logged)
+    if rates is None:
+        return None
+    steps, values = np.array(rates[0]), rates[1]
+    return {"lr": values} | {axis: steps * (row[axis] / row["steps"]) for axis in _COUNTED}
 
 
 def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:

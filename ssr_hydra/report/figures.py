@@ -308,7 +308,7 @@ def _rates(axes: Axes, content: Content) -> list[Line2D]:
     axes.set_ylim(bottom=0)
     axes.set_ylabel("Learning rate")
     if content.rates.every is not None:
-        axes.set_xlabel(f"{axes.get_xlabel()}, as logged every {content.rates.every:,} steps")
+        axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {content.rates.every:,} steps")
     return key
 
 
@@ -326,11 +326,14 @@ def _lines(
     looks = _looks(content)
     for curve in curves:
         look = looks[curve.recipe, curve.control]
-        alone = {"marker": look["marker"], "markersize": 4.0} if len(curve.values) == 1 else {}
+        line: dict[str, Any] = {"linestyle": look["linestyle"], "linewidth": 1.1}
+        if curve.dots:
+            line = {"linestyle": "none", "marker": ".", "markersize": 2.5, "markeredgewidth": 0}
+        elif len(curve.values) == 1:
+            line |= {"marker": look["marker"], "markersize": 4.0}
         axes.plot(
-            np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], linestyle=look["linestyle"],
-            alpha=shades[curve.ssr], linewidth=1.1, **alone,
-        )  # fmt: skip
+            np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], alpha=shades[curve.ssr], **line
+        )
         low, high = bands.get((curve.recipe, curve.control, curve.ssr), (None, None))
         if low is not None and np.isfinite(low).any():
             x = np.array(curve.places[axis]) / divisor

@@ -230,8 +230,10 @@ def _captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
     if data["left_out"]["learning"]:
         drawn, rest = len(data["learning"]), data["left_out"]["learning"]
         learning += f" {drawn:,} runs are drawn, {rest:,} are not: one for each recipe and SSR at most."
-    every = "" if content.rates.every is None else f", every {content.rates.every:,} steps"
-    rates = f"Of one run for each recipe and SSR, as logged{every}; what is between, or before the first, is not shown."
+    rates = "The rate of one run for each recipe and SSR, computed from its schedule."
+    if any(curve.dots for curve in content.rates.drawn):
+        every = "" if content.rates.every is None else f" every {content.rates.every:,} steps"
+        rates += f" Dots are logged{every}; their schedule is not known, so nothing is drawn between them."
     if data["left_out"]["rates"]:
         rates += f" {data['left_out']['rates']:,} more are not drawn."
     return {

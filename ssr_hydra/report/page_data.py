@@ -61,7 +61,7 @@ def payload(content: Content) -> dict[str, Any]:
         ],
         "fits": _fits(content, arms),
         "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
-        "rates": [_curve(each, "lr", arms) for each in content.rates.drawn],
+        "rates": [_curve(each, "lr", arms) | ({"dots": True} if each.dots else {}) for each in content.rates.drawn],
         "choice": None if choice is None else [arms[choice.recipe, ""], choice.ssr],
     }
     found = _finite(data)

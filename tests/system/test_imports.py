@@ -178,7 +178,7 @@ ARROWS: dict[str, set[str]] = {
     },
     # sweeps: how a job that has no record yet says that it lives
     "studies": {"files", "metrics", "metrics_log", "records", "sweeps", "time"},
-    "report": {"drawing", "files", "output", "records", "studies"},
+    "report": {"drawing", "files", "output", "records", "schedulers", "state", "studies", "time"},
     "app": {
         "callbacks",
         "checkpoints",

@@ -151,7 +151,7 @@
     const visible = list.filter((each) => shown(each.arm));
     const { axis, map } = xAxis(key, log, visible.flatMap((each) => extremes(each[key] || each.seconds)));
     const marks = visible.map((each) => ({ kind: "line", css: css(each.arm, "thin"), opacity: pale(each.ssr),
-      single: each[field].filter(Number.isFinite).length === 1, arm: each.arm,
+      single: each[field].filter(Number.isFinite).length === 1, dots: each.dots, arm: each.arm,
       points: each[field].map((value, i) => [map(column(each, key, i)), value, () => ({
         title: `${arms[each.arm].name}, SSR ${number(each.ssr)}${each.seed === undefined || each.seed === null ? "" : `, seed ${each.seed}`}`,
         lines: [`${precise} ${number(value, 5)}`, took(Object.fromEntries(["steps", "samples", "tokens", "seconds"].filter((k) => each[k]).map((k) => [k, each[k][i]])))],
@@ -162,6 +162,8 @@
       marks.push({ kind: "dots", shape: arms[each.arm].shape, size: 3.6, opacity: each.opacity, css: `dot hue${arms[each.arm].hue}`,
         points: each.points.filter((point) => Number.isFinite(point[1])).map((point) => point.slice(0, 2)) });
     }
+    // Logged points of a schedule that is not known: nothing is drawn between them.
+    for (const each of marks.filter((mark) => mark.dots)) Object.assign(each, { kind: "dots", shape: 0, size: 2.2, css: css(each.arm, "raw") });
     return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks, height: 340, label };
   }
 

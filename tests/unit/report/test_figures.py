@@ -198,4 +198,5 @@ def test_shades_have_a_key_and_rates_say_how_often_they_were_logged(tmp_path: Pa
         assert shown[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
     axes = figures(build(load(tmp_path / "s")))["learning_rates"].axes[0]
-    assert axes.get_xlabel() == "Optimizer steps, as logged every 10 steps"
+    assert axes.get_xlabel() == "Optimizer steps; dots: logged every 10 steps"
+    assert {(line.get_marker(), line.get_linestyle()) for line in axes.lines} == {(".", "None")}

@@ -102,6 +102,6 @@ def test_the_caption_of_the_frontier_says_what_is_there_and_by_what(content: Con
 
 def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
-    assert "as logged, every 10 steps" in page(build(load(tmp_path / "s")))
+    assert "Dots are logged every 10 steps;" in page(build(load(tmp_path / "s")))
     write_run(tmp_path / "s/1", ssr=1.0)  # every 20: no number is true of both
-    assert "SSR, as logged;" in page(build(load(tmp_path / "s")))
+    assert "Dots are logged;" in page(build(load(tmp_path / "s")))

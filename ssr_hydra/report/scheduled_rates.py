@@ -1,0 +1,148 @@
+"""The learning rate of a run, computed from the schedule in its config: exact, with the warmup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.schedulers import Phase, ProductScheduler
+from ssr_hydra.schedulers.protocol import bind_to
+from ssr_hydra.schedulers.registry import ROWS
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.schedulers.timeline import Timeline
+from ssr_hydra.state import State
+from ssr_hydra.studies.recipes import Config
+from ssr_hydra.studies.study import spread_out
+from ssr_hydra.time import TimeUnit
+
+__all__ = ["build_scheduler", "scheduled_rates"]
+
+# A config names its scheduler by the path of a class; no other class is made, because a config is only data.
+_CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in (*(row.scheduler for row in ROWS), Phase)}
+_MOST_COMPARED = 50
+_PIECES = 257
+_STRAIGHT = 1 / 2000  # of the learning rate in the config
+_EQUAL = 1e-6  # relative: the logged rate is a float32 under some precisions
+
+
+def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Return steps and learning rates of a run: the rate of the batch after each step.
+
+    Args:
+        folder: The run's folder.
+        config: Its config.
+        logged: Its logged ``steps`` and ``lr``, which the computed rates must equal.
+
+    Returns:
+        None if the config has no schedule of this package, has several, or the log contradicts it: for example after a
+        resume with ``resume.on_change=rescale``, or if the schedule steps by epochs.
+    """
+    try:
+        record = RunResult.load(folder / RESULT)
+        scheduler = build_scheduler(config.get("scheduler"))
+        lr = config.get("optimizer.lr")
+        if scheduler is None or isinstance(lr, bool) or not isinstance(lr, (int, float)):
+            return None
+        size = config.get("trainer.samples_per_batch")
+        rates = {
+            "dataloader_len": record.data.get("batches"),
+            "samples_per_batch": config.get("data.batch_size") if size is None else size,
+            "tokens_per_batch": config.get("trainer.tokens_per_batch"),
+        }
+        ssr = 1 if record.control == "truncate" else record.ssr
+        alpha = _by_batch(scheduler, record.max_duration, ssr, rates)
+        if alpha is None or not _equals(alpha, float(lr), logged):
+            return None
+        places = _bends(alpha, record.steps)
+        values = [float(lr) * alpha(place) for place in places]
+    except (OSError, InputError, ValueError, TypeError, RecursionError, ArithmeticError):
+        return None
+    return [*map(float, places), float(record.steps)], [*values, values[-1]]
+
+
+def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float] | None:
+    """Return the multiplier of each batch of a run; None if the length of a batch is unknown."""
+    whole = State(max_duration=max_duration).max_duration
+    assert whole is not None
+    per_batch = _per_batch(whole.unit, rates)
+    if per_batch is None:
+        return None
+    run = Run.of(State(max_duration=whole * ssr, **rates), ssr)
+    timeline = Timeline(whole.unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
+    run.state.timestamp = timeline.at(Fraction(0))
+    curve = bind_to(scheduler, run)
+    return cache(lambda batch: curve(timeline.at(batch * per_batch)))
+
+
+def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
+    """Return the batches between which the multiplier is a straight line: more of them where it bends or jumps."""
+    places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
+    waiting = list(pairwise(places))
+    exact = set(places)
+    while waiting:
+        start, end = waiting.pop()
+        middle = (start + end) // 2
+        if start < middle and abs(alpha(middle) - (alpha(start) + alpha(end)) / 2) > abs(
+            alpha(end) - alpha(start)
+        ) / (end - start) + _STRAIGHT:
+            exact.add(middle)
+            waiting += [(start, middle), (middle, end)]
+    kept = [0]
+    every = sorted(exact)
+    for place in range(1, len(every) - 1):
+        start, inner, end = kept[-1], range(kept[-1] + 1, place + 1), place + 1
+        slope = (alpha(every[end]) - alpha(every[start])) / (every[end] - every[start])
+        line = [alpha(every[start]) + slope * (every[each] - every[start]) for each in inner]
+        if any(abs(alpha(every[each]) - value) > _STRAIGHT for each, value in zip(inner, line, strict=True)):
+            kept.append(place)
+    return [every[place] for place in dict.fromkeys([*kept, len(every) - 1])]
+
+
+def build_scheduler(node: Any) -> Any:
+    """Return the scheduler that a node of a config describes; None if it is not one of this package."""
+    if isinstance(node, list):
+        parts = [build_scheduler(part) for part in node]
+        if not parts or None in parts:
+            return None
+        return parts[0] if len(parts) == 1 else ProductScheduler({str(place): part for place, part in enumerate(parts)})
+    if not isinstance(node, Mapping) or (kind := _CLASSES.get(str(node.get("_target_")))) is None:
+        return None
+    arguments = {str(name): _argument(value) for name, value in node.items() if not str(name).startswith("_")}
+    return kind(**arguments)
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            part = build_scheduler(value)
+            if part is None:
+                raise ValueError("a scheduler that is not of this package")
+            return part
+        return {str(name): _argument(item) for name, item in value.items()}
+    return [_argument(item) for item in value] if isinstance(value, list) else value
+
+
+def _per_batch(unit: TimeUnit, rates: Mapping[str, Any]) -> Fraction | None:
+    """Return the length of a batch in a unit; None if it is unknown."""
+    if unit is TimeUnit.BATCH:
+        return Fraction(1)
+    if unit is TimeUnit.EPOCH:
+        return Fraction(1, rates["dataloader_len"]) if rates["dataloader_len"] else None
+    name = {TimeUnit.SAMPLE: "samples_per_batch", TimeUnit.TOKEN: "tokens_per_batch"}.get(unit)
+    return Fraction(rates[name]) if name and rates[name] else None
+
+
+def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:
+    """Whether the logged rates are those of the schedule: the log of step n has the rate of batch n - 1."""
+    return all(
+        abs(lr * alpha(round(logged["steps"][place]) - 1) - logged["lr"][place]) <= _EQUAL * abs(lr)
+        for place in spread_out(len(logged["lr"]), _MOST_COMPARED)
+    )

@@ -206,7 +206,10 @@ def _drawn(html: str) -> dict[str, Curves]:
                 each["seed"],
                 each["folder"],
                 each[field],
-                {axis: each[axis] for axis in AXES if axis in each},
+                {axis: each[axis] for axis in AXES if axis != "ssr" and axis in each},
+                each.get("dots", False),
+                each.get("low", []),
+                each.get("high", []),
             )
             for each in data[kind]
         ]

@@ -20,9 +20,9 @@ FORMATS = ("png", "svg", "pdf")
 # Metadata to leave out of the files: by default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
-# Okabe and Ito's palette without its yellow, which is hard to see on white.
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of data series. People with red-green colour blindness can distinguish them."""
+# Each differs from the others in lightness too, so they stay apart in greyscale; the first ones differ the most.
+HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
+"""Colours of data series on white. Colour-blind people can distinguish them, also in greyscale."""
 
 LINE_WIDTH = 1.6
 """Width of lines, in points."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -9,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,12 @@ class Preview:
     def table(self) -> str:
         """Return a text table: time, fraction of the run, alpha and learning rate at the start, landmarks and end."""
         return table(self.curves)
+
+    def _repr_html_(self) -> str:
+        """The picture and the table, for a notebook."""
+        picture = base64.b64encode(render(self.figure(), "svg")).decode()
+        image = f'<img alt="schedules" src="data:image/svg+xml;base64,{picture}">'
+        return f"{image}<pre>{escape(self.table())}</pre>"
 
     def figure(self, *, axis: str | None = None, normalize: bool = False, title: str | None = None) -> Figure:
         """Return the curves as a matplotlib figure with the text width of a paper.

@@ -60,8 +60,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     _check_source(parser, args)
     try:
         options = Options(
-            args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise
-        )
+            args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise,
+            dict(args.label),
+        )  # fmt: skip
         study, folder = _study(args), _folder(args)
         content = build(study, options, looks_at(study, folder))
         written = write(content, folder)
@@ -120,9 +121,17 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
         return InputError("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":
         return InputError("--direction", error.value, error.rule, "give --direction max or --direction min")
-    flags = {*_COLUMNS, "csv", "full", "decimal", "tolerance", "target", "confidence", "equal", "objective"}
+    flags = {*_COLUMNS, "csv", "full", "decimal", "tolerance", "target", "confidence", "equal", "objective", "label"}
     flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
     return InputError(flag, error.value, error.rule, error.fix)
+
+
+def _label(text: str) -> tuple[str, str]:
+    """Return a name and its label; the name of a recipe may contain ``=``."""
+    name, equals, label = text.rpartition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=LABEL, e.g. eval/accuracy=Accuracy")
+    return name, label
 
 
 def _exit(message: str) -> NoReturn:
@@ -165,6 +174,10 @@ def _parser() -> argparse.ArgumentParser:
         default="pooled",
         help="noise of intervals: of all runs together, or of each recipe and SSR alone (%(default)s)",
     )
+    asked.add_argument(
+        "--label", type=_label, action="append", default=[], metavar="NAME=LABEL",
+        help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
+    )  # fmt: skip
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
     table = parser.add_argument_group("a table from elsewhere, with a row for each run")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Literal
@@ -14,14 +16,15 @@ import pandas as pd
 from ssr_hydra.errors import InputError
 from ssr_hydra.report import drawn_curves
 from ssr_hydra.report.drawn_curves import Curves
-from ssr_hydra.report.number_text import decimals_for
+from ssr_hydra.report.number_text import decimals_for, number
 from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend, recommend_by_gains
 from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.fitting import Fit, fits
 from ssr_hydra.studies.intervals import Estimate
+from ssr_hydra.studies.notes import Note
 from ssr_hydra.studies.pace import EqualTime, equal_time
-from ssr_hydra.studies.study import AXES, Axis, Series, Study, find_series, spread_out, uncontrolled
+from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
 __all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build"]
 
@@ -49,6 +52,7 @@ class Options:
             seconds, if a recipe takes more than a tenth longer per step than another beyond the noise of the clock.
             A table without steps uses its SSRs instead.
         noise: ``pooled``: intervals use the noise of all SSRs and recipes; ``cell``: the plain t of a cell's own runs.
+        labels: Names to show instead of those of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
 
     Raises:
         InputError: A value is invalid.
@@ -61,6 +65,7 @@ class Options:
     reference: str | None = None
     equal: Literal["seconds", "steps", "ssr"] | None = None
     noise: Literal["pooled", "cell"] = "pooled"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
@@ -156,7 +161,19 @@ class Content:
     ranking: pd.DataFrame
     fits: list[Fit]
     totals: dict[str, float]
+    outliers: pd.DataFrame
     looks: int = 1
+
+    @property
+    def objective(self) -> str:
+        """The name of the metric in the report."""
+        return self.options.labels.get(self.study.objective, self.study.objective)
+
+    @property
+    def ssr_label(self) -> str:
+        """The name of the axis of SSRs, with the unit of the lengths in a table."""
+        name = "Scale schedule ratio (SSR)"
+        return f"{name}; 1 is {number(self.study.length[1])} {self.study.length[0]}" if self.study.length else name
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
@@ -174,7 +191,7 @@ class Content:
     @cached_property
     def learning(self) -> Curves:
         """Learning curves to draw."""
-        return drawn_curves.learning(self.study, self.counted)
+        return drawn_curves.learning(self.study, self.counted, self.options.confidence)
 
     @cached_property
     def rates(self) -> Curves:
@@ -204,7 +221,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         InputError: No run has completed, or an option does not fit the study.
     """
     options = Options() if options is None else options
-    study = replace(study, noise=options.noise)
+    study = _labelled(replace(study, noise=options.noise), options.labels)
     if study.completed.empty:
         failed = len(study.problems)
         rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
@@ -265,8 +282,36 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         ranking=compare.decision_accuracy(study),
         fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction may still be wrong
         totals=study.totals(price),
+        outliers=compare.outliers(study),
         looks=looks,
     )
+
+
+def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
+    """Return the study with the shown names of its recipes."""
+    recipes = dict.fromkeys(study.frame["recipe"])
+    for name, label in labels.items():
+        if name != study.objective and name not in recipes:
+            shown = ", ".join([study.objective, *recipes][:8])
+            raise InputError("label", f"{name}={label}", f"must name the metric or a recipe: {shown}", "name one")
+        if not label.strip():
+            raise InputError("label", f"{name}={label}", "must have a name after =", f"write {name}=Name")
+    names = {name: labels.get(name, name) for name in recipes}
+    for label, count in Counter(names.values()).items():
+        if count > 1:
+            raise InputError("label", label, "must be the name of one recipe", "use different labels")
+    if all(name == label for name, label in names.items()):
+        return study
+    arms = {arm(name, control): arm(names[name], control) for name in names for control in CONTROLS}
+
+    def renamed(note: Note) -> Note:
+        if note.kind not in ("diverged", "lost"):
+            return note
+        counts = tuple((arms.get(name, name), count) for name, count in note.counts)
+        return replace(note, subject=arms.get(note.subject, note.subject), counts=counts)
+
+    frame = study.frame.assign(recipe=study.frame["recipe"].map(names))
+    return replace(study, frame=frame, notes=tuple(map(renamed, study.notes)))
 
 
 def _reference(study: Study, options: Options) -> str | None:
@@ -274,10 +319,11 @@ def _reference(study: Study, options: Options) -> str | None:
     known = _scaled(study)
     if options.reference is None:
         return known[0] if known else None
-    if options.reference not in known:
+    reference = options.labels.get(options.reference, options.reference)
+    if reference not in known:
         shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
         raise InputError("reference", options.reference, f"one of the study's recipes: {shown}", "name one of them")
-    return options.reference
+    return reference
 
 
 def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:

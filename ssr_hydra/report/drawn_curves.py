@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from ssr_hydra.report.scheduled_rates import scheduled_rates
 from ssr_hydra.studies.recipes import ConfigReader
 from ssr_hydra.studies.study import Axis, Study, spread_out
-from ssr_hydra.studies.training_curves import logged_rates
+from ssr_hydra.studies.training_curves import logged_rates, mean_curves
 
 __all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
 
@@ -29,7 +29,10 @@ _CELL = ["recipe", "control", "ssr"]
 
 @dataclass(frozen=True)
 class Curve:
-    """The curve of one run: ``values``, and for each axis their positions; ``dots``: nothing is known between them."""
+    """A curve: ``values``, and for each axis their positions.
+
+    ``low`` and ``high`` are the band of a mean over seeds, empty for one run. ``dots``: nothing is known between them.
+    """
 
     recipe: str
     control: str
@@ -39,6 +42,8 @@ class Curve:
     values: list[float]
     places: dict[Axis, list[float]]
     dots: bool = False
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,29 @@ class Curves:
     every: int | None = None
 
 
-def learning(study: Study, axes: Sequence[Axis]) -> Curves:
-    """Return every run's learning curve, or if these are too many the first run's of each recipe, control and SSR."""
+def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Curves:
+    """Return the mean learning curve of each recipe, control and SSR, with the band of its interval over seeds."""
     runs = study.completed
     runs = runs[runs.index.isin(study.curves["run"].unique())]
-    if not axes:
+    if not axes or runs.empty:
         return Curves([], len(runs))
-    chosen = runs if len(runs) <= MOST_CURVES else runs.drop_duplicates(_CELL)
-    chosen = chosen.iloc[spread_out(len(chosen), MOST_CURVES)]
-    groups: Iterable[Any] = study.curves[study.curves["run"].isin(chosen.index)].groupby("run", sort=False)
-    points = dict(iter(groups))
-    drawn = [
-        _curve(row, points[run], "value", {axis: points[run][axis] for axis in axes}) for run, row in chosen.iterrows()
-    ]
-    return Curves(drawn, len(runs) - len(drawn))
+    table = mean_curves(study, axes[0], confidence)
+    # A step at which only some of the seeds have an evaluation would make the mean jump.
+    whole = (table["n"] == table.groupby(_CELL)["n"].transform("max")).to_numpy()
+    places = {axis: table["x"] if axis == axes[0] else mean_curves(study, axis, confidence)["x"] for axis in axes}
+    table = table.assign(**places)[whole]
+    firsts = {tuple(row[name] for name in _CELL): row for _, row in runs.drop_duplicates(_CELL).iterrows()}
+    counts = runs.groupby(_CELL).size()
+    groups = [(firsts[cell], points) for cell, points in table.groupby(_CELL, sort=False)]
+    drawn = []
+    for row, points in (groups[place] for place in spread_out(len(groups), MOST_CURVES)):
+        curve = _curve(row, points, "mean", {axis: points[axis] for axis in axes})
+        if counts[curve.recipe, curve.control, curve.ssr] > 1:
+            kept = spread_out(len(points), MOST_POINTS)
+            low, high = (points[end].to_numpy(dtype=float)[kept].tolist() for end in ("low", "high"))
+            curve = replace(curve, seed=None, folder="", low=low, high=high)
+        drawn.append(curve)
+    return Curves(drawn, len(groups) - len(drawn))
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:

@@ -127,7 +127,7 @@ def _escaped(text: str) -> str:
 
 def as_json(content: Content) -> str:
     """Return the whole content of the report for programs; a number that is not finite is null."""
-    options = asdict(content.options) | {"reference": content.reference}
+    options = {**asdict(content.options), "labels": dict(content.options.labels)} | {"reference": content.reference}
     choice = content.choice
     study = content.study
     report = {
@@ -178,6 +178,7 @@ def as_json(content: Content) -> str:
         "equal_time": _records(content.equal_time),
         "crossings": _records(content.crossings),
         "ranking": _records(content.ranking),
+        "outliers": _records(content.outliers),
         "fits": [_fit(fit) for fit in content.fits],
         "problems": [asdict(problem) for problem in study.problems],
         "notes": [method_words.note_text(note) for note in study.notes],

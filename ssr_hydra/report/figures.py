@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +14,9 @@ import pandas as pd
 from ssr_hydra.drawing import HUES, style
 from ssr_hydra.errors import visible
 from ssr_hydra.report.content import Content, arm
-from ssr_hydra.report.drawn_curves import MOST_POINTS, Curve
+from ssr_hydra.report.drawn_curves import Curve
 from ssr_hydra.report.page_data import MOST_RUNS
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
-from ssr_hydra.studies.training_curves import mean_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "figures", "printable"]
 
-NAMES = ("frontier", "doublings", "learning_curves", "learning_rates")
+NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
 """Names of the possible figures."""
 
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
-_MARKERS = ("o", "s", "D", "^", "v")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "h")
 _DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
 _LONGEST = 40
 _MOST_NAMES = 16
@@ -44,8 +42,11 @@ _DODGE, _DODGES = 0.03, 0.1
 _LINE_DODGE, _LINE_DODGES = 0.06, 0.24
 _SHARED: tuple[Axis, ...] = ("ssr", "steps")  # axes on which recipes are at the very same places
 _MOST_PLACES = 40  # on a shared axis that get a tick each
+_AIR = 1.35  # factor between the outermost SSRs and the ends of a vertical axis
 _TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # points: of the axis, of a digit, between two numbers
 _MOST_SHADES = 6
+_MOST_TOGETHER = 4  # recipes whose curves share axes
+_MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples; the height of a row in inches
 _GREY = "#555555"
 _TINT = 0.6  # how much white is in the face of a mark that noise may have put behind
 _STRETCH, _MARGIN = 0.25, 0.06  # of what the points take: for the ends of intervals, and around all
@@ -60,15 +61,17 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0,
 
 
 def figures(content: Content) -> dict[str, Figure]:
-    """Return the frontier, the gain per doubling, learning curves and learning rates, without empty figures."""
+    """Return every figure of ``NAMES`` that has something to show."""
     _load_fonts()
     made = {"frontier": _figure(_frontier, content)}
     if not content.doublings.empty:
         made["doublings"] = _figure(_doublings, content)
+    if len(content.steps) > 1:
+        made["tolerances"] = _figure(_tolerances, content)
     if content.learning.drawn:
-        made["learning_curves"] = _figure(_learning, content)
+        made["learning_curves"] = _curve_figure(content, content.learning.drawn, printable(content.objective))
     if content.rates.drawn:
-        made["learning_rates"] = _figure(_rates, content)
+        made["learning_rates"] = _curve_figure(content, content.rates.drawn, "Learning rate", content.rates.every)
     return made
 
 
@@ -104,14 +107,19 @@ def printable(text: str) -> str:
 
 
 def _figure(draw: Callable[[Axes, Content], list[Line2D]], content: Content) -> Figure:
+    with style():
+        made = _empty(_HEIGHT)
+        axes = made.add_subplot()
+        _legend(made, content, draw(axes, content))
+    return made
+
+
+def _empty(height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with style():
-        made = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-        FigureCanvasAgg(made)
-        axes = made.add_subplot()
-        _legend(made, content, draw(axes, content))
+    made = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasAgg(made)
     return made
 
 
@@ -143,6 +151,10 @@ def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
         names.append(f"and {len(looks) - len(shown)} more")
     handles += others
     names += [str(each.get_label()) for each in others]
+    _draw_legend(made, handles, names)
+
+
+def _draw_legend(made: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     if not names:
         return
     longest = max(map(len, names))
@@ -150,7 +162,7 @@ def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
     legend = made.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
     canvas: Any = made.canvas
     grown = legend.get_window_extent(canvas.get_renderer()).height / made.dpi
-    made.set_figheight(_HEIGHT + grown - 0.2)
+    made.set_figheight(made.get_figheight() + grown - 0.2)
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
@@ -182,11 +194,13 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
                 markerfacecolor=_face(look["color"], state), markeredgewidth=1.1,
             )  # fmt: skip
     _log(axes, axis, places)
+    if axis == "ssr":
+        axes.set_xlabel(printable(content.ssr_label))
     levels = [] if content.options.target is None else [content.options.target]
     _limit(axes, [*table["mean"], *runs["quality"], *levels], [*table["low"], *table["high"]])
     if content.options.target is not None:
         _level(axes, content.options.target, f"target\n{content.options.target:.6g}")
-    axes.set_ylabel(printable(content.study.objective))
+    axes.set_ylabel(printable(content.objective))
     return _state_key(set(status.values()))
 
 
@@ -285,59 +299,128 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
     _log(axes, "ssr", ratios)
     _limit(axes, [*frame["gain"], *levels], [*frame["low"], *frame["high"]])
     axes.set_xlabel("From SSR to its double")
-    axes.set_ylabel(f"Gain in {printable(content.study.objective)}")
+    axes.set_ylabel(f"Gain in {printable(content.objective)}")
     return []
 
 
-def _learning(axes: Axes, content: Content) -> list[Line2D]:
-    """The mean over seeds of each recipe, control and SSR, with the band of its interval; single runs if those fail."""
-    axis = content.counted[0]
-    table = mean_curves(content.study, axis, content.options.confidence)
-    means, bands = [], {}
-    for (recipe, control, ssr), rows in table.groupby(["recipe", "control", "ssr"], sort=False):
-        rows = rows.iloc[spread_out(len(rows), MOST_POINTS)]
-        means.append(Curve(recipe, control, ssr, None, "", rows["mean"].tolist(), {axis: rows["x"].tolist()}))
-        bands[recipe, control, ssr] = rows["low"].to_numpy(), rows["high"].to_numpy()
-    key = _lines(axes, content, means or content.learning.drawn, bands)
-    axes.set_ylabel(printable(content.study.objective))
-    return key
+def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
+    """Draw which SSR to run for each gain that a doubling must have: solid where it is certain."""
+    ends = [end for step in content.steps for end in (step.above, step.below) if 0 < end < math.inf]
+    least, most = min(ends) / 2, max(ends) * 2
+    looks = _looks(content)
+    ratios = sorted({step.choice.ssr for step in content.steps})
+    certain = set()
+    for step in content.steps:
+        choice, look = step.choice, looks[step.choice.recipe, ""]
+        x = [max(step.above, least), min(step.below, most)]
+        certain.add(choice.certainty == "sure")
+        axes.plot(
+            x, [choice.ssr] * 2, color=look["color"], linewidth=2.4, solid_capstyle="butt", dash_capstyle="butt",
+            linestyle="-" if choice.certainty == "sure" else (0, (1.6, 1.0)),
+        )  # fmt: skip
+        axes.plot(math.sqrt(x[0] * x[1]), choice.ssr, look["marker"], color=look["color"], markersize=4.6)
+        if choice.recommendation.ssr is None:
+            axes.annotate(
+                "or longer", (x[0], choice.ssr), xytext=(2, 4), textcoords="offset points", ha="left", fontsize=8
+            )
+    axes.set_xscale("log")
+    axes.set_xlim(least, most)
+    _log(axes, "ssr", ratios, vertical=True)
+    axes.set_xlabel(f"Gain in {printable(content.objective)} that a doubling must have")
+    axes.set_ylabel("SSR to run")
+    if content.tolerance is not None:
+        axes.axvline(content.tolerance, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_ylim(ratios[0] / _AIR, ratios[-1] * _AIR)
+    ticks = _apart([least, *sorted(set(ends)), most], "{:.3g}".format)[1:-1]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    names = {True: ("-", "decided"), False: ((0, (1.6, 1.0)), "a close call, or noise unknown")}
+    return [
+        Line2D([], [], color=_GREY, linewidth=2.4, linestyle=names[sure][0], label=names[sure][1])  # type: ignore[arg-type]
+        for sure in sorted(certain, reverse=True)
+    ]
 
 
-def _rates(axes: Axes, content: Content) -> list[Line2D]:
-    key = _lines(axes, content, content.rates.drawn)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("Learning rate")
-    if content.rates.every is not None:
-        axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {content.rates.every:,} steps")
-    return key
+def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: int | None = None) -> Figure:
+    """Draw curves against steps, or the available axis: of more than four recipes each has its own axes."""
+    recipes = list(dict.fromkeys(curve.recipe for curve in curves))
+    if len(recipes) <= _MOST_TOGETHER:
+
+        def draw(axes: Axes, content: Content) -> list[Line2D]:
+            key = _lines(axes, content, curves, curves)
+            _curve_labels(axes, label, every)
+            return key
+
+        return _figure(draw, content)
+    shown = recipes[:_MOST_MULTIPLES]
+    rows = math.ceil(len(shown) / _COLUMNS)
+    with style():
+        made = _empty(_MULTIPLE * rows + 0.6)
+        grid = made.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        key: list[Line2D] = []
+        for place, (axes, recipe) in enumerate(zip(grid.flat, shown, strict=False)):
+            key = _lines(axes, content, [curve for curve in curves if curve.recipe == recipe], curves)
+            axes.set_title(printable(recipe), fontsize=9, loc="left")
+            _curve_labels(axes, label if place % _COLUMNS == 0 else "", every)
+            if place + _COLUMNS < len(shown):
+                axes.set_xlabel("")
+            else:
+                axes.tick_params(labelbottom=True)
+        for axes in list(grid.flat)[len(shown) :]:
+            axes.set_axis_off()
+        controls = [control for control in CONTROLS if any(curve.control == control for curve in curves)]
+        key = [*_control_key(controls), *key]
+        if len(recipes) > len(shown):
+            made.supxlabel(f"{len(recipes) - len(shown)} more recipes are not drawn", fontsize=8)
+        _draw_legend(made, key, [str(line.get_label()) for line in key])
+    return made
 
 
-def _lines(
-    axes: Axes, content: Content, curves: Sequence[Curve], bands: Mapping[Any, tuple[Any, Any]] = MappingProxyType({})
-) -> list[Line2D]:
-    """Draw each curve against steps, or the available axis; a single value is a point. Shorter runs are paler."""
+def _curve_labels(axes: Axes, label: str, every: int | None) -> None:
+    if label == "Learning rate" or every is not None:
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel(label)
+    if every is not None:
+        axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {every:,} steps")
+
+
+def _control_key(controls: Sequence[str]) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
+    if len(controls) < 2:
+        return []
+    return [
+        Line2D([], [], color=_GREY, linestyle=_DASHES[control], linewidth=1.4, label=control or "scaled")
+        for control in controls
+    ]
+
+
+def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve]) -> list[Line2D]:
+    """Draw curves, their bands, and a single value as a point. Shorter runs are paler; return the key of the shades."""
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]
-    divisor = _time_axis(axes, axis, [value for curve in curves for value in curve.places[axis][-1:]])
-    ratios = sorted({curve.ssr for curve in curves})
+    divisor = _time_axis(axes, axis, [value for curve in every_curve for value in curve.places[axis][-1:]])
+    ratios = sorted({curve.ssr for curve in every_curve})
     shades = {ssr: _PALEST + (1 - _PALEST) * rank / max(1, len(ratios) - 1) for rank, ssr in enumerate(ratios)}
     shades[ratios[-1]] = 1.0
     looks = _looks(content)
     for curve in curves:
         look = looks[curve.recipe, curve.control]
+        x = np.array(curve.places[axis]) / divisor
         line: dict[str, Any] = {"linestyle": look["linestyle"], "linewidth": 1.1}
         if curve.dots:
             line = {"linestyle": "none", "marker": ".", "markersize": 2.5, "markeredgewidth": 0}
         elif len(curve.values) == 1:
             line |= {"marker": look["marker"], "markersize": 4.0}
-        axes.plot(
-            np.array(curve.places[axis]) / divisor, curve.values, color=look["color"], alpha=shades[curve.ssr], **line
-        )
-        low, high = bands.get((curve.recipe, curve.control, curve.ssr), (None, None))
-        if low is not None and np.isfinite(low).any():
-            x = np.array(curve.places[axis]) / divisor
-            axes.fill_between(x, low, high, color=look["color"], alpha=_BAND * shades[curve.ssr], linewidth=0)
+        axes.plot(x, curve.values, color=look["color"], alpha=shades[curve.ssr], **line)
+        if curve.low and np.isfinite(curve.low).any():
+            band = _BAND * shades[curve.ssr]
+            axes.fill_between(x, curve.low, curve.high, color=look["color"], alpha=band, linewidth=0)
     axes.set_xlim(left=0)
     if len(ratios) < 2:
         return []
@@ -367,26 +450,27 @@ def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
         axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
 
 
-def _log(axes: Axes, axis: str, places: Sequence[float]) -> None:
+def _log(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
     """Set a logarithmic axis with plain numbers: at the positions of runs if they share them, or at round ones."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_xscale("log")
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    scale = axes.yaxis if vertical else axes.xaxis
     if axis in _SHARED and len(places) <= _MOST_PLACES:
-        axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
-        axes.xaxis.set_minor_locator(FixedLocator(places))  # a tick at each, and a number where it fits
+        scale.set_major_locator(FixedLocator(_apart(places)))
+        scale.set_minor_locator(FixedLocator(places))  # a tick at each, and a number where it fits
     else:
         narrow = len(places) > 1 and places[-1] < 10 * places[0]
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+        scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
+    scale.set_minor_formatter(NullFormatter())
+    scale.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
 def _tick(value: float) -> str:
     return f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
 
 
-def _apart(places: Sequence[float]) -> list[float]:
+def _apart(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
     """Return those of ascending positions whose numbers do not overlap on a logarithmic axis; the ends first."""
     if len(places) < 2:
         return list(places)
@@ -394,7 +478,7 @@ def _apart(places: Sequence[float]) -> list[float]:
 
     def clear(a: float, b: float) -> bool:
         room = math.log(b / a) / span * _TICK_WIDTH
-        return room >= (len(_tick(a)) + len(_tick(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
+        return room >= (len(text(a)) + len(text(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
 
     kept = [places[0]]
     for place in places[1:-1]:

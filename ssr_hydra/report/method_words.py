@@ -151,9 +151,9 @@ def method(content: Content) -> list[str]:
     better = "higher" if study.direction == "max" else "lower"
     is_table = bool(study.sources) and all(path.is_file() and path.name != RESULT for path in study.sources)
     sentences = [
-        f"Quality is the {study.objective} of the table; {better} is better."
+        f"Quality is the {content.objective} of the table; {better} is better."
         if is_table
-        else f"Quality is the final {study.objective} of each run, not the best on the way; {better} is better."
+        else f"Quality is the final {content.objective} of each run, not the best on the way; {better} is better."
     ]
     noise = (
         "The noise is that of each recipe and SSR alone (Student's t over seeds)."
@@ -177,8 +177,8 @@ def method(content: Content) -> list[str]:
         sentences.append("Training time excludes evaluation, checkpoints, compilation and start-up.")
     sentences += [
         "A point is on the frontier if it is better than every point that takes no longer.",
-        "Between measured SSRs, quality is the mean of the two parabolas in log SSR through the nearest three. Nothing "
-        "is interpolated beyond the measured range.",
+        "Between measured SSRs, quality is the mean of the two parabolas in log SSR through the nearest three; at an "
+        "end of the range, the cubic through the nearest four. Nothing is interpolated beyond the range.",
     ]
     if not content.speedup.empty:
         sentences.append("Intervals of speed-ups include the noise of the clock.")

@@ -155,7 +155,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     ends = interval(row["low"], row["high"], decimals) if not math.isnan(row["low"]) else "no interval"
     facts.append(
         (
-            content.study.objective,
+            content.objective,
             fixed(row["mean"], decimals),
             f"{ends}, {row['n']} seed{'s' if row['n'] != 1 else ''}",
         )
@@ -226,14 +226,18 @@ def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
 
 
 def _captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    learning = "The metric while training; shorter runs are paler. A run with one evaluation is a point."
+    percentage = percent(content.options.confidence)
+    of = "of one run for each recipe and SSR"
+    if any(curve.low for curve in content.learning.drawn):
+        of = f"the mean over seeds with the band of its {percentage} interval"
+    learning = f"The metric while training, {of}; shorter runs are paler. A run with one evaluation is a point."
     if data["left_out"]["learning"]:
-        drawn, rest = len(data["learning"]), data["left_out"]["learning"]
-        learning += f" {drawn:,} runs are drawn, {rest:,} are not: one for each recipe and SSR at most."
-    rates = "The rate of one run for each recipe and SSR, computed from its schedule."
-    if any(curve.dots for curve in content.rates.drawn):
+        learning += f" {data['left_out']['learning']:,} more are not drawn."
+    dots = [curve.dots for curve in content.rates.drawn]
+    rates = "" if all(dots) else "The rate of one run for each recipe and SSR, computed from its schedule. "
+    if any(dots):
         every = "" if content.rates.every is None else f" every {content.rates.every:,} steps"
-        rates += f" Dots are logged{every}; their schedule is not known, so nothing is drawn between them."
+        rates += f"Dots are logged{every}; their schedule is not known, so nothing is drawn between them."
     if data["left_out"]["rates"]:
         rates += f" {data['left_out']['rates']:,} more are not drawn."
     return {

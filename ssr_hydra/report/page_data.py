@@ -30,8 +30,9 @@ def payload(content: Content) -> dict[str, Any]:
     runs, left_out = _runs(content, arms)
     choice = content.choice
     data = {
-        "objective": visible(study.objective),
+        "objective": visible(content.objective),
         "direction": study.direction,
+        "ssr_label": visible(content.ssr_label),
         "axes": list(content.axes),
         "axis": content.equal,  # for example if the answer is at equal steps, whose chart then comes first
         "confidence": content.options.confidence,
@@ -139,7 +140,8 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
 
 def _curve(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[str, Any]:
     named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
-    return named | {"folder": visible(curve.folder), field: curve.values} | dict(curve.places)
+    band = {"low": curve.low, "high": curve.high} if curve.low else {}
+    return named | {"folder": visible(curve.folder), field: curve.values} | band | dict(curve.places)
 
 
 def _rows(frame: pd.DataFrame) -> Iterable[Any]:

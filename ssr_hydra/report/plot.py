@@ -12,7 +12,7 @@ from ssr_hydra.studies.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["doublings", "frontier", "learning_curves", "learning_rates"]
+__all__ = ["doublings", "frontier", "learning_curves", "learning_rates", "tolerances"]
 
 
 def frontier(study: Study, **options: Any) -> Figure:
@@ -34,20 +34,29 @@ def doublings(study: Study, **options: Any) -> Figure:
     return _figure("doublings", study, options)
 
 
+def tolerances(study: Study, **options: Any) -> Figure:
+    """Draw which SSR to run for each gain that a doubling must have; see :func:`frontier`."""
+    return _figure("tolerances", study, options)
+
+
 def learning_curves(study: Study, **options: Any) -> Figure:
     """Draw the metric over training; see :func:`frontier`."""
     return _figure("learning_curves", study, options)
 
 
 def learning_rates(study: Study, **options: Any) -> Figure:
-    """Draw the learning rates as they were logged; see :func:`frontier`."""
+    """Draw the learning rates of the schedules; see :func:`frontier`."""
     return _figure("learning_rates", study, options)
 
 
 def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
     made = figures(build(study, Options(**options)))
     if name not in made:
-        missing = {"doublings": "an SSR and its double", "learning_curves": "evaluations"}.get(name, "learning rates")
+        missing = {
+            "doublings": "an SSR and its double",
+            "tolerances": "two different choices",
+            "learning_curves": "evaluations",
+        }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
         raise InputError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(made)}")
     return made[name]

@@ -26,7 +26,8 @@ from ssr_hydra.time import TimeUnit
 __all__ = ["build_scheduler", "scheduled_rates"]
 
 # A config names its scheduler by the path of a class; no other class is made, because a config is only data.
-_CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in (*(row.scheduler for row in ROWS), Phase)}
+_KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
+_CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}
 _MOST_COMPARED = 50
 _PIECES = 257
 _STRAIGHT = 1 / 2000  # of the learning rate in the config
@@ -90,9 +91,8 @@ def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
     while waiting:
         start, end = waiting.pop()
         middle = (start + end) // 2
-        if start < middle and abs(alpha(middle) - (alpha(start) + alpha(end)) / 2) > abs(
-            alpha(end) - alpha(start)
-        ) / (end - start) + _STRAIGHT:
+        chord = alpha(start) + (alpha(end) - alpha(start)) * (middle - start) / (end - start)
+        if start < middle and abs(alpha(middle) - chord) > _STRAIGHT:
             exact.add(middle)
             waiting += [(start, middle), (middle, end)]
     kept = [0]

@@ -91,14 +91,15 @@ def tables(content: Content) -> dict[str, Table]:
 
 def main_table(content: Content) -> Table:
     """Return each recipe and SSR: quality with its interval, time, and whether it is on the frontier."""
-    axes = content.axes
+    axes, length = content.axes, content.study.length
     shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training", "cost": "cost"}
     columns = (
         Column("recipe", "name"),
         Column("SSR"),
+        *([Column(length[0])] if length else []),
         Column("seeds"),
-        Column(content.study.objective),
+        Column(content.objective),
         Column(f"{percent(content.options.confidence)} interval"),
         # If there are seconds, these columns only show what they were spent on.
         *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
@@ -109,7 +110,9 @@ def main_table(content: Content) -> Table:
     rows = []
     for row in _ordered(content, content.summary):
         seeds = f"{row.n} of {row.n + row.failed}" if row.failed else f"{row.n}"
-        cells = [Cell(arm(row.recipe, row.control)), Cell(number(row.ssr)), Cell(seeds, "bad" if row.failed else "")]
+        lengths = [Cell(number(row.ssr * length[1]))] if length else []
+        cells = [Cell(arm(row.recipe, row.control)), Cell(number(row.ssr)), *lengths]
+        cells.append(Cell(seeds, "bad" if row.failed else ""))
         if row.n == 0:
             cells += [Cell(NONE, "bad", "every run failed"), Cell(NONE)]
         else:

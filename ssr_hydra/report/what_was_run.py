@@ -19,7 +19,7 @@ __all__ = ["setup"]
 
 _LONGEST = 400
 _MOST_BYTES = 100_000
-_MOST_READ = 64  # folders: one per recipe and control is enough for what all of its runs share
+_MOST_READ = 64  # folders: one per study, recipe and control is enough for what all of its runs share
 _MOST_NAMED = 8
 _APART = ("name", "logger", "checkpoint", "resume", "debug", "hydra", "trainer.progress", "study", "study_report")
 
@@ -33,7 +33,7 @@ def setup(content: Content) -> list[tuple[str, str]]:
         ('model', 'ConvNet, in_channels 1, num_classes 10, widths 8 16')
     """
     runs = content.study.completed
-    firsts = runs.drop_duplicates(["recipe", "control"]).iloc[:_MOST_READ]
+    firsts = runs.drop_duplicates(["study", "recipe", "control"]).iloc[:_MOST_READ]
     tables = [path for path in content.study.sources if path.name != RESULT and path.is_file()]
     found = [("table", _table(path)) for path in tables]
     if not tables:
@@ -43,9 +43,9 @@ def setup(content: Content) -> list[tuple[str, str]]:
     seeds = sorted(int(seed) for seed in runs["seed"].dropna().unique())
     found.append(("seeds", f"{len(seeds)}: {_listed(map(str, seeds))}" if seeds else ""))
     way = "higher is better" if content.study.direction == "max" else "lower is better"
-    found.append(("measured by", f"{content.study.objective}, {way}"))
+    found.append(("measured by", f"{content.objective}, {way}"))
     if not tables:
-        found.append(("overrides", _overrides(content, firsts)))
+        found += _overrides(content, firsts)
     return [(name, _cut(text)) for name, text in found if text]
 
 
@@ -180,19 +180,25 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _overrides(content: Content, firsts: pd.DataFrame) -> str:
-    """Return the overrides of the runs as for a sweep, with all values of each key."""
-    runs = content.study.completed
-    given: dict[str, dict[str, None]] = {}
-    for folder in firsts["folder"]:
-        for text in _read_overrides(Path(str(folder))):
-            key, equals, value = text.partition("=")
-            if equals and not any(key.lstrip("+~").startswith(name) for name in _APART):
-                given.setdefault(key, {})[value] = None
-    for key, column in (("ssr", "ssr"), ("seed", "seed")):
-        if key in given:
-            given[key] = {f"{value:g}": None for value in sorted(runs[column].dropna().unique().tolist())}
-    return " ".join(f"{key}={','.join(values)}" for key, values in given.items())
+def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the overrides of each study as for a sweep, with all values of each key."""
+    texts: dict[str, list[str]] = {}
+    for study, rows in content.study.completed.groupby("study", sort=False):
+        given: dict[str, dict[str, None]] = {}
+        for folder in firsts[firsts["study"] == study]["folder"]:
+            for text in _read_overrides(Path(str(folder))):
+                key, equals, value = text.partition("=")
+                if equals and not any(key.lstrip("+~").startswith(name) for name in _APART):
+                    given.setdefault(key, {})[value] = None
+        for key in ("ssr", "seed"):
+            if key in given:
+                given[key] = {f"{value:g}": None for value in sorted(rows[key].dropna().unique().tolist())}
+        if given:
+            line = " ".join(f"{key}={','.join(values)}" for key, values in given.items())
+            texts.setdefault(line, []).append(str(study))
+    if len(texts) == 1:
+        return [("overrides", next(iter(texts)))]
+    return [(f"overrides of {', '.join(studies)}", line) for line, studies in texts.items()]
 
 
 def _read_overrides(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssr_hydra.report.content import Choice, Content
+from ssr_hydra.report.content import Choice, Content, arm
 from ssr_hydra.report.number_text import (
     FIT_NAMES,
     NAMES_OF_EQUAL,
@@ -34,6 +34,7 @@ _MOST_SENTENCES = 5
 # Names of a run and of its control in a comparison.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 _MOST_CROSSINGS = 3
+_MOST_OUTLIERS = 3
 
 
 def headline(content: Content) -> str:
@@ -103,6 +104,7 @@ def _about_choice(content: Content, choice: Choice) -> list[str]:
         *_soonest(content),
         *_control(content, choice),
         *equal_time_text(content),
+        *_outliers(content),
     ]
 
 
@@ -445,6 +447,20 @@ def _soonest(content: Content) -> list[str]:
     if choice.open:
         return [f"{text}; {_open_names(choice)} may be as good by then."]
     return [f"{text}; by then every other recipe is behind by more than noise."]
+
+
+def _outliers(content: Content) -> list[str]:
+    """Return which runs are far from the others of their recipe and SSR."""
+    sentences = []
+    for row in content.outliers.head(_MOST_OUTLIERS).itertuples(index=False):
+        each: Any = row
+        run = "A run" if each.seed is None or math.isnan(each.seed) else f"Seed {each.seed:.0f}"
+        value, median = fixed(each.value, content.decimals), fixed(each.median, content.decimals)
+        sentences.append(
+            f"{run} of {arm(each.recipe, each.control)} at SSR {number(each.ssr)} has {value}, and the median there is "
+            f"{median}: it is {each.distance:.0f} standard deviations away."
+        )
+    return sentences
 
 
 def _control(content: Content, choice: Choice) -> list[str]:

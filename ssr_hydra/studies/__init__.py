@@ -1,7 +1,7 @@
 """From records to an answer: the effect of time on quality, which schedule and SSR to run, and how certain that is."""
 
 from ssr_hydra.studies.advice import Recommendation, ToleranceStep, recommend
-from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, paired, summary, winners
+from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, outliers, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
 from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "lr_curves",
     "mean_curves",
+    "outliers",
     "paired",
     "pareto",
     "quality_at",

@@ -25,12 +25,15 @@ __all__ = [
     "difference",
     "doublings",
     "gains",
+    "outliers",
     "paired",
     "pooled_control",
     "rivals",
     "summary",
     "winners",
 ]
+
+_FAR, _FEWEST_TO_JUDGE = 8.0, 3
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
@@ -291,6 +294,34 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
         ends = margin.low, margin.high
         made.append(Rival(other.recipe, other.ssr, margin.value, *ends, held, batch, margin.n, other.survived))
     return tuple(sorted(made, key=lambda rival: rival.margin))
+
+
+def outliers(study: Study) -> pd.DataFrame:
+    """Return runs that are far from the others of their cell: more than 8 typical standard deviations of the study.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of its cell's
+        runs), distance (from the median, in typical standard deviations: the median over cells). Cells of fewer than
+        three runs cannot show which run is far off.
+    """
+    spreads = [cell.variance for series in study.series for cell in series.cells if cell.n > 1 and cell.variance > 0]
+    rows: list[Any] = []
+    typical = math.sqrt(float(np.median(spreads))) if spreads else math.inf
+    for series in study.series:
+        for ssr, cell in zip(series.ssr, series.cells, strict=True):
+            if len(cell.values) < _FEWEST_TO_JUDGE:
+                continue
+            median = float(np.median(cell.values))
+            for place in np.flatnonzero(np.abs(cell.values - median) > _FAR * typical):
+                seed = None if cell.seeds is None else int(cell.seeds[place])
+                value, distance = float(cell.values[place]), abs(float(cell.values[place]) - median) / typical
+                row = (series.recipe, series.control, float(ssr), seed, study.sign * value, study.sign * median)
+                rows.append((*row, distance))
+    columns = ["recipe", "control", "ssr", "seed", "value", "median", "distance"]
+    return pd.DataFrame(sorted(rows, key=lambda row: -row[-1]), columns=columns)
 
 
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:

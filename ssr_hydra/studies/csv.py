@@ -79,13 +79,14 @@ def from_csv(
 
     Args:
         file: UTF-8.
-        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit. None with ``wide``.
+        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit. None with ``wide``. A
+            column whose name is a unit of length, such as ``epochs``, needs ``full``.
         quality: Of the final metric.
         seconds: Of the seconds of training; None if there is none.
         recipe: Of what is compared, one column or several; None is one recipe, called like the file.
         seed: Of the seeds, whole numbers.
         minutes: Of the minutes of training, instead of seconds.
-        hours: Likewise.
+        hours: Of the hours of training, instead of seconds.
         steps: Of the steps of training.
         status: Of how each run ended: completed, diverged, failed or stopped.
         n: Of how many runs the quality is the mean of; None: of one.
@@ -101,7 +102,7 @@ def from_csv(
 
     Raises:
         InputError: A column does not exist or has no unique name, no row can be read, the direction is unknown, the
-            unit of times contradicts their name, or recipes would be taken for seeds.
+            unit of times contradicts their name, lengths have no ``full``, or recipes would be taken for seeds.
         OSError: The file cannot be read.
 
     Example:
@@ -113,6 +114,10 @@ def from_csv(
     if (ssr is None) != bool(wide):
         rule = "must be a column, or the table must be wide" if ssr is None else "cannot be used with wide"
         raise InputError("ssr", ssr, rule, "name either the column of SSRs, or the columns of qualities as wide")
+    unit_of_length = _unit_of_length(ssr, wide)
+    if full is None and unit_of_length.lower() in _LENGTH_UNITS:
+        rule = f"must be a fraction of the full run, and its name says {unit_of_length}"
+        raise InputError("ssr" if ssr else "wide", ssr or wide[0], rule, "give the length of the full run as full")
     ssr = _WIDE_SSR if ssr is None else ssr
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
@@ -169,7 +174,11 @@ def from_csv(
     frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
     summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
     notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
-    return Study(frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,), summarized=summaries)
+    return Study(
+        frame, curves, quality.partition("±")[0].strip() if quality in (sd, se) else quality, way, (*problems, *twice),
+        tuple(notes), sources=(path,), summarized=summaries,
+        length=None if full is None else (unit_of_length, float(full)),
+    )  # fmt: skip
 
 
 _CONSTANT = {
@@ -177,6 +186,16 @@ _CONSTANT = {
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
+_LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "token", "tokens", "sample", "samples",
+                 "flop", "flops", "hour", "hours", "gpu hours", "days"}  # fmt: skip
+
+
+def _unit_of_length(ssr: str | None, wide: Sequence[str]) -> str:
+    """Return the unit of the lengths of runs by the name of the column, or of wide columns like ``30 epochs``."""
+    if ssr is not None:
+        return ssr
+    units = {_LENGTH.sub("", name).strip() for name in wide}
+    return units.pop() if len(units) == 1 else ""
 
 
 def _melted(

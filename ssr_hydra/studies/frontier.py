@@ -1,8 +1,9 @@
 """Quality against time: the Pareto set, equal quality, equal time, crossings.
 
-Between two measured SSRs, quality is the mean of the two parabolas in log ssr through the nearest three, and log time
-is linear in log ssr. There are no values outside of the measured range. Intervals contain the quality's noise over
-seeds; time is its mean. Intervals of speed-ups also contain the clock's noise.
+Between two measured SSRs, quality is the mean of the two parabolas in log ssr through the nearest three (at an end of
+the range the cubic through the nearest four), and log time is linear in log ssr. There are no values outside of the
+measured range. Intervals contain the quality's noise over seeds; time is its mean. Intervals of speed-ups also contain
+the clock's noise.
 """
 
 from __future__ import annotations

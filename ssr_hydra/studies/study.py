@@ -124,7 +124,8 @@ class Series:
         """Return cells and weights that give the value at an SSR within the measured range.
 
         Between two measured SSRs it is the mean of the two parabolas over log SSR through both and the next one below
-        or above. At an end of the range there is one such parabola, and for two SSRs a straight line.
+        or above. At an end of the range, where one of these does not exist, it is the cubic through the nearest four:
+        a single parabola bends less than quality does there. Three SSRs have one parabola, two a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -149,6 +150,9 @@ class Series:
         made = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
         groups = [group for group in groups if group[0] >= 0 and group[-1] < len(x)] or [[after, after + 1]]
+        if len(groups) == 1 and len(x) > 3:
+            start = 0 if after == 0 else len(x) - 4
+            groups = [list(range(start, start + 4))]
         for group in groups:
             for place in group:
                 others = [other for other in group if other != place]
@@ -181,6 +185,7 @@ class Study:
             same work; None where no config says it.
         summarized: Of rows of a table that are means of several runs (by their index in ``frame``) the number of runs
             and their standard deviation, NaN if unknown.
+        length: Of a table whose lengths are in another unit: its name, and the length of SSR 1, e.g. ("epochs", 90.0).
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: the plain t of the cells' own runs.
     """
 
@@ -198,6 +203,7 @@ class Study:
     )
     same_work: bool | None = None
     summarized: dict[Any, tuple[int, float]] = field(default_factory=dict)
+    length: tuple[str, float] | None = None
     noise: Literal["pooled", "cell"] = "pooled"
 
     @property

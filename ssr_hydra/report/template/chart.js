@@ -125,11 +125,13 @@ function extremes(values) {
 /* Circle, square, diamond, triangle, cross: hue is never all that tells recipes apart. */
 function shape(kind, x, y, r) {
   const f = (v) => v.toFixed(1);
-  switch (kind % 5) {
+  switch (kind % 7) {
     case 1: return `M${f(x - r * 0.9)} ${f(y - r * 0.9)}h${f(r * 1.8)}v${f(r * 1.8)}h${f(-r * 1.8)}z`;
     case 2: return `M${f(x)} ${f(y - r * 1.25)}L${f(x + r * 1.25)} ${f(y)}L${f(x)} ${f(y + r * 1.25)}L${f(x - r * 1.25)} ${f(y)}z`;
     case 3: return `M${f(x)} ${f(y - r * 1.15)}L${f(x + r * 1.15)} ${f(y + r * 0.9)}L${f(x - r * 1.15)} ${f(y + r * 0.9)}z`;
     case 4: return `M${f(x)} ${f(y + r * 1.15)}L${f(x + r * 1.15)} ${f(y - r * 0.9)}L${f(x - r * 1.15)} ${f(y - r * 0.9)}z`;
+    case 5: return `M${f(x - r * 0.4)} ${f(y - r * 1.2)}h${f(r * 0.8)}v${f(r * 0.8)}h${f(r * 0.8)}v${f(r * 0.8)}h${f(-r * 0.8)}v${f(r * 0.8)}h${f(-r * 0.8)}v${f(-r * 0.8)}h${f(-r * 0.8)}v${f(-r * 0.8)}h${f(r * 0.8)}z`;
+    case 6: return `M${f(x - r * 1.2)} ${f(y)}L${f(x - r * 0.6)} ${f(y - r * 1.05)}H${f(x + r * 0.6)}L${f(x + r * 1.2)} ${f(y)}L${f(x + r * 0.6)} ${f(y + r * 1.05)}H${f(x - r * 0.6)}z`;
     default: return `M${f(x - r)} ${f(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
   }
 }
@@ -138,6 +140,7 @@ function shape(kind, x, y, r) {
  * spec() gives {x: {label, log, at, zero}, y: {label, log, zero}, marks, height}; a mark is one of
  *   {kind: "line", points: [[x, y, tip?]], css}       {kind: "dots", points: [[x, y, tip]], shape, size, css}
  *   {kind: "whiskers", points: [[x, low, high]], css} {kind: "level", y, text}   {kind: "callout", x, y, text}
+ *   {kind: "band", points: [[x, low, high]], css, opacity}
  * where tip() gives {title, lines, path}; a dot may have a class of its own and pixels to the right: [x, y, tip, css, right].
  */
 function chart(box, spec) {
@@ -156,7 +159,7 @@ function chart(box, spec) {
       if (mark.kind === "level") points.push(mark.y);
       for (const point of mark.points || []) {
         xs.push(point[0]);
-        if (mark.kind === "whiskers") ends.push(point[1], point[2]); else points.push(point[1]);
+        if (mark.kind === "whiskers" || mark.kind === "band") ends.push(point[1], point[2]); else points.push(point[1]);
       }
     }
     const ys = points.concat(within(ends, points));
@@ -208,6 +211,16 @@ function chart(box, spec) {
       }
       const made = node("path", { class: mark.css, d: path }, into);
       if (mark.opacity !== undefined) made.setAttribute("stroke-opacity", mark.opacity);
+    } else if (mark.kind === "band") {
+      const upper = [], lower = [];
+      for (const [x, low, high] of mark.points) {
+        const a = px(x), b = py(low), c = py(high);
+        if (a === null || b === null || c === null) continue;
+        const inside = (v) => Math.min(area.bottom, Math.max(area.top, v)).toFixed(1);
+        upper.push(`${a.toFixed(1)} ${inside(c)}`);
+        lower.unshift(`${a.toFixed(1)} ${inside(b)}`);
+      }
+      if (upper.length > 1) node("path", { class: mark.css, "fill-opacity": mark.opacity, d: `M${upper.concat(lower).join("L")}z` }, into);
     } else if (mark.kind === "dots") {
       const r = mark.size || 4.5;
       for (const [a, b, p] of drawn) {

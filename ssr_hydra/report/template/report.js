@@ -2,11 +2,11 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const NAMES = { ssr: "SSR", steps: "Steps", samples: "Samples", tokens: "Tokens", seconds: "Time", cost: "Cost" };
-  const LABELS = { ssr: "scale schedule ratio (SSR)", steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
+  const LABELS = { ssr: data.ssr_label, steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
   const BESIDE = 10; // pixels that a run is drawn beside its mean where both are at the same time
   const state = { axis: data.axis, curveAxis: "", rateAxis: "", xlog: true, ylog: false, raw: true, intervals: true, controls: true,
     fits: true, untrusted: false, hidden: new Set(), curveLog: false, rateLog: false };
-  const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 7, shape: each.recipe % 5 }));
+  const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 8, shape: each.recipe % 7 }));
   const ssrs = [...new Set(data.cells.map((cell) => cell.ssr))].sort((a, b) => a - b);
   const redraw = [];
   const folders = new Map(data.runs.arm.map((arm, i) => [`${arm} ${data.runs.ssr[i]}`, data.runs.folder[i]]));
@@ -150,6 +150,8 @@
   function curves(list, key, log, ylog, field, label, precise) {
     const visible = list.filter((each) => shown(each.arm));
     const { axis, map } = xAxis(key, log, visible.flatMap((each) => extremes(each[key] || each.seconds)));
+    const bands = visible.filter((each) => each.low).map((each) => ({ kind: "band", css: css(each.arm, "band"), opacity: 0.15 * pale(each.ssr),
+      points: each.low.map((low, i) => [map(column(each, key, i)), low, each.high[i]]) }));
     const marks = visible.map((each) => ({ kind: "line", css: css(each.arm, "thin"), opacity: pale(each.ssr),
       single: each[field].filter(Number.isFinite).length === 1, dots: each.dots, arm: each.arm,
       points: each[field].map((value, i) => [map(column(each, key, i)), value, () => ({
@@ -164,7 +166,7 @@
     }
     // Logged points of a schedule that is not known: nothing is drawn between them.
     for (const each of marks.filter((mark) => mark.dots)) Object.assign(each, { kind: "dots", shape: 0, size: 2.2, css: css(each.arm, "raw") });
-    return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks, height: 340, label };
+    return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks: [...bands, ...marks], height: 340, label };
   }
 
   function group(bar, name, css = "group") {
@@ -200,9 +202,9 @@
   }
 
   function sample(into, look) {
-    const svg = node("svg", { class: `key hue${look.recipe % 7}`, viewBox: look.control ? "-12 -8 24 16" : "-8 -8 16 16" });
+    const svg = node("svg", { class: `key hue${look.recipe % 8}`, viewBox: look.control ? "-12 -8 24 16" : "-8 -8 16 16" });
     if (look.control) node("path", { class: `line control control${look.control}`, d: "M-12 0H12" }, svg);
-    node("path", { class: "dot", d: shape(look.recipe % 5, 0, 0, look.control ? 4 : 5.4) }, svg);
+    node("path", { class: "dot", d: shape(look.recipe % 7, 0, 0, look.control ? 4 : 5.4) }, svg);
     into.prepend(svg);
   }
 

@@ -32,7 +32,7 @@ def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == FILES
     assert sorted(path.name for path in (tmp_path / "made/figures").iterdir()) == [
         f"{name}.{kind}"
-        for name in ("doublings", "frontier", "learning_curves", "learning_rates")
+        for name in ("doublings", "frontier", "learning_curves", "learning_rates", "tolerances")
         for kind in ("png", "svg")
     ]
 
@@ -116,9 +116,19 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["options"] == {
         "tolerance": 0.002, "target": 0.9, "price_per_hour": 3.0, "confidence": 0.8, "reference": "wsd",
-        "equal": "steps", "noise": "cell",
+        "equal": "steps", "noise": "cell", "labels": {},
     }  # fmt: skip
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
+
+
+def test_labels_are_shown_everywhere(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--label", "resnet50=ResNet-50"]
+    main([*options, "--label", "top1=Accuracy (%)"])
+    printed = capsys.readouterr().out
+    assert "ResNet-50" in printed.splitlines()[1]
+    assert "Accuracy (%)" in printed.splitlines()[0]
+    for name in ("report.html", "table.md", "table.tex"):
+        assert "ResNet-50" in (resnet50.parent / "resnet50_report" / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +154,11 @@ def test_every_option_arrives(study_folder: Path, tmp_path: Path) -> None:
         (["nowhere"], "error: STUDY='nowhere': there is no such folder; name a study's folder"),
         (["."], "no run lies there"),
         (["s", "--tolerance", "-1"], "error: --tolerance=-1.0: a number above 0"),
+        (["s", "--label", "x"], "'x' must be NAME=LABEL, e.g. eval/accuracy=Accuracy"),
+        (
+            ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--label", "a=b"],
+            "error: --label='a=b': must name the metric or a recipe: y, t; name one",
+        ),
         (["s", "--confidence", "95"], "error: --confidence=95.0: between 0 and 1"),
         (["s", "--price-per-hour", "nan"], "error: --price-per-hour=nan: "),
         (["--csv", "nowhere.csv", "--ssr", "a", "--quality", "b"], "error: nowhere.csv: No such file"),

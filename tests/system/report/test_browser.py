@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from report_study import write_run, write_study
 
+from ssr_hydra.errors import visible
 from ssr_hydra.report import Content, Options, build
 from ssr_hydra.report.page import page
-from ssr_hydra.report.words import visible
 from ssr_hydra.report.write import write
-from ssr_hydra.studies import from_csv, load
+from ssr_hydra.studies import Note, from_csv, load
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -481,7 +481,9 @@ def test_thirty_hostile_values_of_records_stay_text(browser: Any, tmp_path: Path
         write_run(folder, "wsd", 4.0, place, None, status="failed", error=payload, evaluations=0, rates=False)
     loaded = load(study)
     hostile = type(loaded)(
-        loaded.frame, loaded.curves, PAYLOADS[1], "max", loaded.problems, tuple(PAYLOADS), loaded.sources,
+        loaded.frame, loaded.curves, PAYLOADS[1], "max", loaded.problems,
+        tuple(Note("lost", text) for text in PAYLOADS),
+        loaded.sources,
         tuple({payload: payload, "nested": {payload: [payload]}} for payload in PAYLOADS[:10]),
     )  # fmt: skip
     report = tmp_path / "report.html"
@@ -489,7 +491,8 @@ def test_thirty_hostile_values_of_records_stay_text(browser: Any, tmp_path: Path
     with Opened(browser, report) as opened:
         assert_inert(opened, OWN)
         notes = opened.page.locator("p.note bdi").all_text_contents()
-        assert set(map(visible, PAYLOADS)) <= set(notes)
+        end = " has no quality at any SSR, so it is not compared: 0 runs, ."
+        assert {f"{visible(text)}{end}" for text in PAYLOADS} <= set(notes)
         reasons = opened.page.locator("#problems ~ .scroll").first.locator("td.wide bdi").all_text_contents()
         assert sorted(reasons) == sorted(visible(problem.reason) for problem in loaded.problems)
         assert len(reasons) == 30

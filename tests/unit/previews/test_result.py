@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -116,3 +119,11 @@ def test_bad_input(options: dict[str, Any], field: str) -> None:
         ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
+
+
+def test_preview_in_a_notebook_is_its_picture_and_its_table(shown: Preview) -> None:
+    html = shown._repr_html_()
+    picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    assert picture is not None
+    assert b"<svg" in base64.b64decode(picture[1])
+    assert html.endswith(f"<pre>{escape(shown.table())}</pre>")

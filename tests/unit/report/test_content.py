@@ -17,6 +17,7 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.report import Content, Options, build, method_words, words, write
+from ssr_hydra.report.page import page
 from ssr_hydra.report.tables import main_table
 from ssr_hydra.studies import Note, Study, from_csv, load
 from ssr_hydra.studies.pace import equal_time
@@ -77,8 +78,8 @@ def test_without_a_tolerance_the_answer_is_a_step_function_of_it(resnet50: Path)
     content = build(study)
     assert content.tolerance is None
     assert [step.choice.ssr for step in content.steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
-    # 75.66 - 73.02, 76.82 - 75.66 and 77.07 - 76.82; the first is read off a parabola.
-    assert [step.above for step in content.steps] == pytest.approx([6.5506, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
+    # 75.66 - 73.02, 76.82 - 75.66 and 77.07 - 76.82; the first by the cubic through 0.1, 0.25, 0.5 and 1.
+    assert [step.above for step in content.steps] == pytest.approx([6.6453, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
     assert [step.below for step in content.steps][1:] == [step.above for step in content.steps][:-1]
     assert content.choice is not None
     assert (content.choice.ssr, content.choice.recommendation.tolerance) == (1.25, None)
@@ -443,3 +444,30 @@ def test_row_without_a_time_is_named(tmp_path: Path) -> None:
     assert note in study.notes
     assert "seconds" not in build(study).axes
     assert note not in from_csv(path, "ssr", "acc", pool=["hours"]).notes
+
+
+def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
+    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
+    study = study_of({"a": cells, ("a", "truncate"): cells, "b": cells})
+    labels = {study.objective: "Accuracy", "a": "WSD"}
+    content = build(study, Options(labels=labels, reference="a"))
+    assert content.study.recipes == ("WSD", "b")
+    assert (content.reference, content.objective) == ("WSD", "Accuracy")
+    assert content.study.bounds == study.bounds  # known from the metric's own name
+    shown = page(content)
+    assert "WSD (truncate)" in shown
+    assert "Accuracy" in shown
+    assert study.objective not in shown
+    lost = study.frame.assign(quality=study.frame["quality"].where(study.frame["recipe"] != "a"))
+    note = Note("lost", "a (truncate)", (("failed", 6),))
+    renamed = build(replace(study, frame=lost, notes=(note,)), Options(labels={"a": "WSD"})).study.notes
+    assert renamed == (Note("lost", "WSD (truncate)", (("failed", 6),)),)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rule"),
+    [({"c": "C"}, "must name the metric or a recipe"), ({"a": " "}, "must have a name"), ({"a": "b"}, "one recipe")],
+)
+def test_label_that_fits_nothing_is_refused(labels: dict[str, str], rule: str) -> None:
+    with pytest.raises(InputError, match=f"^label=.*{rule}"):
+        build(study_of({"a": {1.0: [0.8, 0.81]}, "b": {1.0: [0.8, 0.81]}}), Options(labels=labels))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from report_study import write_run
+from scipy import stats
 
 from ssr_hydra.report import Content, drawn_curves
 from ssr_hydra.report.drawn_curves import learning, rates
@@ -25,12 +26,16 @@ def test_places_are_spread_evenly_first_and_last_among_them(count: int, most: in
         assert max(gaps) - min(gaps) <= 1
 
 
-def test_every_run_has_its_learning_curve_and_each_cell_its_rates(content: Content) -> None:
-    assert len(content.learning.drawn) == len(content.study.completed) == 96
+def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content) -> None:
+    assert len(content.learning.drawn) == 24
     assert (content.learning.left_out, content.rates.left_out) == (0, 0)
     assert len(content.rates.drawn) == 24
     curve = content.learning.drawn[0]
-    assert curve.values[-1] == content.study.frame["quality"][0]
+    rows = content.study.completed
+    rows = rows[(rows["recipe"] == curve.recipe) & (rows["ssr"] == curve.ssr) & (rows["control"] == curve.control)]
+    assert curve.values[-1] == pytest.approx(rows["quality"].mean())
+    half = stats.t.ppf(0.975, len(rows) - 1) * rows["quality"].sem()
+    assert (curve.low[-1], curve.high[-1]) == pytest.approx((curve.values[-1] - half, curve.values[-1] + half))
     assert curve.places["steps"][-1] == 150
     rate = next(
         each for each in content.rates.drawn if (each.recipe, each.control, each.ssr) == ("wsd", "truncate", 0.5)
@@ -39,15 +44,20 @@ def test_every_run_has_its_learning_curve_and_each_cell_its_rates(content: Conte
     assert rate.places["steps"][-1] == 600
 
 
-def test_of_too_many_runs_the_first_of_each_cell_is_drawn_and_the_rest_counted(
+def test_of_too_many_cells_some_are_drawn_and_the_rest_counted(
     content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawn_curves, "MOST_CURVES", 24)
-    made = learning(content.study, content.counted)
-    assert (len(made.drawn), made.left_out) == (24, 72)
-    assert len({(curve.recipe, curve.control, curve.ssr) for curve in made.drawn}) == 24
     monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)
+    made = learning(content.study, content.counted)
+    assert (len(made.drawn), made.left_out) == (5, 19)
     assert (len(rates(content.study, content.counted).drawn), rates(content.study, content.counted).left_out) == (5, 19)
+
+
+def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path: Path) -> None:
+    write_run(tmp_path / "s/0", seed=0, evaluations=8)
+    write_run(tmp_path / "s/1", seed=1, evaluations=4)
+    (curve,) = learning(load(tmp_path / "s"), ["steps"]).drawn
+    assert curve.places["steps"] == [300, 600, 900, 1200]
 
 
 def test_long_curves_keep_their_ends(tmp_path: Path) -> None:

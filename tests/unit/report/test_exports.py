@@ -73,7 +73,7 @@ def test_json_says_everything_and_what_it_is(content: Content) -> None:
         "schema", "version", "generator", "sources", "objective", "direction", "axis", "equal_axis", "options",
         "answer", "steps", "looks", "soonest", "recommendations",
         "table", "pareto", "doublings", "winners", "paired", "controls", "speedup", "equal_time",
-        "crossings", "ranking", "fits", "problems", "notes", "totals", "hardware", "versions",
+        "crossings", "ranking", "outliers", "fits", "problems", "notes", "totals", "hardware", "versions",
     }  # fmt: skip
     assert report["options"]["tolerance"] == 0.005
     assert report["totals"]["runs"] == len(content.study.frame)

@@ -24,7 +24,7 @@ from ssr_hydra.studies import Study, from_csv, load
 def test_the_same_records_give_the_same_bytes(content: Content, study_folder: Path) -> None:
     again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
     first, second = figures(content), figures(again)
-    assert list(first) == list(second) == ["frontier", "doublings", "learning_curves", "learning_rates"]
+    assert list(first) == list(second) == ["frontier", "doublings", "tolerances", "learning_curves", "learning_rates"]
     for name in first:
         for kind in ("svg", "png") if name == "frontier" else ("svg",):
             assert render(first[name], kind) == render(second[name], kind), name
@@ -33,7 +33,7 @@ def test_the_same_records_give_the_same_bytes(content: Content, study_folder: Pa
 
 def test_one_run_at_each_ssr_has_a_frontier_and_gains(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
-    assert list(figures(content)) == ["frontier", "doublings"]  # a table has no curves
+    assert list(figures(content)) == ["frontier", "doublings", "tolerances"]  # a table has no curves
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
     assert len(measured) > 8
     places: dict[float, set[float]] = {ssr: set() for ssr in measured}
     for line in axes.lines:
-        if line.get_marker() in ("o", "s", "D", "^", "v"):
+        if line.get_marker() in ("o", "s", "D", "^", "v", "P", "h"):
             for place in line.get_xdata():  # type: ignore[union-attr]
                 near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
                 assert abs(math.log2(place / near)) < 0.05 * 0.25  # of a quarter of an octave to the next
@@ -111,7 +111,7 @@ def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
     return [
         (float(x), float(y), to_hex(line.get_color()), to_hex(line.get_markerfacecolor()))
         for line in axes.lines
-        if line.get_marker() in ("o", "s", "D", "^", "v")
+        if line.get_marker() in ("o", "s", "D", "^", "v", "P", "h")
         for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)  # type: ignore[arg-type]
     ]
 
@@ -155,7 +155,8 @@ def test_recipes_at_the_same_steps_stand_side_by_side_on_the_frontier() -> None:
 
 def test_numbers_on_the_axis_of_ssrs_do_not_run_into_each_other(resnet50: Path) -> None:
     made = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="ssr"))
-    for figure in figures(made).values():
+    for name in ("frontier", "doublings"):
+        figure = figures(made)[name]
         figure.canvas.draw()
         boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
         assert len(boxes) >= 6
@@ -200,3 +201,30 @@ def test_shades_have_a_key_and_rates_say_how_often_they_were_logged(tmp_path: Pa
     axes = figures(build(load(tmp_path / "s")))["learning_rates"].axes[0]
     assert axes.get_xlabel() == "Optimizer steps; dots: logged every 10 steps"
     assert {(line.get_marker(), line.get_linestyle()) for line in axes.lines} == {(".", "None")}
+
+
+def test_more_than_four_recipes_get_axes_of_their_own(tmp_path: Path) -> None:
+    for recipe in range(5):
+        for seed in range(2):
+            write_run(tmp_path / f"s/{recipe}-{seed}", recipe=f"r{recipe}", seed=seed, quality=0.9 + 0.01 * seed)
+    made = figures(build(load(tmp_path / "s")))
+    for name in ("learning_curves", "learning_rates"):
+        axes = [each for each in made[name].axes if each.axison]
+        assert [each.get_title(loc="left") for each in axes] == [f"r{place}" for place in range(5)]
+        assert len({each.get_ylim() for each in axes}) == 1
+        assert [bool(each.get_ylabel()) for each in axes] == [True, False, False, True, False]
+    bands = [each.collections for each in made["learning_curves"].axes if each.axison]
+    assert all(len(found) == 1 for found in bands)
+
+
+def test_tolerances_are_steps_from_the_largest_to_the_smallest() -> None:
+    study = study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.81, 0.8], 2.0: [0.85, 0.86, 0.85]}})
+    content = build(study)
+    axes = figures(content)["tolerances"].axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    # The first doubling gains 0.2, the second 0.05: SSR 0.5 above 0.2, SSR 1 from 0.05 to 0.2, SSR 2 below.
+    ends = [(tuple(map(float, line.get_xdata())), float(line.get_ydata()[0])) for line in lines]  # type: ignore[arg-type,index]
+    assert [at for _, at in ends] == [0.5, 1.0, 2.0]
+    assert ends[1][0] == pytest.approx((0.05, 0.2))
+    assert axes.get_xlim() == pytest.approx((0.025, 0.4))
+    assert "tolerances" not in figures(build(study_of({"a": {1.0: [0.8, 0.81]}})))

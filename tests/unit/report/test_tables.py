@@ -58,7 +58,7 @@ def test_a_doubling_against_the_tolerance(content: Content, gain: float, low: fl
 def test_the_table_of_tolerances(resnet50: Path) -> None:
     made = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
     assert [[cell.text for cell in row.cells] for row in made.rows][1:4] == [
-        ["2.64 to 6.55", "resnet50", "0.25", "noise not measured"],
+        ["2.64 to 6.65", "resnet50", "0.25", "noise not measured"],
         ["1.16 to 2.64", "resnet50", "0.5", "noise not measured"],
         ["0.25 to 1.16", "resnet50", "1", "noise not measured"],
     ]
@@ -100,3 +100,13 @@ def test_the_table_of_the_target_has_ratios(content: Content) -> None:
     assert made.rows[0].cells[0].text == "wsd"
     assert not tables(build(content.study))["target"]
     assert [row.cells[1].text for row in tables(content)["ranking"].rows] == ["3"] * 4  # three pairs of recipes
+
+
+def test_lengths_in_epochs_are_shown_in_epochs(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("epochs,top1\n30,91\n90,93\n", encoding="utf-8")
+    content = build(from_csv(path, "epochs", "top1", full=90))
+    table = main_table(content)
+    assert [column.head for column in table.columns][1:3] == ["SSR", "epochs"]
+    assert [[cell.text for cell in row.cells[1:3]] for row in table.rows] == [["0.3333", "30"], ["1", "90"]]
+    assert content.ssr_label == "Scale schedule ratio (SSR); 1 is 90 epochs"

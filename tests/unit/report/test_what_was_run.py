@@ -96,3 +96,14 @@ def test_names_in_it_stay_text(tmp_path: Path) -> None:
     text = page(build(load(folder)))
     assert evil not in text
     assert text.count("&lt;script&gt;window.pwned=1&lt;/script&gt;") >= 3
+
+
+def test_each_study_has_its_own_overrides(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    write(tmp_path / "two", model={**MODEL, "widths": [4, 8]})
+    for path in (tmp_path / "two").glob("*/.hydra/overrides.yaml"):
+        path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), "model.widths=[4,8]"]))
+    said = dict(setup(build(load([tmp_path / "one", tmp_path / "two"]))))
+    assert said["overrides of one"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"
+    assert said["overrides of two"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1 model.widths=[4,8]"
+    assert "overrides" not in said

@@ -372,3 +372,14 @@ def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, r
 def test_seconds_that_nobody_knows_are_left_out(resnet50: Path) -> None:
     table = build(from_csv(resnet50, ssr="ssr", quality="top1"))
     assert method_words.cost_of_sweep(table) == "The study took 9 runs, 9 of them completed."
+
+
+def test_run_far_from_the_others_is_named_with_the_median(content: Content) -> None:
+    assert content.outliers.empty
+    row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
+    found = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))
+    said = (
+        "Seed 3 of wsd (truncate) at SSR 1 has 0.5000, and the median there is 0.8950: "
+        "it is 40 standard deviations away."
+    )
+    assert said in everything(found)

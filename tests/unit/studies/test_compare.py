@@ -12,7 +12,7 @@ from scipy import stats
 from study_runs import study_of
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies import controls, decision_accuracy, doublings, paired, summary, winners
+from ssr_hydra.studies import controls, decision_accuracy, doublings, outliers, paired, summary, winners
 from ssr_hydra.studies.compare import Place, pooled_control, rivals
 from ssr_hydra.studies.intervals import Cell, dunnett
 
@@ -256,3 +256,15 @@ def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None
 @pytest.mark.parametrize("statistic", [winners, controls, doublings])
 def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
     assert statistic(study_of({"a": {1.0: [math.nan]}})).empty  # type: ignore[operator]
+
+
+def test_run_far_from_the_others_is_found_with_the_median() -> None:
+    # Five cells with a standard deviation of 0.01, the median of which one far run does not move: (0.5 - 0.9) / 0.01.
+    cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
+    cells[1.0] = [0.89, 0.90, 0.91, 0.5]
+    found = outliers(study_of({"a": cells}))
+    assert found[["recipe", "ssr", "seed", "value"]].to_numpy().tolist() == [["a", 1.0, 3, 0.5]]
+    assert found["median"].iloc[0] == pytest.approx(0.895)
+    assert found["distance"].iloc[0] == pytest.approx(39.5)
+    assert outliers(study_of({"a": {1.0: [0.89, 0.90, 0.91], 2.0: [0.8, 0.9]}})).empty
+    assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty

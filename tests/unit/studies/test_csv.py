@@ -481,3 +481,27 @@ def test_table_and_study_treat_diverged_runs_alike(tmp_path: Path) -> None:
     columns = ["recipe", "ssr", "n", "mean", "low", "high", "failed", "survived", "mean_all"]
     pd.testing.assert_frame_equal(summary(read)[columns], summary(made)[columns])
     pd.testing.assert_frame_equal(winners(read), winners(made))
+
+
+@pytest.mark.parametrize("name", ["epochs", "Epochs", "FLOPs", "tokens", "steps"])
+def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, f"{name},top1\n30,91\n90,93\n")
+    with pytest.raises(
+        InputError, match=f"^ssr='{name}': must be a fraction of the full run, and its name says {name}"
+    ):
+        from_csv(path, name, "top1")
+    study = from_csv(path, name, "top1", full=90)
+    assert study.length == (name, 90.0)
+    assert from_csv(written(tmp_path, "ssr,top1\n1,2\n"), "ssr", "top1").length is None
+
+
+def test_wide_columns_named_after_a_unit_need_the_length_of_the_full_run(tmp_path: Path) -> None:
+    path = written(tmp_path, "30 epochs,90 epochs\n91,93\n")
+    with pytest.raises(InputError, match="^wide='30 epochs': must be a fraction"):
+        from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"])
+    assert from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"], full=90).length == ("epochs", 90.0)
+
+
+def test_metric_has_the_name_before_its_noise(tmp_path: Path) -> None:
+    path = written(tmp_path, "ssr,top1 ± sd,n\n1,70.1 ± 0.2,3\n2,71.1 ± 0.2,3\n")
+    assert from_csv(path, "ssr", "top1 ± sd", n="n", sd="top1 ± sd").objective == "top1"

@@ -37,14 +37,16 @@ def test_a_cell_with_a_run_without_a_seed_is_not_paired() -> None:
 def test_weights_between_measured_ssrs() -> None:
     (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7], 16.0: [0.6]}}).series
     cells, weights = series.weights(2.0)
-    # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3: 2/6, 2/2, -1/3.
-    assert (cells, weights) == (list(series.cells[:3]), pytest.approx([1 / 3, 1, -1 / 3]))
+    # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3, 4: 6/24, 6/4, -3/3, 2/8.
+    assert (cells, weights) == (list(series.cells), pytest.approx([1 / 4, 3 / 2, -1, 1 / 4]))
     cells, weights = series.weights(2**2.5)
     # At 2.5 those of the nodes 0, 2, 3 are -1/24, 5/8, 5/12, those of 2, 3, 4 3/8, 3/4, -1/8; here is their mean.
     assert weights == pytest.approx([-1 / 48, 1 / 2, 7 / 12, -1 / 16])
     (two,) = study_of({"a": {1.0: [0.5], 4.0: [0.6]}}).series
     assert two.weights(2.0)[1] == pytest.approx([0.5, 0.5])
-    assert series.curve(np.log([1.0, 2.0, 8.0])) == pytest.approx([0.5, 0.5 / 3 + 0.6 - 0.7 / 3, 0.7])
+    assert series.curve(np.log([1.0, 2.0, 8.0])) == pytest.approx([0.5, 0.475, 0.7])  # 0.5 / 4 + 0.9 - 0.7 + 0.6 / 4
+    (three,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7]}}).series
+    assert three.weights(2.0)[1] == pytest.approx([1 / 3, 1, -1 / 3])
     cells, weights = series.weights(4.0 * (1 + 1e-12))  # rounding is no distance
     assert (cells[0] is series.cells[1], weights) == (True, [1.0])
 

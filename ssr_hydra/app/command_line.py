@@ -17,7 +17,7 @@ from ssr_hydra.errors import InputError
 __all__ = ["VERSION_BASE", "CommandLine", "key_of", "parse_command_line"]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
-"""The ``version_base`` of Hydra 1.3; Hydra 1.4 has no other and deprecates the argument."""
+"""Keyword arguments for Hydra: ``version_base`` with Hydra 1.3, nothing with 1.4, which deprecates ``version_base``."""
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -31,11 +31,11 @@ class CommandLine:
     Args:
         overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``, and ``share.keep`` written as
             ``share_keep``.
-        mode: What to do: ``run``, ``multirun``, or one of the flags that only print something.
-        show: The flags of that mode, for Hydra.
+        mode: ``run``, ``multirun``, or the name of a flag that only prints something, such as ``cfg``.
+        show: The flags that Hydra needs for a mode that only prints something.
         config_name: Name of the main config.
-        config_path: Absolute folder of a main config other than the app's own; None for the app's.
-        config_dir: Absolute folder of additional configs.
+        config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
+        config_dir: Absolute path of a folder with additional configs; None if there is none.
     """
 
     overrides: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class CommandLine:
 
     @property
     def main_config(self) -> list[str]:
-        """The arguments with which Hydra finds the main config."""
+        """Return the arguments that tell Hydra the name of the main config; none for the default name."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
     def is_typed(self, *keys: str) -> bool:
@@ -55,13 +55,13 @@ class CommandLine:
         return self.typed(*keys) is not None
 
     def typed(self, *keys: str) -> str | None:
-        """Return the last value typed for one of the keys; None if there is none."""
+        """Return the value of the last override that sets one of the keys; None if no override sets one."""
         values = [each.partition("=")[2] for each in self.overrides if key_of(each) in keys]
         return values[-1] if values else None
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override without its prefix.
+    """Return the key of an override, without the prefixes ``+``, ``++`` and ``~``.
 
     Example:
         >>> key_of("++trainer.threads=2"), key_of("~optimizer")
@@ -86,7 +86,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> _Parser:
-    """Hydra's documented flags, at any position, which Hydra's own parser refuses before version 1.4."""
+    """Return a parser that accepts Hydra's documented flags at any position. Hydra's own parser does so since 1.4."""
     parser = _Parser(add_help=False)
     for flags in (
         ("--help", "-h"),
@@ -113,13 +113,13 @@ def _parser() -> _Parser:
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
-    """Parse the arguments of the command.
+    """Parse the arguments of ``ssr-train``.
 
     Args:
         argv: The arguments without the program's name.
 
     Raises:
-        InputError: Flags are unknown or cannot be combined, an override has no key, or a folder is missing.
+        InputError: Flags are unknown or cannot be combined, an override has no key, or a folder does not exist.
 
     Example:
         >>> parse_command_line(["ssr=0.5", "--cfg", "job", "resume=auto"])
@@ -170,7 +170,7 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
 
 
 def _folder(flag: str, value: str | None) -> str | None:
-    """Return the absolute path of a folder, relative to the current working directory."""
+    """Return the absolute path of the folder that a flag names; None if the flag was not typed."""
     if value is None:
         return None
     from ssr_hydra.files import check_length

@@ -1,4 +1,4 @@
-"""Compose configs with Hydra's public API, and check them with the guard."""
+"""Compose configs with Hydra's public API, and check them with :mod:`ssr_hydra.app.guard`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _SEARCH_PATH = "hydra.searchpath"
 
 @contextmanager
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
-    """Set up Hydra for the configs that a command line can name.
+    """In this block, the returned :class:`Composer` can compose the configs that a command line names.
 
     Args:
         line: The command line.
-        run_id: The value of ``${run_id:}``; it separates the folders of two runs that start in the same second.
-        keeps_files: Whether Hydra keeps the checked files afterwards.
+        run_id: The value of ``${run_id:}``; two runs that start in the same second get different folders by it.
+        keeps_files: Whether the checked files stay in memory after the block, for the composition by Hydra itself.
     """
     register_presets()
     register_resolvers()
@@ -59,8 +59,8 @@ class Composer:
 
     Attributes:
         line: The command line.
-        overrides: The typed overrides without the search path, which :class:`CheckedFiles` passes to Hydra.
-        is_guarded: Whether any file can come from a folder outside of installed code.
+        overrides: The typed overrides without ``hydra.searchpath``; :class:`CheckedFiles` passes its folders to Hydra.
+        is_guarded: Whether any config file can come from a folder outside of the package, Hydra and its plugins.
     """
 
     def __init__(self, line: CommandLine) -> None:
@@ -89,7 +89,7 @@ class Composer:
 
     @contextmanager
     def _own_alone(self) -> Iterator[None]:
-        """In this block, Hydra sees only configs of installed code."""
+        """In this block, Hydra finds only the configs of this package, of Hydra and of installed plugins."""
         if not self.is_guarded:
             yield
             return
@@ -106,13 +106,13 @@ class Composer:
                 GlobalHydra.instance().initialize(everything)
 
     def is_group(self, key: str) -> bool:
-        """Whether a key of an override may name a config group."""
+        """Whether the key of an override may be a config group rather than a value."""
         if self._groups is None:
             self._groups = frozenset(GlobalHydra.instance().config_loader().list_groups(""))
         return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
 
     def options(self, group: str) -> list[str]:
-        """Return the choices of a group in the package, Hydra and plugins."""
+        """Return the names of a group's configs in this package, Hydra and plugins, without the user's own configs."""
         group = group.partition("@")[0].lstrip("/")
         if group not in self._options:
             with self._own_alone():
@@ -120,7 +120,7 @@ class Composer:
         return self._options[group]
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """Parse overrides with Hydra's grammar; ``glob`` knows the groups.
+        """Parse overrides with Hydra's grammar, including ``glob(...)`` over the choices of a group.
 
         Raises:
             InputError: An override cannot be parsed.
@@ -170,14 +170,17 @@ class Composer:
         check_growth({key: value for key, value in content.items() if key != "hydra"})
 
     def _check_name(self, group: str, name: str) -> None:
-        """Refuse a file that is hidden by a preset of the same name."""
+        """Refuse a file of the user that has the same name as a preset of its group."""
         place = f"{group.partition('@')[0].lstrip('/')}/{name}"
         for folder in self._folders:
             if (Path(folder) / f"{place}.yaml").is_file() and name in self.options(place.rpartition("/")[0]):
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the hydra node without other files, and the nodes whose file the command line chose."""
+        """Return the ``hydra`` node that this command line gives without the user's files.
+
+        Also return the nodes, such as ``hydra.launcher.``, for which the command line chose a file of the user.
+        """
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:
@@ -202,7 +205,7 @@ class Composer:
     def _explained(
         self, overrides: Sequence[str], choices: Callable[[str], Sequence[str]] | None = None
     ) -> Iterator[None]:
-        """In this block, errors of Hydra, OmegaConf and YAML become an InputError that names the file of the field."""
+        """In this block, an error of Hydra, OmegaConf or YAML becomes an InputError that also names the config file."""
         try:
             yield
         except InputError:

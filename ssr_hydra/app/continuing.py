@@ -1,4 +1,4 @@
-"""Commands that continue a stopped run or sweep, for messages."""
+"""Build the command that continues a stopped run or sweep, to print it in a message."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ssr_hydra.settings.resume import AUTO
 __all__ = ["STUDY_NAME", "Typed", "quoted"]
 
 STUDY_NAME = re.compile(r"[\w./+-]+")
-"""The allowed names of studies."""
+"""Pattern of the allowed study names."""
 
 
 @dataclass(frozen=True)
 class Typed:
-    r"""A command as typed, for messages that say how to continue.
+    r"""A command as the user typed it. Its methods return the command that continues the run or sweep.
 
     Args:
         arguments: Flags and overrides.
-        program: The program, such as ``python train.py``.
+        program: The words of the program, such as ``("python", "train.py")``.
 
     Example:
         >>> Typed(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -63,16 +63,16 @@ class Typed:
         return self._with({"study", "hydra.sweep.dir"} - {key_of(item) for item in fixed}, [] if fixed else [study])
 
     def in_run(self, folder: Path, resume: str) -> str:
-        """Return the command that continues a run.
+        """Return the command that continues a run from its own newest checkpoint.
 
         Args:
             folder: The run's folder.
-            resume: The run's ``resume.path``.
+            resume: The ``resume.path`` with which the run was started.
         """
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # it is where the run started; the run now has its own checkpoint
+        if resume != AUTO:  # the old path named where the run started, but the run now has its own checkpoint
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 
@@ -85,7 +85,7 @@ class Typed:
 
 
 def quoted(value: str) -> str:
-    """Return a text as the value of an override, in quotes if needed.
+    """Return a text in the form in which it can be the value of an override, in quotes if needed.
 
     Example:
         >>> quoted("runs/a"), quoted("a,b")

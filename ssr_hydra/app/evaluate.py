@@ -1,7 +1,8 @@
-"""Evaluate a run's checkpoint again, and compare its metrics with the recorded ones.
+"""Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
 
 The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
-registered or trusted on the command line, and a checkpoint cannot run code. Nothing is written into the run's folder.
+registered or trusted on the command line. Reading the checkpoint cannot run code. The evaluation writes nothing into
+the run's folder.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ _EMA = "ssr_hydra.callbacks.EMA"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a checkpoint, computed now and recorded then.
+    """The metrics of a checkpoint: those computed now, and those that the run recorded.
 
     Args:
-        checkpoint: Its folder.
-        batch: Batches that it was trained for.
-        weights: ``raw``, or the name of the callback whose average was evaluated.
+        checkpoint: The folder of the checkpoint.
+        batch: Number of batches after which the checkpoint was written.
+        weights: ``raw`` for the trained weights, or the name of the callback whose averaged weights were evaluated.
         metrics: The metrics computed now.
-        recorded: The metrics that the run recorded at that batch, without those that overrides changed; None if the run
-            did not evaluate there.
+        recorded: The metrics that the run recorded at that batch, without metrics that the overrides change; None if
+            the run recorded none there, or if it evaluated other weights.
         messages: Other messages for the user.
     """
 
@@ -62,7 +63,7 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """Return the difference of every metric that was recorded; relative to a record above 1."""
+        """Return the difference between each metric and its recorded value; above 1, relative to the recorded value."""
         return {name: _off(value, self._record[name]) for name, value in self.metrics.items() if name in self._record}
 
     @property
@@ -70,7 +71,7 @@ class Evaluation:
         return self.recorded or {}
 
     def table(self, tolerance: float = TOLERANCE) -> str:
-        """Return the metrics next to the recorded ones, as plain lines."""
+        """Return a text table of the metrics and their recorded values, with the result of the comparison below it."""
         lines = [f"{self.checkpoint}: batch {self.batch}, {_words_for(self.weights)}"]
         rows = [("", "recorded", "now", "")]
         off = self.differences
@@ -89,7 +90,7 @@ class Evaluation:
         return all(off <= tolerance for off in self.differences.values())
 
     def verdict(self, tolerance: float = TOLERANCE) -> str:
-        """Return the result of the comparison in a line."""
+        """Return the result of the comparison, as one line of text."""
         off = self.differences
         if not off and self.recorded is None:
             return "there is no record of these weights at this batch to compare with"
@@ -112,20 +113,22 @@ def evaluate(
     weights: str = "auto",
     export: str | Path | None = None,
 ) -> Evaluation:
-    """Evaluate a checkpoint of a run of the app, as the run itself did.
+    """Evaluate a checkpoint of a run in the same way as the run did.
 
     Args:
-        run: The run's folder.
-        checkpoint: ``latest`` for the newest intact one, ``best``, or the name or path of one.
-        overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. Results with other data, or of
-            another loss or metric, are not compared with the record.
+        run: The folder of the run.
+        checkpoint: ``latest`` for the newest intact checkpoint, ``best``, or the name or path of a checkpoint.
+        overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. If they change the evaluation
+            data, the loss or a metric, the affected metrics are not compared with the recorded values.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        weights: ``raw``; the name of a callback that averages weights; or ``auto`` for those that the run evaluated.
-        export: File for these weights, as a ``state_dict`` that ``torch.load(weights_only=True)`` reads.
+        weights: ``raw`` for the trained weights; the name of a callback that averages weights; or ``auto`` for the
+            weights that the run evaluated.
+        export: File to save the evaluated weights in, as a ``state_dict`` that ``torch.load(weights_only=True)``
+            reads; None to save nothing.
 
     Raises:
-        InputError: The run or the checkpoint does not exist, the config names something untrusted, or the checkpoint is
-            of another model.
+        InputError: The run or the checkpoint does not exist, the config names a target that is not trusted, or the
+            checkpoint belongs to a different model.
         CheckpointError: The checkpoint is truncated, altered or not plain data.
         WriteError: The weights cannot be saved.
 
@@ -143,7 +146,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # it writes none, and an old run may lack the direction of its best
+    if OmegaConf.is_dict(config.get("checkpoint")):  # no checkpoint is written; an old config may lack the best_mode
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
@@ -166,7 +169,7 @@ def evaluate(
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
-# Settings of the data that do not change the evaluated samples.
+# Settings of the data that never change the evaluated samples, and those that matter only with data.eval_on_train.
 _SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
 _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
 
@@ -174,7 +177,7 @@ _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)"
 def _comparable(
     recorded: dict[str, float | None], own: DictConfig, config: DictConfig
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Return the recorded metrics that can still be compared, and a line about what overrides changed."""
+    """Return the recorded metrics that overrides do not affect, and a message that lists the changed fields."""
     data = plain(config)["data"]
     other: set[str] = set()
     changed: list[str] = []
@@ -203,7 +206,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """Return the run's config, checked like any file from outside, without loggers, checkpoints and resuming."""
+    """Return the config of the run with ``overrides``, without loggers and resuming. It is checked like any file."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = (
@@ -222,7 +225,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         for key in ("logger", "resume"):
             config.pop(key, None)
         config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
-        # A checkpoint is the same for any number of processes.
+        # A checkpoint has the same content for any number of processes, so one process can evaluate it.
         if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
             config["trainer"]["parallel"] = "ddp"
     return config
@@ -255,7 +258,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
-    """Return the callbacks of the run that average its weights, and whether they evaluate the average."""
+    """Return the callbacks that average the weights. The value is whether the run evaluated the averaged weights."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -274,7 +277,14 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 
 
 def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
-    """Load a checkpoint's model and callbacks into the trainer; with given weights, only those and no callbacks."""
+    """Load a checkpoint into the trainer.
+
+    Args:
+        trainer: The trainer.
+        found: The checkpoint.
+        weights: None to load the model and the callbacks; ``raw`` to load only the model; or the name of a callback,
+            to load the model with the averaged weights of that callback.
+    """
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
@@ -289,7 +299,7 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
 
 
 def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
-    """Replace the weights by a callback's average."""
+    """Replace the weights of the model by the averaged weights that a callback has stored in the checkpoint."""
     import torch
 
     own = trainer.model.state_dict(keep_vars=True)
@@ -301,7 +311,7 @@ def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
 
 
 def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
-    """Save only the weights, on the CPU, each as a separate tensor."""
+    """Save the weights in a file, without views or GPU tensors: each weight is a separate tensor on the CPU."""
     import torch
 
     from ssr_hydra.trainer.saving import restore_weights
@@ -330,7 +340,11 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return what the run recorded at the checkpoint's batch, and whether another machine recorded it."""
+    """Return the metrics that the run recorded at ``batch``, and messages about the record.
+
+    The metrics are None if the run recorded none at that batch. A message reports an unreadable record, or a record
+    from a machine with other versions or hardware.
+    """
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -351,7 +365,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return the differences in versions and hardware, which may change the last bits."""
+    """Return messages about other versions and hardware, because these may change the last bits of the metrics."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions
@@ -378,5 +392,5 @@ def _words_for(weights: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a name from someone else's file, without control characters."""
+    """Replace the unprintable characters of a name, because the file that has the name may come from someone else."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: Arguments that replace those of the process.
 
     Raises:
-        SystemExit: 0 if all metrics are as recorded, 1 if not or on failure, 2 for invalid input, 130 for ctrl-C.
+        SystemExit: 0 if all compared metrics equal the recorded ones, 1 if not or if the evaluation fails, 2 for
+            invalid input, 130 for ctrl-C.
     """
     with safe_output():
         _main(argv)
@@ -89,7 +90,7 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Split arguments of this command from overrides of the run's config."""
+    """Return the arguments of this command by name, and the remaining arguments: overrides of the run's config."""
     own: dict[str, Any] = {}
     overrides = []
     for argument in given:

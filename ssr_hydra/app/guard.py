@@ -5,16 +5,15 @@ Hydra acts on a composed config before the app sees it: it calls ``hydra.callbac
 these could run code or write files. The command line comes from the user, and the package, Hydra and installed plugins
 are trusted like all installed code. Every other file must follow four rules:
 
-1. Its ``_target_`` values are only those that :mod:`ssr_hydra.app.targets` allows: exact names, and members of
-   ``trust``.
-2. It sets neither ``trust`` nor ``hydra.*``, except a few plain values. :func:`check_hydra_node` compares the composed
-   ``hydra`` node with that of the same command line without those files.
-3. It stays within :class:`~ssr_hydra.app.yaml_files.FileBounds`, which are checked before composing, and uses no
-   resolver that reads the machine (:mod:`ssr_hydra.app.interpolations`).
-4. Its paths stay below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
+1. Every ``_target_`` is allowed by :mod:`ssr_hydra.app.targets`: it is a registered name or a member of ``trust``.
+2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` composes
+   the same command line without such files, and compares the two ``hydra`` nodes.
+3. The file stays within :class:`~ssr_hydra.app.yaml_files.FileBounds`, which are checked before composing. It uses no
+   resolver that reads the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
+4. The folders that it names are below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
-:class:`CheckedSource` reads such files. It reads each file once: later compositions, including those in the processes
-of a sweep's jobs, use the checked text.
+:class:`CheckedSource` reads such files. It reads each file from disk only once. Later compositions use the checked
+text, also in the processes that run the jobs of a sweep.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ __all__ = [
     "register_source",
 ]
 
-# The choices of the app's main config, for a main config from elsewhere that does not make them.
+# Choices of the app's main config. They are added to a main config of the user that does not choose from these groups.
 _HOUSE = ({"launcher": "processes"}, {"override hydra/output": "unique"}, {"override hydra/help": "ssr_hydra"})
 _HOUSE_SWEEPER = {"override hydra/sweeper": "study"}
 
@@ -65,17 +64,19 @@ _SCHEME = "checked://"
 
 
 class CheckedFiles(metaclass=Singleton):
-    """The files that were read in this process. Hydra's launchers copy it, like every singleton, into their jobs.
+    """The config files that this process has read and checked.
+
+    The object is a singleton, because Hydra's launchers copy all of Hydra's singletons into the processes of jobs.
 
     Attributes:
         texts: A mapping from path to content.
-        typed: The keys of the command line.
-        trust: What the command line trusts, including names of resolvers.
+        typed: The keys of the overrides on the command line.
+        trust: The modules, classes, functions and resolvers that the command line trusts.
         own: Folder of the app's own configs.
-        before: Entries of the search path before the app's own configs.
-        after: Entries of the search path after them.
-        primary: Name of the main config, if it is not one of the app's own.
-        bounds: The bounds of the current composition.
+        before: Entries of Hydra's search path that come before the app's own configs.
+        after: Entries of Hydra's search path that come after the app's own configs.
+        primary: Name of the main config; None if it is one of the app's own.
+        bounds: The size limits for the files of the current composition.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class CheckedFiles(metaclass=Singleton):
         self.clear()
 
     def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
-        """Remove all files and folders."""
+        """Forget all files and search-path entries, and set the app's folder and the keys of a new command line."""
         self.texts.clear()
         self.own, self.typed = own, tuple(typed)
         self.trust: tuple[str, ...] = ()
@@ -93,17 +94,17 @@ class CheckedFiles(metaclass=Singleton):
         self.begin()
 
     def begin(self) -> None:
-        """Start a composition: the bounds apply to all of its files together."""
+        """Start to count the sizes of files for a new composition. The limits apply to the sum over its files."""
         self.bounds = FileBounds(self.typed, self.texts)
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of the search path outside of installed code, in the order of the search."""
+        """The folders of the search path whose files are checked, in the order in which Hydra searches them."""
         entries = (*self.before, *self.after)
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str) -> tuple[str, Any] | None:
-        """Return the file that sets a field, and the value there; None if no such file does."""
+        """Return the path of the checked file that sets a field, and its value; None if no checked file sets it."""
         for path, text in reversed(self.texts.items()):
             folder, _, _ = path.rpartition("/")
             try:
@@ -122,7 +123,7 @@ class CheckedFiles(metaclass=Singleton):
 
 
 class CheckedSource(ConfigSource):
-    """A folder of configs outside of installed code: ``checked:///absolute/path``."""
+    """A folder of configs from outside the package, whose files are checked: ``checked:///absolute/path``."""
 
     @staticmethod
     def scheme() -> str:
@@ -141,7 +142,7 @@ class CheckedSource(ConfigSource):
         return (Path(self.path) / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``. Only a regular file counts."""
+        """See Hydra's ``ConfigSource``. A config must be a regular file, or one that was read before."""
         path = self._file(config_path)
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 
@@ -153,10 +154,11 @@ class CheckedSource(ConfigSource):
         return sorted(set(found))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read a file and run the checks that need only this file.
+        """Read a config file, and run the checks that need only this file.
 
         Raises:
-            InputError: The file breaks a rule.
+            ConfigLoadError: The file does not exist.
+            InputError: The file violates a rule of this module.
         """
         files = CheckedFiles.instance()
         path = self._file(config_path)
@@ -212,19 +214,24 @@ class CheckedSearchPath(SearchPathPlugin):
         for path in files.after:
             search_path.append("command-line", path)
         entries = search_path.get_path()
-        for presets in [entry for entry in entries if entry.provider == PROVIDER]:  # a file is found before its preset
+        for presets in [entry for entry in entries if entry.provider == PROVIDER]:  # search files before presets
             entries.remove(presets)
             entries.append(presets)
 
 
 def register_source() -> None:
-    """Register the source and the search path with Hydra. Repeated calls have the same result."""
+    """Register :class:`CheckedSource` and :class:`CheckedSearchPath` with Hydra. Further calls have no effect."""
     Plugins.instance().register(CheckedSource)
     Plugins.instance().register(CheckedSearchPath)
 
 
 def is_apps_own(config_path: str, own: str) -> bool:
-    """Whether the package, Hydra or a plugin has a config of that name."""
+    """Whether this package, Hydra or a plugin has a config of that name.
+
+    Args:
+        config_path: Group and name, such as ``scheduler/cosine``.
+        own: Folder of the app's own configs.
+    """
     if is_preset(config_path) or (Path(own) / f"{config_path}.yaml").is_file():
         return True
     try:
@@ -235,7 +242,7 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_house(defaults: Any) -> list[Any]:
-    """Return the defaults list of a main config from elsewhere, with the choices of the app's own main config."""
+    """Return the defaults list of a user's main config, with the app's choices for groups that it does not mention."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     missing = [item for item in (*_HOUSE, _HOUSE_SWEEPER) if not groups & item.keys()]
@@ -255,7 +262,7 @@ def _is_override(item: Any) -> bool:
 
 # ---- rule 2: trust and hydra.*
 
-# Values that Hydra itself writes into the composed node.
+# Paths below the hydra node at which Hydra itself writes values during composition.
 _PARAMS = ("sweeper", "params")
 _BY_HYDRA = (
     ("overrides",),
@@ -273,12 +280,13 @@ def check_hydra_node(
 
     Args:
         cfg: The composed config, with its ``hydra`` node.
-        overrides: Its overrides.
-        reference: The ``hydra`` overrides of the same command line, composed with only the app's own configs.
-        chosen: Nodes whose file the command line chose, such as ``hydra.launcher.`` for ``hydra/launcher=mine``.
+        overrides: The overrides with which ``cfg`` was composed.
+        reference: The config that the ``hydra`` overrides of the same command line give with only the app's own files.
+        chosen: Nodes that may differ, because the command line chose a file for them: ``hydra.launcher.`` for
+            ``hydra/launcher=mine``.
 
     Raises:
-        InputError: Names the key and its value.
+        InputError: A node was changed; the error names the key and its value.
     """
     _check_trust(cfg, reference)
     typed: Any = _plain(cfg.hydra.overrides)
@@ -310,13 +318,13 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
-    """Refuse to sweep over settings of the app rather than of an experiment.
+    """Refuse to sweep over settings that are not part of an experiment.
 
     Args:
-        keys: A mapping from swept key to value.
+        keys: A mapping from swept key to its values.
 
     Raises:
-        InputError: A key is one of ``hydra.*``, or an app key.
+        InputError: A key is below ``hydra``, or is a setting of the app such as ``trust`` or ``study``.
     """
     for key, value in keys.items():
         name = key.lstrip("+~")

@@ -1,4 +1,4 @@
-"""Rules for what config files from outside the package may set below ``hydra``, on plain data."""
+"""Rules for the ``hydra`` keys that config files from outside the package may set. The functions need plain data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _DEEPEST_SWEEP = 10
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Return the Hydra group for which the command line has chosen a file, and the nodes that the file may set.
+    """Return a file's Hydra group and the nodes that the file may set, if the command line has chosen from the group.
 
     Args:
         group: The group of the file.
-        typed: The keys of the command line.
+        typed: The keys of the overrides on the command line.
+
+    Returns:
+        The group and the nodes; None if the group is not one of Hydra's, or if the command line has no key for it.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -28,26 +31,26 @@ def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ..
     """
     if group not in typed or not (group == "launcher" or group.startswith("hydra/")):
         return None
-    if group == "hydra/output":  # this package's own, for the two folders
+    if group == "hydra/output":  # a group of this package that sets the folders of runs and sweeps
         return group, ("hydra.run.", "hydra.sweep.")
     own = "hydra/launcher" if group == "launcher" else group
     return own, (f"{own.replace('/', '.')}.",)
 
 
 def is_below_hydra(package: str | None) -> bool:
-    """Whether a config of this package is put below ``hydra``."""
+    """Whether the content of a config with this ``@package`` ends up below ``hydra``."""
     return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put anything except Hydra's own groups below ``hydra``, where Hydra calls what it finds.
+    """Refuse to put a config below ``hydra`` unless its group is one of Hydra's, because Hydra calls targets there.
 
     Args:
-        path: The config, as Hydra names it, such as ``model/conv``.
-        package: Its package.
+        path: Group and name of the config, such as ``model/conv``.
+        package: The ``@package`` of the config.
 
     Raises:
-        InputError: It is below ``hydra``.
+        InputError: The package is below ``hydra``, and the group is not.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
@@ -63,15 +66,15 @@ _SETTINGS = {
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse what a file sets under ``hydra``, except a few harmless values.
+    """Refuse the values that a file sets below ``hydra``, except a few harmless ones.
 
     Args:
-        node: The file's node ``hydra``, plain and unresolved.
-        file: The file, for messages.
+        node: The file's ``hydra`` node as plain data, with unresolved interpolations.
+        file: Name of the file, for messages.
         chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
 
     Raises:
-        InputError: Names the key.
+        InputError: A value is not allowed; the error names its key.
     """
     params = node
     for key in ("sweeper", "params"):
@@ -97,7 +100,7 @@ def _check_params(params: Any, file: str) -> None:
         if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
             rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
             raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
-        # Hydra resolves the value and parses the result as an override, which is resolved again.
+        # Hydra would resolve the value, parse the result as an override, and resolve that override again.
         if "$" in f"{name}{value}":
             rule = f"must be plain text in a file ({file}), without references"
             raise InputError(key, value, rule, "write the values out, or sweep on the command line")

@@ -1,8 +1,8 @@
 """The resolvers that interpolations in someone else's file may call.
 
-``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records, and
-``${oc.decode:...}`` makes an interpolation of any text, so dangerous ones cannot be found by searching. As with
-targets, only listed ones are allowed: references to other values, and the resolvers below.
+``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records.
+``${oc.decode:...}`` turns any text into an interpolation, so a search for dangerous resolvers could be evaded.
+Therefore a file may use only references to other values and the resolvers listed here.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ssr_hydra.errors import InputError
 
 __all__ = ["check_growth", "check_interpolations"]
 
-# They read only the config, the clock, Python's version and Hydra's description of the run.
+# These resolvers read only the config, the clock, Python's version and Hydra's description of the run.
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
 
 
 def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
-    """Refuse every resolver that is neither harmless nor trusted, at any depth.
+    """Refuse every resolver in a config that is neither harmless nor trusted.
 
     Args:
-        node: Mappings, lists and scalars, with unresolved interpolations.
-        trust: What the command line trusts; a resolver by its name, ``trust=[oc.env]``.
+        node: The config: nested mappings, lists and scalars, with unresolved interpolations.
+        trust: The names that the command line trusts. ``trust=[oc.env]`` trusts the resolver ``oc.env``.
         path: Dotted path of the node, for messages.
 
     Raises:
-        InputError: Names the path and the resolver.
+        InputError: A resolver is not allowed; the error names it and the path of its value.
 
     Example:
         >>> check_interpolations({"name": "${optimizer.lr}"}, (), "")
@@ -53,12 +53,12 @@ def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
 
 
 def _resolvers(text: str) -> list[str]:
-    """Yield the names of the resolvers that a value calls, as written: a name may contain interpolations."""
+    """Return the names of the resolvers that a value calls, as written: a name may itself contain interpolations."""
     if "${" not in text or ":" not in text:
         return []
     try:
         return list(_named_in(parse(text)))
-    except GrammarParseError:  # OmegaConf will report it, and calls nothing
+    except GrammarParseError:  # OmegaConf will report the error, and will call no resolver
         return []
 
 
@@ -71,24 +71,24 @@ def _named_in(tree: Any) -> Iterator[str]:
 
 
 _MOST_RESOLVED = 1_000_000
-_OF_A_VALUE = 50  # characters that a value costs in addition to its text
+_OF_A_VALUE = 50  # number of characters that are counted for each value in addition to its text
 
 
 def check_growth(content: Mapping[str, Any]) -> None:
-    """Refuse references that double repeatedly: 40 lines of them can expand to a terabyte.
+    """Refuse a config whose references expand to too much text: 40 lines that each double can expand to a terabyte.
 
     Args:
-        content: A composed config, plain, with unresolved references.
+        content: A composed config as plain data, with unresolved references.
 
     Raises:
-        InputError: It would be too large when resolved; or the name of a reference starts with a reference, so that its
-            target cannot be known.
+        InputError: The resolved config would be too large; or the name of a reference starts with another reference,
+            so that its target is unknown before resolving.
     """
     sizes: dict[str, int] = {}
 
     def size(node: Any, path: str) -> int:
         if path not in sizes:
-            sizes[path] = _OF_A_VALUE  # while its own parts are counted; OmegaConf refuses a cycle
+            sizes[path] = _OF_A_VALUE  # ends the recursion if a value refers to itself; OmegaConf refuses such a cycle
             if isinstance(node, Mapping):
                 inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
             elif isinstance(node, list):
@@ -109,7 +109,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
-    """Yield the keys that a value refers to; if the end of a key is a reference, the part before it."""
+    """Yield the keys that a value refers to. If a key contains a reference, yield the key of the node before it."""
     starts: list[int] = []
     position = 0
     while isinstance(text, str) and (position := _next(text, position)) >= 0:
@@ -128,13 +128,17 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _next(text: str, position: int) -> int:
-    """Return where the next reference starts or ends."""
+    """Return the position at which the next reference starts or ends; -1 if there is none."""
     found = [place for place in (text.find("${", position), text.find("}", position)) if place >= 0]
     return min(found, default=-1)
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key with its path; or a value on the way that is a reference; or None."""
+    """Return the value of a key, and its path. Both may differ from the key's own.
+
+    If a node on the way to the key is text, return that text: it may be a reference. If the key does not exist, return
+    None and an artificial path.
+    """
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key next to this one
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]

@@ -113,9 +113,9 @@ class AppConfig(ExperimentConfig):
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether the jobs of a sweep train steps that are the same in several jobs only once.
-        share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start there: ``ends`` the
-            last one before the own part of each job, ``all`` also those before, ``none`` no checkpoints. Also written
-            as ``share.keep``.
+        share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start from them. ``ends``
+            keeps the last checkpoint before the steps of each job that are not shared, ``all`` keeps also the earlier
+            checkpoints, ``none`` keeps no checkpoints. The command line also accepts ``share.keep``.
     """
 
     trust: Any = field(default_factory=list)

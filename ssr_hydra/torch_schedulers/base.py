@@ -1,4 +1,8 @@
-"""Common parts of the descriptions of torch's schedulers: steps at a pace, and courses over a run."""
+"""Base classes for the descriptions of torch's schedulers: steps at a pace, and courses over a run.
+
+A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler that is resolved against a run:
+it computes the learning rates of all param groups at any time.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,8 @@ PerGroup = float | Sequence[float]
 
 
 def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
-    """Return a duration as it is stored: a Time, or a number of steps."""
-    if type(value).__module__.startswith("omegaconf."):  # Hydra instantiates the elements of a list[int | str] to these
+    """Read a duration and check that it is in range. Return a Time, or a number of steps."""
+    if type(value).__module__.startswith("omegaconf."):  # Hydra keeps elements of list[int | str] as nodes
         text = str(value)
         value = int(text) if text.isdecimal() else text
     is_time = isinstance(value, (str, Time)) or (hasattr(value, "unit") and hasattr(value, "value"))
@@ -45,7 +49,10 @@ def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
 
 
 def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:
-    """Check a finite number from ``least`` to ``most``; above ``least`` if ``above``."""
+    """Check that a value is a finite number from ``least`` to ``most``, and return it as a float.
+
+    If ``above`` is true, the number must be greater than ``least``.
+    """
     limits = f"{'above' if above else 'of at least'} {least:g}" + (f" and at most {most:g}" if most < math.inf else "")
     try:
         number = float(exact(value, name))
@@ -57,14 +64,17 @@ def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf,
 
 
 def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
-    """Whether a value is a list; a string is not."""
+    """Check that a value is a list (and not a string), and return it as a list.
+
+    ``what`` and ``example`` describe the elements in the error.
+    """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InputError(name, value, f"must be a list of {what}", f"write e.g. {example}")
     return list(value)
 
 
 def amounts(value: Any, name: str, **limits: Any) -> Any:
-    """Check a number, or a list with a number for each param group."""
+    """Check a number, or a list with one number for each param group. Return a float or a tuple of floats."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
             raise InputError(name, list(value), "must have one number per param group", "or one for all")
@@ -73,7 +83,7 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
 
 
 def per_group(value: Any, count: int, name: str) -> list[Any]:
-    """Return the value of each of ``count`` param groups."""
+    """Return a list with the value for each of ``count`` param groups. ``value`` is one value for all, or a list."""
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
@@ -87,10 +97,12 @@ def _show(value: Any) -> Any:
 
 
 def ends_in_first_epoch(state: Any) -> bool:
-    """Whether a run is known to end within its first epoch, so that a scheduler stepped by epoch never changes.
+    """Return whether a run ends within its first epoch, so that a scheduler that steps by epoch never changes.
+
+    Return False if this is unknown.
 
     Args:
-        state: The run; its ``max_duration`` is already scaled by ssr.
+        state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -103,16 +115,16 @@ def ends_in_first_epoch(state: Any) -> bool:
         return False
     try:
         return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
-    except InputError:  # seconds, or uncounted samples and tokens
+    except InputError:  # the length is in seconds, or in samples or tokens whose rate is unknown
         return False
 
 
 class Steps:
-    """A run counted in the steps of one scheduler, stretched by ssr.
+    """A run, or a phase of a run, that is counted in the steps of one scheduler. SSR stretches the steps.
 
     Args:
-        run: The run, or a phase of it.
-        unit: The unit of the pace: batches or epochs.
+        run: The run, or a phase of the run.
+        unit: The unit of a step: batches or epochs.
     """
 
     def __init__(self, run: Run, unit: TimeUnit) -> None:
@@ -121,19 +133,22 @@ class Steps:
 
     @classmethod
     def at(cls, run: Run, pace: str) -> Steps:
-        """Return a run in the steps of a pace."""
+        """Return the steps of a run at a pace (``"batch"`` or ``"epoch"``)."""
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
-        """Resolve and stretch a stored duration: a time on a clock of the run, from its start."""
+        """Resolve and stretch a duration (a Time or a number of steps). Return a time from the start of the run."""
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
-        """Return the number of steps of a resolved time."""
+        """Return the number of steps, possibly a fraction, in a resolved time."""
         return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
 
     def count(self) -> Callable[[Any], int | float]:
-        """Return the steps since the start at a timestamp: an int if whole, else the nearest float."""
+        """Return a function from a timestamp to the number of steps since the start.
+
+        The number is an int if it is whole, otherwise the nearest float.
+        """
         clock = self.run.clock(self.one.unit, "pace", self.one)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
@@ -146,7 +161,7 @@ class Steps:
         return count
 
     def share(self, time: Time, name: str) -> Curve:
-        """Return the elapsed fraction of a resolved time: 1 at its end, and more after it."""
+        """Return a function from a timestamp to the elapsed fraction of ``time``. After the end, it is above 1."""
         clock = self.run.clock(time.unit, name, time)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
@@ -158,40 +173,45 @@ class Steps:
 
 
 class Course(ABC):
-    """A torch scheduler over a run: the learning rate of every param group, and maybe its momentum, at a timestamp."""
+    """A torch scheduler resolved against a run.
+
+    It computes the learning rate of every param group at any timestamp. Some schedulers also compute the momentum.
+    """
 
     chains = False
-    """Whether torch's class multiplies the current rate instead of computing it from the initial one at each step."""
+    """Whether a step of torch's class multiplies the current rate. If not, a step starts from the initial rate."""
 
     has_momenta = False
-    """Whether it also sets momentum."""
+    """Whether the scheduler also sets the momentum."""
 
     @abstractmethod
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
-        """Return the learning rate of each group from its initial one."""
+        """Return the learning rate of each param group at a timestamp. ``bases`` are the groups' initial rates."""
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        """Return the factor of each of ``count`` groups' rates from one timestamp to a later one, if it chains.
+        """Return the factor by which the rate of each of ``count`` groups changes between two timestamps.
 
-        Subclasses whose factor may reach 0, or underflow, compute it without the quotient of two factors.
+        This requires :attr:`chains`. The default is the quotient of the rates at the two timestamps. Subclasses whose
+        rate may be 0 or underflow compute the factor in another way.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
-        # In torch a rate of 0 stays 0, and a rate that is set again is multiplied by 1.
+        # In torch, a rate of 0 stays 0. A rate that another scheduler sets after this is multiplied by 1.
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        """Return the momentum (or first beta) of each of ``count`` groups, if :attr:`has_momenta`."""
+        """Return the momentum (or first beta) of each of ``count`` groups. This requires :attr:`has_momenta`."""
         raise NotImplementedError
 
 
 class Factor(Course):
-    """``lr = base * factor(t)``.
+    """A course that multiplies the initial rate: ``lr = base * extra * factor(t)``.
 
     Args:
         factor: The factor at a timestamp.
-        extra: A factor from the start, see ``again`` in :meth:`TorchScheduler.course`.
-        growth: The factor from one timestamp to another, in closed form; None means the quotient of the two factors.
+        extra: A constant factor, see ``again`` in :meth:`TorchScheduler.course`.
+        growth: A function that returns the change of the factor between two timestamps, in closed form. None means the
+            quotient of the two factors.
     """
 
     chains = True
@@ -210,7 +230,7 @@ class Factor(Course):
 
 
 class _OnEpochs(Course):
-    """The same course, read at the start of the epoch of a timestamp."""
+    """A course that changes only between epochs: it reads another course at the start of the current epoch."""
 
     def __init__(self, course: Course) -> None:
         self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta
@@ -224,12 +244,13 @@ class _OnEpochs(Course):
 
 @dataclass(frozen=True)
 class TorchScheduler(metaclass=Opaque):
-    """Base of the descriptions of torch's schedulers: torch's arguments without the optimizer, and a pace.
+    """Base class for the descriptions of torch's schedulers: torch's arguments without the optimizer, and a pace.
 
     Args:
-        pace: ``"epoch"`` or ``"batch"``: the length of a step of the scheduler, and when the learning rate may change.
-            None takes the trainer's ``use_stepwise_scheduler``. If that is None too, a step is an epoch, or a batch
-            for CyclicLR and OneCycleLR, as in torch's documentation.
+        pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
+            steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If that setting is None too,
+            a step of CyclicLR and OneCycleLR is a batch, and a step of all other schedulers is an epoch, as in torch's
+            documentation.
     """
 
     pace: str | None = field(default=None, kw_only=True)
@@ -240,11 +261,11 @@ class TorchScheduler(metaclass=Opaque):
 
     @property
     def natural_pace(self) -> str:
-        """The pace if neither the user nor the trainer set one."""
+        """The pace that is used if neither the user nor the trainer sets one."""
         return EPOCH
 
     def pace_in(self, use_stepwise_scheduler: bool | None) -> str:
-        """Return the pace for a trainer's setting."""
+        """Return the pace with this value of the trainer's ``use_stepwise_scheduler``."""
         if self.pace is not None:
             return self.pace
         if use_stepwise_scheduler is None:
@@ -252,12 +273,12 @@ class TorchScheduler(metaclass=Opaque):
         return BATCH if use_stepwise_scheduler else EPOCH
 
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
-        """Refuse a run that ends before the scheduler's first step, if the user set no pace.
+        """Check that the run has at least one step of the scheduler, if the user has set no pace.
 
         Args:
-            state: The run, already scaled by ssr.
+            state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
             use_stepwise_scheduler: The trainer's setting.
-            fix: How to set a pace.
+            fix: The end of the error message: how to set a pace.
 
         Raises:
             InputError: The pace is an epoch by default, and the run ends within its first epoch.
@@ -272,17 +293,17 @@ class TorchScheduler(metaclass=Opaque):
         """Return the scheduler resolved against a run.
 
         Args:
-            steps: The run in its steps.
-            again: The number of sequences that contain it as a part of a part. torch takes its first step once more
-                for each of them.
+            steps: The run, counted in the steps of the scheduler.
+            again: Number of extra first steps that torch takes with this scheduler: one for each sequence whose first
+                scheduler is a sequence or chain that contains this scheduler.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the scheduler resolved against a run at a pace, for timestamps at the boundaries of that pace."""
+        """Return the scheduler resolved against a run. Timestamps must be at the end of a batch or epoch (``pace``)."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
-        """Resolve against a state's ``max_duration`` and rates, to learning rates at any timestamp.
+        """Resolve the scheduler with the ``max_duration`` and rates of ``state``. The result accepts any timestamp.
 
         Raises:
             InputError: A time cannot be resolved, or ssr is not above 0.

@@ -1,4 +1,4 @@
-"""Several torch schedulers on one learning rate: their product if they are factors, else torch's recursion."""
+"""Several torch schedulers on one learning rate. The result is a product if all are factors, else torch's recursion."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_fa
 
 
 class UnchainableError(InputError):
-    """Schedulers whose combination is not a function of time. torch itself can step them."""
+    """The combination of schedulers is not a function of time. torch itself can step such schedulers."""
 
 
 class Link(NamedTuple):
     """One scheduler of a chain.
 
     Attributes:
-        place: Its path, for errors.
-        name: Name of its class.
-        course: The values that it computes alone.
-        resets: The times at which it sets the rate, whatever the rate was.
+        place: Path of the scheduler in the config or arguments, for errors.
+        name: Name of the scheduler's class.
+        course: The scheduler resolved against the run, as if it were alone.
+        resets: The times at which the scheduler sets the rate and ignores the current rate.
     """
 
     place: str
@@ -39,7 +39,8 @@ def chain(links: list[Link], steps: Steps) -> Course:
     """Return the course of a chain.
 
     Raises:
-        UnchainableError: One scheduler overwrites the others, or the combination has no value between two steps.
+        UnchainableError: One scheduler overwrites the rates of the others, or the combination is not defined between
+            two steps.
     """
     if len(links) == 1:
         return links[0].course
@@ -63,18 +64,18 @@ def chain(links: list[Link], steps: Steps) -> Course:
 
 
 def is_factor(link: Link) -> bool:
-    """Whether it multiplies by a factor that does not depend on other schedulers or their paces."""
+    """Return whether a scheduler only multiplies by a factor that does not depend on the other schedulers."""
     return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in all_courses(link.course))
 
 
 def all_courses(course: Course) -> list[Course]:
-    """Yield a course and its parts, at any depth."""
+    """Return a course and all courses inside it, at any depth."""
     inner = getattr(course, "courses", [])
     return [course, *(deeper for part in inner for deeper in all_courses(part))]
 
 
 class Product(Course):
-    """A product of factors."""
+    """A course that is the product of several factors."""
 
     chains = True
 
@@ -95,9 +96,9 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """Factors and cosines: torch's steps one by one, and a fraction of the last one.
+    """A chain of factors and cosines, computed with torch's recursion: all whole steps, then a fraction of a step.
 
-    Caches the rates at the last whole step; they can be computed again.
+    The rates at the last whole step are cached.
     """
 
     chains = True
@@ -115,7 +116,7 @@ class _Recursion(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         if self._falls is not None and all(tau(timestamp) <= 1.0 for tau in self._falls):
-            return self._product.rates(timestamp, bases)  # all steps at once
+            return self._product.rates(timestamp, bases)  # the recursion has a closed form here
         count = self._count(timestamp)
         whole = math.floor(count)
         rates = self._rates_at(whole, list(bases))
@@ -147,7 +148,10 @@ class _Recursion(Course):
 
 
 class _Resetting(Course):
-    """Factors and sequences of factors. A sequence sets the rate at its milestones; the others continue from there."""
+    """A chain of factors and sequences of factors.
+
+    A sequence sets the rate at its milestones. The other schedulers multiply this rate from then on.
+    """
 
     chains = True
 
@@ -158,7 +162,7 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # Later schedulers of the chain step after the sequence, so they multiply by one step more.
+                # Schedulers after the sequence in the chain step after it, so they multiply by one step more.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

@@ -1,4 +1,4 @@
-"""torch's schedulers that combine others: one after another, and several at once."""
+"""torch's schedulers that combine other schedulers: one after another, or several at the same time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 
 def _named(parts: Any) -> list[tuple[str, Any]]:
-    """Yield each part with its path."""
+    """Return pairs of a path and a scheduler."""
     if isinstance(parts, Mapping):
         return [(f"schedulers.{name}", part) for name, part in parts.items()]
     return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]
@@ -55,12 +55,12 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase that multiplies the current rate: MultiplicativeLR cannot start from the initial rate.
+    """A phase with a MultiplicativeLR, which multiplies the current rate and does not start from the initial rate.
 
     Args:
         before: The course of the previous phase.
         last: The timestamp of the last step of the previous phase.
-        own: The products of this phase.
+        own: The course of the MultiplicativeLR.
     """
 
     chains = True
@@ -76,18 +76,19 @@ class _Continued(Course):
         return self._own.growth(before, after, count)
 
     def since_start(self, timestamp: Any, count: int) -> list[float]:
-        """Return the factor from the last step of the previous phase."""
+        """Return the factor of each group's rate since the last step of the previous phase."""
         return self._own.rates(timestamp, self._own.at_zero(count))
 
 
 class Phases(Course):
-    """Courses one after another.
+    """A sequence of phases, each with its own course.
 
     Args:
-        courses: One for each phase.
-        ends: Where each phase but the last ends, with the function that reads it from a timestamp.
-        lasts: The timestamp of the last step of each phase but the last.
-        start: The timestamp of the start.
+        courses: The course of each phase.
+        ends: The end of each phase except the last: a function that reads the clock, the clock's factor, and the end
+            in counts of the clock.
+        lasts: The timestamp of the last step of each phase except the last.
+        start: The timestamp of the start of the sequence.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Phases(Course):
         self.has_momenta = bool(self._driving)
 
     def index(self, timestamp: Any) -> int:
-        """Return the phase of a timestamp."""
+        """Return the index of the phase that contains a timestamp. The last phase is -1."""
         return next((i for i, (read, factor, stop) in enumerate(self._ends) if read(timestamp) * factor < stop), -1)
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
@@ -113,11 +114,11 @@ class Phases(Course):
         if isinstance(course, _Continued):
             found = self.growth(before, self._lasts[index - 1], count)
             return [rate * factor for rate, factor in zip(found, course.since_start(after, count), strict=True)]
-        return super().growth(before, after, count)  # set from the initial rate
+        return super().growth(before, after, count)  # this phase starts from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        # A phase without momentum keeps the momentum of the last phase that set it. Before the first such phase,
-        # torch's constructors decide: the momentum is that of the last scheduler that was constructed.
+        # A phase without momentum keeps the momentum of the last phase that set one. Before the first phase with
+        # momentum, torch's constructors set it, so it is the momentum of the scheduler that was constructed last.
         index = self.index(timestamp) % len(self.courses)
         driven = [i for i in self._driving if i <= index]
         if not driven:
@@ -127,7 +128,7 @@ class Phases(Course):
 
 
 def holds_phases(course: Course) -> bool:
-    """Whether a course is or contains a sequence, whose phases set the rate."""
+    """Return whether a course is or contains a sequence, whose phases set the rate."""
     return any(isinstance(part, Phases) for part in all_courses(course))
 
 
@@ -139,21 +140,23 @@ class SequentialLR(TorchScheduler):
 
         lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
 
-    At its milestone, each scheduler starts at its own step 0 from the initial learning rate (a MultiplicativeLR: from
-    the current rate). ``dur`` in a scheduler is a fraction of its phase. SSR stretches milestones and schedulers.
+    At its milestone, each scheduler starts at its own step 0 from the initial learning rate. A MultiplicativeLR starts
+    from the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones
+    and the schedulers.
 
-    The first part of a sequence may be a sequence or a chain. torch then takes the first step of its parts twice, so
-    that an ExponentialLR starts one step ahead; this class does the same. torch cannot start such a part in a later
-    place; here it starts as it would alone.
+    A scheduler of the sequence may itself be a sequence or a chain. If it is the first, torch takes the first step of
+    the schedulers inside it twice, so an ExponentialLR starts one step ahead. This class does the same. At a later
+    position, torch cannot start such a scheduler. In this class, it starts as if it were alone.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
             sequence.
-        milestones: Where each scheduler but the first starts: numbers of steps, or times.
+        milestones: The start of each scheduler except the first: numbers of steps, or times.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: There are no schedulers, the number of milestones is not one less, or milestones are out of order.
+        InputError: There are no schedulers, there is not one milestone for each scheduler except the first, or the
+            milestones are not in order.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -193,7 +196,8 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
                 raise InputError(name, str(value), rule, "reorder the milestones")
-        # A nested sequence counts the step that it has taken twice, so its milestones come earlier by as much.
+        # torch takes the first step of a nested sequence again, and counts it. So its milestones are earlier by the
+        # number of extra steps.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []
@@ -202,7 +206,7 @@ class SequentialLR(TorchScheduler):
         for i, (place, part) in enumerate(parts):
             end = early[i] if i < len(early) else None
             if end is not None and (end.value <= 0 or run.is_before(start, end) is False):
-                continue  # it ends before it starts
+                continue  # this phase has no time, because its end is not after its start
             try:
                 within = steps if end is None and start is zero else steps.phase(start, end)
                 is_whole = isinstance(part, (SequentialLR, ChainedScheduler))
@@ -220,7 +224,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """The times at which torch sets the rate: each milestone except that of a MultiplicativeLR."""
+        """Return the times at which torch sets the rate: each milestone except the milestone of a MultiplicativeLR."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")
@@ -231,18 +235,20 @@ class SequentialLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class ChainedScheduler(TorchScheduler):
-    """Apply several schedulers at once: each continues from the learning rate that the others have set.
+    """Apply several schedulers at the same time: each changes the learning rate that the others have set.
 
     ::
 
         lr(t) = lr_0 factor_1(t) factor_2(t) ...
 
-    if all of them are factors. With a CosineAnnealingLR it is torch's recursion: ``lr - eta_min`` is multiplied step
-    by step, and by a fraction of a step in between. A SequentialLR sets the rate at its milestones, and the others
-    continue from there. SSR stretches all of them.
+    This formula holds if all schedulers are factors. A chain with a CosineAnnealingLR uses torch's recursion:
+    ``lr - eta_min`` is multiplied step by step, and between two steps by a fraction of a step. A SequentialLR in the
+    chain sets the rate at its milestones, and the other schedulers multiply this rate from then on. SSR stretches all
+    schedulers.
 
-    A scheduler that sets the rate at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR)
-    overwrites the others, so it cannot be chained. In a list, one of them multiplies with this package's schedulers.
+    A scheduler that sets the rate at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR) would
+    overwrite the other rates, so it cannot be in a chain. Instead, a list of schedulers can combine one such scheduler
+    with schedulers of this package, which multiply it.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
@@ -250,7 +256,7 @@ class ChainedScheduler(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: There are no schedulers, or some cannot be chained.
+        InputError: There are no schedulers, or a scheduler cannot be in a chain.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -279,7 +285,7 @@ class ChainedScheduler(TorchScheduler):
 
 
 def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0) -> list[Link]:
-    """Return schedulers, with their paths, as the links of a chain."""
+    """Return pairs of a path and a scheduler as the links of a chain."""
     found = []
     for place, part in named:
         try:
@@ -295,17 +301,19 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
 
 
 def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
-    """Return several schedulers of one optimizer as a chain, as in torch.
+    """Combine the schedulers of one optimizer as torch does.
 
     Args:
-        entries: Path, scheduler and pace of each.
+        entries: The path, the scheduler and the pace of each scheduler.
         run: The run.
 
     Returns:
-        Path, course and pace: of a scheduler that sets rates, or of several that multiply.
+        A list of a path, a course and a pace. It has several elements only if all of them are factors, which the caller
+        multiplies.
 
     Raises:
-        UnchainableError: Some overwrite each other, or continue from each other at different paces.
+        UnchainableError: A scheduler overwrites the rates of the others, or schedulers with different paces depend on
+            each other's rates.
         InputError: A time cannot be resolved.
     """
     found = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
@@ -314,7 +322,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
     paces = {pace for _, pace in found}
     for link, _ in found:
         if not link.course.chains:
-            chain([other for other, _ in found], Steps.at(run, EPOCH))  # the error says so
+            chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error for this scheduler
         if len(paces) > 1 and not is_factor(link):
             rule = "continues step by step from the rate of the others, so all must have one pace"
             raise UnchainableError(link.place, link.name, rule, f"set pace of all to {BATCH} or to {EPOCH}")

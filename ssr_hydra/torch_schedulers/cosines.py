@@ -18,13 +18,13 @@ __all__ = ["Cosine", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
 
 
 class Cosine(Course):
-    """``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.
+    """The course ``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.
 
     Args:
-        tau: The elapsed fraction at a timestamp.
+        tau: A function from a timestamp to the elapsed fraction.
         eta_min: The lowest learning rate.
-        chains: Whether torch computes it step by step from the current rate.
-        extra: A factor of the height above ``eta_min`` until the first end of the cosine.
+        chains: Whether torch computes the rate step by step from the current rate.
+        extra: A factor that multiplies ``1 + cos(pi tau)`` while tau is below 1.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
@@ -38,13 +38,13 @@ class Cosine(Course):
         return [eta + (base - eta) * height / 2.0 for base in bases]
 
     def stepped(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
-        """Return the rates one step, or a fraction of a step, after ``rates``, by torch's recursion.
+        """Return the rates after one step of torch's recursion, or after a fraction of a step.
 
         Args:
-            rates: The current rates, whatever has set them.
-            bases: The initial rates, from which the recursion starts again at the bottom of the cosine.
-            before: The timestamp of the previous step.
-            after: The timestamp of this step.
+            rates: The current rates. Other schedulers may have set them.
+            bases: The initial rates. The recursion uses them when the cosine is at its lowest value.
+            before: The timestamp at which ``rates`` apply.
+            after: The timestamp after the step.
         """
         first, second, eta = self.tau(before), self.tau(after), self.eta_min
         if first % 2.0 == 1.0:
@@ -56,7 +56,7 @@ class Cosine(Course):
 
 @dataclass(frozen=True)
 class CosineAnnealingLR(TorchScheduler):
-    """Decay along half a cosine to ``eta_min``, and increase along the next half after it.
+    """Decay along half a cosine to ``eta_min``, then increase along the next half.
 
     ::
 
@@ -92,7 +92,7 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # Step 0 is an ordinary step. torch's special case for a T_max of 1 doubles the height there.
+        # torch computes the extra step 0 like an ordinary step. For a T_max of 1, its special case doubles the height.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
 
@@ -106,11 +106,11 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
         cycle n lasts T_0 T_mult^n
         lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
 
-    SSR stretches ``T_0``, and so every cycle. The cycle of a time is found in closed form.
+    SSR stretches ``T_0``, and so every cycle.
 
     Args:
         T_0: Length of the first cycle: a number of steps, or a time.
-        T_mult: Ratio of the lengths of two cycles in a row, an integer >= 1.
+        T_mult: Length of a cycle divided by the length of the cycle before it, an integer >= 1.
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 

@@ -1,4 +1,4 @@
-"""torch's schedulers that set absolute learning rates, and momentum in the opposite direction."""
+"""torch's schedulers that set absolute learning rates, and change the momentum in the opposite direction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Cyclic(Course):
         self.has_momenta = scheduler.cycle_momentum
 
     def _height(self, timestamp: Any) -> float:
-        """The height above the bottom, as a fraction of the first cycle's height."""
+        """Return the height above the lowest rate, as a fraction of the first cycle's height."""
         own = self._own
         index, rest = divmod(self._read(timestamp) * self._factor - self._start, self._up + self._down)
         share = float(rest / self._up if rest <= self._up else (self._up + self._down - rest) / self._down)
@@ -71,7 +71,7 @@ class _Cyclic(Course):
 
 @dataclass(frozen=True)
 class CyclicLR(TorchScheduler):
-    """Cycle between two learning rates, with momentum in the opposite direction.
+    """Cycle between two learning rates, and change the momentum in the opposite direction.
 
     ::
 
@@ -83,15 +83,17 @@ class CyclicLR(TorchScheduler):
     SSR stretches both parts of a cycle, and the steps of ``exp_range``.
 
     Args:
-        base_lr: The lowest learning rate, absolute: one, or a list with one per param group.
-        max_lr: The highest learning rate of the first cycle, absolute: one, or a list with one per param group.
+        base_lr: The lowest learning rate, absolute: one number, or a list with one number per param group.
+        max_lr: The highest learning rate of the first cycle, absolute: one number, or a list with one number per param
+            group.
         step_size_up: Length of the increase: a number of steps, or a time.
         step_size_down: Length of the decrease; None means ``step_size_up``.
         mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
         gamma: Factor for ``exp_range``, at least 0.
-        scale_fn: A custom function instead of ``mode``.
-        scale_mode: The argument of ``scale_fn``: ``"cycle"``, counted from 1, or ``"iterations"``.
-        cycle_momentum: Whether to set momentum (or the first beta) as well.
+        scale_fn: A custom function instead of ``mode``; None to use ``mode``.
+        scale_mode: The argument of ``scale_fn``: the number of the ``"cycle"``, counted from 1, or the number of steps
+            (``"iterations"``).
+        cycle_momentum: Whether to set the momentum (or the first beta) as well.
         base_momentum: Momentum at the highest learning rate.
         max_momentum: Momentum at the lowest learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
@@ -154,7 +156,7 @@ class _OneCycle(Course):
         one = steps.run.convert(steps.one, total.unit, "total_steps")
         _check_length(steps, total, own.total)
         start, end = exact(own.pct_start, "pct_start"), total - one
-        # In torch each phase ends one step early, because time 0 is a step as well.
+        # In torch, each phase ends one step early, because time 0 is also a step.
         ends = [total * start - one, *([total * (2 * start) - one * 2] if own.three_phase else []), end]
         clock = steps.run.clock(total.unit, "total_steps", *ends)
         self._read, self._factor = clock.read, clock.factor
@@ -166,7 +168,7 @@ class _OneCycle(Course):
         self.has_momenta = own.cycle_momentum
 
     def _where(self, timestamp: Any) -> tuple[int, float]:
-        """Return the phase and its elapsed fraction; after the end, the last value."""
+        """Return the index and the elapsed fraction of the current phase. After the end: the last phase and 1."""
         count = self._read(timestamp) * self._factor
         start, last = self._start, len(self._ends) - 1
         for index, end in enumerate(self._ends):
@@ -200,7 +202,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """Refuse a schedule that ends before the run. torch would raise an error after ``total_steps``, during training."""
+    """Raise an InputError if the schedule ends before the run. torch would raise an error later, during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"ends at {total}, before the run does ({length}), and is not defined after it"
@@ -210,7 +212,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
 
 @dataclass(frozen=True)
 class OneCycleLR(TorchScheduler):
-    """Increase once to ``max_lr``, then decrease to almost 0, with momentum in the opposite direction.
+    """Increase once to ``max_lr``, then decrease to almost 0, and change the momentum in the opposite direction.
 
     ::
 
@@ -218,22 +220,23 @@ class OneCycleLR(TorchScheduler):
         final_div_factor at total - 1, in halves of a cosine or straight lines; three_phase returns to
         max_lr / div_factor in between
 
-    SSR stretches every part. After ``total - 1`` the last value stays.
+    SSR stretches the increase and the decrease. After ``total - 1``, the learning rate keeps its last value.
 
     Args:
-        max_lr: The peak, absolute: one, or a list with one per param group.
+        max_lr: The peak, absolute: one number, or a list with one number per param group.
         total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
             whole run if these are None too.
-        epochs: With ``steps_per_epoch``, the length of the cycle.
+        epochs: Together with ``steps_per_epoch``, another way to set the length of the cycle.
         steps_per_epoch: See ``epochs``.
-        pct_start: The fraction of the cycle that increases.
+        pct_start: The fraction of the cycle in which the learning rate increases.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        cycle_momentum: Whether to set momentum (or the first beta) as well.
+        cycle_momentum: Whether to set the momentum (or the first beta) as well.
         base_momentum: Momentum at the peak.
         max_momentum: Momentum at the start and the end.
         div_factor: ``max_lr`` divided by the initial learning rate, above 0.
-        final_div_factor: The initial learning rate divided by the last, above 0.
-        three_phase: Whether the decrease to the initial learning rate mirrors the increase.
+        final_div_factor: The initial learning rate divided by the last learning rate, above 0.
+        three_phase: Whether the decrease has two phases: a decrease to the initial learning rate that mirrors the
+            increase, and a decrease to the last learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
@@ -291,7 +294,7 @@ class OneCycleLR(TorchScheduler):
 
     @property
     def total(self) -> Any:
-        """The length of the cycle as the user set it."""
+        """The length of the cycle before scaling by SSR: a number of steps, or a time."""
         if self.total_steps is not None:
             return self.total_steps
         if self.epochs is not None and self.steps_per_epoch is not None:

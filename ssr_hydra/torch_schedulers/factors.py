@@ -24,7 +24,7 @@ def _power(gamma: float, exponent: float) -> float:
 
 
 def _power_of(gamma: float, count: Callable[[Any], float], extra: float = 1.0) -> Factor:
-    """The factor gamma ** count(t)."""
+    """Return the course with the factor gamma ** count(t)."""
 
     def growth(before: Any, after: Any) -> float:
         return _power(gamma, count(after) - count(before))
@@ -34,13 +34,13 @@ def _power_of(gamma: float, count: Callable[[Any], float], extra: float = 1.0) -
 
 @dataclass(frozen=True)
 class StepLR(TorchScheduler):
-    """Decay by ``gamma`` after every ``step_size``.
+    """Multiply the learning rate by ``gamma`` after every ``step_size``.
 
     ::
 
         lr(t) = lr_0 gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``, also to lengths between two steps: the next step after it applies the decay.
+    SSR stretches ``step_size``. If a decay is then between two steps of the scheduler, the next step applies it.
 
     Args:
         step_size: Time between two decays: a number of steps, or a time.
@@ -81,21 +81,21 @@ class StepLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class MultiStepLR(TorchScheduler):
-    """Decay by ``gamma`` at each milestone.
+    """Multiply the learning rate by ``gamma`` at each milestone.
 
     ::
 
         lr(t) = lr_0 gamma ** (number of milestones <= t)
 
-    SSR stretches every milestone; two that fall between the same two steps both count.
+    SSR stretches every milestone. If two milestones are then between the same two steps, both take effect.
 
     Args:
-        milestones: Numbers of steps, or times, in any order. A repeated milestone decays twice.
+        milestones: Numbers of steps, or times, in any order. A repeated milestone multiplies the rate twice.
         gamma: Factor of each decay, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For no milestones, a negative one, or a ``gamma`` that is negative or not finite.
+        InputError: There are no milestones, a milestone is negative, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -123,7 +123,7 @@ class MultiStepLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
-        _power(self.gamma, len(times))  # refuse an overflow now, not during training
+        _power(self.gamma, len(times))  # raises an error for an overflow now, and not during training
         return _power_of(self.gamma, stepped(steps.run, times, range(len(times) + 1)))
 
 
@@ -133,13 +133,13 @@ class ConstantLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 factor    for t < total_iters, then lr_0
+        lr(t) = lr_0 factor    for t < total_iters, else lr_0
 
     SSR stretches ``total_iters``.
 
     Args:
         factor: The factor, from 0 to 1.
-        total_iters: How long the factor applies: a number of steps, or a time.
+        total_iters: Time until which the factor applies: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
@@ -170,7 +170,7 @@ class ConstantLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class LinearLR(TorchScheduler):
-    """Change the factor of the initial learning rate linearly, then keep it.
+    """Multiply the initial learning rate by a factor that changes linearly and then stays constant.
 
     ::
 
@@ -181,7 +181,7 @@ class LinearLR(TorchScheduler):
     Args:
         start_factor: The factor at the start, above 0 and at most 1.
         end_factor: The factor at the end, from 0 to 1.
-        total_iters: Time of the end: a number of steps, or a time.
+        total_iters: Time from which the factor is ``end_factor``: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
@@ -231,7 +231,7 @@ class PolynomialLR(TorchScheduler):
     SSR stretches ``total_iters``.
 
     Args:
-        total_iters: Time at which 0 is reached: a number of steps, or a time.
+        total_iters: Time at which the learning rate reaches 0: a number of steps, or a time.
         power: The exponent, above 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -275,13 +275,13 @@ class PolynomialLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class ExponentialLR(TorchScheduler):
-    """Decay by ``gamma`` at every step.
+    """Multiply the learning rate by ``gamma`` at every step.
 
     ::
 
         lr(t) = lr_0 gamma ** t
 
-    SSR stretches a step: after k steps of a run at ssr 0.5 the decay is ``gamma ** (k / 0.5)``.
+    SSR stretches a step: after k steps of a run at ssr 0.5, the factor is ``gamma ** (k / 0.5)``.
 
     Args:
         gamma: Factor of each step, at least 0.

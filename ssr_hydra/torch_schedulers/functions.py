@@ -1,4 +1,4 @@
-"""torch's schedulers that take the user's functions."""
+"""torch's schedulers that compute the learning rate with the user's functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Functions = Function | Sequence[Function]
 
 
 def check_function(value: Any, name: str) -> Any:
-    """Check a function; a class is refused."""
+    """Check that a value is a function and not a class, and return it."""
     if not callable(value) or isinstance(value, type):
         rule = "must be a function of the step"
         raise InputError(name, value, rule, "name a function of a module that you trust, and set _partial_: true")
@@ -34,10 +34,10 @@ def _check_functions(value: Any, name: str) -> Any:
 
 
 def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
-    """Call a user's function at a step; between two steps with a float.
+    """Call a user's function with a step: an int, or a float between two steps. Return its result as a float.
 
     Raises:
-        InputError: It does not accept a fraction, or does not return a finite number.
+        InputError: The function does not accept a fraction of a step, or does not return a finite number.
     """
     if isinstance(step, int):
         value = function(step)
@@ -79,17 +79,17 @@ class LambdaLR(TorchScheduler):
 
         lr(t) = lr_0 lr_lambda(t)
 
-    SSR stretches the function's time: it is called with ``t / ssr``, an int if that is whole, else a float. A function
-    that does not accept fractions is refused at an ssr that needs them. Wrap a function that compares steps for
-    equality (``step == 5``) or looks into a table: ``lambda step: f(int(step))`` keeps each value until the next
-    whole step.
+    SSR stretches the function's time: the function is called with ``t / ssr``. This is an int if it is whole, else a
+    float. If the ssr needs fractions and the function does not accept them, an error is raised. A function that
+    compares steps for equality (``step == 5``) or reads a table must be wrapped: ``lambda step: f(int(step))`` keeps
+    each value until the next whole step.
 
     Args:
-        lr_lambda: A function of the step, or a list of one for each param group.
+        lr_lambda: A function of the step, or a list with one function for each param group.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: It is not a function, or does not accept fractions and ssr needs them.
+        InputError: ``lr_lambda`` is not a function, or the ssr needs fractions and the function does not accept them.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -109,14 +109,14 @@ class LambdaLR(TorchScheduler):
 
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         first = 1 / steps.run.ssr
-        if first.denominator != 1:  # the first step is a fraction, so refuse the function now and not during training
+        if first.denominator != 1:  # the first step is a fraction, so check the function now and not during training
             for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):
                 asked(function, float(first), "lr_lambda")
         return _Lambda(self.lr_lambda, steps.count())
 
 
 class Products(Course):
-    """The product of a function's values at steps 1 to k. Caches the product."""
+    """The course of MultiplicativeLR: the product of a function's values at steps 1 to k. The products are cached."""
 
     chains = True
 
@@ -144,7 +144,7 @@ class Products(Course):
         return [self._span(function, first, last) for function in per_group(self._functions, count, "lr_lambda")]
 
     def _span(self, function: Function, first: int, last: int) -> float:
-        """Return the product of the values at the steps after ``first`` up to ``last``."""
+        """Return the product of the function's values at steps ``first + 1`` to ``last``."""
         begin, end, product = self._spans.get(id(function), (first, first, 1.0))
         if begin != first or end > last:
             end, product = first, 1.0
@@ -154,7 +154,10 @@ class Products(Course):
         return product
 
     def at_zero(self, count: int) -> list[float]:
-        """Return the functions at step 0. torch multiplies by these if a phase of a sequence starts with them."""
+        """Return the value of each group's function at step 0.
+
+        torch multiplies the rate by this value when a phase of a sequence starts with a MultiplicativeLR.
+        """
         return [asked(function, 0, "lr_lambda") for function in per_group(self._functions, count, "lr_lambda")]
 
 
@@ -166,14 +169,14 @@ class MultiplicativeLR(TorchScheduler):
 
         lr(t) = lr_0 lr_lambda(1) lr_lambda(2) ... lr_lambda(floor(t))
 
-    SSR stretches the steps: the k-th factor applies at ``k * ssr``, so the function is called only with whole steps.
+    SSR stretches the steps: the k-th factor applies at ``k * ssr``. So the function is called only with whole steps.
 
     Args:
-        lr_lambda: A function of the step, or a list of one for each param group.
+        lr_lambda: A function of the step, or a list with one function for each param group.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: It is not a function, or does not return a finite number.
+        InputError: ``lr_lambda`` is not a function, or does not return a finite number.
 
     Example:
         >>> from ssr_hydra.state import State

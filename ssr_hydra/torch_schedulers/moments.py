@@ -1,4 +1,4 @@
-"""Timestamps that schedulers need: the start of an epoch, and the last step of a phase."""
+"""Functions that compute the timestamps that torch's schedulers need: the start of an epoch, and a time of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _AT_START: dict[str, Callable[[Timestamp], int]] = {
 
 
 def epoch_start(timestamp: Timestamp) -> Timestamp:
-    """Return the timestamp at which the epoch of ``timestamp`` started. It depends only on ``timestamp``.
+    """Return the timestamp at which the epoch of ``timestamp`` started. The result depends only on ``timestamp``.
 
     Example:
         >>> epoch_start(Timestamp(epoch=2, batch=25, batch_in_epoch=5)).batch
@@ -61,16 +61,16 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return the timestamp at a resolved time from the start of a run or phase, by the rates of the run."""
+    """Return the timestamp of a run or phase at the resolved time ``time``. The rates of the run give its counters."""
     return DerivedTimestamp((run, time), _BY_RATES)
 
 
 class EpochRun(Run):
-    """A run that is read only between epochs. If the length of epochs is unknown, epochs are a clock as well."""
+    """A run for schedulers that step by epoch. If ``dataloader_len`` is unknown, the counter of epochs is a clock."""
 
     @classmethod
     def of_run(cls, run: Run) -> Run:
-        """Return the run itself if ``dataloader_len`` is known."""
+        """Return the run itself if its ``dataloader_len`` is known, otherwise an EpochRun with the same values."""
         if run.dataloader_len is not None:
             return run
         return cls(**{item.name: getattr(run, item.name) for item in fields(run)})

@@ -1,4 +1,4 @@
-"""torch's scheduler that follows a metric. It is the only one with state."""
+"""torch's scheduler that follows a metric. It is the only scheduler in this package with state."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ __all__ = ["Plateau", "ReduceLROnPlateau"]
 class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
-    The trainer passes its objective after each evaluation, or ``eval/loss`` if there is none. SSR multiplies
-    ``patience`` and ``cooldown`` without rounding: 5 evaluations at ssr 0.5 are 2.5, which the third one exceeds. Times
-    are counted on the run's clocks, whatever the evaluation interval is.
+    After each evaluation, the trainer passes the metric that is its objective, or ``eval/loss`` if there is no
+    objective. SSR multiplies ``patience`` and ``cooldown`` without rounding: 5 evaluations at ssr 0.5 become 2.5, so
+    the third evaluation exceeds them. If ``patience`` or ``cooldown`` is a time, the evaluation interval does not
+    change it.
 
     Args:
-        mode: ``"min"`` or ``"max"``: whether lower or higher is better. With ``"auto"``, the trainer decides by the
-            name of its objective (:func:`ssr_hydra.metrics.direction_by_name`); without a trainer it is ``"min"``.
+        mode: ``"min"`` or ``"max"``: whether lower or higher is better. With ``"auto"``, the trainer derives it from
+            the name of its objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"`` means
+            ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
         patience: How long the metric may fail to improve: a number of evaluations, or a time.
         threshold: The minimum improvement.
-        threshold_mode: ``"rel"``, relative to the best value, or ``"abs"``.
-        cooldown: How long after a reduction patience does not count: a number of evaluations, or a time.
-        min_lr: The lowest rate, absolute: one, or a list with one per param group.
+        threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
+        cooldown: How long after a reduction no patience is used up: a number of evaluations, or a time.
+        min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 
     Raises:
@@ -77,12 +79,12 @@ class ReduceLROnPlateau(metaclass=Opaque):
         )
 
     def bind(self, run: Run) -> Plateau:
-        """Resolve against a run: return the object that follows the metric."""
+        """Resolve the scheduler against a run, and return the object that follows the metric."""
         return Plateau(self, run)
 
 
 class _Wait:
-    """A length of time to wait, in evaluations or on a clock of the run."""
+    """The length of a wait (patience or cooldown), in evaluations or on a clock of the run."""
 
     def __init__(self, run: Run, amount: Any, name: str) -> None:
         self._read: Any = None
@@ -95,11 +97,11 @@ class _Wait:
         self._length = Fraction(clock.points[1] - clock.points[0])
 
     def now(self, evaluations: int, timestamp: Any) -> Fraction:
-        """Return where waiting starts."""
+        """Return the current position: the number of evaluations, or the count of the clock."""
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Whether more than the length has passed."""
+        """Return whether more than the length of the wait has passed between two positions."""
         return bool((now - since) * self._factor > self._length)
 
 
@@ -118,19 +120,19 @@ class Plateau:
         self._factors: list[float] = []
 
     def factors(self, count: int) -> list[float]:
-        """Return the factor of each group's rate; a new group has not been reduced."""
+        """Return the product of the past reductions for each group. It is 1 for a group that was added later."""
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Take a metric, and reduce the rates if patience is over.
+        """Process the metric of an evaluation, and reduce the rates if the patience is over.
 
         Args:
-            metric: The metric.
+            metric: The value of the metric.
             timestamp: The timestamp of the evaluation.
-            rates: The current rate of each group, past reductions included.
+            rates: The current rate of each group, including past reductions.
 
         Returns:
-            The new rates.
+            The new rate of each group.
         """
         self._evaluations += 1
         now = self._patience.now(self._evaluations, timestamp)
@@ -159,11 +161,11 @@ class Plateau:
         own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
-        # torch's formula, which for a negative metric requires less than the best value.
+        # This is torch's formula. For a negative metric, a value that is slightly worse than the best one is enough.
         return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as numbers and strings; times are exact."""
+        """Return the state as numbers and strings. Times are exact fractions."""
         return {
             "evaluations": self._evaluations,
             "best": self._best,
@@ -173,10 +175,10 @@ class Plateau:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of :meth:`state_dict`.
+        """Load the result of :meth:`state_dict`.
 
         Raises:
-            InputError: The state is invalid; nothing changes then.
+            InputError: The state is invalid. In this case, nothing changes.
         """
         try:
             evaluations, best = int(state["evaluations"]), float(state["best"])

@@ -1,4 +1,7 @@
-"""The description of a run in its checkpoints: everything that must not change, or only knowingly, at a resume."""
+"""The description of a run in its checkpoints.
+
+It has all settings that must not change at a resume, except if the user allows the change.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ __all__ = [
 _MOST_SHOWN, _MOST_ROWS = 64, 256
 
 
-# The settings of a step in a description, next to its precision and memory format.
+# The step settings in the "step" part of a description. Precision and channels_last are separate parts.
 _OF_STEP = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
 _SHARED = (
     *("precision", "scheduler", "schedules", "optimizers", "model", "loss"),
@@ -67,12 +70,15 @@ def describe_run(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """Describe a run for its checkpoints. Arguments are those of the trainer, and the state that it has made."""
+    """Return the description of a run for its checkpoints.
+
+    The arguments are the trainer's arguments of the same names, and the ``state`` that the trainer has created.
+    """
     return {
         "run": {
             **run,
             "control": control,
-            # As the user passed them: the loader's batch size is recorded separately.
+            # None if the user did not pass them: "data" has the loader's batch size.
             "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
             "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
         },
@@ -107,13 +113,18 @@ def shared_description(description: Mapping[str, Any], *, with_data: bool) -> di
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return every version of the code that a run used: before a resume, and now."""
+    """Return the digests of all versions of the code that a run used, joined by ``+``.
+
+    Args:
+        before: The digests before the resume, by package or module.
+        now: The digests of the current code, by package or module.
+    """
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Describe a model: its class, and the type and shape of every value in its state."""
+    """Return the description of a model: its class, and the type and shape of every tensor in its state dict."""
     tensors = {
         name: f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
         for name, value in model.state_dict().items()
@@ -123,24 +134,27 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Describe an optimizer: its class, and the hyperparameters of each param group as the user set them."""
+    """Return the description of an optimizer: its class, and the initial hyperparameters of each param group."""
     return {"class": type(optimizer).__qualname__, "groups": [_group(group) for group in optimizer.param_groups]}
 
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group's hyperparameters before any schedule; ``initial_*`` has the values that schedules multiply."""
+    """Return a group's hyperparameters without the effect of schedules.
+
+    ``initial_*`` in the group holds the values that schedules multiply.
+    """
     plain = {key: value for key, value in group.items() if key != "params" and not key.startswith("initial_")}
     plain.update({key.removeprefix("initial_"): group[key] for key in group if key.startswith("initial_")})
     return {"parameters": len(group["params"]), **{key: _plain(value) for key, value in plain.items()}}
 
 
 def describe_schedule(schedule: Any) -> Any:
-    """Describe a scheduler, or a combination of schedulers: classes and arguments."""
+    """Return the description of a scheduler or several schedulers: their classes and arguments."""
     return _plain(schedule)
 
 
 def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
-    """Describe the batches of an epoch: their number, size, order, and data set."""
+    """Return the description of a loader: the number, size and order of its batches, and its data set."""
     described: dict[str, Any] = {
         "loader": type(loader).__qualname__,
         "batches": known_length(loader),
@@ -160,7 +174,11 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 
 
 def describe_data(dataset: Any) -> dict[str, Any]:
-    """Describe a data set: by its ``describe()``, else its class, its length and, for tensors, a digest."""
+    """Return the description of a data set.
+
+    If the data set has a method ``describe``, this is its result. Else it is the class, the length and, for a
+    ``TensorDataset``, digests of the tensors.
+    """
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
@@ -175,7 +193,10 @@ def describe_data(dataset: Any) -> dict[str, Any]:
 
 
 def _tensor(tensor: Tensor) -> str:
-    """Describe a tensor: type, shape, and a digest of up to some hundred rows, spread evenly, to detect other data."""
+    """Return type and shape of a tensor, and a digest that shows whether the data has changed.
+
+    For a long tensor, the digest is that of 256 rows at equal distances.
+    """
     rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
     if len(rows) > _MOST_ROWS:
         rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
@@ -185,12 +206,17 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as plain JSON data that is equal for equal values in every process."""
+    """Return a value as plain JSON data. Equal values give equal data in every process.
+
+    Args:
+        value: Any value.
+        around: The ids of the objects that contain the value.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if id(value) in around:  # it contains itself
+    if id(value) in around:  # the value contains itself
         return "..."
     plain = functools.partial(_plain, around=(*around, id(value)))
     if isinstance(value, Tensor):
@@ -201,7 +227,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
         return plain(value.item())
     if isinstance(value, (Enum, Path, bytes, complex)):
         return str(value)
-    if isinstance(value, (bool, int, float, str)):  # for a subclass
+    if isinstance(value, (bool, int, float, str)):  # a subclass of these types
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
@@ -209,7 +235,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
         return value.to_timestring()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):  # their order differs between processes
+    if isinstance(value, (set, frozenset)):  # the order of a set differs between processes
         return sorted((plain(item) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
         return _or_digest([plain(item) for item in value])
@@ -238,7 +264,7 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
 
 
 def _or_digest(items: list[Any]) -> list[Any] | str:
-    """Return a list, or for a very long one a digest."""
+    """Return the list, or a digest as text if the list is long."""
     if len(items) <= _MOST_SHOWN:
         return items
     return f"list [{len(items)}] {digest([json.dumps(items, sort_keys=True).encode()])[:16]}"
@@ -248,7 +274,7 @@ def _name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-# Counters of torch's schedulers, and values from their optimizer, which are not settings.
+# Attributes of torch schedulers that are not settings: counters, and values that they read from their optimizer.
 _MOVING = frozenset({"last_epoch", "base_lrs", "num_bad_epochs", "cooldown_counter", "best", "T_cur", "T_i"})
 
 

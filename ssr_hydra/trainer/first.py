@@ -1,6 +1,7 @@
-"""Validation of the first batch of training and of an evaluation: one error line instead of a silent mistake.
+"""Validation of the first batch of training and of each evaluation.
 
-Batches are alike, so only the first one is validated, and later ones cost nothing.
+A wrong batch raises an error of one line, instead of training silently on wrong data. All batches have the same form,
+so only the first batch is validated, and later batches cost nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from ssr_hydra.records import as_number
 
 __all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
 
-# The warning of torch's pointwise losses, except for a target of one number, which cannot be paired wrongly.
+# The warning of torch's pointwise losses about different shapes. It is not matched for a target of one number, because
+# broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
-# The errors of torch and Python if shapes or types do not fit. Any other type is the user's own error.
+# The types of errors that torch and Python raise if shapes or types do not fit. An error of another type is from the
+# user's code.
 _MISFITS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _LONGEST = 300
 _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
@@ -35,19 +38,19 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """In this block, model, loss and metrics of the first batch are computed.
+    """Explain errors of the first batch. Compute the batch's outputs, loss and metrics in this block.
 
     Args:
-        field: The argument that the batch is from.
+        field: The name of the loader's argument, such as ``train_dataloader``.
         batch: The batch, as the loader returned it.
         model: The model.
         loss: The loss.
-        is_own: Whether the model computes its own loss of a mapping.
+        is_own: Whether the model computes its own loss if the batch is a mapping.
 
     Raises:
-        InputError: torch compares numbers of different shapes, and would broadcast them.
-        FirstBatchError: Anything else does not fit; made from the error that was raised. Errors of other types, such
-            as a user's class, are not changed.
+        InputError: Outputs and targets have different shapes, and torch would broadcast them.
+        FirstBatchError: Another error was raised because the batch does not fit the model, the loss or a metric. Errors
+            of other types, such as an exception class of the user, are raised unchanged.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_SPREAD, category=UserWarning)
@@ -70,15 +73,15 @@ def first_batch(
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
-    """Refuse a training loss that is not one number, has no gradient, or is constant.
+    """Refuse a training loss that is not one number, has no gradient, or is always 0.
 
     Args:
         loss: The loss of a batch.
-        function: The function that computed it.
+        function: The function that computed the loss.
         outputs: The outputs of the model.
 
     Raises:
-        InputError: Says what the loss is instead.
+        InputError: The loss is refused. The error names the reason.
     """
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
@@ -92,10 +95,10 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
 
 
 def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
-    """Return a loss, a number of any kind, as a tensor without dimensions.
+    """Return a loss as a tensor without dimensions. The loss may be a tensor with one value, or a number.
 
     Raises:
-        InputError: It is not one number. The error names the function.
+        InputError: The loss is not one number. The error names the function that computed the loss.
     """
     if isinstance(loss, Tensor) and loss.numel() == 1:
         return loss.reshape(())
@@ -120,7 +123,7 @@ def _spread(field: str, warning: str) -> InputError:
 
 
 def _described(batch: Any) -> str:
-    """Return keys, shapes and types of a batch."""
+    """Return keys, shapes and types of a batch as text, shortened if it is long."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         text = f"inputs {describe_value(batch[0])}, targets {describe_value(batch[1])}"
     else:
@@ -129,7 +132,7 @@ def _described(batch: Any) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return the types and shapes in a value."""
+    """Return the types and shapes of all tensors and other objects in a value, as text."""
     if isinstance(value, Tensor):
         return f"{_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):

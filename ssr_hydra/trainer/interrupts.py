@@ -1,4 +1,4 @@
-"""Signals that stop a run, and how its record describes them. Does not import torch."""
+"""Signals that stop a run, and their description in the run's record. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any, ClassVar, NoReturn
 __all__ = ["STOP_SIGNALS", "TERMINATIONS", "StopRequest", "TerminatedError", "reason", "status_of", "terminable"]
 
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that end a run after the current step: a preemption, ``docker stop``, a closed terminal."""
+"""Signals that end a run after a step: SIGUSR2 (preemption), SIGTERM (``docker stop``), SIGHUP (closed terminal)."""
 
 STOP_SIGNALS = (*TERMINATIONS, signal.SIGINT)
-"""All signals that stop a run. If several processes receive different ones, the first in this order counts."""
+"""All signals that stop a run. If processes receive different signals, the first one in this order counts."""
 
 _PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
-# torchrun repeats the ctrl-C that the terminal has already sent to every process.
+# The terminal sends ctrl-C to every process, and torchrun sends it to its processes again, within this time.
 _SAME_INTERRUPT_SECONDS = 2.0
 
 
 class TerminatedError(BaseException):
     """A signal ended the process: SIGTERM (``docker stop``), SIGHUP (a closed terminal) or SIGUSR2 (preemption).
 
-    Like ``KeyboardInterrupt`` it is not an ``Exception``, so code that handles failures does not catch it.
+    Like ``KeyboardInterrupt`` it is not an ``Exception``, so ``except Exception`` does not catch it.
 
     Args:
         number: Number of the signal.
-        after: What the run did before it ended, for the message.
+        after: Text for the end of the message, such as ``", with a checkpoint at batch 5"``.
     """
 
     def __init__(self, number: int = signal.SIGTERM, after: str = "") -> None:
@@ -40,16 +40,17 @@ class TerminatedError(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The exit code of shells: 128 plus the signal's number."""
+        """The exit code that shells use for this signal: 128 plus the signal's number."""
         return 128 + self.number
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise :class:`TerminatedError` at the first of :data:`TERMINATIONS`; restore the previous handlers at the end.
+    """In this block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    A handler that another library has installed is still called. Outside of the main thread, where Python does not
-    allow handlers, the default stays.
+    At the end of the block the previous handlers are restored. A signal for which another library has installed a
+    handler does not raise the error: that handler is called. In a thread other than the main thread, where Python does
+    not allow new handlers, the block changes nothing.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -61,7 +62,7 @@ def terminable() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        if os.getpid() != process:  # a forked worker has inherited this handler, but must end with the default
+        if os.getpid() != process:  # a forked worker has inherited this handler; the default action must end the worker
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -90,16 +91,18 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """In this block, a signal to stop is stored until it is read, after the step and the checkpoint.
+    """In this block, a stop signal is only stored, so that the run can finish its step and write a checkpoint first.
 
-    Each of :data:`TERMINATIONS` sets :attr:`number`, and so does the first ctrl-C; a second one interrupts at once.
-    Under torchrun, a ctrl-C within two seconds still counts as the first, because both the terminal and torchrun send
-    it. :meth:`leave` calls a previous handler of SIGUSR2 (a job launcher's, which requeues the job) after the
-    checkpoint is written. Previous handlers of other signals stay, and outside of the main thread, where Python does
-    not allow handlers, nothing changes.
+    Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
+    ``KeyboardInterrupt`` at once. Under torchrun, a second ctrl-C within two seconds counts as the first one, because
+    both the terminal and torchrun send it.
+
+    A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
+    after the checkpoint is written. If the user has installed a handler of another signal, the block does not replace
+    it. In a thread other than the main thread, where Python does not allow new handlers, the block changes nothing.
 
     Attributes:
-        number: The signal that asks to stop, or 0.
+        number: The number of the stored signal, or 0.
 
     Example:
         >>> with StopRequest() as stop:
@@ -108,7 +111,8 @@ class StopRequest:
         True
     """
 
-    # Set when starting processes that must survive signals: a process just after its fork still has this handler.
+    # Functions that return whether child processes must ignore signals now. A forked process has this handler until it
+    # installs its own.
     children_outlive: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:
@@ -140,7 +144,7 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        # A handler not installed by Python could not be restored, and an ignored signal is ignored on purpose.
+        # A handler that was not installed by Python could not be restored. An ignored signal is ignored on purpose.
         return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -148,7 +152,7 @@ class StopRequest:
         if os.getpid() != self._process:  # a forked process has inherited this handler
             if any(outlive() for outlive in self.children_outlive):
                 return
-            if number != signal.SIGINT:  # ctrl-C reaches it too, but this process ends it
+            if number != signal.SIGINT:  # ctrl-C reaches parent and child, and the parent ends the child
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
@@ -162,19 +166,19 @@ class StopRequest:
                 self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
 
     def _is_the_same(self) -> bool:
-        """Whether this is the repetition of the previous ctrl-C."""
+        """Return whether torchrun has repeated the previous ctrl-C."""
         is_recent = self._interrupted > 0 and time.monotonic() - self._interrupted < _SAME_INTERRUPT_SECONDS
         return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
     def leave(self, after: str = "") -> NoReturn:
-        """End the run with the stored signal.
+        """End the run because of the stored signal.
 
         Args:
-            after: What the run did before, for the message.
+            after: Text for the end of the message, such as ``", with a checkpoint at batch 5"``.
 
         Raises:
             KeyboardInterrupt: The signal is ctrl-C.
-            TerminatedError: It is another signal.
+            TerminatedError: The signal is another one, and no previous handler has ended the process.
         """
         number = self.number
         if number == signal.SIGINT:
@@ -188,7 +192,7 @@ class StopRequest:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """Add the reason to the SystemExit of a launcher that requeues the job."""
+    """In this block, add the reason to a ``SystemExit`` that a launcher's handler raises after requeuing the job."""
     try:
         yield
     except SystemExit as leaving:
@@ -197,7 +201,7 @@ def _explained_exit(number: int, after: str = "") -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Describe an error as in ``result.json``: type and message, or the signal that stopped the run.
+    """Return the text for an error in ``result.json``: type and message, or the signal that stopped the run.
 
     Example:
         >>> reason(ZeroDivisionError("in the model")), reason(KeyboardInterrupt())
@@ -214,7 +218,7 @@ def reason(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> str:
-    """Return the status of a run that this error ended: ``stopped`` by a signal, or ``failed``.
+    """Return the status of a run that this error ended: ``stopped`` if the error is from a signal, else ``failed``.
 
     Example:
         >>> status_of(KeyboardInterrupt()), status_of(ZeroDivisionError())

@@ -1,4 +1,4 @@
-"""The model in several processes, copied or sharded, and its full weights for a checkpoint."""
+"""A model that several processes train, copied (DDP) or sharded (FSDP), and its full weights for a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's parameters are sharded over the processes, by :func:`shard`."""
-    # Checks the name of the class that fully_shard gives to modules, which needs no import. Checking parameters would
-    # fail between a forward pass without backward and the next one, when they are whole.
+    """Return whether :func:`shard` has sharded a model's parameters over the processes."""
+    # The check uses the class name that fully_shard gives to modules, which needs no import. The parameters cannot be
+    # checked: after a forward pass without backward they are whole.
     return any(_is_fsdp(type(module)) for module in model.modules())
 
 
 def class_name(model: nn.Module) -> str:
-    """Return the name of a model's class, even if ``fully_shard`` has replaced the class."""
+    """Return the name of a model's original class, also if ``fully_shard`` has replaced the class."""
     cls = type(model)
     return next(base.__qualname__ for base in cls.__mro__ if not _is_fsdp(base)) if _is_fsdp(cls) else cls.__qualname__
 
@@ -45,7 +45,7 @@ def _is_fsdp(cls: type) -> bool:
 
 
 def check_sharded(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse an optimizer whose fused kernel cannot step shards; only Adam's can."""
+    """Refuse an optimizer with ``fused=True`` whose fused kernel does not support sharded parameters."""
     for index, optimizer in enumerate(optimizers):
         if type(optimizer).__name__ in UNFUSED and any(group.get("fused") for group in optimizer.param_groups):
             rule = f"must be False for a sharded model with {type(optimizer).__name__}"
@@ -53,7 +53,7 @@ def check_sharded(optimizers: Sequence[Optimizer]) -> None:
 
 
 def check_several(world_size: int) -> None:
-    """Refuse to shard a model over one process."""
+    """Refuse ``parallel=fsdp`` if there is only one process."""
     if world_size == 1:
         rule = "needs several processes"
         raise InputError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
@@ -62,11 +62,11 @@ def check_several(world_size: int) -> None:
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
-    Repeated children (the blocks of a transformer, in a ``ModuleList`` or ``Sequential``) are sharded one by one, so
-    that only one of them is whole at a time. The rest is sharded with the model itself.
+    Each child of a ``ModuleList`` or ``Sequential`` (such as a block of a transformer) is sharded by itself, so only
+    one of these children is whole at a time. All other parameters are sharded with the model itself.
 
     Args:
-        model: The whole model, the same in every process.
+        model: The model before sharding. It must be the same in every process.
         processes: The processes.
         device: The device of training.
 
@@ -89,15 +89,19 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
 
 
 def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch.device) -> nn.Module:
-    """Return what training calls as the model: the model itself in one process or if sharded, else a DDP wrapper.
+    """Return the module for the forward pass of training.
+
+    This is the model itself if there is one process, or if the model is sharded or has no trainable parameter. Else it
+    is a DDP wrapper of the model.
 
     Raises:
-        InputError: The model is whole for ``fsdp``, so its optimizer would have parameters that no longer exist; or it
-            is sharded for ``ddp``.
+        InputError: ``parallel`` is ``fsdp``, but there is only one process, or the model is not sharded yet (sharding
+            it now would replace the parameters that its optimizer already has). Or ``parallel`` is ``ddp``, but the
+            model is sharded.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
-            shard(model, processes, device)  # its error says why not
+            shard(model, processes, device)  # raises an InputError
         return model
     if parallel == "fsdp":
         if not is_sharded(model):
@@ -115,7 +119,7 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
 
 
 class _Touch(nn.Module):
-    """A replacement for a model: every parameter gets a gradient of zero, the last one first."""
+    """A temporary replacement for a model. It gives every parameter a gradient of zero, from the last to the first."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
@@ -129,16 +133,17 @@ class _Touch(nn.Module):
 
 
 def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
-    """Let DDP build its buckets before the first step.
+    """Make DDP build its final gradient buckets before the first step.
 
-    DDP rebuilds them after the first backward pass, in the order in which gradients arrived. With three or more
-    processes, the order of additions depends on a number's place in its bucket. So the first step after a resume would
-    differ in its last bits from the same step of an uninterrupted run.
+    DDP rebuilds the buckets after the first backward pass, in the order in which gradients arrived. With three or more
+    processes, the order in which DDP adds the gradients depends on the position of a gradient in its bucket. So
+    without this function, the first step after a resume would differ in its last bits from the same step of an
+    uninterrupted run.
     """
     model = copied.module
-    if any(getattr(module, "sparse", False) for module in model.modules()):  # their gradients are not sums like these
+    if any(getattr(module, "sparse", False) for module in model.modules()):  # _Touch gives only dense gradients
         return
-    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the replacement has none
+    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the replacement has no buffers
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
         copied().backward()
@@ -148,9 +153,10 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
-    """A loader's batches, equally many in every process, because all processes compute a sharded model together.
+    """Yield a loader's batches, the same number in every process.
 
-    A process that has no more batches repeats its last one, as padding.
+    All processes compute a sharded model together, so a process that has no more batches yields its last batch again,
+    as :class:`~ssr_hydra.data.seeded.Padding`.
 
     Raises:
         InputError: A process has no batch.
@@ -172,10 +178,11 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 
 
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the state of a model and its optimizers. A sharded one is gathered, and every process must take part.
+    """Return the states of a model and its optimizers. If the model is sharded, every process must call this function.
 
-    The states are those of the same model in one process, so a run can resume with another number of processes. Only
-    rank 0 keeps the gathered state, on the CPU.
+    The states of a sharded model are gathered: they are equal to those of the same model in one process, so a run can
+    resume with a different number of processes. The gathered tensors are on the CPU of rank 0; the other processes get
+    None instead of each tensor.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
@@ -189,9 +196,13 @@ def load_weights(
     model_state: dict[str, Any] | None,
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Load the state of :func:`weights`. Every process has read it, and takes its shards.
+    """Load the states that :func:`weights` returned. If the model is sharded, every process loads its own shards.
 
-    A model whose state is None does not change.
+    Args:
+        model: The model.
+        optimizers: The optimizers.
+        model_state: The full state of the model; None does not change the model.
+        optimizer_states: The full state of each optimizer.
     """
     if is_sharded(model):
         _reshard(model)
@@ -208,14 +219,14 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Reshard parameters that a forward pass without backward has left whole; optimizers hold the shards."""
+    """Shard the parameters again that a forward pass without backward has left whole; optimizers hold the shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]
 
 
 def _whole(value: Any) -> Any:
-    """Gather every shard in a value."""
+    """Replace each sharded tensor in a value by the full tensor on rank 0, and by None on other ranks."""
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -227,7 +238,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer's state in which tensors with a parameter's shape are sharded like the parameter."""
+    """Return an optimizer's state in which each tensor with its parameter's shape is sharded like the parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     like = dict(zip(numbers, parameters, strict=True))
@@ -243,5 +254,5 @@ def _shard_like(value: Any, like: Any) -> Any:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process has the whole tensor, so nothing is sent.
+    # Every process already has the whole tensor, so nothing must be sent.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

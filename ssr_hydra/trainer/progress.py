@@ -23,7 +23,17 @@ _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 @dataclass
 class Snapshot:
-    """The position of a run, for display."""
+    """The position of a run, for display.
+
+    Attributes:
+        share: The completed fraction of the run, from 0 to 1.
+        step, epoch: The number of completed steps and epochs.
+        steps: The number of steps of the whole run; None if unknown.
+        lr: The learning rate of the first param group.
+        loss: The mean training loss in the last record of training.
+        train_seconds: The seconds of training so far.
+        metrics: The metrics of the last evaluation.
+    """
 
     share: float
     step: int
@@ -36,17 +46,17 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Return the seconds of training left at the current pace."""
+        """The estimated seconds of training until the end of the run; None at the start of the run."""
         return self.train_seconds * (1 / self.share - 1) if self.share > 0 else None
 
     @property
     def counted(self) -> str:
-        """Return the step and the number of steps, as text."""
+        """The number of completed steps and of all steps, as text; only the first number if the other is unknown."""
         return f"{self.step}" if self.steps is None else f"{self.step}/{self.steps}"
 
     @property
     def scores(self) -> list[str]:
-        """Return metrics as text."""
+        """Name and value of each metric, as text."""
         return [f"{name} {_number(value)}" for name, value in self.metrics.items()]
 
 
@@ -56,13 +66,13 @@ class Progress(Protocol):
     interval: float
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        """Show the position of the run; ``evaluated`` if its metrics are new."""
+        """Show the position of the run. ``evaluated`` says that the metrics are those of a new evaluation."""
 
     def close(self) -> None:
         """Restore the terminal."""
 
     def tell(self, text: str) -> None:
-        """Print a text below."""
+        """Print a message on its own line."""
 
 
 class _Silent:
@@ -103,7 +113,10 @@ class _Plain:
 
 
 class _Bar:
-    """rich's bar, drawn by the training thread a few times per second: a separate thread would slow it down."""
+    """A progress bar of rich. The training thread draws it at most four times per second.
+
+    rich could draw the bar in a separate thread, but that thread would slow down training.
+    """
 
     interval = 0.25
 
@@ -115,12 +128,12 @@ class _Bar:
         from rich.table import Column
 
         class OurConsole(Console):
-            def on_broken_pipe(self) -> None:  # rich's own version ends the process
+            def on_broken_pipe(self) -> None:  # the method of rich ends the process
                 raise BrokenPipeError
 
         self._console = OurConsole(file=stream)
         name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        # The space for text in a line; a longer line would be cut.
+        # The number of characters for the text. rich would cut a longer line.
         self._room = max(0, self._console.width - len(name) - _BAR_WIDTH - len("  100%  "))
         self._progress = RichProgress(
             TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
@@ -133,7 +146,7 @@ class _Bar:
         self._task = self._progress.add_task(escape(visible(name)), total=1.0, text="starting")
         self._progress.start()
 
-    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows them
+    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows metrics
         words = [snapshot.counted, f"lr {_number(snapshot.lr)}", f"loss {_number(snapshot.loss)}"]
         if snapshot.eta is not None:
             words.append(f"ETA {duration(snapshot.eta)}")
@@ -150,9 +163,9 @@ class _Bar:
 
 
 class _Unbreakable:
-    """A progress that stops when it cannot be written: ``| head``, a full disk, a closed terminal.
+    """A progress display that stops silently if its output cannot be written, so that such an error never ends a run.
 
-    An error of the display must not end a run.
+    Examples of such an output are ``| head``, a full disk and a closed terminal.
     """
 
     def __init__(self, make: Callable[[], Progress]) -> None:
@@ -177,13 +190,13 @@ class _Unbreakable:
 
 
 def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
-    """Return the progress of a run.
+    """Return the progress display of a run.
 
     Args:
         kind: ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
             ``plain`` or ``none``.
-        name: Name of the bar.
-        stream: The output; None is standard output. If it cannot be written, nothing more is shown.
+        name: Text in front of the bar.
+        stream: The output; None means standard output. If the output cannot be written, the display stops.
 
     Raises:
         InputError: The kind is unknown.
@@ -199,13 +212,13 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
 
 
 def check_progress(kind: object) -> None:
-    """Raise InputError if ``kind`` is unknown."""
+    """Refuse an unknown kind of progress display."""
     if kind not in _KINDS:
         raise InputError("progress", kind, f"must be one of {', '.join(_KINDS)}", "use 'auto'")
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:
-    """Return the result of a run in a few lines: SSR, steps, samples, seconds, final metrics, folder."""
+    """Return the result of a run as a few lines of text: SSR, length, steps, samples, time, final metrics, folder."""
     rows: list[tuple[str, str]] = [
         ("ssr", f"{result.ssr:g}"),
         ("length", _length(result)),
@@ -232,7 +245,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
 
 
 def _length(result: RunResult) -> str:
-    """Return the length that was run, and the length before scaling."""
+    """Return the length of the run, and the length before scaling if it is different, as text."""
     if result.ssr == 1:
         return result.max_duration
     length = as_time(result.max_duration, "max_duration") * check_ssr(result.ssr)
@@ -241,20 +254,20 @@ def _length(result: RunResult) -> str:
 
 
 def announce(kind: str, stream: TextIO | None = None) -> None:
-    """On a terminal, print that a run starts, because importing torch may take seconds.
+    """On a terminal, print a line at the start of a run, because the import of torch may take seconds.
 
     Args:
         kind: See :func:`choose_progress`.
         stream: See :func:`choose_progress`.
     """
     target = sys.stdout if stream is None else stream
-    with suppress(OSError, ValueError):  # nothing is shown then
+    with suppress(OSError, ValueError):  # a stream that cannot be written shows nothing
         if kind != "none" and target.isatty():
             print("starting: torch, data, model ...", file=target, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as text: 0.42 s, 12.3 s, 4:05 min, 1:02:03 h."""
+    """Return a number of seconds as text, such as 0.42 s, 12.3 s, 4:05 min or 1:02:03 h."""
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

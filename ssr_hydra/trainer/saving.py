@@ -1,4 +1,4 @@
-"""What a run saves in its checkpoints and when, and how it is restored."""
+"""Save model, optimizers and random state in a checkpoint, and restore them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def random_numbers() -> dict[str, Any]:
 
 
 def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
-    """Return the state of generators, as plain data."""
+    """Return the state of random generators as plain data: numbers, strings, lists and tensors."""
     version, numbers, gauss = now.python
     numpy = None
     if now.numpy is not None:
@@ -47,9 +47,9 @@ def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
 
 
 def restore_random_numbers(state: Mapping[str, Any]) -> None:
-    """Restore this process's generators from the state of :func:`random_numbers`.
+    """Restore this process's random generators from the result of :func:`random_numbers`.
 
-    The state of a device that is not used here is ignored, so a run can resume on a machine without it.
+    The function ignores the state of a device that this machine does not have, so a run can resume on another machine.
     """
     version, numbers, gauss = state["python"]
     numpy = state["numpy"]
@@ -73,13 +73,15 @@ def restore_random_numbers(state: Mapping[str, Any]) -> None:
 def saved_weights(
     model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes, reading: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return model, optimizers and every process's random state, for a checkpoint. All processes take part.
+    """Return the state of the model, the optimizers and every process's random generators, for a checkpoint.
+
+    All processes must call this function.
 
     Args:
         model: The model.
         optimizers: The optimizers of the run.
         processes: The processes that train together.
-        reading: The state that the loader of this process needs to resume.
+        reading: The state that the loader of this process needs to resume; None if the loader needs no state.
     """
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
@@ -101,24 +103,25 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Load optimizers from a checkpoint, with the hyperparameters that have changed since; and the model, if given.
+    """Load the state of optimizers from a checkpoint. A hyperparameter that the user has changed keeps its new value.
 
     Args:
-        model: The model to load.
+        model: The model. Its weights are loaded only if ``state`` has the key ``model``.
         optimizers: The optimizers to load, newly created.
-        state: The checkpoint's state.
-        old: The checkpoint's description of its optimizers.
-        new: The description of these optimizers; changed values are taken from it.
+        state: The checkpoint's state, or a part of it.
+        old: The description of the optimizers in the checkpoint.
+        new: The description of ``optimizers``. A hyperparameter that differs between ``old`` and ``new`` is not loaded.
 
     Raises:
-        TypeError, ValueError: A state does not fit its parameter.
+        TypeError, ValueError: The state of an optimizer does not fit the parameters.
     """
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         _check_fits(optimizer, saved)
     made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
     load_weights(model, tuple(optimizers), state.get("model"), state["optimizers"])
     for optimizer in optimizers:
-        optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule ahead of its steps
+        # Otherwise torch warns that lr_scheduler.step() was called before optimizer.step().
+        optimizer._opt_called = True  # type: ignore[attr-defined]
     for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
         for group, given, before, after in zip(
             optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True
@@ -134,12 +137,15 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# Optimizers of torch whose state for each parameter is only tensors of its shape and these numbers.
+# Optimizers of torch whose state for a parameter has only tensors with the parameter's shape, and the numbers above.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 
 def _check_fits(optimizer: Optimizer, saved: Any) -> None:
-    """Refuse a state that torch loads but that breaks the first step; torch only compares numbers of parameters."""
+    """Refuse an optimizer state that torch would load but that would break the first step.
+
+    torch itself compares only the number of parameters.
+    """
     parameters: dict[Any, torch.Tensor] = {}
     for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         for key, value in group.items():
@@ -167,7 +173,7 @@ def _check_fits(optimizer: Optimizer, saved: Any) -> None:
 
 
 def _is_alike(saved: Any, own: Any) -> bool:
-    """Whether a saved hyperparameter has the type of this run's."""
+    """Return whether a saved hyperparameter has the same type as this run's hyperparameter."""
     if isinstance(own, (tuple, list)):
         same = isinstance(saved, (tuple, list)) and len(saved) == len(own)
         return same and all(map(_is_alike, saved, own))

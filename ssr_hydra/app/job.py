@@ -1,6 +1,6 @@
-"""A job of the app: its log, SIGTERM, and a record if training could not write one.
+"""Run a job of the app: log it, handle SIGTERM, and record its error if training could not do so.
 
-Nothing here imports torch, because a job may fail while importing torch.
+This module does not import torch, because a job may fail while importing torch.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ __all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded", "sweep_dir"]
 
 
 def hydra_run_dir() -> str | None:
-    """Return the output folder of the job that Hydra runs; None outside of one."""
+    """Return the output folder of the job that Hydra runs; None if Hydra runs no job."""
     cfg: Any = HydraConfig.instance().cfg
     folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # None until a job runs
     return None if folder is None else str(folder)
 
 
 class RecordedJob(NamedTuple):
-    """A job in progress.
+    """A job that is being created or trained.
 
     Args:
-        pending: Its description.
-        heartbeat: Its heartbeat; None outside of a sweep.
+        pending: Holds the job's description until training starts.
+        heartbeat: The heartbeat of the job; None outside of a sweep.
     """
 
     pending: Pending
     heartbeat: Heartbeat | None
 
     def follow(self, trainer: Trainer) -> None:
-        """Publish the description when training starts, and report progress from then on."""
+        """Make the trainer publish the job's description when training starts, and report progress from then on."""
         trainer.on("fit_start", self.pending.publish)
         if self.heartbeat is not None:
             heartbeat = self.heartbeat
@@ -60,18 +60,19 @@ class RecordedJob(NamedTuple):
 
 @contextmanager
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
-    """In this block a job is created and trained. If it ends early, it still leaves a ``result.json`` in ``run_dir``.
+    """In this block a job is created and trained. If the job fails, it still leaves a ``result.json`` in ``run_dir``.
 
-    The trainer records errors of training. This function records earlier errors: data that cannot be read, a model that
-    cannot be created, an interrupt. Input that is refused before training leaves no record, as if the job had not run,
-    except in a sweep, whose other jobs continue. If the app runs the job, SIGTERM is an interrupt too.
+    The trainer records errors during training. This function records errors before training: data that cannot be
+    read, a model that cannot be created, an interrupt. A job that is refused for invalid input leaves no record, as if
+    it had not run. In a sweep it does leave one, because the other jobs continue. If the app runs the job, this
+    function handles SIGTERM like ctrl-C.
 
-    In a folder that already has a run, nothing of the job is written before its ``publish`` is called, when training
-    starts. So a refused job does not change the folder, and a job whose run has finished only adds a line to the log.
+    In a folder that already has a run, the job writes nothing before training starts. So a refused job does not change
+    the folder, and a job whose run has finished only adds a line to the log.
 
     Args:
         cfg: The composed experiment.
-        run_dir: The job's folder; None for no records.
+        run_dir: The job's folder; None to write no records.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -79,13 +80,13 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """In this block, a heartbeat in the folder of a sweep's job shows that the job runs."""
+    """In this block, a heartbeat file in the job's folder shows that the job runs. Outside of a sweep, do nothing."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # A process on another machine may have died recently, and this one may replace it: its heartbeat expires here.
+    # This process may replace one that died on another machine. Wait until the heartbeat of that process has expired.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)
@@ -111,7 +112,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
                 pending.drop(str(error) if _in_sweep() else None)
                 raise
             told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
-            told = told and not isinstance(error, UserCodeError)  # its message has the whole reason
+            told = told and not isinstance(error, UserCodeError)  # log the traceback of custom code
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
             if run_dir is not None and _leaves_record(error):
                 # The first error counts, so a disk that is also too full for the record is ignored.
@@ -145,7 +146,7 @@ def _overrides() -> str:
 
 
 def sweep_dir() -> Path | None:
-    """Return the folder of the sweep that runs this job, for any working directory of the job; None outside a sweep."""
+    """Return the absolute folder of the sweep that runs this job; None outside of a sweep."""
     cfg: Any = HydraConfig.instance().cfg
     if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
         return None
@@ -157,7 +158,7 @@ def _in_sweep() -> bool:
 
 
 def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:
-    """Write a record of a job that never trained, unless the trainer or another run has written one."""
+    """Write a record of a job that has not trained, unless its folder already has a record."""
     if (folder / RESULT).exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""Facts about built-in data and models, known before they are created: names, sizes, and whether they fit together."""
+"""Check built-in data and models before they are created: their names, their arguments, and whether their sizes fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONFIGS: dict[str, Any] = {
     )
 }
 _CIFAR, _MNIST = {"train": 50_000, "eval": 10_000}, {"train": 60_000, "eval": 10_000}
-# By the start of their names, as in ssr_hydra.models.vision.
+# Model names that start with one of these prefixes have a stem for small images, as in ssr_hydra.models.vision.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 
@@ -63,14 +63,14 @@ IMAGES = {
 
 
 def check_known(values: Mapping[str, Any]) -> None:
-    """Refuse invalid arguments of built-in data and of torchvision's models, at any depth.
+    """Refuse invalid arguments of built-in data and of torchvision's models, anywhere in the experiment.
 
     Args:
         values: The experiment as plain values.
 
     Raises:
-        InputError: A name or an argument does not exist or has a wrong type, a package is not installed, or a download
-            would go to a folder that a config may not choose.
+        InputError: A name or an argument does not exist or has a wrong type, a package is not installed, the
+            evaluation data overlaps the training data, or a config chooses a download folder that it may not choose.
     """
     for path, node in _nodes(values, ""):
         target = str(node["_target_"])
@@ -91,7 +91,7 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Refuse what the loaders would refuse, before the data is read."""
+    """Refuse values of ``data`` that the data loaders would refuse, before the data is read."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         raise InputError(
@@ -102,12 +102,13 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
-# Values that two parts of one built-in data set must share, or they overlap or number their classes differently.
+# Arguments that must be equal in data.train and data.eval of one built-in data set. Otherwise the two would overlap, or
+# would number their classes differently.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
 def _check_apart(data: Mapping[str, Any]) -> None:
-    """Refuse built-in evaluation data that overlaps the training data; the loaders compare it again after reading."""
+    """Refuse built-in evaluation data that overlaps the training data. The loaders check it again after reading."""
     train, evaluation = data["train"], data["eval"]
     if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
         return
@@ -123,16 +124,17 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Write a separate source of the evaluation data in one way.
+    """Return ``data`` with a separate file or folder for evaluation written in one standard form.
 
-    ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file, which both
-    data sets know. The classes of images in a second root are those of the training folder.
+    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file for
+    evaluation. In the standard form both data sets have it as ``eval_path``. For images, if ``data.eval.root`` differs
+    from ``data.train.root``, the classes of the training folder also number the classes of the evaluation folder.
 
     Args:
         data: The node ``data`` of an experiment, checked or not.
 
     Raises:
-        InputError: Two of them name different files, or there is no evaluation data to read the file.
+        InputError: Two of the fields name different files, or ``data.eval`` is null, so that nothing reads the file.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -168,7 +170,7 @@ def with_two_sources(data: Any) -> Any:
 
 
 def _is_same_path(one: object, other: object) -> bool:
-    """Whether two values name the same file."""
+    """Whether two values name the same file, for example by a relative and an absolute path."""
     if not isinstance(one, str) or not isinstance(other, str):
         return one == other
     try:
@@ -188,7 +190,7 @@ _NEEDS_TORCHVISION = (
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield everything with a ``_target_``, outer nodes before inner ones."""
+    """Yield the path and the node of every mapping with a ``_target_``, outer nodes before inner ones."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield path, node
@@ -210,10 +212,10 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     if name not in IMAGES:
         raise InputError(f"{path}.name", name, "is no data set known here", did_you_mean(str(name), IMAGES))
     if root is None or not node.get("download", True):
-        return  # the user's own folder, by SSR_HYDRA_DATA or by default; or one that is only read
+        return  # the data goes to SSR_HYDRA_DATA or the default folder, or is only read
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
-    # A config may come from someone else, who may not choose where files are written.
+    # A config may come from someone else. It must not choose where files are written.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
         fix = f"say SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
@@ -239,7 +241,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return the name of data, for a run without a name; None if it is unknown.
+    """Return the name of an experiment's data, which names a run without a name; None if the data is not valid.
 
     Args:
         data: The node ``data`` of an experiment, checked or not.
@@ -260,10 +262,10 @@ def data_name(data: Any) -> str | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set whose size is known without loading it; None for others.
+    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number.
 
     Args:
-        node: A data set of a checked experiment.
+        node: The node of a data set, such as ``data.train``, in a checked experiment.
     """
     target, split = node["_target_"], node.get("split", "train")
     if target == "ssr_hydra.data.FakeData":
@@ -281,16 +283,16 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
     Args:
         data: The node ``data`` of a checked experiment.
-        model: Its node ``model``.
+        model: The node ``model`` of the same experiment.
 
     Raises:
-        InputError: Names the argument of the model, and its right value.
+        InputError: An argument of the model does not fit the data; the error names the argument and its right value.
     """
     images = _images(data["train"])
     if images is None:
         return
     channels, height, width = images.shape
-    augment = data["augment"]  # the user's own augmentation may change the size of images
+    augment = data["augment"]  # a custom augmentation may change the size of images
     own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
     if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
         _check_size(model, images.shape)
@@ -310,14 +312,14 @@ LEAST = {
     "alexnet": 63, "convnext": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
     "squeezenet1_1": 17, "vgg": 32,
 }  # fmt: skip
-"""The smallest images that these models of torchvision accept, by the start of their names."""
-# Models for images of one size, with the option that sets it.
+"""A mapping from the start of a torchvision model's name to the smallest image size that the model accepts."""
+# Models that accept only one image size: the start of their name, and the option that sets the size.
 _FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
 _DEFAULT_SIZE = 224
 
 
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Refuse images that are too small for a torchvision model, or have another size than it needs."""
+    """Refuse images that are too small for a torchvision model, or whose size differs from the only size it accepts."""
     name, (_, height, width) = str(model["name"]), shape
     what = f"and an image of the data is {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
@@ -344,7 +346,7 @@ TAKES = {
     "ssr_hydra.models.ViT": ("in_channels", "image_size"),
     "ssr_hydra.models.torchvision_model": ("in_channels",),
 }
-"""A mapping from built-in model to the arguments that must match the data."""
+"""A mapping from the target of a built-in model to those of its arguments that must match the data."""
 
 
 def _images(node: Mapping[str, Any]) -> Images | None:

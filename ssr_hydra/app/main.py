@@ -1,6 +1,6 @@
-"""The command ``ssr-train``: preflight, then an ordinary Hydra app.
+"""The command ``ssr-train``: check the command line in a preflight, then run an ordinary Hydra app.
 
-This module imports no torch at the top, so ``--cfg``, ``--help`` and tab completion are fast.
+The module does not import torch at the top, so ``--cfg``, ``--help`` and tab completion are fast.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ _INTERRUPTED = 130
 
 
 def _launched() -> RankAndSize | None:
-    """Return the rank of this process among several; a process alone imports nothing for it."""
+    """Return the rank of this process among the processes of a run; None if the run has one process.
+
+    The imports are inside the function, so that a single process does not pay for them.
+    """
     if not {"RANK", "SLURM_PROCID"} & os.environ.keys():
         return None
     from ssr_hydra.trainer.processes import launched
@@ -57,7 +60,7 @@ def run_job(cfg: DictConfig) -> float | None:
         cfg: The composed config.
 
     Returns:
-        The final value of ``trainer.objective``.
+        The final value of ``trainer.objective``; None if it is not set.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -69,18 +72,18 @@ def run_job(cfg: DictConfig) -> float | None:
         if _launched() is not None:
             from ssr_hydra.trainer.processes import Processes
 
-            # Hydra has created the folder in every process. Otherwise a slow process would create it after rank 0 has
-            # refused the run and removed the folder.
+            # Wait until Hydra has created the folder in every process. Otherwise a slow process could create the
+            # folder again after rank 0 has refused the run and removed it.
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print additional lines about it
+        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print lines of its own about an ordinary exception
             raise _JobError(error) from None
         raise
 
 
 class _JobError(BaseException):
-    """Carries the error of a single run through Hydra."""
+    """Carry the error of a single run through Hydra, which does not handle a ``BaseException``."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -141,10 +144,10 @@ def _main(typed: Typed) -> None:
 
 
 def run() -> None:
-    """Run :func:`main` as the whole process.
+    """Run :func:`main`, and then exit the process.
 
-    With several processes, exit without the interpreter's cleanup. Threads of torch's process groups that still run
-    then would abort the process, and torchrun would report a completed run as failed.
+    If the run has several processes, exit without the interpreter's cleanup. During that cleanup, threads of torch's
+    process groups could still run and abort the process, and torchrun would report a completed run as failed.
 
     Raises:
         SystemExit: See :func:`main`.
@@ -165,7 +168,7 @@ def run() -> None:
 
 
 def _show(line: CommandLine) -> None:
-    """Print what the flags ask for, without running anything."""
+    """Print the config, the help or other information that a flag such as ``--cfg`` asks for. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
         if is_guarded:
@@ -200,7 +203,7 @@ def _run(line: CommandLine, typed: Typed) -> None:
     with nullcontext(ALONE) if place is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as flight:
-            processes.from_main(None)  # rank 0 has checked which folders are new, so they may be created from here on
+            processes.from_main(None)  # wait for rank 0 to look which folders are new, before any rank creates them
             if flight.is_plan and flight.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
@@ -230,7 +233,7 @@ def _fly(flight: Flight) -> None:
             raise
         from ssr_hydra.sweeps.run import unwritable
 
-        # For errors outside of the job; those of the job arrive separately.
+        # Hydra could not write a file. Errors of the job itself arrive as _JobError.
         raise unwritable("hydra.run.dir", str(flight.folder), error) from error
     except _JobError as failed:
         if isinstance(failed.error, InputError):
@@ -243,7 +246,7 @@ def _fly(flight: Flight) -> None:
 
 
 def _continued(error: BaseException, typed: Typed) -> str:
-    """Return how to continue a stopped run, if it has a checkpoint."""
+    """Return a text that tells how to continue a stopped run; an empty text if it has no checkpoint."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -256,7 +259,7 @@ def _continued(error: BaseException, typed: Typed) -> str:
 
 
 def _call_hydra(arguments: Sequence[str]) -> None:
-    """Call the Hydra app with these arguments. Its errors are raised, as with ``HYDRA_FULL_ERROR=1``."""
+    """Call the Hydra app with these arguments. Hydra raises errors instead of printing them (HYDRA_FULL_ERROR=1)."""
     argv, before = list(sys.argv), os.environ.get("HYDRA_FULL_ERROR")
     sys.argv[:] = [argv[0] if argv else "ssr-train", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -275,9 +278,9 @@ def _call_hydra(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _together() -> Iterator[Processes]:
-    """Connect with the other processes of a run.
+    """In this block, this process is connected to the other processes of a run.
 
-    Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the others reports it.
+    Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the other ranks reports it.
     """
     from ssr_hydra.trainer.processes import LostProcessError, Processes
 
@@ -309,7 +312,10 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _prefix(error: BaseException | None) -> str | None:
-    """Return the prefix of a message, with the rank if there are several processes; None if another rank reports it."""
+    """Return the prefix of an error message, which names the rank of this process unless it is rank 0.
+
+    Return None if another rank reports the error.
+    """
     if getattr(error, "_is_told", False):
         return None
     place = None if error is None else _launched()
@@ -317,7 +323,7 @@ def _prefix(error: BaseException | None) -> str | None:
 
 
 def _report(error: Exception) -> None:
-    """Print the traceback of a job without the frames of this file and of Hydra."""
+    """Print the traceback of an error in a job, without the stack frames of this module and of Hydra."""
     prefix = _prefix(error)
     if prefix is None:
         return
@@ -332,7 +338,10 @@ def _report(error: Exception) -> None:
 
 
 def _remove_refused(flight: Flight) -> None:
-    """Remove Hydra's files after input that only data or model could refuse, unless a run has started."""
+    """Remove the new folders of a command that was refused after Hydra created them, unless a run has started there.
+
+    Some invalid input is found only when the data is read or the model is created, which is after Hydra has started.
+    """
     from ssr_hydra.sweeps.folder import LOCK, STUDY, SWEEPS
 
     new = flight.new_folders

@@ -1,4 +1,4 @@
-"""Convert the long errors of Hydra and OmegaConf into one line of the one error type."""
+"""Convert the long errors of Hydra and OmegaConf into an ``InputError``, which has one line."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def _no_choices(group: str) -> Sequence[str]:
 def explain(
     error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
 ) -> InputError:
-    """Return an error of composition as an :class:`InputError`.
+    """Convert an error that was raised while composing a config to an :class:`InputError`.
 
     Args:
         error: The error of Hydra, OmegaConf or a YAML parser.
-        overrides: The composed overrides, for the value of the field.
-        choices: The names of the choices of a group.
+        overrides: The overrides of the composition; the value of the field is taken from them.
+        choices: Returns the names of the choices of a config group.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -105,7 +105,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error of a list of choices for a group that takes one."""
+    """Return the error for a list of choices in a group that takes one choice; None if no override has such a list."""
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
         names = [name.strip() for name in value.strip("[]").split(",")]
@@ -118,7 +118,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error of an override that writes a list of mappings; Hydra cannot read one."""
+    """Return the error for an override whose value is a list of mappings, which Hydra cannot read; None if none has."""
     for override in overrides:
         if "=[{" in override:
             key, _, value = override.lstrip("+~").partition("=")
@@ -135,7 +135,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
             check_base(group, parent)
     except InputError as without:
         return without
-    # A config lists its fields through the node that refused the key.
+    # The node that refused the key has the names of the valid keys.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     close = difflib.get_close_matches(name, names, n=1)
     fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
@@ -149,14 +149,14 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     rule = "there is no such key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
-    if not close and error.object_type in (None, dict):  # its keys are not known in advance
+    if not close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
         fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
     return InputError(place, value, rule, fix)
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
-    """Return where a config has keys of that name, except those that follow another."""
+    """Return the paths of the nested keys with that name, except keys whose value is an interpolation."""
     found = []
     for key in node if isinstance(node, Mapping) else ():
         below = node._get_node(key)
@@ -187,7 +187,7 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return a value as the list that it should be. If the list has a fixed length, the rest of the default follows."""
+    """Return the items of the list that the user should write: the value, and for a tuple the rest of its default."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_fields", "make_optimizers"]
 
-# Keys of a param group in addition to the hyperparameters of its optimizer.
+# Keys that this package adds to a param group, next to the hyperparameters of its optimizer.
 _OURS = ("params", "name", "schedule")
 
 
@@ -29,13 +29,14 @@ def make_optimizers(
 
     Args:
         values: The experiment as plain values.
-        trust: What the command line trusts.
+        trust: The names that the command line trusts.
         model: The model, on its device.
-        device: The device.
+        device: The device of the model.
 
     Raises:
-        InputError: A parameter is taken by no optimizer or by two; a rule selects nothing in this model, or sets
-            a hyperparameter that the optimizer of its parameters does not have.
+        InputError: No optimizer or more than one selects a parameter; a rule selects no parameter of this model; a rule
+            sets a hyperparameter that the optimizer of its parameters does not have; or an optimizer cannot train its
+            parameters, such as Muon with parameters that are not matrices.
     """
     from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
 
@@ -54,7 +55,7 @@ def make_optimizers(
             made.append(instantiate(arguments, trust, path, params=taken[path]))
             continue
         groups = grouping.groups(taken[path], {**_defaults(arguments, trust, path), **arguments})
-        given = [(group["name"], list(group)) for group in groups]  # the optimizer will add the others
+        given = [(group["name"], list(group)) for group in groups]  # before the optimizer adds the missing keys
         if not is_alone:
             prefix = path.removeprefix("optimizer.")
             for group in groups:
@@ -66,17 +67,17 @@ def make_optimizers(
 
 
 def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Create the schedulers of hyperparameters other than the learning rate, by name.
+    """Create the schedulers in ``schedules``: a mapping from hyperparameter, such as ``weight_decay``, to scheduler.
 
     Args:
         values: The experiment as plain values.
-        trust: What the command line trusts.
+        trust: The names that the command line trusts.
     """
     return {name: instantiate(node, trust, f"schedules.{name}") for name, node in values["schedules"].items()}
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """Return an optimizer's defaults for values that its config omits, because a scale multiplies these too."""
+    """Return the default arguments of an optimizer, because a rule can also scale a value that the config omits."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
@@ -97,9 +98,9 @@ def _check_matrices(
 def _check_sparse(
     model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
 ) -> None:
-    """Refuse SparseAdam for dense gradients. Those of torch's own layers are dense, unless requested otherwise.
+    """Refuse SparseAdam for parameters with dense gradients: those of torch's layers without ``sparse=True``.
 
-    The gradients of a user's class are unknown until the first step.
+    Whether a custom class has dense gradients is unknown before the first step, so its parameters are not checked.
     """
     if node["_target_"] != "torch.optim.SparseAdam":
         return
@@ -117,7 +118,7 @@ def _check_sparse(
 def _check_known(
     optimizer: torch.optim.Optimizer, given: Sequence[tuple[str, list[str]]], grouping: Grouping, target: str
 ) -> None:
-    """Refuse unknown keys of a group: torch would keep a misspelt one without an error or an effect."""
+    """Refuse unknown keys of a param group, because torch would accept a misspelt key without using it."""
     for name, keys in given:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
@@ -125,7 +126,7 @@ def _check_known(
                 raise InputError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
-# Devices with fused kernels, which are several times faster for small tensors, also on the CPU.
+# Devices on which an optimizer has a fused kernel. It is several times faster for small tensors, also on the CPU.
 _FUSED_ON = {
     "torch.optim.SGD": ("cpu", "cuda", "mps"),
     "torch.optim.Adam": ("cpu", "cuda", "mps"),
@@ -137,15 +138,15 @@ _FUSED_ON = {
 def _fused(
     node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter], device: torch.device
 ) -> Mapping[str, Any]:
-    """Choose the fused implementation if neither ``fused`` nor ``foreach`` was set.
+    """Add ``fused=True`` if the optimizer has a fused kernel for this device, and the config chooses no other kernel.
 
-    Its last bits differ from the default's. To compare with a loop that does not use it, set
-    ``optimizer.fused=false``.
+    The results of a fused kernel differ from those of torch's default in the last bits. To compare a run with a loop
+    that uses the default, set ``optimizer.fused=false``.
     """
     chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
         return node
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
-    if any(hasattr(p, "device_mesh") for p in parameters):  # shards, which not all kernels support
+    if any(hasattr(p, "device_mesh") for p in parameters):  # sharded parameters, which not all fused kernels support
         possible = possible and str(node["_target_"]).rpartition(".")[2] not in UNFUSED
     return {**node, "fused": True} if possible else node

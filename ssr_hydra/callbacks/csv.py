@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.callbacks.values import CLOCKS, columns, run_folder
-from ssr_hydra.records import WriteError, write_atomically
+from ssr_hydra.callbacks.values import columns, run_folder
+from ssr_hydra.files import write_atomically, write_error
+from ssr_hydra.records import CLOCKS
 
 __all__ = ["CSVLogger"]
 
@@ -78,8 +79,8 @@ class CSVLogger:
             if written != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            text = f"cannot write {len(line)} bytes: {error.strerror or error}"
-            raise WriteError(error.errno, text, str(self._path)) from error
+            assert self._path is not None
+            raise write_error(error, self._path, len(line)) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import CLOCKS, flat, require_extra, run_folder, scalars
-from ssr_hydra.records import RunResult
+from ssr_hydra.callbacks.values import flat, require_extra, run_folder, scalars
+from ssr_hydra.records import CLOCKS, RunResult
 
 __all__ = ["MLflowLogger"]
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.records import CLOCKS
 
-__all__ = ["CLOCKS", "PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
-
-CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
-"""Keys of a record that contain the position of the run."""
+__all__ = ["PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
 
 PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 """A mapping from an extra of this package to the modules that the extra installs."""

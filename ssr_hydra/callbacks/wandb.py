@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import CLOCKS, require_extra, run_folder, scalars
+from ssr_hydra.callbacks.values import require_extra, run_folder, scalars
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import RunResult
+from ssr_hydra.records import CLOCKS, RunResult
 from ssr_hydra.settings.base import one_of
 
 __all__ = ["WandbLogger"]

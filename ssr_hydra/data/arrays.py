@@ -274,7 +274,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
         if are_numbers.any() and not are_numbers.all():
             most = counts[are_numbers].sum() * 2 >= counts.sum()
             odd = next(place for place in order if are_numbers[place] != most)
-            what = "must be a number, as the others are" if most else "must be a word, as the others are"
+            what = "must be a number, like the other targets" if most else "must be a word, like the other targets"
             where = f"{table.row(int(places[odd]))}, column {name!r}"
             raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
 

@@ -242,7 +242,7 @@ def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return None if tensors is None else tuple(tensor[index] for tensor in tensors)
-    # A subclass with its own __getitem__ (such as a transform) is more than its tensors.
+    # A subclass with its own __getitem__ may transform the rows of its tensors.
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return dataset.tensors
     return None

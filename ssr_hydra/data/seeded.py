@@ -24,7 +24,7 @@ __all__ = ["Padding", "SeededDataLoader", "SeededDataset", "SeededSampler", "sha
 
 
 class Padding(NamedTuple):
-    """A sample that does not count, for a process whose part of a batch is empty.
+    """A batch that does not count, for a process whose part of a batch is empty.
 
     All processes compute every batch together, so a process cannot skip a batch with fewer samples than processes.
     """
@@ -92,7 +92,7 @@ class SeededSampler(Sampler[list[_Key]]):
         return whole if self.drop_last or rest == 0 else whole + 1
 
     def size(self, batch: int) -> int:
-        """Samples per batch, over all processes."""
+        """Return the number of samples in a batch, over all processes."""
         return min(self.batch_size, self.length - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:

@@ -108,7 +108,7 @@ class StdlibBytes(ByteWindows):
 
 
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
-    """The same text as documents of different lengths: parts between blank lines, cut at a maximum length.
+    """Python's standard library as documents of different lengths: parts between blank lines, cut at a maximum length.
 
     A batch is a mapping, padded at the end to its longest document: ``input_ids`` [N, L]; ``attention_mask`` [N, L], 1
     for text; ``labels`` [N, L], the same bytes with -100 for the padding, which the model shifts by one. So the number
@@ -163,7 +163,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return several documents. They use no random numbers, so a loader need not seed each one."""
+        """Return several documents. Documents use no random numbers, so a loader need not seed each document."""
         return [self[index] for index in indices]
 
     @staticmethod

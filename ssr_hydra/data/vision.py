@@ -54,8 +54,8 @@ class SmallImages(TensorDataset):
 
     torchvision reads the files and checks the MD5 of downloads. The files of CIFAR are pickles, so their MD5 is checked
     before every use. A download goes into a temporary folder that is renamed when complete, so neither a kill nor
-    another process leaves an incomplete set. Evaluation uses the test images. Training on CIFAR takes 614 MB of memory,
-    the others 188 MB.
+    another process leaves an incomplete set. Evaluation uses the test images. Training images take 614 MB of memory for
+    CIFAR, and 188 MB for MNIST.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.

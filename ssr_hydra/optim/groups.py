@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.layers import layers_of
+from ssr_hydra.optim.layers import layers_of, shortened
 from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, parse_rules, parse_selection, selects
 
 __all__ = ["DEFAULT_GROUP", "Grouping", "param_groups", "split_params"]
@@ -265,16 +265,12 @@ def _check_some(
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
-        there.append(f"parameters are {_some([part.aliases[0][0] for part in trainable])}")
+        there.append(f"parameters are {shortened([part.aliases[0][0] for part in trainable])}")
     if any(part.module for part in selections):
         classes = dict.fromkeys(classes[0] for part in trainable for _, classes in part.aliases)
-        there.append(f"modules are {_some(list(classes))}")
+        there.append(f"modules are {shortened(list(classes))}")
     if any(part.ndim for part in selections):
         there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
         there.append(f"layers are 0 to {trainable[0].layers - 1}")
     raise InputError(path, given, "selects no parameter", "; ".join(there) or "except excludes too much")
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

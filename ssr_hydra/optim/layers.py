@@ -9,7 +9,7 @@ from torch import nn
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["layers_of"]
+__all__ = ["layers_of", "shortened"]
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -42,6 +42,11 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
     """
     patterns = tuple(layers)
     return _depths_by_pattern(model, patterns, path) if patterns else _structural(model)
+
+
+def shortened(names: list[str], most: int = 8) -> str:
+    """Return some names and the number of further ones, for a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
@@ -98,7 +103,7 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
             chosen.append(name)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(path, pattern, "matches no module", f"modules are {_some(names)}")
+            raise InputError(path, pattern, "matches no module", f"modules are {shortened(names)}")
     found: dict[nn.Parameter, int] = {}
     layer, before = -1, ""
     for name, parameter in model.named_parameters():
@@ -107,7 +112,3 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
         before = unit
         found[parameter] = layer
     return found
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -151,6 +151,7 @@ class MultiStepScheduler(Scheduler):
 
     Args:
         milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
+        gamma: Factor of each decay, at least 0.
 
     Raises:
         InputError: For a bare string, or a ``gamma`` that is negative or not finite.

@@ -1,4 +1,4 @@
-"""Schedules of other hyperparameters than the learning rate: weight decay, momentum, any number in a param group."""
+"""Schedules of hyperparameters other than the learning rate: weight decay, momentum, any number in a param group."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def by_group(
 
 
 class FieldSchedules:
-    """Sets hyperparameters of param groups, other than the learning rate, by schedules of training time.
+    """Sets hyperparameters other than the learning rate in param groups, by schedules of training time.
 
     ::
 

@@ -114,7 +114,7 @@ class LearningRates:
         return self._batch_ended if by_batch or (self._alpha_of is not None and self._ours_by_batch) else _do_nothing
 
     def epoch_ended(self, *, again: bool = False) -> None:
-        """Step what steps by epoch. ``again``: the batch was handled before the epoch was known to end."""
+        """Step the schedulers that step by epoch; with ``again``, also set the rates that follow batches again."""
         if self._compiled is not None:
             if again or not self._ours_by_batch:
                 self._compiled.step()

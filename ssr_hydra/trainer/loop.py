@@ -34,7 +34,7 @@ _Record = dict[str, Any]
 
 
 class _Stopped(BaseException):
-    """A signal ended an evaluation. It is repeated when the run resumes."""
+    """A signal ended an evaluation. The resumed run repeats the evaluation."""
 
 
 class Loop:
@@ -49,7 +49,7 @@ class Loop:
         task: Model and loss.
         state: The run; its timestamp is replaced after every batch.
         rates: The schedulers.
-        fields: The schedules of other hyperparameters than the learning rate, or None.
+        fields: The schedules of hyperparameters other than the learning rate; None if there are no such schedules.
         watch: Sums the losses.
         train: Batches to train on.
         evaluation: Batches to evaluate on, or None.
@@ -110,7 +110,7 @@ class Loop:
         }
 
     def reading(self) -> dict[str, Any] | None:
-        """Return the state that the loader of this process needs to resume here; None if it needs none."""
+        """Return the state that the loader of this process needs to resume; None if the loader can seek a batch."""
         within = self._state.timestamp.batches_in_epoch > 0
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
@@ -219,7 +219,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Complete what a stopped run did not finish. Return whether it is complete."""
+        """Run an evaluation and a checkpoint that a stopped run has left. Return whether the run is at its end."""
         over = self._plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -241,10 +241,10 @@ class Loop:
             batches = self._rereading.batches(epoch, start)
         if self._around.processes.world_size > 1:
             return self._together(batches)
-        return self._looked_at(batches) if self._next_show == 0 else batches
+        return self._with_first_checked(batches) if self._next_show == 0 else batches
 
-    def _looked_at(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield the batches; the first one is validated."""
+    def _with_first_checked(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield the batches, after a check that the first batch has tokens if the run is measured in tokens."""
         end = object()
         first = next(batches, end)
         if first is end:
@@ -262,7 +262,7 @@ class Loop:
     # --- several processes --------------------------------------------------------------------------------------------
 
     def _together(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield batches with their counts, while all processes have one. The first without one ends the epoch."""
+        """Yield batches, and sum their counts over processes. The epoch ends when any process has no batch left."""
         processes, step, epoch = self._around.processes, self._step, self._state.timestamp.epochs
         end = object()
         while True:
@@ -304,8 +304,8 @@ class Loop:
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
         """Log, evaluate and show progress if due at this batch boundary.
 
-        Time has been counted up to ``now``. Return the timestamp, which may have changed in iterations and seconds,
-        and the time up to which time is then counted, which changes if there was an evaluation.
+        The training clock has counted the time up to ``now``. Return the timestamp, whose iterations and seconds may
+        have changed, and the new start time of the training clock.
         """
         plan = self._plan
         showing = now >= self._next_show
@@ -345,7 +345,7 @@ class Loop:
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint, and end the run if a signal asks for it.
 
-        Time has been counted up to ``then``. Return the time up to which it is counted afterwards.
+        The training clock has counted the time up to ``then``. Return the new start time of the training clock.
         """
         stop, save = self._stop, self._around.save
         leaving = bool(stop.number) and not (self._ended and not self._pending)
@@ -369,7 +369,7 @@ class Loop:
         return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> int:
-        """Write a record of training. Return the nanoseconds that this took, which are not training."""
+        """Write a record of training. Return the nanoseconds of writing, which do not count as training."""
         if self._plan.log is not None:
             self._plan.log.renew(timestamp)
         loss = self._watch.flush(timestamp.batches)
@@ -385,7 +385,7 @@ class Loop:
         return time.perf_counter_ns() - began
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
-        """Evaluate, outside of training time. Return the time from which training is counted again."""
+        """Evaluate, outside of training time. Return the new start time of the training clock."""
         if timestamp.batches == self._evaluated_at:  # the end of the run, right after an evaluation
             return now
         self._synchronize()

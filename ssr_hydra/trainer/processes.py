@@ -347,7 +347,7 @@ ALONE = Processes()
 """A process that trains alone."""
 
 _messages: tuple[Any, Any] | None = None
-"""The group of all processes, and the one for their messages; one of each is enough for all runs of a process."""
+"""The group of all processes, and the group for messages. All runs of a process share these groups."""
 
 
 def _message_group() -> Any:

@@ -1,4 +1,4 @@
-"""Where a run starts: from scratch, at a checkpoint, or nowhere because it has finished."""
+"""Decide whether a run starts from scratch, resumes from a checkpoint, or has already finished."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _HELD = "model optimizers random scaler rates callbacks timestamp time_map loop 
 
 
 class Resuming:
-    """Finds out where a run starts, and restores its state.
+    """Finds the checkpoint from which a run resumes, and restores the state of the run.
 
     Args:
         run_dir: The run's own folder; None if it writes no files.
@@ -61,7 +61,7 @@ class Resuming:
         count: How often the run was resumed.
         is_planned: Whether the run continues from steps that another run trained for it, which is not recorded as a
             resume.
-        logged_evaluations: How many of its evaluations its log already has.
+        logged_evaluations: The number of evaluations that the log of the run already has.
 
     Raises:
         InputError, CheckpointError: The given path has no checkpoint, every checkpoint is damaged, or the folder
@@ -103,7 +103,7 @@ class Resuming:
             self.seconds_before = float(seconds)
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
-        """Read in every process what rank 0 has found. An error of rank 0 is raised in all processes."""
+        """Read in every process the checkpoint that rank 0 has chosen. All processes raise an error of rank 0."""
         found: Checkpoint | None = None
         error: Exception | None = None
         if self._processes.is_main:

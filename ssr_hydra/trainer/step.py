@@ -126,13 +126,13 @@ class TrainStep:
         return samples, tokens
 
     def count(self, batch: Any) -> tuple[int, int, int]:
-        """Return samples, tokens and weight of a batch of this process; the weight is what its loss is a mean over."""
+        """Return samples, tokens and weight of a batch. The weight is the number of values in the mean of its loss."""
         if isinstance(batch, Padding):
             return 0, 0, 0
         return self._task.weigh(batch)
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
-        """Return the parts that go through the model one after another, with the weight of each part."""
+        """Return the parts of a batch for gradient accumulation, with the weight of each part."""
         parts = self._settings.accumulate
         if isinstance(batch, Padding):
             return [(batch.batch, 0)] * parts
@@ -200,7 +200,7 @@ class TrainStep:
             scaler.update()
 
     def _not_synchronized(self) -> AbstractContextManager[Any]:
-        """In this block gradients stay in this process. They are exchanged once, with the last part."""
+        """In this block, gradients stay in this process. The last part of the batch exchanges all gradients."""
         no_sync = getattr(self._task.train_model, "no_sync", None)
         if no_sync is not None:
             context: AbstractContextManager[Any] = no_sync()
@@ -210,7 +210,7 @@ class TrainStep:
 
 @contextmanager
 def _without_gradient_sync(model: Any) -> Iterator[None]:
-    """The same for a model sharded by ``fully_shard``. Does nothing for a model in one process."""
+    """In this block, a model that ``fully_shard`` sharded does not exchange gradients. Other models do not change."""
     switch = getattr(model, "set_requires_gradient_sync", None)
     if switch is None:
         yield
@@ -223,7 +223,7 @@ def _without_gradient_sync(model: Any) -> Iterator[None]:
 
 
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
-    """Return one part of a batch: it splits every value whose length is that of the batch, into almost equal sizes."""
+    """Return one of several parts of a batch. Values as long as the batch are split into almost equal parts."""
     if isinstance(value, Tensor):
         return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
     if isinstance(value, Mapping):

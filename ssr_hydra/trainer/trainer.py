@@ -77,7 +77,7 @@ class Trainer:
             pair ``(inputs, targets)``, computed as ``loss(model(inputs), targets)``, or a mapping, computed as
             ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. Its ``set_epoch`` is called if
             it has one. A loader without a length works for runs that are not measured in fractions of epochs.
-        eval_dataloader: The same, read at every evaluation.
+        eval_dataloader: An iterable of batches that is read at every evaluation; None does not evaluate.
         optimizers: One, or several that all step after each batch. None means the optimizer of the torch schedulers if
             there are any, else SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
@@ -136,8 +136,7 @@ class Trainer:
         code: A mapping from package or module to a digest of its source, for the record; the app sets it.
 
     Raises:
-        InputError: An argument is invalid. Raised before training starts, with field, value, rule and fix.
-        InputError: Anything that cannot be meant, before training starts; it names field, value, rule and fix.
+        InputError: An argument is invalid. The error names field, value, rule and fix, before training starts.
 
     Example:
         >>> from ssr_hydra.data import Digits, make_loaders

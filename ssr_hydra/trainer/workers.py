@@ -54,25 +54,25 @@ def shielded(*loaders: Any) -> Iterator[None]:
     Args:
         loaders: Any loaders. Only a ``DataLoader`` of torch that has workers is changed.
     """
-    meant = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
-    if not meant:
+    shielded_loaders = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
+    if not shielded_loaders:
         yield
         return
     over = multiprocessing.RawValue("b", 0)
-    before = [loader.worker_init_fn for loader in meant]
-    for loader, init in zip(meant, before, strict=True):
+    before = [loader.worker_init_fn for loader in shielded_loaders]
+    for loader, init in zip(shielded_loaders, before, strict=True):
         loader.worker_init_fn = _Shield(init, over)
     # A forked worker has the signal handlers of this process until its worker_init_fn is called.
-    outlive = functools.partial(_goes_on, over)
+    outlive = functools.partial(_is_training, over)
     StopRequest.children_outlive.append(outlive)
     try:
         yield
     finally:
         over.value = 1
         StopRequest.children_outlive.remove(outlive)
-        for loader, init in zip(meant, before, strict=True):
+        for loader, init in zip(shielded_loaders, before, strict=True):
             loader.worker_init_fn = init
 
 
-def _goes_on(over: Any) -> bool:
+def _is_training(over: Any) -> bool:
     return not over.value

@@ -217,7 +217,7 @@ def _require(holds: bool, field: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value from JSON is a finite number."""
+    """Return whether a value from JSON is a finite number."""
     if type(value) is float:  # a fast path, because a record has many numbers and most are floats
         return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -229,7 +229,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value from JSON is an integer >= 0 that a column of a table can hold."""
+    """Return whether a value from JSON is an integer >= 0 that a column of a table can hold."""
     return type(value) is int and 0 <= value <= _LARGEST
 
 

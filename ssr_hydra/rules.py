@@ -90,7 +90,7 @@ def _fits(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
 
 
 def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
-    """Whether any of the selections selects the parameter."""
+    """Return whether any of the selections selects the parameter."""
     return any(selection(parameter) for selection in selections)
 
 

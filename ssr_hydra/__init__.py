@@ -1,6 +1,6 @@
-"""Learning-rate schedules as pure functions of training time, a scale schedule ratio, and the studies built on them.
+"""Learning-rate schedules as pure functions of training time, with a scale schedule ratio (SSR), and studies of SSR.
 
-Names are imported when they are first used, so ``import ssr_hydra`` loads neither torch nor hydra.
+A name is imported when it is used for the first time, so ``import ssr_hydra`` loads neither torch nor hydra.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The modules of the exported names, besides the schedulers. The imports above are only for type checkers.
+# The modules of the exported names, except the schedulers. The imports above are only for type checkers.
 _HOMES = {
     "InputError": "errors",
     "MissingRateError": "errors",
@@ -42,7 +42,7 @@ _HOMES = {
     "preview": "previews",
 }
 
-if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
+if not TYPE_CHECKING:  # hidden from type checkers, because with __getattr__ they would accept any name
 
     def _schedulers() -> list[str]:
         """Return the names that ``ssr_hydra.schedulers`` exports, except the function forms and ``Scheduler``."""

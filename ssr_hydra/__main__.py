@@ -1,4 +1,4 @@
-"""``python -m ssr_hydra``: the same as ``ssr-train``."""
+"""``python -m ssr_hydra`` does the same as the command ``ssr-train``."""
 
 from ssr_hydra.app.main import run
 

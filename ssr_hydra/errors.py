@@ -50,13 +50,13 @@ def _show(value: object) -> str:
 
 
 class InputError(ValueError):
-    """A value that breaks a rule, as one line with field, value, rule and fix.
+    """A value breaks a rule. The message is one line with the field, the value, the rule and the fix.
 
     Args:
         field: Name of the argument or config field, dotted if nested.
         value: The invalid value.
-        rule: The rule for values of this field.
-        fix: What to write instead.
+        rule: The rule for values of this field, such as ``must be >= 0``.
+        fix: A suggestion what to write instead.
 
     Example:
         >>> error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba' or '10ep'?")
@@ -79,7 +79,7 @@ class InputError(ValueError):
         value = self.value
         try:
             pickle.dumps(value)
-        except Exception:  # a lambda or an open file; the error must still arrive
+        except Exception:  # the value is a lambda or an open file, for example, but the error must still be sent
             value = _Shown(_show(value))
         return type(self), (self.field, value, self.rule, self.fix)
 
@@ -89,21 +89,24 @@ class MissingRateError(InputError, RuntimeError):
 
 
 class RunError(Exception):
-    """A run failed for a reason outside of the code, such as its loss or a disk. The message needs no traceback."""
+    """A run failed for a reason outside of the code, such as a full disk or a loss that is not finite.
+
+    The message explains the failure without a traceback.
+    """
 
 
 class UserCodeError(RunError, RuntimeError):
-    """A user's function raised an error. The message names the function; the cause has the traceback."""
+    """A user's function raised an error. The message names the function. ``__cause__`` contains the traceback."""
 
 
 class FirstBatchError(UserCodeError):
-    """The model, the loss or a metric failed on the first batch. The cause has the traceback."""
+    """The model, the loss or a metric failed on the first batch. ``__cause__`` contains the traceback."""
 
 
 def visible(text: str) -> str:
     r"""Return the text with control characters, line ends and text direction marks escaped.
 
-    Names come from folders and files, which must not control a terminal.
+    Texts may contain names of folders and files, and such a name must not control the terminal.
 
     Example:
         >>> visible("a\x1b[31m"), visible("two\nlines"), visible("é")

@@ -36,7 +36,7 @@ class WriteError(RunError, OSError):
 
 
 def check_path(path: str | Path, field: str) -> Path:
-    """Check that the file system can hold a path, and return the path. The file need not exist.
+    """Check that a path is valid on this file system, and return it as a Path. The file need not exist.
 
     Raises:
         InputError: The path has a NUL or another character that names cannot have, or it is too long.
@@ -177,7 +177,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
 
 
 def write_error(error: OSError, path: Path, size: int) -> WriteError:
-    """Return the error with the path and the size of a file that cannot be written."""
+    """Return a WriteError for a file that cannot be written. It contains the path and the size of the file."""
     return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
 
 

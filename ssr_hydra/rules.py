@@ -67,7 +67,10 @@ class Described:
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions that must all hold. An empty condition always holds."""
+    """Conditions for a parameter. The selection selects a parameter if all conditions are true.
+
+    An empty condition is true for every parameter.
+    """
 
     name: tuple[str, ...] = ()
     module: tuple[str, ...] = ()

@@ -152,7 +152,7 @@ class EMA:
         tensors: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, tensor in model.state_dict(keep_vars=True).items():
-            if not torch.is_tensor(tensor) or id(tensor) in seen:  # average tied weights once
+            if not torch.is_tensor(tensor) or id(tensor) in seen:  # tied weights occur twice, but are averaged once
                 continue
             if hasattr(tensor, "placements"):
                 rule = "an average of shards cannot be saved whole"

@@ -55,7 +55,7 @@ class MLflowLogger:
         self._status = "FAILED"  # MLflow's status of the run unless fit_end sets another
 
     def fit_start(self, trainer: Any) -> None:
-        """Start the MLflow run, or continue it."""
+        """Start a new MLflow run, or continue the MLflow run of the resumed run."""
         from mlflow.tracking import MlflowClient
 
         folder = run_folder(trainer, "mlflow")

@@ -62,7 +62,7 @@ class WandbLogger:
         self._exit_code = 1  # fit_end sets it to 0 if the run completes
 
     def fit_start(self, trainer: Any) -> None:
-        """Start the W&B run, or continue it."""
+        """Start a new W&B run, or continue the W&B run of the resumed run."""
         import wandb
 
         folder = run_folder(trainer, "wandb")

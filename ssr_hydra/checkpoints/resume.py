@@ -1,4 +1,4 @@
-"""Find the checkpoint for ``resume=...``: ``auto``, ``never``, or a path."""
+"""Find and read the checkpoint for the setting ``resume``: ``auto``, ``never``, or a path."""
 
 from __future__ import annotations
 

@@ -347,7 +347,7 @@ def _put(new: Path, target: Path) -> None:
     folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
     if target.exists():
         if any(path == target for path, _ in _whole(folder)):
-            _remove(replaced)  # left by a process that was killed after the second rename
+            _remove(replaced)  # a process that was killed after the second rename may have left this folder
             target.rename(replaced)
         else:
             _remove(target)

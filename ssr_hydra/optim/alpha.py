@@ -65,7 +65,7 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
             fix = "pass it to Trainer(schedulers=...), or step it yourself"
             raise InputError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
-        # A single schedule needs no name in an error.
+        # If there is only one schedule, errors do not need its name.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:
         raise InputError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
@@ -126,7 +126,7 @@ class AlphaLR(LRScheduler, ABC):
         """Return the timestamp at which alpha is computed."""
 
     def _advance(self, epoch: int | None) -> None:
-        """Count one step, or start at ``epoch``, which torch's SequentialLR passes."""
+        """Count one step. If ``epoch`` is not None, set the number of steps to it: torch's SequentialLR passes it."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:

@@ -143,7 +143,7 @@ class StepClock:
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:
-        """Return the finished epochs."""
+        """Return the number of finished epochs."""
         if self._dataloader_len is None:
             rule = "is needed, because the schedule or the run is measured in epochs"
             raise InputError("dataloader_len", None, rule, "give the batches per epoch")
@@ -161,19 +161,19 @@ class StepClock:
         return self._nanoseconds
 
     def samples(self) -> Any:
-        """Return the samples so far."""
+        """Return the number of samples since the start of the run."""
         return self._samples.read(self.now.batches)
 
     def tokens(self) -> Any:
-        """Return the tokens so far."""
+        """Return the number of tokens since the start of the run."""
         return self._tokens.read(self.now.batches)
 
     def samples_in_epoch(self) -> Any:
-        """Return the samples of the current epoch."""
+        """Return the number of samples since the start of the current epoch."""
         return self._samples.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def tokens_in_epoch(self) -> Any:
-        """Return the tokens of the current epoch."""
+        """Return the number of tokens since the start of the current epoch."""
         return self._tokens.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def snapshot(self) -> Timestamp:

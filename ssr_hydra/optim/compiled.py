@@ -41,7 +41,7 @@ class CompiledScheduler(AlphaLR):
         return timestamp if self._clock is None else self._clock(timestamp)
 
     def step(self) -> None:  # type: ignore[override]
-        """Set the learning rates for ``state.timestamp``. Call it after the timestamp has moved."""
+        """Set the learning rates for ``state.timestamp``. Call this method after each change of the timestamp."""
         if self._step_count < 2:  # torch's step() checks that the optimizer steps before the scheduler
             if self._step_count == 1:
                 self._begin()

@@ -136,7 +136,10 @@ class InitialRates:
         self._set = []
 
     def forget(self) -> None:
-        """Read the groups' ``initial_lr`` again, because the schedule resumes or is part of another schedule."""
+        """Drop the rates that the user has set, and read the groups' ``initial_lr`` again.
+
+        Call this method if the schedule resumes, or is part of another schedule.
+        """
         if self._set:
             self._set, self._seen, self._begins = [], [], False
 

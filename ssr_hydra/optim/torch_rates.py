@@ -159,7 +159,7 @@ class TorchRates:
 
     @property
     def drives_momentum(self) -> bool:
-        """Whether a scheduler also sets momentum, or the first beta."""
+        """Whether a scheduler also sets the momentum (or the first beta)."""
         return any(part.course.has_momenta for part in self._parts)
 
     def moves_by(self, pace: str) -> bool:

@@ -1,4 +1,4 @@
-"""Read torch scheduler instances as functions of time."""
+"""Convert instances of torch's schedulers to functions of time."""
 
 from __future__ import annotations
 

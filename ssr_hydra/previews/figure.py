@@ -25,11 +25,11 @@ WIDTH, HEIGHT = 6.3, 3.1
 """Size in inches: the text width of an article on A4 or letter paper. A long legend adds to the height."""
 
 _BETWEEN = 0.09  # inches between the two lines of the legend: schedules and ratios
-_TITLE = 0.25  # inches that a title adds
-_ONE_LINE = 0.2  # inches of legend included in HEIGHT
+_TITLE = 0.25  # inches that a title adds to the height
+_ONE_LINE = 0.2  # inches of the legend that HEIGHT already includes
 
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
-# For the ratios of one schedule: dark to light along viridis without its yellow end.
+# Colours for the ratios of one schedule: from dark to light along matplotlib's viridis, without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
 _PALEST = 0.6  # lightness of the lightest of several ratios: 0 is the full colour, 1 is white
 _UNITS = {
@@ -117,7 +117,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
         ys = [alpha * height / unit for alpha in curve.alphas]
         order = 3 + 1 / (
             1 + float(curve.max_duration)
-        )  # the shorter run is on top, or the longer one would hide it where both agree
+        )  # draw the shorter run on top, because the longer run would hide it where both curves are equal
         width = LINE_WIDTH
         if normalize and len(ratios) > 1:  # curves may be equal, so use different widths to show all of them
             width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)

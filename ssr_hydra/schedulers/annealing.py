@@ -1,4 +1,4 @@
-"""Schedules that anneal over the elapsed fraction tau: linear, cosine, polynomial (also with warmup) and REX."""
+"""Schedules that decay with the elapsed fraction tau: linear, cosine, polynomial (also with warmup) and REX."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 def _anneal(run: Run, shape: Shape, t_max: TimeLike) -> Curve:
-    """Return a curve from the start of the run to ``t_max``."""
+    """Return a curve that decays from the start of the run to ``t_max``."""
     end = run.resolve(as_time(t_max, "t_max"), "t_max")
     return annealed(run, shape, Time(0, end.unit), end)
 
 
 def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> Curve:
-    """Return a curve that warms up to the shape's peak and anneals from the end of the warmup to ``t_max``."""
+    """Return a curve that warms up to the peak of the shape, and decays from the end of the warmup to ``t_max``."""
     warmup, end = warmup_and_end(run, t_warmup, t_max, scale_warmup)
     reach(run, as_time(t_max, "t_max"))
     return annealed(run, shape, warmup, end)

@@ -1,4 +1,4 @@
-"""Combinations of schedules: a product of named factors and a sequence of named phases. They may be nested."""
+"""Combinations of schedules: a product of named factors, and a sequence of named phases. Both may be nested."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ProductScheduler(Scheduler):
 
         alpha(t) = product of alpha_i(t) over the factors
 
-    SSR applies to every factor, so ``alpha_ssr(t) = alpha(t / ssr)`` holds if it holds for each factor.
+    SSR applies to every factor. So the product satisfies ``alpha_ssr(t) = alpha(t / ssr)`` if every factor does.
 
     Args:
         factors: A mapping from name to scheduler.
@@ -264,7 +264,7 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
         field, stated = f"phases.{name}.until", as_time(phase.until, "until")
         end = run.resolve(stated, field)
         if not phase.scale and stated.unit is not TimeUnit.DURATION:
-            # The phase keeps its length from where the previous phase actually ends.
+            # The phase keeps its length, counted from the actual end of the previous phase.
             begin = run.resolve(stated_start, field, scale=False)
             kept = run.resolve(stated, field, scale=False)
             end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)

@@ -206,12 +206,12 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Interpolate resolved points of time and alpha, with the shape that ``make`` returns for each piece.
+    """Return a curve through points (time, alpha). Between two points, it has the shape that ``make`` returns.
 
-    The curve is constant before the first point and after the last.
+    The times are resolved. The curve is constant before the first point and after the last point.
 
     Raises:
-        InputError: The points do not increase in time on the clock of the last one.
+        InputError: The times do not increase on the clock of the last point.
     """
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))

@@ -1,4 +1,4 @@
-"""Schedules that increase and decrease: warm restarts, one cycle, and straight lines through given points."""
+"""Schedules that increase and decrease: warm restarts, one cycle, and straight lines through a list of points."""
 
 from __future__ import annotations
 

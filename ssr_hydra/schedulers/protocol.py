@@ -1,4 +1,9 @@
-"""The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run."""
+"""The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run.
+
+To resolve a scheduler against a run (to bind it) means: use the length, the rates and the SSR of the run to convert the
+times of the scheduler into exact numbers on counters of the run. The result is a curve: a fast function from a
+timestamp to alpha. The rates of a run are ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +87,7 @@ _MOST_REPEATS = 1000
 
 
 def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fraction]]:
-    """Yield landmarks ``label 1``, ``label 2`` ... at the times."""
+    """Yield a landmark for each time, with the labels ``label 1``, ``label 2`` ..."""
     for number, time in enumerate(times, 1):
         yield f"{label} {number}", time
 
@@ -184,7 +189,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
                 returned = function(state)
             else:
                 returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
-        except Exception as error:  # the user's own error, with a note that names the scheduler
+        except Exception as error:  # raise the user's own error, with a note that names the scheduler
             note = f"raised by the scheduler {name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:
@@ -216,7 +221,7 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
     if not positional:
         rule = "a scheduler is a function of (state) or (state, ssr)"
         raise InputError("scheduler", name, rule, "give it the argument state")
-    # A second argument with a default and another name is an option of the function.
+    # If the second argument has a default and is not named ssr, it is an option of the function.
     is_second_ssr = len(positional) > 1 and (
         positional[1].name == "ssr" or positional[1].default is inspect.Parameter.empty
     )

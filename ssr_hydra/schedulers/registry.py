@@ -36,7 +36,7 @@ _PHASES = {
 
 
 class SchedulerFunction(Protocol):
-    """A scheduler as a function of the state."""
+    """The type of a function form: a scheduler as a function of the state."""
 
     def __call__(self, state: Any, ssr: Number = 1.0, **arguments: Any) -> float:
         """Return alpha at ``state.timestamp``."""

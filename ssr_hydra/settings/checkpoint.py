@@ -55,5 +55,5 @@ class CheckpointSettings:
 
     @property
     def best_mode(self) -> str | None:
-        """``max`` or ``min``, or None if no best checkpoint is kept."""
+        """The better direction of the metric ``best``: ``max`` or ``min``. None if no best checkpoint is kept."""
         return None if self.best is None else resolve_direction(self.mode, self.best, "mode")

@@ -27,7 +27,7 @@ else:
     _Value = TypeVar("_Value")
 
 
-# Counters of a run are 64-bit in every framework; a longer duration is a mistake (1e400ba).
+# The largest duration. Counters of a run have 64 bits in every framework, so a longer duration is a mistake (1e400ba).
 _LARGEST = 2**63 - 1
 _MOST_DECIMALS = 36
 _FINEST = 10**_MOST_DECIMALS
@@ -97,7 +97,7 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
 
 
 def _explain(text: str) -> tuple[str, str]:
-    """Return the rule and the fix for a string that is not a duration, with a suggestion if possible."""
+    """Return the rule and the fix of the error for a string that is not a duration."""
     example = "write e.g. '10ba', '5ep' or '0.5dur'"
     squeezed = re.sub(r"[\s_]+", "", text).lower()
     if not squeezed:
@@ -258,7 +258,7 @@ class Time(Generic[_Value]):
     def __eq__(self, other: object) -> bool:
         try:
             amount = self._amount(other)
-        except InputError:  # a different unit, or not a time
+        except InputError:  # other has a different unit, or is not a time
             return False
         return NotImplemented if amount is None else self._value == amount
 
@@ -387,7 +387,7 @@ def as_time(time: Any, field: str) -> Time:
 
 
 def _unitless(value: object, field: str) -> InputError:
-    """Return the error for a value that is not a time."""
+    """Return the error for a value that is not a time, or is a number without a unit."""
     if not isinstance(value, (int, float, Fraction)) or isinstance(value, bool):
         return InputError(field, value, "must be a duration such as '10ep'", "write a number and a unit")
     meant = 0 <= value <= _LARGEST  # also False for NaN

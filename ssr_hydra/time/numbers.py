@@ -1,4 +1,4 @@
-"""Numbers that are read exactly: amounts, rates and the scale schedule ratio."""
+"""Functions that read numbers exactly: amounts of time, rates and the scale schedule ratio."""
 
 from __future__ import annotations
 

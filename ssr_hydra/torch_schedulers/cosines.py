@@ -1,4 +1,4 @@
-"""torch's cosines, whose lowest value is an absolute learning rate."""
+"""torch's cosine schedulers. Their lowest value ``eta_min`` is an absolute learning rate, not a factor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch's schedulers that multiply the initial learning rate by a function of time."""
+"""torch's schedulers that multiply the initial learning rate by a factor that depends on time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Preflight: compose and check every job before Hydra runs the first, so that an error is one line at once.
+"""Preflight: compose and check every job of a command before Hydra runs the first one.
 
-Hydra then gets the checked input: the same overrides and files, and the folder of the run or sweep as plain text.
+So the user gets an error at once and in one line. Hydra then gets the checked input: the same overrides and files, and
+the folder of the run or sweep with its interpolations resolved.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ class Flight:
         argv: Arguments for ``hydra.main``.
         folder: The folder of the run or the sweep.
         resume: The ``resume.path`` of a run.
-        new_folders: Folders that Hydra will create for it, the inner one first.
+        new_folders: Folders that do not exist yet and that Hydra will create: ``folder``, then its parents.
         sweep: The jobs of a sweep; None for a single run.
-        is_plan: Whether to only list the jobs.
+        is_plan: Whether to list the jobs without running them (``plan=true``).
     """
 
     argv: list[str]
@@ -70,7 +71,7 @@ class Flight:
 
 @contextmanager
 def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[Flight]:
-    """Run :func:`preflight`; in this block, Hydra sees the files and the jobs as they were checked."""
+    """Run :func:`preflight`. In this block, Hydra uses exactly the files and jobs that were checked."""
     try:
         flight = preflight(line, run_id, processes)
         PLANNED[:] = [] if flight.sweep is None else [flight.sweep]
@@ -86,7 +87,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> F
     Args:
         line: The command line.
         run_id: The value of ``${run_id:}``.
-        processes: The processes that train one model together; rank 0 decides on the folder.
+        processes: The processes that train one model together; all of them use the folder of rank 0.
 
     Raises:
         InputError: Any invalid input.
@@ -119,9 +120,9 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> F
 
 
 def _import_from_here() -> None:
-    """Make trusted modules importable from the working directory, here and in the processes of jobs.
+    """Let this process and the processes of jobs import trusted modules from the working directory.
 
-    Installed packages come first.
+    If an installed package has the same name, the package is imported.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -132,7 +133,7 @@ def _import_from_here() -> None:
 
 
 def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
-    """Refuse a sweep in processes that were started for one run."""
+    """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, and a sweep is many"
         raise InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
@@ -156,7 +157,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
     if processes.is_main:
         check_folder(Path(folder), cfg, values, "hydra.run.dir")
         subdir = cfg.hydra.output_subdir
-        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # it may still be refused
+        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files: the job may be refused
             argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
         new = _missing(Path(folder))
     else:  # rank 0 keeps the log and the config
@@ -165,13 +166,13 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
-    """Resolve and check the folder of a run or of a sweep."""
+    """Return the folder of a run or of a sweep: the value of ``field`` with interpolations resolved, checked."""
     try:
         with _hydra_config(cfg):
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
     except Exception as error:
         if field == "hydra.sweep.dir":
-            _check_shared(None, cfg)  # it may resolve within a job
+            _check_shared(None, cfg)  # gives a better error if the value refers to the number of a job
         raise explain(error) from error
     check_folder_name(folder, field, typed)
     return folder
@@ -249,7 +250,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 
 
 def _text_of(cfg: DictConfig, key: str) -> str:
-    """Return a value as written, with references unresolved."""
+    """Return a value below ``hydra`` as it is written, with interpolations unresolved."""
     node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     for part in key.split(".")[1:]:
         node = node[part]
@@ -257,10 +258,10 @@ def _text_of(cfg: DictConfig, key: str) -> str:
 
 
 def _check_shared(folder: str | None, job: DictConfig) -> None:
-    """Refuse a sweep folder that differs between jobs, because the jobs would not be in one study.
+    """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
     Args:
-        folder: The sweep's own folder; None if it resolves only within a job.
+        folder: The value for the sweep as a whole; None if it can be resolved only for a job.
         job: The config of a job.
     """
     with read_write(job.hydra):
@@ -268,7 +269,7 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         try:
             with _hydra_config(job):
                 own: str | None = str(job.hydra.sweep.dir)
-        except Exception:  # the caller reports other errors of the value
+        except Exception:  # the value is invalid for another reason, which the caller reports
             own = None
     with read_write(job.hydra):
         job.hydra.job.num = job.hydra.job.id = MISSING
@@ -326,13 +327,16 @@ def _check_share(cfg: DictConfig) -> bool:
 
 
 class JobComposer:
-    """Composes the jobs of one sweep: once per combination of group choices; plain values are set on copies.
+    """Compose the jobs of one sweep quickly.
+
+    Hydra composes only one job for each combination of group choices. Other jobs are copies of its config, in which
+    the swept values are set.
 
     Args:
-        composer: See :class:`~ssr_hydra.app.compose.Composer`.
+        composer: Composes a config with Hydra.
         hydra_overrides: The typed overrides of ``hydra.*``.
-        overrides: All other overrides, including sweeps.
-        master: The config composed without the sweeps, if all overrides were typed: jobs can start from it.
+        overrides: All other overrides, including the sweeps.
+        master: The config that was composed without the sweeps, to copy it for jobs; None if a file adds sweeps.
     """
 
     def __init__(
@@ -374,7 +378,7 @@ class JobComposer:
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:
-            # It keeps the first job's values: every other job sets the same keys.
+            # Keep the config with the first job's values: every other job overwrites the same keys.
             self._keep(shared, self._composer.compose([*self.hydra_overrides, *shared, *plain]))
             return copy.deepcopy(self._bases[shared][0])
         cfg = copy.deepcopy(self._bases[shared][0])
@@ -391,7 +395,7 @@ class JobComposer:
         return cfg
 
     def choice(self, overrides: Sequence[str], group: str) -> str | None:
-        """Return a composed job's choice of a group; None if there is none."""
+        """Return the choice of a group in a composed job; None if the job has no choice for the group."""
         choice = self._bases[self._shared(overrides)][1].get(group)
         return None if choice is None else str(choice)
 

@@ -1,7 +1,6 @@
-"""The presets of this package as a source of Hydra's: each config is made when a composition names it.
+"""A Hydra config source for the presets of this package. It creates a config only when a composition names it.
 
-:func:`~ssr_hydra.configs.register` makes all of them at once, which takes longer than all else that
-``train.py --cfg job`` does.
+To create all configs at once would take longer than everything else that ``train.py --cfg job`` does.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _presets() -> dict[str, Preset]:
 
 
 def is_preset(path: str) -> bool:
-    """Whether this package has a structured config of that group and name, such as ``scheduler/wsd``."""
+    """Whether this package has a structured config with this group and name, such as ``scheduler/wsd``."""
     return path in _presets()
 
 
@@ -51,7 +50,10 @@ class PresetSource(ConfigSource):
         return not group or any(path.startswith(f"{group}/") for path in _presets())
 
     def is_config(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``. What :func:`~ssr_hydra.configs.register` has stored is read from the store."""
+        """See Hydra's ``ConfigSource``.
+
+        False for a config that :func:`~ssr_hydra.configs.register` has stored, because Hydra reads it from its store.
+        """
         path = config_path.removesuffix(".yaml")
         return is_preset(path) and ConfigStore.instance().get_type(f"{path}.yaml") is ObjectType.NOT_FOUND
 
@@ -65,7 +67,7 @@ class PresetSource(ConfigSource):
         return sorted(groups | names if results_filter is None else wanted.get(results_filter, set()))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Make a config."""
+        """Create the structured config of a preset, as a Hydra config."""
         preset = _presets().get(config_path.removesuffix(".yaml"))
         if preset is None:
             raise ConfigLoadError(f"Config not found : {config_path}")
@@ -74,7 +76,7 @@ class PresetSource(ConfigSource):
 
 
 class PresetSearchPath(SearchPathPlugin):
-    """Makes Hydra look there."""
+    """Add :class:`PresetSource` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See Hydra's ``SearchPathPlugin``."""
@@ -82,6 +84,6 @@ class PresetSearchPath(SearchPathPlugin):
 
 
 def register_source() -> None:
-    """Let Hydra find the presets; once or many times, the result is the same."""
+    """Let Hydra find the presets. Further calls have no effect."""
     Plugins.instance().register(PresetSource)
     Plugins.instance().register(PresetSearchPath)

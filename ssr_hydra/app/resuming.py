@@ -1,4 +1,4 @@
-"""Checks of ``resume`` and ``checkpoint`` at composition, and whether the run's folder is this run's."""
+"""Check ``resume`` and ``checkpoint`` at composition, and check that the folder does not hold a different run."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ from ssr_hydra.time import as_time
 
 __all__ = ["check_checkpoint", "check_folder", "check_resume"]
 
-# Settings that may differ in the same run: logging, checkpoints, evaluation, and how data is loaded.
+# Settings that may change when a run is resumed: logging, checkpoints, evaluation, and how data is loaded.
 _FREE = re.compile(
     r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
-# Where and how built-in data is read: a checkpoint knows data by its content.
+# Where and how built-in data is read. These may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
 _MOST_SHOWN = 6
-# Settings with which a checkpoint's tensors do not fit, whatever on_change is.
+# Settings that may never change: the tensors of the checkpoint would not fit, whatever resume.on_change is.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
 def check_resume(values: Mapping[str, Any]) -> None:
-    """Refuse an invalid ``resume``, and a place that holds nothing to resume from.
+    """Refuse an invalid ``resume``, and a ``resume.path`` without a checkpoint.
+
+    Args:
+        values: The experiment as plain values.
 
     Raises:
-        InputError: Naming the field.
-    InputError: The field is invalid.
+        InputError: A field is invalid, or the path holds no checkpoint.
     """
     node = values["resume"]
     if isinstance(node, Mapping):
@@ -76,21 +78,21 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
-    """Refuse to run in the folder of another run, before anything is written there.
+    """Refuse to run in a folder that holds a different run, before anything is written there.
 
-    Configs are compared as written, with interpolations.
+    The config of this run is compared with the config in the folder, both with unresolved interpolations.
 
     Args:
-        folder: The run's folder.
+        folder: The folder of this run.
         config: The composed experiment.
         values: The experiment as plain values.
-        field: Name of the setting of the folder.
+        field: Name of the setting that names the folder, for errors.
 
     Returns:
-        Whether the folder has this run, finished: then there is nothing to do.
+        Whether the folder holds exactly this run, and it has completed. Then there is nothing to train.
 
     Raises:
-        InputError: The folder has a run that this one is not, and does not continue.
+        InputError: The folder holds a different run, and ``resume.on_change`` does not allow to continue it.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])
@@ -106,7 +108,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     try:
         before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     except (OSError, ValueError, OmegaConfBaseException):
-        return False  # this app did not start it; its checkpoint describes it
+        return False  # the run was not started by this app; the trainer compares it with its checkpoint
     now: Any = OmegaConf.to_container(config, resolve=False)
     before, now = (
         {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
@@ -135,7 +137,7 @@ def _is_completed(folder: Path) -> bool:
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Whether a difference does not change the run, such as a field of a newer release with its old behavior."""
+    """Whether a difference does not change the run, such as a field of a newer release that has its default."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

@@ -18,9 +18,21 @@ __all__ = ["make_schedulers"]
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """Create the scheduler of a checked experiment, or a list, or a mapping from name to either; None for none.
+    """Create the schedulers of a checked experiment.
 
-    torch's own are described, not created, so they need no optimizer. A user's class gets the optimizer.
+    For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
+    torch's ``LRScheduler`` gets the optimizer.
+
+    Args:
+        values: The experiment as plain values.
+        trust: The names that the command line trusts.
+        optimizers: The optimizers of the experiment.
+
+    Returns:
+        As in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.
+
+    Raises:
+        InputError: A target is not a scheduler, or a custom ``LRScheduler`` is used with several optimizers.
     """
     node = values["scheduler"]
     return None if node is None else _made(node, trust, optimizers, "scheduler")

@@ -1,9 +1,9 @@
-"""The classes and functions that a config may name by ``_target_``, and their creation.
+"""Check which classes and functions a config may name by ``_target_``, and create objects from such configs.
 
-A ``_target_`` is code, and configs may come from other people. A list of dangerous names would never be complete:
-``torch.load``, ``site.addsitedir`` and ``numpy.load`` run code just as ``os.system`` does. So this module lists what is
-allowed: exact names that this package knows, and modules that the command line trusts. Nothing is imported before its
-name has been checked.
+A ``_target_`` runs code, and configs may come from other people. A list of dangerous names would never be complete:
+``torch.load``, ``site.addsitedir`` and ``numpy.load`` can run code like ``os.system``. So this module lists the allowed
+names instead: names that this package has registered, and modules that the command line trusts. A name is checked
+before anything is imported.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 
 def as_description(node: Any) -> Any:
-    """Return a node with torch's schedulers replaced by their descriptions, which need no optimizer."""
+    """Return a config node with torch's schedulers replaced by this package's descriptions of them.
+
+    A description, unlike the scheduler itself, can be created without an optimizer.
+    """
     if isinstance(node, Mapping):
         changed = {key: as_description(value) for key, value in node.items()}
         if node.get("_target_") in TORCH_SCHEDULERS:
@@ -80,23 +83,23 @@ def _registered() -> frozenset[str]:
 
 
 REGISTERED = _registered()
-"""Every name that needs no trust."""
+"""The names that a config may use without ``trust``."""
 
 _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 
-# Packages that can load and run files. Only a part (torch.nn, numpy.random ...) or an exact name can be trusted.
+# Packages that can load and run files. They cannot be trusted as a whole, only one of their modules or an exact name.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 
 def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
-    """Return the trusted names, checked.
+    """Check the value of ``trust``, and return it as a tuple of names.
 
     Args:
-        trust: Modules (``my_package``) or exact names (``torchvision.models.resnet18``).
+        trust: Names of modules (``my_package``), or of classes and functions (``torchvision.models.resnet18``).
 
     Raises:
-        InputError: It is not a dotted name, or a module that is too dangerous to trust as a whole.
+        InputError: A value is not a dotted name, or is a module that is too dangerous to trust as a whole.
 
     Example:
         >>> check_trust("my_package")
@@ -116,10 +119,10 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
-    """Return what a config trusts, checked.
+    """Return the names in ``trust`` of a config; :func:`check_trust` checks them.
 
     Raises:
-        InputError: It has something other than names of modules.
+        InputError: A value is not a dotted name, or is a module that is too dangerous to trust as a whole.
     """
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
@@ -127,7 +130,7 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust a missing module: a misspelt name would be trusted without effect. Imports nothing.
+    """Refuse to trust a module that does not exist, because its name is probably misspelt. Imports nothing.
 
     Args:
         trust: The result of :func:`check_trust`.
@@ -145,20 +148,21 @@ def check_there(trust: Iterable[str]) -> None:
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:
-    """Whether a name is registered, or trusted, or a member of something trusted."""
+    """Whether a config may use a name: it is registered, is in ``trust``, or is a member of a name in ``trust``."""
     return name in REGISTERED or any(name == entry or name.startswith(f"{entry}.") for entry in trust)
 
 
 def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
-    """Refuse every target in a plain, resolved config that is not allowed, at any depth.
+    """Refuse a config in which a ``_target_``, at any depth, is not allowed.
 
     Args:
-        node: Mappings, lists and scalars, without interpolations.
-        trust: What the command line trusts.
+        node: The config as plain data: nested mappings, lists and scalars, without interpolations.
+        trust: The names that the command line trusts.
         path: Dotted path of the node, for messages.
 
     Raises:
-        InputError: A target is neither registered nor trusted, or a key of Hydra is not supported.
+        InputError: A target is neither registered nor trusted, or a special key such as ``_recursive_`` has a value
+            that this package does not support.
     """
     _check_inside(node, tuple(trust), path, node)
 
@@ -197,7 +201,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for an untrusted name: one ``trust`` for all such names of the config."""
+    """Return the fix for a name that is not trusted. It trusts all such names of the config at once."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return (
             "a config cannot run Python's own library; write a function that does what you need, and trust its module"
@@ -228,7 +232,7 @@ def _targets_in(node: Any) -> Iterator[str]:
 
 
 def _package_of(name: str) -> str:
-    """Return the package to trust for a name; for a package that contains too much, only the module."""
+    """Return the package to trust for a name; for packages such as torch, the module or the name itself."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -237,17 +241,17 @@ def _package_of(name: str) -> str:
 
 
 def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
-    """Create what a plain, resolved config describes, inner targets first. Lists and mappings stay plain.
+    """Create the objects that a config describes, inner targets first. Lists and mappings become plain Python ones.
 
     Args:
-        node: The node; :func:`check_targets` checks it first.
-        trust: What the command line trusts.
+        node: The config as plain data, without interpolations. The function checks its targets first.
+        trust: The names that the command line trusts.
         path: Dotted path of the node, for messages.
         extra: Additional keyword arguments for the outermost target.
 
     Raises:
-        InputError: See :func:`check_targets`; or the target does not accept the arguments; or the target itself raises
-            an ``InputError``, whose field gets the path.
+        InputError: See :func:`check_targets`; or a target does not accept its arguments; or a target itself raises an
+            ``InputError``, whose field is then prefixed with the path.
 
     Example:
         >>> instantiate({"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"}).step_size
@@ -281,23 +285,23 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
         raise (error.within(path) if path else error) from None
     except (TypeError, ValueError, RuntimeError) as error:
         if name not in REGISTERED:
-            raise  # the user's own code: the traceback helps
+            raise  # an error in custom code: keep the traceback
         raise InputError(path or name, name, _one_line(error), "see its arguments with --cfg job") from error
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import the class or function of a dotted name.
 
-    A trusted package imports others: ``my_package.os.system`` would be ``os.system``. So each part of the name must be
-    a real module with that name, and the object must be defined in a trusted place.
+    A trusted package imports other modules: ``my_package.os.system`` would be ``os.system``. So each part of the name
+    must be a real submodule, and the object must be defined in a trusted module.
 
     Args:
-        name: A registered name, or a member of something trusted.
-        trust: What the command line trusts.
-        field: Dotted path of the name, for messages.
+        name: A registered name, or a member of a trusted module.
+        trust: The names that the command line trusts.
+        field: Dotted path of the field that holds the name, for messages.
 
     Raises:
-        InputError: The name is not allowed, does not exist, or is an import from an untrusted place.
+        InputError: The name is not allowed, does not exist, or is defined in a module that is not trusted.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
@@ -356,7 +360,7 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
 def _check_arguments(
     target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str
 ) -> None:
-    """Refuse arguments that the target does not accept before calling it, so that its own TypeErrors stay unchanged."""
+    """Refuse arguments that do not match the signature of the target, before the target is called."""
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # some C functions have no signature

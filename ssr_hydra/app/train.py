@@ -1,4 +1,4 @@
-"""Create the trainer of an experiment, and train it."""
+"""Create the trainer of an experiment, and run it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssr_hydra.versions import code_version
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-# Settings that may differ between the processes of a run: the device, and the paths of the data.
+# Settings that may differ between the processes of a run, such as the device and the paths of the data.
 _ONE_PROCESS = (
     r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
     r"|data\.\w+\.(path|root|folder)$"
@@ -43,7 +43,7 @@ def train(
     Args:
         cfg: The composed experiment.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        run_dir: The folder of records; by default Hydra's output folder, and none outside of Hydra.
+        run_dir: The folder for records; by default Hydra's output folder. Outside of Hydra the default is no records.
 
     Returns:
         The final value of ``trainer.objective``, which a sweeper optimises; None if there is no objective.
@@ -89,12 +89,12 @@ def build(
 ) -> Trainer:
     """Create the trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
 
-    Sets torch's threads, and seeds Python's, NumPy's and torch's global generators, as in the run.
+    The function also sets torch's number of threads, and seeds the global random generators of Python, NumPy and torch.
 
     Args:
         cfg: The composed experiment.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        run_dir: The folder of records; None for no records.
+        run_dir: The folder for records; None to write no records.
 
     Raises:
         InputError: See :func:`ssr_hydra.app.check`; or the data itself is invalid, such as an empty data set.
@@ -118,7 +118,7 @@ def build(
     _check_processes(values, processes.world_size)
     processes.check_same(values, _ONE_PROCESS)
 
-    # Seeded again before the model, so that random numbers of the data do not change its weights.
+    # Seed before the data, and again before the model: creating the data must not change the model's initial weights.
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
     try:
@@ -126,14 +126,14 @@ def build(
             **data, seed=values["seed"], device=device, rank=processes.rank, world_size=processes.world_size
         )
     except InputError as error:
-        field = error.field.removesuffix(".dataset")  # the node of a data set becomes the data set
+        field = error.field.removesuffix(".dataset")  # in the config the data set is data.train, not data.train.dataset
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
     check_built(values, data["train"], data["eval"])
-    # The length of an epoch, and so every time of the schedule, is known now; check it before creating the model.
+    # The length of an epoch is known now, so all times of the schedule can be checked, before the model is created.
     check_schedule(values, dataloader_len=known_length(train_loader))
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
-    if settings["parallel"] == "fsdp":  # before the optimizer, which holds the shards
+    if settings["parallel"] == "fsdp":  # shard before the optimizer is created, because it must hold the shards
         _within("trainer", lambda: shard(model, processes, device))
     optimizers = make_optimizers(values, trust, model, device)
     hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
@@ -184,7 +184,7 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """Prefix an error of the trainer with the field's path in the config."""
+    """Return an error of the trainer with the field's path in the config instead of the argument of ``Trainer``."""
     first, dot, rest = error.field.partition(".")
     if first in settings or first in ("step", "counts"):
         field = f"trainer.{rest if first in ('step', 'counts') else error.field}"

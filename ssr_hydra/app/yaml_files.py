@@ -1,7 +1,7 @@
-"""Rules for config files from outside the package: how large they may be, and what they may contain and choose.
+"""Rules for config files from outside the package: their size, their content, and the choices in their defaults list.
 
-Someone else's file describes an experiment. It cannot run code, read or write outside its folder, or keep the program
-busy. This module does not depend on Hydra, and nothing is composed before these checks pass.
+A file from someone else must not run code, read or write outside its folder, or keep the program busy for long. This
+module does not depend on Hydra. A file is composed only after it has passed these checks.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _LONGEST_NUMBER = 400
 _LONGEST_REFERENCE = 2_000
 _LONGEST_ENTRY = 300
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader, if available, is ten times faster
 
 
 def shown_path(path: str | Path) -> str:
-    """Return a path for messages: relative to the working directory if it is below it."""
+    """Return a path for messages: relative if it is below the working directory, otherwise unchanged."""
     text = os.fspath(path)
     relative = os.path.relpath(text)
     return text if relative.startswith("..") else relative
@@ -48,7 +48,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """The size of a YAML node with its aliases expanded."""
+    """The size of a YAML node with its aliases expanded: numbers of values, levels of nesting, and ``${...}``."""
 
     values: int = 1
     levels: int = 1
@@ -62,24 +62,24 @@ class _Amount:
 
 @dataclass
 class _Open:
-    """A mapping or list whose end has not been read."""
+    """A YAML mapping or list whose end the parser has not reached yet."""
 
     anchor: str | None
     is_mapping: bool
     amount: _Amount = field(default_factory=_Amount)
-    lines: dict[str, int] = field(default_factory=dict)  # of the keys
+    lines: dict[str, int] = field(default_factory=dict)  # the line of each key
     key: str | None = None
     expects_key: bool = True
 
 
 class FileBounds:
-    """Measures the files of one composition, and refuses files that are too large or invalid.
+    """Measure the config files of one composition, and refuse files that are too large or invalid.
 
-    The bounds apply to all files together.
+    The limits apply to the sum over all files of the composition.
 
     Args:
-        typed: The keys of the command line.
-        texts: A mapping from path to content of files that were read before: no file is read twice.
+        typed: The keys of the overrides on the command line.
+        texts: A mapping from path to content of the files that were read before, so that no file is read twice.
     """
 
     def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
@@ -90,17 +90,17 @@ class FileBounds:
         self._unfolded: dict[str, float] = {}
 
     def read(self, path: Path) -> str:
-        """Read a YAML file within bounds, without building its content.
+        """Read a YAML file and check it event by event, without constructing its values.
 
         Args:
             path: The file.
 
         Returns:
-            Its content.
+            The text of the file.
 
         Raises:
-            InputError: The file is too large, nested too deeply or not YAML; a key is repeated or has a dot; or YAML
-                reads a word as another value.
+            InputError: The file is too large, nested too deeply or not YAML; a key is repeated or contains a dot; or
+                YAML would read the text of a field as a number or another value.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -123,14 +123,16 @@ class FileBounds:
         return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
-        """Refuse a defaults list that leaves its folder, chooses what only the command line may, or does not end.
+        """Refuse a defaults list that names files outside its folder, or makes a choice that a file may not make.
+
+        Also refuse a defaults list that contains itself or leads to too many configs.
 
         Args:
-            path: A config, as Hydra names it, such as ``experiment/mine``.
-            folders: The folders of files from outside the package, in the order of Hydra's search.
+            path: Group and name of a config, such as ``experiment/mine``.
+            folders: The folders of files from outside the package, in the order in which Hydra searches them.
 
         Raises:
-            InputError: Names the entry; or :meth:`read` refuses a file.
+            InputError: An entry is refused; or :meth:`read` refuses a file.
         """
         try:
             total = self._size(path, folders)
@@ -142,7 +144,7 @@ class FileBounds:
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
-            self._unfolded[path] = math.inf  # while its own defaults are counted
+            self._unfolded[path] = math.inf  # stays infinite if the config contains itself
             size, file = 1.0, next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), None)
             if file is not None:
                 text = self.read(file)
@@ -229,7 +231,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
     if "${" in text and len(text) > _LONGEST_REFERENCE:
         rule = f"holds a text with references of {len(text):,} characters in line {_line(event)}"
         raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,}")
-    # A number in sexagesimal (1:59:59:...) takes quadratic time to read.
+    # YAML reads a sexagesimal number (1:59:59:...) in quadratic time.
     if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
         raise _refused(name, f"holds a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
     if not parent.is_mapping:
@@ -250,7 +252,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
 
 
 def _check_word(name: str, key: str, text: str, line: int) -> None:
-    """Refuse ``on``, ``007`` and ``1.10`` in place of text: YAML reads them as other values."""
+    """Refuse ``on``, ``007`` or ``1.10`` without quotes in a text field, because YAML would not read them as text."""
     if not text or "$" in text or len(text) > _LONGEST_NUMBER:
         return
     read: Any = OmegaConf.create(f"x: {text}")
@@ -264,7 +266,7 @@ _known_words: frozenset[str] = frozenset()
 
 
 def _words() -> frozenset[str]:
-    """Return the names of the fields that are text in every config that has them."""
+    """Return the names of text fields: every built-in config with such a field declares it as ``str``."""
     global _known_words
     if not _known_words:
         words: set[str] = set()
@@ -280,10 +282,10 @@ def _words() -> frozenset[str]:
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Refuse a file with the name of a preset, because the group would decide which of the two Hydra takes.
+    """Raise the error for a file with the name of a preset, which would make it unclear which of them Hydra reads.
 
     Args:
-        path: The preset, as Hydra names it, such as ``scheduler/cosine``.
+        path: Group and name of the preset, such as ``scheduler/cosine``.
         file: The file with that name.
 
     Raises:
@@ -294,13 +296,13 @@ def check_name(path: str, file: str | Path) -> None:
     raise InputError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
 
 
-# Choices of Hydra's groups that a main config from outside the package may repeat from the package's.
+# The choices of the app's main config in Hydra's groups. A main config of the user may make the same choices.
 _OWN_CHOICES = {("hydra/output", "unique"), ("hydra/help", "ssr_hydra"), ("launcher", "processes")}
 _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
 def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
-    """Refuse an entry of a defaults list that leaves its folder, or chooses what only the command line may."""
+    """Refuse a defaults-list entry that names a file outside its folder, or makes a choice that a file may not make."""
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
@@ -320,7 +322,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
 
 
 class _DefaultsLoader(_Loader):  # type: ignore[misc]
-    """Reads unknown tags as None; they are refused when the file is composed."""
+    """Read values with unknown YAML tags as None. Such tags are refused later, when the file is composed."""
 
 
 _DefaultsLoader.add_constructor(None, lambda *_: None)
@@ -348,11 +350,11 @@ class _Entry:
 
     @property
     def root(self) -> str:
-        """The group without a leading slash; for a path, the path."""
+        """The group without a leading slash; for an entry without a group, the path of the config."""
         return (self.names[0] if self.group is None else self.group).lstrip("/")
 
     def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:
-        """Return what the entry may refer to in the defaults list of ``path``."""
+        """Yield the configs that the entry can refer to if it is in the defaults list of ``path``."""
         here = path.rpartition("/")[0]
         for name in self.names:
             whole = name if self.group is None else f"{self.group}/{name}"
@@ -367,7 +369,7 @@ class _Entry:
 
 def _content(text: str) -> dict[Any, Any]:
     try:
-        content = yaml.load(text, Loader=_DefaultsLoader)  # a safe one
+        content = yaml.load(text, Loader=_DefaultsLoader)  # a subclass of a safe loader
     except (yaml.YAMLError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -382,7 +384,7 @@ _MAIN_GROUPS = (*GROUPS, "param_groups", "debug")
 
 
 def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path]) -> None:
-    """Refuse common mistakes of an overlay that chooses from groups, each with the line to write."""
+    """Refuse common mistakes in a file that makes choices in config groups. Each error shows the line to write."""
     here = path.rpartition("/")[0]
     for key in _MAIN_GROUPS if here in ("", "experiment", "debug") else ():
         value = content.get(key)

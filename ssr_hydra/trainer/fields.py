@@ -24,14 +24,14 @@ __all__ = ["FieldSchedules", "by_group"]
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
 
-# The multiplier of each field that an optimizer's last schedules wrote. It distinguishes a value of a schedule from one
-# that the user set.
+# For each optimizer, the last multiplier (alpha) of each scheduled field. It shows whether a schedule or the user has
+# set the current value of the field.
 _left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a field in a group: a key, and an index if the value is a tuple."""
+    """The place of a field in a param group: a key, and an index if the value is a tuple."""
 
     key: str
     index: int | None = None
@@ -51,7 +51,7 @@ class _Place:
 
 @dataclass
 class _Target:
-    """One field of one group."""
+    """One scheduled field of one param group."""
 
     group: _Group
     place: _Place
@@ -59,7 +59,7 @@ class _Target:
     field: str
 
     def is_left(self, alpha: float) -> bool:
-        """Whether the field has the value that ``alpha`` gives."""
+        """Return whether the current value of the field is the initial value times ``alpha``."""
         now = self.place.get(self.group)
         value = rate(now, self.initial, alpha)
         return float(now) == (float(torch.full_like(now, value)) if isinstance(now, Tensor) else value)
@@ -79,9 +79,15 @@ class _Target:
 def by_group(
     numbers: Sequence[float], groups: Sequence[_Group], optimizers: Iterable[Optimizer]
 ) -> list[float] | dict[str, float]:
-    """Return a number of each group by the group's name, or a list if no group of the optimizers has a name.
+    """Return the numbers of param groups as a dict by the group's name, or as a list if no group has a name.
 
-    The name of a group without a name is its number. The second group with a name is ``NAME-2``.
+    A group without a name gets its index as its name. If several groups have the same name, the second one is
+    ``NAME-2``.
+
+    Args:
+        numbers: One number per group.
+        groups: The groups.
+        optimizers: The optimizers that have these groups, and may have others.
 
     Example:
         >>> weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
@@ -111,25 +117,28 @@ class FieldSchedules:
 
         x_g(t) = initial_x_g * alpha_ssr(t)        for every group g that has the field x
 
-    The value of batch k is the one at timestamp k. The constructor sets it for the current timestamp, and :meth:`step`
-    for later ones; call it after ``state.timestamp`` has moved. A group stores the initial value next to the field
-    (``initial_weight_decay``, ``initial_betas``), like ``initial_lr``, so it is saved with the optimizer. There is no
-    other state: to resume, load the optimizer and set the timestamp. At the start of a run, a value that the user has
-    set since another schedule wrote the field is the initial value.
+    Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp. After
+    ``state.timestamp`` has moved, call :meth:`step` to set the value for the new timestamp.
 
-    A field is a key of the groups (``weight_decay``, ``momentum``, ``eps``), or a part of a tuple, counted from 1:
-    ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
+    A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), like
+    ``initial_lr``, so the initial value is saved with the optimizer. There is no other state: to resume, load the
+    optimizer and set the timestamp. If an earlier schedule wrote the field and the user has then set the field, a new
+    run uses the user's value as the initial value.
+
+    A field is a key of the param groups (``weight_decay``, ``momentum``, ``eps``), or an element of a tuple, counted
+    from 1: ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
 
     Args:
-        schedules: A mapping from field to its scheduler, or to several that multiply. An empty mapping costs nothing.
-        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), the rates, and ``optimizers``.
+        schedules: A mapping from field to a scheduler, or to several schedulers that multiply. It may be empty.
+        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), ``optimizers``, and the numbers of
+            batches per epoch and of samples and tokens per batch.
         ssr: The scale schedule ratio.
         clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
-        plan: The run to which schedules are bound, if it is not ``state``.
+        plan: The run whose length and rates the schedules use; None means ``state``.
 
     Raises:
         InputError: A field is ``lr``, exists in no group, is not a number, or is 0 in all groups; or a schedule does
-            not fit the run. Also later, from :meth:`step`, if alpha moves a field out of its range.
+            not fit the run. :meth:`step` raises it if alpha moves a field out of its valid range.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearScheduler
@@ -170,7 +179,10 @@ class FieldSchedules:
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields for ``state.timestamp``. Call it after the timestamp has moved, or an optimizer was loaded."""
+        """Set the fields for ``state.timestamp``.
+
+        Call this method after the timestamp has moved, and after the state of an optimizer was loaded.
+        """
         if not self._curves:
             return
         if self._is_stale():
@@ -184,7 +196,7 @@ class FieldSchedules:
                 target.set(alpha)
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
-        """Return the current value of every field; if the groups differ, as :func:`by_group` does."""
+        """Return the current value of every field; if it differs between groups, the result of :func:`by_group`."""
         shown: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]
@@ -195,7 +207,7 @@ class FieldSchedules:
         return shown
 
     def _is_stale(self) -> bool:
-        """Whether groups were added, or a list of groups was replaced, as when an optimizer's state is loaded."""
+        """Return whether a param group was added, or an optimizer's state was loaded, which replaces the groups."""
         optimizers = self._state.optimizers
         return len(optimizers) != len(self._seen) or any(
             optimizer.param_groups is not groups or len(groups) != size
@@ -203,7 +215,7 @@ class FieldSchedules:
         )
 
     def _follow(self) -> None:
-        """Find the fields in every group, and their initial values."""
+        """Find the scheduled fields in every param group, and their initial values."""
         optimizers = self._state.optimizers
         groups = [
             (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
@@ -218,7 +230,7 @@ class FieldSchedules:
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
 
     def _take_set_values(self) -> None:
-        """Use the current values as initial ones where the user has changed them since another schedule wrote them."""
+        """Where the user has changed a field after an earlier schedule, use the current value as the initial value."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
         for field, targets in self._targets.items():
             for target in targets:
@@ -236,8 +248,8 @@ class FieldSchedules:
             raise InputError(
                 f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
             )
-        # A tensor that groups share, such as the default of an optimizer to which a group was added later, is written
-        # from the first step on. So its first value is the initial one.
+        # Param groups may share a tensor, such as an optimizer's default value in a group that was added later. The
+        # schedule has already changed this tensor, so use its first value as the initial value.
         known = {
             id(value): target.initial
             for target in self._targets.get(field, ())
@@ -276,14 +288,14 @@ def _bind(
         return {}
     try:
         return bind_all(schedules, state, ssr)
-    except InputError as error:  # bind_all names an argument of its own in its error
+    except InputError as error:  # bind_all calls this argument "schedulers" in its errors
         name = re.sub(r"^schedulers\b", "schedules", error.field)
         raise type(error)(name, error.value, error.rule, error.fix) from None
 
 
 def _place(field: str, group: _Group) -> _Place | None:
-    """Return the place of a field in a group; None if the group does not have it."""
-    if field.startswith("initial_"):  # a value that this package stores there
+    """Return the place of a field in a param group; None if the group does not have the field."""
+    if field.startswith("initial_"):  # an initial value that this package has stored in the group
         return None
     if field in group and not isinstance(group[field], (tuple, list)):
         return _Place(field)
@@ -296,7 +308,12 @@ def _place(field: str, group: _Group) -> _Place | None:
 
 
 def _kept(value: Any, known: Mapping[int, float]) -> Any:
-    """Return a copy that does not change; for a tuple the whole tuple, whatever part of it is scheduled."""
+    """Return a copy of a field's value, to store it as the initial value. A tuple is copied as a whole.
+
+    Args:
+        value: The value of the field.
+        known: The first values of tensors that a schedule has already changed, by the id of the tensor.
+    """
     if isinstance(value, (tuple, list)):
         return tuple(_kept(part, known) for part in value)
     if not isinstance(value, Tensor):
@@ -305,7 +322,7 @@ def _kept(value: Any, known: Mapping[int, float]) -> Any:
 
 
 def _fields(group: _Group) -> Iterator[str]:
-    """Return the names of the fields in a group that can be scheduled."""
+    """Yield the names of the fields in a param group that can be scheduled."""
     for key, value in group.items():
         if key in ("params", "lr", "param_names") or key.startswith("initial_"):
             continue

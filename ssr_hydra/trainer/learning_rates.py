@@ -1,4 +1,7 @@
-"""The learning rates of a run: this package's schedulers and torch's, as functions of time, each at its own pace."""
+"""The learning rates of a run, from schedulers of this package and of torch.
+
+The pace of a scheduler says when it changes its learning rate: at every batch or at every epoch.
+"""
 
 from __future__ import annotations
 
@@ -31,34 +34,40 @@ _Clock = Callable[[Timestamp], Timestamp]
 
 
 class LearningRates:
-    """The schedulers of a run, each at its own pace.
+    """Sets the learning rates of a run from its schedulers.
 
     ::
 
-        lr_g(t) = torch_g(t) * product of alpha(t)        torch_g: the group's initial rate without torch's
+        lr_g(t) = torch_g(t) * product of alpha(t)        for every param group g
 
-    This package's schedulers (objects, functions of (state) or (state, ssr)) return alpha at the state's timestamp,
-    before every batch. torch's are read once (:func:`ssr_hydra.optim.torch_schedulers.read`) and are functions of time
-    as well. Their value changes at the end of every epoch; for CyclicLR and OneCycleLR before every batch.
-    ``use_stepwise_scheduler=False`` steps all by epoch and True all by batch, except those with their own pace.
-    Several torch schedulers on one optimizer are a chain, as in torch. ``ReduceLROnPlateau`` follows each evaluation.
+    ``torch_g`` is the learning rate of the group by torch's schedulers; without torch schedulers it is the group's
+    initial learning rate. ``alpha`` is the multiplier of a scheduler of this package.
 
-    A torch scheduler that is not a function of time (a user's class) runs unchanged, at ssr 1.
+    - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
+      timestamp, before every batch.
+    - A torch scheduler is read once (:func:`ssr_hydra.optim.torch_schedulers.read`), and is then a function of time
+      too. Its value changes at the end of every epoch; for CyclicLR and OneCycleLR it changes before every batch.
+      Several torch schedulers of one optimizer are chained, as in torch.
+    - ``ReduceLROnPlateau`` changes its value after an evaluation.
+    - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
+
+    ``use_stepwise_scheduler=True`` steps all schedulers by batch, and False steps all by epoch. A scheduler with an
+    explicit pace keeps this pace.
 
     Args:
-        schedulers: One scheduler, a list of any, a mapping from name to this package's schedulers, or None. torch's are
-            instances, or :class:`~ssr_hydra.optim.torch_schedulers.Paced`, or of :mod:`ssr_hydra.torch_schedulers`,
-            which apply to all optimizers.
+        schedulers: One scheduler, a list of schedulers, a mapping from name to schedulers of this package, or None. A
+            torch scheduler is an instance, or a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with an instance, or
+            an object of :mod:`ssr_hydra.torch_schedulers`, which sets the learning rates of all optimizers.
         state: The run, with its optimizers.
         ssr: The scale schedule ratio.
         use_stepwise_scheduler: True: all by batch; False: all by epoch; None: each at its usual pace.
         clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
-        plan: The run to which schedules are bound, if it is not ``state``.
+        plan: The run whose length and rates the schedules use; None means ``state``.
 
     Raises:
-        InputError: A torch scheduler has an unknown optimizer or is in a mapping; a scheduler that runs unchanged is
-            used with ssr other than 1 or a clock; a scheduler without a pace is used in a run of at most one epoch; or
-            a schedule does not fit the run.
+        InputError: A torch scheduler has an optimizer that is not in ``state``, or is in a mapping; a scheduler that
+            runs unchanged is used with a clock or with ssr other than 1; a scheduler without an explicit pace is used
+            in a run that ends before its first step; or a schedule does not fit the run.
     """
 
     def __init__(
@@ -97,7 +106,7 @@ class LearningRates:
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether a scheduler follows an evaluation's metric."""
+        """Whether a scheduler depends on the metric of an evaluation."""
         return any(rates.needs_evaluation for rates in self._torch)
 
     @property
@@ -106,7 +115,10 @@ class LearningRates:
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
-        """Return the function that sets the rate of the next batch, whose timestamp the state already has."""
+        """Return the function that sets the learning rates of the next batch.
+
+        Call it after every batch, when ``state.timestamp`` is the timestamp of the next batch.
+        """
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
             return step
@@ -114,7 +126,12 @@ class LearningRates:
         return self._batch_ended if by_batch or (self._alpha_of is not None and self._ours_by_batch) else _do_nothing
 
     def epoch_ended(self, *, again: bool = False) -> None:
-        """Step the schedulers that step by epoch; with ``again``, also set the rates that follow batches again."""
+        """Step the schedulers that change by epoch.
+
+        Args:
+            again: Whether the learning rates of the next batch were already set, before it was known that the epoch had
+                ended. If so, they are set again.
+        """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
                 self._compiled.step()
@@ -129,27 +146,27 @@ class LearningRates:
         self._write()
 
     def evaluated(self, metric: float) -> None:
-        """Pass a metric to the schedulers that follow one."""
+        """Pass the metric of an evaluation to the schedulers that depend on it."""
         if self.needs_evaluation:
             for rates in self._torch:
                 rates.evaluated(metric, self._now())
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty if there are none.
+        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty if there are none of them.
 
-        It has only numbers, strings, lists and dicts, unless a user's scheduler has other values.
+        The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
         """
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of :meth:`state_dict`, and set the learning rates for the state's timestamp.
+        """Load the result of :meth:`state_dict`, and set the learning rates for the timestamp of the run.
 
-        Load the optimizers and the state's timestamp first.
+        Before this call, load the optimizers and set the timestamp of the run.
 
         Raises:
-            InputError: It is the state of other schedulers.
+            InputError: ``state`` is from other schedulers.
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
@@ -189,7 +206,7 @@ class LearningRates:
         self._write()
 
     def _set_all(self) -> None:
-        """Compute everything from the timestamp, also within an epoch, without stepping."""
+        """Set all learning rates from the timestamp, also within an epoch. No scheduler is stepped."""
         for rates in self._torch:
             rates.refresh(EPOCH, self._epoch_start())
             rates.refresh(BATCH, self._now())
@@ -206,7 +223,7 @@ class LearningRates:
 
 
 def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
-    """Return the schedulers of an argument that are torch instances, and so have an optimizer."""
+    """Return the schedulers that are instances of torch's ``LRScheduler``, also from ``Paced``."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     unpacked = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return [item for item in unpacked if isinstance(item, LRScheduler)]
@@ -234,7 +251,12 @@ def _by_optimizer(
 def _sort(
     schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
 ) -> tuple[list[tuple[Optimizer | None, Entry]], list[tuple[str, Any]]]:
-    """Return torch's schedulers with their optimizers (None for all), and this package's with their paths."""
+    """Sort schedulers into those of torch and those of this package.
+
+    Returns:
+        torch's schedulers, each with its optimizer (None for all optimizers); and this package's schedulers, each with
+        its path, for errors.
+    """
     if schedulers is None:
         return [], []
     if isinstance(schedulers, Mapping):
@@ -263,18 +285,22 @@ def _sort(
 
 
 def follows_metric(schedulers: Any) -> bool:
-    """Whether evaluations change one of the schedulers, so that they affect learning rates."""
+    """Return whether a scheduler depends on evaluations (``ReduceLROnPlateau``), so that they affect learning rates."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
 
 
 def with_modes(schedulers: Any, metric: str) -> Any:
-    """Return the schedulers, with the mode of each ``ReduceLROnPlateau`` set for the metric that it follows.
+    """Return the schedulers with ``mode=auto`` of each ``ReduceLROnPlateau`` replaced by ``min`` or ``max``.
+
+    Args:
+        schedulers: One scheduler or a list.
+        metric: The name of the metric that ``ReduceLROnPlateau`` uses.
 
     Raises:
-        InputError: A mode is not the metric's better direction (torch's default is ``min``), or it is ``auto`` and the
-            metric's name does not say the direction.
+        InputError: A mode contradicts the metric (such as ``min``, torch's default, for an accuracy), or a mode is
+            ``auto`` and the name of the metric does not say which direction is better.
     """
     if not follows_metric(schedulers):
         return schedulers
@@ -309,7 +335,7 @@ def _entry(
 
 
 def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
-    """Refuse a run that ends before the scheduler's first step, if the scheduler has no explicit pace."""
+    """Refuse a scheduler without an explicit pace if the run ends before the scheduler's first step."""
     if entry.instance is None:
         fix = "set pace='batch', or pace='epoch' on purpose"
     else:
@@ -322,7 +348,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot be a function of time but must be one."""
+    """Return the error for a torch scheduler that cannot be a function of time, although this run needs one."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

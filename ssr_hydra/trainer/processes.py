@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched", "lost_process"]
 
-# Below the ports that systems use for outgoing connections, which start at 32768.
+# The range 15000-31999. Operating systems use ports from 32768 on for outgoing connections.
 _FIRST_PORT, _PORTS = 15000, 17000
-# Timeouts: for a process that does not connect or whose gradients are not ready; and for one that reads data, evaluates
-# or writes a checkpoint. A process that has ended is detected at once.
+# _START is the timeout for connecting and for gradients. _SILENCE is the timeout for messages. It is longer, because a
+# process may read data, evaluate or write a checkpoint before its next message. The end of a process is detected at
+# once.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
-# How long a failing process waits for rank 0's error, and rank 0 for processes that have not read it.
+# _HEAR_SECONDS: how long a failing process waits for rank 0's error. _LINGER_SECONDS: how long rank 0 waits until the
+# other processes have read its error.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
 _MOST_SHOWN = 6
@@ -37,7 +39,7 @@ class LostProcessError(RunError):
     """Another process of the run has ended, or cannot be reached."""
 
     def __init__(self, what: str, error: BaseException) -> None:
-        # gloo's message has first a place in its source, and last a general hint.
+        # Remove the place in gloo's source code at the start of its message, and the general hint at the end.
         text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 
@@ -47,7 +49,10 @@ _SIGNS_OF_LOSS = ("connection closed by peer", "connection reset", "broken pipe"
 
 
 def lost_process(error: BaseException, processes: Processes) -> LostProcessError | None:
-    """Return a short error if a gradient exchange failed because another process has ended; None for other errors."""
+    """Return a short error if ``error`` means that the exchange of gradients failed because another process has ended.
+
+    Return None for all other errors.
+    """
     if isinstance(error, UserCodeError) and error.__cause__ is not None:
         error = error.__cause__
     if processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
@@ -57,7 +62,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 
 class RankAndSize(NamedTuple):
-    """What a launcher's environment variables say about this process."""
+    """The rank of this process, the number of processes, and the rank on this machine, as a launcher has set them."""
 
     rank: int
     world_size: int
@@ -67,10 +72,10 @@ class RankAndSize(NamedTuple):
 def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None:
     """Return this process's rank and the number of processes, as ``torchrun`` or Slurm's ``srun`` sets them.
 
-    Return None for a process without others.
+    Return None if no launcher started this process, or if there is only one process.
 
     Args:
-        environment: Replaces the process's own environment variables.
+        environment: The environment variables; None means those of this process.
 
     Raises:
         InputError: The numbers contradict each other.
@@ -84,7 +89,8 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     environment = os.environ if environment is None else environment
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
-        # Set only for the tasks of a step. A batch script has SLURM_NTASKS too, but is a single process.
+        # Slurm sets these variables only in the tasks of a step. SLURM_NTASKS is also set in a batch script, which is a
+        # single process.
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         if not all(name in environment for name in names):
             return None
@@ -103,9 +109,10 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 
 class Processes:
-    """One of the processes that train a model together. With a single process, all methods are trivial.
+    """This process, as one of the processes that train a model together, and its communication with the others.
 
-    Messages use gloo, on the CPU, even if gradients use NCCL, so they never wait for a GPU.
+    If there is only one process, each method returns at once without communication. Messages use gloo on the CPU, even
+    if gradients use NCCL, so messages never wait for a GPU.
 
     Args:
         rank: Rank of this process.
@@ -116,13 +123,13 @@ class Processes:
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
         self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
         self._group: Any = None
-        self._store: Any = None  # of the processes that this object has connected
+        self._store: Any = None  # torch's key-value store, if this object has connected the processes
 
     @classmethod
     def start(cls) -> Processes:
-        """Connect the processes that a launcher has started; or return this one alone.
+        """Connect the processes that a launcher has started. Without a launcher, return this process alone.
 
-        An existing process group is used, and not destroyed.
+        If a process group already exists, it is used, and :meth:`stop` does not destroy it.
 
         Raises:
             RunError: The processes cannot connect.
@@ -149,7 +156,7 @@ class Processes:
         return own
 
     def _connect(self) -> None:
-        """Connect to the other processes, at rank 0's address from the environment."""
+        """Connect to the other processes, through rank 0's address in the environment variables."""
         import torch
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
@@ -157,7 +164,8 @@ class Processes:
 
         os.environ.update(_address(os.environ))
         store, _, _ = next(iter(rendezvous("env://", self.rank, self.world_size, timeout=_START)))
-        # torchrun --max-restarts may keep its store, with the addresses of processes that have ended.
+        # After a restart, torchrun --max-restarts may keep the old store, with the addresses of ended processes. A new
+        # prefix hides these addresses.
         store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_START)
@@ -165,11 +173,15 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, which shows the run and writes its records."""
+        """Whether this process is rank 0, which shows the progress of the run and writes its records."""
         return self.rank == 0
 
     def sum(self, values: Sequence[int], what: str = "a batch") -> list[int]:
-        """Return each number summed over all processes, exactly, as int64.
+        """Return the exact sum of each number over all processes, in int64.
+
+        Args:
+            values: The numbers of this process. All processes must have the same number of values.
+            what: The part of the run, such as ``"a batch"``, for errors.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -181,7 +193,11 @@ class Processes:
         return [int(number) for number in self._reduced(torch.tensor(values, dtype=torch.int64), what).tolist()]
 
     def sum_floats(self, values: Sequence[float], what: str = "a mean") -> list[float]:
-        """Return each number summed over all processes, as float64.
+        """Return the sum of each number over all processes, in float64.
+
+        Args:
+            values: The numbers of this process. All processes must have the same number of values.
+            what: The part of the run, such as ``"a mean"``, for errors.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -202,7 +218,10 @@ class Processes:
         return tensor
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor's mean over all processes. It uses the backend of the gradients, so no GPU is waited for."""
+        """Return a tensor's mean over all processes.
+
+        The exchange uses the backend of the gradients (NCCL on CUDA), so Python does not wait for the GPU.
+        """
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -212,7 +231,11 @@ class Processes:
         return total / self.world_size
 
     def gather(self, value: Any, what: str = "a checkpoint") -> list[Any]:
-        """Return the value of every process, by rank.
+        """Return the list of the values of all processes, in the order of their ranks.
+
+        Args:
+            value: The value of this process. It must be picklable.
+            what: The part of the run, such as ``"a checkpoint"``, for errors.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -229,14 +252,14 @@ class Processes:
         return values
 
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
-        """Refuse to train if the processes have different settings. Every process raises the same error.
+        """Raise an error if the processes have different settings. Every process raises the same error.
 
         Args:
             described: The settings of this process, as plain data.
-            free: Pattern of the fields that may differ between processes; none by default.
+            free: A regular expression for the fields that may differ between processes. By default no field may differ.
 
         Raises:
-            InputError: Names the first field that differs, and lists all of them.
+            InputError: The settings differ. The error names the first field that differs, and lists several others.
             LostProcessError: Another process has ended.
         """
         from ssr_hydra.checkpoints.description import differences
@@ -252,7 +275,11 @@ class Processes:
                 raise InputError(found[0].field, found[0].old, rule, "start all processes with the same settings")
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
-        """Return rank 0's value.
+        """Return rank 0's value in every process.
+
+        Args:
+            value: The value of this process. Only the value of rank 0 is used.
+            what: The part of the run, such as ``"the start"``, for errors.
 
         Raises:
             LostProcessError: Another process has ended.
@@ -269,7 +296,7 @@ class Processes:
         return values[0]
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Copy rank 0's buffers (such as running means) to every process; they are not averaged."""
+        """Copy rank 0's buffers of a module (such as running means) to every process. The buffers are not averaged."""
         if self.world_size == 1:
             return
         import torch
@@ -284,26 +311,27 @@ class Processes:
             raise LostProcessError("an evaluation", error) from error
 
     def stop(self) -> None:
-        """Disconnect, if this object has connected the processes."""
+        """Disconnect this process, if this object has connected it."""
         global _messages
         if self._store is not None:
             import torch.distributed as dist
 
             self._store = self._group = _messages = None
-            # Wrapped models hold the group in reference cycles. At the interpreter's exit they would be destroyed
-            # after the group.
+            # Reference cycles of wrapped models keep references to the process group. Collect these models now,
+            # because the group must be destroyed after them.
             gc.collect()
-            with suppress(RuntimeError):  # the others may have ended before
+            with suppress(RuntimeError):  # the other processes may already have ended
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return whether rank 0 reports the same error, now or within some seconds.
+        """Disconnect because of an error. Return whether rank 0 reports the same error.
 
-        So an error that all processes share, such as a wrong argument, is reported once.
+        If the result is True, this process need not report the error. So an error that all processes have, such as a
+        wrong argument, is reported only once. In rank 0 the result is always False.
 
         Args:
-            message: The error; ``""`` equals any other.
-            seconds: How long to wait for rank 0, which may not have failed yet; None is a few seconds.
+            message: The text of the error. ``""`` is equal to any error of rank 0.
+            seconds: How long to wait for the error of rank 0, which may fail later; None means 5 seconds.
         """
         store = self._store
         self.stop()
@@ -312,7 +340,7 @@ class Processes:
         with _quiet(), suppress(RuntimeError):  # rank 0 has no error, or has ended
             if self.is_main:
                 store.set(_TOLD, message)
-                # If rank 0 keeps the store, it waits until running processes have read its error.
+                # Rank 0 may host the store. So at its exit it waits until the other processes have read its error.
                 atexit.register(_linger, store, self.world_size)
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
@@ -329,7 +357,7 @@ def _linger(store: Any, world_size: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress what torch's store writes from C++ about a closed connection: pages without information."""
+    """In this block, discard standard error. torch's store writes long C++ messages about a closed connection to it."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     kept = os.dup(2)
@@ -344,14 +372,14 @@ def _quiet() -> Iterator[None]:
 
 
 ALONE = Processes()
-"""A process that trains alone."""
+"""A single process that trains alone."""
 
 _messages: tuple[Any, Any] | None = None
 """The group of all processes, and the group for messages. All runs of a process share these groups."""
 
 
 def _message_group() -> Any:
-    """Return the group for messages. It is separate, so that messages never wait for gradients or a GPU."""
+    """Return the process group for messages. It is a separate group, so messages never wait for gradients or a GPU."""
     global _messages
     import torch.distributed as dist
 
@@ -362,14 +390,17 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return rank 0's address: torchrun sets it; for a Slurm step it is computed."""
+    """Return rank 0's address and port as environment variables.
+
+    torchrun sets these variables. For a Slurm step they are computed from Slurm's variables.
+    """
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"
         nodes = environment.get("SLURM_STEP_NODELIST", "")
         address["MASTER_ADDR"] = "127.0.0.1" if alone else _first_host(nodes) or socket.gethostname()
     if "MASTER_PORT" not in address:
-        # Steps that run on one node at the same time have different ports.
+        # Steps that run on one node at the same time need different ports.
         job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
         number = (int(job) if job.isdecimal() else 0) * 16 + (int(step) if step.isdecimal() else 0)
         address["MASTER_PORT"] = str(_FIRST_PORT + number % _PORTS)
@@ -377,6 +408,6 @@ def _address(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_host(nodes: str) -> str:
-    """Return the first host of Slurm's list: ``gpu03`` for ``gpu[03-06,9],cpu1``, ``r1n4`` for ``r[1-2]n[4,7]``."""
+    """Return the first host of a Slurm list: ``gpu03`` for ``gpu[03-06,9],cpu1``, ``r1n4`` for ``r[1-2]n[4,7]``."""
     first = re.match(r"(?:[^,\[]|\[[^]]*\])*", nodes)
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0] if first else "")

@@ -32,36 +32,38 @@ from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers,
 
 __all__ = ["Resuming", "evaluations_of"]
 
-# The parts of a description that determine the times of learning rates.
+# The fields of a description that determine the learning rate at each time.
 _PLAN = re.compile(
     r"run\.(ssr|max_duration|control|samples_per_batch|tokens_per_batch)|scheduler|schedules|use_stepwise_scheduler"
     r"|iteration_length|data\.(batches|batch_size)"
 )
 
-# The parts of a checkpoint of a trainer.
+# The keys of a trainer's checkpoint.
 _HELD = "model optimizers random scaler rates callbacks timestamp time_map loop log_bytes total_seconds resumes".split()
 
 
 class Resuming:
-    """Finds the checkpoint from which a run resumes, and restores the state of the run.
+    """Chooses the checkpoint from which a run starts, and restores the run's state from it.
 
     Args:
-        run_dir: The run's own folder; None if it writes no files.
-        resume: The place of the checkpoint, and the meaning of a changed config.
-        processes: The processes of the run: rank 0 decides, and the others read the checkpoint that it chose.
+        run_dir: The run's own folder; None if the run writes no files.
+        resume: The settings of resuming: the path of the checkpoint, and what to do if the config has changed.
+        processes: The processes of the run. Rank 0 chooses the checkpoint, and the other processes read it too.
         saves: Whether the run writes checkpoints.
-        hashed: The hash of its config, by which a run recognizes its own failed record.
+        hashed: The hash of the run's config. It shows whether a failed record in the folder is from the same run.
 
     Attributes:
-        checkpoint: The checkpoint to resume from, or None.
-        path: Its folder, or None.
-        finished: The record of the run, if nothing is left to train.
+        checkpoint: The checkpoint to resume from; None if the run starts from scratch.
+        path: The folder of that checkpoint, or None.
+        finished: The record of the run if the run has finished, else None.
         messages: Messages for the user.
-        changes: The differences from the checkpoint, as text.
-        count: How often the run was resumed.
-        is_planned: Whether the run continues from steps that another run trained for it, which is not recorded as a
+        changes: The differences between the run and the checkpoint, as text.
+        count: The number of times that the run was resumed.
+        keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
+        seconds_before: The total seconds of the run before the checkpoint.
+        is_planned: Whether the run continues from steps that another run trained for it. This does not count as a
             resume.
-        logged_evaluations: The number of evaluations that the log of the run already has.
+        logged_evaluations: The number of the run's evaluations that ``metrics.jsonl`` already has.
 
     Raises:
         InputError, CheckpointError: The given path has no checkpoint, every checkpoint is damaged, or the folder
@@ -103,7 +105,7 @@ class Resuming:
             self.seconds_before = float(seconds)
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
-        """Read in every process the checkpoint that rank 0 has chosen. All processes raise an error of rank 0."""
+        """Return the checkpoint that rank 0 has chosen, or None. An error of rank 0 is raised in all processes."""
         found: Checkpoint | None = None
         error: Exception | None = None
         if self._processes.is_main:
@@ -149,17 +151,18 @@ class Resuming:
     def restore(
         self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
     ) -> TimeMap:
-        """Load model, optimizers and timestamp from the checkpoint.
+        """Load model, optimizers and timestamp from the checkpoint, if there is one.
 
         Args:
             model: The model to load.
-            state: The run to load.
-            plan: The run for which schedules are planned: the same, or in a truncated run the full one.
-            ssr: The ratio of that plan.
+            state: The run. Its optimizers and its timestamp are loaded.
+            plan: The run for which schedules are planned. This is ``state``, or for ``control=truncate`` the run of
+                full length.
+            ssr: The scale schedule ratio of ``plan``.
             description: The description of the run.
 
         Returns:
-            The time map of schedules.
+            The time map, which gives the time for schedules.
 
         Raises:
             InputError: The run differs from the checkpoint, and ``on_change`` does not allow it.
@@ -175,7 +178,8 @@ class Resuming:
         with checkpoint.part("time_map") as state_of_map:
             saved_map = TimeMap.from_state_dict(state_of_map)
         state.timestamp = plan.timestamp = timestamp
-        # Only a new plan needs a new time map; with another learning rate or more processes the schedule continues.
+        # Only a changed plan needs a new time map. After a change of the learning rate or of the number of processes,
+        # the schedule continues.
         time_map = saved_map
         if any(_PLAN.match(item.field) for item in found):
             if self._on_change == "rescale" and plan is not state:
@@ -189,9 +193,10 @@ class Resuming:
             states = {"optimizers": checkpoint.state["optimizers"]}
             restore_optimizers(model, state.optimizers, states, before, now)
         record = self._finished(timestamp)
-        if record is not None and found:  # otherwise a change would be recorded that never affected training
+        # Refuse to change a finished run that is not extended: the change would be recorded, but have no effect.
+        if record is not None and found:
             TimeMap.planned(state, ssr).extended(state, ssr)
-        elif record is not None:  # its weights are loaded, so that they can be evaluated or exported
+        elif record is not None:  # the weights of the finished run are loaded, to evaluate or export them
             self.finished = record
             return saved_map
         if self.is_own:
@@ -201,7 +206,7 @@ class Resuming:
         return time_map
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return the evaluations before the checkpoint; a message says if the log has lost some of them."""
+        """Return the evaluations before the checkpoint. If ``metrics.jsonl`` lacks some of them, add a message."""
         assert self.checkpoint is not None
         evaluations, lost = evaluations_of(self.checkpoint)
         if lost is not None:
@@ -216,7 +221,7 @@ class Resuming:
         return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
     def _finished(self, timestamp: Timestamp) -> RunResult | None:
-        """Return the record of the run, if the folder has it finished and the checkpoint is that of its end."""
+        """Return the record of the finished run, if the checkpoint is from the end of that run; else None."""
         if self._run_dir is None or not self.is_own:
             return None
         try:
@@ -226,7 +231,7 @@ class Resuming:
         return record if record.status == "completed" and record.steps == timestamp.batches else None
 
     def _record_now(self) -> tuple[int, int] | None:
-        """Return the identity of a run's record in the folder; None if there is none."""
+        """Return inode and modification time of ``result.json`` in the folder; None if there is no such file."""
         if self._run_dir is None:
             return None
         try:
@@ -236,10 +241,12 @@ class Resuming:
         return stat.st_ino, stat.st_mtime_ns
 
     def check_still(self) -> None:
-        """Refuse a folder to which another run has written since it was read; its files would be overwritten.
+        """Refuse a folder to which another run has written since this object was created.
+
+        Otherwise this run would overwrite the files of that run.
 
         Raises:
-            InputError: There is a new record, or there are checkpoints that this run does not know.
+            InputError: The folder has a new record, or this run starts from scratch and the folder has checkpoints.
         """
         folder = self._run_dir
         if folder is None or not self._processes.is_main:
@@ -249,17 +256,18 @@ class Resuming:
             raise InputError("run_dir", str(folder), rule, "choose another folder, or create this run again")
 
     def clear(self) -> None:
-        """Remove the record of the run in progress: it is valid only after the run ends."""
+        """Remove the record ``result.json`` from the folder. The run writes a new record when it ends."""
         if self._run_dir is not None and self._processes.is_main:
             (self._run_dir / RESULT).unlink(missing_ok=True)
 
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
         """Restore this process's random generators from the checkpoint.
 
-        A process that is not in the checkpoint keeps its own random state.
+        The checkpoint has no state for this process if the run now has more processes. Then the generators are seeded
+        from ``seed``, the rank and the batch; if ``seed`` is None, they do not change.
 
         Returns:
-            The position of the process's loader.
+            The state that the loader of this process needs to resume; None if the checkpoint has no such state.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank
@@ -275,13 +283,14 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, from the run's ``metrics.jsonl``.
 
-    Checkpoints of earlier releases have the evaluations themselves.
+    A checkpoint of an earlier release contains the evaluations themselves.
 
     Returns:
-        The evaluations, and a message if the file has fewer than the checkpoint counted.
+        The evaluations, and a message. The message is None, except if ``metrics.jsonl`` has fewer evaluations than the
+        number in the checkpoint.
 
     Raises:
-        CheckpointError: The checkpoint does not have their number.
+        CheckpointError: The checkpoint does not have the number of evaluations.
     """
     with checkpoint.part("log_bytes") as log_bytes:
         size = _count(log_bytes)
@@ -305,5 +314,5 @@ def _count(value: Any) -> int:
 
 
 def _is_of(checkpoint: Path, run_dir: Path) -> bool:
-    """Whether a checkpoint is in the folder of a run."""
+    """Return whether a checkpoint is in the folder of a run."""
     return checkpoint.resolve().parents[1] == run_dir.resolve()

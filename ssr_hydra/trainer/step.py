@@ -1,4 +1,4 @@
-"""One optimizer step: forward, backward, update, and optional precision, accumulation and clipping."""
+"""One optimizer step: forward, backward and update; optionally with mixed precision, accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Step = Callable[[Any, int], tuple[int, int]]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context of a forward pass with this precision."""
+    """Return the context manager for a forward pass with this precision: ``fp32``, ``bf16`` or ``fp16``."""
     dtype = _DTYPES[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
@@ -34,19 +34,21 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 class TrainStep:
     """Takes the optimizer steps of a run.
 
-    The gradient is that of the mean loss over the whole batch, however it is split over processes (in parts that may
-    differ in size) or accumulated parts. Each part is weighted by its number of samples or tokens.
+    The gradient is the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
+    parts whose gradients are accumulated. The parts may differ in size: each part is weighted by its number of samples
+    or tokens.
 
     Args:
         task: Model and loss.
-        optimizers: All of them step after each batch.
-        watch: Takes every loss.
-        settings: Settings of a step.
+        optimizers: The optimizers. All of them step after each batch.
+        watch: Sums the losses.
+        settings: The settings of a step.
         processes: The processes that share each batch.
 
     Attributes:
-        scaler: The loss scaler for fp16, else None.
-        loss: The loss of the last step, for listeners; set if ``keeps_loss``.
+        scaler: The loss scaler for fp16; None for another precision.
+        keeps_loss: Whether to keep the loss of each step in ``loss``.
+        loss: The loss of the last step, for listeners; None if ``keeps_loss`` is False.
     """
 
     def __init__(
@@ -65,17 +67,21 @@ class TrainStep:
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False
         self.loss: Tensor | None = None
-        # Samples, tokens and weight of the batch in all processes, which the loop has computed.
+        # Samples, tokens and weight of the batch, summed over all processes. The loop sets them before each step.
         self.total = (0, 0, 0)
 
     def function(self) -> _Step:
-        """Return the function of (batch, number of batches before) that takes a step and returns samples and tokens."""
+        """Return the function that takes a step.
+
+        Its arguments are the batch and the number of batches trained before. It returns the numbers of samples and
+        tokens in the batch.
+        """
         if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
             return self._plain()
         return self._step
 
     def _plain(self) -> _Step:
-        """Take a step without options."""
+        """Return a faster function for steps in one process without precision, accumulation, clipping or listeners."""
         loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
         if len(optimizers) == 1:
             zero_grad, update = optimizers[0].zero_grad, optimizers[0].step
@@ -117,7 +123,7 @@ class TrainStep:
         for index, (part, size) in enumerate(parts):
             is_last = index == len(parts) - 1
             with nullcontext() if is_last else self._not_synchronized():
-                # Gradients are averaged over processes; world_size undoes the division.
+                # DDP and FSDP divide the sum of gradients by world_size; the factor world_size undoes the division.
                 loss = loss + self._backward(part, size * world_size / total)
         self._watch.add(loss, number)
         self._update()
@@ -126,13 +132,16 @@ class TrainStep:
         return samples, tokens
 
     def count(self, batch: Any) -> tuple[int, int, int]:
-        """Return samples, tokens and weight of a batch. The weight is the number of values in the mean of its loss."""
+        """Return the samples, tokens and weight of this process's batch; all are 0 for padding.
+
+        The weight is the number of values over which the loss is a mean.
+        """
         if isinstance(batch, Padding):
             return 0, 0, 0
         return self._task.weigh(batch)
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
-        """Return the parts of a batch for gradient accumulation, with the weight of each part."""
+        """Split a batch into parts for gradient accumulation. Return each part with its weight."""
         parts = self._settings.accumulate
         if isinstance(batch, Padding):
             return [(batch.batch, 0)] * parts
@@ -147,14 +156,14 @@ class TrainStep:
             fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
             raise InputError("accumulate", parts, f"{rule}, but the batch has {weight}", fix)
         if self._processes.world_size > 1:
-            # Every process has the same number of parts, because they compute together. Parts of weight 0 come first,
-            # so that the last one, with which gradients are exchanged, always counts.
+            # Every process must have the same number of parts, because the processes compute together. Parts of weight
+            # 0 come first, because gradients are exchanged with the last part.
             return [(split[0][0], 0)] * (parts - made) + split
-        # A mean over nothing: if a loss divides by the tokens itself, its gradient would be NaN.
+        # Leave out a part of weight 0: if the loss divides by the number of tokens, its gradient would be NaN.
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Run backward for a part with this weight. Return its part of the batch's loss."""
+        """Compute the gradients of a part's loss times ``weight``. Return that product, which is a part of the loss."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
@@ -163,7 +172,7 @@ class TrainStep:
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
         scaled.backward()  # type: ignore[no-untyped-call]
-        # A mean over nothing is NaN and has no gradient.
+        # The loss of a part of weight 0 may be NaN.
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:
@@ -200,7 +209,7 @@ class TrainStep:
             scaler.update()
 
     def _not_synchronized(self) -> AbstractContextManager[Any]:
-        """In this block, gradients stay in this process. The last part of the batch exchanges all gradients."""
+        """In this block, processes do not exchange gradients. They exchange them once, with the last part."""
         no_sync = getattr(self._task.train_model, "no_sync", None)
         if no_sync is not None:
             context: AbstractContextManager[Any] = no_sync()
@@ -210,7 +219,7 @@ class TrainStep:
 
 @contextmanager
 def _without_gradient_sync(model: Any) -> Iterator[None]:
-    """In this block, a model that ``fully_shard`` sharded does not exchange gradients. Other models do not change."""
+    """In this block, do not exchange the gradients of a sharded model. Do nothing for a model that is not sharded."""
     switch = getattr(model, "set_requires_gradient_sync", None)
     if switch is None:
         yield
@@ -223,7 +232,10 @@ def _without_gradient_sync(model: Any) -> Iterator[None]:
 
 
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
-    """Return one of several parts of a batch. Values as long as the batch are split into almost equal parts."""
+    """Return part ``index`` of a batch that is split into ``parts`` parts of almost equal size.
+
+    Each tensor whose first dimension is ``samples`` is split; all other values are in every part.
+    """
     if isinstance(value, Tensor):
         return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
     if isinstance(value, Mapping):
@@ -236,7 +248,7 @@ def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
 
 
 class _CompileClock:
-    """The nanoseconds that ``torch.compile`` has taken, which are not training."""
+    """Counts the nanoseconds that ``torch.compile`` takes, which are not training time."""
 
     def __init__(self) -> None:
         self._spent = self._began = 0
@@ -248,14 +260,17 @@ class _CompileClock:
         self._spent += time.perf_counter_ns() - self._began
 
     def take(self) -> int:
-        """Return the nanoseconds since the last call."""
+        """Return the nanoseconds of compilation since the last call."""
         spent, self._spent = self._spent, 0
         return spent
 
 
 @contextmanager
 def compile_clock(compiles: bool) -> Iterator[Callable[[], int]]:
-    """In this block, a function returns the nanoseconds of compilation since its last call."""
+    """Measure the time of compilation in this block.
+
+    The context manager returns a function, which returns the nanoseconds of compilation since its last call.
+    """
     if not compiles:
         yield lambda: 0
         return

@@ -1,4 +1,4 @@
-"""What is computed from a batch: the loss for training, and loss and metrics for evaluation."""
+"""Compute the training loss of a batch, and loss and metrics of an evaluation."""
 
 from __future__ import annotations
 
@@ -24,25 +24,29 @@ __all__ = ["Task"]
 
 
 class Task:
-    """Model, loss and metrics, and how they read a batch.
+    """Model, loss and metrics, and the calls that compute them from a batch.
 
-    A batch is a pair ``(inputs, targets)`` or a mapping. For a pair, the call is ``model(inputs)``, or
-    ``model(*inputs)`` if the inputs are a tuple or list, or ``model(**inputs)`` if they are a mapping; then
-    ``loss(outputs, targets)``. For a mapping, it is ``model(**batch)``, then ``loss(outputs, batch)``. Without a loss,
-    the model computes its own: ``outputs.loss`` or ``outputs["loss"]``.
+    A batch is a pair ``(inputs, targets)`` or a mapping.
+
+    - Pair: The model is called as ``model(inputs)``; as ``model(*inputs)`` if the inputs are a tuple or list; as
+      ``model(**inputs)`` if the inputs are a mapping. The loss is ``loss(outputs, targets)``.
+    - Mapping: The model is called as ``model(**batch)``. The loss is ``loss(outputs, batch)``. If no loss is given, the
+      model must compute the loss, as ``outputs.loss`` or ``outputs["loss"]``.
 
     Args:
         model: The model, on its device.
-        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy, or for a mapping the
-            model's own loss.
-        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or one for
-            the batch, which then counts as often as the batch has samples. None means accuracy with the default loss,
-            else no metrics.
+        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy for a pair, and the
+            model's own loss for a mapping.
+        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or one
+            value per batch, which is weighted by the number of samples in the batch. None means accuracy if the loss
+            is the default one, else no metrics.
         device: The device to which batches are moved.
-        count_samples: A function of the batch; None counts the first dimension of its first tensor.
-        count_tokens: A function of the batch. None counts the ones of ``attention_mask`` or the ``input_ids`` of a
-            mapping, and the numbers in inputs [N, L] of int64 or int32; anything else has no tokens.
-        channels_last: Whether to pass images to the model in that memory format.
+        count_samples: A function that returns the number of samples in a batch. None uses the first dimension of the
+            first tensor in the batch.
+        count_tokens: A function that returns the number of tokens in a batch. None uses the number of ones in
+            ``attention_mask``, else of numbers in ``input_ids``, if the inputs are a mapping; and the number of values
+            in inputs [N, L] of int64 or int32. All other batches have 0 tokens.
+        channels_last: Whether to pass images to the model in the ``channels_last`` memory format.
         loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``.
 
     Attributes:
@@ -74,11 +78,11 @@ class Task:
         while isinstance(loss, functools.partial):
             loss = loss.func
         self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
-        # Moving a batch costs more than this check on the CPU, where it almost never happens.
+        # On the CPU a batch is not moved: the calls of Tensor.to would cost time without an effect.
         self._move = device.type != "cpu" or channels_last
         self._channels_last = channels_last
         self._can_be_plain = not self._move and count_samples is None and count_tokens is None
-        self._plain = False  # the first batch is validated
+        self._plain = False  # True after the first batch was validated, if batches need no move and no count function
         self._is_new = True
         self._evaluation_error: Exception | None = None
 
@@ -86,13 +90,13 @@ class Task:
         """Return the loss of a training batch, and its number of samples and tokens."""
         if self._plain and type(batch) in (tuple, list) and len(batch) == 2:
             inputs, targets = batch
-            if type(inputs) is Tensor and inputs.is_floating_point():  # most batches: nothing left to check
+            if type(inputs) is Tensor and inputs.is_floating_point():  # a fast path for most batches
                 return self._loss_of(self.train_model(inputs), targets), inputs.size(0), 0
         samples, tokens = self.count(batch)
         return self.training_loss(batch), samples, tokens
 
     def training_loss(self, batch: Any) -> Tensor:
-        """Return the loss of a batch, or of a part of one, computed with the training model."""
+        """Return the loss of a batch, or of a part of a batch, computed with the training model."""
         if self._is_new:
             return self._first_loss(batch)
         loss = self._compute(batch, self.train_model)[0]
@@ -103,7 +107,7 @@ class Task:
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
         error, self._evaluation_error = self._evaluation_error, None
-        if error is not None:  # raised here, because an error of training comes first
+        if error is not None:  # the error of try_evaluation; an error of training is reported first
             raise error
         self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
         return loss.reshape(())
@@ -113,11 +117,14 @@ class Task:
 
     @staticmethod
     def length(batch: Any) -> int:
-        """Return the first dimension of a batch's first tensor, along which it can be split."""
+        """Return the size of the first dimension of a batch's first tensor. The batch can be split along it."""
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return samples and tokens of a batch, read before it is moved, so that the device is not waited for."""
+        """Return the number of samples and of tokens in a batch.
+
+        The method must get the batch before it is moved to the device. Otherwise counting would wait for the device.
+        """
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
         samples = num_samples(inputs) if count is None else counted(count(batch), "get_num_samples_in_batch", count)
@@ -129,14 +136,17 @@ class Task:
         return samples, tokens
 
     def weigh(self, batch: Any) -> tuple[int, int, int]:
-        """Return samples, tokens and weight of a batch; the weight is the number of values in the mean of its loss."""
+        """Return the number of samples and of tokens in a batch, and its weight.
+
+        The weight is the number of values over which the loss of the batch is a mean.
+        """
         samples, tokens = self.count(batch)
         if not self._by_tokens:
             return samples, tokens, samples
         return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
 
     def _compute(self, batch: Any, model: nn.Module) -> tuple[Tensor, Any, Any]:
-        """Return loss, outputs and targets."""
+        """Return loss, outputs and targets of a batch. For a mapping, the targets are the batch itself."""
         if isinstance(batch, Mapping):
             batch = self._to_device(batch)
             outputs = model(**batch)
@@ -173,12 +183,13 @@ class Task:
         return metric_values(name, metric, returned)
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
-        """Compute loss and metrics of a loader's first batch, without side effects.
+        """Compute loss and metrics of the first evaluation batch before training, to find errors early.
 
-        An error is raised later, after the first batch of training was checked, but before its step.
+        An error is stored. :meth:`training_loss` raises it after the validation of the first training batch, before
+        the first step. The method restores all random states.
 
         Args:
-            loader: As for :meth:`evaluate`. A loader that can be read only once is skipped.
+            loader: The evaluation loader. Nothing is done for an iterator, because it can be read only once.
             processes: The processes of the run.
         """
         if isinstance(loader, Iterator):
@@ -216,19 +227,20 @@ class Task:
         each_batch: Callable[[], object] | None = None,
         batches: int | None = None,
     ) -> dict[str, float]:
-        """Return ``eval/loss`` and ``eval/<metric>`` over a loader, independent of the sizes of the batches.
+        """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader.
 
-        The loss is weighted by its number of samples or tokens in each batch. A metric with one number per batch counts
-        as often as the batch has samples. A metric with values per sample or token counts each value once.
+        The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
+        tokens. A metric's value of a batch is weighted by the batch's number of samples. If a metric returns values per
+        sample or token, each value has weight 1.
 
         The model is in evaluation mode during the call. Afterwards the modes of all modules and the global random
         state are restored.
 
         Args:
-            loader: With several processes, each reads its own part of the batches.
+            loader: The loader. If there are several processes, each process reads its own part of the batches.
             processes: The processes that evaluate together.
-            each_batch: Called before every batch; an exception ends the evaluation.
-            batches: The number of batches to read; None reads all.
+            each_batch: A function that is called before every batch. If it raises an exception, the evaluation ends.
+            batches: The number of batches to read; None reads all batches.
 
         Raises:
             InputError: The loader has no batch.
@@ -250,7 +262,7 @@ class Task:
                     is_new = False
                     for name, values in found.items():
                         count = weight if name == "eval/loss" else samples
-                        if count:  # a mean over nothing is NaN
+                        if count:  # the loss of a batch without samples or tokens is NaN
                             means[name].add(values, count)
                     if number == batches:
                         break
@@ -269,7 +281,10 @@ class Task:
         return {name: mean.value() for name, mean in means.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
-        """Add metrics and loss of a batch. A padding batch, which is only computed along with others, adds nothing."""
+        """Return metrics and loss of a batch, by name.
+
+        Return an empty dict for a padding batch, which is computed only because the other processes need it.
+        """
         with self.evaluates_under:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:

@@ -21,7 +21,7 @@ from ssr_hydra.records import RESULT
 from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.folder import SWEEPS
 from ssr_hydra.sweeps.heartbeat import is_alive
-from ssr_hydra.sweeps.job_status import State, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JobState, read_identity, read_state
 from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, publish
 from ssr_hydra.time import as_time, check_ssr
 from ssr_hydra.versions import code_version
@@ -83,11 +83,13 @@ class Prefix:
             if state is not last:
                 last, since = state, time.monotonic()
             waited = time.monotonic() - since
-            if state in (State.COMPLETED, State.DIVERGED, State.FAILED):
+            if state in (JobState.COMPLETED, JobState.DIVERGED, JobState.FAILED):
                 break  # it ended before that step, or has not published it; this job trains all of its steps
-            if state is State.DIED or (state is State.WAITING and waited > _START_SECONDS and not self._is_queued()):
+            if state is JobState.DIED or (
+                state is JobState.WAITING and waited > _START_SECONDS and not self._is_queued()
+            ):
                 return self._point() is not None
-            if state is State.STOPPED and waited > _STOP_SECONDS:
+            if state is JobState.STOPPED and waited > _STOP_SECONDS:
                 what = f"job {orders.source}, which trains the first {orders.begin} steps of this job, was stopped"
                 raise RunError(f"{what}; the same command continues both")
             time.sleep(_POLL_SECONDS)

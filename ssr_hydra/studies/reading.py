@@ -23,7 +23,7 @@ from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipe
 from ssr_hydra.studies.record_checks import check_record, direction_of
 from ssr_hydra.studies.study import COLUMNS, CONDITIONS, Direction, Problem, Study
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
-from ssr_hydra.sweeps.job_status import JOB, KILLED, State
+from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState
 from ssr_hydra.time import simplest
 
 __all__ = ["as_frame", "load", "without_duplicates"]
@@ -130,7 +130,7 @@ class _Reading:
             why = error.rule if isinstance(error, InputError) else error  # the problem names the path
             self.problems.append(Problem(str(folder), "torn" if torn else "invalid", _line(why)))
             return
-        if not State(record.status).is_final and _is_alive(folder):
+        if not JobState(record.status).is_final and _is_alive(folder):
             why = f"the run is being tried again: {record.error or 'it failed before'}"
             self.problems.append(Problem(str(folder), "running", _line(why)))
         else:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from hydra.core.override_parser.types import Override, RangeSweep
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.sweeps.job_status import Description
+from ssr_hydra.sweeps.job_status import JobDescription
 from ssr_hydra.sweeps.sharing.candidates import Candidate
 
 __all__ = ["PLANNED", "PlannedSweep", "check_job_count", "combinations"]
@@ -38,7 +38,7 @@ class PlannedSweep:
         pending: Name of the folder for a job's description while the job's folder is in use.
     """
 
-    jobs: list[tuple[tuple[str, ...], Description]] = field(default_factory=list)
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)
     swept: frozenset[str] = frozenset()
     trust: tuple[str, ...] = ()
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)

@@ -19,9 +19,9 @@ from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
-from ssr_hydra.sweeps.job_status import JOB, Description, Job, is_free, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, read_identity, read_state
 
-__all__ = ["LOCK", "STUDY", "SWEEPS", "Plan", "StudyFolder"]
+__all__ = ["LOCK", "STUDY", "SWEEPS", "AssignedJobs", "StudyFolder"]
 
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
@@ -40,7 +40,7 @@ _LOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class AssignedJobs:
     """The work of a sweep.
 
     Args:
@@ -49,9 +49,9 @@ class Plan:
         others: The jobs that another sweep runs.
     """
 
-    jobs: tuple[Job, ...]
-    mine: tuple[Job, ...]
-    others: tuple[Job, ...]
+    jobs: tuple[StudyJob, ...]
+    mine: tuple[StudyJob, ...]
+    others: tuple[StudyJob, ...]
 
 
 class StudyFolder:
@@ -140,7 +140,9 @@ class StudyFolder:
             fix = "name a new folder, e.g. study=NAME, or say study_code=any to have both in one study"
             raise InputError(self.field, str(self.path), rule, fix)
 
-    def plan(self, jobs: Sequence[tuple[tuple[str, ...], Description]], place: Sequence[str] | None = None) -> Plan:
+    def assign(
+        self, jobs: Sequence[tuple[tuple[str, ...], JobDescription]], place: Sequence[str] | None = None
+    ) -> AssignedJobs:
         """Assign each job its folder, and claim those that no other sweep runs.
 
         Args:
@@ -175,7 +177,7 @@ class StudyFolder:
                 else:
                     folder, owner = self.path / str(number), None
                     number += 1
-                job = Job(overrides, description, folder)
+                job = StudyJob(overrides, description, folder)
                 planned.append(job)
                 if identity in mine or identity in others:
                     continue
@@ -188,9 +190,9 @@ class StudyFolder:
                     continue
                 mine[identity] = job
                 self._take(job)
-        return Plan(tuple(planned), tuple(mine.values()), tuple(others.values()))
+        return AssignedJobs(tuple(planned), tuple(mine.values()), tuple(others.values()))
 
-    def _take(self, job: Job) -> None:
+    def _take(self, job: StudyJob) -> None:
         content = {"identity": job.description.identity, "sweep": self.sweep, "overrides": list(job.overrides)}
         try:
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +202,7 @@ class StudyFolder:
         if owner is None or not (owner[1] == self.sweep or read_state(job.folder).is_final):
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
-    def take_over(self, jobs: Iterable[Job]) -> list[Job]:
+    def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         """Claim and return the jobs whose sweep has died, and which have died themselves."""
         with self._locked():
             taken = []

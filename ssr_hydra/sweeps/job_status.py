@@ -19,11 +19,11 @@ from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 __all__ = [
     "JOB",
     "KILLED",
-    "Columns",
-    "Description",
-    "Job",
+    "JobDescription",
+    "JobState",
     "LostJobError",
-    "State",
+    "OverrideColumns",
+    "StudyJob",
     "columns_of",
     "describe",
     "is_free",
@@ -48,7 +48,7 @@ class LostJobError(RunError):
     """The process of a job ended before the job did. The job is retried."""
 
 
-class State(Enum):
+class JobState(Enum):
     """The status of a job."""
 
     WAITING = "waiting"
@@ -62,16 +62,16 @@ class State(Enum):
     @property
     def is_final(self) -> bool:
         """Whether running it again would give the same result."""
-        return self in (State.COMPLETED, State.DIVERGED)
+        return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
     def has_ended(self) -> bool:
         """Whether it has a record of its end."""
-        return self.is_final or self in (State.FAILED, State.STOPPED)
+        return self.is_final or self in (JobState.FAILED, JobState.STOPPED)
 
 
 @dataclass(frozen=True)
-class Description:
+class JobDescription:
     """What a study needs to know of a job's config.
 
     Args:
@@ -92,7 +92,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyJob:
     """One job of a sweep.
 
     Args:
@@ -102,11 +102,11 @@ class Job:
     """
 
     overrides: tuple[str, ...]
-    description: Description
+    description: JobDescription
     folder: Path
 
 
-class Columns(NamedTuple):
+class OverrideColumns(NamedTuple):
     """The overrides of several jobs, as columns of a table.
 
     Args:
@@ -116,7 +116,7 @@ class Columns(NamedTuple):
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
-        Columns(shared=('a=1',), keys=('b',), rows=(('2',), ('3',)))
+        OverrideColumns(shared=('a=1',), keys=('b',), rows=(('2',), ('3',)))
     """
 
     shared: tuple[str, ...]
@@ -129,7 +129,7 @@ class Columns(NamedTuple):
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
 
-def columns_of(overrides: Sequence[Sequence[str]]) -> Columns:
+def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
     """Sort the overrides of jobs into those that all share, and columns of the others."""
     every = [dict.fromkeys(each) for each in overrides]
     common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
@@ -137,7 +137,7 @@ def columns_of(overrides: Sequence[Sequence[str]]) -> Columns:
     keys = tuple(dict.fromkeys(key for each in own for key in each))
     rows = tuple(tuple(each.get(key, "") for key in keys) for each in own)
     shared = tuple(item for item in (every[0] if every else ()) if item in common)
-    return Columns(shared, keys, rows)
+    return OverrideColumns(shared, keys, rows)
 
 
 def _pair(override: str) -> tuple[str, str]:
@@ -151,7 +151,7 @@ def is_free(field: str) -> bool:
     return _FREE.match(field) is not None
 
 
-def describe(values: Mapping[str, Any]) -> Description:
+def describe(values: Mapping[str, Any]) -> JobDescription:
     """Create it from a checked config, as plain data.
 
     Example:
@@ -160,7 +160,7 @@ def describe(values: Mapping[str, Any]) -> Description:
         True
     """
     trainer = values.get("trainer")
-    return Description(
+    return JobDescription(
         identity=str(config_hash(_without_free(values, ""))),
         config_hash=str(config_hash(values)),
         name=values.get("name"),
@@ -180,7 +180,7 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def read_state(folder: Path, now: float | None = None) -> State:
+def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job of a folder.
 
     A final record decides, if there is one. Otherwise a heartbeat does, even a dead one, because the record of a failed
@@ -193,11 +193,11 @@ def read_state(folder: Path, now: float | None = None) -> State:
     record = None
     with suppress(OSError, ValueError):
         record = RunResult.load(folder / RESULT)
-    if record is not None and State(record.status).is_final:
-        return State(record.status)
+    if record is not None and JobState(record.status).is_final:
+        return JobState(record.status)
     if Pulse.read(folder / HEARTBEAT) is not None:
-        return State.RUNNING if is_alive(folder / HEARTBEAT, now) else State.DIED
-    return State.WAITING if record is None else State(record.status)
+        return JobState.RUNNING if is_alive(folder / HEARTBEAT, now) else JobState.DIED
+    return JobState.WAITING if record is None else JobState(record.status)
 
 
 def read_identity(folder: Path) -> tuple[str, str] | None:

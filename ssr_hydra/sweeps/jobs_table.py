@@ -15,7 +15,7 @@ from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.sweeps.job_status import JOB, State, columns_of, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_state
 from ssr_hydra.sweeps.pending import REFUSED
 
 __all__ = ["show_sweep"]
@@ -23,7 +23,7 @@ __all__ = ["show_sweep"]
 _MOST_BYTES = 10_000_000  # of a config
 _MOST_SHOWN = 50
 _OF_THE_SWEEP = (*APP_KEYS, "launcher")
-_WORDS = {State.RUNNING: "running", State.DIED: "died", State.WAITING: "not begun"}
+_WORDS = {JobState.RUNNING: "running", JobState.DIED: "died", JobState.WAITING: "not begun"}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
 
 
@@ -33,7 +33,7 @@ class _Row(NamedTuple):
     objective: str | None
     result: RunResult | None
     refused: str | None = None
-    state: State | None = None
+    state: JobState | None = None
 
 
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
@@ -72,8 +72,8 @@ def _read(sweep: Path, folder: Path) -> _Row:
         result = RunResult.load(folder / RESULT)
     except (OSError, ValueError):  # a job that was killed, or still runs elsewhere, has no record
         result = None
-    state: State | None = read_state(folder)
-    if state is State.WAITING and (folder / RESULT).exists():
+    state: JobState | None = read_state(folder)
+    if state is JobState.WAITING and (folder / RESULT).exists():
         state = None  # a truncated record
     return _Row(
         folder=folder.relative_to(sweep).as_posix(),
@@ -126,7 +126,7 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     if errors:
         table.add_column("error", overflow="fold")
     # Jobs that have not started are counted in the first line; of many jobs, so are completed ones.
-    hidden = {State.WAITING, *((State.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
+    hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
     for job, row in shown:
         cells = [job.folder, *row, *_outcome(job)]
@@ -153,7 +153,7 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
 def _status(job: _Row) -> str:
     if job.refused:
         return "refused"
-    if job.state in (State.RUNNING, State.DIED, State.WAITING):  # an older record may be in the folder
+    if job.state in (JobState.RUNNING, JobState.DIED, JobState.WAITING):  # an older record may be in the folder
         return _WORDS[job.state]
     if job.result is None:
         return ""
@@ -167,7 +167,7 @@ def _outcome(job: _Row) -> tuple[str, str, str, str, str]:
     if job.refused:
         return "refused", "", "", "", job.refused
     if result is None or job.state in _WORDS:
-        why = "its process died, killed perhaps" if job.state is State.DIED else ""
+        why = "its process died, killed perhaps" if job.state is JobState.DIED else ""
         return _status(job), "", "", "", why or f"{RESULT} is not a whole record" * (job.state is None)
     value = result.metrics.get(job.objective) if job.objective is not None else None
     shown = "" if value is None else f"{value:.4g}"

@@ -8,14 +8,14 @@ from typing import Any
 
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RunResult
-from ssr_hydra.sweeps.job_status import Job
+from ssr_hydra.sweeps.job_status import StudyJob
 
 __all__ = ["record_lost"]
 
 _TAIL_BYTES = 65_536
 
 
-def record_lost(job: Job, error: str) -> None:
+def record_lost(job: StudyJob, error: str) -> None:
     """Write the ``result.json`` of a job whose process was lost, with the progress in its log.
 
     Args:

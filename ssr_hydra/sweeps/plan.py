@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TextIO
 
 from ssr_hydra.sweeps.combinations import PlannedSweep
-from ssr_hydra.sweeps.job_status import JOB, State, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobState, read_identity, read_state
 from ssr_hydra.sweeps.sharing.plan import NONE, Entry, SharingPlan
 
 __all__ = ["plan_of", "show_plan"]
 
 _WORDS = {
-    State.COMPLETED: "done",
-    State.DIVERGED: "diverged",
-    State.FAILED: "failed",
-    State.STOPPED: "stopped",
-    State.DIED: "failed",
-    State.RUNNING: "running",
-    State.WAITING: "missing",
+    JobState.COMPLETED: "done",
+    JobState.DIVERGED: "diverged",
+    JobState.FAILED: "failed",
+    JobState.STOPPED: "stopped",
+    JobState.DIED: "failed",
+    JobState.RUNNING: "running",
+    JobState.WAITING: "missing",
 }
 
 

@@ -18,7 +18,7 @@ from typing import TextIO
 from ssr_hydra.errors import visible
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, clock_of
-from ssr_hydra.sweeps.job_status import Job, State, columns_of, read_state
+from ssr_hydra.sweeps.job_status import JobState, StudyJob, columns_of, read_state
 from ssr_hydra.trainer.progress import duration
 
 __all__ = ["Progress", "line"]
@@ -47,7 +47,7 @@ class Progress:
     """
 
     def __init__(
-        self, folder: Path, jobs: Iterable[Job], stream: TextIO, name: str, command: str, *, live: bool = False
+        self, folder: Path, jobs: Iterable[StudyJob], stream: TextIO, name: str, command: str, *, live: bool = False
     ) -> None:
         self._folder, self._stream, self._name, self._command = folder, stream, name, command
         self._jobs = {job.folder: job for job in jobs}
@@ -55,7 +55,7 @@ class Progress:
         columns = columns_of([job.overrides for job in self._jobs.values()])
         self._shared, self._words = columns.shared, {path: columns.words(row) for row, path in enumerate(self._jobs)}
         self._area = _Area.on(stream) if live else None
-        self.states: dict[Path, State] = {}
+        self.states: dict[Path, JobState] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._has_begun = False
@@ -90,7 +90,7 @@ class Progress:
         """Print the counts of all jobs."""
         self.tell(line(Counter(self.states.values())))
 
-    def look(self) -> Mapping[Path, State]:
+    def look(self) -> Mapping[Path, JobState]:
         """Read the status of every job that may have changed."""
         with self._lock:
             now, looked_before = clock_of(self._folder), bool(self.states)
@@ -100,7 +100,7 @@ class Progress:
             ended = {path for path, state in self.states.items() if state.has_ended}
             if not looked_before:
                 self._untimed = ended
-            elif not self._has_begun and (State.RUNNING in self.states.values() or ended - self._untimed):
+            elif not self._has_begun and (JobState.RUNNING in self.states.values() or ended - self._untimed):
                 # Time before was start-up, and jobs too short to be timed.
                 self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
             self._untimed &= ended  # a failed job is retried
@@ -117,7 +117,7 @@ class Progress:
 
     def _end_of(self, path: Path) -> str:
         """Return how a job ended: its metric and seconds, or its status and error; and its swept values."""
-        done = sum(state.has_ended and state is not State.STOPPED for state in self.states.values())
+        done = sum(state.has_ended and state is not JobState.STOPPED for state in self.states.values())
         words = [f"{done}/{len(self.states)}", path.name]
         error = None
         with suppress(OSError, ValueError):
@@ -137,7 +137,7 @@ class Progress:
 
     def _bars(self) -> list[tuple[str, float | None]]:
         """Return the running jobs, each with the completed fraction of its run."""
-        running = [path for path, state in self.states.items() if state is State.RUNNING]
+        running = [path for path, state in self.states.items() if state is JobState.RUNNING]
         pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
 
@@ -221,7 +221,7 @@ class _Area:
 
         self._console.print(Text(text), soft_wrap=True)
 
-    def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[State], left: str) -> None:
+    def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[JobState], left: str) -> None:
         """Draw a bar for each running job, and one for all.
 
         Args:
@@ -258,24 +258,24 @@ class _Area:
             act()
 
 
-def line(counts: Mapping[State, int]) -> str:
+def line(counts: Mapping[JobState, int]) -> str:
     """Return the counts as text.
 
     Example:
-        >>> line({State.COMPLETED: 5, State.RUNNING: 2, State.DIVERGED: 1, State.WAITING: 4})
+        >>> line({JobState.COMPLETED: 5, JobState.RUNNING: 2, JobState.DIVERGED: 1, JobState.WAITING: 4})
         '6 of 12 jobs done (1 diverged), 2 running'
     """
     total = sum(counts.values())
-    ended = sum(count for state, count in counts.items() if state.has_ended and state is not State.STOPPED)
-    bad = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.DIVERGED) if counts.get(state)]
+    ended = sum(count for state, count in counts.items() if state.has_ended and state is not JobState.STOPPED)
+    bad = [f"{counts[state]} {state.value}" for state in (JobState.FAILED, JobState.DIVERGED) if counts.get(state)]
     text = f"{ended} of {total} {'job' if total == 1 else 'jobs'} done"
     text += f" ({', '.join(bad)})" if bad else ""
-    for state, word in ((State.STOPPED, "stopped"), (State.RUNNING, "running"), (State.DIED, "died")):
+    for state, word in ((JobState.STOPPED, "stopped"), (JobState.RUNNING, "running"), (JobState.DIED, "died")):
         text += f", {counts[state]} {word}" if counts.get(state) else ""
     return text
 
 
-def _weights(jobs: Iterable[Job]) -> dict[Path, float]:
+def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
     """Return the relative length of each job: ssr times max_duration, or only ssr if these have several units."""
     described = {job.folder: job.description for job in jobs}
     lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}

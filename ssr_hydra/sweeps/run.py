@@ -20,7 +20,7 @@ from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, check_folder_name, write_atomically
 from ssr_hydra.sweeps.combinations import PlannedSweep
-from ssr_hydra.sweeps.folder import Plan, StudyFolder
+from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
 from ssr_hydra.sweeps.job_status import JOB, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
@@ -150,7 +150,7 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
         check_folder_name(place, "hydra.sweep.subdir", None, "the sweep's folder")
         return place
 
-    def arrange(plan: Plan) -> dict[str, int]:
+    def arrange(plan: AssignedJobs) -> dict[str, int]:
         folders = {job.description.identity: job.folder for job in plan.jobs}
         sharing = plan_of(study.path, planned, folders, {job.description.identity for job in plan.mine})
         print(*sharing.lines(planned.workers), sep="\n", flush=True)

@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.sweeps.folder import Plan, StudyFolder
+from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse
-from ssr_hydra.sweeps.job_status import KILLED, Description, Job, LostJobError, State, columns_of, read_state
+from ssr_hydra.sweeps.job_status import KILLED, JobDescription, JobState, LostJobError, StudyJob, columns_of, read_state
 from ssr_hydra.sweeps.launchers.patience import patient
 from ssr_hydra.sweeps.launchers.ray_cluster import start_cluster
 from ssr_hydra.sweeps.launchers.traits import traits_of
@@ -59,15 +59,15 @@ class Planner(NamedTuple):
             start them, by its identity. None: the jobs share nothing.
     """
 
-    describe: Callable[[tuple[str, ...]], Description]
+    describe: Callable[[tuple[str, ...]], JobDescription]
     subdir: Callable[[tuple[str, ...], int], str] | None
     open: Callable[[Iterable[tuple[str, ...]]], None]
     command: str
     extra: tuple[str, ...] = ()
-    arrange: Callable[[Plan], Mapping[str, int]] | None = None
+    arrange: Callable[[AssignedJobs], Mapping[str, int]] | None = None
 
 
-def run_order(jobs: Sequence[Job]) -> list[Job]:
+def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
 
     A machine that is busy for some minutes then slows down jobs of all recipes, not the block of one. The order
@@ -115,12 +115,12 @@ class StudyLauncher(Launcher):
         self._traits = traits = traits_of(type(inner).__name__)
         self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
         self._n_launched = 0  # of jobs, for their numbers in Hydra
-        self._jobs: dict[Path, Job] = {}  # the jobs of all calls of launch()
+        self._jobs: dict[Path, StudyJob] = {}  # the jobs of all calls of launch()
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
         self._untold: Counter[Path] = Counter()  # the number of launches that left no trace
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
         self._starts_jobs = False  # True once a job was seen to start
-        self._launched: list[Job] = []
+        self._launched: list[StudyJob] = []
         self._places: Mapping[str, int] = {}  # of jobs that share steps, in the order of starting them
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -138,7 +138,7 @@ class StudyLauncher(Launcher):
         self._planner.open(overrides)
         subdir = self._planner.subdir
         place = None if subdir is None else [subdir(item, initial_job_idx + n) for n, item in enumerate(overrides)]
-        plan = self._folder.plan([(item, self._planner.describe(item)) for item in overrides], place)
+        plan = self._folder.assign([(item, self._planner.describe(item)) for item in overrides], place)
         for job in plan.jobs:
             self._jobs[job.folder] = job
         self._places = {} if self._planner.arrange is None else self._planner.arrange(plan)
@@ -152,18 +152,18 @@ class StudyLauncher(Launcher):
 
     # ---- the work
 
-    def _work(self, plan: Plan, first: int) -> None:
+    def _work(self, plan: AssignedJobs, first: int) -> None:
         states = {job: read_state(job.folder) for job in plan.mine}
         # An earlier sweep that was killed may have left running jobs. Wait for them.
-        others = [*plan.others, *(job for job, state in states.items() if state is State.RUNNING)]
-        pending = run_order([job for job, state in states.items() if not (state.is_final or state is State.RUNNING)])
+        others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
+        pending = run_order([job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)])
         # Jobs that killed their process come last, so that jobs that share a process with them are done before.
         # Jobs that share steps come after the job that trains them.
-        pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is State.DIED))
+        pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is JobState.DIED))
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:
             self._forget_failure(job)
-        suspects = list[Job]()
+        suspects = list[StudyJob]()
         jobs, folder = dict.fromkeys(plan.jobs), self._folder.path
         live = self._traits.is_quiet
         with Progress(folder, jobs, self._stream, folder.name, self._planner.command, live=live) as progress:
@@ -181,21 +181,21 @@ class StudyLauncher(Launcher):
                     again = self._run(batch, first, progress)
                     alone = not self._traits.isolates and len(batch) > 1
                     for job in again:
-                        died = read_state(job.folder) is State.DIED
+                        died = read_state(job.folder) is JobState.DIED
                         (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
             except KeyboardInterrupt:
                 self._wait_for_running()
                 raise
 
-    def _free(self, others: list[Job]) -> tuple[list[Job], list[Job]]:
+    def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
         """Split the jobs of other sweeps into those without a live sweep and those in progress."""
         states = {job: self._state_of_others(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []
-        for job in self._folder.take_over([job for job in left if states[job] is not State.RUNNING]):
+        for job in self._folder.take_over([job for job in left if states[job] is not JobState.RUNNING]):
             # Read the state again: the other sweep may have finished the job just before it ended.
             state = self._state_of_others(job)
-            if state is State.RUNNING:
+            if state is JobState.RUNNING:
                 continue
             del left[job]
             if not state.has_ended:
@@ -203,18 +203,18 @@ class StudyLauncher(Launcher):
                 free.append(job)
         return [job for job in free if not self._is_given_up(job)], list(left)
 
-    def _state_of_others(self, job: Job) -> State:
+    def _state_of_others(self, job: StudyJob) -> JobState:
         """Read a job's state. A job that was stopped has ended for its own sweep, but this sweep has to run it."""
         state = read_state(job.folder)
-        return State.WAITING if state is State.STOPPED else state
+        return JobState.WAITING if state is JobState.STOPPED else state
 
-    def _run(self, batch: list[Job], first: int, progress: Progress) -> list[Job]:
+    def _run(self, batch: list[StudyJob], first: int, progress: Progress) -> list[StudyJob]:
         """Launch the jobs once, and return those that have to be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         self._launched = batch
-        launch = _Launch(self._inner, [self._overrides_of(job) for job in batch], first + self._n_launched)
+        launch = _LauncherCall(self._inner, [self._overrides_of(job) for job in batch], first + self._n_launched)
         self._n_launched += len(batch)
         if self._traits.in_main_thread:
             launch.run()
@@ -229,7 +229,7 @@ class StudyLauncher(Launcher):
             self._returns[job.folder] = returned
         self._wait_until_none_runs(batch)
         states = {job.folder: read_state(job.folder) for job in batch}
-        died = {folder for folder, state in states.items() if state is State.DIED}
+        died = {folder for folder, state in states.items() if state is JobState.DIED}
         died -= {job.folder for job in batch if self._is_old_sign(job)}
         moved = bool(died) or any(state.has_ended for state in states.values())
         self._starts_jobs = self._starts_jobs or moved
@@ -249,12 +249,12 @@ class StudyLauncher(Launcher):
                 again.append(job)
         return again
 
-    def _overrides_of(self, job: Job) -> list[str]:
+    def _overrides_of(self, job: StudyJob) -> list[str]:
         """Return the overrides for the inner launcher, which also name the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
 
-    def _run_beside(self, launch: _Launch, batch: list[Job]) -> None:
+    def _run_beside(self, launch: _LauncherCall, batch: list[StudyJob]) -> None:
         """Launch in a thread, and abandon the thread if it waits for jobs that have died, as some launchers do.
 
         submitit's launchers notice by themselves, and under Slurm a job that died may be queued again.
@@ -273,38 +273,38 @@ class StudyLauncher(Launcher):
             elif time.monotonic() - since > _GRACE_SECONDS:
                 return
 
-    def _is_open(self, job: Job) -> bool:
+    def _is_open(self, job: StudyJob) -> bool:
         """Whether the launcher is still expected to start or finish this job."""
         state = read_state(job.folder)
-        if state is State.DIED:
+        if state is JobState.DIED:
             return self._is_old_sign(job)  # it is still starting
-        if state is State.STOPPED:  # if it was preempted, its scheduler starts it again
+        if state is JobState.STOPPED:  # if it was preempted, its scheduler starts it again
             return "SIGUSR2" in _why(job, state)
         return not state.has_ended
 
-    def _is_old_sign(self, job: Job) -> bool:
+    def _is_old_sign(self, job: StudyJob) -> bool:
         """Whether the job's heartbeat is the one from before its launch."""
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
-    def _wait_until_none_runs(self, batch: Iterable[Job]) -> None:
+    def _wait_until_none_runs(self, batch: Iterable[StudyJob]) -> None:
         """Wait for running jobs: a launcher may return when its first job died, while others still run."""
-        while any(read_state(job.folder) is State.RUNNING for job in batch):
+        while any(read_state(job.folder) is JobState.RUNNING for job in batch):
             time.sleep(_POLL_SECONDS)
 
     def _wait_for_running(self) -> None:
         """After ctrl-C, which the jobs of this terminal receive too, wait until they have written their checkpoints."""
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
-        while time.monotonic() < until and any(read_state(job.folder) is State.RUNNING for job in self._launched):
+        while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
 
     # ---- what became of a job
 
-    def _forget_failure(self, job: Job) -> None:
+    def _forget_failure(self, job: StudyJob) -> None:
         with suppress(OSError, ValueError):
-            if not State(RunResult.load(job.folder).status).is_final:
+            if not JobState(RunResult.load(job.folder).status).is_final:
                 (job.folder / RESULT).unlink()
 
-    def _is_given_up(self, job: Job) -> bool:
+    def _is_given_up(self, job: StudyJob) -> bool:
         """Whether a job has died too often. If so, record that."""
         attempts = self._attempts(job)
         if attempts <= self._retries:
@@ -312,17 +312,17 @@ class StudyLauncher(Launcher):
         self._give_up(job, f"{self._cause(job)}, {attempts} times")
         return True
 
-    def _attempts(self, job: Job) -> int:
+    def _attempts(self, job: StudyJob) -> int:
         """Return how often the job was started without reaching an end, with or without a heartbeat."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
 
-    def _is_lost(self, job: Job) -> bool:
+    def _is_lost(self, job: StudyJob) -> bool:
         """Whether the launcher reports that the job's process died."""
         returned = self._returns.get(job.folder)
         return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
 
-    def _is_untold(self, job: Job, error: BaseException | None, *, counts: bool) -> bool:
+    def _is_untold(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
         """Whether to give up a job that left no trace, because the launcher reports an error or it was tried too often.
 
         If ``counts`` is False, another job ended the launch, and it does not count as a try.
@@ -339,20 +339,20 @@ class StudyLauncher(Launcher):
             return True
         return False
 
-    def _cause(self, job: Job) -> str:
+    def _cause(self, job: StudyJob) -> str:
         returned = self._returns.get(job.folder)
         if returned is not None and returned.status is JobStatus.FAILED:
             return str(returned._return_value)
         return KILLED
 
-    def _give_up(self, job: Job, error: str) -> None:
+    def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
         (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command starts to count at zero
 
-    def _return_of(self, job: Job) -> JobReturn:
+    def _return_of(self, job: StudyJob) -> JobReturn:
         returned = self._returns.get(job.folder)
         state = read_state(job.folder)
-        if state is State.COMPLETED:
+        if state is JobState.COMPLETED:
             value = _objective(job)
             return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED, _return_value=value)
         if not self._returns_failures:
@@ -369,7 +369,7 @@ class StudyLauncher(Launcher):
             SweepError: Some jobs did not complete.
         """
         states = {job: read_state(job.folder) for job in self._jobs.values()}
-        bad = {job: state for job, state in states.items() if state is not State.COMPLETED}
+        bad = {job: state for job, state in states.items() if state is not JobState.COMPLETED}
         if not bad:
             return
         reasons: dict[str, list[str]] = {}  # jobs by reason, so that each reason is printed once
@@ -380,21 +380,21 @@ class StudyLauncher(Launcher):
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
         if any(not state.is_final for state in bad.values()):
             named.append(f"to run again what failed, and nothing else: {self._planner.command}")
-        elif State.DIVERGED in bad.values():
+        elif JobState.DIVERGED in bad.values():
             named.append("a run that diverged would do so again, and is not tried again")
         raise SweepError(f"{total}: {'; '.join(named)}")
 
-    def _varied(self, job: Job) -> str:
+    def _varied(self, job: StudyJob) -> str:
         """Return the job's overrides that differ between the jobs of the sweep."""
         jobs = list(self._jobs.values())
         return columns_of([each.overrides for each in jobs]).words(jobs.index(job))
 
-    def _again(self, job: Job) -> str:
+    def _again(self, job: StudyJob) -> str:
         attempt = f"{self._attempts(job)} of {self._retries}"
         return f"job {job.folder.name} ({self._varied(job)}) died and is run again: {attempt}"
 
 
-class _Launch:
+class _LauncherCall:
     """One call of a launcher, with its return values or its error."""
 
     def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
@@ -410,7 +410,7 @@ class _Launch:
             self.error = error
 
 
-def _objective(job: Job) -> float | None:
+def _objective(job: StudyJob) -> float | None:
     with suppress(OSError, ValueError):
         metrics: Mapping[str, Any] = RunResult.load(job.folder).metrics
         value = metrics.get(job.description.objective or "")
@@ -418,7 +418,7 @@ def _objective(job: Job) -> float | None:
     return None
 
 
-def _why(job: Job, state: State) -> str:
+def _why(job: StudyJob, state: JobState) -> str:
     with suppress(OSError, ValueError):
         error = RunResult.load(job.folder).error
         if error is not None:

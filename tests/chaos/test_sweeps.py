@@ -17,7 +17,7 @@ from warm import Process, warm
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.preflight import checked
 from ssr_hydra.records import RunResult
-from ssr_hydra.sweeps.job_status import State, read_state
+from ssr_hydra.sweeps.job_status import JobState, read_state
 
 TRAIN = str(REPO / "train.py")
 # Code that is edited while these tests run would be refused: that is tested elsewhere.
@@ -60,13 +60,13 @@ def records(folder: Path) -> dict[int, RunResult]:
 
 def finished(folder: Path) -> dict[Path, tuple[int, bytes]]:
     """Every file of the jobs that are done, with the time of its last change."""
-    jobs = [path for path in (folder / "studies/s").glob("[0-9]*") if read_state(path) is State.COMPLETED]
+    jobs = [path for path in (folder / "studies/s").glob("[0-9]*") if read_state(path) is JobState.COMPLETED]
     files = [path for job in jobs for path in job.rglob("*") if path.is_file()]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def completed(folder: Path) -> int:
-    return sum(read_state(path) is State.COMPLETED for path in (folder / "studies/s").glob("[0-9]*"))
+    return sum(read_state(path) is JobState.COMPLETED for path in (folder / "studies/s").glob("[0-9]*"))
 
 
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
@@ -91,7 +91,7 @@ def test_a_parent_that_is_killed_ten_times_comes_to_twelve_rows(start: Sweep, tm
         hold.unlink()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        while any(read_state(path) is State.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):
+        while any(read_state(path) is JobState.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):
             time.sleep(0.05)  # a job in a process of its own stops when its parent is gone
         before = finished(tmp_path)
         assert completed(tmp_path) >= point

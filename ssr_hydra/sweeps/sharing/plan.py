@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore
 from ssr_hydra.errors import InputError
-from ssr_hydra.sweeps.job_status import State, columns_of, read_state
+from ssr_hydra.sweeps.job_status import JobState, columns_of, read_state
 from ssr_hydra.sweeps.sharing.candidates import Candidate, differing
 from ssr_hydra.sweeps.sharing.orders import Cost, Orders, Point, point_name, points_of
 from ssr_hydra.sweeps.sharing.sequences import first_difference
@@ -75,12 +75,12 @@ class SharingPlan:
         mine: Collection[str] | None = None,
     ) -> None:
         self._study, self._keep, self._all, self._describe = study, keep, entries, describe
-        states = [State.WAITING if each.folder is None else read_state(each.folder) for each in entries]
+        states = [JobState.WAITING if each.folder is None else read_state(each.folder) for each in entries]
         unique = {each.identity: each for each in reversed(entries)}
         ready = {
             each.identity
             for each, state in zip(entries, states, strict=True)
-            if not state.is_final and state is not State.RUNNING and (mine is None or each.identity in mine)
+            if not state.is_final and state is not JobState.RUNNING and (mine is None or each.identity in mine)
         }
         self.entries = [
             unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready

@@ -15,14 +15,14 @@ from pathlib import Path
 from subprocess import PIPE
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import Description
+from ssr_hydra.sweeps.job_status import JobDescription
 from ssr_hydra.records import RunResult
 folder, names = StudyFolder(Path(sys.argv[1])), sys.argv[2].split(",")
 sys.stdin.readline()
 with Heartbeat(folder.sign):
     for start in range(0, len(names), 10):
         folder.open({"a": 1}, ["x"], {"c": "1"}, any_code=False)
-        plan = folder.plan([((f"x={name}",), Description(name, name)) for name in names[start:start + 10]])
+        plan = folder.assign([((f"x={name}",), JobDescription(name, name)) for name in names[start:start + 10]])
         for job in plan.mine:
             assert not (job.folder / "result.json").exists()
             RunResult("completed", None, job.overrides[0], 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(job.folder)

@@ -10,7 +10,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, Description
+from ssr_hydra.sweeps.job_status import JOB, JobDescription
 
 BASE: dict[str, Any] = {
     "ssr": 1.0,
@@ -28,8 +28,8 @@ def opened(
     StudyFolder(path).open({**BASE, **changes}, swept, code, any_code=any_code)
 
 
-def jobs(*names: str) -> list[tuple[tuple[str, ...], Description]]:
-    return [((f"x={name}",), Description(identity=name, config_hash=name)) for name in names]
+def jobs(*names: str) -> list[tuple[tuple[str, ...], JobDescription]]:
+    return [((f"x={name}",), JobDescription(identity=name, config_hash=name)) for name in names]
 
 
 def done(folder: Path) -> None:
@@ -93,40 +93,40 @@ def test_a_torn_description_is_not_written_over(tmp_path: Path, content: str) ->
 
 
 def test_jobs_are_numbered_once_whatever_the_order(tmp_path: Path) -> None:
-    first = StudyFolder(tmp_path).plan(jobs("a", "b", "a"))
+    first = StudyFolder(tmp_path).assign(jobs("a", "b", "a"))
     assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
     assert [job.folder.name for job in first.mine] == ["0", "1"]  # the one that is named twice is run once
-    again = StudyFolder(tmp_path).plan(jobs("c", "b", "a"))
+    again = StudyFolder(tmp_path).assign(jobs("c", "b", "a"))
     assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
 
 
 def test_a_folder_that_is_there_already_is_not_given_to_a_job(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
-    assert [job.folder.name for job in StudyFolder(tmp_path).plan(jobs("a", "b")).jobs] == ["8", "9"]
+    assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("a", "b")).jobs] == ["8", "9"]
 
 
 def test_folders_with_names_of_the_persons_own(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).plan(jobs("a", "b"), ["x/a", "x/b"])
+    StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
     assert (tmp_path / "x/a" / JOB).exists()
-    StudyFolder(tmp_path).plan(jobs("a"), ["x/a"])
+    StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
     with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* is another job's"):
-        StudyFolder(tmp_path).plan(jobs("b"), ["x/a"])
+        StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
     with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': is a folder of the study's"):
-        StudyFolder(tmp_path).plan(jobs("b"), ["/x"])
+        StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
 
 
 def test_what_another_sweep_has_in_hand_is_left_to_it_while_it_lives(tmp_path: Path) -> None:
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
-        mine = one.plan(jobs("a", "b")).mine
+        mine = one.assign(jobs("a", "b")).mine
         done(mine[0].folder)
-        plan = two.plan(jobs("a", "b", "c"))
+        plan = two.assign(jobs("a", "b", "c"))
         assert [job.folder.name for job in plan.mine] == ["0", "2"]  # what is done is nobody's any more
         assert [job.folder.name for job in plan.others] == ["1"]
         assert two.take_over(plan.others) == []
     assert two.take_over(plan.others) == list(plan.others)
     with Heartbeat(two.sign):
-        assert [job.folder.name for job in StudyFolder(tmp_path).plan(jobs("b")).others] == ["1"]
+        assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("b")).others] == ["1"]
 
 
 def test_signs_of_the_dead_are_cleared(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, State, describe, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobState, describe, read_identity, read_state
 
 VALUES: dict[str, Any] = {
     "name": "a",
@@ -69,21 +69,21 @@ def record(folder: Path, status: str) -> None:
 
 
 def test_how_far_a_job_has_come(tmp_path: Path) -> None:
-    assert read_state(tmp_path / "missing") is State.WAITING
-    assert read_state(tmp_path) is State.WAITING
+    assert read_state(tmp_path / "missing") is JobState.WAITING
+    assert read_state(tmp_path) is JobState.WAITING
     with Heartbeat(tmp_path / HEARTBEAT):
-        assert read_state(tmp_path) is State.RUNNING
+        assert read_state(tmp_path) is JobState.RUNNING
         record(tmp_path, "failed")  # of the time before
-        assert read_state(tmp_path) is State.RUNNING
+        assert read_state(tmp_path) is JobState.RUNNING
         left = (tmp_path / HEARTBEAT).read_text()
-    assert read_state(tmp_path) is State.FAILED
+    assert read_state(tmp_path) is JobState.FAILED
     (tmp_path / HEARTBEAT).write_text(json.dumps({**json.loads(left), "started": "1"}))
-    assert read_state(tmp_path) is State.DIED
+    assert read_state(tmp_path) is JobState.DIED
     for status in ("completed", "diverged"):  # the record was written, and then the process killed
         record(tmp_path, status)
-        assert read_state(tmp_path) is State(status)
+        assert read_state(tmp_path) is JobState(status)
     (tmp_path / "result.json").write_text('{"status": "completed"')  # torn
-    assert read_state(tmp_path) is State.DIED
+    assert read_state(tmp_path) is JobState.DIED
 
 
 def test_whose_a_folder_is(tmp_path: Path) -> None:

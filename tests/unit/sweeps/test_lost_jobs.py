@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ssr_hydra.records import RunResult
-from ssr_hydra.sweeps.job_status import Description, Job
+from ssr_hydra.sweeps.job_status import JobDescription, StudyJob
 from ssr_hydra.sweeps.lost_jobs import record_lost
 
-JOB = ((), Description("i", "h", name="digits", ssr=0.5, max_duration="16ep", seed=3, control="truncate"))
+JOB = ((), JobDescription("i", "h", name="digits", ssr=0.5, max_duration="16ep", seed=3, control="truncate"))
 
 
 def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in lines) + '{"event": "train", "ba'
     )
-    record_lost(Job(*JOB, tmp_path), "killed")
+    record_lost(StudyJob(*JOB, tmp_path), "killed")
     record = RunResult.load(tmp_path)
     assert (record.status, record.error) == ("failed", "killed")
     assert (record.steps, record.samples, record.tokens, record.train_seconds) == (40, 640, 0, 1.25)
@@ -30,5 +30,5 @@ def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
 def test_a_job_that_had_not_begun(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
-    record_lost(Job(*JOB, tmp_path), "killed")
+    record_lost(StudyJob(*JOB, tmp_path), "killed")
     assert RunResult.load(tmp_path).steps == 0

@@ -12,7 +12,7 @@ import pytest
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps import progress as progress_module
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
-from ssr_hydra.sweeps.job_status import Description, Job, State
+from ssr_hydra.sweeps.job_status import JobDescription, JobState, StudyJob
 from ssr_hydra.sweeps.progress import Progress, line
 
 COMMAND = "ssr-train -m study=first"
@@ -36,23 +36,30 @@ def done(folder: Path, status: str = "completed") -> None:
     RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
 
 
-def jobs(folder: Path, *ssrs: float) -> list[Job]:
-    found = [Job((), Description(str(n), "", ssr=ssr), folder / str(n)) for n, ssr in enumerate(ssrs)]
+def jobs(folder: Path, *ssrs: float) -> list[StudyJob]:
+    found = [StudyJob((), JobDescription(str(n), "", ssr=ssr), folder / str(n)) for n, ssr in enumerate(ssrs)]
     for job in found:
         job.folder.mkdir()
     return found
 
 
 def test_the_counts_in_words() -> None:
-    assert line({State.WAITING: 1}) == "0 of 1 job done"
-    counts = {State.COMPLETED: 3, State.FAILED: 2, State.DIVERGED: 1, State.RUNNING: 4, State.DIED: 5, State.WAITING: 6}
+    assert line({JobState.WAITING: 1}) == "0 of 1 job done"
+    counts = {
+        JobState.COMPLETED: 3,
+        JobState.FAILED: 2,
+        JobState.DIVERGED: 1,
+        JobState.RUNNING: 4,
+        JobState.DIED: 5,
+        JobState.WAITING: 6,
+    }
     assert line(counts) == "6 of 21 jobs done (2 failed, 1 diverged), 4 running, 5 died"
-    assert line({State.COMPLETED: 1, State.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
+    assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def named(folder: Path, count: int) -> list[Job]:
+def named(folder: Path, count: int) -> list[StudyJob]:
     found = [
-        Job(("ssr=0.5", f"seed={n}"), Description(str(n), "", objective="eval/loss"), folder / str(n))
+        StudyJob(("ssr=0.5", f"seed={n}"), JobDescription(str(n), "", objective="eval/loss"), folder / str(n))
         for n in range(count)
     ]
     for job in found:
@@ -60,7 +67,7 @@ def named(folder: Path, count: int) -> list[Job]:
     return found
 
 
-def end(job: Job, status: str, error: str | None = None) -> None:
+def end(job: StudyJob, status: str, error: str | None = None) -> None:
     metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
     RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
 
@@ -105,7 +112,9 @@ def test_bars_and_lines_keep_the_width_of_a_terminal(
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     found = [
-        Job((f"optimizer.weight_decay={n}" * 5,), Description(str(n), "", objective="eval/loss"), tmp_path / str(n))
+        StudyJob(
+            (f"optimizer.weight_decay={n}" * 5,), JobDescription(str(n), "", objective="eval/loss"), tmp_path / str(n)
+        )
         for n in range(3)
     ]
     with ExitStack() as stack, Progress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
@@ -189,7 +198,9 @@ def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_pat
 def test_max_duration_tells_how_long_a_job_takes(
     tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
-    found = [Job((), Description(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)]
+    found = [
+        StudyJob((), JobDescription(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)
+    ]
     for job in found:
         job.folder.mkdir()
     progress = Progress(tmp_path, found, io.StringIO(), "x", COMMAND)

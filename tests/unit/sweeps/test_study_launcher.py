@@ -17,7 +17,7 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps import study_launcher as study
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.sweeps.job_status import Description, Job, LostJobError, State, describe, read_state
+from ssr_hydra.sweeps.job_status import JobDescription, JobState, LostJobError, StudyJob, describe, read_state
 from ssr_hydra.sweeps.study_launcher import RETRIES, Planner, StudyLauncher, SweepError, run_order
 
 Act = Callable[[Path], JobReturn]
@@ -130,8 +130,8 @@ def once(act: Act) -> Act:
 def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any) -> StudyLauncher:
     folder = StudyFolder(inner.folder)
 
-    def describe_by_name(overrides: tuple[str, ...]) -> Description:
-        return Description(" ".join(overrides), "", objective="loss")
+    def describe_by_name(overrides: tuple[str, ...]) -> JobDescription:
+        return JobDescription(" ".join(overrides), "", objective="loss")
 
     def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
         del jobs
@@ -179,9 +179,9 @@ def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -
 SEEDED = {"v": (1, "c"), "w": (0, "b"), "x": (1, "a"), "y": (0, "d"), "z": (1, "b")}
 
 
-def seeded(overrides: tuple[str, ...]) -> Description:
+def seeded(overrides: tuple[str, ...]) -> JobDescription:
     seed, identity = SEEDED[overrides[0]]
-    return Description(f"{identity}{seed}", "", seed=seed)
+    return JobDescription(f"{identity}{seed}", "", seed=seed)
 
 
 @pytest.mark.parametrize(("batch", "launches"), [(None, ["xzvwy"]), (2, ["xz", "vw", "y"])])
@@ -198,7 +198,7 @@ def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
 
 def test_order_of_jobs_mixes_the_ratios_of_a_seed(tmp_path: Path) -> None:
     values = [{"ssr": ssr, "seed": seed} for ssr in (0.25, 0.5, 1, 2, 4, 8) for seed in (0, 1)]
-    numbered = [Job((), describe(each), tmp_path / str(number)) for number, each in enumerate(values)]
+    numbered = [StudyJob((), describe(each), tmp_path / str(number)) for number, each in enumerate(values)]
     order = [int(job.folder.name) for job in run_order(numbered)]
     assert [number % 2 for number in order] == [0] * 6 + [1] * 6
     assert order[:6] != sorted(order[:6])
@@ -234,7 +234,7 @@ def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: P
     # What the first sweep, which died with its job b, has left.
     ahead = ProcessLauncher(tmp_path, {})
     launcher(ahead).launch(jobs("a"), 0)
-    StudyFolder(tmp_path).plan([((name,), Description(name, "")) for name in ("b", "c")])
+    StudyFolder(tmp_path).assign([((name,), JobDescription(name, "")) for name in ("b", "c")])
     die(tmp_path / "1")
     inner = ProcessLauncher(tmp_path, {})
     launcher(inner).launch(jobs("a", "b", "c"), 0)
@@ -242,7 +242,7 @@ def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: P
 
 
 def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).plan([(("a",), Description("a", ""))])
+    StudyFolder(tmp_path).assign([(("a",), JobDescription("a", ""))])
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
     inner = ProcessLauncher(tmp_path, {})
@@ -299,11 +299,11 @@ def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path:
 
 
 def test_a_job_that_died_before_and_now_does_not_begin_has_failed(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).plan([(("a",), Description("a", ""))])
+    StudyFolder(tmp_path).assign([(("a",), JobDescription("a", ""))])
     die(tmp_path / "0")
     launcher(ProcessLauncher(tmp_path, {"a": unborn})).launch(jobs("a"), 0)
     assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
-    assert read_state(tmp_path / "0") is State.FAILED  # and not one that died, which is tried without end
+    assert read_state(tmp_path / "0") is JobState.FAILED  # and not one that died, which is tried without end
 
 
 def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +378,7 @@ def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(
     other = StudyFolder(tmp_path)
     inner = ProcessLauncher(tmp_path, {})
     with Heartbeat(other.sign):
-        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
         mine = launcher(inner)
         thread = threading.Thread(target=lambda: mine.launch(jobs("a", "b", "c"), 0))
         thread.start()
@@ -401,14 +401,14 @@ def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
     sign = Heartbeat(other.sign)
     take_over = StudyFolder.take_over
 
-    def late(folder: StudyFolder, jobs: Iterable[Job]) -> list[Job]:
+    def late(folder: StudyFolder, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         record(tmp_path / "0", "completed")
         fail(tmp_path / "1")
         sign.__exit__(None, None, None)
         return take_over(folder, jobs)
 
     with sign:
-        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
         monkeypatch.setattr(StudyFolder, "take_over", late)
         mine.launch(jobs("a", "b", "c"), 0)
     assert inner.launches == [["c"]]
@@ -422,7 +422,7 @@ def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
     # would find its folder in use.
     monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
     dead = StudyFolder(tmp_path)
-    left = dead.plan([((name,), Description(name, "")) for name in ("a", "b", "c")]).mine
+    left = dead.assign([((name,), JobDescription(name, "")) for name in ("a", "b", "c")]).mine
     inner = ProcessLauncher(tmp_path, {})
     mine = launcher(inner)
     with Heartbeat(left[0].folder / HEARTBEAT), Heartbeat(left[1].folder / HEARTBEAT):
@@ -445,7 +445,7 @@ def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
     other = StudyFolder(tmp_path)
     inner = ProcessLauncher(tmp_path, {})
     with Heartbeat(other.sign):
-        other.plan([((name,), Description(name, "")) for name in ("a", "b")])
+        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
         fail(tmp_path / "0")
         record(tmp_path / "1", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
         thread = threading.Thread(target=lambda: launcher(inner).launch(jobs("a", "b", "c"), 0))

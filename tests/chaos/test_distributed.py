@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import distributed_cases as cases
+import distributed_ends as ends
 import pytest
 from process_pairs import Pairs
 
@@ -13,4 +13,4 @@ from process_pairs import Pairs
 def test_a_run_survives_kills_of_its_processes_to_the_bit(
     pairs: Pairs, tmp_path: Path, parallel: str, kills: int
 ) -> None:
-    cases.check_kills(pairs, tmp_path, parallel, kills)
+    ends.check_kills(pairs, tmp_path, parallel, kills)

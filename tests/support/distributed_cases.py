@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
 
-from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet, next_token_loss
@@ -27,7 +24,7 @@ from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler, LinearSched
 from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.trainer.parallel import shard
-from ssr_hydra.trainer.processes import LostProcessError, Processes
+from ssr_hydra.trainer.processes import Processes
 
 
 def rank_of() -> tuple[int, int]:
@@ -66,30 +63,6 @@ class StopAt:
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
         if trainer.state.timestamp.batch == self._batch:
             os.kill(os.getpid(), self._number)
-
-
-class KillAfter:
-    """Kills this process some milliseconds after so many batches: wherever it then is."""
-
-    def __init__(self, batches: int, seconds: float) -> None:
-        self._left, self._seconds = batches, seconds
-
-    def batch_end(self, trainer: Any, loss: Tensor) -> None:
-        self._left -= 1
-        if self._left == 0:
-            kill = threading.Timer(self._seconds, os.kill, (os.getpid(), signal.SIGKILL))
-            kill.daemon = True
-            kill.start()
-
-
-class KillOnce:
-    """Kills rank 1 at the end of batch 40, unless the file that ``KILLED`` names exists."""
-
-    def batch_end(self, trainer: Any, loss: Tensor) -> None:
-        killed = Path(os.environ["KILLED"])
-        if rank_of()[0] == 1 and trainer.state.timestamp.batch == 40 and not killed.exists():
-            killed.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Slow:
@@ -467,101 +440,6 @@ def ragged_tokens() -> Any:
     return when(trainer)
 
 
-# ---- 8: kills
-
-
-def killable(folder: Path, parallel: str, kill: tuple[int, int, float] | None = None) -> Any:
-    """A run that is taken up wherever it stands, of which one process is killed."""
-    callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
-    options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
-    trainer = digits(folder, "dropout", "200ba", False, parallel, "adamw", **options)
-    trainer.fit()
-    state = trainer.state.timestamp.state_dict()
-    return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]
-
-
-def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
-    found = load_latest_good(folder / "checkpoints")
-    assert found is not None
-    state = found[0].state
-    counters = {key: value for key, value in state["timestamp"].items() if "nanoseconds" not in key}
-    tensors = [*state["model"].values()]
-    for optimizer in state["optimizers"]:
-        tensors += [value for items in optimizer["state"].values() for value in items.values()]
-    randoms = [numbers["cpu"] for numbers in state["random"]]
-    return counters, tensors + randoms, rates(folder)
-
-
-def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
-    """Kill the two processes in turn at random moments: the run still ends bitwise as one that nobody killed."""
-    pairs.run(killable, folder=folder / "whole", parallel=parallel)
-    draw, batches = random.Random(0), []
-    for number in range(kills):
-        victim = number % 2
-        ended = pairs.run(
-            killable,
-            folder=folder / "run",
-            parallel=parallel,
-            kill=(victim, draw.randint(1, 18), draw.uniform(0.0, 0.02)),
-            fails=True,
-        )
-        assert not ended.late  # the other one has ended too, by itself
-        assert ended.codes[victim] == -signal.SIGKILL
-        assert ended.codes[1 - victim] == 1
-        assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
-        found = load_latest_good(folder / "run" / "checkpoints")
-        batches.append(0 if found is None else found[0].timestamp["batch"])
-    assert batches == sorted(batches)
-    assert 0 < batches[-1] < 200  # it went on from checkpoints, and there was something left to do
-    pairs.run(killable, folder=folder / "run", parallel=parallel)
-    counters, tensors, rates = state_of(folder / "run")
-    expected = state_of(folder / "whole")
-    assert counters == expected[0]
-    assert rates == expected[2]
-    assert len(rates) == 200
-    assert len(tensors) == len(expected[1]) > 10
-    assert all(torch.equal(one, two) for one, two in zip(tensors, expected[1], strict=True))
-
-
-def lose_peer(folder: Path) -> Any:
-    """Rank 1 is killed in its fifth batch; what rank 0 then sees."""
-    rank, _ = rank_of()
-    callbacks = [StopAt(5, signal.SIGKILL)] if rank == 1 else []
-    trainer = digits(folder, callbacks=callbacks, checkpoint={"interval": "2ba"})
-    try:
-        trainer.fit()
-    except LostProcessError as error:
-        return str(error)
-    return None
-
-
-# ---- 9: the end, at one boundary
-
-
-def ends(
-    duration: str,
-    stop_rank: int | None = None,
-    number: int = signal.SIGTERM,
-    folder: Path | None = None,
-    ticks: int = 0,
-) -> Any:
-    rank, _ = rank_of()
-    seen = Seen()
-    callbacks: list[Any] = [seen] if ticks else [seen, Slow(0.002 * (1 + rank))]
-    if stop_rank == rank:
-        callbacks.append(StopAt(5, number))
-    trainer = digits(folder, duration=duration, callbacks=callbacks, warmup="0.1dur")
-    if ticks:
-        ticking(trainer, ticks * (1 + rank))
-    said = ""
-    try:
-        trainer.fit()
-    except (TerminatedError, KeyboardInterrupt) as error:
-        said = f"{type(error).__name__}: {error}"
-    when = trainer.state.timestamp.state_dict()
-    return {"when": when, "lrs": seen.lrs, "losses": seen.losses, "times": seen.times, "said": said}
-
-
 # ---- the rest
 
 
@@ -594,46 +472,6 @@ def evaluations(sizes: list[int], double: bool) -> Any:
             loaders = make_loaders(data, data, batch_size=2, eval_batch_size=batch_size, **shares())
             found.append([length, batch_size, plain(model, *loaders).evaluate()])
     return found
-
-
-def batch_norm(length: int) -> Any:
-    """Running statistics after an epoch, before and after the processes have agreed on them."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
-    data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
-    trainer = plain(model, *make_loaders(data, data, batch_size=8, **shares()), max_duration="1ep")
-    before = model[1].running_mean.clone()
-    result = trainer.fit()
-    return before.tolist(), model[1].running_mean.tolist(), weights(trainer), dict(result.metrics)
-
-
-def clipped(parallel: str, norm: float | None, value: float | None) -> Any:
-    """One step of SGD with lr 1: the weights move by the clipped gradient."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    if parallel == "fsdp":
-        shard(model, Processes.start(), torch.device("cpu"))
-    loader = TensorLoader([3 * torch.randn(9, 4), torch.arange(9) % 3], 9, shuffle=False, **shares())
-    trainer = plain(
-        model,
-        loader,
-        lr=1.0,
-        max_duration="1ba",
-        step={"clip_grad_norm": norm, "clip_grad_value": value, "parallel": parallel},
-    )
-    trainer.fit()
-    after = [getattr(p, "full_tensor", lambda p=p: p)().detach() for p in model.parameters()]
-    return [(a - b).numpy() for a, b in zip(before, after, strict=True)]
-
-
-def sharded_evaluation() -> Any:
-    """A loader of somebody else's, with other numbers of batches in the two processes."""
-    rank, _ = rank_of()
-    torch.manual_seed(0)
-    model = shard(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), Processes.start(), torch.device("cpu"))
-    batches = [(torch.full((2, 4), float(i)), torch.tensor([i % 3, 1])) for i in range(5)]
-    return plain(model, batches[:2], batches[:3] if rank == 0 else batches[3:], step={"parallel": "fsdp"}).evaluate()
 
 
 def refused(kind: str) -> Any:
@@ -700,215 +538,3 @@ def apart() -> Any:
         except InputError as error:
             said[name] = str(error)
     return said
-
-
-def patient() -> None:
-    """Have processes that fail wait for each other for as long as it takes, however far apart they are."""
-    from ssr_hydra.trainer import processes
-
-    processes._HEAR_SECONDS = processes._LINGER_SECONDS = 200
-
-
-def told(messages: list[str]) -> Any:
-    rank, _ = rank_of()
-    if messages[0] != "nothing":
-        patient()
-    processes = Processes.start()
-    if rank == 0 and messages[0] == "nothing":
-        processes.from_main(processes.sum([1])[0])
-        time.sleep(1.5)
-        return None
-    processes.from_main(processes.sum([1])[0])
-    return processes.fail(messages[rank], 1 if messages[0] == "nothing" else None)
-
-
-def basics() -> Any:
-    """What the processes tell each other."""
-    rank, _ = rank_of()
-    processes, again = Processes.start(), Processes.start()
-    mean = processes.mean(torch.tensor([1.0 + rank, 4.0]))
-    found = {
-        "sum": processes.sum([2**62 - rank, rank, -1]),
-        "floats": processes.sum_floats([0.1, float(rank)]),
-        "gather": processes.gather({"rank": rank}),
-        "main": processes.from_main(f"I am {rank}"),
-        "mean": mean.tolist(),
-        "one group": processes._group is again._group,
-        "is_main": processes.is_main,
-    }
-    processes.stop()
-    return {**found, "stopped": not torch.distributed.is_initialized()}
-
-
-def app(arguments: list[str], all_fail: bool = False) -> Any:
-    """The app; where all processes fail, each has the others' time."""
-    from ssr_hydra.app.main import main
-
-    if all_fail:
-        patient()
-    main(arguments)
-
-
-def slow_app(arguments: list[str]) -> Any:
-    """The app, where rank 1 reaches Hydra two seconds after rank 0."""
-    import time
-
-    from ssr_hydra.app import main
-
-    call_hydra = main._call_hydra
-
-    def call_late(argv: Any) -> None:
-        time.sleep(2 * rank_of()[0])
-        call_hydra(argv)
-
-    main._call_hydra = call_late
-    patient()
-    main.main(arguments)
-
-
-def absent() -> Any:
-    """One of two processes ends before it has met the other."""
-    import datetime
-
-    from ssr_hydra.trainer import processes
-
-    rank, _ = rank_of()
-    if rank == 1:
-        os._exit(7)
-    processes._START = datetime.timedelta(seconds=2)
-    try:
-        Processes.start()
-    except LostProcessError as error:
-        return str(error)
-    return None
-
-
-def lost(rank_that_ends: int) -> Any:
-    """One of the processes ends; what the other one is told."""
-    rank, _ = rank_of()
-    processes = Processes.start()
-    processes.sum([1])
-    if rank == rank_that_ends:
-        os._exit(7)
-    try:
-        processes.sum([1], "a batch")
-    except LostProcessError as error:
-        return str(error)
-    return None
-
-
-# ---- models in several processes
-
-
-class Blocks(nn.Module):
-    """A stack of blocks, as transformers have it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Linear(4, 5)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(5, 5), nn.Tanh()) for _ in range(2)])
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs = self.stem(inputs)
-        for block in self.blocks:
-            outputs = block(outputs)
-        made: Tensor = self.head(outputs)
-        return made
-
-
-def sharded_state() -> Any:
-    from ssr_hydra.trainer.parallel import class_name, is_sharded, load_weights, weights
-
-    processes = Processes.start()
-
-    def made(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(seed)
-        model = Blocks()
-        if processes.world_size > 1:
-            shard(model, processes, torch.device("cpu"))
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-        model(torch.ones(2, 4)).square().sum().backward()
-        optimizer.step()
-        with torch.no_grad():
-            model(torch.ones(2, 4))  # leaves parameters whole
-        return model, optimizer
-
-    def flat(model_state: Any, optimizer_states: Any) -> dict[str, Any]:
-        items = {**model_state}
-        for number, entry in optimizer_states[0]["state"].items():
-            items |= {f"{number}.{key}": value for key, value in entry.items()}
-        return items
-
-    model, optimizer = made(0)
-    state = weights(model, (optimizer,))
-    everywhere = processes.from_main(state)
-    other, theirs = made(1)
-    load_weights(other, (theirs,), *everywhere)
-    again, first = flat(*weights(other, (theirs,))), flat(*state)
-    tensors = [
-        None if value is None else value.flatten().tolist() for name, value in first.items() if "step" not in name
-    ]
-    return {
-        "names": list(first),
-        "tensors": tensors,
-        "class": class_name(model),
-        "sharded": is_sharded(model),
-        "blocks": sum(type(module).__name__.startswith("FSDP") for module in model.modules()),
-        "again": all(first[name] is None or torch.equal(first[name], again[name]) for name in first),
-    }
-
-
-def steps_of(batches: list[int]) -> Any:
-    from ssr_hydra.data.seeded import Padding
-    from ssr_hydra.trainer.parallel import in_step
-
-    rank, _ = rank_of()
-    try:
-        return [
-            f"padding {batch.batch}" if isinstance(batch, Padding) else str(batch)
-            for batch in in_step(range(batches[rank]), Processes.start())
-        ]
-    except InputError as error:
-        return [error.field]
-
-
-def wide(folder: Path, stop: int | None = None, parallel: str = "ddp") -> Any:
-    """A model of several buckets, trained for fourteen batches of a size that three processes share unevenly."""
-    import hashlib
-
-    seed_everything(0)
-    layers = [nn.Linear(64, 600), nn.ReLU(), nn.Linear(600, 600), nn.ReLU(), nn.Linear(600, 10)]
-    model = nn.Sequential(*layers)
-    if parallel == "fsdp":
-        shard(model, Processes.start(), torch.device("cpu"))
-    loader = TensorLoader([torch.randn(90, 64), torch.arange(90) % 10], 13, seed=1, **shares())
-    callbacks: list[Any] = [Seen()] if stop is None else [Seen(), StopAt(stop)]
-    trainer = plain(
-        model,
-        loader,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
-        max_duration="14ba",
-        callbacks=callbacks,
-        run_dir=folder,
-        step={"parallel": parallel},
-        seed=0,
-    )
-    began = int(trainer.state.timestamp.batch.value)
-    try:
-        trainer.fit()
-    except TerminatedError:
-        return None
-    digest = hashlib.sha256()
-    for parameter in model.parameters():
-        digest.update(getattr(parameter, "full_tensor", lambda p=parameter: p)().detach().numpy().tobytes())
-    return {"digest": digest.hexdigest(), "began": began, "losses": callbacks[0].losses}
-
-
-def compiled(compile: bool) -> Any:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
-    loader = TensorLoader([torch.randn(16, 4), torch.arange(16) % 3], 8, **shares())
-    trainer = plain(model, loader, max_duration="3ep", step={"compile": compile})
-    trainer.fit()
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).tolist()

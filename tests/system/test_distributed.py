@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import distributed_cases as cases
+import distributed_ends as ends
+import distributed_models as models
 import numpy as np
 import pytest
 import torch
@@ -257,11 +259,11 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_run_survives_three_kills_of_its_processes_to_the_bit(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
-    cases.check_kills(pairs, tmp_path, parallel, 3)  # tests/chaos has more
+    ends.check_kills(pairs, tmp_path, parallel, 3)  # tests/chaos has more
 
 
 def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
-    ended = pairs.run(cases.lose_peer, folder=tmp_path, fails=True)
+    ended = pairs.run(ends.lose_peer, folder=tmp_path, fails=True)
     assert ended.codes == [0, -signal.SIGKILL]
     said = ended.values[0]
     assert said.startswith("another process of this run has ended or cannot be reached, seen at ")
@@ -286,14 +288,14 @@ def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_
 def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
     pairs: Pairs, duration: str, expected: tuple[int, int]
 ) -> None:
-    mine, other = pairs.run(cases.ends, duration=duration).values
+    mine, other = pairs.run(ends.ends, duration=duration).values
     assert mine == other  # the clock too: it is that of rank 0
     assert (mine["when"]["batch"], mine["when"]["sample"]) == expected
 
 
 def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pairs) -> None:
     # 22 ms a step in rank 0, and twice as many in the other: theirs are the clocks, so that no machine is too slow.
-    mine, other = pairs.run(cases.ends, duration="0.3sec", ticks=22).values
+    mine, other = pairs.run(ends.ends, duration="0.3sec", ticks=22).values
     assert mine == other
     *_, before, last = mine["times"]
     assert (before, last) == (286_000_000, 308_000_000)
@@ -306,12 +308,12 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
     pairs: Pairs, tmp_path: Path, rank: int, number: int, said: str
 ) -> None:
     options = {"duration": "20ba", "number": int(number), "folder": tmp_path / "run"}
-    ended = pairs.run(cases.ends, stop_rank=rank, **options)
+    ended = pairs.run(ends.ends, stop_rank=rank, **options)
     for value in ended.values:
         assert value["said"] == f"TerminatedError: terminated by {said}, with a checkpoint at batch 6"
     assert RunResult.load(tmp_path / "run").status == "stopped"
-    again, _ = pairs.run(cases.ends, **options).values
-    whole, _ = pairs.run(cases.ends, duration="20ba").values
+    again, _ = pairs.run(ends.ends, **options).values
+    whole, _ = pairs.run(ends.ends, duration="20ba").values
     assert ended.values[0]["lrs"] + again["lrs"] == whole["lrs"]
     assert ended.values[0]["losses"] + again["losses"] == whole["losses"]
 
@@ -333,7 +335,7 @@ def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs, double: bool, to
 
 
 def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.sharded_evaluation).values
+    mine, other = pairs.run(models.sharded_evaluation).values
     assert mine == other
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
@@ -345,12 +347,12 @@ def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pai
 
 def test_batch_norm_normalises_each_share_and_keeps_rank_0s_statistics(pairs: Pairs) -> None:
     length = 20
-    before, mean, weights, metrics = pairs.run(cases.batch_norm, length=length).values[0]
-    other = pairs.run(cases.batch_norm, length=length).values[1]
+    before, mean, weights, metrics = pairs.run(models.batch_norm, length=length).values[0]
+    other = pairs.run(models.batch_norm, length=length).values[1]
     assert mean == other[1] != before
     assert apart(weights, other[2]) == 0.0
     assert metrics == other[3]  # both evaluate the same model
-    (alone,) = pairs.run(cases.batch_norm, world=1, length=length).values
+    (alone,) = pairs.run(models.batch_norm, world=1, length=length).values
     assert apart(weights, alone[2]) > 1e-5  # and it is not that of one process
 
 
@@ -366,7 +368,7 @@ def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel:
     by_norm = [(gradient * 0.1 / norm).numpy() for gradient in gradients]
     by_value = [gradient.clamp(-0.01, 0.01).numpy() for gradient in gradients]
     for options, expected in (({"norm": 0.1, "value": None}, by_norm), ({"norm": None, "value": 0.01}, by_value)):
-        for moved in pairs.run(cases.clipped, parallel=parallel, **options).values:
+        for moved in pairs.run(models.clipped, parallel=parallel, **options).values:
             assert apart(moved, expected) < 1e-6  # clip_grad_norm_ divides by norm + 1e-6
 
 
@@ -411,7 +413,7 @@ def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_
             key, "${oc.env:RANK}"
         )
         arguments = [f"{key}={value}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
-        ended = pairs.run(cases.app, arguments=arguments, all_fail=True, fails=True)
+        ended = pairs.run(ends.app, arguments=arguments, all_fail=True, fails=True)
         assert ended.codes == [2, 2]
         (line,) = ended.errs[0].splitlines()
         assert line.startswith(f"error: {key}=")
@@ -420,7 +422,7 @@ def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_
         assert not (tmp_path / key).exists()
     # Where each process computes is its own matter.
     arguments = [*QUICK[:-1], "trainer.threads=1${oc.env:RANK}", "max_duration=2ba", f"hydra.run.dir={tmp_path}/same"]
-    pairs.run(cases.app, arguments=arguments)
+    pairs.run(ends.app, arguments=arguments)
 
 
 # ---- the app, as torchrun starts it
@@ -433,7 +435,7 @@ QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
-    ended = pairs.run(cases.app, arguments=arguments)
+    ended = pairs.run(ends.app, arguments=arguments)
     (folder,) = (tmp_path / "runs").iterdir()  # named by the time and by chance, and yet the same for both
     record = RunResult.load(folder)
     assert (record.status, record.steps, record.samples) == ("completed", 60, 960)
@@ -454,11 +456,11 @@ def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> No
 
 def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
-    pairs.run(cases.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
-    pairs.run(cases.app, arguments=[*arguments[:-1], f"hydra.run.dir={tmp_path}/ddp"])
+    pairs.run(ends.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
+    pairs.run(ends.app, arguments=[*arguments[:-1], f"hydra.run.dir={tmp_path}/ddp"])
     one, two = (RunResult.load(tmp_path / name) for name in ("fsdp", "ddp"))
     assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
-    ended = pairs.run(cases.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
+    ended = pairs.run(ends.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
     assert ended.errs[0].startswith("error: optimizer.fused=True: torch's fused kernel does not step the shards")
 
@@ -478,7 +480,7 @@ def test_what_all_processes_refuse_is_said_once(
 ) -> None:
     folder = tmp_path / "run"
     folders = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
-    ended = pairs.run(cases.app, arguments=[*arguments, *QUICK, *folders], all_fail=True, fails=True)
+    ended = pairs.run(ends.app, arguments=[*arguments, *QUICK, *folders], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
     (line,) = ended.errs[0].splitlines()
     assert line.startswith(expected)
@@ -489,14 +491,14 @@ def test_what_all_processes_refuse_is_said_once(
 def test_refused_run_leaves_no_folder_though_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ["data.batch_size=1", *QUICK, f"hydra.run.dir={folder}"]
-    ended = pairs.run(cases.slow_app, arguments=arguments, fails=True)
+    ended = pairs.run(ends.slow_app, arguments=arguments, fails=True)
     assert ended.codes == [2, 2]
     assert not folder.exists()
 
 
 def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
     arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
-    ended = pairs.run(cases.app, world=1, arguments=arguments, fails=True)
+    ended = pairs.run(ends.app, world=1, arguments=arguments, fails=True)
     assert ended.codes == [2]
     assert ended.errs[0].startswith("error: trainer.parallel='fsdp': needs several processes")
     assert not (tmp_path / "run").exists()
@@ -511,7 +513,7 @@ def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path)
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     for victim in (1, 0):
         ended = pairs.run(
-            cases.app,
+            ends.app,
             arguments=arguments,
             signalled=(victim, signal.SIGKILL),
             when=lambda: "train/loss" in text_of(tmp_path / "metrics.jsonl"),  # both train
@@ -531,7 +533,7 @@ def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path)
 def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     ended = pairs.run(
-        cases.app,
+        ends.app,
         arguments=arguments,
         all_fail=True,
         signalled=(1, signal.SIGTERM),
@@ -550,8 +552,8 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
     arguments = [str(REPO / "train.py"), *QUICK, "ssr=0.2", "checkpoint.interval=5ba", "trainer.log_interval=1ba"]
     runs = [tmp_path / "whole", tmp_path / "run"]
-    pairs.run(cases.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
-    killer = ["+callbacks.killer._target_=distributed_cases.KillOnce", "trust=[distributed_cases]"]
+    pairs.run(ends.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
+    killer = ["+callbacks.killer._target_=distributed_ends.KillOnce", "trust=[distributed_ends]"]
     again = warm.run(
         *TORCHRUN, "--max-restarts=1", *arguments, *killer, f"hydra.run.dir={runs[1]}", cwd=tmp_path,
         env={"KILLED": str(tmp_path / "killed")},
@@ -563,7 +565,7 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     assert "resumed from " in again.stdout
     assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
     assert RunResult.load(runs[1]).resumes == 1
-    one, two = (cases.state_of(run) for run in runs)
+    one, two = (ends.state_of(run) for run in runs)
     assert one[0] == two[0]
     assert one[2] == two[2]
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import distributed_cases as cases
+import distributed_models as models
 import pytest
 import torch
 from process_pairs import Pairs
@@ -53,9 +53,9 @@ def test_alone_a_loader_is_in_step_with_itself() -> None:
 
 
 def test_shards_are_put_together_and_taken_apart(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.sharded_state).values
+    mine, other = pairs.run(models.sharded_state).values
     # Rank 0 alone holds what was put together, and it is what one process would have.
-    (alone,) = pairs.run(cases.sharded_state, world=1).values
+    (alone,) = pairs.run(models.sharded_state, world=1).values
     assert other["names"] == mine["names"] == alone["names"]
     assert other["tensors"] == [None] * len(mine["tensors"])
     for found, expected in zip(mine["tensors"], alone["tensors"], strict=True):
@@ -66,10 +66,10 @@ def test_shards_are_put_together_and_taken_apart(pairs: Pairs) -> None:
 
 
 def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.steps_of, batches=[3, 1]).values
+    mine, other = pairs.run(models.steps_of, batches=[3, 1]).values
     assert mine == ["0", "1", "2"]
     assert other == ["0", "padding 0", "padding 0"]
-    for said in pairs.run(cases.steps_of, batches=[2, 0], fails=True).values[1:]:
+    for said in pairs.run(models.steps_of, batches=[2, 0], fails=True).values[1:]:
         assert said == ["eval_dataloader"]
 
 
@@ -77,14 +77,14 @@ def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
 def test_resume_with_three_processes_is_bitwise(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
     # Parameters of more than a bucket (DDP's first holds 1 MiB); from three processes on their order matters.
     folder, world = tmp_path, 3
-    whole = pairs.run(cases.wide, world=world, folder=folder / "whole", parallel=parallel).values
-    pairs.run(cases.wide, world=world, folder=folder / "run", stop=6, parallel=parallel)
-    again = pairs.run(cases.wide, world=world, folder=folder / "run", parallel=parallel).values
+    whole = pairs.run(models.wide, world=world, folder=folder / "whole", parallel=parallel).values
+    pairs.run(models.wide, world=world, folder=folder / "run", stop=6, parallel=parallel)
+    again = pairs.run(models.wide, world=world, folder=folder / "run", parallel=parallel).values
     assert whole[0]["digest"] == again[0]["digest"]
     assert again[0]["began"] == 7
     assert whole[0]["losses"][7:] == again[0]["losses"]
 
 
 def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
-    runs = [pairs.run(cases.compiled, compile=on).values[0] for on in (False, True)]
+    runs = [pairs.run(models.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import distributed_cases as cases
+import distributed_ends as ends
 import pytest
 import torch
 from process_pairs import Pairs
@@ -105,7 +105,7 @@ def test_alone_everything_is_trivial() -> None:
 
 
 def test_what_they_tell_each_other(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.basics).values
+    mine, other = pairs.run(ends.basics).values
     rest = {
         "sum": [2**63 - 1, 1, -2],  # the largest int64
         "floats": [0.2, 1.0],
@@ -121,7 +121,7 @@ def test_what_they_tell_each_other(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
-    ended = pairs.run(cases.lost, rank_that_ends=rank, fails=True)
+    ended = pairs.run(ends.lost, rank_that_ends=rank, fails=True)
     assert ended.codes[rank] == 7
     said = ended.values[1 - rank]
     assert said.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
@@ -129,7 +129,7 @@ def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
 
 
 def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> None:
-    ended = pairs.run(cases.absent, fails=True)
+    ended = pairs.run(ends.absent, fails=True)
     assert ended.codes == [0, 7]
     assert ended.values[0].startswith("another process of this run has ended or cannot be reached, seen at the start (")
 
@@ -144,7 +144,7 @@ def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> N
     ],
 )
 def test_what_rank_0_has_said_is_not_said_again(pairs: Pairs, messages: list[str], expected: list[object]) -> None:
-    ended = pairs.run(cases.told, messages=messages)
+    ended = pairs.run(ends.told, messages=messages)
     assert ended.values == expected
     assert ended.errs == ["", ""]
 

@@ -1,4 +1,4 @@
-"""The training loop: torch's usual five lines, plus training time, evaluation, records and checkpoints."""
+"""The training loop: torch's usual training step, plus training time, evaluation, records and checkpoints."""
 
 from __future__ import annotations
 
@@ -38,26 +38,31 @@ class _Stopped(BaseException):
 
 
 class Loop:
-    """Trains to the end of the plan, and keeps state, learning rates, clock and records consistent.
+    """Trains to the end of the run, and keeps timestamp, learning rates, training clock and records consistent.
 
-    For each batch: forward, backward, step. Then the timestamp moves, due events run, and the learning rate of the next
-    batch is set from the new timestamp. So the rate of batch k is alpha at timestamp k. A checkpoint is written last,
-    when the state is complete for the next batch.
+    For each batch, the loop runs forward, backward and the optimizer step. Then it moves the timestamp, runs the events
+    that are due, and sets the learning rate of the next batch from the new timestamp. So the learning rate of batch k
+    is ``initial_lr * alpha(timestamp k)``. Last, the loop writes a checkpoint if one is due, because only then the
+    state is complete for the next batch.
 
     Args:
         step: Takes the optimizer steps.
         task: Model and loss.
-        state: The run; its timestamp is replaced after every batch.
-        rates: The schedulers.
+        state: The run. The loop replaces its timestamp after every batch.
+        rates: Sets the learning rates.
         fields: The schedules of hyperparameters other than the learning rate; None if there are no such schedules.
         watch: Sums the losses.
         train: Batches to train on.
         evaluation: Batches to evaluate on, or None.
-        plan: When events are due.
-        progress: Shows the run.
-        record: Takes each record of ``metrics.jsonl``.
-        objective: Metric for schedulers that follow one.
+        plan: The deadlines of the events.
+        progress: Shows the progress of the run.
+        record: A function that gets each record of ``metrics.jsonl``.
+        objective: The name of the metric for ``ReduceLROnPlateau``.
         around: Listeners, other processes, signals and checkpoints.
+
+    Attributes:
+        metrics: The metrics of the last evaluation, with ``train/loss``.
+        evaluations: The timestamps and metrics of all evaluations.
     """
 
     def __init__(
@@ -84,9 +89,10 @@ class Loop:
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
         self._rereading = None if hasattr(train, "seek") else Rereading(train)
         self._watch = watch
-        self._next_show: float = 0  # the first batch is validated
-        self._wake: float = 0  # nothing is due before this batch,
-        self._wake_time: float = 0  # except by the clock, from this nanosecond of training on
+        self._next_show: float = 0  # the clock time of the next progress update; 0 before the first batch
+        # No event is due before this number of batches and before this training time in nanoseconds.
+        self._wake: float = 0
+        self._wake_time: float = 0
         self._ended = self._saving = self._after = False
         self._evaluated_at, self._pending = -1, False
         self._counted: tuple[int, int] = (0, 0)
@@ -120,10 +126,14 @@ class Loop:
             self._rereading.load_state_dict(state)
 
     def load_state_dict(self, state: Mapping[str, Any], evaluations: list[_Record]) -> None:
-        """Load the state at the state's timestamp, with the evaluations before it.
+        """Load the result of :meth:`state_dict`. The timestamp of the run must already be loaded.
+
+        Args:
+            state: The result of :meth:`state_dict`.
+            evaluations: The evaluations before the timestamp.
 
         Raises:
-            TypeError: A value of the state has a wrong type.
+            TypeError: A value in ``state`` has a wrong type.
         """
         timestamp = self._state.timestamp
         metrics, evaluated_at, pending = dict(state["metrics"]), state["evaluated_at"], state["pending"]
@@ -136,18 +146,19 @@ class Loop:
         self._plan.continued(timestamp)
 
     def run(self) -> None:
-        """Train to the end.
+        """Train to the end of the run.
 
         Raises:
-            DivergedError: A loss was not finite.
-            InputError: The loader has another number of batches than its length.
-            KeyboardInterrupt, TerminatedError: A signal asked to stop. A checkpoint is written if they are enabled.
+            DivergedError: A loss, or a weight at the end, was NaN or infinite.
+            InputError: The number of batches in an epoch is not the loader's length.
+            KeyboardInterrupt, TerminatedError: A signal asked the run to stop. If checkpoints are enabled, the loop has
+                written one.
         """
         task, state, around = self._task, self._state, self._around
         clock, stop = time.perf_counter_ns, self._stop
         agree = stop.agree if isinstance(stop, AgreedStop) else None
         listeners = around.events.listeners("batch_end")
-        # With several processes all must know it, because they sum the loss together.
+        # If one process has listeners, all processes must keep the loss, because they compute its mean together.
         self._step.keeps_loss = around.processes.sum([len(listeners)])[0] > 0
         step, set_rates = self._step.function(), self._set_rates()
         compile_time = around.compile_time
@@ -158,10 +169,10 @@ class Loop:
         if self._is_over(timestamp):
             return
         if self._evaluation is not None:
-            # Not compiled: otherwise its shapes would be compiled first.
+            # Do not compile the model here: torch would compile it for the shapes of the evaluation batch first.
             with nullcontext() if compile_time is None else torch.compiler.set_stance("force_eager"):
                 task.try_evaluation(self._evaluation, around.processes)
-        # Starting the loader's workers and the first use of the device are start-up, not training.
+        # The start of the loader's workers and the first use of the device do not count as training time.
         batches = self._batches(timestamp.epochs, timestamp.batches_in_epoch)
         self._synchronize()
         then = clock()
@@ -233,7 +244,7 @@ class Loop:
         return over
 
     def _batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """Yield the batches of an epoch from a given one on, in the order of that epoch."""
+        """Return an iterator over the batches of an epoch, in that epoch's order, without the first ``start`` ones."""
         if self._rereading is None:
             self._train.seek(epoch, start)  # type: ignore[attr-defined]
             batches = iter(self._train)
@@ -253,7 +264,7 @@ class Loop:
         return itertools.chain([first], batches)
 
     def _check_tokens(self, tokens: int) -> None:
-        """Check that the first batch has tokens if the run is measured in tokens; otherwise it would never end."""
+        """Refuse a first batch without tokens if a deadline is in tokens, because it would never be reached."""
         due = next((due for due in self._plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
             rule = "the batches have no tokens to count"
@@ -286,7 +297,7 @@ class Loop:
         self._around.events.fire("epoch_end", self._around.owner)
 
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
-        """Handle the end of an epoch whose length was unknown."""
+        """Handle the end of an epoch whose number of batches was unknown. Return as :meth:`_do_what_is_due`."""
         state = self._state
         if state.timestamp.batches_in_epoch == 0:
             rule = f"must have a batch in every epoch, but had none in epoch {state.timestamp.epochs}"
@@ -312,7 +323,8 @@ class Loop:
         if self._next_show == 0:
             self._next_show = time.perf_counter_ns() + self._progress.interval * 1e9
             showing = False
-        if plan.iteration is not None and plan.iteration.reached(timestamp):  # first: others may be due by iterations
+        # Count iterations first, because other deadlines may be in iterations.
+        if plan.iteration is not None and plan.iteration.reached(timestamp):
             self._state.timestamp = timestamp = timestamp.to_next_iteration()
             plan.iteration.renew(timestamp)
         ended = plan.end.reached(timestamp)
@@ -338,7 +350,7 @@ class Loop:
         return self._state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Refuse to complete a run whose last step made its weights NaN: no loss was computed after that step."""
+        """Refuse to complete a run whose last step made a weight NaN or infinite. No loss follows that step."""
         if (name := self._step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
@@ -361,11 +373,11 @@ class Loop:
             except WriteError as error:
                 if not leaving:
                     raise
-                after = f", without a checkpoint: {error}"  # the run can still resume from the previous one
+                after = f", without a checkpoint: {error}"  # the run can still resume from the previous checkpoint
         self._saving = self._after = False
         if leaving:
             stop.leave(after)
-        # The time since then is not training; the time before was.
+        # The time since ``waited`` is not training time; the time before it is.
         return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> int:
@@ -386,15 +398,15 @@ class Loop:
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
         """Evaluate, outside of training time. Return the new start time of the training clock."""
-        if timestamp.batches == self._evaluated_at:  # the end of the run, right after an evaluation
+        if timestamp.batches == self._evaluated_at:  # the end of the run, directly after an evaluation
             return now
         self._synchronize()
-        waited = time.perf_counter_ns() - now  # wait for the device to finish training, which is training time
+        waited = time.perf_counter_ns() - now  # the wait until the device has finished training is training time
         started = time.perf_counter()
         if self._plan.evaluation is not None and self._plan.evaluation.reached(timestamp):
             self._plan.evaluation.renew(timestamp)
         if not self._pending:
-            if self._around.processes.world_size > 1:  # the clock is rank 0's
+            if self._around.processes.world_size > 1:  # all processes use the clock of rank 0
                 (waited,) = self._around.processes.sum([waited if self._around.processes.is_main else 0])
             seconds = Fraction(timestamp.nanoseconds + waited, 10**9)
             self._state.timestamp = timestamp = timestamp.copy(seconds=seconds)
@@ -406,7 +418,7 @@ class Loop:
                 self._pending = True
                 return time.perf_counter_ns()
         if self._around.compile_time is not None:
-            self._around.compile_time()  # compilation during evaluation was already outside of training time
+            self._around.compile_time()  # discard it: compilation during evaluation was not in the training time
         self._evaluated_at, self._pending = timestamp.batches, False
         metrics["train/loss"] = self._watch.since_evaluation()
         if self._evaluation is not None:
@@ -423,12 +435,12 @@ class Loop:
         return time.perf_counter_ns()
 
     def _measured(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Return the metrics of an evaluation, between its two events."""
+        """Fire ``eval_start``, evaluate, fire ``eval_end``, and return the metrics."""
         around = self._around
         alone = around.processes.world_size == 1
 
         def look() -> None:
-            # With several processes each evaluates to the end, because they compute together.
+            # Several processes always evaluate to the end, because they compute together.
             if around.stop.number and alone and around.save is not None:
                 raise _Stopped
 
@@ -442,7 +454,7 @@ class Loop:
         return metrics
 
     def when(self) -> _Record:
-        """Return the position of the run, for a record."""
+        """Return the current epoch, batch, sample, token and seconds of training, for a record."""
         timestamp = self._state.timestamp
         return {
             "epoch": timestamp.epochs,

@@ -68,72 +68,82 @@ __all__ = ["Trainer"]
 class Trainer:
     """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.
 
-    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``, set before that batch. Several schedules
-    multiply. The run ends at the first batch boundary at or after ``max_duration * ssr``, also within an epoch.
+    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``. The trainer sets it before that batch. If
+    there are several schedulers, their multipliers alpha are multiplied. The run ends at the first batch boundary at or
+    after ``max_duration * ssr``, also within an epoch.
 
     Args:
-        model: Any module. It is moved to the device in place.
+        model: Any module. The trainer moves it to the device in place.
         train_dataloader: An iterable of batches that can be read once per epoch, such as a DataLoader. A batch is a
-            pair ``(inputs, targets)``, computed as ``loss(model(inputs), targets)``, or a mapping, computed as
-            ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. Its ``set_epoch`` is called if
-            it has one. A loader without a length works for runs that are not measured in fractions of epochs.
+            pair ``(inputs, targets)`` or a mapping. The loss of a pair is ``loss(model(inputs), targets)``, and the
+            loss of a mapping is ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. If the
+            loader has a method ``set_epoch``, the trainer calls it before every epoch. A loader without a length can be
+            used for runs whose times are not fractions of epochs.
         eval_dataloader: An iterable of batches that is read at every evaluation; None does not evaluate.
-        optimizers: One, or several that all step after each batch. None means the optimizer of the torch schedulers if
-            there are any, else SGD (lr 0.1, Nesterov momentum 0.9, fused).
+        optimizers: One optimizer or several. All of them step after each batch. None means the optimizers of the torch
+            schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
             scheduler, or a list of these; or a mapping from name to this package's schedulers, from which each param
             group chooses one by its key ``schedule``. None keeps the learning rates constant.
-        max_duration: Length before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
-        ssr: The scale schedule ratio; stretches schedules and length.
-        use_stepwise_scheduler: None steps this package's schedulers before every batch, and torch's at their usual
-            pace (one-cycle and cyclic ones by batch, others by epoch). True steps all by batch, False by epoch.
-        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy, or for a mapping the
-            model's own loss.
+        max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
+        ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
+        use_stepwise_scheduler: None steps this package's schedulers before every batch, and torch's schedulers at their
+            usual pace (one-cycle and cyclic ones by batch, others by epoch). True steps all schedulers by batch, False
+            steps all by epoch.
+        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy if a batch is a pair, and
+            the model's own loss if a batch is a mapping.
         metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample. None means
             accuracy with the default loss, and no metrics with any other loss.
-        eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. The end is always
-            evaluated.
+        eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. In addition, the
+            trainer always evaluates at the end of the run.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
-        seed: Seed of Python, NumPy and torch when training starts; None does not seed them. The loader determines the
-            order of the data (:func:`ssr_hydra.data.make_loaders`), and the model its initial weights.
+        seed: Seed of Python, NumPy and torch when training starts; None does not seed them. The seed sets neither the
+            order of the data, which the loader determines (:func:`ssr_hydra.data.make_loaders`), nor the initial
+            weights of the model.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
         run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; None writes nothing.
         name: Name of the run, for records and progress.
-        config: The config of the run, as plain data; the record has its hash.
-        objective: The final metric that counts, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` follows it
-            (``"eval/loss"`` if None).
-        log_interval: How often to write loss and learning rate to ``metrics.jsonl``. On devices other than the CPU,
-            the loss is checked to be finite at the same times.
-        counts: How samples, tokens and iterations are counted. A :class:`~ssr_hydra.settings.CountSettings`, or a
-            mapping of its arguments.
-        precision: ``fp32``, ``bf16`` or ``fp16``; short for that of ``step``.
-        step: How a step is taken: accumulation, clipping, compiling, several processes. A
+        config: The config of the run, as plain data. The record contains a hash of it.
+        objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on it, or
+            on ``"eval/loss"`` if the objective is None.
+        log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On devices other than the
+            CPU, the trainer checks at the same times that the loss is finite.
+        counts: How to count samples, tokens and iterations. A :class:`~ssr_hydra.settings.CountSettings`, or a mapping
+            of its arguments.
+        precision: ``fp32``, ``bf16`` or ``fp16``. This is the same setting as ``precision`` in ``step``.
+        step: The settings of a step: accumulation, clipping, compilation, several processes. A
             :class:`~ssr_hydra.settings.StepSettings`, or a mapping of its arguments.
-        schedules: A mapping from another hyperparameter (``weight_decay``, ``momentum``) to its scheduler.
-        callbacks: Objects with methods for events, a list or a mapping of names (:class:`ssr_hydra.callbacks.Events`).
-        loggers: Callbacks that get every record.
-        checkpoint: When checkpoints are written, and which are kept. A :class:`~ssr_hydra.settings.CheckpointSettings`,
-            or a mapping of its arguments. Checkpoints need ``run_dir``.
-        resume: Where the run starts, and how a changed run continues. A :class:`~ssr_hydra.settings.ResumeSettings`,
-            a mapping of its arguments, or the path alone.
-        control: ``truncate`` ends the run at ``max_duration * ssr`` but keeps the schedule of the whole
-            ``max_duration``, to measure the effect of stretching. None stretches the schedule.
+        schedules: A mapping from hyperparameters other than the learning rate (such as ``weight_decay`` or
+            ``momentum``) to their schedulers.
+        callbacks: Objects with methods for events, as a list or as a mapping from name to object
+            (:class:`ssr_hydra.callbacks.Events`).
+        loggers: Callbacks that get every record, as a list or as a mapping from name to object.
+        checkpoint: When to write checkpoints, and which ones to keep. A
+            :class:`~ssr_hydra.settings.CheckpointSettings`, or a mapping of its arguments. Checkpoints need a
+            ``run_dir``.
+        resume: The checkpoint from which the run starts, and how a run with a changed config continues. A
+            :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or only the path.
+        control: ``truncate`` ends the run at ``max_duration * ssr``, but keeps the schedule of the full
+            ``max_duration``. A comparison with such a run shows the effect of stretching the schedule. None stretches
+            the schedule.
 
-    With several processes (started by torchrun or srun), every process creates the same trainer. A batch is the batch
-    of all processes together. Rank 0 shows the run and writes its records.
+    If there are several processes (started by torchrun or srun), every process must create the same trainer. "Batch"
+    means the batches of all processes together. Rank 0 shows the progress of the run and writes its records.
 
     Attributes:
-        state: The run as schedules see it; ``state.max_duration`` is already scaled by ssr.
+        state: The run as the schedulers read it. ``state.max_duration`` is already scaled by ssr.
         model: The model.
         device: The device of training.
         name: Name of the run.
-        config: Its config.
-        run_dir: Its folder, or None.
+        config: The config of the run, or None.
+        run_dir: The folder of the run, or None.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.
-        jobs_beside: Returns the mean number of other jobs of the same sweep that ran on this machine, for the record.
-        checkpoints_at: Batches after which a checkpoint is written as well.
-        code: A mapping from package or module to a digest of its source, for the record; the app sets it.
+        jobs_beside: A function that returns the mean number of other jobs of the same sweep on this machine during the
+            run. The record contains this number.
+        checkpoints_at: Numbers of batches after which the run writes a checkpoint, in addition to ``checkpoint``.
+        code: A mapping from package or module to a digest of its source code. The app sets it, and the record contains
+            it.
 
     Raises:
         InputError: An argument is invalid. The error names field, value, rule and fix, before training starts.
@@ -185,7 +195,7 @@ class Trainer:
         resume: ResumeSettings | Mapping[str, Any] | str | Path = "auto",
         control: str | None = None,
     ) -> None:
-        # All checks that can refuse an argument are here, the cheap ones first.
+        # This method makes all checks that can refuse an argument, and begins with the cheap ones.
         ratio = check_ssr(ssr)
         self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
         self._seed = None if seed is None else check_seed(seed)
@@ -243,7 +253,7 @@ class Trainer:
         intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration}
         self._plan = make_deadlines(state, eval_interval, log_interval, iteration, self._checkpointing.interval)
         if not self._checkpointing.enabled or self.run_dir is None:
-            self._plan.checkpoint = None  # its clock would be read after every batch
+            self._plan.checkpoint = None  # otherwise the loop would check this deadline after every batch
         self._description = describe_run(
             state,
             run={"ssr": self._ssr, "max_duration": self._max_duration.to_timestring(), "seed": self._seed},
@@ -259,7 +269,7 @@ class Trainer:
             device=self.device.type,
             processes=processes.world_size,
         )
-        if follows_metric(schedulers):  # then the data and times of evaluation affect training
+        if follows_metric(schedulers):  # the data and times of evaluations affect training
             self._description["follows"] = {
                 "objective": self._objective,
                 "eval_interval": None if eval_interval is None else str(eval_interval),
@@ -279,7 +289,7 @@ class Trainer:
             "parallel": settings.parallel,
             "compile": settings.compile,
         }
-        # With a global batch size, each process reads its part of one order.
+        # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
         is_one_order = hasattr(train_dataloader, "global_batch_size")
         processes.check_same({**shared_description(self._description, with_data=is_one_order), **shared})
         self._started = False
@@ -295,8 +305,8 @@ class Trainer:
         self._code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
-        # In a rescaled run schedules stay bound to the original plan, and are read at its time. In a truncated run
-        # they are bound to the full length.
+        # In a rescaled run, the schedules still use the length of the original plan, and the time map converts the time
+        # of the run to the time of that plan. In a truncated run, the schedules use the full length.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
@@ -324,7 +334,7 @@ class Trainer:
         """Call a function at an event of the run, such as ``trainer.on("batch_end", f)`` for ``f(trainer, loss)``.
 
         Raises:
-            InputError: The event is unknown, or it is not a function.
+            InputError: The event is unknown, or ``function`` is not a function.
         """
         self._events.on(event, function)
 
@@ -338,10 +348,10 @@ class Trainer:
 
         Raises:
             DivergedError: A loss, or a weight at the end, was NaN or infinite. The record's status is ``diverged``.
-            InputError: The folder is in use, or the loader has another number of batches than its length.
+            InputError: Another run has written to the folder, or the number of batches is not the loader's length.
             RuntimeError: ``fit`` was called before.
-            Exception: Any error of training, after writing a record with status ``failed``, or ``stopped`` for a
-                signal.
+            Exception: Any other error of training. The record's status is ``failed``, or ``stopped`` if a signal
+                stopped the run.
         """
         if self._started:
             raise RuntimeError("fit() was called before; create a new Trainer for another run")
@@ -392,7 +402,7 @@ class Trainer:
                     if self._log is not None:
                         self._log.check()  # a run that has lost its records is not completed
             except BaseException as error:
-                # Signals are recorded too: a stopped run is not a run in progress.
+                # Write a record also after a signal, because a stopped run is no longer in progress.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
                 lost = lost_process(error, self._processes)
                 self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
@@ -411,8 +421,9 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as the run does.
 
-        Callbacks take part: if the run evaluates an average of its weights, so does this method. If the trainer was
-        resumed, callbacks have the state of the checkpoint.
+        The method also calls the callbacks of an evaluation. For example, if a callback makes the run evaluate an
+        average of its weights, this method evaluates that average too. If the trainer has resumed from a checkpoint,
+        the method first loads the state of the callbacks from it.
 
         Raises:
             InputError: There is no ``eval_dataloader``.
@@ -464,10 +475,12 @@ class Trainer:
             return
         with checkpoint.part("loop") as state:
             loop.load_state_dict(state, evaluations)
-        if self._log is not None:  # of a different run, or of an earlier release that stored them in its checkpoints
+        # Write the evaluations that metrics.jsonl lacks: those of a different run, or those that are stored in a
+        # checkpoint of an earlier release.
+        if self._log is not None:
             for evaluation in evaluations[resuming.logged_evaluations :]:
                 self._log.write(evaluation_record(evaluation))
-        if self._checkpointing.best is not None and resuming.is_own:  # the best of its own folder
+        if self._checkpointing.best is not None and resuming.is_own:  # find the best metric of this folder's run
             for evaluation in loop.evaluations:
                 self._is_best(evaluation["metrics"])
         with checkpoint.part("callbacks") as callbacks:
@@ -477,16 +490,16 @@ class Trainer:
                 self._step.scaler.load_state_dict(scaler)
         self._events.fire("fit_start", self)
         if self.is_main and not resuming.is_planned:
-            # Also record skipped checkpoints, for runs that nobody watches.
+            # Record the messages about skipped checkpoints too, because nobody may read the terminal.
             told = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
             self._record({**record, **{key: lines for key, lines in told.items() if lines}})
-        # Last, because the steps before may use random numbers.
+        # Restore the random state last, because the code above may use random numbers.
         with checkpoint.part("random"):
             loop.load_reading(resuming.restore_random_numbers(self._seed))
 
     def _planned(self, state: State, ratio: Fraction) -> tuple[State, Fraction]:
-        """Return the run for which schedules are planned, and its ratio."""
+        """Return the run for which schedules are planned, and its SSR: the full run and 1 if the run is truncated."""
         if self._control is None:
             return state, ratio
         rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
@@ -539,12 +552,12 @@ class Trainer:
         return CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
 
     def _deterministic(self) -> AbstractContextManager[Any]:
-        """On CUDA, request deterministic cuDNN kernels for a seeded run. The CPU is deterministic anyway."""
+        """Return a context that makes cuDNN deterministic on CUDA if the run has a seed. The CPU always is."""
         return nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels()
 
     def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
-        # The error of a failed run is more important than an error while writing its record.
+        # If the run has failed, ignore an error while its record is written: the error of the run is more important.
         try:
             if self.run_dir is not None and self.is_main:
                 with suppress(WriteError) if failed else nullcontext():

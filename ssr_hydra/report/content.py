@@ -128,12 +128,12 @@ class ToleranceChoice:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows; frames as the functions of :mod:`ssr_hydra.studies` return them.
+    """Everything that a report shows, with the frames that the functions of :mod:`ssr_hydra.studies` return.
 
-    ``axis`` is the time that is shown, ``equal`` the one by which budgets are equal. ``choice`` is of all recommended
-    recipes the quickest whose quality is within the tolerance of the best one's; without a tolerance that of the
+    ``axis`` is the axis of the shown time, ``equal`` the axis of equal budgets. ``choice`` is the fastest recommended
+    recipe whose quality is within the tolerance of the best recipe's; without a tolerance, it is the choice for the
     smallest one. ``steps`` are the choices for all tolerances, from the largest to the smallest. ``soonest`` is the
-    recipe that reaches the target first. ``looks`` counts the reports of a growing study, this one included.
+    recipe that reaches the target first. ``looks`` counts the reports of a growing study, including this report.
     """
 
     study: Study

@@ -94,7 +94,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_latex(content: Content) -> str:
-    """The qualities as a table for LaTeX with booktabs: a row for each recipe, a column for each SSR."""
+    """Return a LaTeX table of the qualities, for the package booktabs: a row per recipe, a column per SSR."""
     table = content.summary[content.summary["n"] > 0]
     ssrs = sorted(table["ssr"].unique())
     cells = {(row.recipe, row.control, row.ssr): row for row in table.itertuples()}
@@ -114,7 +114,7 @@ def as_latex(content: Content) -> str:
 
 
 def _latex(text: str) -> str:
-    """A name that LaTeX prints as it is."""
+    """Return a name with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(char, char) for char in visible(text))
 
 

@@ -297,7 +297,7 @@ def _crossings(content: Content) -> Table:
 
 
 def _ranking(content: Content) -> Table:
-    """How well short runs rank three recipes or more."""
+    """Return how well short runs rank the recipes; empty for fewer than three recipes."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
     rows = [
         Row((Cell(number(row.ssr)), Cell(f"{row.pairs}"), Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else "")))
@@ -308,7 +308,7 @@ def _ranking(content: Content) -> Table:
 
 
 def _target(content: Content) -> Table:
-    """What each recipe takes to reach the target, and how many times as much as the first."""
+    """Return the time that each recipe needs to reach the target, and its ratio to the fastest recipe."""
     reached = []
     for best in content.recommendations:
         if best.target_ssr is not None:

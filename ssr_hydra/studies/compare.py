@@ -127,7 +127,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
     Args:
         study: The study.
         a: A recipe, or (recipe, control).
-        b: Another one.
+        b: Another recipe, or (recipe, control).
         confidence: Confidence of the intervals.
 
     Returns:
@@ -158,7 +158,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 def difference(
     cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
 ) -> Estimate:
-    """Return the difference of two weighted sums of cells; a cell may be in both."""
+    """Return the first weighted sum of cells minus the second one; both may contain the same cell."""
     pairs: dict[int, tuple[Cell, float]] = {}
     for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
         for cell, weight in group:
@@ -256,7 +256,7 @@ class Rival:
         open: Whether it may be as good: at 99% for all rivals together, the noise does not exclude it.
         batch: How many more seeds would halve the interval; None if it is not open, or the number is unknown.
         n: Seeds of the one that has fewer.
-        survived: The fraction of its runs that did not diverge; ``margin`` is of these.
+        survived: The fraction of its runs that did not diverge. ``margin`` excludes those that diverged.
     """
 
     recipe: str
@@ -387,7 +387,7 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """How well short runs rank the recipes: as the longest SSR that all have run does.
+    """Return how well short runs rank the recipes, compared with the longest SSR that all recipes have run.
 
     Args:
         study: The study. Controls are excluded.

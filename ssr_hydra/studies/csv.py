@@ -68,8 +68,8 @@ def from_csv(
     Cells are separated by commas, semicolons, tabs or bars. Lines that start with ``#`` are comments. Numbers may be
     percentages: an SSR of ``25%`` is 0.25, a quality of ``93.1%`` is 93.1.
 
-    A row may be the mean of several runs, whose number ``n`` names, and ``sd`` or ``se`` their noise. A quality like
-    ``93.1 ± 0.2`` is read where ``sd`` or ``se`` names the column of the quality: that says what stands after the ±.
+    A row may be the mean of several runs: ``n`` names the column of their number, ``sd`` or ``se`` that of their noise.
+    For a quality like ``93.1 ± 0.2``, ``sd`` or ``se`` names the column of the quality: it tells what follows the ±.
 
     Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only if a column has the
     seed. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a quality. A
@@ -78,24 +78,24 @@ def from_csv(
     or in ``pool``.
 
     Args:
-        file: UTF-8.
+        file: Path of the table, in UTF-8.
         ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit. None with ``wide``. A
             column whose name is a unit of length, such as ``epochs``, needs ``full``.
-        quality: Of the final metric.
-        seconds: Of the seconds of training; None if there is none.
-        recipe: Of what is compared, one column or several; None is one recipe, called like the file.
-        seed: Of the seeds, whole numbers.
-        minutes: Of the minutes of training, instead of seconds.
-        hours: Of the hours of training, instead of seconds.
-        steps: Of the steps of training.
-        status: Of how each run ended: completed, diverged, failed or stopped.
-        n: Of how many runs the quality is the mean of; None: of one.
-        sd: Of the standard deviation of these runs.
-        se: Of the standard error of their mean, instead of ``sd``.
-        pool: Columns that make no other recipe: the machine of a run, or another measurement.
-        wide: Of a table that has a column of qualities for each SSR these columns, such as ``["0.25", "0.5", "1"]`` or,
-            with ``full=90``, ``["30 epochs", "90 epochs"]``; ``quality`` is then the name of the metric. An empty cell
-            was not run.
+        quality: Name of the column of final metrics.
+        seconds: Name of the column of training seconds; None if the table has none.
+        recipe: Name of the column, or columns, of what is compared; None: one recipe, named after the file.
+        seed: Name of the column of seeds, which are whole numbers.
+        minutes: Name of the column of training minutes, instead of ``seconds``.
+        hours: Name of the column of training hours, instead of ``seconds``.
+        steps: Name of the column of training steps.
+        status: Name of the column of statuses: completed, diverged, failed or stopped.
+        n: Name of the column of the number of runs whose mean the quality is; None: each row is one run.
+        sd: Name of the column of the standard deviations of these runs.
+        se: Name of the column of the standard errors of their means, instead of ``sd``.
+        pool: Names of columns that do not distinguish recipes: the machine of a run, or another measurement.
+        wide: Names of the columns of a table that has a column of qualities for each SSR: ``["0.25", "0.5", "1"]``, or
+            with ``full=90``: ``["30 epochs", "90 epochs"]``. Then ``quality`` is the name of the metric. An empty cell
+            means that this SSR was not run.
         full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
         decimal: The decimal point: ``,`` for ``0,25``, in a table that is not separated by commas.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.

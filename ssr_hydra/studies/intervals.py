@@ -92,7 +92,7 @@ class Cell:
 
     @cached_property
     def variance(self) -> float:
-        """The standard deviation of the values; NaN for one."""
+        """The variance of the values; NaN for one value."""
         if self.summarized is not None:
             return self.summarized[1] ** 2 if self.n > 1 else math.nan
         return float(self.values.var(ddof=1)) if self.n > 1 else math.nan

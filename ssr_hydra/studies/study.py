@@ -39,7 +39,7 @@ __all__ = [
 
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
-"""The axes to which quality can be compared."""
+"""Names of the axes of time or cost."""
 
 CONTROLS = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
 """``truncate``: the schedule of ssr 1, stopped at the same step. ``scale_warmup``: the warmup is scaled as well."""
@@ -48,10 +48,10 @@ COLUMNS = (
     "study", "job", "recipe", "control", "ssr", "seed", "status", "error", "quality", "steps", "samples", "tokens",
     "seconds", "total_seconds", "resumes", "max_duration", "config_hash", "folder",
 )  # fmt: skip
-"""Of ``Study.frame``."""
+"""Columns of ``Study.frame``."""
 
 CONDITIONS = ("jobs_beside", "load")
-"""Of ``Study.conditions``."""
+"""Columns of ``Study.conditions``."""
 
 _FRAGILE = 0.2  # chance of so many diverged runs, below which a recipe ranks behind the others
 _LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
@@ -162,7 +162,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs, and what was wrong with others.
+    """The runs of a sweep, and the problems of runs that cannot be used.
 
     Attributes:
         frame: A row for each whole record, in ``COLUMNS``: study, job, recipe (str), control ("" | "truncate" |
@@ -179,13 +179,14 @@ class Study:
         sources: Folders or files that were read.
         hardware: The kinds of machines that the runs were on, as the records describe them.
         versions: Name of a package to its versions, several if the runs differ.
-        conditions: What else the machine did meanwhile, for the runs whose records tell it: jobs_beside (mean number of
-            other jobs that ran next to it), load (average of the machine); indexed like ``frame``.
+        conditions: The load of the machine during each run, if its record has it: jobs_beside (mean number of other
+            jobs that ran at the same time), load (load average of the machine). Its index is that of ``frame``.
         same_work: Whether all recipes differ only in schedules and in numbers of the optimizer, so that a step is the
             same work; None where no config says it.
-        summarized: Of rows of a table that are means of several runs (by their index in ``frame``) the number of runs
-            and their standard deviation, NaN if unknown.
-        length: Of a table whose lengths are in another unit: its name, and the length of SSR 1, e.g. ("epochs", 90.0).
+        summarized: The number of runs and their standard deviation (NaN if unknown) of each row of a table that is the
+            mean of several runs, by the row's index in ``frame``.
+        length: The unit of a table's lengths, and the length of SSR 1 in it, such as ("epochs", 90.0); None if the
+            table has SSRs, or the study is a sweep.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: the plain t of the cells' own runs.
     """
 

@@ -288,8 +288,8 @@ def sentences() -> list[str]:
     warm = {task: verdicts(task, "scale_warmup") for task in TASKS}
     minutes = {task: REPORTS[task]["totals"]["total_seconds"] / 60 for task in TASKS}
     return [
-        f"in percent, mean of {script.TASKS[digits].seeds} seeds",
-        f"Bits per byte, mean of {script.TASKS[lm].seeds} seeds",
+        f"in percent: the mean of {script.TASKS[digits].seeds} seeds",
+        f"bits per byte: the mean of {script.TASKS[lm].seeds} seeds",
         f"On digits a doubling gains {doubled[digits][0]} points of accuracy from SSR 0.125, "
         f"{doubled[digits][1]} from 0.25, "
         f"{doubled[digits][2]} from 0.5 and {doubled[digits][3]} from 1.",
@@ -304,7 +304,7 @@ def sentences() -> list[str]:
         f"ahead of `cosine_warmup` by {difference(lm, 'cosine_warmup', 'linear_warmup', 0.125)} bits per byte "
         f"at SSR 0.125 "
         f"and still by {difference(lm, 'cosine_warmup', 'linear_warmup', 2.0)} at 2",
-        f"At SSR 2 `wsd` has caught up: {difference(lm, 'wsd', 'linear_warmup', 2.0)}",
+        f"At SSR 2 `wsd` is as good as `linear_warmup`: {difference(lm, 'wsd', 'linear_warmup', 2.0)}",
         f"`wsd` is worse than `cosine_warmup` by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} at SSR 0.125 "
         f"and better by {difference(lm, 'cosine_warmup', 'wsd', 2.0)} at 2",
         f"near SSR {crossing['ssr']:.2f} [{crossing['low']:.2f}, {crossing['high']:.2f}]",
@@ -318,7 +318,8 @@ def sentences() -> list[str]:
         f"a truncated `cosine_warmup` takes {truncated} times the steps to be as good as a scaled one",
         f"{gain(lm, 'truncate', 'multistep_warmup', 0.125)} bits per byte at SSR 0.125",
         f"{gain(lm, 'truncate', 'multistep_warmup', 0.25)} at 0.25",
-        f"`cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), `linear_warmup` at 0.5 "
+        f"among them `cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), "
+        "`linear_warmup` at 0.5 "
         f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at 0.125 "
         f"({gain(digits, 'truncate', 'multistep_warmup', 0.125)})",
         f"{sum(found['undecided'] for found in warm.values())} of "
@@ -360,7 +361,7 @@ def test_each_sentence_stands_on_the_page_and_no_other_number_does() -> None:
     for sentence in sentences():
         assert sentence in text, sentence
         text = text.replace(sentence, "")
-    told = text[: text.index("## What was run")] + text[text.index("## What time buys") :]
+    told = text[: text.index("## What was run")] + text[text.index("## The gain of longer training") :]
     assert set(re.findall(r"\d[\d,.]*\d|\d", told)) <= SETTINGS
 
 

@@ -295,7 +295,7 @@ def _check_study(cfg: DictConfig) -> None:
 
 
 def _workers(cfg: DictConfig) -> int:
-    """Return how many jobs run at a time, as far as the config says."""
+    """Return the number of jobs that run at a time; if the config does not set it, the number that fit this machine."""
     traits = traits_of(str(cfg.hydra.launcher._target_))
     if traits.in_main_thread and traits.workers is None:
         return 1
@@ -306,7 +306,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Refuse to share steps where it is not possible. Return whether the jobs of a sweep share them."""
+    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and a wrong ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         rule = f"must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}"
         raise InputError("share_keep", cfg.share_keep, rule, did_you_mean(cfg.share_keep, KEEPS))

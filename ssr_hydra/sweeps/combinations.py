@@ -1,4 +1,4 @@
-"""The jobs of a sweep: every combination of the values that its overrides list."""
+"""List the jobs of a sweep: one for every combination of the values in its overrides."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class PlannedSweep:
         trust: Modules whose code the jobs may run.
         command: The command that continues the sweep.
         report: Writes the report of a folder and prints its answer; None for no report.
-        candidates: The config of each job, and what decides whether it shares steps; empty if nobody asks.
-        describe: Does the same for the config of another job.
-        keep: Which checkpoints of shared steps the study keeps; None if its jobs share no steps.
-        workers: How many jobs run at a time, as far as it is known.
+        candidates: The config of each job, and the properties that decide whether the job can share steps with other
+            jobs; empty if they are not needed.
+        describe: Returns these properties for the config of any job.
+        keep: The checkpoints of shared steps that the study keeps (``share_keep``); None if the jobs share no steps.
+        workers: The number of jobs that run at a time.
         pending: Name of the folder for a job's description while the job's folder is in use.
     """
 
@@ -104,7 +105,7 @@ def _count(override: Override) -> float:
 
 
 def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
-    """Yield the overrides of each job; the last key varies fastest. A repeated key replaces its values.
+    """Yield the overrides of each job; the last key varies fastest. If a key is repeated, its last values count.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -1,7 +1,7 @@
-"""A study's folder: the settings of the study and the folder of each job, agreed between sweeps with a lock.
+"""The folder of a study. A lock lets several sweeps agree on the study's settings and on the folder of each job.
 
-``study.json`` has what all jobs share, and ``<number>/job.json`` identifies the job of a folder. Needs neither torch
-nor Hydra.
+``study.json`` holds the settings that all jobs share; ``<number>/job.json`` identifies the job of that folder. The
+module needs neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["LOCK", "STUDY", "SWEEPS", "AssignedJobs", "StudyFolder"]
 
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
-"""File with the settings of a study."""
+"""Name of the file with the settings that all jobs of a study share."""
 
 SWEEPS = ".sweeps"
-"""Folder with the heartbeats of the sweeps into a study."""
+"""Name of the folder with the heartbeat files of the sweeps that run jobs of a study."""
 
 LOCK = ".lock"
-"""The lock file of a study."""
+"""Name of the lock file of a study."""
 
 _ALWAYS_SWEPT = frozenset({"ssr", "seed", "control"})
-_WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change anything
+_WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change any field
 _MOST_SHOWN = 6
 _LOCK_SECONDS = 60.0
 
@@ -44,9 +44,9 @@ class AssignedJobs:
     """The work of a sweep.
 
     Args:
-        jobs: The job of each list of overrides, in order; a job may occur several times.
+        jobs: All jobs of this sweep, one for each list of overrides, in order. A job may occur several times.
         mine: The jobs that this sweep runs, each once.
-        others: The jobs that another sweep runs.
+        others: The jobs that a different, running sweep has claimed, each once.
     """
 
     jobs: tuple[StudyJob, ...]
@@ -55,12 +55,12 @@ class AssignedJobs:
 
 
 class StudyFolder:
-    """The folder of a study, used by one sweep.
+    """The folder of a study, as one sweep uses it.
 
     Args:
         path: The folder.
-        sweep: Name of the sweep.
-        field: Name of the setting of the folder, for errors.
+        sweep: Id of the sweep; None for a new random id.
+        field: Name of the setting that names the folder, for errors.
     """
 
     def __init__(self, path: Path, sweep: str | None = None, field: str = "hydra.sweep.dir") -> None:
@@ -76,20 +76,20 @@ class StudyFolder:
         return self.path / SWEEPS / f"{sweep}.json"
 
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
-        """Create the study, or check that the folder is of this study.
+        """Create the study in the folder, or check that the folder already holds the same study.
 
         Args:
             base: The config that all jobs share, as plain data.
-            swept: Keys that differ between jobs.
-            code: See :func:`~ssr_hydra.versions.code_version`.
-            any_code: Whether the study may have runs of other code.
+            swept: The keys whose values differ between jobs.
+            code: The version of each part of the code; see :func:`~ssr_hydra.versions.code_version`.
+            any_code: Whether one study may hold runs of different code versions.
 
         Raises:
-            InputError: The folder is of another study; the error has both values.
+            InputError: The folder holds a different study; the error shows both values of each field that differs.
             WriteError: The folder cannot be written.
         """
         swept = {_path_of(key) for key in swept}
-        base = json.loads(json.dumps(base, default=str))  # as JSON reads it back: without numeric keys or enums
+        base = json.loads(json.dumps(base, default=str))  # as in study.json, where numeric keys and enums become text
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))
@@ -147,7 +147,7 @@ class StudyFolder:
 
         Args:
             jobs: Overrides and description of each job.
-            place: Names of their folders; by default the next free numbers.
+            place: The folder name of each job; by default the next free numbers.
 
         Raises:
             InputError: A requested folder belongs to another job.
@@ -234,7 +234,7 @@ class StudyFolder:
             yield
 
     def clear_signs(self) -> bool:
-        """Remove the heartbeats of killed sweeps. Return whether no other sweep is alive."""
+        """Remove the heartbeat files of killed sweeps. Return whether no other sweep of the study is alive."""
         alone = True
         with suppress(OSError):
             for path in (self.path / SWEEPS).glob("*.json"):
@@ -244,12 +244,12 @@ class StudyFolder:
                     alone = False
                 else:
                     path.unlink(missing_ok=True)
-            # Their folder stays, because another sweep may be about to write its heartbeat.
+            # The folder of these files stays, because a new sweep may be about to write its heartbeat there.
         return alone
 
 
 def _path_of(key: str) -> str:
-    """Return the config key of a key of the command line, such as ``scheduler@schedules.momentum``."""
+    """Return the config key that an override sets: ``schedules.momentum`` for ``+scheduler@schedules.momentum``."""
     key = key.lstrip("+~")
     return (key.partition("@")[2] or key).replace("/", ".")
 

@@ -1,6 +1,6 @@
-"""A heartbeat on disk: a file that a process touches while it lives. Only a killed process leaves it behind.
+"""A heartbeat on disk: a file that a process touches while it runs, and removes when it ends.
 
-Needs neither torch nor Hydra.
+Only a killed process leaves its heartbeat file behind. The module needs neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ SILENT_SECONDS = 40.0
 """Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 _INTERVAL = 5.0
-_LOOK_SECONDS, _SHARE = 1.0, 0.02  # between two counts of jobs; the fraction of that time that counting may take
-_STEP = 0.01  # of a run, after which its progress is written
+_LOOK_SECONDS, _SHARE = 1.0, 0.02  # least seconds between two counts of jobs; fraction of time that counting may take
+_STEP = 0.01  # progress is written each time this fraction of the run is completed
 _MOST_BYTES = 100_000
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """The process behind a heartbeat.
+    """The content of a heartbeat file: the process that writes it, and the progress of its job.
 
     Args:
-        machine: Host, its boot id, and the namespace of its process ids.
+        machine: Host name, boot id, and the namespace of process ids.
         pid: The process id.
-        started: The start time of the process, because process ids are reused.
-        attempt: How often the job was started without ending, including this time.
-        frac_done: The completed fraction of its run, from 0 to 1; None if unknown.
+        started: The start time of the process, because the system reuses process ids.
+        attempt: Number of the attempt: 1 for the first start of the job, plus 1 for each start that was killed.
+        frac_done: The completed fraction of the run, from 0 to 1; None if unknown.
     """
 
     machine: str
@@ -54,7 +54,7 @@ class Pulse:
 
     @classmethod
     def read(cls, path: Path) -> Pulse | None:
-        """Read it from its file; None if there is no complete one."""
+        """Read a heartbeat file; None if it does not exist or is incomplete."""
         try:
             found = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -66,14 +66,15 @@ class Pulse:
 
 
 class Heartbeat:
-    """In this block, a file shows that this process is alive. A killed process leaves the file behind.
+    """In this block, a heartbeat file shows that this process is alive. A killed process leaves the file behind.
 
     Args:
-        path: The file. A file that a killed process has left counts as an attempt.
-        count_others: Counts the other jobs that run on this machine; called from time to time.
+        path: The file. If a killed process has left one there, its number of attempts is increased by 1.
+        count_others: Counts the other jobs that run on this machine. A thread calls it at least every few seconds.
 
     Attributes:
-        frac_done: Returns the completed fraction of the run; None if it is unknown.
+        attempt: Number of the attempt; see :class:`Pulse`.
+        frac_done: A function that returns the completed fraction of the run; None if there is none.
 
     Raises:
         WriteError: The file cannot be written.
@@ -112,7 +113,7 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Start counting other jobs: what happens before training does not matter."""
+        """Start to count the other jobs again, because only those that run during training matter."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -126,7 +127,7 @@ class Heartbeat:
         wait, beaten = _LOOK_SECONDS, time.monotonic()
         while not self._over.wait(min(wait, _INTERVAL)):
             began = time.monotonic()
-            with suppress(OSError):  # a disk that is briefly unavailable does not end the run
+            with suppress(OSError):  # the run continues if the disk is briefly unavailable
                 if self._has_advanced():
                     self._write()
                     beaten = began
@@ -148,20 +149,20 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is sampled from time to time."""
+    """The mean over time of a number that is sampled at irregular times."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
         self.begin()
 
     def begin(self) -> None:
-        """Discard earlier samples."""
+        """Discard earlier samples, and take the first sample."""
         with self._lock:
             self._sum, self._seconds = 0.0, 0.0
             self._last, self._at = self._look(), time.monotonic()
 
     def look(self) -> None:
-        """Add a sample; between samples the number is assumed to change linearly."""
+        """Take a sample. The mean assumes that the number changes linearly between two samples."""
         with self._lock:
             value, now = self._look(), time.monotonic()
             self._sum += (self._last + value) / 2 * (now - self._at)
@@ -169,20 +170,20 @@ class _Mean:
             self._last, self._at = value, now
 
     def mean(self) -> float:
-        """Return the mean since the start."""
+        """Return the mean since :meth:`begin`."""
         self.look()
         return self._sum / self._seconds if self._seconds > 0 else float(self._last)
 
 
 def is_alive(path: Path, now: float | None = None) -> bool:
-    """Whether the process behind a heartbeat file is alive.
+    """Whether the process that wrote a heartbeat file is alive.
 
-    On this machine the process is looked up. On another machine, the heartbeat must not be too old. A heartbeat from
-    the future counts as too old: a living process would have replaced it within seconds.
+    If the process is on this machine, the function looks it up by its id. Otherwise the file must be younger than
+    ``SILENT_SECONDS``. A file from the future counts as too old, because a living process would have touched it since.
 
     Args:
-        path: The file.
-        now: The time of its file system, from :func:`clock_of`; read if omitted.
+        path: The heartbeat file.
+        now: The current time of the file system, from :func:`clock_of`; None to read it here.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -200,24 +201,24 @@ def count_living(folder: Path, depth: int, own: Path) -> int:
 
     Args:
         folder: The study's folder.
-        depth: Number of folder levels from it to a job's files.
-        own: The heartbeat of a job that does not count.
+        depth: Number of folder levels from the study's folder to the folder of a job.
+        own: The heartbeat file of the calling job, which is not counted.
     """
     try:
         signs = [path for path in folder.glob("/".join(["*"] * depth + [HEARTBEAT])) if path != own]
         return sum(not is_elsewhere(path) and is_alive(path) for path in signs)
-    except OSError:  # a disk that is briefly unavailable
+    except OSError:  # the disk is briefly unavailable
         return 0
 
 
 def is_elsewhere(path: Path) -> bool:
-    """Whether the process of a heartbeat file is, or was, on another machine."""
+    """Whether a process on a different machine wrote the heartbeat file."""
     pulse = Pulse.read(path)
     return pulse is not None and pulse.machine != _machine()
 
 
 def clock_of(folder: Path) -> float:
-    """Return the time of the clock that dates the files of a folder, which may be a file server's."""
+    """Return the current time of the clock that sets the file times in a folder: for example a file server's clock."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         os.utime(file.name)
         return Path(file.name).stat().st_mtime
@@ -234,13 +235,14 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return the start time of a process of this machine; None if it does not exist, empty if the time is unknown."""
+    """Return the start time of a process on this machine; None if no such process runs, "" if the time is unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return None if Path("/proc/self/stat").exists() else ""
     except OSError:
         return ""
-    # The name in parentheses may have any character; the state is the first field after it, the start the twentieth.
+    # The process name is in parentheses and may contain any character. The first field after it is the state of the
+    # process; the twentieth field is its start time.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]

@@ -1,4 +1,4 @@
-"""The jobs of a study on disk: their identity and their status. Needs neither torch nor Hydra."""
+"""Read the identity and the status of a study's jobs from their folders. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = [
 
 _MOST_BYTES = 10_000_000
 JOB = "job.json"
-"""File that identifies the job of a folder."""
+"""Name of the file in a job's folder that identifies the job."""
 
 KILLED = "its process ended without a result; it was probably killed"
-"""The error of a job that left only a heartbeat."""
+"""The text of the error for a job whose process ended and left a heartbeat file but no record."""
 
-# Settings that may differ between two runs of a job: names, logging, checkpoints, and how data is loaded.
+# Settings that may differ between two runs of the same job: name, logging, checkpoints, and how data is loaded.
 _FREE = re.compile(
     r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
 )
@@ -75,10 +75,10 @@ class JobDescription:
     """What a study needs to know of a job's config.
 
     Args:
-        identity: SHA-256 of the part of the config that decides what the run computes.
+        identity: SHA-256 of the part of the config that determines the result of the run. It identifies the job.
         config_hash: SHA-256 of the whole config, as in the run's record.
-        name, ssr, max_duration, seed, control: The settings of these names.
-        objective: Name of the metric that judges the job.
+        name, ssr, max_duration, seed, control: The settings with these names.
+        objective: Name of the metric in ``trainer.objective``; None if it is not set.
     """
 
     identity: str
@@ -110,9 +110,9 @@ class OverrideColumns(NamedTuple):
     """The overrides of several jobs, as columns of a table.
 
     Args:
-        shared: Overrides that all jobs have.
-        keys: The keys of the others.
-        rows: For each job, its values of these keys; empty if it has none.
+        shared: The overrides that are the same in all jobs.
+        keys: The keys of the other overrides; each key is a column.
+        rows: For each job, its values of these keys. A value is empty if the job does not set the key.
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
@@ -124,7 +124,7 @@ class OverrideColumns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """Return the overrides that only this job has, as typed."""
+        """Return the overrides of the job in a row, as typed, without those that are the same in all jobs."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
@@ -141,7 +141,7 @@ def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
 
 
 def _pair(override: str) -> tuple[str, str]:
-    """Return key and value. ``~key`` has no value and is its own key."""
+    """Return the key and the value of an override. For ``~key``, which has no value, return the override twice."""
     key, equals, value = override.partition("=")
     return key, (value or "''") if equals else key
 
@@ -183,12 +183,12 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job of a folder.
 
-    A final record decides, if there is one. Otherwise a heartbeat does, even a dead one, because the record of a failed
-    job stays while it is retried.
+    If the record is final (completed or diverged), it is the status. Otherwise a heartbeat file takes precedence over
+    the record, even if its process has died: while a failed job is retried, its old record is still there.
 
     Args:
         folder: The job's folder.
-        now: The time of the folder's file system; see :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
+        now: The current time of the file system; see :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -201,7 +201,7 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 
 
 def read_identity(folder: Path) -> tuple[str, str] | None:
-    """Return the identity of a folder's job, and the sweep that runs it; None if it has no job."""
+    """Return the identity of the job in a folder, and the id of the sweep that claimed it; None if there is no job."""
     try:
         content = json.loads(read_bounded(folder / JOB, _MOST_BYTES))
         return str(content["identity"]), str(content["sweep"])

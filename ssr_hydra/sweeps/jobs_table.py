@@ -1,4 +1,4 @@
-"""The table at the end of a sweep, from the records of its jobs. Needs no torch."""
+"""Print the table of jobs at the end of a sweep, from their records. Needs no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssr_hydra.sweeps.pending import REFUSED
 
 __all__ = ["show_sweep"]
 
-_MOST_BYTES = 10_000_000  # of a config
+_MOST_BYTES = 10_000_000  # the largest config file that is read
 _MOST_SHOWN = 50
 _OF_THE_SWEEP = (*APP_KEYS, "launcher")
 _WORDS = {JobState.RUNNING: "running", JobState.DIED: "died", JobState.WAITING: "not begun"}
@@ -39,16 +39,16 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    On a terminal the table fits its width; elsewhere no line is broken. A folder without jobs prints nothing. With more
-    than fifty jobs, completed ones are only counted.
+    On a terminal the table fits the width; in other outputs no line is wrapped. If the folder has no jobs, nothing is
+    printed. If there are more than fifty jobs, completed jobs are counted but not listed.
 
     Args:
         folder: The sweep's folder.
         stream: The output.
-        pending: Name of the folders in which this sweep's jobs have left why they were refused.
+        pending: Name of the folder, in the folder of a job, in which a refused job has stored the reason.
 
     Raises:
-        OSError: It cannot be printed.
+        OSError: The stream cannot be written.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
@@ -85,13 +85,13 @@ def _read(sweep: Path, folder: Path) -> _Row:
 
 
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
-    """A job that did not start because its folder has another run, whose record is there."""
+    """Return the row of a refused job, without a result: the record in its folder belongs to a different run."""
     aside = folder / pending
     job = _read(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")
     try:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):  # it was killed, or is still starting elsewhere
+    except (OSError, ValueError):  # the job was killed, or is still starting on another machine
         why = ""
     return job._replace(overrides=_of_experiment(overrides), result=None, refused=why)
 
@@ -104,7 +104,7 @@ def _of_experiment(overrides: Any) -> tuple[str, ...]:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.load(read_bounded(path, _MOST_BYTES), Loader=_Loader)  # a safe one
+        return yaml.load(read_bounded(path, _MOST_BYTES), Loader=_Loader)  # a safe loader
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
@@ -140,7 +140,7 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
         file=text,
         force_terminal=terminal,
         width=shutil.get_terminal_size().columns if terminal else 10_000,
-        height=25,  # otherwise rich assumes 80 columns for a plain terminal
+        height=25,  # without a height, rich ignores the width on a dumb terminal and uses 80 columns
     )
     console.print(Text(visible(head)), soft_wrap=True)
     if columns.shared:

@@ -1,4 +1,4 @@
-"""Records of jobs that could not write their own. Needs neither torch nor Hydra."""
+"""Write the record of a job that could not write its own. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def record_lost(job: StudyJob, error: str) -> None:
 
     Args:
         job: The job.
-        error: What happened to it.
+        error: The reason, for the field ``error`` of the record.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The record cannot be written.
     """
     last = _last_line(job.folder / METRICS)
     seconds = float(last.get("train_seconds", 0.0))
@@ -46,7 +46,7 @@ def record_lost(job: StudyJob, error: str) -> None:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """Return the last complete record of a log; empty if there is none."""
+    """Return the last complete line of a metrics log as a mapping; an empty mapping if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))

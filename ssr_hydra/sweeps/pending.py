@@ -1,7 +1,8 @@
-"""A job's description, kept apart in a folder that already has a run, until the job's own training starts.
+"""Protect the files of an earlier run in a job's folder until the new job starts to train.
 
-Hydra writes ``.hydra`` before it calls the app. Input that only the data, the model or a checkpoint can refuse is
-refused after that. So in a used folder Hydra writes into a separate folder, whose files are moved when training starts.
+Hydra writes ``.hydra`` (the job's description) before it calls the app. The app can refuse the job later, for example
+when it reads the data. So if the folder already has a run, Hydra writes the description into a separate folder, the
+pending folder. When training starts, the description moves to its final place.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from ssr_hydra.settings.resume import AUTO
 __all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
 
 REFUSED = "refused.txt"
-"""What a refused job of a sweep leaves for the sweep's table, in the separate folder."""
+"""Name of the file in which a refused job of a sweep stores the reason, in its pending folder, for the final table."""
 
 _NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
 
 
 def pending_name(subdir: str) -> str:
-    """Return the folder where a description waits: next to its final place, used only by this command.
+    """Return a new name for the pending folder, which only this command uses. It is next to the folder ``subdir``.
 
     Example:
         >>> pending_name(".hydra")  # doctest: +SKIP
@@ -39,7 +40,7 @@ def pending_name(subdir: str) -> str:
 
 
 def pending_pattern(name: str) -> str:
-    """Return a glob pattern for the waiting folders of all commands.
+    """Return a glob pattern for the pending folders of all commands.
 
     Example:
         >>> pending_pattern(".hydra.pending-3f0a91c2")
@@ -49,19 +50,20 @@ def pending_pattern(name: str) -> str:
 
 
 def holds_a_run(folder: Path, subdir: str) -> bool:
-    """Whether a folder has files to protect: a description, a record or checkpoints."""
+    """Whether a job's folder has files of a run: a description, a record or checkpoints."""
     return (folder / subdir).exists() or (folder / RESULT).exists() or find(AUTO, folder) is not None
 
 
 class Pending:
-    """What a job writes before its training starts: its description, and its lines in the log files.
+    """The description and the log lines of a job, which are held back until training starts.
 
     Args:
-        folder: The job's folder; None outside of the app.
-        hydra: Hydra's config of the job; None outside of the app.
+        folder: The job's folder; None if the job does not run in the app.
+        hydra: Hydra's config of the job; None if the job does not run in the app.
 
     Attributes:
-        waits: Whether they are held back: the folder has a run, and training has not started.
+        waits: True while the description and the log lines are held back: the folder has a run, and training has not
+            started.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -74,10 +76,10 @@ class Pending:
             return
         self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
         self.waits = True
-        # Kept in memory, so that a job that is killed before its training leaves nothing behind.
+        # Keep the files in memory, so that a job that is killed before training leaves no files behind.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
         for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also those of killed jobs
-            if not (path / REFUSED).exists():  # a note for the table of another sweep
+            if not (path / REFUSED).exists():  # keep a reason that is meant for the table of another sweep
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
             self.publish()
@@ -95,11 +97,11 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Move the description to its place, each file atomically, and write the lines that were held back."""
+        """Write each file of the description to its final place, atomically, and the log lines that were held back."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
-        # The file that identifies the run comes last: until then the folder is that of the previous run.
+        # Write config.yaml last, because it identifies the run: until then the folder belongs to the previous run.
         for name in sorted(self._files, key=lambda name: name == "config.yaml"):
             content = self._files[name]
             if name == "hydra.yaml":
@@ -110,11 +112,11 @@ class Pending:
         self.waits = False
 
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
-        """Leave the folder unchanged.
+        """Discard the description. The files of the earlier run stay unchanged.
 
         Args:
-            refused: The reason, stored for the table of a sweep, which removes it.
-            failed: The traceback of a failed job, for the log.
+            refused: The reason why the job was refused. It is stored for the table of the sweep, which removes it.
+            failed: Whether to write the log lines that were held back, because the job has failed.
         """
         if not self.waits:
             return

@@ -1,4 +1,4 @@
-"""``plan=true``: list the jobs of a sweep without running them."""
+"""List the jobs of a sweep without running them (``plan=true``)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _WORDS = {
 
 
 def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print a line for each job of a sweep: its status, its folder, and its swept values; then the steps to train.
+    """Print a line for each job of a sweep: its status, its folder and its swept values. Then print the steps to train.
 
     Args:
         folder: The sweep's folder.
-        sweep: Its jobs, checked by preflight.
+        sweep: The jobs of the sweep, which preflight has checked.
         stream: The output.
     """
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
@@ -53,13 +53,13 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
 def plan_of(
     study: Path, sweep: PlannedSweep, folders: Mapping[str, Path], mine: Collection[str] | None = None
 ) -> SharingPlan:
-    """Return what the jobs of a sweep share.
+    """Return the plan that says which jobs of a sweep train the steps that several jobs share.
 
     Args:
         study: The sweep's folder.
-        sweep: Its jobs, checked by preflight.
-        folders: The folders of its jobs, by identity, as far as they have one.
-        mine: The identities of the jobs that this sweep runs; None for all.
+        sweep: The jobs of the sweep, which preflight has checked.
+        folders: A mapping from the identity of a job to its folder. Jobs without a folder are missing.
+        mine: The identities of the jobs that this sweep runs; None for all jobs.
     """
     entries = [
         Entry(description.identity, overrides, values, candidate, folders.get(description.identity))

@@ -42,17 +42,17 @@ _NUMBERED = "${hydra.job.num}"
 def run_sweep(
     inner: Launcher, cfg: DictConfig, loader: ConfigLoader, planned: PlannedSweep, batch: int | None = None
 ) -> None:
-    """Run the missing jobs of a sweep; then print all jobs and the report.
+    """Run the missing jobs of a sweep. Then print the table of all jobs, and the report.
 
     Args:
-        inner: The launcher that runs jobs.
-        cfg: The config of the sweep, without the jobs' own overrides.
-        loader: Composes a job, if its folder depends on its config.
-        planned: The jobs.
+        inner: The launcher that runs the jobs.
+        cfg: The config of the sweep, without the overrides of single jobs.
+        loader: Composes the config of a job if the name of the job's folder depends on it.
+        planned: The jobs, which preflight has checked.
         batch: How many jobs the launcher gets at a time; None for all.
 
     Raises:
-        InputError: The folder is of another study, or cannot be written.
+        InputError: The folder holds a different study, or cannot be written.
         SweepError: Some jobs did not complete.
     """
     folder = Path(str(cfg.hydra.sweep.dir))
@@ -69,7 +69,7 @@ def run_sweep(
         inner, study, planner, sys.stderr, at_a_time=at_a_time, batch=batch, returns_failures=False
     )
     report = planned.report if cfg.get("study_report", True) else None
-    if planned.keep is None:  # those of a sweep that was killed
+    if planned.keep is None:  # an earlier sweep that was killed may have left orders to share steps
         clear_orders(folder, [description.identity for _, description in planned.jobs])
     try:
         with Heartbeat(study.sign):
@@ -77,7 +77,7 @@ def run_sweep(
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
             launcher.launch([list(overrides) for overrides, _ in planned.jobs], 0)
     except (KeyboardInterrupt, TerminatedError):
-        report = None  # a user who stops a sweep wants it to stop
+        report = None  # print no report if the user stops the sweep
         raise
     except OSError as error:
         if error.errno not in _FULL or isinstance(error, WriteError):
@@ -87,7 +87,7 @@ def run_sweep(
     finally:
         alone = study.clear_signs()
         if launcher.has_jobs:
-            with suppress(OSError):  # an error while printing does not end the sweep
+            with suppress(OSError):  # ignore errors while printing
                 show_sweep(folder, sys.stdout, planned.pending)
                 _show_sharing(folder, planned)
                 if report is not None:
@@ -102,7 +102,7 @@ def run_sweep(
 
 
 def _close_sharing(folder: Path, planned: PlannedSweep, *, alone: bool) -> None:
-    """Remove what jobs that share steps no longer need."""
+    """Remove the files in the study's ``shared`` folder that no job needs any more."""
     if planned.keep is None:
         return
     clear_orders(folder, [description.identity for _, description in planned.jobs])
@@ -111,7 +111,7 @@ def _close_sharing(folder: Path, planned: PlannedSweep, *, alone: bool) -> None:
 
 
 def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
-    """Print what sharing has saved, and which checkpoints are kept."""
+    """Print how much training time the shared steps have saved, and how many of their checkpoints are kept."""
     if planned.keep is None:
         return
     cost = cost_of(folder)
@@ -140,7 +140,7 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
         keys = {item.partition("=")[0] for overrides in jobs for item in overrides} - fixed
         study.open(base, planned.swept | keys, code, any_code=any_code)
 
-    open_folder(())  # another study's folder is refused before anything is written
+    open_folder(())  # refuse the folder of a different study before anything is written
 
     def subdir(overrides: tuple[str, ...], number: int) -> str:
         job = loader.load_sweep_config(cfg, list(overrides))
@@ -175,6 +175,12 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def unwritable(field: str, folder: str, error: OSError) -> InputError:
-    """Return the error of a folder to which Hydra could not write."""
+    """Return the error for a folder that cannot be written.
+
+    Args:
+        field: The setting that names the folder.
+        folder: The folder.
+        error: The error of the system.
+    """
     rule = f"cannot be written ({error.strerror or error})"
     return InputError(field, folder, rule, f"choose another place: {field}=...")

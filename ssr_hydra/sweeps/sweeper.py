@@ -1,4 +1,4 @@
-"""``hydra/sweeper=study``: run the missing jobs of a study, and print its jobs and its report at the end."""
+"""The sweeper ``hydra/sweeper=study``: it runs the missing jobs of a study, and then prints a table and a report."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["StudySweeper"]
 
 
 class StudySweeper(Sweeper):
-    """Runs the jobs that preflight has checked, with the configured launcher.
+    """Run the jobs that preflight has checked, with the configured launcher.
 
     Args:
         max_batch_size: How many jobs the launcher gets at a time; None for all.
-        params: A mapping from key to values, for a sweep that a file describes.
+        params: A mapping from key to swept values, for a sweep that is described in a config file.
     """
 
     def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
@@ -46,10 +46,13 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs.
+        """Run the missing jobs.
+
+        Args:
+            arguments: The typed overrides. They are not used, because preflight has already listed the jobs.
 
         Raises:
-            InputError: The folder is of another study, or cannot be written.
+            InputError: The folder holds a different study, or cannot be written.
             SweepError: Some jobs did not complete.
         """
         from ssr_hydra.sweeps.run import run_sweep
@@ -63,7 +66,7 @@ class StudySweeper(Sweeper):
 
 
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
-    """Set the number of jobs at a time, in the launcher's own setting."""
+    """Write the value of ``workers`` into the launcher's own setting for the number of jobs at a time."""
     if workers is None or traits.starts_all:
         return
     if traits.workers is not None:

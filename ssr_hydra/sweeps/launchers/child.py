@@ -1,7 +1,7 @@
-"""The process of one job: it receives the job's description and sends the result, over a connection.
+"""The process of one job. Over a connection, it receives a :class:`JobOrder` and sends a :class:`JobAnswer`.
 
-The process inherits nothing from the sweep's process except what the description contains. It ends with the job,
-however that ends. If the sweep ends first, the job stops with a checkpoint.
+The process inherits nothing from the sweep's process except the content of the order. It ends when the job has ended,
+for any reason. If the sweep ends first, the job writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
 ]
 
 OUTPUT = "output.log"
-"""File in the job's folder with the job's output."""
+"""Name of the file in a job's folder that holds what the job printed."""
 
-# Seconds that a job has for its checkpoint after its sweep has ended.
+# Seconds that a job has to write its checkpoint after its sweep has ended.
 _LAST_SECONDS = 600.0
 # Seconds that a job has for its exit handlers after it has sent its result.
 _EXIT_SECONDS = 60.0
@@ -49,15 +49,15 @@ _EXIT_SECONDS = 60.0
 
 @dataclass
 class JobOrder:
-    """A job, in values that can be read before importing any of its modules.
+    """Everything that a new process needs to run a job. It can be unpickled before any module of the job is imported.
 
     Args:
         environment: All environment variables of the process.
         path: ``sys.path``.
         folder: The working directory.
         argv: ``sys.argv``.
-        main: How to import the main module of the sweep's process, if the job needs it.
-        shared: What all jobs of the sweep share, a pickled :class:`SharedSetup`.
+        main: Data for ``multiprocessing.spawn.prepare`` to import the sweep's main module; empty if it is not needed.
+        shared: A pickled :class:`SharedSetup`, which is the same for all jobs of the sweep.
         overrides: The overrides of the job.
         number: The number of the job.
     """
@@ -73,7 +73,15 @@ class JobOrder:
 
 
 class SharedSetup(NamedTuple):
-    """Hydra's part of a job: the launcher's setup, Hydra's global state, and the id in folder names."""
+    """The data for Hydra that all jobs of a sweep share.
+
+    Args:
+        context: The ``HydraContext`` of the launcher.
+        task: The task function.
+        config: The config of the sweep.
+        state: The instances of Hydra's singletons.
+        run_id: The value of ``${run_id:}``.
+    """
 
     context: Any
     task: Any
@@ -83,13 +91,19 @@ class SharedSetup(NamedTuple):
 
 
 class OutputFile(NamedTuple):
-    """The job has a folder, and its output goes there."""
+    """The message of a job that its output now goes to this file."""
 
     output: str
 
 
 class JobAnswer(NamedTuple):
-    """How the job ended: Hydra's result, pickled; or why it stopped, with the traceback of an error."""
+    """The message of a job that says how it ended.
+
+    Args:
+        returned: Hydra's ``JobReturn``, pickled; None if the job was stopped.
+        text: The error or the reason, as text.
+        trace: The traceback of an error in custom code, as text.
+    """
 
     returned: bytes | None
     text: str
@@ -97,18 +111,19 @@ class JobAnswer(NamedTuple):
 
 
 class JobTraceback(Exception):
-    """The traceback of an error in another process, as the cause of the error here."""
+    """Show the traceback of a job's process, as the cause of the error in the sweep's process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
-    """Run the job that the connection describes. Return the exit code of the process.
+    """Run the job whose order arrives on the connection. Return the exit code of the process.
 
     Args:
-        connection: Sends a :class:`JobOrder`, receives a :class:`JobAnswer`. When its other end closes, the job stops.
-        ready: Called when signal handlers are installed.
+        connection: The connection to the sweep: this function receives a :class:`JobOrder` and sends a
+            :class:`JobAnswer`. When the sweep closes its end, the job stops.
+        ready: Called when the signal handlers are installed.
     """
     code = 0
     try:
@@ -138,7 +153,7 @@ def _ignore_stops() -> None:
 
 
 def _leave(code: int) -> None:
-    """Run the interpreter's exit handlers, for a process that exits without cleanup."""
+    """Run the interpreter's exit handlers, because the caller ends the process with ``os._exit``, which skips them."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)
@@ -175,21 +190,21 @@ def _answer(connection: Connection) -> JobAnswer:
 
 
 def _watch(connection: Connection) -> None:
-    """Stop with a checkpoint when the sweep has ended, for any reason."""
+    """Wait until the sweep has ended, for any reason. Then stop the job with a checkpoint."""
     with suppress(OSError, EOFError):
-        connection.recv_bytes()  # the sweep never sends anything
+        connection.recv_bytes()  # the sweep sends nothing, so this returns when the connection is closed
     stop_process()
 
 
 def stop_process() -> None:
-    """Stop this process like SIGTERM, with a checkpoint; kill it if that takes too long."""
+    """Send SIGTERM to this process, so that it writes a checkpoint and stops. Kill it if that takes too long."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_LAST_SECONDS)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _run(order: JobOrder, connection: Connection) -> Any:
-    """Set up Hydra, as its launchers do in their workers."""
+    """Set up Hydra like its own launchers do in a worker process, and run the job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.core.singleton import Singleton
@@ -198,9 +213,10 @@ def _run(order: JobOrder, connection: Connection) -> Any:
 
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
-    plugins = Plugins.instance()  # first, because it imports the plugins' modules, and the configs' classes, again
+    plugins = Plugins.instance()  # before unpickling, because it imports the modules of the plugins again
     shared = SharedSetup(*pickle.loads(order.shared))
-    # Like Singleton.set_state, but without finding the plugins again; resolvers are functions and cannot be sent.
+    # Like Singleton.set_state, but without finding the plugins again. Resolvers are functions, which cannot be pickled,
+    # so they are registered again below.
     instances: dict[type, Any] = {**shared.state, Plugins: plugins}
     Singleton._instances = instances
     setup_globals()
@@ -224,7 +240,7 @@ def _run(order: JobOrder, connection: Connection) -> Any:
 
 
 def print_to(path: Path) -> None:
-    """Append the output of this process and its children to a file."""
+    """Redirect the output of this process and of its child processes to the end of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
@@ -235,7 +251,7 @@ def print_to(path: Path) -> None:
 
 
 def _packed(returned: Any) -> JobAnswer:
-    """Return the result of a job as bytes that can be unpickled."""
+    """Return the answer for the result of a job. A result that cannot be pickled becomes an error."""
     from hydra.core.utils import JobReturn, JobStatus
 
     trace = ""
@@ -253,7 +269,7 @@ def _packed(returned: Any) -> JobAnswer:
     ):
         try:
             data = pickle.dumps(attempt)
-            pickle.loads(data)  # errors whose constructors need other arguments than they store
+            pickle.loads(data)  # fails for exceptions whose constructors need arguments that they do not store
             break
         except Exception:
             continue
@@ -261,7 +277,7 @@ def _packed(returned: Any) -> JobAnswer:
 
 
 def _trace(error: BaseException) -> str:
-    """Return the traceback of a job, from the start of the job."""
+    """Return the traceback of an error, without the stack frames before the start of the job."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_name != "run_job":
         frames = frames.tb_next
@@ -269,7 +285,7 @@ def _trace(error: BaseException) -> str:
 
 
 def spawned(connection: Connection) -> None:
-    """Run a process that was started as a new interpreter rather than forked."""
+    """Run a job in a process that :class:`~ssr_hydra.sweeps.launchers.starters.Spawner` has started. Never returns."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     os._exit(work(connection))

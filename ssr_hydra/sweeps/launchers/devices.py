@@ -1,4 +1,4 @@
-"""The cores and GPUs of each of several jobs on one machine. Needs no torch, starts no CUDA."""
+"""Divide the cores and GPUs of a machine between jobs. Needs no torch, and does not initialize CUDA."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THREADS = (
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The environment variable that lists the GPUs for CUDA."""
 
-_SECONDS = 60.0  # seconds; a driver may have to start first
+_SECONDS = 60.0  # timeout of nvidia-smi, which may first have to start the driver
 _IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
 
 
@@ -39,14 +39,17 @@ def assign(
 ) -> list[dict[str, str]]:
     """Return the environment variables of each worker. No two workers get the same GPU.
 
+    A worker runs one job at a time.
+
     Args:
-        workers: Jobs at a time; None means as many as the GPUs, or without GPUs the cores, allow.
-        threads: Threads of each job; None means an equal part of the cores, or ``OMP_NUM_THREADS`` if set. A single
-            worker gets no limit.
-        gpus: ``auto`` for all visible GPUs, ``none`` to assign none, or numbers or identities as in
+        workers: Number of workers. None means as many as the GPUs allow, or as many as the cores allow if there are no
+            GPUs.
+        threads: Number of threads of each job. None means an equal part of the cores, or ``OMP_NUM_THREADS`` if it is
+            set. With None, a single worker gets no limit.
+        gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
             ``CUDA_VISIBLE_DEVICES``.
-        gpus_per_job: GPUs per job.
-        environment: Replaces the process's own environment variables.
+        gpus_per_job: Number of GPUs of each job.
+        environment: The environment variables to read; None for those of this process.
 
     Raises:
         InputError: A number is invalid, or there are fewer GPUs than the workers need.
@@ -87,7 +90,7 @@ def assign(
 
 
 def _threads(number: int) -> dict[str, str]:
-    # Otherwise MKL, and torch with it, would limit a larger number to the physical cores.
+    # Without MKL_DYNAMIC=FALSE, MKL and torch would use at most as many threads as there are physical cores.
     return {**dict.fromkeys(THREADS, str(number)), "MKL_DYNAMIC": "FALSE"}
 
 
@@ -109,13 +112,14 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Return the GPUs that a program started here would see, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """Return the ids of the GPUs that a program with these environment variables could use.
 
-    If that variable is set, it lists them. Otherwise ``nvidia-smi -L`` does, because a process that calls CUDA keeps a
-    context on each GPU. A partitioned GPU (MIG) counts as its parts.
+    If ``CUDA_VISIBLE_DEVICES`` is set, it lists the GPUs. Otherwise the function calls ``nvidia-smi -L``: if this
+    process called CUDA itself, it would keep a context on each GPU. For a partitioned GPU (MIG), the result has the id
+    of each of its instances.
 
     Args:
-        environment: Replaces the process's own environment variables.
+        environment: The environment variables to read; None for those of this process.
 
     Example:
         >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"})
@@ -127,7 +131,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
         return _visible_ids(environment)
     found = []
     for part in said.split(","):
-        if not _IDENTITY.fullmatch(part.strip()):  # as in CUDA: GPUs after the first invalid one are ignored
+        if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore all GPUs from the first invalid id on
             break
         found.append(part.strip())
     return found

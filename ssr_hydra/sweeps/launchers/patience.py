@@ -1,7 +1,7 @@
-"""Launchers that give up at the first job they lose, although others continue: :func:`patient` makes them wait for all.
+"""Make the launchers for submitit and Ray wait for all of their jobs.
 
-The plugins for submitit and Ray collect their jobs' results one after another, and stop at the first error. Other
-jobs would then still run, or wait in a queue, without a sweep that knows them.
+These plugins collect the results of their jobs one after another, and raise the first error. Then other jobs would
+still run, or wait in a queue, although their sweep has ended. :func:`patient` prevents this.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["patient"]
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In this block, a job that such a launcher has lost is a failed one among its results.
+    """In this block, a launcher for submitit or Ray returns a failed result for a job that it would raise an error for.
 
     Args:
-        launcher: Any launcher; others are not changed.
+        launcher: The launcher. Launchers for other libraries are not changed.
     """
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
@@ -40,11 +40,11 @@ def patient(launcher: Launcher) -> Iterator[None]:
 
 
 def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
-    """Return a result, or the result of a failed job for an exception.
+    """Return the result of a job. If ``get`` raises an exception, return the result of a failed job.
 
     Args:
         get: Returns the result.
-        failures: Exceptions that mean a failed job; any other means that its process died.
+        failures: Types of exceptions that mean that the job failed. Any other exception means that its process died.
     """
     try:
         return get()
@@ -68,7 +68,7 @@ def _patient_submitit() -> Iterator[None]:
         def _result(self) -> Any:
             try:
                 return self._job.results()[0]
-            except submitit.core.utils.UncompletedJobError:  # which is long and lacks the reason
+            except submitit.core.utils.UncompletedJobError:  # replace its text, which is long and lacks the reason
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it began; the same command runs it") from None

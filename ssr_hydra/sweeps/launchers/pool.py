@@ -1,4 +1,4 @@
-"""A job in a worker of joblib's pool. The worker ends when its sweep has ended, instead of waiting for more jobs."""
+"""Run a job in a worker process of joblib's pool. The worker ends when its sweep has ended."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _watch: threading.Thread | None = None
 
 @dataclass(frozen=True)
 class PoolTask:
-    """The task of a job, for workers that the sweep's process starts and that do not notice its death.
+    """A task function for joblib's workers, which by themselves do not notice that the sweep's process has died.
 
-    If the sweep's process dies, the job stops with a checkpoint, and its worker ends, as do idle workers.
+    If the sweep's process dies, the job writes a checkpoint and stops, and all workers end.
 
     Args:
-        task: Runs the job.
+        task: The task function that runs the job.
         sweep: Process id of the sweep.
     """
 
@@ -49,13 +49,13 @@ class PoolTask:
             with _printed() if os.getpid() != self.sweep else nullcontext():
                 return self.task(config)
         finally:
-            if _gone.is_set():  # otherwise the pool would wait for more jobs, or for its result to be read
+            if _gone.is_set():  # end the worker, which would otherwise wait for more jobs
                 os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager
 def _printed() -> Iterator[None]:
-    """In this block, the job's output goes into its folder."""
+    """In this block, the output of the job goes to a file in the job's folder."""
     path = Path(str(HydraConfig.get().runtime.output_dir)) / OUTPUT
     before = [os.dup(number) for number in (1, 2)]
     print_to(path)
@@ -73,7 +73,7 @@ def _printed() -> Iterator[None]:
 
 
 def _end_with(sweep: int) -> None:
-    """End this process and the other workers of the pool when the process that started them has ended."""
+    """Wait until the sweep's process has ended. Then end the other workers, and stop this process with a checkpoint."""
     workers: list[psutil.Process] = []
     while os.getppid() == sweep:
         with suppress(psutil.Error):

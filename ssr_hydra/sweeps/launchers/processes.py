@@ -1,7 +1,7 @@
-"""This project's launcher: every job of a sweep in its own process, several at a time.
+"""The launcher of this project. It runs each job of a sweep in a separate process, several jobs at a time.
 
-An event in one job affects only that job, and its cause is known: its exception, its exit code, or the signal that
-killed it. Jobs that run at the same time share no GPU, and use no more cores than there are.
+A job that fails or is killed does not affect other jobs, and the launcher reports the reason: the exception, the exit
+code, or the signal. Jobs that run at the same time do not share a GPU, and together use no more cores than there are.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ _log = logging.getLogger(__name__)
 
 
 class ProcessLauncher(Launcher):
-    """``hydra/launcher=processes``: each job in its own process, ``workers`` at a time.
+    """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Jobs at a time. Null: one per GPU; without GPUs, as many as the cores allow with ``trainer.threads``
-            each.
-        threads: Threads of each job for numerical libraries; the job's ``trainer.threads`` overrides it. Null: an equal
-            part of the cores, or ``OMP_NUM_THREADS``; no limit if there is only one worker.
-        gpus: ``auto`` assigns each running job one of the visible GPUs, by ``CUDA_VISIBLE_DEVICES``; a list selects
-            GPUs; ``none`` assigns none.
-        gpus_per_job: GPUs per job.
+        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs. Without GPUs
+            it runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
+        threads: Number of threads that numerical libraries use in each job. The job's ``trainer.threads`` overrides
+            it. With null, each job gets an equal part of the cores, or ``OMP_NUM_THREADS`` if that is set; a single
+            worker gets no limit.
+        gpus: ``auto`` assigns the visible GPUs to the running jobs, by ``CUDA_VISIBLE_DEVICES``. A list selects the
+            GPUs to assign. ``none`` assigns no GPUs.
+        gpus_per_job: Number of GPUs of each job.
 
     Attributes:
-        on_start: Called with the number and the pid of each started job.
-        on_end: Called with the number and the result of each job, in the order in which they end.
+        on_start: A function that is called with the number and the pid of each started job; None for no function.
+        on_end: A function that is called with the number and the result of each job when it ends; None for no function.
 
     Raises:
         InputError: At setup, if a number is invalid or there are fewer GPUs than the workers need.
@@ -102,7 +103,6 @@ class ProcessLauncher(Launcher):
         Raises:
             KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.
             TerminatedError: After another stop signal, when the running jobs have stopped.
-            RunError: This is a job's own process.
         """
         assert self._shared is not None
         hydra: Any = self._shared.config.hydra
@@ -122,7 +122,18 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class _RunningJob:
-    """A running job."""
+    """A running job, from the side of the sweep's process.
+
+    Args:
+        number: The number of the job.
+        overrides: The overrides of the job.
+        place: The environment variables of the worker that the job occupies.
+        pid: The process id.
+        connection: The connection to the process.
+        answer: The job's final message; None until it arrives.
+        output: The file with the output of the job; None until the job has reported it.
+        is_deaf: Whether the connection is closed, so that no more messages can arrive.
+    """
 
     number: int
     overrides: list[str]
@@ -131,10 +142,10 @@ class _RunningJob:
     connection: Connection
     answer: JobAnswer | None = None
     output: Path | None = None
-    is_deaf: bool = False  # no more data will arrive
+    is_deaf: bool = False
 
     def listen(self) -> None:
-        """Read the job's message."""
+        """Read all messages of the job that have arrived."""
         try:
             while not self.is_deaf and self.connection.poll():
                 said = self.connection.recv()
@@ -146,7 +157,7 @@ class _RunningJob:
             self.is_deaf = True
 
     def send(self, number: int, *, with_helpers: bool = False) -> None:
-        """Send it a signal, and also to the processes that it has started."""
+        """Send a signal to the job's process; with ``with_helpers``, also to the processes that it has started."""
         with suppress(OSError):  # it has just ended
             if with_helpers and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
@@ -155,7 +166,7 @@ class _RunningJob:
 
 
 class _JobQueue:
-    """The jobs of one call of the launcher: those that wait, and those that run."""
+    """The jobs of one call of the launcher: those that wait for a worker, and those that run."""
 
     def __init__(self, launcher: ProcessLauncher, shared: SharedSetup, places: Sequence[Mapping[str, str]]) -> None:
         self._launcher = launcher
@@ -179,7 +190,7 @@ class _JobQueue:
                     self._start(*pending.popleft(), stops)
                 if self._running:
                     self._wait(stops)
-        except BaseException:  # an error of a caller's function, or a signal of another handler
+        except BaseException:  # an error in on_start or on_end, or an exception from another signal handler
             self._send(signal.SIGTERM)
             while self._running:
                 self._wait(stops)
@@ -233,7 +244,7 @@ class _JobQueue:
                     job.output = None
         self._finish(job.number, _result(job, ended))
         if job.answer is not None and job.answer.returned is None:
-            _, comma, after = job.answer.text.partition(", ")  # interrupted, or terminated by ..., with a checkpoint
+            _, comma, after = job.answer.text.partition(", ")  # keep ", with a checkpoint ..." of "interrupted, with ..."
             self._stopped.append(f"{comma}{after}")
 
     def _finish(self, number: int, returned: JobReturn) -> None:
@@ -244,7 +255,7 @@ class _JobQueue:
     # ---- all of them
 
     def _wait(self, stops: Stops) -> None:
-        """Wait until something happens, and handle it."""
+        """Wait until a job sends a message or ends, or a signal arrives, and handle it."""
         heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
         polls = self._starter.polls or not stops.waitables()
         seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
@@ -280,13 +291,13 @@ class _JobQueue:
 
 
 def _threads_of(environment: Mapping[str, str]) -> int:
-    """Return the number of threads of a job without a setting: that of the environment, else the number of cores."""
+    """Return the number of threads of a job without a setting: ``OMP_NUM_THREADS`` if set, else the number of cores."""
     said = environment.get(THREADS[0], "")
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
 def _result(job: _RunningJob, ended: ProcessEnd) -> JobReturn:
-    """Return the end of a job: its own answer, or how its process ended."""
+    """Return the result of a job: its own answer, or an error that says how its process ended."""
     answer = job.answer
     if answer is None:
         error: BaseException = LostJobError(_death(ended, job.output))
@@ -295,7 +306,7 @@ def _result(job: _RunningJob, ended: ProcessEnd) -> JobReturn:
     else:
         try:
             returned: JobReturn = pickle.loads(answer.returned)
-        except Exception:  # of a class that this process cannot import
+        except Exception:  # this process cannot import the class of the result
             error = RunError(answer.text)
         else:
             if answer.trace and isinstance(returned._return_value, BaseException):
@@ -325,24 +336,24 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
 
 
 def _hydra_state() -> dict[type, Any]:
-    """Return Hydra's global state without the plugins, which every process finds itself."""
+    """Return the instances of Hydra's singletons, without the plugins: each process finds the plugins itself."""
     return {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
 
 
 def _run_id() -> str | None:
-    """Return an id that distinguishes the folders of two sweeps that start in the same second."""
+    """Return the value of ``${run_id:}``; None if that resolver is not registered."""
     return str(OmegaConf.create({"it": "${run_id:}"}).it) if OmegaConf.has_resolver("run_id") else None
 
 
 def _main_module() -> dict[str, str]:
-    """Return how another process imports the module that is ``__main__`` here."""
+    """Return the data with which another process can import the ``__main__`` module of this process."""
     known = multiprocessing.spawn.get_preparation_data("job")
     return {key: value for key, value in known.items() if key.startswith("init_main_")}
 
 
 @contextmanager
 def _streams() -> Iterator[tuple[int, int]]:
-    """Return the output descriptors of this process, checked to be open."""
+    """In this block, the returned file descriptors are open copies of this process's stdout and stderr."""
     opened = [_descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)]
     try:
         yield opened[0], opened[1]

@@ -1,4 +1,4 @@
-"""Start Ray's cluster of a sweep so that it lives as long as the sweep."""
+"""Start a Ray cluster that lives as long as the sweep."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ __all__ = ["start_cluster"]
 
 
 def start_cluster(launcher: Launcher) -> None:
-    """Start or join the cluster for Ray's launcher.
+    """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
-    The system ends the processes of a local cluster together with the *thread* that has started them, so that must be
-    the main thread. In the main thread Ray would also handle SIGTERM, which the sweep must handle. Ray sends usage
-    statistics unless ``RAY_USAGE_STATS_ENABLED`` is 0, so this function sets it to 0 if it is not set.
+    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. The main
+    thread lives as long as the sweep. In the main thread, Ray also replaces the handler of SIGTERM; this function
+    restores the sweep's handler. Ray sends usage statistics unless ``RAY_USAGE_STATS_ENABLED`` is 0, so this function
+    sets the variable to 0 if it is not set.
 
     Args:
         launcher: Ray's launcher.
@@ -24,7 +25,7 @@ def start_cluster(launcher: Launcher) -> None:
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
     settings = launcher.ray_cfg.init  # type: ignore[attr-defined]
-    settings.setdefault("object_store_memory", 78643200)  # as in the plugin, which finds the running cluster
+    settings.setdefault("object_store_memory", 78643200)  # the same value as in the plugin, which then joins the cluster
     before = signal.getsignal(signal.SIGTERM)
     try:
         start_ray(settings)

@@ -1,4 +1,7 @@
-"""Resolvers for the launcher presets: how many jobs fit on a machine, and a study's folder. Imports no torch."""
+"""OmegaConf resolvers for the launcher presets: the number of jobs that fit a machine, and the folder of a study.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def uses_gpu(device: str | None) -> bool:
 
 
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
-    """Return how many jobs fill this machine, for launchers that do not assign a GPU to each job.
+    """Return the number of jobs that can run at a time on this machine if the launcher assigns no GPUs to jobs.
 
     Args:
         threads: The setting ``trainer.threads``. None gives each job all cores, so only one job runs at a time.

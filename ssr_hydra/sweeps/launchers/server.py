@@ -1,9 +1,9 @@
-"""The process that jobs are forked from. It has already imported the modules that are slow to import.
+"""The fork server: a process that has already imported slow modules such as torch, and forks the process of each job.
 
-The server is started once, as a separate process, so it has no CUDA context, thread or lock of the sweep's process.
-The fork server of multiprocessing does not fit: it dies if a scheduler sends SIGTERM to all processes of a step, before
-the jobs have stopped; it shares the terminal, so that jobs would receive ctrl-C twice; and it finds this package only
-if it is installed.
+The server starts once, as a new process, so it has no CUDA context, thread or lock of the sweep's process. It replaces
+the fork server of Python's multiprocessing, which has three problems. If Slurm sends SIGTERM to all processes of a
+step, that server dies before the jobs have stopped. It belongs to the terminal, so jobs would receive ctrl-C twice. It
+finds this package only if the package is installed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 PRELOADED = (
     "torch",
     "torch.utils.serialization.config",
-    "torch._dynamo",  # torch's optimizers import it in their first step, which takes a second
+    "torch._dynamo",  # torch's optimizers import it in their first step; the import takes a second
     "ssr_hydra.app.main",
     "ssr_hydra.app.train",
     "ssr_hydra.trainer.trainer",
@@ -46,40 +46,40 @@ PRELOADED = (
     "hydra.core.utils",
     "rich.progress",
 )
-"""Modules that every job needs, whatever its settings."""
+"""Modules that the server imports before it forks, because every job needs them."""
 
-# Signals to all processes of a terminal or of a scheduler's step are meant for the jobs. The server ignores them.
+# A terminal or Slurm may send these signals to all processes. They are meant for the jobs, so the server ignores them.
 _KEPT = [*STOP_SIGNALS, *(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))]
 STARTED, ENDED, REFUSED = b"s", b"e", b"r"
-"""The kinds of messages to the sweep."""
+"""The kinds of messages that the server sends to the sweep."""
 
 MESSAGE = struct.Struct("<cqqqq")
-"""The layout of a message: kind, serial number of the job, pid or errno, exit code, peak memory in bytes."""
+"""The layout of a message: kind, serial number of the job, pid (or errno), exit code, peak memory in bytes."""
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
     """Fork a process for each request, until the other end of the socket is closed.
 
     Args:
-        number: File descriptor of the socket that requests arrive on.
+        number: File descriptor of the socket on which requests arrive.
         modules: Names of the modules to import first.
     """
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
-    # Modules that look for GPUs at import must ask NVML instead of CUDA, because a process forked after CUDA was
-    # initialized cannot use it. Each job has its own environment.
+    # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked after
+    # CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for module in modules:
         with suppress(Exception):  # the job that needs the module reports the error
             importlib.import_module(module)
-    code_version()  # computed now from the imported code, which all jobs run even if files are edited later
+    code_version()  # compute it now: all jobs run the code that is imported here, even if files are edited later
     with suppress(Exception):
         from hydra.core.plugins import Plugins
 
         Plugins.instance()
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # otherwise a job would unregister torch's operators when it ends
+        finalizer.atexit = False  # a job must not unregister torch's operators when it ends
     gc.collect()
-    gc.freeze()  # so that garbage collection in a job does not copy shared pages
+    gc.freeze()  # garbage collection in a job must not write to memory pages that it shares with the server
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -97,10 +97,10 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 if not request:
                     return
                 (serial,) = struct.unpack("<q", request)
-                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # signals to a new process wait for its handlers
+                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # until the new process has installed its handlers
                 try:
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # numerical libraries have threads and handle forks themselves
+                        warnings.simplefilter("ignore")  # Python warns of threads, but numerical libraries handle forks
                         pid = os.fork()
                 except OSError as error:
                     _send(sweep, REFUSED, serial, error.errno or 0)
@@ -127,12 +127,12 @@ def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
             return
         if not pid:
             return
-        if pid in serials:  # other pids are helpers of imported modules
+        if pid in serials:  # other child processes belong to imported modules
             _send(sweep, ENDED, serials.pop(pid), pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
 
 
 def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, Any]) -> None:
-    """In the forked process, undo what belongs to the server, and run the job."""
+    """Run the job in the forked process, after removing the server's signal handlers and sockets. Never returns."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -146,9 +146,9 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        os.setpgid(0, 0)  # so that signals reach the job together with the processes that it starts
+        os.setpgid(0, 0)  # a process group lets the sweep signal the job together with the processes that it starts
         for stream in (sys.stdout, sys.stderr):
-            # line buffering keeps the last lines of a job that is killed
+            # With line buffering, the last lines of a job are written even if it is killed.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
     except BaseException:

@@ -6,15 +6,16 @@ from typing import Any
 
 __all__ = ["queue_watcher"]
 
-_SECONDS = 15  # seconds between two queries; a killed job is noticed within that time
+_SECONDS = 15  # seconds between two queries: the sweep notices a killed job within this time
 _OVER, _ALIVE = "COMPLETED", "RUNNING"
 
 
 def queue_watcher() -> Any:
-    """Replaces submitit's job states, which call ``sacct`` every ten minutes.
+    """Return a replacement for submitit's watcher of job states. submitit's own watcher calls ``sacct``.
 
-    ``squeue`` lists jobs that wait, run, or were requeued. A job that it does not list has ended; the job's own files
-    show how. Without accounting ``sacct`` returns nothing, and a launcher that uses it waits for a killed job forever.
+    This one calls ``squeue``, which lists jobs that wait, run, or were requeued. A job that ``squeue`` does not list has
+    ended, and the job's files show how. Without accounting, ``sacct`` returns nothing, so submitit's own watcher would
+    wait for a killed job forever.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 

@@ -1,4 +1,4 @@
-"""Two ways to start the process of a job: fork a server that has imported torch, or start a new interpreter."""
+"""Two ways to start the process of a job: fork a server that has imported torch, or start a new Python interpreter."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _POLL_SECONDS = 0.2
 
 
 class ProcessEnd(NamedTuple):
-    """The end of a process.
+    """How the process of a job ended.
 
     Args:
-        serial: The number given at its start.
-        code: Its exit code, the negative number of a signal, or None if unknown.
-        peak: Its peak memory in bytes, if the system reports it.
+        serial: The number of the job.
+        code: The exit code, or the negative number of the signal that killed the process; None if unknown.
+        peak: The peak memory of the process in bytes; None if unknown.
     """
 
     serial: int
@@ -45,11 +45,15 @@ class ProcessEnd(NamedTuple):
 
 
 class LostServerError(RunError):
-    """The server has ended, most likely because it was killed."""
+    """Raised if the fork server has ended, most likely because it was killed."""
 
 
 class Starter(Protocol):
-    """Starts processes and reports how they end."""
+    """Starts processes and reports how they end.
+
+    Attributes:
+        polls: Whether to call :meth:`ended` often, because :meth:`waitables` does not show the end of every process.
+    """
 
     polls: bool
 
@@ -58,49 +62,52 @@ class Starter(Protocol):
 
         Args:
             serial: Number of the job.
-            out: Descriptor for its standard output.
-            err: Descriptor for its standard error.
-            is_stopped: Whether to give up waiting for the process.
+            out: File descriptor for the standard output of the process.
+            err: File descriptor for the standard error of the process.
+            is_stopped: A function that returns True when the sweep was stopped. Then this method gives up.
 
         Returns:
-            Its pid, and the connection for its order and answer.
+            The process id, and the connection to send the job's order and to receive its answer.
 
         Raises:
-            RunError: It cannot be started.
+            RunError: The process cannot be started.
         """
 
     def waitables(self) -> list[Any]:
-        """Return what becomes readable when a process has ended."""
+        """Return objects for ``multiprocessing.connection.wait``. One becomes readable when a process has ended."""
 
     def ended(self) -> list[ProcessEnd]:
         """Return the processes that have ended since the last call."""
 
 
 def make_starter(variables: Mapping[str, str]) -> Starter:
-    """Return the starter for this system. Frameworks of macOS do not survive a fork, and Windows has no fork.
+    """Return the fork server if this system can use it, else a :class:`Spawner`.
+
+    macOS cannot use it, because its system libraries do not work after a fork. Windows has no fork.
 
     Args:
-        variables: The thread settings for libraries that are loaded before a job sets its own variables.
+        variables: Environment variables of the fork server, for libraries that read them when they are loaded.
     """
     forks = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
     return ForkServer.shared(variables) if forks else Spawner()
 
 
 def import_path() -> list[str]:
-    """Return ``sys.path`` for another process, whose working directory may differ."""
+    """Return ``sys.path`` with absolute paths, for a process whose working directory may differ."""
     return [str(Path(part).absolute()) for part in sys.path if isinstance(part, str)]
 
 
 class ForkServer:
-    """The server, from the side of the process that uses it. It starts with the first job, and again if it is lost.
+    """Start and use a fork server. The server starts with the first job, and again if it was killed.
 
     Args:
-        variables: Environment variables in addition to the process's own.
-        modules: What it imports before the first job.
-        patience: Seconds after which a server that a signal has stopped (SIGSTOP) is killed and started again.
+        variables: Environment variables of the server, in addition to those of this process.
+        modules: Names of the modules that the server imports before the first job.
+        patience: Seconds after which a server that SIGSTOP has stopped is killed and started again.
 
     Attributes:
-        polls: Whether to call :meth:`ended` often, because no process reports the end of a lost server's children.
+        polls: Whether to call :meth:`ended` often. True while processes of a killed server run, because no server
+            reports their end.
     """
 
     _shared: ForkServer | None = None
@@ -114,14 +121,14 @@ class ForkServer:
         self._owner = os.getpid()
         self._ended: list[ProcessEnd] = []
         self._pids: dict[int, int] = {}
-        self._orphans: dict[int, int] = {}  # of an earlier server
+        self._orphans: dict[int, int] = {}  # a mapping from serial number to pid, for processes of a killed server
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the server of this process. Several sweeps can use it if the variables are the same.
+        """Return the fork server that all sweeps of this process share; a new one if the variables differ.
 
         Args:
-            variables: See the class.
+            variables: Environment variables of the server, in addition to those of this process.
         """
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
@@ -136,8 +143,9 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = f"import sys; sys.path[:] = {import_path()!r}; "
         code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r}); "
-        code += "import os; os._exit(0)"  # some libraries print much at the interpreter's exit
-        # Detached from the terminal, so that jobs get its signals only once, through the sweep.
+        code += "import os; os._exit(0)"  # skip the interpreter's cleanup, in which some libraries print messages
+        # A new session detaches the server from the terminal. So jobs get a signal of the terminal only once: the sweep
+        # passes it on.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
             stdin=subprocess.DEVNULL,
@@ -150,14 +158,14 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the server. The processes that it has started continue."""
+        """End the server. The jobs that it has started continue."""
         if self._owner != os.getpid():
             return
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            self._process.kill()  # it may still be importing
+            self._process.kill()  # a server that is still importing does not notice the closed socket
             self._process.wait()
             self._process = None
 
@@ -165,13 +173,13 @@ class ForkServer:
         """See :class:`Starter`."""
         try:
             return self._start(serial, out, err, is_stopped)
-        except LostServerError:  # it may have been killed before this
+        except LostServerError:  # the server may have been killed earlier: start a new one
             return self._start(serial, out, err, is_stopped)
 
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        connection = Connection(ours.detach())  # when this is closed, a process that is not yet registered ends itself
+        connection = Connection(ours.detach())  # if it is closed, a process whose start was not reported ends itself
         try:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
@@ -194,7 +202,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Return the next message: kind, serial number, pid or error. Store the end of a process."""
+        """Read the next message. Return its kind, the serial number, and the pid (or errno). Store a reported end."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -208,13 +216,13 @@ class ForkServer:
         return kind, serial, pid
 
     def _check_server(self) -> None:
-        """Kill the server if a signal has stopped it for too long, because it would start nothing and report no end.
+        """Kill the server if SIGSTOP has stopped it for too long, because it neither starts jobs nor reports their end.
 
         Raises:
-            LostServerError: It was killed.
+            LostServerError: The server was killed.
         """
         now = time.monotonic()
-        # If this process was stopped too, time has passed for both.
+        # Count at most one second per call: if this process was stopped too, that time must not count.
         spent, self._looked = min(now - self._looked, 1.0), now
         if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
             self._stopped_for = 0.0
@@ -225,7 +233,7 @@ class ForkServer:
             raise self._lose()
 
     def _lose(self) -> LostServerError:
-        """Discard a server that has ended, and keep its children to check for their ends."""
+        """Discard a server that has ended. Keep the pids of its jobs, to notice when they end. Return the error."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -259,13 +267,13 @@ class ForkServer:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        if os.waitpid(pid, os.WNOHANG)[0]:  # this process adopts them if it is the first process of a container
+        if os.waitpid(pid, os.WNOHANG)[0]:  # works if this process has adopted it, as the first process of a container
             return False
     return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
 
 
 def _status(pid: int) -> str | None:
-    """Return the status of a process as psutil names it; None if there is none."""
+    """Return the status of a process as psutil names it; None if the process does not exist."""
     try:
         return str(psutil.Process(pid).status())
     except psutil.NoSuchProcess:
@@ -273,7 +281,7 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Starts each job in a new interpreter, which imports everything."""
+    """Start each job in a new Python interpreter, which has to import torch again."""
 
     polls = False
 
@@ -281,7 +289,7 @@ class Spawner:
         self._processes: dict[int, Any] = {}
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """See :class:`Starter`; output goes where this process's goes."""
+        """See :class:`Starter`. The arguments ``out`` and ``err`` are ignored: the job has the output of this process."""
         del out, err, is_stopped
         ours, theirs = Pipe()
         process = get_context("spawn").Process(target=spawned, args=(theirs,))
@@ -309,7 +317,7 @@ def signal_name(number: int) -> str:
     """Return the name of a signal.
 
     Args:
-        number: Its number.
+        number: The number of the signal.
 
     Example:
         >>> signal_name(9)

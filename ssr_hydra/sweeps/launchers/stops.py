@@ -1,4 +1,4 @@
-"""Signals to a process while its jobs run: they are counted and stored, so that no step is interrupted."""
+"""Store the signals that arrive while jobs run, so that the sweep's process can handle them between two actions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 
 class Stops:
-    """Collect stop signals and ctrl-Z instead of acting on them; :meth:`take` returns those that arrived.
+    """In this block, stop signals and ctrl-Z are stored instead of acting at once; :meth:`take` returns them.
 
-    Handlers of other libraries stay. Outside of the main thread, where Python does not allow handlers, nothing changes.
+    Signal handlers of other libraries stay in place. Outside of the main thread Python does not allow signal handlers,
+    so there this class stores no signals.
 
     Attributes:
-        first: The first signal that asked to stop, or 0.
-        interrupts: How often ctrl-C was pressed.
+        first: The number of the first signal that asked the process to stop; 0 if there was none.
+        interrupts: The number of times that ctrl-C was pressed.
 
     Example:
         >>> with Stops() as stops:
@@ -40,7 +41,7 @@ class Stops:
         self._read = self._write = -1
 
     def __enter__(self) -> Stops:
-        if os.name != "nt":  # on systems that cannot wait for a pipe
+        if os.name != "nt":  # Windows cannot wait for a pipe
             self._read, self._write = os.pipe()
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
@@ -72,22 +73,22 @@ class Stops:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
         self._told.append(number)
-        with suppress(OSError):  # the pipe is full, so a waiting process wakes up anyway
+        with suppress(OSError):  # if the pipe is full, a waiting process wakes up anyway
             os.write(self._write, b"!")
 
     def waitables(self) -> list[int]:
-        """Return what becomes readable when there is a signal to take; nothing if that cannot be waited for."""
+        """Return a list with a file descriptor that becomes readable when a signal arrives; empty on Windows."""
         return [] if self._read < 0 else [self._read]
 
     def take(self) -> list[int]:
-        """Return the signals since the last call, in order."""
+        """Return the numbers of the signals that have arrived since the last call, in order."""
         with suppress(OSError):
             os.read(self._read, 4096)
         told, self._told = self._told, []
         return told
 
     def pause(self) -> None:
-        """Stop this process as ctrl-Z does. Return when it continues."""
+        """Stop this process like ctrl-Z does. Return when the user continues it."""
         assert _PAUSE is not None
         signal.signal(_PAUSE, signal.SIG_DFL)
         try:
@@ -96,14 +97,14 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """End with the first signal that asked to stop, if there was one.
+        """Raise the error for the first signal that asked the process to stop. Without such a signal, do nothing.
 
         Args:
-            after: What was done before, for the message.
+            after: A text to append to the error message.
 
         Raises:
-            KeyboardInterrupt: The signal is ctrl-C.
-            TerminatedError: It is another signal.
+            KeyboardInterrupt: The first signal was ctrl-C.
+            TerminatedError: The first signal was a different one.
         """
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")

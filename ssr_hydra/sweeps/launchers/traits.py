@@ -1,4 +1,4 @@
-"""The traits of each launcher that a study must know, one row per launcher. Needs neither torch nor Hydra."""
+"""The properties of each launcher that a sweep must know. Needs neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ __all__ = ["TRAITS", "Traits", "traits_of"]
 
 
 class Traits(NamedTuple):
-    """The traits of a launcher; the defaults are the cautious choice for an unknown launcher.
+    """The properties of a launcher. The defaults are safe for an unknown launcher.
 
     Args:
-        launcher: Name of its class.
-        library: The library that runs the jobs: the plugin is ``hydra-<library>-launcher``, in the extra ``<library>``.
-            None for launchers that need no plugin.
-        isolates: Whether a job whose process dies does not affect other jobs.
-        finds_out: Whether it returns when a job has died; others wait for the job forever.
-        leaves_jobs: Whether its jobs continue when the sweep is stopped.
-        in_main_thread: Whether it must be called in the main thread, to handle signals.
-        starts_all: Whether it starts all jobs at once, whatever their number.
-        is_quiet: Whether its jobs print into files, so that the sweep can use the terminal.
-        workers: Its setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
-        shares: Whether jobs can wait for steps that another job trains: they start in order on one file system, and
-            a waiting job keeps no device from others.
+        launcher: Name of the launcher's class.
+        library: The library that runs the jobs. The plugin is ``hydra-<library>-launcher``, and the extra ``<library>``
+            of this package installs it. None for launchers that need no plugin.
+        isolates: Whether the death of one job's process leaves the other jobs unaffected.
+        finds_out: Whether the launcher returns when a job has died. A launcher without this property waits forever.
+        leaves_jobs: Whether the jobs continue when the sweep is stopped.
+        in_main_thread: Whether the launcher must be called in the main thread, to handle signals.
+        starts_all: Whether the launcher starts all jobs at once, whatever their number.
+        is_quiet: Whether the jobs print into files, so that the sweep can redraw the terminal.
+        workers: The launcher's setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
+        shares: Whether a job can wait for steps that a different job trains: jobs start in order, on one file system,
+            and a job that waits does not block a device.
     """
 
     launcher: str = ""
@@ -57,14 +57,15 @@ TRAITS = {
     ),
     "ray": Traits("RayLauncher", "ray", isolates=True, is_quiet=True),
 }
-"""A mapping from the name in Hydra's group ``hydra/launcher`` to traits."""
+"""A mapping from the name of a launcher in Hydra's group ``hydra/launcher`` to its properties."""
 
 
 def traits_of(launcher: str) -> Traits:
     """Return the traits of a launcher.
 
     Args:
-        launcher: Name of its class, with or without its module. Not the class, because Hydra imports plugins again.
+        launcher: Name of the launcher's class, with or without its module. The class itself cannot be compared, because
+            Hydra imports plugins again.
 
     Example:
         >>> traits_of("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher").library

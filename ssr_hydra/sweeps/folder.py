@@ -41,7 +41,7 @@ _LOCK_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class AssignedJobs:
-    """The work of a sweep.
+    """The jobs of a sweep, divided between this sweep and other sweeps that are running.
 
     Args:
         jobs: All jobs of this sweep, one for each list of overrides, in order. A job may occur several times.
@@ -143,7 +143,7 @@ class StudyFolder:
     def assign(
         self, jobs: Sequence[tuple[tuple[str, ...], JobDescription]], place: Sequence[str] | None = None
     ) -> AssignedJobs:
-        """Assign each job its folder, and claim those that no other sweep runs.
+        """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
         Args:
             jobs: Overrides and description of each job.
@@ -203,7 +203,11 @@ class StudyFolder:
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
-        """Claim and return the jobs whose sweep has died, and which have died themselves."""
+        """Claim the jobs whose sweep has died, or that no sweep has claimed, and return them.
+
+        Args:
+            jobs: Jobs that do not run.
+        """
         with self._locked():
             taken = []
             alive = {self.sweep: False}

@@ -49,7 +49,12 @@ class LostJobError(RunError):
 
 
 class JobState(Enum):
-    """The status of a job."""
+    """The status of a job, as its folder shows it.
+
+    WAITING: the job has not started. RUNNING: its process is alive. DIED: its process ended without a record, for
+    example because it was killed. FAILED: it raised an error, or died too often. STOPPED: ctrl-C or another signal
+    ended it, and it can be resumed. DIVERGED: a loss or a weight became NaN or infinite. COMPLETED: it reached its end.
+    """
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -61,18 +66,18 @@ class JobState(Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether running it again would give the same result."""
+        """Whether the job need not run again, because it would have the same result."""
         return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has a record of its end."""
+        """Whether the job has ended and has a record that says how."""
         return self.is_final or self in (JobState.FAILED, JobState.STOPPED)
 
 
 @dataclass(frozen=True)
 class JobDescription:
-    """What a study needs to know of a job's config.
+    """The parts of a job's config that a study needs.
 
     Args:
         identity: SHA-256 of the part of the config that determines the result of the run. It identifies the job.
@@ -130,7 +135,7 @@ class OverrideColumns(NamedTuple):
 
 
 def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
-    """Sort the overrides of jobs into those that all share, and columns of the others."""
+    """Split the overrides of jobs into those that are the same in all jobs, and columns for the others."""
     every = [dict.fromkeys(each) for each in overrides]
     common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
     own = [dict(map(_pair, (item for item in each if item not in common))) for each in every]
@@ -152,7 +157,7 @@ def is_free(field: str) -> bool:
 
 
 def describe(values: Mapping[str, Any]) -> JobDescription:
-    """Create it from a checked config, as plain data.
+    """Create the description of a job from its checked config, as plain data.
 
     Example:
         >>> one, two = (describe({"name": name, "ssr": 0.5, "seed": 0}) for name in "ab")
@@ -181,7 +186,7 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def read_state(folder: Path, now: float | None = None) -> JobState:
-    """Return the status of the job of a folder.
+    """Return the status of the job in a folder.
 
     If the record is final (completed or diverged), it is the status. Otherwise a heartbeat file takes precedence over
     the record, even if its process has died: while a failed job is retried, its old record is still there.

@@ -24,7 +24,7 @@ _MOST_BYTES = 10_000_000  # the largest config file that is read
 _MOST_SHOWN = 50
 _OF_THE_SWEEP = (*APP_KEYS, "launcher")
 _WORDS = {JobState.RUNNING: "running", JobState.DIED: "died", JobState.WAITING: "not begun"}
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader, if available, is ten times faster
 
 
 class _Row(NamedTuple):
@@ -74,7 +74,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
         result = None
     state: JobState | None = read_state(folder)
     if state is JobState.WAITING and (folder / RESULT).exists():
-        state = None  # a truncated record
+        state = None  # the record exists but is truncated
     return _Row(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=_of_experiment(overrides),
@@ -125,7 +125,8 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
         table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
     if errors:
         table.add_column("error", overflow="fold")
-    # Jobs that have not started are counted in the first line; of many jobs, so are completed ones.
+    # The first line counts all jobs. The table lists neither jobs that have not started nor, if there are many jobs,
+    # completed ones.
     hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
     for job, row in shown:

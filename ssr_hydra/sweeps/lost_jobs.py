@@ -16,7 +16,7 @@ _TAIL_BYTES = 65_536
 
 
 def record_lost(job: StudyJob, error: str) -> None:
-    """Write the ``result.json`` of a job whose process was lost, with the progress in its log.
+    """Write the ``result.json`` of a job whose process was lost. The number of steps comes from the job's metrics log.
 
     Args:
         job: The job.

@@ -65,8 +65,8 @@ def serve(number: int, modules: Iterable[str]) -> None:
         modules: Names of the modules to import first.
     """
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
-    # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked after
-    # CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
+    # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
+    # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for module in modules:
         with suppress(Exception):  # the job that needs the module reports the error

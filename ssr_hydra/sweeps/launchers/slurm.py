@@ -13,9 +13,9 @@ _OVER, _ALIVE = "COMPLETED", "RUNNING"
 def queue_watcher() -> Any:
     """Return a replacement for submitit's watcher of job states. submitit's own watcher calls ``sacct``.
 
-    This one calls ``squeue``, which lists jobs that wait, run, or were requeued. A job that ``squeue`` does not list has
-    ended, and the job's files show how. Without accounting, ``sacct`` returns nothing, so submitit's own watcher would
-    wait for a killed job forever.
+    This one calls ``squeue``, which lists jobs that wait, run, or were requeued. A job that ``squeue`` does not list
+    has ended, and the job's files show how. Without accounting, ``sacct`` returns nothing, so submitit's own watcher
+    would wait for a killed job forever.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 

@@ -289,7 +289,7 @@ class Spawner:
         self._processes: dict[int, Any] = {}
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """See :class:`Starter`. The arguments ``out`` and ``err`` are ignored: the job has the output of this process."""
+        """See :class:`Starter`. It ignores ``out`` and ``err``: the job shares the output of this process."""
         del out, err, is_stopped
         ours, theirs = Pipe()
         process = get_context("spawn").Process(target=spawned, args=(theirs,))

@@ -1,4 +1,4 @@
-"""Your own arrays and tables as a data set in memory."""
+"""A data set in memory from your own arrays or tables."""
 
 from __future__ import annotations
 
@@ -26,42 +26,44 @@ __all__ = ["Arrays"]
 _DTYPES = ("float32", "float64", "int64")
 _LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}
 _CHUNK = 1024  # number of samples that are computed in float64 at a time
-_FEWEST_STEPS = 100  # the minimum number of float32 values within a column's range
-_NOISE = 1e-12  # a column with a smaller relative range is constant up to float64 rounding
+_FEWEST_STEPS = 100  # the minimum number of different float32 values that must fit into a column's range
+_NOISE = 1e-12  # a column whose range is smaller, relative to its values, is constant up to float64 rounding
 
 
 class Arrays(TensorDataset):
     r"""Inputs and targets from an .npz, .npy, .csv or .tsv file, or a folder of .npy files, held in memory.
 
     An .npz (or a folder) holds two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
-    .npy with a matrix, has one sample per row. The last column is the target, unless you name others.
+    .npy with a matrix, has one sample per row. The last column is the target, unless ``targets`` names other columns.
 
-    With ``eval_path`` the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
-    it, a fraction of the samples of ``path`` is held out. The held-out samples depend on ``eval_fraction`` and
-    ``split_seed``, not on the run's seed; the split is stratified by class. The means of ``standardize`` and the
-    numbers of named classes come from the training samples and apply to both splits. Scaling is computed in float64.
+    If you give ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``.
+    If not, a fraction of the samples of ``path`` is held out for evaluation. The held-out samples depend on
+    ``eval_fraction`` and ``split_seed``, not on the run's seed, and the split is stratified by class. The statistics of
+    ``standardize`` and the numbers of named classes are computed from the training samples and used for both splits.
+    Scaling is computed in float64.
 
     Args:
         path: The file.
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
         inputs: Names of the input columns, or their numbers from ``"0"`` if there is no header; None means all columns
-            but the targets. For a file of arrays, the name of the array; None finds inputs, x, X, images, features or
-            data.
-        targets: The target columns, or the name of the array; None means the last column, or targets, y, Y or labels.
-        task: ``"classification"``: one target per sample, a class number from 0 or a word; words are numbered in
-            alphabetical order. ``"regression"``: float32 targets [N, T], or float64 targets with that ``dtype``.
-        header: Whether the first row of a table has the names of the columns. None means yes, but it is an error if
-            that row may be data.
-        delimiter: The delimiter of a table; None finds commas, semicolons, tabs or bars.
+            except the targets. For a file of arrays, this is the name of the inputs array; None means the array named
+            inputs, x, X, images, features or data.
+        targets: Names of the target columns; None means the last column. For a file of arrays, this is the name of the
+            targets array; None means the array named targets, y, Y or labels.
+        task: ``"classification"``: one target per sample, which is a class number from 0 or a word; words are numbered
+            in alphabetical order. ``"regression"``: targets [N, T] in float32, or in float64 if that is the ``dtype``.
+        header: Whether the first row of a table has the names of the columns. None means yes, but raises an error if
+            the first row may be data.
+        delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
         decimal: The decimal point of a table, ``"."`` or ``","``.
-        na_values: Words that mark a missing target, in any case; None means the usual ones (NA, NaN, null, None, ?
-            ...). An empty cell is always missing.
-        shape: Shape of one sample, such as [1, 28, 28]; None keeps the file's.
-        layout: The axes of image samples, ``"hw"``, ``"hwc"`` or ``"chw"``, to convert them to [C, H, W]; None
-            keeps the axes.
+        na_values: Words that mean a missing target, in upper or lower case; None means the usual words (NA, NaN, null,
+            None, ? ...). An empty cell is always missing.
+        shape: Shape of one sample, such as [1, 28, 28]; None keeps the shape in the file.
+        layout: The axes of image samples in the file, ``"hw"``, ``"hwc"`` or ``"chw"``. The samples are converted to
+            [C, H, W]. None keeps the axes.
         dtype: Type of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
-        divide_by: Divides the inputs: 255 scales bytes to [0, 1].
+        divide_by: The number by which the inputs are divided. For example, 255 scales bytes to [0, 1].
         standardize: Subtract the mean and divide by the standard deviation of the training samples, for each feature,
             or for each channel if there is a layout. A constant feature becomes 0.
         eval_fraction: Fraction of the samples to hold out if there is no ``eval_path``, between 0 and 1.
@@ -135,7 +137,7 @@ class Arrays(TensorDataset):
         super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of the tensors that are trained on."""
+        """Return path and split, number of samples, and a SHA-256 of the tensors."""
         return describe_tensors(f"{self.path} {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -145,8 +147,8 @@ class Arrays(TensorDataset):
 
 
 def _place(path: object) -> object:
-    """Return the absolute path, with links resolved."""
-    with suppress(ValueError):  # such a file cannot exist; reading it raises the error
+    """Return the absolute path with links resolved; a value that cannot be a path is returned unchanged."""
+    with suppress(ValueError):  # a path with a null byte, for example; reading the file raises the error
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
     return path
 
@@ -181,7 +183,7 @@ def _check_settings(
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Check the inputs and reshape each sample. The values keep the type of the file."""
+    """Check the inputs and return them, with each sample reshaped. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise InputError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
@@ -218,7 +220,10 @@ class _Scale(NamedTuple):
 def _cast(
     table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Scale in float64, then cast, a few samples at a time. Refuse values that the type cannot hold or distinguish."""
+    """Scale the values in float64, and cast them, a few samples at a time.
+
+    Refuse values that are too large for the type, or that the type cannot distinguish.
+    """
     cast = np.empty(values.shape, dtype)
     with np.errstate(over="ignore"):  # checked below
         for begin in range(0, len(values), _CHUNK):
@@ -260,7 +265,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
     for column, name in enumerate(table.target_columns):
         cells = table.targets[:, column]
         words, places, counts = np.unique(cells, return_index=True, return_counts=True)
-        order = np.argsort(places)  # the error names the first one in the file
+        order = np.argsort(places)  # the error names the first wrong cell in the file
         for place in order:
             word = str(words[place])
             if word.strip().lower() in missing or not (word.isprintable()):
@@ -280,7 +285,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
 
 
 def _classes(table: SampleTable) -> list[str] | None:
-    """Return the names of the classes if they are words, or None if they are numbers."""
+    """Return the names of the classes in alphabetical order if the targets are words; None if they are numbers."""
     if len(table.target_columns) != 1:
         rule = "must be one column for classification"
         raise InputError("targets", table.target_columns, rule, "name one, or set task=regression")
@@ -315,7 +320,7 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
 
 
 def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the targets as finite numbers."""
+    """Return the targets in float64. Refuse a target that is not a finite number."""
     try:
         values = raw.astype(np.float64)
     except ValueError:
@@ -339,7 +344,7 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 def _check_apart(table: SampleTable, other: SampleTable) -> None:
     """Refuse an evaluation file that has samples of the training file.
 
-    If many training samples repeat each other, equal samples may be a coincidence and are accepted.
+    If many training samples are equal to each other, equal evaluation samples may be a coincidence and are accepted.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -351,7 +356,7 @@ def _check_apart(table: SampleTable, other: SampleTable) -> None:
 
 
 def _hashes(table: SampleTable) -> list[int]:
-    """Return one hash per sample, of inputs and targets."""
+    """Return one hash per sample, computed from its inputs and targets."""
     targets = table.targets if table.targets.dtype.kind == "U" else table.targets.astype(np.float64)
     return [
         hash((sample.tobytes(), tuple(target.tolist())))

@@ -23,9 +23,10 @@ class Augment(Protocol):
 
 
 class RandomShift:
-    """Shift every image by up to ``pixels`` in each direction. All (2 pixels + 1)^2 shifts have equal probability.
+    """Shift every image at random by up to ``pixels`` in each direction.
 
-    Pixels that enter at the border are zero. With ``pixels=0`` the images do not change.
+    All (2 pixels + 1)^2 shifts have equal probability. The new pixels at the border are zero. ``pixels=0`` does not
+    change the images.
 
     Args:
         pixels: The largest shift, in pixels, 0 or more.
@@ -52,14 +53,14 @@ class RandomShift:
 
 
 class RandomCropFlip:
-    """Pad every image with zeros, crop it at a random place, and flip every second one, as for CIFAR.
+    """Pad every image with zeros, crop it at a random position, and flip it at random, as is usual for CIFAR.
 
-    The crops have the size of the image; all (2 padding + 1)^2 places have equal probability. In normalized images,
-    zero is the mean of a channel.
+    The crop has the size of the image, and all (2 padding + 1)^2 positions have equal probability. In normalized
+    images, zero is the mean of a channel.
 
     Args:
         padding: Pixels of padding on each side, 0 or more; 0 does not crop.
-        flip: Flip each image, left to right, with probability 1/2.
+        flip: Whether to flip each image, left to right, with probability 1/2.
 
     Raises:
         InputError: ``padding`` is not an integer >= 0, or the batch does not have the shape [N, C, H, W].
@@ -96,12 +97,12 @@ def _check_images(inputs: Tensor, name: str) -> None:
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Return each image at a random place of itself padded with zeros."""
+    """Return each image, padded with zeros and cropped to its size at a random position."""
     if pixels == 0:
         return images
     p, n = pixels, images.shape[0]
     height, width = images.shape[2:]
-    # All windows of the padded image are views; selecting one per image is the only copy.
+    # All windows of the padded images are views. Only the selection of one window per image copies data.
     windows = F.pad(images, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(images.device)
     return windows[torch.arange(n, device=images.device), :, down, right]

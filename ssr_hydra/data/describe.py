@@ -1,4 +1,4 @@
-"""Descriptions of data sets as a few plain values, for records and to detect changed data at a resume."""
+"""Descriptions of data sets as a few plain values. They go into records, and show at a resume if the data changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn contains: real data on every machine, without a download."""
+"""The 1,797 handwritten digits that scikit-learn contains: real data that needs no download."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Digits(TensorDataset):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of their content."""
+        """Return name, number of samples, and a SHA-256 of images and labels."""
         return describe_tensors(f"digits {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Digits(TensorDataset):
 
 def _read() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
-    # Importing sklearn.datasets takes about a second; reading the file inside the package takes 20 ms.
+    # The import of sklearn.datasets takes about a second, but to read the file in the package takes only 20 ms.
     package = importlib.util.find_spec("sklearn")
     if package is None:
         raise ModuleNotFoundError("the digits come with scikit-learn: pip install scikit-learn", name="sklearn")
@@ -77,7 +77,7 @@ def _read() -> tuple[NDArray[Any], NDArray[Any]]:
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # the package has moved its file, so call its function
+    from sklearn.datasets import load_digits  # this version of the package has the file elsewhere
 
     digits = load_digits()
     return digits.data, digits.target

@@ -1,4 +1,4 @@
-"""Images in one folder per class, read sample by sample."""
+"""A data set of image files, with one folder per class. It reads one image at a time."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ _MOST_SIZES = 10_000
 class ImageFolder(Dataset[tuple[Tensor, int]]):
     """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read them.
 
-    The number of a class is its position among the sorted folders in ``root/classes_from``, the same for every split.
-    A validation folder may lack classes, but one with an additional class is refused.
+    The number of a class is its position among the sorted folders in ``root/classes_from``, so it is the same for every
+    split. A validation folder may have fewer classes, but an additional class is refused.
 
-    An image is decoded to RGB and goes through ``transforms`` in order. It becomes a float32 tensor in [0, 1] (unless a
-    transform returned a tensor), and is normalized. Random transforms depend only on (seed, epoch, sample).
+    An image is decoded to RGB, and then the ``transforms`` are applied in order. If the result is not a float tensor,
+    it is converted to float32 in [0, 1]. Last, it is normalized by ``mean`` and ``std``. Random transforms depend only
+    on (seed, epoch, sample).
 
     Args:
-        root: The folder.
-        folder: The split: ``train``, ``val``.
-        classes_from: The split whose folders are the classes; or an absolute path, if the training images have another
+        root: The folder of the data set.
+        folder: The folder of the split in ``root``, such as ``train`` or ``val``.
+        classes_from: The split whose folders are the classes. Use an absolute path if the training images have another
             root.
-        transforms: A mapping from name to one of torchvision's transforms v2, or to None to omit it, in order. They
-            must bring all images to one size.
-        mean: Subtracted from each channel; None for none. The default is ImageNet's.
-        std: Divides each channel; None for none.
+        transforms: A mapping from name to a transform of torchvision's transforms v2; a value of None removes that
+            transform. The transforms must give all images the same size.
+        mean: The mean to subtract from each channel; None subtracts nothing. The default is that of ImageNet.
+        std: The standard deviation by which each channel is divided; None does not divide.
 
     Raises:
         InputError: torchvision is not installed; a folder is missing, has no classes, no images, or a class that
@@ -89,7 +90,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             raise InputError(
                 "root", root, f"holds no images in {base / folder}", f"add images ({' '.join(IMG_EXTENSIONS)})"
             )
-        # Two arrays, because a list of a million tuples would be copied by workers as they count references.
+        # Store two arrays, not a list of tuples. Reference counting in workers would copy the memory of a list.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
         self._labels = np.array([label for _, label in found])
@@ -107,7 +108,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         try:
             with Image.open(path) as file:
                 image: Any = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for a broken image
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises these errors for a broken image
             raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         for transform in self.transforms:
             image = transform(image)
@@ -125,7 +126,10 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         return self._base / os.fsdecode(bytes(name))
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of all names in order and the sizes of up to 10,000 files."""
+        """Return name, number of samples, and a SHA-256 of all file names and labels and the sizes of some files.
+
+        The sizes are those of up to 10,000 files at equal distances.
+        """
         step = -(-len(self) // _MOST_SIZES)
         sizes = [self._path(name).stat().st_size for name in self._names[::step]]
         parts = [b"\0".join(self._names.tolist()), self._labels.tobytes(), repr(sizes).encode()]

@@ -1,4 +1,4 @@
-"""A part of a data set, for short trial runs."""
+"""Limit a data set to some of its samples, for short trial runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Limited", "limited"]
 
 
 class Limited(Subset[Any]):
-    """Samples of a data set, spread evenly over it: sample ``i`` of ``n`` is number ``i * length // n``.
+    """Some samples of a data set at equal distances: sample ``i`` of ``n`` has the index ``i * length // n``.
 
-    Data sets are often sorted by class, so the first few samples might have only one class.
+    Data sets are often sorted by class, so the first samples may all have the same class.
 
     Args:
         dataset: A map-style data set with at least ``samples`` samples.
-        samples: Number of samples.
+        samples: Number of samples to select.
 
     Example:
         >>> Limited(list("abcdefgh"), 3).indices
@@ -33,14 +33,14 @@ class Limited(Subset[Any]):
             self.collate_fn = dataset.collate_fn
 
     def describe(self) -> dict[str, Any]:
-        """Return the description of the whole data set, and the number of these samples."""
+        """Return the description of the whole data set, and the numbers of all samples and of selected samples."""
         describe = getattr(self.dataset, "describe", None)
         whole = describe() if callable(describe) else {"class": type(self.dataset).__qualname__}
         return {**whole, "of_samples": len(self.dataset), "samples": len(self)}  # type: ignore[arg-type]
 
 
 def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
-    """Return a data set limited to some batches. The whole data set if it is smaller or there is no limit.
+    """Return a data set limited to a number of batches. If it is smaller or there is no limit, return it unchanged.
 
     Args:
         dataset: A data set.

@@ -1,4 +1,4 @@
-"""Batches as a function of (seed, epoch): from memory if the data is in memory, else by torch's DataLoader."""
+"""Loaders whose batches are a function of (seed, epoch), for data in memory and for torch's DataLoader."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ __all__ = ["TensorLoader", "known_length", "make_loaders"]
 
 
 class TensorLoader:
-    """Batches of tensors in memory, by one index_select per tensor instead of collating samples.
+    """A loader of tensors in memory. It creates a batch by one index_select per tensor, without collating samples.
 
-    The order of epoch ``e`` is a function of (seed, e), and the augmentation of its batch ``k`` of (seed, e, k). Every
-    batch is a copy, so a model may change it in place.
+    The order of the samples in epoch ``e`` is a function of (seed, e). The augmentation of batch ``k`` in that epoch is
+    a function of (seed, e, k). Every batch is a copy, so a model may change it in place.
 
-    With several processes a batch is the same as with one, augmentation included, and each process gets its
-    :func:`share` of the batch.
+    Several processes split each batch: each process gets its :func:`share`. The whole batch, with its augmentation, is
+    the same as in one process.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of tensors of equal length.
         batch_size: Samples per batch; the last batch of an epoch may have fewer.
-        shuffle: Whether each epoch has a new order; if false, the order of the data set.
-        drop_last: Whether to drop a last batch that is not full.
-        seed: Seed of order and augmentation.
+        shuffle: Whether each epoch has a new order. If false, every epoch has the order of the data set.
+        drop_last: Whether to drop the last batch of an epoch if it is not full.
+        seed: Seed of the order and the augmentation.
         augment: A function of (inputs, generator), applied to the first tensor of each batch.
         device: The device of the data and the batches. The data is moved there once.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
 
     Raises:
-        InputError: The data set is empty or not made of tensors of equal length, the batch size is below 1, or there
-            are no batches.
+        InputError: The data set is empty or does not consist of tensors of equal length, the batch size is below 1, or
+            there are no batches.
 
     Example:
         >>> loader = TensorLoader([torch.arange(10.0), torch.arange(10)], batch_size=4, shuffle=False)
@@ -85,11 +85,11 @@ class TensorLoader:
 
     @property
     def global_batch_size(self) -> int:
-        """Samples per batch, over all processes."""
+        """The number of samples in a batch of all processes."""
         return self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration. A complete iteration increases it by one."""
+        """Set the epoch of the next iteration. Each complete iteration increases the epoch by one."""
         self.seek(epoch)
 
     def seek(self, epoch: int, batch: int = 0) -> None:
@@ -115,7 +115,7 @@ class TensorLoader:
         self.epoch, self._start = epoch + 1, 0
 
     def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
-        # The whole batch is augmented, so that random numbers do not depend on the number of processes.
+        # The caller has augmented the whole batch, so random numbers do not depend on the number of processes.
         begin, end = share(len(batch[0]), self.rank, self.world_size)
         if begin == end:
             return Padding(tuple([tensor[:1] for tensor in batch]))
@@ -123,7 +123,7 @@ class TensorLoader:
 
 
 def known_length(loader: Any) -> int | None:
-    """Return the number of batches of a loader, or None: ``len()`` of a ``DataLoader`` may raise for a stream.
+    """Return the number of batches of a loader; None if the loader has no length, such as for a stream.
 
     Example:
         >>> known_length([1, 2]), known_length(iter([1, 2]))
@@ -146,29 +146,29 @@ def make_loaders(
     world_size: int = 1,
     **settings: Any,
 ) -> tuple[Any, Any]:
-    """Create the two loaders of a run, whose every batch is a function of (seed, epoch).
+    """Create the training loader and the evaluation loader of a run. Each batch is a function of (seed, epoch).
 
-    Data sets that are tensors in memory (a ``TensorDataset``, :class:`Digits`) get a :class:`TensorLoader`, which
-    is several times faster. Any other data set gets torch's ``DataLoader``, with the data set's own ``collate_fn`` if
-    it has one.
+    For a data set of tensors in memory (a ``TensorDataset``, :class:`Digits`) the loader is a :class:`TensorLoader`,
+    which is several times faster than a ``DataLoader``. For any other data set it is torch's ``DataLoader``, with the
+    data set's ``collate_fn`` if it has one.
 
     Args:
         train: The data set to train on.
-        eval: The data set to evaluate on, in its own order and without augmentation; or None.
-        augment: Augmentation of whole batches of data in memory. Other data sets augment their own samples with
-            Python's, NumPy's or torch's global random numbers, which are seeded for each sample.
+        eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
+        augment: Augmentation of whole batches, only for data in memory. Another data set must augment its own samples.
+            It may use the global random numbers of Python, NumPy and torch, which are seeded for each sample.
         seed: The run's seed.
-        device: The device of training; data in memory is moved there once.
+        device: The device of training. Data in memory is moved there once.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
-        settings: Arguments of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
+        settings: Arguments of :class:`~ssr_hydra.settings.DataSettings`, such as ``batch_size`` or ``num_workers``.
 
     Returns:
-        The training loader, and the evaluation loader or None.
+        The training loader, and the evaluation loader; None instead of the latter if there is no evaluation data.
 
     Raises:
-        InputError: A data set is empty, a setting is out of range or would be ignored, or built-in evaluation data
-            overlaps the training data.
+        InputError: A data set is empty, a setting is out of range or would be ignored, or the evaluation data of a
+            built-in data set overlaps the training data.
 
     Example:
         >>> from ssr_hydra.data import Digits, RandomShift
@@ -223,7 +223,7 @@ def make_loaders(
                     dataset, "collate_fn", None
                 ),  # the data set knows how to pad samples of different length
                 pin_memory=torch.device(device).type == "cuda",
-                # A stream's epoch and seed reach only workers that start with the epoch.
+                # Workers on a stream must start again at each epoch, to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),
             )
         except InputError as error:
@@ -237,7 +237,7 @@ def make_loaders(
 
 
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return the tensors of a data set whose samples are rows of them, or None."""
+    """Return the tensors of a data set if its samples are the rows of these tensors, else None."""
     if isinstance(dataset, Subset):
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
@@ -249,7 +249,7 @@ def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
 
 
 def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return the tensors of a sequence of tensors, or None."""
+    """Return a sequence of tensors of equal length as a tuple; None for anything else."""
     if not isinstance(dataset, (list, tuple)) or not dataset:
         return None
     if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):

@@ -1,4 +1,4 @@
-"""torch's DataLoader with batches, and random numbers of each sample, as functions of (seed, epoch)."""
+"""torch's DataLoader, with the order of batches and the random numbers of samples as functions of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Padding(NamedTuple):
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return the samples of a batch that belong to a process: contiguous parts whose sizes differ by at most one.
+    """Return which samples of a batch a process gets. The sizes of the processes' parts differ by at most one.
 
     Args:
-        samples: Size of the batch.
+        samples: Number of samples in the batch.
         rank: Rank of the process.
         world_size: Number of processes.
 
     Returns:
-        The index of the first sample, and of the one after the last.
+        The index of the first sample, and the index after the last sample.
 
     Example:
         >>> share(7, 0, 2), share(7, 1, 2), share(1, 1, 2)
@@ -53,20 +53,20 @@ def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
 
 
 class _Key(NamedTuple):
-    """An index from the sampler to the data set: the sample, and the seed of its random numbers."""
+    """The index that the sampler passes to the data set: the sample's number, and the seed of its random numbers."""
 
     sample: int
     seed: int
 
 
 class SeededSampler(Sampler[list[_Key]]):
-    """The batches of epoch ``e`` as a function of (seed, e), with a seed for every sample.
+    """A sampler whose batches in epoch ``e`` are a function of (seed, e). Every sample gets its own seed.
 
     Args:
         length: Number of samples in the data set.
         batch_size: Samples per batch; the last batch of an epoch may have fewer.
-        shuffle: Whether each epoch has a new order; if false, 0, 1, 2 ...
-        drop_last: Whether to drop a last batch that is not full.
+        shuffle: Whether each epoch has a new order. If false, the order is 0, 1, 2 ...
+        drop_last: Whether to drop the last batch of an epoch if it is not full.
         seed: Seed of the order and of the samples.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
@@ -110,11 +110,11 @@ class SeededSampler(Sampler[list[_Key]]):
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random numbers, augmentation included, are a function of (seed, epoch, sample).
+    """A data set whose random numbers, also those of augmentation, are a function of (seed, epoch, sample).
 
-    Python's, NumPy's and torch's global generators are seeded before each sample and restored after it. So the data
-    does not depend on the number of workers, an epoch can start at any batch, and a loader without workers does not
-    change the random numbers of training. This costs about 30 us per sample.
+    The class seeds the global generators of Python, NumPy and torch before each sample, and restores them after it. So
+    the data does not depend on the number of workers, an epoch can start at any batch, and a loader without workers
+    does not change the random numbers of training. This takes about 30 us per sample.
 
     Args:
         dataset: A map-style data set.
@@ -124,13 +124,13 @@ class SeededDataset(Dataset[Any]):
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]  # map-style sets have a length; checked in make_loaders
+        return len(self.dataset)  # type: ignore[arg-type]  # make_loaders has checked that there is a length
 
     def __getitem__(self, key: _Key) -> Any:
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[_Key]) -> Any:
-        """Return the samples of one batch. DataLoader calls this method if it exists."""
+        """Return the samples of one batch. torch's DataLoader calls this method."""
         whole_batch = getattr(self.dataset, "__getitems__", None)
         with preserved_rng():
             if whole_batch is not None:
@@ -144,10 +144,10 @@ class SeededDataset(Dataset[Any]):
 
 
 class SeededDataLoader(DataLoader[Any]):
-    """torch's DataLoader with :meth:`seek`: order, samples and workers follow (seed, epoch).
+    """torch's DataLoader with :meth:`seek`. Order and random numbers are functions of (seed, epoch).
 
     A map-style data set can start at any batch. A stream always starts at its beginning, so earlier batches are read
-    and discarded. With several processes, the stream itself must give each process its own samples.
+    and discarded. If there are several processes, the stream itself must give each process its own samples.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class SeededDataLoader(DataLoader[Any]):
             begin, end = share(batch_size, rank, world_size)
             options.update(batch_size=end - begin, drop_last=drop_last)
         else:
-            length = len(dataset)  # type: ignore[arg-type]  # map-style sets have one; checked in make_loaders
+            length = len(dataset)  # type: ignore[arg-type]  # make_loaders has checked that there is a length
             sampler = SeededSampler(length, batch_size, shuffle, drop_last, seed, rank, world_size)
             options["batch_sampler"] = sampler
             dataset = SeededDataset(dataset)
@@ -184,7 +184,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # Workers take their base seed from this generator; an IterableDataset has no other source.
+        # Workers take their base seed from this generator. It is the only seed for an IterableDataset.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler
@@ -195,8 +195,7 @@ class SeededDataLoader(DataLoader[Any]):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
-        # Workers have their own random numbers, and samples of a map-style set are seeded one by one. A stream read
-        # in this process would use the random numbers of training.
+        # Workers have their own random state. Without workers, a stream would change the random state of training.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
         return itertools.islice(batches, start, None) if start else batches

@@ -33,17 +33,17 @@ _MASK = 2**64 - 1
 def fold(seed: int, *counters: int) -> int:
     """Derive a new seed from a seed and counters.
 
-    Each number goes through the finalizer of splitmix64 (Steele, Lea, Flood 2014), so ``fold(0, 1)`` and ``fold(1, 0)``
-    differ, and the streams of neighbouring seeds, epochs and batches do not overlap. The order of the samples in epoch
-    ``e`` and the augmentation of its batch ``k`` depend only on such seeds. So a resume needs no random state for them,
-    and other uses of random numbers do not change them.
+    The function applies the finalizer of splitmix64 (Steele, Lea, Flood 2014) to each number. So ``fold(0, 1)`` and
+    ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap. The order of
+    the samples in an epoch and the augmentation of each batch depend only on such derived seeds. So a resume needs no
+    random state for them, and other uses of random numbers do not change them.
 
     Args:
         seed: The run's seed.
-        counters: Numbers of the part: an epoch, a batch, a sample.
+        counters: The numbers of a random stream, an epoch, a batch or a sample.
 
     Returns:
-        An int in [0, 2**63), which all random generators here accept.
+        An int in [0, 2**63), which the generators of Python and torch accept as a seed.
 
     Example:
         >>> fold(0, 3) == fold(0, 3), fold(0, 3) == fold(0, 4)
@@ -51,7 +51,7 @@ def fold(seed: int, *counters: int) -> int:
     """
     state = 0
     for number in (seed, *counters):
-        # Mix before adding the next number: with sums of seed and epoch, neighbouring seeds would share streams.
+        # Mix the bits before the next number is added. Otherwise seed 0 in epoch 1 would equal seed 1 in epoch 0.
         state = (state + 0x9E3779B97F4A7C15 + (number & _MASK)) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -77,7 +77,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_global_rng(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's CPU generators, which data sets use."""
+    """Seed the CPU generators of Python, NumPy and torch, which data sets use."""
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")
@@ -86,7 +86,7 @@ def seed_global_rng(seed: int) -> None:
 
 
 class GlobalRng(NamedTuple):
-    """The state of Python's, NumPy's and torch's global generators, and of the GPUs in use."""
+    """The state of the global random generators of Python, NumPy and torch, on the CPU and on the GPUs in use."""
 
     python: Any
     numpy: Any
@@ -96,7 +96,7 @@ class GlobalRng(NamedTuple):
 
     @classmethod
     def now(cls) -> GlobalRng:
-        """Return the current state."""
+        """Return the current state of the generators."""
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
@@ -107,7 +107,7 @@ class GlobalRng(NamedTuple):
         )
 
     def restore(self) -> None:
-        """Restore the state."""
+        """Set the generators to this state."""
         random.setstate(self.python)
         torch.set_rng_state(self.cpu)
         if self.numpy is not None:
@@ -120,7 +120,7 @@ class GlobalRng(NamedTuple):
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Restore Python's, NumPy's and torch's global generators (and those of GPUs in use) at the end of a block."""
+    """At the end of this block, restore the state that the global random generators had at its start."""
     before = GlobalRng.now()
     try:
         yield

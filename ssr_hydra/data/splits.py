@@ -1,4 +1,4 @@
-"""Held-out samples, selected by their own seed, so that runs of any seed are evaluated on the same samples."""
+"""Select held-out samples by a separate seed, so that runs with different seeds are evaluated on the same samples."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ __all__ = ["check_apart", "check_split", "hold_out"]
 
 
 def check_split(split: object, eval_fraction: object = 0.5, split_seed: object = 0) -> str:
-    """Return a split, ``train`` or ``eval``, and check how it is cut."""
+    """Return the name of a split. Refuse a name other than ``train`` and ``eval``, and an invalid fraction or seed."""
     fraction(eval_fraction, "eval_fraction")
     seed_number(split_seed, "split_seed")
     return one_of(split, "split", ("train", "eval"))
 
 
 def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
-    """Select samples to hold out: the same fraction of every class, with a total as close to the fraction as possible.
+    """Select samples to hold out, with about the same fraction of every class.
 
     Args:
-        labels: The class of each sample; equal labels ignore classes.
-        share: Fraction to hold out, between 0 and 1.
+        labels: The class of each sample. If all labels are equal, samples are selected without regard to classes.
+        share: Fraction of the samples to hold out, between 0 and 1.
         seed: Seed of the split.
 
+    Returns:
+        For each sample, whether it is held out. The number of held-out samples is ``share * len(labels)``, rounded.
+
     Raises:
-        InputError: The fraction is outside (0, 1), or one side would be empty.
+        InputError: The fraction is outside (0, 1), or one of the two splits would be empty.
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
@@ -41,10 +44,10 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     taken = np.floor(exact).astype(int)
-    # The classes with the largest remainders give one more sample each, until the total is reached.
+    # Hold out one more sample of each class with a large remainder, until the total is reached.
     for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:
         taken[index] += 1
-    rng = random.Random(seed)  # only random() promises the same numbers in every release
+    rng = random.Random(seed)  # Python guarantees the same numbers in every release only for random()
     keys = np.array([rng.random() for _ in labels])
     held_out = np.zeros(len(labels), dtype=bool)
     for label, count in zip(classes, taken, strict=True):
@@ -54,17 +57,17 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
 
 
 def check_apart(train: Any, evaluation: Any) -> None:
-    """Refuse evaluation data that overlaps the training data, or numbers the classes differently.
+    """Refuse evaluation data that may overlap the training data, or has other class numbers.
 
-    A built-in data set describes in ``partition`` how its source is split into parts, and in ``part`` which part it is.
-    Other data sets are not compared.
+    In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
+    the name of its own part. Other data sets are not checked.
 
     Args:
         train: The data set to train on.
         evaluation: The data set to evaluate on.
 
     Raises:
-        InputError: Both are the same part, or parts of different partitions.
+        InputError: Both data sets are the same part, or parts of different partitions.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

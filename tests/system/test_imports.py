@@ -144,7 +144,7 @@ ARROWS: dict[str, set[str]] = {
     "data": {"settings"},
     "models": {"data", "settings"},
     "checkpoints": {"files", "settings", "state", "time"},
-    "callbacks": {"records", "schedulers", "settings", "time"},
+    "callbacks": {"files", "records", "schedulers", "settings", "time"},
     "trainer": {
         "callbacks",
         "checkpoints",

@@ -21,29 +21,29 @@ __all__ = ["MISSING", "SampleTable", "is_number", "read_table"]
 MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
 )
-"""Common spellings of a missing value in lower case: those of pandas and of UCI's data sets."""
+"""Common spellings of a missing value, in lower case. pandas and the data sets of UCI use them."""
 
 _INPUTS = ("inputs", "x", "X", "images", "features", "data")
 _TARGETS = ("targets", "y", "Y", "labels")
 _FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
 _DELIMITERS = ",;\t|"
-_SNIFFED = 8192  # number of characters for finding the delimiter
-_PEEKED = 50  # number of rows for deciding whether the first one is a header
-_UNNAMED = re.compile(r"|Unnamed: \d+")  # the second is pandas' name for an unnamed column
+_SNIFFED = 8192  # number of characters that are read to detect the delimiter
+_PEEKED = 50  # number of rows that are read to decide whether the first row is a header
+_UNNAMED = re.compile(r"|Unnamed: \d+")  # an empty name, or the name that pandas gives to an unnamed column
 
 
 class SampleTable(NamedTuple):
-    """The content of a file: inputs [N, ...], targets [N, T] as numbers or words, and names for messages."""
+    """The content of a file: inputs [N, ...], targets [N, T] as numbers or words, and names for error messages."""
 
     path: str
     inputs: NDArray[Any]
     targets: NDArray[Any]
-    columns: list[str] | None  # names of the inputs, if they have names
+    columns: list[str] | None  # names of the input columns; None if the file has arrays
     target_columns: list[str]
-    rows: array[int] | None  # the last line of each sample in its file, if the file has lines
+    rows: array[int] | None  # the number of the last line of each sample; None if the file is not a text
 
     def row(self, index: int) -> str:
-        """The position of a sample, for messages."""
+        """Return file and row (or number) of a sample as text, for error messages."""
         return f"{self.path}, {f'sample {index}' if self.rows is None else f'row {self.rows[index]}'}"
 
 
@@ -60,15 +60,16 @@ def read_table(
 
     Args:
         path: The file.
-        field: Name of the setting of the path, for messages.
-        inputs: Names of the input columns; for a file of arrays, the name of the array.
-        targets: Names of the target columns; for a file of arrays, the name of the array.
-        header: Whether the first row has the names of the columns; None refuses a first row that may be data.
-        delimiter: The delimiter of the columns; None finds it.
+        field: Name of the setting that has the path, for error messages.
+        inputs: Names of the input columns; for a file of arrays, the name of the inputs array.
+        targets: Names of the target columns; for a file of arrays, the name of the targets array.
+        header: Whether the first row has the names of the columns. None means yes, but refuses a first row that may be
+            data.
+        delimiter: The delimiter of the columns; None detects the delimiter.
         decimal: The decimal point of a table, ``"."`` or ``","``.
 
     Raises:
-        InputError: The file is missing or cannot be read; the error names row and column.
+        InputError: The file is missing or cannot be read. For a wrong cell, the error names row and column.
     """
     if not isinstance(path, str) or not path:
         raise InputError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
@@ -154,7 +155,7 @@ def _from_text(
     decimal: str,
 ) -> SampleTable:
     delimiter = _delimiter(stream) if delimiter is None else delimiter
-    # Strict, because otherwise an unclosed quote would include the following rows.
+    # strict=True, because otherwise a cell with an unclosed quote would contain the following rows.
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
     head = list(itertools.islice(rows, _PEEKED))
@@ -191,7 +192,7 @@ def _from_text(
 
 
 def _delimiter(stream: TextIO) -> str:
-    """Find the delimiter. A table of one column is read as such, so that later errors name the column."""
+    """Detect the delimiter. Return a comma if the table has only one column, so that later errors name the column."""
     sample = stream.read(_SNIFFED)
     stream.seek(0)
     try:
@@ -201,8 +202,8 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
-    """Refuse a first row that may be data: it has numbers above numbers, and no name above numbers."""
-    above: list[tuple[int, bool]] = []  # per column of numbers, whether the first row has a number too
+    """Refuse a first row that may be data: in every column of numbers, the first row has a number too."""
+    above: list[tuple[int, bool]] = []  # for each column of numbers: its place, and whether the first row has a number
     for place, cell in enumerate(first):
         below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
         if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
@@ -220,21 +221,21 @@ def _check_names(
     if twice is not None:
         raise InputError(field, path, f"has two columns {twice!r}", "rename one, or set header=false")
     for place, name in enumerate(names):
-        # Unnamed columns would be used as inputs, so a column without a name is most likely a mistake.
+        # The column would be used as an input or target, but a column without a name is most likely a mistake.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
             rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
             raise InputError(field, path, rule, "delete the column, or name the others by inputs=[...] targets=[...]")
 
 
 def _number(cell: str, decimal: str) -> float:
-    """Read a number as spreadsheets write it. Python's float() would also accept 1_000."""
+    """Return a cell as a number, or raise ValueError. Unlike Python's float(), refuse ``1_000``."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)
 
 
 def _plain(cell: str, decimal: str) -> str:
-    """Return a target in Python's notation: a number with a decimal point, or the word unchanged."""
+    """Return a number with a decimal point instead of a decimal comma. Return a word unchanged."""
     return cell.replace(",", ".") if decimal == "," and is_number(cell, decimal) else cell
 
 
@@ -250,7 +251,10 @@ def _fix(cell: str, delimiter: str, decimal: str) -> str:
 def _choose(
     path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
-    """Return the indices of inputs and targets. By default the last column is the target, and the rest are inputs."""
+    """Return the indices of input and target columns.
+
+    By default, the last column is the target, and all other columns are inputs.
+    """
 
     def places(wanted: Sequence[str], what: str) -> list[int]:
         for name in wanted:
@@ -270,7 +274,7 @@ def _choose(
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:
-    """Whether a cell is a number."""
+    """Return whether a cell is a number."""
     try:
         _number(cell, decimal)
     except ValueError:

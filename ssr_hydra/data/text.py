@@ -1,4 +1,4 @@
-"""Text as bytes: the source of Python's standard library, in windows or in documents."""
+"""Data sets of text as bytes: the source code of Python's standard library, as windows or as documents."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from ssr_hydra.settings.base import count as check_count
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
 
 IGNORED = -100
-"""The label of bytes that are not predicted; torch's losses ignore it by default."""
+"""The label of bytes that the model need not predict. torch's losses ignore this label by default."""
 
 
 class ByteWindows(TensorDataset):
-    """A text cut into windows of ``length`` bytes, with the next byte of each as its target.
+    """A text cut into windows of ``length`` bytes. The target of each byte is the next byte.
 
-    Window i has the bytes [i * length, (i + 1) * length), and its targets are one byte later. So every byte but
-    the first is predicted once, and at most ``length`` bytes at the end are dropped. A sample has ``length`` tokens.
+    Window i has the bytes [i * length, (i + 1) * length) of the text, and its targets are the bytes one position later.
+    So every byte except the first is a target once, and at most ``length`` bytes at the end are dropped. A sample has
+    ``length`` tokens.
 
     Args:
         text: The text.
         length: Bytes per window.
-        limit: The maximum number of windows, evenly spread over the text; None for all.
+        limit: The maximum number of windows, at equal distances in the text; None keeps all windows.
 
     Raises:
-        InputError: A number is below 1, or the text is too short for one window.
+        InputError: ``length`` or ``limit`` is below 1, or the text is too short for one window.
 
     Example:
         >>> windows = ByteWindows(b"to be or not to be", length=4)
@@ -53,7 +54,7 @@ class ByteWindows(TensorDataset):
             rule = f"must be less than the {len(text)} bytes of the text"
             raise InputError("length", length, rule, "give a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
-        # Both are views of one text, so the targets need no memory.
+        # Inputs and targets are views of the same numbers, so the targets need no additional memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
         if limit is not None and check_count(limit, "limit") < count:
             chosen = torch.arange(limit) * count // limit
@@ -63,18 +64,19 @@ class ByteWindows(TensorDataset):
 
 
 class StdlibBytes(ByteWindows):
-    """Python's standard library as a text: the files of its top-level modules, a tenth of the *files* held out.
+    """The source code of Python's standard library as windows of bytes. By default a tenth of the files is held out.
 
-    Real text on every machine without a download: 166 files and 4.6 MB with CPython 3.11. It differs between versions
-    of Python, so :meth:`describe` returns version and SHA-256. The split depends on ``eval_fraction``, ``split_seed``
-    and the number of files. Modules that depend on the build of Python are excluded.
+    The text consists of the files of top-level modules. It is real text that needs no download: 166 files and 4.6 MB
+    in CPython 3.11. The text differs between versions of Python, so :meth:`describe` returns the version and a SHA-256.
+    The split depends on ``eval_fraction``, ``split_seed`` and the number of files. Modules that depend on the build of
+    Python are excluded.
 
     Args:
         split: ``"train"`` or ``"eval"``.
         length: Bytes per window.
         eval_fraction: Fraction of the files to hold out, between 0 and 1.
         split_seed: Seed of the split.
-        limit: The maximum number of windows, evenly spread over the text; None for all.
+        limit: The maximum number of windows, at equal distances in the text; None keeps all windows.
 
     Raises:
         InputError: The split is unknown, the fraction leaves a split empty, or this Python has no source files.
@@ -110,19 +112,21 @@ class StdlibBytes(ByteWindows):
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
     """Python's standard library as documents of different lengths: parts between blank lines, cut at a maximum length.
 
-    A batch is a mapping, padded at the end to its longest document: ``input_ids`` [N, L]; ``attention_mask`` [N, L], 1
-    for text; ``labels`` [N, L], the same bytes with -100 for the padding, which the model shifts by one. So the number
-    of tokens, which is the sum of the mask, differs between batches.
+    A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
+    documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
+    ``labels`` are the same bytes, with -100 for padding; the model must shift the labels by one. The number of tokens
+    is the sum of ``attention_mask``, so it differs between batches.
 
     Args:
         split: ``"train"`` or ``"eval"``.
-        max_length: Bytes of the longest document, 2 or more.
+        max_length: The maximum number of bytes in a document, 2 or more.
         eval_fraction: Fraction of the files to hold out, between 0 and 1.
         split_seed: Seed of the split.
-        limit: The maximum number of documents, evenly spread over the text; None for all.
+        limit: The maximum number of documents, at equal distances in the text; None keeps all documents.
 
     Raises:
-        InputError: As :class:`StdlibBytes`.
+        InputError: The split is unknown, the fraction leaves a split empty, ``max_length`` or ``limit`` is too small,
+            or this Python has no source files.
 
     Example:
         >>> documents = StdlibDocuments("train", max_length=128)
@@ -158,7 +162,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        end = self._ends[index]  # check first, because an index out of range ends an iteration
+        end = self._ends[index]  # raises IndexError if the index is out of range, which ends an iteration
         begin = self._ends[index - 1] if index % len(self) else 0
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
@@ -168,7 +172,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
 
     @staticmethod
     def collate_fn(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Collate documents, padded to the longest."""
+        """Collate documents into a batch, padded to the longest document."""
         documents = [sample["input_ids"] for sample in samples]
         masks = [torch.ones_like(document) for document in documents]
         return {
@@ -190,18 +194,18 @@ _File = tuple[str, bytes]
 
 
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
-    """Return the files of one split, by name."""
+    """Return name and text of the files of one split, in the order of their names."""
     check_split(split, fraction, seed)
     files = _read(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
     return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]
 
 
-@functools.cache  # both splits are cut from this list
+@functools.cache  # both splits use these files
 def _read(folder: str) -> tuple[_File, ...]:
-    """Return name and text of every top-level module, in order, with Unix line ends."""
+    """Return name and text of every top-level module, in the order of their names, with Unix line ends."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
-    # Other modules are packages, built in, written in C, or of another system.
+    # Modules without such a file are packages, built in, written in C, or for another operating system.
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"must have Python's source files, but only {len(found)} can be read"
@@ -210,7 +214,7 @@ def _read(folder: str) -> tuple[_File, ...]:
 
 
 _FEWEST = 100
-"""A library in a zip file, or with only compiled files, has fewer; a normal one has about 170."""
+"""The minimum number of source files. A normal standard library has about 170; one in a zip file has fewer."""
 
 
 def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
@@ -224,6 +228,6 @@ def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
 
 
 def _pieces(text: bytes, length: int) -> list[bytes]:
-    """Cut a document into pieces of at most ``length``. A piece of one byte has no targets and is dropped."""
+    """Cut a document into pieces of at most ``length`` bytes. Drop a piece of one byte, because it has no targets."""
     pieces = [text[begin : begin + length] for begin in range(0, len(text), length)]
     return [piece for piece in pieces if len(piece) > 1]

@@ -1,4 +1,4 @@
-"""Images: small well-known sets in memory, and generated images for trial runs."""
+"""Data sets of images: small well-known data sets in memory, and generated images for trial runs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ssr_hydra.settings.base import seed_number as check_seed
 
 __all__ = ["FakeData", "SmallImages"]
 
-_TIMEOUT = 30.0  # seconds without an answer after which the download fails
+_TIMEOUT = 30.0  # seconds; a download fails if the server does not answer for so long
 
 
 class _Known(NamedTuple):
-    """A data set of torchvision: its class, its folder below the root, its sizes, and statistics of its channels."""
+    """A data set of torchvision: its class, its folder in the root, its sizes, and statistics of its channels."""
 
     cls: str
     folder: str
@@ -50,25 +50,25 @@ _KNOWN = {
 
 
 class SmallImages(TensorDataset):
-    """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, decoded once and held in memory as float32, normalized by channel.
+    """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, held in memory as float32 and normalized by channel.
 
     torchvision reads the files and checks the MD5 of downloads. The files of CIFAR are pickles, so their MD5 is checked
-    before every use. A download goes into a temporary folder that is renamed when complete, so neither a kill nor
-    another process leaves an incomplete set. Evaluation uses the test images. Training images take 614 MB of memory for
-    CIFAR, and 188 MB for MNIST.
+    before every use. A download goes into a temporary folder, which is renamed when it is complete. So an interrupted
+    download never leaves an incomplete data set. The ``eval`` split has the test images. The training images take 614
+    MB of memory for CIFAR, and 188 MB for MNIST.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.
         split: ``"train"`` or ``"eval"``.
-        root: Folder of the sets, also for downloads; None means ``$SSR_HYDRA_DATA``, or
-            ``~/.cache/ssr_hydra``.
+        root: Folder that contains the data sets and gets the downloads; None means ``$SSR_HYDRA_DATA``, or
+            ``~/.cache/ssr_hydra`` if that variable is not set.
         download: Whether to download missing files.
         normalize: Whether to subtract each channel's mean over the training images and divide by its standard
             deviation; if false, pixels are in [0, 1].
 
     Raises:
-        InputError: torchvision is not installed, the set or split is unknown, or the set is missing and ``download``
-            is false.
+        InputError: torchvision is not installed, the data set or split is unknown, or the data set is missing and
+            ``download`` is false.
         RunError: The download failed, or the files are damaged.
 
     Example:
@@ -92,7 +92,7 @@ class SmallImages(TensorDataset):
         self.part, self.partition = split, {"name": name}
         known = _KNOWN[name]
         images, labels = _read(known, name, split, _root(root), root, download)
-        # The original bytes: a quarter of the memory of the tensors, and independent of normalization.
+        # Describe the original bytes: they take a quarter of the memory of the tensors, and ``normalize`` is separate.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = known.num_classes
         pixels = images.to(torch.float32)
@@ -104,7 +104,7 @@ class SmallImages(TensorDataset):
         super().__init__(pixels, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, a SHA-256 of the pixels and labels, and whether they are normalized."""
+        """Return name, number of samples, a SHA-256 of the pixels and labels, and whether pixels are normalized."""
         return dict(self._description)
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ def _root(root: object) -> Path:
 
 
 def _read(known: _Known, name: str, split: str, root: Path, given: str | None, download: bool) -> tuple[Tensor, Tensor]:
-    """Read bytes [N, C, H, W] and classes [N]."""
+    """Return pixels [N, C, H, W] as bytes, and classes [N]."""
     try:
         from torchvision import datasets
     except ModuleNotFoundError as error:
@@ -173,18 +173,18 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
 
 
 class FakeData(TensorDataset):
-    """Generated images: a coarse pattern for each class plus noise. They are the same on every machine.
+    """Generated images: a coarse pattern for each class plus noise. The images are the same on every machine.
 
-    Use them to try out a model or an experiment: they have the shape of the real data and can be learned. Class ``k``
-    has every ``num_classes``-th image, starting at the k-th.
+    Use them to try out a model or an experiment. They can have the shape of the real data, and a model can learn the
+    classes. The class of image ``i`` is ``i % num_classes``.
 
     Args:
         size: Number of images.
         shape: Shape of one image, [C, H, W].
         num_classes: Number of classes.
         split: ``"train"`` or ``"eval"``: the same patterns with different noise.
-        noise: Standard deviation of the noise; that of the patterns is 1.
-        data_seed: Seed of patterns and noise. The run's seed has no effect on them.
+        noise: Standard deviation of the noise. The standard deviation of the patterns is 1.
+        data_seed: Seed of patterns and noise. The run's seed has no effect on the images.
 
     Raises:
         InputError: A number is below 1, the shape is not [C, H, W], or the noise is below 0.
@@ -229,7 +229,7 @@ class FakeData(TensorDataset):
         super().__init__(images, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of their content."""
+        """Return name, number of samples, and a SHA-256 of images and labels."""
         return describe_tensors(f"fake {self.split}", self.tensors)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""The shared steps of one job, in the job's own process: wait for them, take them, and publish those for others.
+"""Share steps in the process of one job: take the first steps from a different job, and publish checkpoints for others.
 
-A branch is a resume: taking a prefix writes into the job's folder what the job would have there if it had been stopped
-after the shared steps. Then the job starts as any stopped job.
+To take shared steps, the job's folder gets the files that it would have if the job itself had been stopped after these
+steps. Then the job resumes like any stopped job.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # a signal that has stopped another job reaches this one within this time
-_START_SECONDS = 120.0  # the time in which a job that was started before this one shows that it lives
+_STOP_SECONDS = 5.0  # if a signal has stopped the other job, it reaches this job within this time
+_START_SECONDS = 120.0  # a job that was started before this one has a heartbeat within this time
 
 
 class Prefix:
-    """The shared steps of a job.
+    """The steps that a job shares with other jobs.
 
     Args:
         study: The folder of the study.
         run_dir: The folder of the job.
         identity: The identity of the job.
-        sweep: The sweep that runs the job.
-        orders: What the sweep tells the job.
+        sweep: Id of the sweep that runs the job.
+        orders: The instructions of the sweep to the job.
     """
 
     def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
@@ -53,7 +53,7 @@ class Prefix:
 
     @classmethod
     def of(cls, study: Path | None, run_dir: str | Path | None) -> Prefix | None:
-        """Return that of a job; None if the job shares no steps.
+        """Return the shared steps of a job; None if the job shares no steps.
 
         Args:
             study: The folder of the sweep that runs the job; None outside of a sweep.
@@ -68,13 +68,14 @@ class Prefix:
     # ---- take
 
     def wait(self) -> bool:
-        """Wait until the shared steps are trained.
+        """Wait until a different job has trained the shared steps.
 
         Returns:
-            False if the job that trains them has died. The sweep then starts both again.
+            True when this job can start. False if the job that trains the shared steps has died; then the sweep starts
+            both jobs again.
 
         Raises:
-            RunError: That job was stopped.
+            RunError: The job that trains the shared steps was stopped.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -84,7 +85,7 @@ class Prefix:
                 last, since = state, time.monotonic()
             waited = time.monotonic() - since
             if state in (JobState.COMPLETED, JobState.DIVERGED, JobState.FAILED):
-                break  # it ended before that step, or has not published it; this job trains all of its steps
+                break  # the other job has ended without publishing the checkpoint; this job trains all of its steps
             if state is JobState.DIED or (
                 state is JobState.WAITING and waited > _START_SECONDS and not self._is_queued()
             ):
@@ -96,19 +97,19 @@ class Prefix:
         return True
 
     def _is_queued(self) -> bool:
-        """Whether another sweep that is alive has the job that trains the shared steps."""
+        """Whether a different, running sweep has claimed the job that trains the shared steps."""
         owner = read_identity(self._study / str(self._orders.source))
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
     def _is_begun(self) -> bool:
-        """Whether the job has trained steps of its own, or has ended."""
+        """Whether this job already has a checkpoint, or has completed or diverged."""
         return find(AUTO, self._run_dir) is not None or read_state(self._run_dir).is_final
 
     def _point(self) -> Point | None:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Put the shared steps into the job's folder, unless it has trained steps of its own.
+        """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint.
 
         Args:
             values: The checked experiment, as plain values.
@@ -124,8 +125,8 @@ class Prefix:
         checkpoint = load(point.checkpoint)
         code = code_version(trust)
         if any(code.get(name, digest) != digest for name, digest in point.code.items()):
-            return  # the steps were trained by other code
-        (self._run_dir / RESULT).unlink(missing_ok=True)  # of an attempt that failed
+            return  # a different version of the code trained the shared steps
+        (self._run_dir / RESULT).unlink(missing_ok=True)  # the record of an attempt that failed
         point.copy_records(self._run_dir, int(checkpoint.state["log_bytes"]))
         state = {**checkpoint.state, "planned": True, "time_map": _time_map(checkpoint.state["time_map"], values)}
         store = CheckpointStore(self._run_dir / CHECKPOINTS, values["checkpoint"]["keep"])
@@ -136,13 +137,13 @@ class Prefix:
     # ---- publish
 
     def follow(self, trainer: Trainer) -> None:
-        """Publish checkpoints of a run, those that other jobs wait for."""
+        """Make the trainer publish the checkpoints that other jobs wait for."""
         orders = self._orders
         if not orders.publish:
             return
         trainer.checkpoints_at = frozenset(orders.publish)
         trainer.on("checkpoint_saved", self._saved)
-        for step in orders.publish:  # an attempt before was killed between the two
+        for step in orders.publish:  # an earlier attempt may have been killed between saving and publishing
             path = self._run_dir / CHECKPOINTS / f"ba{step}"
             if path.exists():
                 self._publish(trainer, path, step)
@@ -158,17 +159,17 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time map of a run that was planned like this from the start."""
+    """Return the time map that the checkpoint would have if this job had trained the shared steps itself."""
     length, ssr = as_time(values["max_duration"], "max_duration"), check_ssr(values["ssr"])
     if values["control"] is None:
         length = length * ssr
-    else:  # the schedule is that of the whole run
+    else:  # a truncated run follows the schedule of the full run
         ssr = Fraction(1)
     return {**state, "max_duration": [str(length.value), length.unit.value], "ssr": str(ssr)}
 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return the description of a job, from that of a job with which it shares steps."""
+    """Return the checkpoint description of this job, made from that of the job that trained the shared steps."""
     from ssr_hydra.trainer.description import describe_schedule
 
     run = {

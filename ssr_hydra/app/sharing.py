@@ -1,4 +1,7 @@
-"""Which jobs may share steps: jobs that agree in everything but what names the future of their schedules."""
+"""Find out whether a job can share its first steps with other jobs of a sweep.
+
+Jobs can share steps if their configs are equal except for fields such as ``ssr``, which change only later steps.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
 __all__ = ["candidate"]
 
-# The first pattern that matches a field decides that jobs that differ in it may share steps.
+# Jobs may share steps although they differ in a field that matches one of these patterns. The second text says why.
 _FUTURE: tuple[tuple[str, str], ...] = (
     (r"ssr", "the tracks have its effect on the schedules, and the number of steps its effect on the end"),
     (r"max_duration", "like ssr"),
@@ -30,14 +33,14 @@ _FUTURE: tuple[tuple[str, str], ...] = (
     (r"scheduler(\..*|\[.*)?", "compared value by value"),
     (r"schedules\..*", "compared value by value; the names of the scheduled fields must be equal"),
 )
-_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # averages weights by batches; its state is in checkpoints
-_LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # its table is a file that can be copied
+_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # depends only on batches, and checkpoints contain its state
+_LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # writes a file that can be copied
 _PROBES = 16
 _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "trainer.iteration_length")
 
 
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
-    """Describe a job for the planner. Reads no data.
+    """Return the properties that decide whether a job can share steps. Reads no data.
 
     Args:
         values: The checked experiment, as plain values.
@@ -60,7 +63,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
 
 
 def _hint(values: Mapping[str, Any]) -> str:
-    """Say what keeps the first steps of a job from being shared, if it is a warmup in fractions of the run."""
+    """Return a hint for a warmup whose length is a fraction of the run, which prevents sharing; empty for others."""
     for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
         warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
         if isinstance(warmup, str) and warmup.endswith("dur"):
@@ -77,7 +80,7 @@ def _compared(path: str, value: Any, length: Time) -> str | None:
             time = as_time(value, path)
         except InputError:
             return json.dumps(value)
-        return str(length * time.value)  # a fraction of the run falls elsewhere in a run of another length
+        return str(length * time.value)  # the same fraction is a different step in a run of different length
     return json.dumps(value, sort_keys=True)
 
 
@@ -90,7 +93,7 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str]:
-    """Yield why a job cannot share steps with any other."""
+    """Yield the reasons why a job cannot share steps with any other job."""
     for field in _CLOCKED:
         node: Any = values
         for key in field.split("."):

@@ -1,4 +1,4 @@
-"""The progress of a sweep: a line for each job that ends, and on a terminal bars of the running jobs."""
+"""Print the progress of a sweep: a line for each job that ends, and on a terminal a bar for each running job."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Progress", "line"]
 
 _SECONDS = 1.0
 _BAR_WIDTH = 20
-_SHARE = 0.05  # the maximum fraction of one core for reading the status
+_SHARE = 0.05  # the largest fraction of the time that this process may spend on reading the status of jobs
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 class Progress:
-    """Reads the folders of a sweep's jobs while it runs, and prints a line for each job that ends.
+    """While a sweep runs, read the folders of its jobs and print a line for each job that ends.
 
-    On a terminal there are bars below these lines: one for each running job, and one for all jobs.
+    On a terminal, progress bars are drawn below these lines: one for each running job, and one for all jobs.
 
     Args:
         folder: The study's folder.
@@ -40,10 +40,10 @@ class Progress:
         stream: The output.
         name: Name of the study.
         command: The command that continues the sweep.
-        live: Whether the terminal may be redrawn, because jobs print elsewhere.
+        live: Whether bars may be drawn. Must be False if the jobs print to the same terminal.
 
     Attributes:
-        states: The status of each job when it was last read, by its folder.
+        states: A mapping from a job's folder to the status of the job when it was last read.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Progress:
         self._has_begun = False
         self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
         self._began = time.monotonic()
-        self._untimed: set[Path] = set()  # ends that the clock has not seen
+        self._untimed: set[Path] = set()  # jobs that ended before the time measurement began
         self.look()
 
     def __enter__(self) -> Progress:
@@ -82,16 +82,16 @@ class Progress:
             self._area.stop()
         if kind is None or issubclass(kind, Exception):
             self._summarize()
-        else:  # by ctrl-C or a signal
+        else:  # ctrl-C or a signal has stopped the sweep
             done = sum(state.is_final for state in self.states.values())
             self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
 
     def _summarize(self) -> None:
-        """Print the counts of all jobs."""
+        """Print how many jobs are done, running, and so on."""
         self.tell(line(Counter(self.states.values())))
 
     def look(self) -> Mapping[Path, JobState]:
-        """Read the status of every job that may have changed."""
+        """Read the status of every job whose status can still change. Return the status of all jobs by folder."""
         with self._lock:
             now, looked_before = clock_of(self._folder), bool(self.states)
             for path in self._jobs:
@@ -101,22 +101,22 @@ class Progress:
             if not looked_before:
                 self._untimed = ended
             elif not self._has_begun and (JobState.RUNNING in self.states.values() or ended - self._untimed):
-                # Time before was start-up, and jobs too short to be timed.
+                # Measure time from here: until now, jobs were starting up, or were too short to be seen running.
                 self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
-            self._untimed &= ended  # a failed job is retried
+            self._untimed &= ended  # remove failed jobs that are being retried
             return dict(self.states)
 
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
         ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
-        self._told = {path for path, state in self.states.items() if state.has_ended}  # some are retried
+        self._told = {path for path, state in self.states.items() if state.has_ended}  # without jobs that are retried
         for path in ended:
             self.tell(self._end_of(path), crop=True)
         if self._area is not None:
             self._area.draw(self._name, self._bars(), self.states.values(), self._left())
 
     def _end_of(self, path: Path) -> str:
-        """Return how a job ended: its metric and seconds, or its status and error; and its swept values."""
+        """Return the line for a job that has ended: its metric and time, or its status and error; and its overrides."""
         done = sum(state.has_ended and state is not JobState.STOPPED for state in self.states.values())
         words = [f"{done}/{len(self.states)}", path.name]
         error = None
@@ -136,7 +136,7 @@ class Progress:
         return "" if left is None else f"about {_duration(left)} left"
 
     def _bars(self) -> list[tuple[str, float | None]]:
-        """Return the running jobs, each with the completed fraction of its run."""
+        """Return the label of each running job, with the completed fraction of its run (None if unknown)."""
         running = [path for path, state in self.states.items() if state is JobState.RUNNING]
         pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
@@ -146,7 +146,7 @@ class Progress:
 
         Args:
             text: The line, without the study's name.
-            crop: Whether to cut what does not fit the terminal.
+            crop: Whether to cut the line to the width of the terminal.
         """
         text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
         with suppress(OSError, ValueError):  # the output cannot be written
@@ -157,12 +157,15 @@ class Progress:
             if self._area is not None and self._area.is_drawn:
                 self._area.tell(text)
                 return
-            clear = "\r\x1b[2K" if is_terminal else ""  # of the progress bar of a job
+            clear = "\r\x1b[2K" if is_terminal else ""  # erase the progress bar of a job in this line
             self._stream.write(f"{clear}{text}\n")
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """Estimate the time left from the time of the completed fraction; None until a job has ended while timed."""
+        """Return the estimated seconds until the sweep ends, from the time that the ended jobs took.
+
+        Return None if no job has ended since the measurement began, or if no job is left.
+        """
         ended = {path for path, state in self.states.items() if state.has_ended}
         done = sum(self._weights[path] for path in ended - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
@@ -181,7 +184,7 @@ class Progress:
 
 
 class _Area:
-    """The lowest lines of a terminal, redrawn by rich. Other lines are printed above them."""
+    """Progress bars in the lowest lines of a terminal, redrawn by rich. Other lines are printed above them."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -199,14 +202,14 @@ class _Area:
 
     @classmethod
     def on(cls, stream: TextIO) -> _Area | None:
-        """Return the area of a terminal, or None if lines cannot be redrawn."""
+        """Return the area for a terminal; None if the stream is not a terminal or cannot redraw lines."""
         with suppress(OSError, ValueError, AttributeError):
             if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
                 return cls(stream)
         return None
 
     def start(self) -> None:
-        """Start drawing."""
+        """Prepare the terminal for the bars."""
         self._try(self._live.start)
         self.is_drawn = True
 
@@ -216,19 +219,19 @@ class _Area:
         self.is_drawn = False
 
     def tell(self, text: str) -> None:
-        """Print a line above."""
+        """Print a line above the bars."""
         from rich.text import Text
 
         self._console.print(Text(text), soft_wrap=True)
 
     def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[JobState], left: str) -> None:
-        """Draw a bar for each running job, and one for all.
+        """Draw a bar for each running job, and one for all jobs.
 
         Args:
             name: The study's name.
-            bars: A mapping from job to the completed fraction of its run.
-            states: The status of all jobs.
-            left: The time left.
+            bars: The label of each running job, with the completed fraction of its run (None if unknown).
+            states: The status of each job of the sweep.
+            left: A text with the remaining time; empty if it is unknown.
         """
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -254,12 +257,12 @@ class _Area:
 
     @staticmethod
     def _try(act: Callable[[], object]) -> None:
-        with suppress(OSError, ValueError):  # the terminal has been closed
+        with suppress(OSError, ValueError):  # the terminal may have been closed
             act()
 
 
 def line(counts: Mapping[JobState, int]) -> str:
-    """Return the counts as text.
+    """Return a text with the number of jobs in each status.
 
     Example:
         >>> line({JobState.COMPLETED: 5, JobState.RUNNING: 2, JobState.DIVERGED: 1, JobState.WAITING: 4})
@@ -276,7 +279,7 @@ def line(counts: Mapping[JobState, int]) -> str:
 
 
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
-    """Return the relative length of each job: ssr times max_duration, or only ssr if these have several units."""
+    """Return the relative length of each job: ssr times max_duration, or only ssr if the durations differ in unit."""
     described = {job.folder: job.description for job in jobs}
     lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}
     units = {None if found is None else found[2].lower() for found in lengths.values()}

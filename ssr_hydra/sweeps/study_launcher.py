@@ -1,8 +1,8 @@
 """Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
 
-Hydra's launchers start each job once and keep no record of it. If a job is killed, others may die with it or the sweep
-may wait for ever, and the next sweep into the same folder starts from the beginning. This launcher reads the state of
-the jobs from the study's folder instead.
+Hydra's launchers start each job once and keep no record of it. If a job is killed, other jobs may die with it, or the
+sweep may wait forever. If the sweep is repeated, all jobs run again. This launcher instead reads the status of each job
+from the study's folder.
 """
 
 from __future__ import annotations
@@ -47,16 +47,17 @@ class SweepError(RunError):
 
 
 class Planner(NamedTuple):
-    """What the launcher needs to know from the app to plan a sweep.
+    """Functions and values by which the app tells the launcher about a sweep.
 
     Args:
         describe: Returns the description of a job, given its overrides.
-        subdir: Returns the name of a job's folder, given its overrides and number. If None, folders are numbered.
-        open: Given the overrides of all jobs, makes the folder a study, or checks that it is the same study.
+        subdir: Returns the name of a job's folder, given the job's overrides and number. None: folders are numbered.
+        open: Given the overrides of all jobs, creates the study in its folder, or checks that the folder already holds
+            the same study.
         command: The command that continues the sweep.
-        extra: Overrides that are added to those of every job.
-        arrange: Given the jobs, tells them what they share, and returns the place of each job in the order in which to
-            start them, by its identity. None: the jobs share nothing.
+        extra: Overrides that every job gets in addition to its own.
+        arrange: Given the jobs, tells each job which steps it shares with others. Returns a mapping from the identity
+            of a job to its position in the order in which the jobs must start. None: the jobs share no steps.
     """
 
     describe: Callable[[tuple[str, ...]], JobDescription]
@@ -70,8 +71,8 @@ class Planner(NamedTuple):
 def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
 
-    A machine that is busy for some minutes then slows down jobs of all recipes, not the block of one. The order
-    follows from the identities of the jobs, which are digests of their configs, so each run of the sweep has the same.
+    If the machine is busy for some minutes, this order spreads the slowdown over all recipes instead of one. The order
+    is the same each time, because it is the order of the jobs' identities, which are digests of their configs.
 
     Args:
         jobs: The jobs in the order of their numbers.
@@ -81,19 +82,20 @@ def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
 
 
 class StudyLauncher(Launcher):
-    """Runs the missing jobs of a sweep with another launcher, until each job has ended or is given up.
+    """Run the missing jobs of a sweep with an inner launcher, until each job has ended or has died too often.
 
-    A job with a final record is not run again. A job whose process died continues from its last checkpoint, up to
-    ``retries`` times. If jobs share a process, so that one death ends several of them, each is retried alone.
+    A job that has completed or diverged is not run again. A job whose process died continues from its last checkpoint,
+    up to ``retries`` times. If several jobs share a process, one death can end all of them; then each of these jobs is
+    retried alone.
 
     Args:
         inner: The launcher that runs the jobs.
         folder: The folder of the study.
-        planner: The functions by which the app describes jobs.
-        stream: The stream that progress is written to.
-        retries: The number of times a job is retried after its process died.
-        at_a_time: The number of jobs to pass at a time to a launcher that starts all its jobs at once. None passes all.
-        batch: The number of jobs to pass at a time to any launcher. None passes all.
+        planner: The functions by which the app describes the jobs.
+        stream: The stream to which progress is written.
+        retries: The number of times that a job is retried after its process died.
+        at_a_time: The number of jobs to pass at a time to a launcher that starts all of its jobs at once. None: all.
+        batch: The number of jobs to pass at a time to any launcher. None: all.
         returns_failures: If True, :meth:`launch` returns failed jobs as failed, which makes Hydra's basic sweeper stop.
             If False, only :meth:`check` reports them, after the sweep.
     """
@@ -114,12 +116,12 @@ class StudyLauncher(Launcher):
         self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
         self._traits = traits = traits_of(type(inner).__name__)
         self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
-        self._n_launched = 0  # of jobs, for their numbers in Hydra
+        self._n_launched = 0  # number of jobs passed to the inner launcher; it gives jobs their numbers in Hydra
         self._jobs: dict[Path, StudyJob] = {}  # the jobs of all calls of launch()
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
-        self._untold: Counter[Path] = Counter()  # the number of launches that left no trace
+        self._untold: Counter[Path] = Counter()  # the number of launches of a job that wrote no file in its folder
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
-        self._starts_jobs = False  # True once a job was seen to start
+        self._starts_jobs = False  # whether the inner launcher has started at least one job
         self._launched: list[StudyJob] = []
         self._places: Mapping[str, int] = {}  # of jobs that share steps, in the order of starting them
 
@@ -128,11 +130,15 @@ class StudyLauncher(Launcher):
         self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs until each has ended or is given up.
+        """Run the jobs until each has ended or has died too often. Return the result of each job.
+
+        Args:
+            job_overrides: The overrides of each job.
+            initial_job_idx: The number of the first job.
 
         Raises:
-            InputError: The folder belongs to another study.
-            Exception: The inner launcher raised it before any job started.
+            InputError: The folder holds a different study.
+            Exception: An error of the inner launcher, if it was raised before any job started.
         """
         overrides = [tuple(item) for item in job_overrides]
         self._planner.open(overrides)
@@ -147,7 +153,7 @@ class StudyLauncher(Launcher):
 
     @property
     def has_jobs(self) -> bool:
-        """Whether any job was accepted. A refused sweep has none."""
+        """Whether :meth:`launch` has accepted jobs. False if the sweep was refused."""
         return bool(self._jobs)
 
     # ---- the work
@@ -157,7 +163,7 @@ class StudyLauncher(Launcher):
         # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
         pending = run_order([job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)])
-        # Jobs that killed their process come last, so that jobs that share a process with them are done before.
+        # Run jobs whose process died last. If they die again, they cannot end other jobs in the same process.
         # Jobs that share steps come after the job that trains them.
         pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is JobState.DIED))
         pending = [job for job in pending if not self._is_given_up(job)]
@@ -188,12 +194,16 @@ class StudyLauncher(Launcher):
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Split the jobs of other sweeps into those without a live sweep and those in progress."""
+        """Return the jobs that this sweep must run because their sweep has died, and the jobs that still run elsewhere.
+
+        Args:
+            others: Jobs that other sweeps have claimed.
+        """
         states = {job: self._state_of_others(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []
         for job in self._folder.take_over([job for job in left if states[job] is not JobState.RUNNING]):
-            # Read the state again: the other sweep may have finished the job just before it ended.
+            # Read the status again: the other sweep may have finished the job just before that sweep ended.
             state = self._state_of_others(job)
             if state is JobState.RUNNING:
                 continue
@@ -204,12 +214,12 @@ class StudyLauncher(Launcher):
         return [job for job in free if not self._is_given_up(job)], list(left)
 
     def _state_of_others(self, job: StudyJob) -> JobState:
-        """Read a job's state. A job that was stopped has ended for its own sweep, but this sweep has to run it."""
+        """Return the status of a job of another sweep. If the job was stopped, return WAITING."""
         state = read_state(job.folder)
         return JobState.WAITING if state is JobState.STOPPED else state
 
     def _run(self, batch: list[StudyJob], first: int, progress: Progress) -> list[StudyJob]:
-        """Launch the jobs once, and return those that have to be launched again."""
+        """Launch a batch of jobs once. Return the jobs that must be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
@@ -239,7 +249,7 @@ class StudyLauncher(Launcher):
         for job in batch:
             if states[job.folder].has_ended:
                 continue
-            is_lost = job.folder not in died and self._is_lost(job)  # it died before its first heartbeat
+            is_lost = job.folder not in died and self._is_lost(job)  # the job died before its first heartbeat
             self._untold[job.folder] += is_lost
             if job.folder in died or is_lost:
                 if not self._is_given_up(job):
@@ -250,14 +260,15 @@ class StudyLauncher(Launcher):
         return again
 
     def _overrides_of(self, job: StudyJob) -> list[str]:
-        """Return the overrides for the inner launcher, which also name the job's folder."""
+        """Return the overrides to pass to the inner launcher: those of the job, and one that sets the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
 
     def _run_beside(self, launch: _LauncherCall, batch: list[StudyJob]) -> None:
-        """Launch in a thread, and abandon the thread if it waits for jobs that have died, as some launchers do.
+        """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died.
 
-        submitit's launchers notice by themselves, and under Slurm a job that died may be queued again.
+        submitit's launchers notice dead jobs by themselves, so this method waits for them: Slurm may start a dead job
+        again.
         """
         if self._traits.library == "ray":
             start_cluster(self._inner)
@@ -274,25 +285,25 @@ class StudyLauncher(Launcher):
                 return
 
     def _is_open(self, job: StudyJob) -> bool:
-        """Whether the launcher is still expected to start or finish this job."""
+        """Whether the inner launcher may still start or finish this job."""
         state = read_state(job.folder)
         if state is JobState.DIED:
-            return self._is_old_sign(job)  # it is still starting
-        if state is JobState.STOPPED:  # if it was preempted, its scheduler starts it again
+            return self._is_old_sign(job)  # the heartbeat is from an earlier launch, so the job is still starting
+        if state is JobState.STOPPED:  # Slurm starts a preempted job again
             return "SIGUSR2" in _why(job, state)
         return not state.has_ended
 
     def _is_old_sign(self, job: StudyJob) -> bool:
-        """Whether the job's heartbeat is the one from before its launch."""
+        """Whether the job's heartbeat file has not changed since before the job was launched."""
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
     def _wait_until_none_runs(self, batch: Iterable[StudyJob]) -> None:
-        """Wait for running jobs: a launcher may return when its first job died, while others still run."""
+        """Wait until no job runs, because a launcher may return at the first death while other jobs still run."""
         while any(read_state(job.folder) is JobState.RUNNING for job in batch):
             time.sleep(_POLL_SECONDS)
 
     def _wait_for_running(self) -> None:
-        """After ctrl-C, which the jobs of this terminal receive too, wait until they have written their checkpoints."""
+        """Wait for running jobs to write their checkpoints after ctrl-C, which they receive from the terminal too."""
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
         while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
@@ -305,7 +316,7 @@ class StudyLauncher(Launcher):
                 (job.folder / RESULT).unlink()
 
     def _is_given_up(self, job: StudyJob) -> bool:
-        """Whether a job has died too often. If so, record that."""
+        """Whether a job has died too often. If so, write a record of its failure."""
         attempts = self._attempts(job)
         if attempts <= self._retries:
             return False
@@ -313,7 +324,7 @@ class StudyLauncher(Launcher):
         return True
 
     def _attempts(self, job: StudyJob) -> int:
-        """Return how often the job was started without reaching an end, with or without a heartbeat."""
+        """Return how often the job was started without ending, including starts that left no heartbeat file."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
 
@@ -323,9 +334,14 @@ class StudyLauncher(Launcher):
         return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
 
     def _is_untold(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
-        """Whether to give up a job that left no trace, because the launcher reports an error or it was tried too often.
+        """Whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        If ``counts`` is False, another job ended the launch, and it does not count as a try.
+        The job is given up if the launcher reports an error for it, or if it was launched too often.
+
+        Args:
+            job: The job.
+            error: The error of the launcher; None if there was none.
+            counts: Whether this launch counts as a try. False if a different job ended the launch.
         """
         self._untold[job.folder] += counts
         returned = self._returns.get(job.folder)
@@ -347,7 +363,7 @@ class StudyLauncher(Launcher):
 
     def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
-        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command starts to count at zero
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command counts the attempts from zero
 
     def _return_of(self, job: StudyJob) -> JobReturn:
         returned = self._returns.get(job.folder)
@@ -372,7 +388,7 @@ class StudyLauncher(Launcher):
         bad = {job: state for job, state in states.items() if state is not JobState.COMPLETED}
         if not bad:
             return
-        reasons: dict[str, list[str]] = {}  # jobs by reason, so that each reason is printed once
+        reasons: dict[str, list[str]] = {}  # a mapping from reason to jobs, to print each reason only once
         for job, state in list(bad.items())[:_MOST_NAMED]:
             reasons.setdefault(_why(job, state), []).append(f"{job.folder.name} ({self._varied(job)})")
         named = [f"{', '.join(jobs)}: {why}" for why, jobs in reasons.items()]
@@ -395,7 +411,7 @@ class StudyLauncher(Launcher):
 
 
 class _LauncherCall:
-    """One call of a launcher, with its return values or its error."""
+    """One call of a launcher. After :meth:`run`, ``returns`` has the results or ``error`` has the exception."""
 
     def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
         self.launcher, self.overrides, self.first = launcher, overrides, first

@@ -1,1 +1,4 @@
-"""Shared prefixes: jobs of a sweep that train the same first steps, and which job trains them. Needs no torch."""
+"""Shared prefixes: find the jobs of a sweep whose first steps are the same, and train these steps only once.
+
+Needs no torch.
+"""

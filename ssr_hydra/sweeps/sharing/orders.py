@@ -1,4 +1,4 @@
-"""What the sweep tells each job about shared steps, on disk: where to begin, and which checkpoints to pass on.
+"""The files by which a sweep tells its jobs which steps to share, and by which jobs pass on checkpoints.
 
 ::
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 SHARED = "shared"
-"""Folder in a study's folder with what its jobs share."""
+"""Name of the folder, in a study's folder, that holds the files of shared steps."""
 
 _ORDERS, _POINTS, _TAKEN, _ORIGIN = "orders", "points", "taken", "origin.json"
 _TABLE = "metrics.csv"
@@ -62,14 +62,15 @@ def point_name(identity: str, step: int) -> str:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a job has to know of the steps that it shares.
+    """Instructions to a job about the steps that it shares with other jobs.
 
     Args:
-        begin: The first step that it trains itself.
-        point: The name of the checkpoint from which it begins; None if it trains from the beginning.
-        source: Folder of the job that publishes this checkpoint, relative to the study's; None if it is published.
-        publish: The steps after which it publishes a checkpoint.
-        publishes_all: Whether it also publishes every checkpoint that it writes before the last of these.
+        begin: The first step that the job trains itself.
+        point: The name of the published checkpoint from which the job begins; None if it trains from the beginning.
+        source: The folder of the job that will publish this checkpoint, relative to the study's folder; None if the
+            checkpoint is already published.
+        publish: The steps after which the job publishes a checkpoint.
+        publishes_all: Whether the job also publishes every checkpoint that it writes before the last of these steps.
     """
 
     begin: int = 0
@@ -90,22 +91,22 @@ class Orders:
 
     @classmethod
     def read(cls, study: Path, identity: str) -> Orders | None:
-        """Read those of a job; None if it has none."""
+        """Return the orders of a job; None if it has none."""
         content = _read(_path(study, _ORDERS, identity))
         return None if content is None else cls(**content)
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove those of a job."""
+        """Remove the orders of a job."""
         _path(study, _ORDERS, identity).unlink(missing_ok=True)
 
 
 class Taken(NamedTuple):
-    """The part of a job that another job trained.
+    """The first steps of a job, if a different job trained them.
 
     Args:
-        steps: The number of steps.
-        train_seconds: The seconds that they took.
+        steps: The number of these steps.
+        train_seconds: The training time of these steps, in seconds.
     """
 
     steps: int
@@ -123,21 +124,21 @@ class Taken(NamedTuple):
 
 
 def taken_of(study: Path, identity: str) -> Taken:
-    """Return the part of a job that another job trained; zero if it trained all of it."""
+    """Return the steps of a job that a different job trained; zero steps if the job trained all of them."""
     content = _read(_path(study, _TAKEN, identity))
     return Taken(0, 0.0) if content is None else Taken(**content)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A published checkpoint.
+    """A published checkpoint, from which other jobs can begin.
 
     Args:
-        folder: Its folder: ``checkpoints/ba<step>``, and the records up to there.
-        step: The step after which it was written.
-        identity: The identity of the job that trained it.
+        folder: The folder that holds ``checkpoints/ba<step>`` and the metrics up to that step.
+        step: The step after which the checkpoint was written.
+        identity: The identity of the job that wrote the checkpoint.
         values: The config of that job.
-        code: The code that the job ran.
+        code: The version of each part of the code that the job ran.
     """
 
     folder: Path
@@ -153,20 +154,24 @@ class Point:
 
     @classmethod
     def read(cls, study: Path, name: str) -> Point | None:
-        """Read one by its name; None if it is not published."""
+        """Return the published checkpoint with a name; None if it is not published yet."""
         folder = study / SHARED / _POINTS / name
         content = _read(folder / _ORIGIN)
         return None if content is None else cls(folder, **content)
 
     def size(self) -> int:
-        """Return its bytes on disk."""
+        """Return the size of the folder in bytes."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy its records to the folder of a job.
+        """Copy the metrics up to the checkpoint to the folder of a job.
+
+        Args:
+            run_dir: The folder of the job.
+            log_bytes: The length of the metrics log when the checkpoint was written.
 
         Raises:
-            WriteError: They cannot be written.
+            WriteError: The metrics log cannot be written.
         """
         with (self.folder / METRICS).open("rb") as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
@@ -177,13 +182,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the jobs of a study that have a record took.
+    """The steps and the training time of a study, over all jobs that have a record.
 
     Args:
-        steps: The steps of all jobs, as if each had run alone.
-        seconds: Their training seconds, as if each had run alone.
-        trained_steps: The steps that were trained; a shared step counts once.
-        trained_seconds: The seconds of these.
+        steps: The sum of the steps of all jobs, as if no steps were shared.
+        seconds: The sum of their training times in seconds, as if no steps were shared.
+        trained_steps: The number of steps that were really trained: a shared step counts once.
+        trained_seconds: The training time of these steps in seconds.
     """
 
     steps: int
@@ -193,7 +198,7 @@ class Cost:
 
 
 def cost_of(study: Path) -> Cost | None:
-    """Return what a study took; None if no job of it took steps of another."""
+    """Return the steps and the training time of a study; None if none of its jobs began with shared steps."""
     steps, seconds, taken_steps, taken_seconds = 0, 0.0, 0, 0.0
     if not (study / SHARED / _TAKEN).is_dir():
         return None
@@ -210,7 +215,7 @@ def cost_of(study: Path) -> Cost | None:
 
 
 def clear_orders(study: Path, identities: Iterable[str]) -> None:
-    """Remove the orders of jobs: a later sweep gives its own."""
+    """Remove the orders of jobs, because a later sweep writes new ones."""
     if not (study / SHARED / _ORDERS).is_dir():
         return
     for identity in identities:
@@ -235,18 +240,18 @@ def points_of(study: Path) -> Iterator[Point]:
 def publish(
     study: Path, checkpoint: Path, identity: str, step: int, values: Mapping[str, Any], code: Mapping[str, str]
 ) -> None:
-    """Publish a checkpoint of a job, with the records up to it. A published one is not replaced.
+    """Publish a checkpoint of a job, with the metrics up to it. If it is already published, do nothing.
 
     Args:
         study: The folder of the study.
-        checkpoint: The folder of the checkpoint, in the job's own folder.
+        checkpoint: The folder of the checkpoint, in the job's folder.
         identity: The identity of the job.
-        step: The step after which it was written.
+        step: The step after which the checkpoint was written.
         values: The config of the job.
-        code: The code of the job.
+        code: The version of each part of the code that the job runs.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: A file cannot be written.
     """
     target = study / SHARED / _POINTS / point_name(identity, step)
     if target.exists():

@@ -1,4 +1,4 @@
-"""The plan of a sweep whose jobs share steps: what each job trains, what it saves, and why jobs do not share."""
+"""The plan of a sweep whose jobs share steps: which steps each job trains, and how many steps that saves."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["ALL", "ENDS", "KEEPS", "NONE", "Entry", "SharingPlan", "cost_text"]
 
 ALL, ENDS, NONE = "all", "ends", "none"
 KEEPS = (ALL, ENDS, NONE)
-"""Values of ``share_keep``."""
+"""The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # how much longer a run may be that starts from a kept checkpoint later
+_LONGER = 2  # a checkpoint is kept for a later job whose ssr is this many times larger
 
 
 class Entry(NamedTuple):
@@ -36,8 +36,8 @@ class Entry(NamedTuple):
         identity: The identity of the job.
         overrides: Its overrides.
         values: Its checked config, as plain values.
-        candidate: What decides whether it shares steps.
-        folder: Its folder; None if it has none yet.
+        candidate: The properties that decide whether the job can share steps.
+        folder: The folder of the job; None if it has none yet.
     """
 
     identity: str
@@ -49,21 +49,26 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class _Start:
-    """Where a job begins without the other jobs of the sweep."""
+    """The step from which a job could continue without the other jobs of the sweep.
+
+    Args:
+        step: The step.
+        point: The published checkpoint at this step; None if the job has its own checkpoint or starts at step 0.
+    """
 
     step: int = 0
     point: Point | None = None
 
 
 class SharingPlan:
-    """What each unfinished job of a sweep trains, so that every shared step is trained once.
+    """The steps that each unfinished job of a sweep trains, so that every shared step is trained only once.
 
     Args:
         study: The folder of the study.
         entries: All jobs of the sweep, in order.
-        keep: Which published checkpoints the study keeps: ``all``, ``ends`` or ``none``.
-        describe: Describes a job from its config.
-        mine: The identities of the jobs that this sweep runs; None for all.
+        keep: The published checkpoints that the study keeps: ``all``, ``ends`` or ``none``.
+        describe: Returns the candidate for the config of a job.
+        mine: The identities of the jobs that this sweep runs; None for all jobs.
     """
 
     def __init__(
@@ -104,17 +109,17 @@ class SharingPlan:
         return [start for each, start in pairs if each.candidate.sequences is not None]
 
     def order(self) -> dict[str, int]:
-        """Return the place of each job in the order in which to start them, by its identity."""
+        """Return a mapping from the identity of a job to its position in the order in which the jobs must start."""
         known = self._known()
         planned = [known[index].identity for index in self.stages.order]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]
         return {identity: place for place, identity in enumerate([*planned, *others])}
 
     def write_orders(self, folders: dict[str, Path]) -> None:
-        """Tell each job what it shares.
+        """Write the orders of each job: where it begins, and which checkpoints it publishes.
 
         Args:
-            folders: The folder of each job, by its identity.
+            folders: A mapping from the identity of a job to its folder.
 
         Raises:
             WriteError: The study's folder cannot be written.
@@ -139,7 +144,7 @@ class SharingPlan:
                 Orders.remove(self._study, each.identity)
 
     def _end(self, each: Entry, begin: int) -> Iterator[int]:
-        """Yield the last step that a longer run could share, if it is one of the job's own."""
+        """Yield the last step that a longer run could share with this job, if the job trains that step itself."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None:
             return
@@ -154,10 +159,10 @@ class SharingPlan:
     # ---- words
 
     def lines(self, workers: int) -> Iterator[str]:
-        """Yield the plan as text.
+        """Yield the lines of text that describe the plan.
 
         Args:
-            workers: How many jobs run at a time.
+            workers: The number of jobs that run at a time.
         """
         if not self.entries:
             return
@@ -173,7 +178,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield at which step jobs leave all others that could share their first steps."""
+        """Yield a line for jobs that could share steps but do not: the step at which they differ from other jobs."""
         known, branches = self._known(), self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
@@ -197,7 +202,7 @@ class SharingPlan:
             yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield the number of steps of a sweep without sharing, and what sharing would save."""
+        """Yield a line with the number of steps without sharing, and with ``share=true`` if that is smaller."""
         if self.stages.branches:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -226,7 +231,7 @@ class SharingPlan:
                     yield line
 
     def _reasons(self) -> Iterator[str]:
-        """Yield why jobs share no steps."""
+        """Yield a line for each reason why some jobs share no steps."""
         refused = Counter(each.candidate.refused for each in self.entries if each.candidate.refused is not None)
         for reason, count in refused.items():
             yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"
@@ -236,7 +241,7 @@ class SharingPlan:
 
 
 def cost_text(cost: Cost) -> str:
-    """Return what a study took, and what sharing saved, as a sentence.
+    """Return a sentence about the steps and the time of a study, and how much of them sharing has saved.
 
     Example:
         >>> cost_text(Cost(6200, 40.0, 3796, 24.8))
@@ -250,7 +255,7 @@ def cost_text(cost: Cost) -> str:
 
 
 def _note(field: str, entries: Sequence[Entry]) -> str:
-    """Explain a field that differs although its text in the config is the same."""
+    """Return an explanation for a field that differs although its text in the config is the same; empty for others."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -261,11 +266,11 @@ def _note(field: str, entries: Sequence[Entry]) -> str:
 
 
 def _origins(study: Path, describe: Callable[[Mapping[str, Any]], Candidate]) -> list[tuple[Point, Candidate]]:
-    """Return the published checkpoints of a study with their jobs."""
+    """Return the published checkpoints of a study, each with the candidate of the job that wrote it."""
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):
-        with suppress(InputError, KeyError, TypeError):  # of another release
+        with suppress(InputError, KeyError, TypeError):  # ignore a checkpoint of another release
             if point.identity not in jobs:
                 jobs[point.identity] = describe(point.values)
             found.append((point, jobs[point.identity]))
@@ -288,7 +293,7 @@ def _start(each: Entry, origins: Sequence[tuple[Point, Candidate]]) -> _Start:
 
 
 def _own_step(folder: Path | None) -> int:
-    """Return the step of the newest checkpoint in a job's own folder."""
+    """Return the step of the newest checkpoint in the folder of a job; 0 if there is none."""
     if folder is None:
         return 0
     store = CheckpointStore(folder / CHECKPOINTS)

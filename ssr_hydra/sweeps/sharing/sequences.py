@@ -1,4 +1,4 @@
-"""The values that a run sets before each step, and the first step at which the values of two runs differ."""
+"""The scheduled values of a run at each step, and the first step at which the values of two runs differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {"nanoseconds": "seconds"}
 
 
 class UnknownCounterError(Exception):
-    """A schedule or the length of a run reads a counter that only training knows.
+    """Raised if a schedule, or the length of a run, depends on a counter whose values are unknown before training.
 
     Args:
         counter: The counter, such as ``tokens``.
@@ -36,17 +36,17 @@ class UnknownCounterError(Exception):
 
 @dataclass(frozen=True)
 class Calendar:
-    """The counters of a run at each batch boundary, as far as they are known before its data is read.
+    """The counters of a run (batches, samples, tokens, epochs) after each step, if they are known without the data.
 
     Args:
-        batch_size: Samples of a batch.
-        batches: Batches of an epoch; None if unknown.
-        samples: Samples of an epoch; None if unknown.
-        tokens: Tokens of a sample; None if unknown.
-        is_counted: Whether the samples of a batch are counted by its size, not by a function of the user.
+        batch_size: Samples per batch.
+        batches: Batches per epoch; None if unknown.
+        samples: Samples per epoch; None if unknown.
+        tokens: Tokens per sample; None if unknown.
+        is_counted: Whether the size of a batch is its number of samples. False if a user's function counts them.
 
-    A batch has at most ``batch_size`` samples. So without the size of the data set there is still a step that a count
-    is not reached before.
+    A batch has at most ``batch_size`` samples. So even if the size of the data set is unknown, there is a first step at
+    which a number of samples can be reached.
 
     Example:
         >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
@@ -61,16 +61,16 @@ class Calendar:
     is_counted: bool = True
 
     def is_exact(self, unit: TimeUnit) -> bool:
-        """Whether the total at each step is known, not only how large it can be."""
+        """Whether the exact value of a counter is known at each step, and not only its largest possible value."""
         if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
             return self.is_counted and self.batches is not None and self.samples is not None
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
 
     def most(self, unit: TimeUnit, step: int) -> int:
-        """Return the largest possible total after ``step`` batches.
+        """Return the largest possible value of a counter after ``step`` batches.
 
         Raises:
-            UnknownCounterError: It is unknown.
+            UnknownCounterError: The value is unknown.
         """
         if unit is TimeUnit.TOKEN and self.tokens is not None:
             return self.tokens * self.most(TimeUnit.SAMPLE, step)
@@ -79,10 +79,10 @@ class Calendar:
         return self.count(unit, step)
 
     def count(self, unit: TimeUnit, step: int) -> int:
-        """Return a total after ``step`` batches.
+        """Return the value of a counter after ``step`` batches.
 
         Raises:
-            UnknownCounterError: It is unknown.
+            UnknownCounterError: The value is unknown.
         """
         if unit is TimeUnit.BATCH:
             return step
@@ -96,7 +96,7 @@ class Calendar:
         raise UnknownCounterError({"sp": "samples", "tok": "tokens", "sec": "seconds", "ep": "epochs"}.get(unit, unit))
 
     def first(self, unit: TimeUnit, count: Fraction | float) -> int | float:
-        """Return the first step at which a total can be at least ``count``."""
+        """Return the first step at which a counter can be at least ``count``."""
         if count == math.inf:
             return math.inf
         if unit is TimeUnit.BATCH:
@@ -107,10 +107,10 @@ class Calendar:
         return bisect_right(range(high), False, low, high, key=lambda step: self.most(unit, step) >= count)
 
     def steps(self, length: Time) -> int:
-        """Return the number of steps of a run of a length, at least.
+        """Return the number of steps of a run with a given length, or a lower bound if it is not known exactly.
 
         Raises:
-            UnknownCounterError: Only training knows it.
+            UnknownCounterError: The number is unknown before training.
         """
         if length.unit is TimeUnit.EPOCH:
             if self.batches is None:
@@ -119,7 +119,10 @@ class Calendar:
         return int(self.first(length.unit, Fraction(length.value)))
 
     def timestamps(self, begin: int, end: int) -> Iterator[Timestamp]:
-        """Yield the timestamp of each step: one object that moves. Reading an unknown counter raises an error."""
+        """Yield the timestamp of each step. It is the same object each time, with new values.
+
+        Reading an unknown counter of the timestamp raises :class:`UnknownCounterError`.
+        """
         moment = _Moment(self, begin)
         timestamp = SteppedTimestamp(moment, _COUNTS)
         for step in range(begin, end):
@@ -129,7 +132,7 @@ class Calendar:
 
 @dataclass
 class _Moment:
-    """A batch boundary of a run."""
+    """The counters of a run after a number of steps."""
 
     calendar: Calendar
     step: int
@@ -165,7 +168,9 @@ _COUNTS: Mapping[str, Callable[[_Moment], int]] = {
 
 
 class Track:
-    """The multipliers of one schedule before each step of a run.
+    """The multipliers of one schedule at each step of a run.
+
+    A schedule can have pieces, such as warmup, constant phase and decay.
 
     Args:
         curve: The schedule, bound to the run.
@@ -173,7 +178,7 @@ class Track:
         by_epoch: Whether the multiplier changes only at the start of an epoch.
 
     Attributes:
-        is_exact: Whether its values are known at each step, not only the pieces that they are of.
+        is_exact: Whether the multiplier at each step is known, and not only the piece to which the step belongs.
     """
 
     def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
@@ -189,32 +194,36 @@ class Track:
             self._keys = [key for _, key in parts]
 
     def piece(self, step: int) -> tuple[Hashable, int | float]:
-        """Return the key of the piece of a step, and the step at which the piece ends. The key is None if unknown."""
+        """Return the key of the piece to which a step belongs, and the step at which the piece ends.
+
+        Two pieces with equal keys have the same multiplier at the same time. Without known pieces the key is None.
+        """
         if not self._stops:
             return None, math.inf
         index = bisect_right(self._stops, step)
         return self._keys[index], self._stops[index]
 
     def values(self, begin: int, end: int) -> array[float]:
-        """Return the multipliers of steps ``begin`` to ``end``, exclusive."""
+        """Return the multipliers of the steps from ``begin`` to ``end`` (exclusive)."""
         timestamps = self._calendar.timestamps(begin, end)
         return array("d", map(self._curve, map(epoch_start, timestamps) if self._by_epoch else timestamps))
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """The values of a run that depend on time: its number of steps, and a track for each schedule.
+    """The number of steps of a run, and the multipliers of each schedule at these steps.
 
     Args:
         steps: The number of steps.
-        tracks: A mapping from schedule, such as ``scheduler`` or ``schedules.momentum``, to its track.
+        tracks: A mapping from the path of a schedule, such as ``scheduler`` or ``schedules.momentum``, to its
+            multipliers.
     """
 
     steps: int
     tracks: Mapping[str, Track] = field(default_factory=dict)
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
-        """Return the values of a few steps, to look up runs with the same ones."""
+        """Return a key for the steps from ``begin`` to ``end`` (exclusive): runs with equal values have equal keys."""
         return tuple(
             track.values(begin, end).tobytes()
             if track.is_exact
@@ -224,13 +233,13 @@ class Sequences:
 
 
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
-    """Return the first step from ``begin`` to ``end``, exclusive, at which two runs have different floats, or ``end``.
+    """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ.
 
     Args:
-        one: A run.
-        other: A run with the same tracks.
+        one: The values of a run.
+        other: The values of a run with the same schedules.
         begin: The first step to compare.
-        end: The step before which to stop.
+        end: The step after the last step to compare.
 
     Example:
         >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
@@ -261,7 +270,7 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
             step = int(until)
             continue
         if not (one.is_exact and other.is_exact):
-            return step  # other pieces may have other values
+            return step  # the pieces differ, so their values may differ
         until = int(min(until, step + size))
         mine, theirs = one.values(step, until), other.values(step, until)
         if mine != theirs:

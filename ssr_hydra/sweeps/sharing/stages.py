@@ -1,4 +1,4 @@
-"""Which steps of which job each job of a sweep shares, as a tree, and what that saves."""
+"""Decide which steps each job of a sweep takes from which other job, and how many steps that saves."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
 __all__ = ["Branch", "Planned", "StagePlan", "is_worth", "plan_stages"]
 
 _LEAST = Fraction(1, 1000)  # the smallest prefix that is worth a checkpoint, as a fraction of the run
-_PROBED = 2  # steps that runs must share at least
+_PROBED = 2  # the smallest prefix that is worth a checkpoint, in steps
 
 
 def is_worth(prefix: int, steps: int) -> bool:
-    """Whether a prefix of a run is long enough to share it.
+    """Whether the first ``prefix`` steps of a run with ``steps`` steps are long enough to share them.
 
     Example:
         >>> is_worth(1, 100), is_worth(2, 100), is_worth(9, 10_000)
@@ -31,9 +31,9 @@ class Planned(NamedTuple):
     """A job to plan.
 
     Args:
-        sequences: The values that it sets.
-        group: Jobs with different groups share nothing. None: the job shares nothing.
-        start: The step that it has already reached, in its own folder or by a kept checkpoint.
+        sequences: The scheduled values of the job at each step.
+        group: Jobs in different groups do not share steps. None: the job does not share steps.
+        start: The step that the job has already reached, by a checkpoint in its own folder or a published checkpoint.
     """
 
     sequences: Sequences
@@ -43,13 +43,13 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class Branch:
-    """What one job trains itself.
+    """The steps that one job trains itself.
 
     Args:
-        steps: The length of the run.
-        begin: The first step that the job trains.
-        source: The index of the job that trains the steps before; None if nobody has to.
-        children: The jobs that begin with a prefix of this one, in the order of their first steps.
+        steps: The number of steps of the whole run.
+        begin: The first step that the job trains itself.
+        source: The index of the job that trains the steps before ``begin``; None if no job has to train them.
+        children: The indices of the jobs that take their first steps from this job, in the order of their ``begin``.
     """
 
     steps: int
@@ -60,13 +60,13 @@ class Branch:
 
 @dataclass
 class _Stage:
-    """Steps that the same jobs share.
+    """A range of steps that is the same for several jobs: a node of a tree.
 
     Args:
         begin: The first step.
-        end: The step after the last.
-        jobs: The jobs that take these steps; the first has the longest run.
-        children: The stages that follow, by the values of their first steps.
+        end: The step after the last step.
+        jobs: The indices of the jobs that have these steps. The first job has the longest run.
+        children: The stages that follow this stage. The key is the scheduled values at their first step.
     """
 
     begin: int
@@ -77,11 +77,12 @@ class _Stage:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What each job of a sweep trains, so that every shared step is trained once.
+    """The steps that each job of a sweep trains, so that every shared step is trained only once.
 
     Args:
-        branches: One for each job.
-        order: The indices of jobs in the order in which to start them: the longest remaining path first.
+        branches: The branch of each job.
+        order: The indices of the jobs in the order in which they start. The job with the longest remaining path, its
+            own steps and the steps of jobs that depend on it, starts first.
     """
 
     branches: tuple[Branch, ...]
@@ -89,24 +90,24 @@ class StagePlan:
 
     @property
     def alone(self) -> int:
-        """The steps of all jobs without sharing."""
+        """The total number of steps without sharing."""
         return sum(branch.steps for branch in self.branches)
 
     @property
     def shared(self) -> int:
-        """The steps of all jobs with sharing."""
+        """The total number of steps with sharing."""
         return sum(branch.steps - branch.begin for branch in self.branches)
 
     @property
     def longest(self) -> int:
-        """The steps of the longest path: with unlimited workers the sweep takes this long."""
+        """The number of steps that the sweep takes from start to end if all jobs can run at the same time."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
-        """Return the time of the whole sweep in steps, with a number of workers.
+        """Return the number of steps that the sweep takes from start to end with a number of workers.
 
-        A job whose first steps another job trains takes a worker when its turn comes, and starts when that job has
-        reached the step.
+        A job occupies a worker when its turn comes. If a different job trains its first steps, it then waits until
+        that job has reached its first own step.
         """
         free = [0] * min(workers, len(self.branches) or 1)
         starts: dict[int, int] = {}
@@ -123,14 +124,14 @@ class StagePlan:
         return last
 
     def published(self, job: int) -> tuple[int, ...]:
-        """Return the steps after which other jobs begin with a prefix of this one."""
+        """Return the steps at which other jobs begin with a checkpoint of this job."""
         return tuple(sorted({self.branches[child].begin for child in self.branches[job].children}))
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find for each job the latest step at which it can begin, because another job trains the same steps before it.
+    """Find the latest step at which each job can begin, because a different job trains the same steps before it.
 
-    Every job trains at least its last step itself, because the end of a run is not part of a longer one.
+    Every job trains at least its last step itself, because a longer run does not end at that step.
 
     Args:
         jobs: The jobs.
@@ -149,7 +150,8 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)
-    # Roots by their values at steps 1, 2, 4 ...: a job looks only at those that have its own value where it counts.
+    # The roots of all trees, indexed by their values at steps 1, 2, 4 ... A job is compared only with roots that have
+    # the same value as the job at one of these steps.
     roots: dict[Hashable, list[_Stage]] = {}
     for index in sorted(range(len(jobs)), key=lambda index: (-jobs[index].sequences.steps, jobs[index].start)):
         job, steps = jobs[index], jobs[index].sequences.steps
@@ -185,9 +187,11 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
-    """Add a job to the tree of a root; return its first own step and the job that trains the steps before, if any.
+    """Add a job to the tree of a root. No job in the tree may have a shorter run.
 
-    Return None if it shares too little with the tree. No job in the tree has a shorter run.
+    Returns:
+        The first step that the job must train itself, and the index of the job that trains the steps before it (None
+        if these steps are trained already). None instead of the pair if the job shares too few steps with the tree.
     """
     own = jobs[index].sequences
     most = own.steps - 1
@@ -208,7 +212,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
         lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
         stage.end, stage.children = same, {rest.at(same, same + 1): lower}
         above.append(stage)
-    # The longest job that still has to pass this step.
+    # The longest job that has not trained these steps yet.
     source = next((job for job in above[-1].jobs if begins[job] < same), None)
     for each in above:
         each.jobs.append(index)
@@ -218,7 +222,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
 
 
 def _remaining(branches: Sequence[Branch]) -> list[int]:
-    """Return the steps from the start of each job to the end of the last job that depends on it."""
+    """Return for each job the number of steps from its start to the end of the last job that depends on it."""
     left = [branch.steps - branch.begin for branch in branches]
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source

@@ -1,4 +1,4 @@
-"""Which SSR to run, and how certain that is."""
+"""Recommend which SSR to run, and say how certain the recommendation is."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ Verdict = Literal["decided", "close", "unreplicated", "outside"]
 
 @dataclass(frozen=True)
 class ToleranceStep:
-    """An SSR, and the tolerances for which it is the answer.
+    """An SSR, and the range of tolerances for which this SSR is the answer.
 
     Attributes:
         ssr: The SSR; None if the answer is above the measured range.
-        above: The gain of its next doubling, or 0 if that is smaller: the answer holds for tolerances above it,
-        below: up to this one, the smallest gain of a doubling from a smaller SSR.
-        sure_above: The answer is certain, at 99%, for tolerances above this one,
-        sure_below: up to this one. If this is the smaller of the two, it is certain for none; NaN without intervals.
+        above: The lower end of the range of tolerances: the gain of doubling this SSR, or 0 if the gain is below 0.
+        below: The upper end of that range: the smallest gain of doubling an SSR smaller than this one; infinity if no
+            smaller SSR was measured.
+        sure_above: The lower end of the range of tolerances for which the answer is certain at 99%.
+        sure_below: The upper end of that range. If it is below ``sure_above``, the answer is certain for no tolerance.
+            Both ends are NaN if the gains have no intervals.
     """
 
     ssr: float | None
@@ -45,31 +47,34 @@ class Recommendation:
 
     Attributes:
         recipe: The recipe.
-        tolerance: A doubling with a smaller gain is not worth its time, in units of quality. None: the answer is
-            ``steps``, and ``ssr`` is that of the smallest tolerance, from which longer runs gain nothing.
-        ssr: The smallest measured SSR whose next doubling gains less than the tolerance; None if there is none.
-        gain: The gain of that doubling; of the last measured one if ``ssr`` is None; NaN if no doubling was measured.
-        low: Lower end of its interval; NaN without one.
-        high: Upper end of its interval.
-        verdict: ``decided`` (at 99% that gain is below the tolerance, and those of all smaller SSRs are above it),
-            ``close`` (a gain may be on either side of the tolerance), ``unreplicated`` (``gain`` has no interval),
-            ``outside`` (every measured doubling gains more than the tolerance, so the answer is above the measured
-            range; or no doubling was measured). A smaller SSR whose gain has no interval counts by its mean.
-        batch: For ``close``, how many more seeds make the widest interval as narrow as the tolerance on either side,
-            or half as wide if it is already; None if nothing is undecided, or the number is unknown.
-        target: The requested quality; None if none was requested.
-        target_ssr: The smallest SSR that reaches it, interpolated; None if none in the measured range does.
-        target_low: Lower end of the interval of ``target_ssr``, within the measured range; NaN without one.
-        target_high: Upper end; inf if it is above the measured range.
-        target_status: ``inside``, ``below`` (the smallest measured SSR already reaches it), ``above`` (not reached), or
-            ``""`` without a target.
-        forecasts: For a target that is not reached: each fit that passed its back-test, and the SSR, up to twice the
-            longest one, at which it reaches the target; None if it does not.
+        tolerance: The smallest gain for which a doubling is worth its time, in units of quality. None means no
+            tolerance: then ``steps`` is the answer, and ``ssr`` is the smallest SSR whose doubling gains nothing.
+        ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if there is no such SSR.
+        gain: The gain of doubling ``ssr``. If ``ssr`` is None, this is the gain of the last measured doubling. NaN if
+            no doubling was measured.
+        low: Lower end of the interval of ``gain``; NaN if there is no interval.
+        high: Upper end of the interval of ``gain``.
+        verdict: ``decided``: at 99%, ``gain`` is below the tolerance, and the gains of all smaller SSRs are above it.
+            ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain`` has no
+            interval. ``outside``: every measured doubling gains more than the tolerance, so the answer is above the
+            measured range; or no doubling was measured. If the gain of a smaller SSR has no interval, only its mean is
+            compared with the tolerance.
+        batch: If the verdict is ``close``: the number of additional seeds that reduces the half-width of the widest
+            interval to the tolerance, or, if that half-width is already smaller, to half of its size. None for other
+            verdicts, or if the number is unknown.
+        target: The requested quality; None if no quality was requested.
+        target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range does.
+        target_low: Lower end of the interval of ``target_ssr``, within the measured range; NaN if there is none.
+        target_high: Upper end of that interval; infinity if it is above the measured range.
+        target_status: ``inside`` (the target is reached within the measured range), ``below`` (the smallest measured
+            SSR already reaches it), ``above`` (no measured SSR reaches it), or ``""`` if there is no target.
+        forecasts: If no measured SSR reaches the target: the kind of each fit that passed its back-test, and the SSR at
+            which the fit reaches the target. This SSR is None if it is more than twice the longest measured SSR.
         steps: The answer as a function of the tolerance, from the largest tolerance to the smallest.
         peak: The measured SSR with the best mean.
-        fall: The longest run's mean minus the best one, < 0; NaN if the longest is the best.
-        fall_low: Lower end of its interval; NaN without one.
-        fall_high: Upper end of its interval.
+        fall: The mean of the longest SSR minus the best mean, < 0; NaN if the longest SSR has the best mean.
+        fall_low: Lower end of the interval of ``fall``; NaN if there is no interval.
+        fall_high: Upper end of the interval of ``fall``.
     """
 
     recipe: str
@@ -96,12 +101,13 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float | None = None, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """Return the smallest SSR whose next doubling gains less than a tolerance, and the one that reaches a target.
+    """Return for each recipe the smallest SSR whose doubling gains less than a tolerance, and the SSR for a target.
 
     Args:
         study: The study. Controls are excluded.
-        tolerance: In units of quality, such as 0.005 of an accuracy. None: the answer is a step function of it.
-        target: A quality to reach; None for none.
+        tolerance: The smallest gain that is worth a doubling, in units of quality, such as 0.005 for an accuracy. None
+            returns the answer as a step function of the tolerance.
+        target: A quality to reach; None for no target.
         confidence: Confidence of the intervals.
 
     Returns:
@@ -137,7 +143,7 @@ def recommend_by_gains(
     target: float | None,
     confidence: float,
 ) -> Recommendation:
-    """Return the recommendation for one recipe whose gains per doubling are known."""
+    """Return the recommendation for one recipe. ``steps`` is the result of :func:`ssr_hydra.studies.compare.gains`."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
     shown = steps[chosen if chosen is not None else -1][2] if steps else None
@@ -192,7 +198,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """Return a step for each doubling that gains less than all from smaller SSRs."""
+    """Return a step for each doubling whose gain is smaller than the gains of all doublings of smaller SSRs."""
     made = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:
@@ -216,7 +222,10 @@ def _target(series: Series, level: float, confidence: float) -> tuple[float | No
 
 
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:
-    """Return where a fit reaches a target, up to twice the longest measured SSR."""
+    """Return the fit's kind, and the SSR at which the fit reaches a target.
+
+    The SSR is None if the fit does not reach the target up to twice the longest measured SSR.
+    """
     longest = fit.measured[1]
     grid = np.geomspace(longest, 2 * longest, 200).clip(max=2 * longest)
     return fit.kind, next((float(at) for at in grid if sign * fit.predict(float(at)) >= sign * target), None)

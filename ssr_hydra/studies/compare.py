@@ -1,7 +1,8 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison (which is better, and whether it is decided) is at 99%, so that over several looks at a
-growing study at most one in twenty is wrong. Shown intervals have the requested confidence.
+The verdict of a comparison (which recipe is better, and whether that is decided) has a confidence of 99%. So at most 5%
+of verdicts are wrong, even if a user looks several times at a growing study. Intervals in the results have the
+requested confidence.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _FAR, _FEWEST_TO_JUDGE = 8.0, 3
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
-    """Return the runs of each recipe, control and ssr in one row, with the interval of their mean.
+    """Return one row for each recipe, control and ssr, with the mean of its runs and the interval of the mean.
 
     Args:
         study: The study.
@@ -45,13 +46,14 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         price_per_hour: Price of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr, in this order: recipe, control, ssr, n, mean (of the runs; if cells have
-        different seeds, as :func:`ssr_hydra.studies.effects.with_effects` estimates it), low, high (NaN if the noise is
-        unknown), sd, values and seeds (tuples, in the same order), failed (runs without a quality), steps, samples,
-        tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a price), survived (the fraction
-        of runs that did not diverge; runs that failed otherwise do not count), mean_all (the mean with each diverged
-        run counted as the worst quality in the study). If no run has a quality, n is 0 and every mean is NaN; recipes
-        without any quality come last.
+        A row per recipe x control x ssr, with these columns: recipe, control, ssr, n (the number of runs with a
+        quality), mean (of these runs; if cells have different seeds, the estimate of
+        :func:`ssr_hydra.studies.effects.with_effects`), low and high (the ends of the mean's interval; NaN if the noise
+        is unknown), sd, values and seeds (tuples in the same order), failed (the number of runs without a quality),
+        steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a price),
+        survived (the fraction of runs that did not diverge; runs that failed for other reasons do not count), mean_all
+        (the mean if each diverged run has the worst quality in the study). If no run of a row has a quality, n is 0 and
+        every mean is NaN. Recipes without any quality come last.
 
     Raises:
         InputError: The confidence or the price is invalid.
@@ -95,7 +97,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Return the rows, with one for each recipe, control and ssr whose runs all have no quality."""
+    """Add a row for each recipe, control and ssr whose runs all have no quality. Return all rows, sorted."""
     rows = list(rows)
     for (recipe, control, ssr), count in failed.items():
         row: dict[str, Any] = dict.fromkeys(
@@ -122,18 +124,18 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:
-    """Return differences of two recipes, paired by common seeds, with the t interval of ``a - b``.
+    """Return the difference ``a - b`` of two recipes, paired by common seeds, with its t interval.
 
     Args:
         study: The study.
         a: A recipe, or (recipe, control).
-        b: Another recipe, or (recipe, control).
+        b: The other recipe, or (recipe, control).
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per ssr that both have: ssr, n (common seeds), difference (a - b in units of quality), low, high, better
-        (``a``, ``b``, ``undecided`` if 0 is not excluded at 99%, ``""`` without an interval). Without common seeds n is
-        0, and there is no pair.
+        A row per ssr that both recipes have: ssr, n (the number of common seeds), difference (a - b in units of
+        quality), low, high, better (``a``; ``b``; ``undecided`` if the 99% interval includes 0; ``""`` if there is no
+        interval). If there are no common seeds, n is 0 and the difference is NaN.
 
     Raises:
         InputError: A recipe does not exist.
@@ -158,7 +160,15 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 def difference(
     cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
 ) -> Estimate:
-    """Return the first weighted sum of cells minus the second one; both may contain the same cell."""
+    """Return the first weighted sum of cells minus the second sum. A cell may be in both sums.
+
+    Args:
+        cells: The cells of the first sum.
+        weights: The weights of ``cells``.
+        minus: The cells of the second sum.
+        less: The weights of ``minus``.
+        confidence: Confidence of the interval.
+    """
     pairs: dict[int, tuple[Cell, float]] = {}
     for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
         for cell, weight in group:
@@ -167,10 +177,11 @@ def difference(
 
 
 def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate]]:
-    """Return the gain of doubling the ssr, for each measured one whose double is within the measured range.
+    """Return the gain of doubling the ssr, for each measured ssr whose double is within the measured range.
 
     Returns:
-        The ssr, whether the quality at its double is interpolated, and the gain, positive if it is better.
+        For each such ssr: the ssr, whether the quality at its double is interpolated, and the gain, which is positive
+        if the longer run is better.
     """
     made = []
     for ssr in series.ssr:
@@ -184,7 +195,7 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
 
 
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the gain of the next doubling: ``quality(2 ssr) - quality(ssr)``.
+    """Return the gain of doubling each measured ssr: ``quality(2 ssr) - quality(ssr)``.
 
     Args:
         study: The study.
@@ -192,9 +203,10 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
     Returns:
         A row per recipe x control x measured ssr whose double is in the measured range: recipe, control, ssr,
-        next_ssr, n, gain (> 0 is better, for both directions), low, high, sure_low, sure_high (the interval of
-        verdicts, at 99%), sd (of one seed's gain), method (``paired``, ``welch``, ``pooled``, ``none``), interpolated
-        (2 ssr itself was not measured).
+        next_ssr (2 ssr), n, gain (> 0 means better, also if a lower quality is better), low, high, sure_low and
+        sure_high (the 99% interval, which decides), sd (of the gain of one seed), method (``paired``, ``welch``,
+        ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`), interpolated (whether 2 ssr was not
+        measured).
     """
     check_confidence(confidence)
     rows = [
@@ -219,7 +231,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """A recipe at an SSR, possibly between two measured ones: a weighted sum of cells."""
+    """A recipe at an SSR, which may lie between two measured SSRs. Its quality is a weighted sum of cells' means."""
 
     recipe: str
     ssr: float
@@ -229,34 +241,35 @@ class Place:
 
     @property
     def survived(self) -> float:
-        """Return the fraction of runs that did not diverge, of the cell where it is smallest."""
+        """The smallest fraction, over the cells, of runs that did not diverge."""
         return min(cell.survived for cell in self.cells)
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Return the rank of a place, the best first: recipes whose runs survive, then the mean."""
+        """A sort key that puts the best place first. Recipes whose runs diverge more often come after all others."""
         return self.fragile, -self.value
 
     @property
     def value(self) -> float:
-        """Return the mean with a sign such that more is better."""
+        """The mean, with a sign such that a larger value is better."""
         return sum(weight * cell.mean for cell, weight in zip(self.cells, self.weights, strict=True))
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another recipe at the same budget.
+    """A recipe that is compared with the best one at the same budget.
 
     Attributes:
-        recipe: Its name.
-        ssr: The SSR at which it takes the same time.
-        margin: How much it is worse; < 0 if it is better.
-        low: Lower end of the margin's interval, without adjustment; NaN without one.
-        high: Upper end of the margin's interval.
-        open: Whether it may be as good: at 99% for all rivals together, the noise does not exclude it.
-        batch: How many more seeds would halve the interval; None if it is not open, or the number is unknown.
-        n: Seeds of the one that has fewer.
-        survived: The fraction of its runs that did not diverge. ``margin`` excludes those that diverged.
+        recipe: The name of the rival.
+        ssr: The SSR at which the rival has this budget.
+        margin: The quality of the best recipe minus that of the rival; < 0 if the rival is better.
+        low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is none.
+        high: Upper end of the interval of ``margin``.
+        open: Whether the rival may be as good as the best recipe: this is not excluded at 99% for all rivals together.
+        batch: The number of additional seeds that would halve the interval; None if ``open`` is False, or the number is
+            unknown.
+        n: The smaller number of seeds of the two recipes.
+        survived: The fraction of the rival's runs that did not diverge. ``margin`` uses only these runs.
     """
 
     recipe: str
@@ -271,11 +284,12 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """Compare one recipe with all others at a budget, the closest first.
+    """Compare the recipe with the best mean with all others at a budget. Return the others, the closest first.
 
-    If it is certainly better than each of them, none is open. That claim needs no correction, because all must be
-    excluded. Otherwise those remain open that 99% for all rivals together do not exclude: the truly best recipe is
-    among them and the chosen one, although the chosen one was selected because it looked best.
+    If the chosen recipe is certainly better than each rival, no rival is open. This claim needs no correction for
+    multiple comparisons, because it requires all comparisons to be certain. Otherwise a rival stays open unless it is
+    excluded at 99% for all rivals together. So with this confidence, the truly best recipe is the chosen one or an open
+    rival, although the chosen recipe was selected because it looked best.
 
     Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the former; Hsu, 1984,
     Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
@@ -297,15 +311,17 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
 
 
 def outliers(study: Study) -> pd.DataFrame:
-    """Return runs that are far from the others of their cell: more than 8 typical standard deviations of the study.
+    """Return runs whose quality is far from that of the other runs of the same recipe, control and ssr.
+
+    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study.
 
     Args:
         study: The study.
 
     Returns:
-        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of its cell's
-        runs), distance (from the median, in typical standard deviations: the median over cells). Cells of fewer than
-        three runs cannot show which run is far off.
+        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of the runs of
+        the same recipe, control and ssr), distance (from this median, in typical standard deviations). If there are
+        fewer than three such runs, they are not checked, because they cannot show which run is far from the others.
     """
     spreads = [cell.variance for series in study.series for cell in series.cells if cell.n > 1 and cell.variance > 0]
     rows: list[Any] = []
@@ -325,17 +341,19 @@ def outliers(study: Study) -> pd.DataFrame:
 
 
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the best recipe at each ssr that two or more have run: those whose runs survive first, then by the mean.
+    """Return the best recipe at each ssr that two or more recipes have run.
 
-    Controls are excluded.
+    The best recipe is the one with the best mean. A recipe whose runs diverge more often than those of others ranks
+    behind all others. Controls are excluded.
 
     Args:
         study: The study.
         confidence: Confidence of the margin's interval.
 
     Returns:
-        A row per ssr: ssr, best, second, n, margin (> 0, unless the second's runs diverge more often), low, high,
-        method, open (a tuple of those that may be as good), decided (whether there are none).
+        A row per ssr: ssr, best and second (recipes), n, margin (best minus second; > 0, except if the runs of the
+        second recipe diverge more often), low, high, method, open (a tuple of the recipes that may be as good as the
+        best one), decided (whether ``open`` is empty).
 
     Example:
         >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
@@ -357,18 +375,19 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Compare scaling with its controls, at each ssr that both have run.
+    """Compare scaled runs with their controls, at each ssr that both have run.
 
-    ``truncate`` runs the schedule of ssr 1 and stops at the same step; ``scale_warmup`` scales the warmup as well.
+    The control ``truncate`` runs the schedule of ssr 1 and stops at the same step as the scaled run. The control
+    ``scale_warmup`` also scales the warmup.
 
     Args:
         study: The study.
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled minus control, > 0: scaling is better),
-        low, high, method, winner (``scaling``, ``control``, ``undecided``, ``same`` if every seed has the same value
-        in both, ``""`` without an interval).
+        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled run minus control; > 0 means that
+        scaling is better), low, high, method, winner (``scaling``; ``control``; ``undecided``; ``same`` if every seed
+        has the same quality in both; ``""`` if there is no interval).
     """
     check_confidence(confidence)
     scaled = {series.recipe: series for series in uncontrolled(study)}
@@ -387,15 +406,15 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """Return how well short runs rank the recipes, compared with the longest SSR that all recipes have run.
+    """Return how well short runs rank the recipes. The reference is the longest SSR that all recipes have run.
 
     Args:
         study: The study. Controls are excluded.
 
     Returns:
-        A row per shorter ssr that all recipes have run: ssr, reference_ssr (the longest), pairs (of recipes), agree
-        (fraction of the pairs that are in the same order, ties counting half; 0.5 is a coin). Empty with fewer than
-        two recipes.
+        A row per shorter ssr that all recipes have run: ssr, reference_ssr (the longest), pairs (the number of pairs of
+        recipes), agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; random
+        orders give 0.5). The frame is empty if there are fewer than two recipes.
     """
     columns = ["ssr", "reference_ssr", "pairs", "agree"]
     found = list(uncontrolled(study))
@@ -415,10 +434,10 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
 
 
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:
-    """Return the mean gain of scaling over a control, over all recipes and SSRs at which the two runs differ.
+    """Return the mean gain of scaled runs over a control, over all recipes and SSRs at which their qualities differ.
 
     Returns:
-        None if no recipe has run both.
+        The mean gain with its interval; None if there is no such recipe and SSR.
     """
     scaled = {series.recipe: series for series in uncontrolled(study)}
     pairs = [

@@ -1,4 +1,4 @@
-"""Read a study from a table of runs from elsewhere."""
+"""Read a study from a table of runs that other software has written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssr_hydra.time import simplest
 
 __all__ = ["from_csv"]
 
-_MOST_RUNS = 1e9  # that a row may be the mean of
+_MOST_RUNS = 1e9  # the maximum number of runs whose mean a row may be
 _MOST_SEED = 2**63 - 1
 _DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
 _WIDE_SSR = "SSR by the name of the column"
@@ -35,7 +35,7 @@ _STATUSES = {
     "stopped": "stopped", "killed": "stopped",
 }  # fmt: skip
 _CHUNK = 256  # rows that are converted to columns at once: few enough for a processor's cache
-_MOST_NAMED = 8  # columns in one error
+_MOST_NAMED = 8  # the maximum number of columns that one error names
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
@@ -63,41 +63,45 @@ def from_csv(
     decimal: Literal[".", ","] = ".",
     direction: Direction | None = None,
 ) -> Study:
-    """Read a table with a header and a row for each run.
+    """Read a study from a table with a header and a row for each run.
 
     Cells are separated by commas, semicolons, tabs or bars. Lines that start with ``#`` are comments. Numbers may be
-    percentages: an SSR of ``25%`` is 0.25, a quality of ``93.1%`` is 93.1.
+    percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
-    A row may be the mean of several runs: ``n`` names the column of their number, ``sd`` or ``se`` that of their noise.
-    For a quality like ``93.1 ± 0.2``, ``sd`` or ``se`` names the column of the quality: it tells what follows the ±.
+    A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
+    column of their noise. If the qualities look like ``93.1 ± 0.2``, give the name of the quality's column as ``sd`` or
+    ``se`` too, which says what the number after ± is.
 
-    Rows with the same recipe and ssr are its seeds. They are paired with those of other cells only if a column has the
-    seed. A run whose quality is empty, not finite or ``diverged`` has diverged: it counts as a run without a quality. A
-    row that cannot be read is a :class:`Problem`, and so is a seed that occurs twice. If rows of one recipe and ssr
-    differ in another column, that column may be the compared one: it must be named as part of the recipe, as the seed,
-    or in ``pool``.
+    Rows with the same recipe and ssr are runs with different seeds. The seeds of different recipes or SSRs are paired
+    only if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run has diverged,
+    and counts as a run without a quality. A row that cannot be read is listed as a :class:`Problem`, and so is a seed
+    that occurs twice. If rows of one recipe and ssr differ in another column, that column must be named in ``recipe``,
+    ``seed`` or ``pool``, because it may distinguish recipes.
 
     Args:
         file: Path of the table, in UTF-8.
-        ssr: Name of the column of scale schedule ratios; with ``full`` of lengths in any unit. None with ``wide``. A
-            column whose name is a unit of length, such as ``epochs``, needs ``full``.
+        ssr: Name of the column of scale schedule ratios. If you give ``full``, this is the column of lengths, in any
+            unit. If you give ``wide``, this must be None. If the name of the column is a unit of length, such as
+            ``epochs``, ``full`` is required.
         quality: Name of the column of final metrics.
-        seconds: Name of the column of training seconds; None if the table has none.
-        recipe: Name of the column, or columns, of what is compared; None: one recipe, named after the file.
+        seconds: Name of the column of training seconds; None if the table has no such column.
+        recipe: Name of the column, or columns, that distinguish the compared recipes. None means that there is one
+            recipe, which gets the name of the file.
         seed: Name of the column of seeds, which are whole numbers.
         minutes: Name of the column of training minutes, instead of ``seconds``.
         hours: Name of the column of training hours, instead of ``seconds``.
         steps: Name of the column of training steps.
         status: Name of the column of statuses: completed, diverged, failed or stopped.
-        n: Name of the column of the number of runs whose mean the quality is; None: each row is one run.
-        sd: Name of the column of the standard deviations of these runs.
-        se: Name of the column of the standard errors of their means, instead of ``sd``.
+        n: Name of the column with the number of runs whose mean is the row's quality. None means that each row is one
+            run.
+        sd: Name of the column of the standard deviations of the runs of each row.
+        se: Name of the column of the standard errors of the means, instead of ``sd``.
         pool: Names of columns that do not distinguish recipes: the machine of a run, or another measurement.
-        wide: Names of the columns of a table that has a column of qualities for each SSR: ``["0.25", "0.5", "1"]``, or
-            with ``full=90``: ``["30 epochs", "90 epochs"]``. Then ``quality`` is the name of the metric. An empty cell
-            means that this SSR was not run.
-        full: The length of the full run, in the unit of the ``ssr`` column (epochs, tokens, FLOPs): its SSR is 1.
-        decimal: The decimal point: ``,`` for ``0,25``, in a table that is not separated by commas.
+        wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
+            ``["0.25", "0.5", "1"]``, or, with ``full=90``, ``["30 epochs", "90 epochs"]``. Then ``quality`` is the name
+            of the metric. An empty cell means that this SSR was not run.
+        full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
+        decimal: The decimal point. Use ``,`` for numbers like ``0,25``, in a table that is not separated by commas.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
@@ -191,7 +195,10 @@ _LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", 
 
 
 def _unit_of_length(ssr: str | None, wide: Sequence[str]) -> str:
-    """Return the unit of the lengths of runs by the name of the column, or of wide columns like ``30 epochs``."""
+    """Return the unit of lengths: the name of the column, or the word in the names of wide columns like ``30 epochs``.
+
+    Return an empty text if the wide columns have different units.
+    """
     if ssr is not None:
         return ssr
     units = {_LENGTH.sub("", name).strip() for name in wide}
@@ -201,7 +208,7 @@ def _unit_of_length(ssr: str | None, wide: Sequence[str]) -> str:
 def _melted(
     path: Path, header: list[str], lines: list[int], cells: _Columns, wide: Sequence[str], quality: str
 ) -> tuple[list[str], list[int], _Columns]:
-    """A table with a column of qualities for each SSR as one with a row for each."""
+    """Convert a table that has a column of qualities for each SSR to a table that has a row for each SSR."""
     places = _places(path, header, [("wide", name) for name in wide])
     lengths = {name: _LENGTH.search(name) for name in wide}
     for name, length in lengths.items():
@@ -230,7 +237,10 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
 
 
 def _summarized(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
-    """Of each row that is a mean of several runs their number and standard deviation; NaN if that is not given."""
+    """Return the number of runs and their standard deviation for each row that is the mean of several runs.
+
+    The standard deviation is NaN if the table does not have it. ``reasons`` gets an entry for each invalid row.
+    """
     found: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):
         count = _number(text)
@@ -245,7 +255,10 @@ def _summarized(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
-    """Refuse a mean of several runs next to another row of its recipe and SSR: their noise cannot be put together."""
+    """Refuse a row that is the mean of several runs if another row has the same recipe and SSR.
+
+    The noise of two such rows cannot be combined.
+    """
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
             lines = " and ".join(rows["job"].iloc[:2])
@@ -254,7 +267,7 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
-    """Return the note about rows that keep the report from comparing times."""
+    """Return a note if rows with a quality have no time, because then the report cannot compare times."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
@@ -269,13 +282,18 @@ def _check_numbers(full: float | None, decimal: str) -> None:
 
 
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter of a header, with which it has most of the wanted columns, and the column names."""
+    """Return the delimiter of a header and its column names. With this delimiter most ``wanted`` columns are found."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 
 
 def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
-    """Return header, line numbers of complete rows, stripped cells by column, and rows of a wrong length."""
+    """Read a table.
+
+    Returns:
+        The column names; the line numbers of complete rows; the cells of each column, without surrounding spaces; and a
+        problem for each row with a wrong number of cells.
+    """
     lines: list[int] = []
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -287,7 +305,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
                     raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
             first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
             delimiter, _ = _split(first, wanted)
-            # A comment keeps its line, so that line numbers are those of the file.
+            # Replace a comment by an empty line, so that line numbers stay those of the file.
             rest = ("\n" if line.startswith("#") else line for line in chain([first], stream))
             reader = csv.reader(rest, delimiter=delimiter)
             header = next(reader)
@@ -308,7 +326,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
 
 
 def _is_comment(line: str, wanted: Sequence[str]) -> bool:
-    """Whether a line before the table is a comment; a header may start with ``#`` as well."""
+    """Return whether a line before the table is a comment. It is the header if it has all ``wanted`` columns."""
     if not line.lstrip().startswith("#"):
         return False
     _, names = _split(line.lstrip().removeprefix("#"), wanted)
@@ -316,7 +334,7 @@ def _is_comment(line: str, wanted: Sequence[str]) -> bool:
 
 
 def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
-    """Return the unit of the times and their column."""
+    """Return the unit of times and the name of their column; "seconds" and None if no column is given."""
     times = [(unit, name) for unit, name in given.items() if name is not None]
     if not times:
         return "seconds", None
@@ -349,7 +367,10 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
 
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
-    """Return a name for each combination of cells: the cells joined, or ``column=cell`` if names would be equal."""
+    """Return a recipe name for each combination of cells.
+
+    The name consists of the cells, or of ``column=cell`` for each cell if two names would be equal.
+    """
     found = list(keys)
     names = [" ".join(filter(None, key)) for key in found]
     if len(set(names)) < len(names):
@@ -360,9 +381,9 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 
 
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
-    """Refuse a table whose rows of one recipe and SSR differ in a column that no option names.
+    """Refuse a table in which rows of one recipe and SSR differ in a column that no option names.
 
-    Such rows would be seeds of one recipe, but the column may be the compared one.
+    Such rows would count as seeds of one recipe, but the column may distinguish recipes.
     """
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]
@@ -392,7 +413,7 @@ def _listed(names: list[str]) -> str:
 def _measured(
     texts: dict[str, list[str]], unit: str, full: float | None
 ) -> tuple[dict[str, list[Any]], dict[int, str]]:
-    """Return the numbers of each row by column of a study, and why a row has no valid ones."""
+    """Return the values of each column of a study, and the reason for each row (by its index) that is not valid."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
@@ -438,7 +459,7 @@ def _measured(
 
 
 def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
-    """Return the quality of each row, how its run ended, and why it has no quality."""
+    """Return the quality, the status and the error of each row. ``reasons`` gets an entry for each invalid row."""
     cells = texts["quality"]
     values = _numbers(cells).tolist()
     states = ["completed"] * len(cells)
@@ -461,7 +482,7 @@ def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[lis
 
 
 def _numbers(texts: list[str]) -> Any:
-    """Return each as a finite number, or NaN."""
+    """Return each text as a number; NaN if the text is not a finite number."""
     try:
         values = np.array(texts, dtype=float)
     except ValueError:
@@ -477,7 +498,10 @@ def _number(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    """Return a seed, also in the format of pandas for columns with gaps (``0.0``); -1 for anything else."""
+    """Return a text as a seed; -1 if it is not a seed.
+
+    The text may also be ``0.0``: pandas writes a seed in this form if the column has gaps.
+    """
     try:
         value = Decimal(text)
     except InvalidOperation:

@@ -1,4 +1,7 @@
-"""Means and noise of all cells of a study: one estimate for every comparison."""
+"""Estimate the means and the noise of all cells of a study together, for use in every comparison.
+
+A cell is the set of runs of one recipe (and control) at one SSR.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,33 @@ from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
 __all__ = ["with_effects"]
 
-_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # above these, cells keep means and noise of their own runs
-_FIXED, _ONE = 0.9, 1 - 1e-7  # from this correlation on, effects are fixed: two-way least squares
+_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # a larger study keeps the plain means and the noise of each cell
+_FIXED, _ONE = 0.9, 1 - 1e-7  # from a correlation of 0.9 on, effects are fixed (correlation 1): two-way least squares
 _ROUNDS, _CLOSE = 30, 1e-6
 _MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
-    """Estimate the noise of all cells together, and if their seeds differ also their means.
+    """Estimate the noise of all cells together. If the cells have different seeds, also estimate their means together.
 
-    A seed fixes the initial weights and the order of the data, so its runs are correlated. If every cell has the same
-    seeds, or no two cells share one, the estimates are the plain means. Otherwise a cell without a lucky seed would
-    look worse because of it. Then the model ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, is
-    solved by generalized least squares, with the correlation of runs of one seed in the study. For two cells whose runs
-    are strongly correlated, the difference is that of their common seeds.
+    A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
+    have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, a cell that lacks a
+    seed with good results would look worse only because of that. So then the function solves the model
+    ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, by generalized least squares. The model
+    uses the correlation of runs with the same seed in the study. If the runs of two cells are strongly correlated, the
+    difference of the two means is that of their common seeds.
 
-    Every comparison is a weighted sum of these estimates, so no two of them can contradict each other.
+    Every comparison is a weighted sum of these estimates, so comparisons cannot contradict each other.
 
     Args:
         cells: All cells of a study.
-        ssrs: The SSR of each.
-        recipes: The recipe of each, as numbers.
-        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`; otherwise each has only
-            that of its own runs.
+        ssrs: The SSR of each cell.
+        recipes: The recipe of each cell, as a number.
+        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`. If not, each cell has
+            only the noise of its own runs.
+
+    Returns:
+        The cells with these estimates.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -60,7 +67,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
         values = np.zeros_like(there)
         values[rows, columns] = np.concatenate([cells[place].values for place in places])
         scale = spreads[places]
-        centre = values.sum() / there.sum()  # sums of deviations lose fewer digits
+        centre = values.sum() / there.sum()  # sums of deviations from the mean lose fewer digits
         values = (values - centre) * there / scale
         n = counts[places]
         means = values.sum(axis=0) / n
@@ -79,7 +86,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
                     break
             rest = (values - means * there) * np.sqrt(n / np.maximum(n - 1, 1))
             influence = (rest - shrunk * there * rest.sum(axis=1, keepdims=True)) @ inverse * scale
-            # Cells with equal runs get equal estimates, although their sums are computed in another order.
+            # Round, so that cells with equal runs get equal estimates although their sums have a different order.
             digits = 8 - math.ceil(math.log10(max(cell.largest for cell in cells) or 1.0))
             for column, place in enumerate(places):
                 mean = round(float(means[column] * scale[column] + centre), digits)
@@ -95,7 +102,10 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Return how well the noise fits differences at equal SSR, and of a recipe from each SSR to the next."""
+    """Return the noise with ``differences`` and ``scale``: how well it fits the noise of differences of cells.
+
+    The differences are those of recipes at equal SSR, and of each recipe from one SSR to the next.
+    """
     order = np.argsort(ssrs, kind="stable")
     same = [(int(a), int(b)) for at, a in enumerate(order) for b in order[at + 1 :] if ssrs[a] == ssrs[b]]
     next_ones = [(at, at + 1) for at in range(len(cells) - 1) if recipes[at] == recipes[at + 1]]
@@ -117,7 +127,7 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """Return the covariance of the means without the effects of the seeds, and what each effect adds to each mean."""
+    """Return the covariance of the means without the effects of seeds, and what each effect adds to each mean."""
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
     inner = np.diag(there.sum(axis=0)) - there.T @ ((2 * shrunk - shrunk**2 * runs) * there)
@@ -127,14 +137,14 @@ def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], 
 
 
 def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
-    """Return the inverse of the normal equations, and the factor by which the sum of a seed's runs is shrunk."""
+    """Return the inverse matrix of the normal equations, and the shrinkage factor of the sum of each seed's runs."""
     ratio = share / (1 - share)
     shrunk = (ratio / (1 + ratio * there.sum(axis=1)))[:, None]
     return np.linalg.inv(np.diag(counts) - there.T @ (shrunk * there)), shrunk
 
 
 def _shared(rest: Any, there: Any) -> float:
-    """Return the correlation of runs of one seed, from the products of their deviations; at least 0."""
+    """Return the correlation of runs with the same seed, from the products of their deviations; at least 0."""
     runs = there.sum(axis=1)
     squares = (rest**2).sum(axis=1)
     each = float((squares * (runs - 1)).sum())

@@ -1,9 +1,10 @@
 """Curves fitted to quality against SSR, and back-tests of their predictions.
 
-A fit can look a little beyond the measured range, but it misleads: quality need not be monotone, and the limit of a
-power law is where nothing was measured. So every fit is back-tested. The largest SSR is held out, the rest is fitted,
-and the prediction is compared with the measurement; the same for shorter beginnings of the curve and the SSR after
-each. A fit that fails is not used, and no fit predicts beyond twice the measured range.
+A fit can predict a little beyond the measured range, but it may mislead: quality may fall again, and the limit of a
+power law is far from all measurements. So every fit is back-tested. The largest SSR is held out, the other SSRs are
+fitted, and the prediction is compared with the measurement. The same is done for shorter beginnings of the curve (the
+smallest SSRs) and the next SSR after each beginning. A fit that fails is not used, and no fit predicts beyond twice the
+measured range.
 """
 
 from __future__ import annotations
@@ -25,34 +26,35 @@ __all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
 Kind = Literal["power", "quadratic"]
 Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _PARAMETERS = 3
-_FEWEST = 4  # SSRs: three parameters, and one to hold out
-_FARTHEST = 2.0  # times the measured range
-# Without a tolerance: a prediction that may miss by more than this fraction of the measured range tests nothing.
+_FEWEST = 4  # the minimum number of SSRs for a fit: three for the parameters, and one to hold out
+_FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
+# If there is no tolerance: a prediction interval is too wide for a test if its half-width is more than this fraction of
+# the range of measured qualities.
 _VAGUE = 0.1
-_MOST_TESTS = 24  # beginnings of a curve that are fitted; with more SSRs, evenly spread ones
-_FEWEST_ROUGH = 7  # SSRs of one seed that determine the noise
-_BEYOND = 2.5  # standard errors by which a prediction must miss by more than the last value
+_MOST_TESTS = 24  # the maximum number of beginnings of a curve that are fitted, evenly spread over the SSRs
+_FEWEST_ROUGH = 7  # the minimum number of SSRs that determine the noise if there is one seed
+_BEYOND = 2.5  # standard errors by which the error must exceed that of repeating the last value, to fail
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
 @dataclass(frozen=True)
 class BackTest:
-    """A prediction of an SSR that was held out.
+    """A prediction of the quality at an SSR that was held out from the fit.
 
     Attributes:
-        fitted_to: The largest fitted SSR (all smaller ones were fitted as well).
-        ssr: The predicted SSR.
-        predicted: Its quality by the fit; NaN if the fitted SSRs do not determine it.
-        observed: Its measured quality (a mean over seeds).
-        low: Lower end of the prediction interval of ``observed``; NaN if there is none.
-        high: Upper end.
-        z: (observed - predicted) / its standard error; NaN if there is none.
-        p: Its two-sided p-value by Student's t.
-        scale: The basis of the interval: ``seeds``, ``residuals`` (a single seed) or ``none``.
-        carried: Error of repeating the last fitted quality: observed minus that.
+        fitted_to: The largest fitted SSR. All smaller SSRs were fitted too.
+        ssr: The SSR that was held out.
+        predicted: The predicted quality at ``ssr``; NaN if the fitted SSRs do not determine the curve.
+        observed: The measured quality at ``ssr`` (a mean over seeds).
+        low: Lower end of the prediction interval of ``observed``; NaN if there is no interval.
+        high: Upper end of the prediction interval.
+        z: ``observed - predicted``, divided by its standard error; NaN if there is no interval.
+        p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
+        scale: The basis of the interval: ``seeds``, ``residuals`` (if there is a single seed) or ``none``.
+        carried: ``observed`` minus the quality at ``fitted_to``: the error of a prediction that quality stays the same.
         outcome: ``held``; ``tolerated`` (the error is within the tolerance); ``outside`` (the measurement is outside of
-            the interval); ``no_better`` (the error exceeds that of repeating the last fitted quality, beyond noise);
-            ``undetermined`` (the fitted SSRs do not determine the curve).
+            the interval); ``no_better`` (the error is larger than ``carried``, by more than noise); ``undetermined``
+            (the fitted SSRs do not determine the curve).
     """
 
     fitted_to: float
@@ -69,7 +71,7 @@ class BackTest:
 
     @property
     def passed(self) -> bool:
-        """Whether the prediction held."""
+        """Whether the outcome is ``held`` or ``tolerated``."""
         return self.outcome in ("held", "tolerated")
 
     @property
@@ -80,20 +82,21 @@ class BackTest:
 
 @dataclass(frozen=True)
 class Fit:
-    """A curve through a recipe's means, by least squares.
+    """A curve that is fitted to a recipe's means by least squares.
 
     Attributes:
         recipe: The recipe.
         control: The control.
         kind: ``power``: c - a ssr^-b; ``quadratic``: c + a log2(ssr) + b log2(ssr)^2.
-        parameters: c, a, b. None of them is a prediction: c of a power law is a limit where nothing was measured.
+        parameters: c, a, b. Do not use them as predictions: c of a power law is a limit far from all measurements.
         rmse: Root mean square of the residuals.
         measured: Smallest and largest fitted SSR.
-        back_tests: The back-test of the largest SSR comes last; before it those of shorter beginnings of the curve.
-        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine it, or is too little or too
-            noisy to contradict it).
-        reason: Why: the outcome of ``deciding``; or, of a fit that is untested although its predictions held,
-            ``no_noise`` (one seed at so few SSRs does not measure it) or ``vague`` (the interval is too wide).
+        back_tests: The back-tests of shorter beginnings of the curve, and last the back-test of the largest SSR.
+        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or the data is too
+            little or too noisy to contradict it).
+        reason: The reason of the verdict: the outcome of ``deciding``. If a fit is untested although its predictions
+            held: ``no_noise`` (there is one seed at too few SSRs to estimate the noise) or ``vague`` (the prediction
+            interval is too wide).
     """
 
     recipe: str
@@ -108,14 +111,14 @@ class Fit:
 
     @property
     def deciding(self) -> BackTest:
-        """The back-test on which the verdict rests: the last one that failed, else that of the largest SSR."""
+        """The back-test that decides the verdict: the last one that failed; if none failed, that of the largest SSR."""
         return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
         """Return the fit's quality at an SSR.
 
         Raises:
-            InputError: It is more than twice the largest measured SSR, or less than half of the smallest.
+            InputError: ``ssr`` is more than twice the largest measured SSR, or less than half of the smallest.
         """
         low, high = self.measured[0] / _FARTHEST, self.measured[1] * _FARTHEST
         if isinstance(ssr, bool) or not isinstance(ssr, (int, float)) or not low <= ssr <= high:
@@ -148,7 +151,7 @@ _SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slope
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return the start of least squares: the best of many exponents, with c and a solved linearly."""
+    """Return starting parameters for least squares: the best of many exponents, with c and a solved linearly."""
     if kind == "quadratic":
         return np.array([y.mean(), 0.0, 0.0])
     shrunk = ssr[None, :] ** -_EXPONENTS[:, None]
@@ -162,7 +165,7 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
     """Return c, a and b by least squares; None if the data does not determine them."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that is not used
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used
             start = _start(kind, ssr, y)
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):  # a straight line, or a step
                 return None
@@ -176,23 +179,27 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
     """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
-    Each beginning of the curve (4 SSRs or more; 3 if there are 4 in all; with very many SSRs 24 evenly spread
-    beginnings) is fitted, and the SSR after it predicted, if it is at most twice as large; the largest SSR always.
-    A prediction holds if the measurement is within its prediction interval, and if it misses by no more than repeating
-    the last value does plus 2.5 times the noise of the measurement. That noise is the standard error over seeds. With
-    one seed, it is the distance of values from the line between their neighbours; with one seed at fewer than 7 SSRs
-    the noise is unknown, and the fit is untested.
+    A beginning of the curve has the smallest SSRs, at least 4 of them (or 3 if there are only 4 SSRs). Each beginning
+    is fitted, and the quality at the next SSR is predicted if this SSR is at most twice as large; the largest SSR is
+    always predicted. If there are more than 24 beginnings, 24 evenly spread ones are used.
 
-    The interval is made of the seeds: of the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect of
-    a change of each fitted mean on the prediction. With one seed it is made of the residuals, ``s sqrt(1 + h . h)``,
-    which is right for noise that is equal everywhere. Its level is for all predictions of a fit together (Bonferroni).
+    A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
+    error is at most that of repeating the last fitted value, plus 2.5 times the noise of the measurement. This noise is
+    the standard error over seeds. If there is one seed, the noise is estimated from the distance of each value from the
+    line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is unknown, and the fit is
+    untested.
+
+    The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect
+    of a change of each fitted mean on the prediction. If there is one seed, the interval is computed from the
+    residuals, ``s sqrt(1 + h . h)``, which is right if the noise is equal at all SSRs. The confidence holds for all
+    predictions of a fit together (Bonferroni).
 
     Args:
         study: The study. Controls are excluded.
         confidence: Confidence of the prediction intervals of a fit together.
-        tolerance: An error that does not matter, in units of quality: a prediction that misses by no more holds, and
-            one whose interval is wider than this on either side tests nothing. None: a tenth of the measured range for
-            the latter.
+        tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
+            prediction interval whose half-width is larger than this is too wide for a test. None means no tolerated
+            error, and a tenth of the range of the measured qualities for the half-width.
 
     Returns:
         Power law and quadratic of each recipe, in the order of ``study.recipes``.
@@ -212,7 +219,7 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
 
 
 def fits_of(series: Series, sign: float, confidence: float, tolerance: float | None) -> list[Fit]:
-    """Return both fits of one series; none if it has fewer than 4 SSRs."""
+    """Return the power law and the quadratic of one series; an empty list if it has fewer than 4 SSRs."""
     if len(series.cells) < _FEWEST:
         return []
     return [_fit(series, kind, sign, confidence, tolerance) for kind in get_args(Kind)]
@@ -226,7 +233,7 @@ def back_test(
     confidence: float = 0.95,
     tolerance: float | None = None,
 ) -> list[BackTest]:
-    """Fit a recipe's SSRs up to one, and predict all larger ones, however far. See :func:`fits`.
+    """Fit a recipe's SSRs up to ``fitted_to``, and predict the quality at all larger SSRs. See :func:`fits`.
 
     Args:
         study: The study.
@@ -234,10 +241,13 @@ def back_test(
         kind: ``power`` or ``quadratic``.
         fitted_to: The largest fitted SSR.
         confidence: Confidence of each prediction interval.
-        tolerance: An error that does not matter.
+        tolerance: An error that does not matter, in units of quality.
+
+    Returns:
+        One back-test for each larger SSR.
 
     Raises:
-        InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or none to predict.
+        InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or no SSR to predict.
     """
     check_confidence(confidence)
     _check_tolerance(tolerance)
@@ -302,7 +312,7 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
 def _predicted(
     series: Series, kind: Kind, count: int, held: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
-    """Fit the first so many SSRs and predict the one at an index."""
+    """Fit the first ``count`` SSRs, and predict the quality at the SSR with the index ``held``."""
     means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
     at, observed = float(series.ssr[held]), float(means[held])
@@ -313,7 +323,7 @@ def _predicted(
         return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, "undetermined")
     point = series.ssr[held : held + 1]
     predicted = float(_MODELS[kind](point, *found)[0])
-    # The change of the prediction if each fitted mean changes by 1, to first order.
+    # The change of the prediction for a change of 1 in each fitted mean, to first order.
     influence = (_SLOPES[kind](point, *found) @ np.linalg.pinv(_SLOPES[kind](ssr, *found)))[0]
     error = observed - predicted
     seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
@@ -350,9 +360,10 @@ def _predicted(
 
 
 def _roughness(series: Series) -> float:
-    """Return the noise of one run if each SSR has one: the distance of each value from the line between its neighbours.
+    """Return the noise of one run if each SSR has one run; NaN if there are fewer than 7 SSRs.
 
-    It is the median of these distances, because they contain the curve's own bend as well. NaN for too few SSRs.
+    The noise is computed from the median distance of a value from the line between its neighbours. The median is used
+    because these distances also contain the curvature.
     """
     if len(series.cells) < _FEWEST_ROUGH:
         return math.nan
@@ -363,10 +374,10 @@ def _roughness(series: Series) -> float:
 
 
 def _outcome(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> Outcome:
-    """Return whether a prediction held: it fails only beyond noise."""
+    """Return the outcome of a prediction. An unknown interval or noise (NaN) never makes it fail."""
     if tolerance is not None and abs(error) <= tolerance:
         return "tolerated"
     if not math.isnan(half) and abs(error) > half:
         return "outside"
-    # Never true if the noise is unknown.
+    # If the noise is NaN, the comparison is False.
     return "no_better" if abs(error) > abs(carried) + _BEYOND * noise else "held"
